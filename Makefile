@@ -1,0 +1,85 @@
+# ranklsim: `make demo` and `make test` set up all they need below this folder (Python >= 3.11 and git must be there).
+# Every path is relative, so a checkout below a folder with spaces in its name works too.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.DEFAULT_GOAL := help
+
+# The Python that makes the environment: PYTHON=... or the first of these that is new enough.
+ifndef PYTHON
+PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
+endif
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The stamp's name holds the place of the checkout: a checkout that was moved or copied is set up anew.
+STAMP := $(VENV)/.set-up-$(shell pwd | cksum | cut -d' ' -f1)
+
+# What `make demo` runs, and where to: both can be given, as in `make demo TRIAL=freedom`.
+TRIAL ?= modality
+OUT ?= runs/$(TRIAL)
+
+.PHONY: help
+help:  ## say what the targets do
+	@sed -n 's/^\([a-z]*\):.*## /\1 /p' Makefile | while read -r target text; do printf '  make %-8s %s\n' "$$target" "$$text"; done
+
+.PHONY: setup
+setup: $(STAMP)  ## make the virtual environment .venv from requirements/lock.txt, if missing or out of date
+
+$(STAMP): requirements/lock.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 on the PATH; install one, or give it: make PYTHON=/path/to/python" >&2; exit 1; }
+	@if ! $(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+		"$(PYTHON)" -m venv --clear $(VENV); fi
+	@rm -f $(VENV)/.set-up-*
+	@echo "Setting up $(VENV) from requirements/lock.txt"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/lock.txt
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+.PHONY: demo
+demo: $(STAMP)  ## run the four-arm trial `modality` and say where its report is
+	@scripts/demo "$(BIN)" "$(TRIAL)" "$(OUT)"
+
+.PHONY: test
+test: $(STAMP)  ## run the tests
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: $(STAMP)  ## check style and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+.PHONY: format
+format: $(STAMP)  ## put style and format right where that can be done by machine
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+# mypy can't follow the package-dir mapping: it is shown the package as it installs, as a tree of links.
+.PHONY: types
+types: $(STAMP)  ## check types
+	@rm -rf build/types && mkdir -p build/types/ranklsim
+	@for part in ranklsim/*.py ranklsim/py.typed pkpd cohorts reports; do \
+		ln -s "../../../$$part" "build/types/ranklsim/$$(basename "$$part")"; done
+	@cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p ranklsim
+
+.PHONY: wheel
+wheel: $(STAMP)  ## build the wheel into dist/
+	@rm -rf dist build/lib build/bdist.* && mkdir -p build
+	@$(BIN)/python -m build --no-isolation --wheel --outdir dist . >build/wheel.log 2>&1 || { cat build/wheel.log; exit 1; }
+	@ls dist/*.whl
+
+.PHONY: lock
+lock:  ## renew requirements/lock.txt with the newest versions that pyproject.toml allows
+	@rm -rf build/lock && "$(PYTHON)" -m venv build/lock
+	@build/lock/bin/python -m pip install --quiet --disable-pip-version-check "setuptools>=77,<85" ".[dev]"
+	@{ sed '/^[^#]/,$$d' requirements/lock.txt; \
+		build/lock/bin/python -m pip freeze --all --exclude ranklsim --exclude pip; } >build/lock.txt
+	@mv build/lock.txt requirements/lock.txt && rm -rf build/lock
+
+.PHONY: clean
+clean:  ## remove the environment and everything that was built; runs stay
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,344 @@
+"""The shape of a trial file: its tables, their keys and types, and a sentence for every departure from them.
+
+Shape only: what the texts mean (quantities, agents, ranges) and whether they fit together is checked in `trial`,
+on whatever part of the file has the right shape, so that all faults of a file come out at once. For that, every key
+may be absent here; `needed` marks those that must not be.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ranklsim.pkpd.tomltext import locate
+
+Key = tuple[str | int, ...]
+
+BMD_MEASURES = ("BMD_LS", "BMD_TH", "BMD_FN", "BMD_R13")
+MARKER_MEASURES = ("CTX", "P1NP", "TRAP5B", "BSAP", "CA", "PTH")
+
+Role = Literal["primary", "key secondary", "secondary", "exploratory"]
+Change = Literal["percent", "absolute"]
+Analysis = Literal["ANCOVA", "MMRM", "mean difference", "median difference"]
+
+
+@dataclass(frozen=True)
+class Says:
+    """What a key is to look like, as it would stand in the file."""
+
+    example: str
+    needed: bool = False
+
+
+def needed(example: str) -> Says:
+    """Mark a key that every file of this kind must have."""
+    return Says(example, needed=True)
+
+
+class Table(BaseModel):
+    """A table of the file: unknown keys are faults, and text, numbers and true/false are never converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class StepTable(Table):
+    """One regimen of an arm."""
+
+    agent: Annotated[str | None, needed('agent = "denosumab"')] = None
+    dose: Annotated[str | None, Says('dose = "60 mg"')] = None
+    every: Annotated[str | None, Says('every = "6 mo"')] = None
+    doses: Annotated[int | None, Says("doses = 4")] = None
+    for_: Annotated[str | None, Says('for = "24 mo"')] = Field(None, alias="for")
+    start: Annotated[str | None, Says('start = "24 mo"')] = None
+    together: Annotated[bool, Says("together = true or false")] = False
+
+
+class ArmTable(Table):
+    """One arm: regimens in order of time; an empty list is an arm that is given nothing."""
+
+    name: Annotated[str | None, needed('name = "denosumab"')] = None
+    label: Annotated[str | None, Says('label = "Denosumab 60 mg Q6M"')] = None
+    regimen: Annotated[
+        list[StepTable] | None,
+        needed('regimen = [{ agent = "denosumab", dose = "60 mg", every = "6 mo", doses = 4 }]'),
+    ] = None
+
+
+class PopulationTable(Table):
+    """Who is enrolled and how they are shared out."""
+
+    name: Annotated[str | None, needed('name = "postmenopausal-osteoporosis"')] = None
+    patients: Annotated[int | None, needed("patients = 400")] = None
+    eligible: Annotated[dict[str, str] | None, Says('eligible = { age = "60..85 yr", T_LS = "-4.0..-2.5" }')] = None
+    strata: Annotated[list[str] | None, Says('strata = ["age >= 75 yr", "prevalent_fracture"]')] = None
+    ratio: Annotated[dict[str, int] | None, Says("ratio = { placebo = 1, denosumab = 2 }")] = None
+
+
+class VisitsTable(Table):
+    """When BMD and blood markers are measured, in months."""
+
+    BMD: Annotated[list[float] | None, needed("BMD = [0, 12, 24]")] = None
+    markers: Annotated[list[float] | None, needed("markers = [0, 1, 6, 12, 24]")] = None
+
+
+class ChangeTable(Table):
+    """What an endpoint compares."""
+
+    of: Annotated[str | None, needed('of = "BMD_LS"')] = None
+    from_: Annotated[str | None, needed('from = "0 mo"')] = Field(None, alias="from")
+    to: Annotated[str | None, needed('to = "36 mo"')] = None
+    as_: Annotated[Change, Says('as = "percent"')] = Field("percent", alias="as")
+
+
+class EndpointTable(Table):
+    """One endpoint."""
+
+    name: Annotated[str | None, needed('name = "Lumbar spine BMD over 36 months"')] = None
+    role: Annotated[Role | None, needed('role = "primary"')] = None
+    change: Annotated[
+        ChangeTable | None, needed('change = { of = "BMD_LS", from = "0 mo", to = "36 mo", as = "percent" }')
+    ] = None
+    analysis: Annotated[Analysis | None, needed('analysis = "ANCOVA"')] = None
+
+
+class ConductTable(Table):
+    """What goes otherwise than planned."""
+
+    dropout: Annotated[str, Says('dropout = "5 %/yr"')] = "0 %/yr"
+
+
+class LayersTable(Table):
+    """Sources of variation that may be switched off."""
+
+    patients: Annotated[bool, Says("patients = true or false")] = True
+    residual: Annotated[bool, Says("residual = true or false")] = True
+    parameters: Annotated[bool, Says("parameters = true or false")] = True
+
+
+class TrialTable(Table):
+    """The whole file."""
+
+    name: Annotated[str | None, Says('name = "freedom"')] = None
+    title: Annotated[str | None, needed('title = "Denosumab against placebo, 36 months"')] = None
+    description: Annotated[str, Says('description = "What denosumab does to bone density."')] = ""
+    sources: Annotated[list[str], Says('sources = ["Cummings SR et al. 2009. doi:10.1056/NEJMoa0809493"]')] = []
+    seed: Annotated[int | None, needed("seed = 20260")] = None
+    months: Annotated[float | None, needed("months = 36")] = None
+    control: Annotated[str | None, Says('control = "placebo"')] = None
+    uncertainty_draws: Annotated[int, Says("uncertainty_draws = 200")] = 200
+    population: Annotated[PopulationTable | None, needed("a table [population]")] = None
+    arm: Annotated[list[ArmTable] | None, needed("one or more tables [[arm]]")] = None
+    visits: Annotated[VisitsTable | None, needed("a table [visits]")] = None
+    endpoint: Annotated[list[EndpointTable] | None, needed("one or more tables [[endpoint]]")] = None
+    conduct: Annotated[ConductTable, Says("a table [conduct]")] = ConductTable()
+    layers: Annotated[LayersTable, Says("a table [layers]")] = LayersTable()
+
+
+class Faults:
+    """The faults of one file, each a sentence that begins with file and line."""
+
+    def __init__(self, label: str, text: str, data: dict[str, Any]) -> None:
+        self.label, self.text, self.data = label, text, data
+        self.answered: set[Key] = set()  # places whose fault is known: what follows from it is not said again
+        self._found: list[tuple[int, str]] = []
+
+    def at(self, path: Key) -> str:
+        """``file:line`` of what stands at `path`, or of the table that lacks it."""
+        line = locate(self.text, path)
+        return f"{self.label}:{line}" if line else self.label
+
+    def where(self, path: Key, *, arm: bool = False) -> str:
+        """``file:line: arm 'selective', regimen 2``: `at`, and the part of the trial by its name (or its arm only)."""
+        return ": ".join(part for part in (self.at(path), self._part(path[:2] if arm else path)) if part)
+
+    def add(self, path: Key, sentence: str) -> None:
+        """Note a fault at `path`, unless one is known; `sentence` follows the part of the trial that it is about."""
+        if path in self.answered:
+            return
+        part = self._part(path)
+        joint = "" if not part else " " if sentence.startswith("lasts ") else ", "
+        self.add_message(path, f"{self.at(path)}: {part}{joint}{sentence}")
+
+    def add_message(self, path: Key, message: str) -> None:
+        """Note a fault whose message is already complete."""
+        if all(message != known for _, known in self._found):
+            self._found.append((locate(self.text, path), message))
+
+    def messages(self) -> list[str]:
+        """All messages, in the order of the file."""
+        return [message for _, message in sorted(self._found, key=lambda found: found[0])]
+
+    def _part(self, path: Key) -> str:
+        """'arm 'selective', regimen 2', 'endpoint 'x'' or nothing."""
+        if len(path) < 2 or path[0] not in ("arm", "endpoint") or not isinstance(path[1], int):
+            return ""
+        table = _get(self.data, path[:2])
+        name = table.get("name") if isinstance(table, dict) else None
+        part = f"{path[0]} '{name}'" if isinstance(name, str) else f"{path[0]} {path[1] + 1}"
+        if path[2:3] == ("regimen",) and len(path) > 3 and isinstance(path[3], int):
+            part += f", regimen {path[3] + 1}"
+        return part
+
+
+def check_shape(data: dict[str, Any], faults: Faults) -> TrialTable:
+    """The file as tables, without the values that have the wrong shape; each of those is added to `faults`."""
+    wrong: set[Key] = set()
+    while True:
+        try:
+            tables = TrialTable.model_validate(_without(data, wrong))
+            break
+        except ValidationError as found:
+            for error in found.errors():
+                path = _key_of(error["loc"])
+                holder = _model_at(path)
+                faults.add(path, _sentence(path, holder, error))
+                wrong.add(path)
+                faults.answered.update(_answered(path, holder, error["type"]))
+    for path, says in _absent(tables, ()):
+        faults.add(path, f"`{path[-1]}` is missing; give {says.example}.")
+    return tables
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a misspelt one is most like, if any is near."""
+    folded = {candidate.casefold(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    return folded[close[0]] if close else None
+
+
+def near(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """'did you mean 'denosumab'?', or what to say where nothing is near."""
+    names = list(known)
+    close = closest(name, names)
+    return f"did you mean '{close}'?" if close else otherwise or f"use {one_of(names)}."
+
+
+def one_of(names: Iterable[str]) -> str:
+    """'a', 'b' or 'c'."""
+    quoted = [f"'{name}'" for name in names]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+
+
+def shown(value: Any) -> str:
+    """A value as the file has it, shortened."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = f'"{value}"' if isinstance(value, str) else "a table" if isinstance(value, dict) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _get(data: Any, path: Key) -> Any:
+    for key in path:
+        try:
+            data = data[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return data
+
+
+def _key_of(loc: tuple[str | int, ...]) -> Key:
+    """pydantic's place of an error as a path in the file."""
+    return tuple(part for part in loc if part != "[key]")
+
+
+def _without(data: Any, wrong: set[Key], path: Key = ()) -> Any:
+    """A copy of the data without the wrong values; of a list of plain values, all are left out or none."""
+    if isinstance(data, dict):
+        return {
+            key: _without(value, wrong, (*path, key))
+            for key, value in data.items()
+            if (*path, key) not in wrong and not _list_with(value, wrong, (*path, key))
+        }
+    if isinstance(data, list):
+        return [_without(value, wrong, (*path, index)) for index, value in enumerate(data)]
+    return data
+
+
+def _list_with(value: Any, wrong: set[Key], path: Key) -> bool:
+    return isinstance(value, list) and any((*path, index) in wrong for index in range(len(value)))
+
+
+def _absent(table: Table, path: Key) -> Iterator[tuple[Key, Says]]:
+    """Needed keys that the file lacks."""
+    for name, spec in type(table).model_fields.items():
+        here = (*path, spec.alias or name)
+        says = next(note for note in spec.metadata if isinstance(note, Says))
+        value = getattr(table, name)
+        if value is None and says.needed:
+            yield here, says
+        elif isinstance(value, Table):
+            yield from _absent(value, here)
+        elif isinstance(value, list):
+            for index, part in enumerate(value):
+                if isinstance(part, Table):
+                    yield from _absent(part, (*here, index))
+
+
+def _model_at(path: Key) -> tuple[type[Table], str] | None:
+    """The table that holds `path`, and the key of that table under which it stands."""
+    model: type[Table] = TrialTable
+    for position, key in enumerate(path):
+        if isinstance(key, int):
+            continue
+        spec = next((f for name, f in model.model_fields.items() if (f.alias or name) == key), None)
+        if spec is None:
+            return (model, key) if position == len(path) - 1 else None
+        inner = _table_in(spec.annotation)
+        if inner is None or all(isinstance(rest, int) for rest in path[position + 1 :]):
+            return model, key
+        model = inner
+    return None
+
+
+def _table_in(annotation: Any) -> type[Table] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Table):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _table_in(part))), None)
+
+
+def _keys(model: type[Table]) -> dict[str, Any]:
+    return {spec.alias or name: spec for name, spec in model.model_fields.items()}
+
+
+def _answered(path: Key, holder: tuple[type[Table], str] | None, kind: str) -> Iterator[Key]:
+    """Where no further fault is to be looked for once the value at `path` has been found wrong."""
+    yield path
+    if kind == "extra_forbidden" and holder is not None:  # a misspelt key is not also a missing one
+        if guess := closest(str(path[-1]), _keys(holder[0])):
+            yield (*path[:-1], guess)
+    for length in range(len(path) - 1, 0, -1):  # one wrong element, and the list has not been read
+        if not isinstance(path[length], int):
+            break
+        yield path[:length]
+
+
+def _sentence(path: Key, holder: tuple[type[Table], str] | None, error: Any) -> str:
+    """What is wrong with the shape of the value at `path`, and what would be right."""
+    key = next(str(part) for part in reversed(path) if isinstance(part, str))
+    if holder is None:
+        return f"`{key}` has the wrong form ({error['msg']})."
+    model, table_key = holder
+    if error["type"] == "extra_forbidden":
+        return f"unknown key '{key}'; {near(key, _keys(model))}"
+    spec, value = _keys(model)[table_key], error["input"]
+    says = next(note for note in spec.metadata if isinstance(note, Says))
+    if error["type"] == "literal_error":
+        choices = list(_choices(spec.annotation))
+        return f"`{key}` is {shown(value)}; {near(value if isinstance(value, str) else '', choices)}"
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_quantity = re.search(r'"[^"]*\d[^"]* [^"]*"', says.example) is not None
+    what = "has no unit" if number and is_quantity else "has the wrong form"
+    return f"`{key}` = {shown(value)} {what}; give {says.example}."
+
+
+def _choices(annotation: Any) -> Iterator[str]:
+    for part in get_args(annotation):
+        if isinstance(part, str):
+            yield part
+        else:
+            yield from _choices(part)

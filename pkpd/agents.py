@@ -1,0 +1,535 @@
+"""What a drug is, as data: route, kinetics, what it binds, where it reaches, what else it does to bone.
+
+An agent is one TOML file. Ten ship in ``data/agents``; a user's own agent is a file of the same form in the folder
+of the trial that names it, and needs no code. Every number in a file stands with its unit, the range that a
+reasonable opponent could claim, its status (measured, fitted or assumed) and its source:
+
+    label        = "ABC-301"
+    hypothetical = true              # no such drug has been tested in humans
+    like         = "denosumab"       # take over kind, route, usual regimen and every number that is not given here
+    KD_mRANKL    = { value = "0.05 nmol/L", low = 0.01, high = 0.5, status = "assumed", source = "our target" }
+    KD_sRANKL    = "none"            # in short: a number without range, assumed, with this file as its source
+
+What an agent takes over by ``like`` counts as assumed if the agent is hypothetical, whatever it was for the other:
+a measured clearance of denosumab is no measurement of ABC-301.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.tomltext import load_toml, locate
+from ranklsim.pkpd.units import parse_quantity, unit_of
+
+KINDS = ("none", "binder", "bisphosphonate", "anabolic")
+ROUTES = ("SC", "IV", "PO", "none")
+STATUSES = ("measured", "fitted", "assumed")
+SHIPPED = Path(__file__).parent / "data" / "agents"
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_NOT_NAMES = ("nothing", "with", "every", "for")  # words of a regimen
+_COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
+# For agents whose file gives no colour: dark, and distinct from those of the shipped agents (from Paul Tol's schemes).
+_SPARE_COLORS = ("#332288", "#117733", "#AA4499", "#999933", "#661100", "#6699CC", "#AA4466", "#4477AA")
+_TEXT_FIELDS = ("name", "label", "kind", "route", "description", "reference_regimen", "color", "like")
+_ENTRIES = ("value", "low", "high", "status", "source", "doi")
+_MARKS = ("kind", "like", "KD_mRANKL", "KD_sRANKL")  # what tells an agent's file from a trial's
+
+
+class Field(NamedTuple):
+    """A number that agents of one kind have: its canonical unit, meaning and an example, and what it can be."""
+
+    unit: str
+    meaning: str
+    example: str
+    least: float = 0.0
+    most: float = math.inf
+    positive: bool = False  # zero makes no sense
+    none: str = ""  # what the text "none" says, where that is allowed; the value is then infinite
+
+
+def _share(meaning: str, example: str, positive: bool = False) -> Field:
+    return Field("1", meaning, example, most=1.0, positive=positive)
+
+
+def _positive(unit: str, meaning: str, example: str) -> Field:
+    return Field(unit, meaning, example, positive=True)
+
+
+def _affinity(pool: str, short: str) -> Field:
+    none = f"the drug does not bind {short}"
+    return Field("nmol/L", f"equilibrium constant of binding {pool} RANKL", "0.003 nmol/L", positive=True, none=none)
+
+
+def _reach(cell: str) -> Field:
+    return _share(f"drug concentration at RANKL of {cell} over that in plasma", "1")
+
+
+FIELDS: dict[str, dict[str, Field]] = {
+    "none": {},
+    "binder": {
+        "F": _share("share of a dose that reaches the blood", "0.62", positive=True),
+        "ka": _positive("1/day", "absorption from the injection site", "0.27 1/day"),
+        "CL": _positive("L/day", "linear clearance", "0.094 L/day"),
+        "Vc": _positive("L", "central volume", "2.6 L"),
+        "Q": Field("L/day", "flow between central and peripheral volume", "0.45 L/day"),
+        "Vp": _positive("L", "peripheral volume", "1.7 L"),
+        "molar_mass": _positive("kDa", "mass of one molecule", "147 kDa"),
+        "KD_mRANKL": _affinity("membrane-bound", "mRANKL"),
+        "KD_sRANKL": _affinity("soluble", "sRANKL"),
+        "block_shedding": _share("share of the shedding of bound mRANKL that the drug hinders", "0"),
+        "reach_osteocyte": _reach("osteocytes"),
+        "reach_marrow": _reach("marrow adipogenic and stromal cells"),
+        "reach_osteoblast": _reach("the osteoblast lineage on bone"),
+        "reach_lymphocyte": _reach("lymphocytes"),
+    },
+    "bisphosphonate": {
+        "F": _share("share of a dose that reaches the blood", "0.006", positive=True),
+        "f_bone": _share("share of what reaches the blood that binds to bone", "0.5"),
+        "max_kill": _positive("1", "relative rise of osteoclast death that no amount exceeds", "4"),
+        "potency": Field("1/mg", "relative rise of osteoclast death per mg on the active surface", "0.9 1/mg"),
+        "t_surface": _positive("day", "half-life on the active surface at normal turnover", "450 day"),
+        "f_deep": _share("share of what leaves the surface that is buried, not lost", "0.5"),
+        "t_deep": _positive("day", "half-life of buried drug at normal turnover", "10 yr"),
+    },
+    "anabolic": {
+        "F": _share("share of a dose that reaches the blood", "0.95", positive=True),
+        "gain": Field("1/mg", "effect level added per mg that reaches the blood", "5 1/mg"),
+        "t_effect": _positive("day", "half-life of the effect level", "7 day"),
+        "e_formation": Field(
+            "1",
+            "collagen laid down by each osteoblast (P1NP, BSAP), relative rise per effect level",
+            "1",
+            least=-math.inf,
+        ),
+        "e_modelling": Field(
+            "1", "modelling-based formation over resting turnover per effect level", "1", least=-math.inf
+        ),
+        "e_rankl": Field("1", "change of ln RANKL synthesis per effect level", "0.5", least=-math.inf),
+        "tolerance": Field(
+            "1",
+            "adaptation: the effect level is divided by 1 + tolerance x adaptation, which nears it with t_tolerance",
+            "0.5",
+        ),
+        "t_tolerance": _positive("day", "half-life with which adaptation nears the effect level", "90 day"),
+    },
+}
+
+
+class Number(NamedTuple):
+    """One number of an agent and where it is from; value and range in the canonical `unit`.
+
+    `low` and `high` are None where the file gives no range; `value` is infinite where it says "none".
+    """
+
+    field: str
+    value: float
+    unit: str
+    low: float | None
+    high: float | None
+    status: str
+    source: str
+    doi: str
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A drug as data.
+
+    Attributes
+    ----------
+    name : str
+        What trials and columns call it; a letter, then letters, digits, hyphens and underscores.
+    label : str
+        What figures and tables call it.
+    kind : {"none", "binder", "bisphosphonate", "anabolic"}
+        Which of `FIELDS` it has.
+    route : {"SC", "IV", "PO", "none"}
+        How it is given.
+    hypothetical : bool
+        True if no such drug has been tested in humans.
+    description, reference_regimen, color : str
+        In words; the usual dose and interval; ``#RRGGBB``.
+    values : dict of str to float
+        Every field of its kind in the canonical unit; a KD of "none" is infinite.
+    provenance : tuple of Number
+        The same numbers with range, status and source, in the order of `FIELDS`: rows for a data frame.
+    path : Path
+        The file it was read from. Agents that differ in nothing else are equal.
+    """
+
+    name: str
+    label: str
+    kind: str
+    route: str
+    hypothetical: bool
+    description: str
+    reference_regimen: str
+    color: str
+    values: dict[str, float]
+    provenance: tuple[Number, ...]
+    path: Path = field(compare=False)
+
+
+def load_agent(name: str, *, folder: Path | None = None, where: str = "") -> Agent:
+    """Read an agent by name.
+
+    Parameters
+    ----------
+    name : str
+        Name of the agent, which is its file's name without ``.toml``.
+    folder : Path, optional
+        Where to look before the shipped agents: the folder of the trial.
+    where : str, optional
+        File, line or option that names the agent, to begin the message with if there is no such agent.
+
+    Returns
+    -------
+    Agent
+        With everything that it takes over by ``like`` filled in.
+
+    Raises
+    ------
+    BadInput
+        If there is no such agent, with the closest name; if its file is at fault, with all faults at once.
+    """
+    path = _find(name, folder)
+    if path is None:
+        prefix = f"{where}: " if where else ""
+        raise BadInput(f"{prefix}unknown agent '{name}'; {_suggestion(name, folder)}")
+    return _load(path, folder, ())
+
+
+def list_agents(folder: Path | None = None) -> list[Agent]:
+    """All agents that a trial in `folder` can name: the shipped ones and those of the folder, placebo first.
+
+    Other TOML files of the folder, such as trials, are passed over.
+
+    Raises
+    ------
+    BadInput
+        If an agent file of the folder is at fault.
+    """
+    return [load_agent(name, folder=folder) for name in agent_names(folder)]
+
+
+def agent_names(folder: Path | None = None) -> list[str]:
+    """Names of all agents that a trial in `folder` can name, sorted, placebo first."""
+    names = {path.stem for path in SHIPPED.glob("*.toml")}
+    if folder is not None:
+        names |= {path.stem for path in Path(folder).glob("*.toml") if _is_agent_file(path)}
+    return sorted(names, key=lambda name: (name != "placebo", name))
+
+
+def describe(agent: Agent) -> str:
+    """An agent in words and numbers, for a terminal: each field with unit, range, status, meaning and source."""
+    lines = [f"{agent.name}: {agent.label}"]
+    if agent.kind == "none":
+        lines.append("  no drug")
+    else:
+        tested = "hypothetical: no such drug has been tested in humans" if agent.hypothetical else "tested in humans"
+        lines.append(f"  {agent.kind}, {agent.route}, {tested}")
+    if agent.description:
+        lines.append(f"  {agent.description}")
+    if agent.reference_regimen:
+        lines.append(f"  usual regimen: {agent.reference_regimen}")
+    lines.append(f"  file: {agent.path}")
+    if agent.provenance:
+        rows = [("field", "value", "range", "status", "meaning, and source")]
+        for number in agent.provenance:
+            span = "" if number.low is None else f"{number.low:g} to {number.high:g}"
+            meaning = FIELDS[agent.kind][number.field].meaning
+            rows.append((number.field, _in_words(number), span, number.status, meaning))
+            rows.append(("", "", "", "", f"  {number.source}" + (f"; doi:{number.doi}" if number.doi else "")))
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        lines.append("")
+        for row in rows:
+            cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+            lines.append("  ".join(["", *cells, row[4]]).rstrip())
+    return "\n".join(lines)
+
+
+def to_toml(agent: Agent) -> str:
+    """An agent as the text of a file that loads to the same agent, with nothing left to take over from another.
+
+    Parameters
+    ----------
+    agent : Agent
+        As read by `load_agent`.
+
+    Returns
+    -------
+    str
+        TOML. Numbers are in canonical units and exact to the last bit.
+    """
+    lines = [
+        f"name = {_quoted(agent.name)}",
+        f"label = {_quoted(agent.label)}",
+        f"kind = {_quoted(agent.kind)}",
+        f"route = {_quoted(agent.route)}",
+        f"hypothetical = {str(agent.hypothetical).lower()}",
+        f"description = {_quoted(agent.description)}",
+        f"reference_regimen = {_quoted(agent.reference_regimen)}",
+        f"color = {_quoted(agent.color)}",
+        "",
+    ]
+    for number in agent.provenance:
+        value = "none" if math.isinf(number.value) else _with_unit(repr(number.value), number.unit)
+        entries = [f"value = {_quoted(value)}"]
+        if number.low is not None:
+            entries += [f"low = {number.low!r}", f"high = {number.high!r}"]
+        entries += [f"{entry} = {_quoted(getattr(number, entry))}" for entry in ("status", "source", "doi")]
+        lines.append(f"{number.field} = {{ {', '.join(entries)} }}")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _find(name: str, folder: Path | None, passed: Sequence[Path] = ()) -> Path | None:
+    """File of an agent, in the folder or shipped; files in `passed` are out of the question."""
+    if not _NAME.fullmatch(name):
+        return None
+    own = Path(folder) / f"{name}.toml" if folder is not None else None
+    if own is not None and own not in passed and own.is_file() and _is_agent_file(own):
+        return own
+    shipped = SHIPPED / f"{name}.toml"
+    return shipped if shipped not in passed and shipped.is_file() else None
+
+
+def _is_agent_file(path: Path) -> bool:
+    """Whether a file describes an agent, and not a trial: one that is not valid TOML counts if it looks like it."""
+    if not _NAME.fullmatch(path.stem):
+        return False
+    try:
+        data, _ = load_toml(path)
+    except BadInput:
+        try:
+            text = path.read_text("utf-8", errors="replace")
+        except OSError:
+            return False
+        return bool(re.search(rf"^\s*({'|'.join(_MARKS)})\s*=", text, re.MULTILINE))
+    return "arm" not in data and any(mark in data for mark in _MARKS)
+
+
+def _suggestion(name: str, folder: Path | None) -> str:
+    names = agent_names(folder)
+    close = difflib.get_close_matches(name.lower().replace("_", "-"), names, n=1, cutoff=0.5)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"{hint}`ranklsim agents` lists all {len(names)}."
+
+
+def _load(path: Path, folder: Path | None, passed: tuple[Path, ...]) -> Agent:
+    data, text = load_toml(path)
+    base = None
+    if isinstance(like := data.get("like"), str):
+        chain = (*passed, path)
+        base_path = _find(like, folder, chain)
+        if base_path is None:
+            place = _place(path, text, ("like",))
+            if _find(like, folder):
+                names = " -> ".join(f"'{link.stem}'" for link in chain)
+                raise BadInput(f"{place}: `like` leads in a circle, {names} -> '{like}'; one of them must stand alone.")
+            raise BadInput(f"{place}: unknown agent '{like}'; {_suggestion(like, folder)}")
+        base = _load(base_path, folder, chain)
+    return _Reader(path, data, text, base).agent()
+
+
+class _Reader:
+    """Turns the data of one agent file into an `Agent`, or into all its faults at once."""
+
+    def __init__(self, path: Path, data: dict[str, Any], text: str, base: Agent | None) -> None:
+        self.path, self.data, self.text, self.base = path, data, text, base
+        self.faults: list[str] = []
+
+    def agent(self) -> Agent:
+        base = self.base
+        name = self._string("name", self.path.stem)
+        if name != self.path.stem:
+            self._fault("name", f"name is '{name}' in a file called {self.path.name}; make the two the same")
+        elif name in _NOT_NAMES:
+            self._fault("name", f"an agent cannot be called '{name}', a word of regimens; choose another name")
+        label = self._string("label")
+        kind = self._choice("kind", KINDS, base.kind if base else None)
+        if base and kind and kind != base.kind:
+            self._fault("kind", f'kind is "{kind}", but "{base.kind}" for \'{base.name}\'; leave out kind, or like')
+        route = self._choice("route", ROUTES, base.route if base else None)
+        if kind and route and (route == "none") != (kind == "none"):
+            self._fault("route", f'route is "{route}" for kind "{kind}"; "none" goes with "none", and only with it')
+        hypothetical = self.data.get("hypothetical")
+        if not isinstance(hypothetical, bool):
+            have = "missing" if hypothetical is None else repr(hypothetical)
+            self._fault(
+                "hypothetical", f"hypothetical is {have}; write true if no such drug was tested in humans, else false"
+            )
+        description = self._string("description", "")
+        regimen = self._string("reference_regimen", base.reference_regimen if base else "")
+        color = self._string("color", _SPARE_COLORS[zlib.crc32(name.encode()) % len(_SPARE_COLORS)])
+        if not _COLOR.fullmatch(color):
+            self._fault("color", f"color is '{color}'; write red, green and blue, such as \"#0072B2\"")
+        self._string("like", "")
+        numbers = tuple(self._numbers(kind, hypothetical is True)) if kind else ()
+        values = {number.field: number.value for number in numbers}
+        if route == "IV" and values.get("F", 1.0) != 1.0:
+            key = "F" if "F" in self.data else "route"
+            self._fault(key, f"F is {values['F']:g}, but an IV dose reaches the blood in full; write 1")
+        if kind:
+            self._unknown_fields(kind)
+        if self.faults:
+            raise BadInput(*self.faults)
+        return Agent(
+            name, label, kind, route, hypothetical is True, description, regimen, color, values, numbers, self.path
+        )
+
+    def _fault(self, key: str | tuple[str, ...], fault: str) -> None:
+        place = _place(self.path, self.text, (key,) if isinstance(key, str) else key)
+        self.faults.append(f"{place}: {fault}" if fault.endswith("?") else f"{place}: {fault}.")
+
+    def _string(self, key: str, default: str | None = None) -> str:
+        value = self.data.get(key, default)
+        if isinstance(value, str) and (value.strip() or default == ""):
+            return value
+        have = "missing" if value is None else repr(value)
+        self._fault(key, f'{key} is {have}; give it as text in quotes, such as {key} = "..."')
+        return ""
+
+    def _choice(self, key: str, choices: Sequence[str], default: str | None) -> str:
+        value = self.data.get(key, default)
+        if value in choices:
+            return str(value)
+        have = f"{key} is missing" if value is None else f"unknown {key} '{value}'"
+        close = difflib.get_close_matches(value, choices, n=1) if isinstance(value, str) else []
+        every = "it is one of " + ", ".join(f'"{choice}"' for choice in choices)
+        self._fault(key, f"{have}; did you mean '{close[0]}'?" if close else f"{have}; {every}")
+        return ""
+
+    def _numbers(self, kind: str, hypothetical: bool) -> Iterator[Number]:
+        base = self.base if self.base and self.base.kind == kind else None
+        taken = {number.field: number for number in base.provenance} if base else {}
+        for name, spec in FIELDS[kind].items():
+            if name in self.data:
+                if number := self._number(name, spec):
+                    yield number
+            elif name in taken and base:
+                number = taken[name]
+                if hypothetical and not number.source.startswith("taken over from "):
+                    number = number._replace(source=f"taken over from {base.name}: {number.source}")
+                yield number._replace(status="assumed") if hypothetical else number
+            else:
+                how = "as a number, such as" if spec.unit == "1" else "with its unit, such as"
+                self._fault(name, f'{name} is missing; give it {how} "{spec.example}"{_or_none(spec)}')
+
+    def _number(self, name: str, spec: Field) -> Number | None:
+        """Read one number; None if it has faults."""
+        so_far = len(self.faults)
+        given = self.data[name]
+        if not isinstance(given, dict):
+            given = {"value": given, "status": "assumed", "source": f"{self.path.name}, which names no source"}
+        for entry in given:
+            if entry not in _ENTRIES:
+                close = difflib.get_close_matches(entry, _ENTRIES, n=1)
+                hint = f"did you mean '{close[0]}'?" if close else f"a number has {', '.join(_ENTRIES)}"
+                self._fault((name, entry), f"{name} has an unknown entry '{entry}'; {hint}")
+        if "value" not in given:
+            self._fault(name, f'{name} has no value; give it as value = "{spec.example}"{_or_none(spec)}')
+            return None
+        value = self._value(name, spec, given["value"])
+        low, high = self._limit(name, spec, given, "low"), self._limit(name, spec, given, "high")
+        status, source, doi = given.get("status"), given.get("source"), given.get("doi", "")
+        if status not in STATUSES:
+            have = "no status" if status is None else f"status {status!r}"
+            self._fault((name, "status"), f'{name} has {have}; give status = "measured", "fitted" or "assumed"')
+        if not isinstance(source, str) or not source.strip():
+            self._fault((name, "source"), f'{name} has no source; name it, or write source = "none: our assumption"')
+        if not isinstance(doi, str):
+            self._fault((name, "doi"), f'{name} has doi {doi!r}; give it as text, such as "10.1359/jbmr.081112"')
+        if ("low" in given) != ("high" in given):
+            missing = "high" if "low" in given else "low"
+            self._fault(name, f"{name} has no {missing}; give both ends of its range, or neither")
+        if len(self.faults) == so_far and low is not None and high is not None and not low <= value <= high:
+            have = _with_unit(f"{value:g}", spec.unit)
+            span = _with_unit(f"{low:g} to {high:g}", spec.unit)
+            self._fault((name, "value"), f"{name} is {have}, outside its own range of {span}; correct one of them")
+        if len(self.faults) > so_far:
+            return None
+        return Number(name, value, spec.unit, low, high, str(status), str(source), str(doi))
+
+    def _value(self, name: str, spec: Field, given: object) -> float:
+        if spec.none and given == "none":
+            return math.inf
+        key = (name, "value")
+        try:
+            value = parse_quantity(given, spec.unit, where=f"{_place(self.path, self.text, key)}: {name}")
+        except BadInput as fault:
+            self.faults.extend(fault.messages)
+            return math.nan
+        if not spec.least <= value <= spec.most or (spec.positive and value == 0):
+            wanted = "above 0" if spec.positive else f"at least {spec.least:g}"
+            if math.isfinite(spec.most):
+                wanted += f" and at most {spec.most:g}"
+            have = _with_unit(f"{value:g}", spec.unit)
+            self._fault(key, f"{name} is {have}; it must be {wanted}{_or_none(spec)}")
+        return value
+
+    def _limit(self, name: str, spec: Field, given: dict[str, Any], end: str) -> float | None:
+        """One end of a range, a bare number being in the unit of the value."""
+        if end not in given:
+            return None
+        if given["value"] == "none":
+            self._fault((name, end), f'{name} is "none" and has no range; leave out {end}')
+            return None
+        limit = given[end]
+        if isinstance(limit, (int, float)) and not isinstance(limit, bool):
+            limit = f"{limit!r} {unit_of(str(given['value']))}"
+        try:
+            return parse_quantity(
+                limit, spec.unit, where=f"{_place(self.path, self.text, (name, end))}: {end} of {name}"
+            )
+        except BadInput as fault:
+            self.faults.extend(fault.messages)
+            return None
+
+    def _unknown_fields(self, kind: str) -> None:
+        known = [*_TEXT_FIELDS, "hypothetical", *FIELDS[kind]]
+        for key in self.data:
+            if key in known:
+                continue
+            others = " and ".join(f'"{other}"' for other, fields in FIELDS.items() if key in fields)
+            if others:
+                self._fault(key, f'{key} is a field of kind {others}, and this agent is of kind "{kind}"; remove it')
+                continue
+            close = difflib.get_close_matches(key, known, n=1)
+            every = f'an agent of kind "{kind}" has {", ".join(known)}'
+            self._fault(
+                key,
+                f"unknown field '{key}'; did you mean '{close[0]}'?" if close else f"unknown field '{key}'; {every}",
+            )
+
+
+def _place(path: Path, text: str, key: tuple[str, ...]) -> str:
+    """File, and line where the text has the key, to begin a message with."""
+    line = locate(text, key)
+    return f"{path.name}:{line}" if line else path.name
+
+
+def _or_none(spec: Field) -> str:
+    return f', or "none" if {spec.none}' if spec.none else ""
+
+
+def _in_words(number: Number) -> str:
+    return "none" if math.isinf(number.value) else _with_unit(f"{number.value:g}", number.unit)
+
+
+def _with_unit(number: str, unit: str) -> str:
+    return number if unit == "1" else f"{number} {unit}"
+
+
+def _quoted(text: str) -> str:
+    """Text as a TOML basic string: that of JSON, but for one character that JSON leaves raw."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

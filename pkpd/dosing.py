@@ -1,0 +1,227 @@
+"""Regimens: how much of which agent, when, and one after another.
+
+Months are as long as in `units` (30.4375 days), so that "every 6 mo" and visits at months 6, 12, ... fall together.
+The dose is the plan; whether a patient gets it on its day, late or never is decided where a trial is conducted.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranklsim.pkpd.agents import load_agent
+from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.units import DAYS_PER_MONTH, parse_quantity
+
+_EXAMPLE = "'denosumab 60mg every 6mo x4'"
+_PART = re.compile(
+    r"(?P<together>with\s+)?(?P<agent>[A-Za-z]\S*)"
+    r"(?:\s+(?P<dose>(?!every\b|for\b|[x×]\s*\d).+?))?"
+    r"(?:\s+every\s+(?P<every>.+?))?"
+    r"(?:\s+[x×]\s*(?P<doses>\S+)|\s+for\s+(?P<length>.+?))?",
+    re.IGNORECASE,
+)
+_GAP = re.compile(r"nothing(?:\s+(.*))?", re.IGNORECASE)
+_SAME_DAY = 1e-6  # days; a regimen that starts where the last one ends does not overlap it by rounding
+
+
+@dataclass(frozen=True)
+class Regimen:
+    """Equal doses of one agent at equal intervals.
+
+    Attributes
+    ----------
+    agent : str
+        Name of the agent.
+    dose_mg : float
+        Each dose, mg; 0 is for a placebo only.
+    start_day : float
+        Day of the first dose, from the start of treatment.
+    every_days : float
+        Interval, days; 0 if there is but one dose and nothing is said of how long it counts.
+    doses : int
+        How many.
+    together : bool
+        True if it is meant to run beside the sequence of the others; without it, an overlap is a mistake.
+    """
+
+    agent: str
+    dose_mg: float
+    start_day: float
+    every_days: float
+    doses: int
+    together: bool = False
+
+    def times_days(self) -> NDArray[np.float64]:
+        """Days of the doses, shape (doses,), from the start of treatment."""
+        return self.start_day + self.every_days * np.arange(self.doses, dtype=float)
+
+    @property
+    def end_day(self) -> float:
+        """Day on which the interval of the last dose ends."""
+        return self.start_day + self.doses * self.every_days
+
+
+def parse_regimen(text: str, *, folder: Path | None = None, where: str = "") -> list[Regimen]:
+    """Read regimens from one line of text.
+
+    Parameters
+    ----------
+    text : str
+        Parts with commas between, each of which begins when the one before it ends:
+        ``"denosumab 14mg every 6mo x4, nothing 12mo, denosumab 60mg every 6mo x4"``. Instead of a number (``x4``)
+        a part can have a length (``for 24mo``), which it fills with as many whole intervals as fit. ``nothing 12mo``
+        is a gap. A part that begins with ``with`` begins together with the part before it and has no say in when the
+        next one begins: ``"denosumab 60mg every 6mo x4, with teriparatide 20ug every 1day for 24mo"``.
+    folder : Path, optional
+        Where agents are looked for before the shipped ones.
+    where : str, optional
+        What a message begins with.
+
+    Returns
+    -------
+    list of Regimen
+        At least one.
+
+    Raises
+    ------
+    BadInput
+        With the faults of all parts at once: an agent that is not known, a missing or wrong unit, a dose, interval,
+        number or length that is not above zero or not given.
+    """
+    prefix = f"{where}: " if where else ""
+    faults: list[str] = []
+    regimens: list[Regimen] = []
+    begin = end = 0.0  # of the part before
+    endless = ""  # agent of a single dose before, if nothing says how long it counts
+    if not text.strip(" ,"):
+        raise BadInput(f"{prefix}the regimen is empty; write it like {_EXAMPLE}.")
+    for part in (part.strip() for part in text.split(",")):
+        if not part:
+            faults.append(f"{prefix}'{text}' has a comma with nothing before or after it; remove it.")
+            continue
+        if gap := _GAP.fullmatch(part):
+            end, endless = end + _above_zero(gap[1] or "", "day", f"{prefix}gap '{part}'", faults), ""
+            continue
+        found = _PART.fullmatch(part)
+        if not found:
+            faults.append(f"{prefix}'{part}' does not begin with an agent; write it like {_EXAMPLE}.")
+            continue
+        together = found["together"] is not None
+        if together and not regimens and not faults:
+            faults.append(f"{prefix}'{part}' has no part before it to go with; leave out 'with'.")
+        if endless and not together:
+            faults.append(
+                f"{prefix}it is not said how long the single dose of {endless} counts before '{part}' begins; "
+                f"give its interval, as in 'every 12mo x1', or write 'nothing 12mo' after it."
+            )
+        regimen, length = _read_part(found, begin if together else end, folder, where, faults)
+        regimens.append(regimen)
+        if not together:
+            begin, end = regimen.start_day, max(regimen.end_day, regimen.start_day + length)
+            endless = "" if regimen.every_days else regimen.agent
+    if not faults and not regimens:
+        faults.append(f"{prefix}'{text}' gives no drug at all; name an agent, as in {_EXAMPLE}, or 'placebo'.")
+    if faults:
+        raise BadInput(*faults)
+    return regimens
+
+
+def _read_part(
+    found: re.Match[str], start_day: float, folder: Path | None, where: str, faults: list[str]
+) -> tuple[Regimen, float]:
+    """One part of a regimen's text, and the length in days that it is given for (0 if that is not said)."""
+    prefix = f"{where}: " if where else ""
+    name = found["agent"]
+    kind = None
+    try:
+        kind = load_agent(name, folder=folder, where=where).kind
+    except BadInput as fault:
+        faults.extend(fault.messages)
+    dose_mg = every_days = length = 0.0
+    if found["dose"]:
+        dose_mg = _above_zero(found["dose"], "mg", f"{prefix}dose of {name}", faults, or_zero=kind == "none")
+    elif kind not in (None, "none"):
+        faults.append(f'{prefix}{name} has no dose; give it with its unit, such as "60 mg".')
+    if found["every"]:
+        every_days = _above_zero(found["every"], "day", f"{prefix}interval of {name}", faults)
+    doses = 1
+    if found["doses"]:
+        if not re.fullmatch(r"\d{1,6}", found["doses"]) or int(found["doses"]) < 1:
+            faults.append(f"{prefix}number of doses of {name} is '{found['doses']}'; give a whole number, such as x4.")
+        else:
+            doses = int(found["doses"])
+        if doses > 1 and not found["every"]:
+            faults.append(f"{prefix}{doses} doses of {name} have no interval; say how often, such as 'every 6mo'.")
+    elif found["length"]:
+        length = _above_zero(found["length"], "day", f"{prefix}length of {name}", faults)
+        if not found["every"]:
+            faults.append(f"{prefix}{name} for {found['length']} has no interval; say how often, such as 'every 6mo'.")
+        elif length and every_days:
+            doses = math.floor(length / every_days * (1 + 1e-12))
+            if doses < 1:
+                span, interval = found["length"], found["every"]
+                faults.append(
+                    f"{prefix}{name} for {span} is shorter than its interval of {interval}; write x1 instead."
+                )
+    elif found["every"]:
+        faults.append(f"{prefix}{name} every {found['every']} has no end; say how many doses, as in x4, or 'for 24mo'.")
+    return Regimen(name, dose_mg, start_day, every_days, doses, found["together"] is not None), length
+
+
+def _above_zero(text: str, unit: str, what: str, faults: list[str], or_zero: bool = False) -> float:
+    """A quantity that must be above zero; notes a fault and returns 0 if it is not."""
+    try:
+        value = parse_quantity(text, unit, where=what)
+    except BadInput as fault:
+        faults.extend(fault.messages)
+        return 0.0
+    if value > 0 or (or_zero and value == 0):
+        return value
+    placebo = ", or name the agent 'placebo' if no drug is meant" if unit == "mg" else ""
+    faults.append(f"{what} is {text}; give more than 0{placebo}.")
+    return 0.0
+
+
+def check_sequence(regimens: Sequence[Regimen], where: str | Callable[[int], str] = "") -> None:
+    """Refuse regimens of one arm that overlap without being meant to.
+
+    Parameters
+    ----------
+    regimens : sequence of Regimen
+        In the order in which they are written. Those marked `together` run beside the sequence: they overlap freely.
+    where : str or callable, optional
+        What the message begins with, such as ``"exit.toml:27: arm 'selective'"``; or a function that gives it for the
+        position of a regimen, from 0.
+
+    Raises
+    ------
+    BadInput
+        One sentence for each regimen that starts before an earlier one ends.
+    """
+    faults = []
+    last = -1  # position of the regimen of the sequence that ends last so far
+    for position, regimen in enumerate(regimens):
+        if regimen.together:
+            continue
+        if last >= 0 and regimen.start_day < regimens[last].end_day - _SAME_DAY:
+            place = where(position) if callable(where) else where
+            end = _in_months(regimens[last].end_day)
+            faults.append(
+                f"{place}{', ' if place else ''}regimen {position + 1} starts at {_in_months(regimen.start_day)}, "
+                f"before regimen {last + 1} ends at {end}; start it at {end} or later."
+            )
+        if last < 0 or regimen.end_day > regimens[last].end_day:
+            last = position
+    if faults:
+        raise BadInput(*faults)
+
+
+def _in_months(days: float) -> str:
+    return f"{round(days / DAYS_PER_MONTH, 2):g} mo"

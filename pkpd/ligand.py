@@ -1,0 +1,142 @@
+"""RANKL by cellular source and modality, OPG, and the signal that reaches RANK.
+
+Each source carries a surface pool (mRANKL) that sheds into one circulating pool (sRANKL). Drugs and OPG compete for
+both at quasi-equilibrium [1]_. Bound surface ligand is internalised, or still shed unless the agent hinders the
+sheddase. The signal is the free ligand at RANK over its untreated value, with an explicit share `sig` for sRANKL.
+Pools are totals, free plus bound, in nmol per litre of the drug's central volume: an effective capacity [2]_, not a
+serum level, for the surface.
+
+References
+----------
+.. [1] Mager DE, Krzyzanski W. Pharm Res 2005;22:1589-96. doi:10.1007/s11095-005-6650-0
+.. [2] Gibiansky L et al. Clin Pharmacokinet 2012;51:247-60. doi:10.2165/11598090-000000000-00000
+"""
+
+from __future__ import annotations
+
+from ranklsim.pkpd.values import Slots, Values
+
+SOURCES = ("osteocyte", "marrow", "osteoblast", "lymphocyte")
+COMPARTMENTS = ("T", "C")  # trabecular and cortical bone: they hear the sources in different shares
+
+STATES = {f"mRANKL_{source}": ("nmol/L", f"surface RANKL of the {source} source") for source in SOURCES} | {
+    "sRANKL": ("nmol/L", "soluble RANKL, free, held by OPG and drug-bound")
+}
+
+
+def individual(p: Values, slots: Slots) -> dict[str, float]:
+    """Normalised source shares, resting pools, association constants as OPG leaves them."""
+    constants = {}
+    share = {}
+    for c in COMPARTMENTS:
+        total = sum(p[f"w_{source}_{c}"] for source in SOURCES)
+        for source in SOURCES:
+            share[source, c] = p[f"w_{source}_{c}"] / total
+    for source in SOURCES:
+        # ASSUMED: drug meets each compartment's ligand in proportion to its share of whole-body turnover.
+        rest = p.M0 * (p.turn_T * share[source, "T"] + (1 - p.turn_T) * share[source, "C"])
+        constants[f"M0_{source}"] = rest
+        for c in COMPARTMENTS:
+            constants[f"gain_{source}_{c}"] = share[source, c] / rest
+    constants["S0"] = p.fsh * p.kdeg * p.M0 / p.ksel
+    constants["kint"] = p.rint * p.kdeg
+    constants["sig_act"] = p.sig + p.d_act * (1 - p.sig)
+    # OPG over normal in bone; KD and the signal are defined at normal OPG, where it holds om (os) parts for one free.
+    opg = (1 - p.f_OPG_serum) * p.OPG_local + p.f_OPG_serum * p.OPG_serum
+    constants["OPG"] = opg
+    constants["hm"] = (1 + p.om) / (1 + p.om * opg)
+    constants["hs"] = (1 + p.os) / (1 + p.os * opg)
+    for k in range(1, slots.binders + 1):
+        for source in SOURCES:
+            constants[f"am_{source}_{k}"] = p[f"reach_{source}_{k}"] * constants["hm"] / p[f"KD_mRANKL_{k}"]
+        constants[f"as_{k}"] = constants["hs"] / p[f"KD_sRANKL_{k}"]
+    return constants
+
+
+def potency(p: Values) -> float:
+    """Osteoclastogenic potency of one free sRANKL molecule over one free mRANKL molecule, at rest.
+
+    Follows from the share `sig` and the sizes of the two free pools; equals what the share means per molecule.
+    """
+    free_soluble = p.fsh * p.kdeg * p.M0 / p.ksel / (1 + p.os)
+    free_surface = p.M0 / (1 + p.om)
+    return (p.sig / free_soluble) / ((1 - p.sig) / free_surface)
+
+
+def free_equation(x: Values, p: Values, free: list[float], slots: Slots) -> list[float]:
+    """Mass balance of each drug in plasma: zero at quasi-equilibrium (nmol/L)."""
+    binders = range(1, slots.binders + 1)
+    crowd = {source: sum(p[f"am_{source}_{k}"] * free[k - 1] for k in binders) for source in SOURCES}
+    crowd_s = sum(p[f"as_{k}"] * free[k - 1] for k in binders)
+    balance = []
+    for k in binders:
+        held = sum(p[f"am_{source}_{k}"] * x[f"mRANKL_{source}"] / (1 + crowd[source]) for source in SOURCES)
+        held = held + p[f"as_{k}"] * x.sRANKL / (1 + crowd_s)
+        balance.append(free[k - 1] * (1 + held) - x[f"drug_{k}"])
+    return balance
+
+
+def binding(x: Values, p: Values, free: list[float], slots: Slots) -> Values:
+    """Who holds whom, from free drug `free` (nmol/L).
+
+    Returns
+    -------
+    Values
+        ``free_k``, ``surface_k``, ``soluble_k`` (nmol/L of drug k free, on surface RANKL, on sRANKL); ``open_SOURCE``
+        and ``open_s`` (share of a pool without drug); ``held_SOURCE_k``, ``held_s_k`` (share of a pool that carries
+        drug k).
+    """
+    binders = range(1, slots.binders + 1)
+    out = Values()
+    for source in SOURCES:
+        out[f"open_{source}"] = 1 / (1 + sum(p[f"am_{source}_{k}"] * free[k - 1] for k in binders))
+    out["open_s"] = 1 / (1 + sum(p[f"as_{k}"] * free[k - 1] for k in binders))
+    for k in binders:
+        for source in SOURCES:
+            out[f"held_{source}_{k}"] = p[f"am_{source}_{k}"] * free[k - 1] * out[f"open_{source}"]
+        out[f"held_s_{k}"] = p[f"as_{k}"] * free[k - 1] * out["open_s"]
+        out[f"free_{k}"] = free[k - 1]
+        out[f"surface_{k}"] = sum(out[f"held_{source}_{k}"] * x[f"mRANKL_{source}"] for source in SOURCES)
+        out[f"soluble_{k}"] = out[f"held_s_{k}"] * x.sRANKL
+    return out
+
+
+def signal(x: Values, p: Values, bound: Values, c: str, share: float) -> float:
+    """Osteoclastogenic signal at RANK in compartment `c`, 1 untreated, when sRANKL makes up `share` of it at rest.
+
+    Drug not bound; OPG not bound; summed over sources. The drift of OPG (or sensitivity) multiplies the whole.
+    """
+    surface = sum(p[f"gain_{source}_{c}"] * x[f"mRANKL_{source}"] * bound[f"open_{source}"] for source in SOURCES)
+    soluble = x.sRANKL / p.S0 * bound.open_s
+    drift = 1 + p.drift_OPG * (1 - p.mix) * (x[f"drift_{c}"] - 1)
+    return ((1 - share) * surface * p.hm + share * soluble * p.hs) * drift
+
+
+def rates(x: Values, p: Values, bound: Values, synthesis: float, slots: Slots) -> dict[str, float]:
+    """Time derivatives of `STATES` (nmol/L/day); `synthesis` is RANKL made over normal (anabolic agents change it)."""
+    binders = range(1, slots.binders + 1)
+    drift = p.turn_T * x.drift_T + (1 - p.turn_T) * x.drift_C
+    made = synthesis * (1 + (1 - p.drift_OPG) * (1 - p.mix) * (drift - 1))
+    change = {}
+    shed = 0
+    for source in SOURCES:
+        pool = x[f"mRANKL_{source}"]
+        # Drug-bound ligand is internalised at rint of the free rate; it still sheds unless the agent hinders the
+        # sheddase.
+        shed_share = bound[f"open_{source}"] + sum(
+            bound[f"held_{source}_{k}"] * (1 - p[f"block_shedding_{k}"]) for k in binders
+        )
+        internalised = (1 - p.fsh) * (
+            p.kdeg * bound[f"open_{source}"] + p.kint * sum(bound[f"held_{source}_{k}"] for k in binders)
+        )
+        shedding = p.kdeg * p.fsh * shed_share
+        change[f"mRANKL_{source}"] = p.kdeg * p[f"M0_{source}"] * made - (internalised + shedding) * pool
+        shed = shed + shedding * pool
+    held_s = sum(bound[f"held_s_{k}"] for k in binders)
+    change["sRANKL"] = shed - (p.ksel * bound.open_s + p.kcpx * held_s) * x.sRANKL
+    return change
+
+
+def start(p: Values) -> dict[str, float]:
+    """Untreated pools, in closed form."""
+    return {f"mRANKL_{source}": p[f"M0_{source}"] for source in SOURCES} | {"sRANKL": p.S0}

@@ -1,0 +1,205 @@
+"""The whole model of one patient: what an agent binds, what is left free, cells, bone, markers.
+
+This file only puts the parts together, in the order in which cause runs; the equations stand in the parts, once.
+`Model.rates` is the text that scipy integrates as the reference (`reference`), and from which Jacobian and compiled
+kernel are generated (`compiler`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ranklsim.pkpd import anabolics, bisphosphonates, calcium, cells, ligand, markers, pharmacokinetics, skeleton
+from ranklsim.pkpd.binding import free_drug
+from ranklsim.pkpd.ligand import COMPARTMENTS, SOURCES
+from ranklsim.pkpd.skeleton import TEMPLATES
+from ranklsim.pkpd.values import Slots, Values, each
+
+KINDS = {"binder": pharmacokinetics, "bisphosphonate": bisphosphonates, "anabolic": anabolics}
+
+# What a slot holds while no agent is in it: nothing enters, nothing binds, nothing acts.
+EMPTY = {
+    "binder": dict.fromkeys(("ka", "CL", "Q", "block_shedding", *(f"reach_{source}" for source in SOURCES)), 0.0)
+    | dict.fromkeys(("Vc", "Vp"), 1.0)
+    | dict.fromkeys(("KD_mRANKL", "KD_sRANKL"), np.inf),
+    "bisphosphonate": {"potency": 0.0, "max_kill": 1.0, "t_surface": np.inf, "f_deep": 0.0, "t_deep": np.inf},
+    "anabolic": dict.fromkeys(("e_formation", "e_modelling", "e_rankl", "tolerance"), 0.0)
+    | dict.fromkeys(("t_effect", "t_tolerance"), np.inf),
+}
+
+
+class Model:
+    """States, start values, rates and outputs for patients who meet at most `slots` agents of each kind.
+
+    Parameters
+    ----------
+    slots : Slots
+        Number of binders, bisphosphonates and anabolics.
+    """
+
+    def __init__(self, slots: Slots) -> None:
+        self.slots = slots
+        self.states: dict[str, tuple[str, str]] = (
+            pharmacokinetics.states(slots)
+            | bisphosphonates.states(slots)
+            | anabolics.states(slots)
+            | ligand.STATES
+            | cells.STATES
+            | markers.STATES
+            | skeleton.STATES
+            | calcium.STATES
+        )
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Position of each state in a state vector."""
+        return {name: i for i, name in enumerate(self.states)}
+
+    def constants(self, p: Mapping[str, Any]) -> Values:
+        """A patient's constants: the parameters and all that follows from them before time starts.
+
+        Parameters
+        ----------
+        p : mapping
+            Every symbol of the parameter table, and for slot k of a kind its agent's fields as ``FIELD_k``; floats or
+            arrays over patients.
+        """
+        p = Values(p)
+        p |= pharmacokinetics.individual(p, self.slots)
+        p |= ligand.individual(p, self.slots)
+        p |= anabolics.individual(p, self.slots)
+        p |= skeleton.individual(p)
+        p |= calcium.individual(p)
+        return p
+
+    def start(self, p: Values) -> dict[str, Any]:
+        """Untreated start of every state, analytic, from `constants`."""
+        known = ligand.start(p) | cells.start() | markers.start() | skeleton.start(p) | calcium.start()
+        return {name: known.get(name, 0.0) for name in self.states}
+
+    def rates(self, x: Values, p: Values, free: Sequence[Any]) -> dict[str, Any]:
+        """Time derivative (per day) of every state; `free` is free drug of each binder (nmol/L), see `ligand`."""
+        slots = self.slots
+        bound = ligand.binding(x, p, list(free), slots)
+        kill = bisphosphonates.kill(x, p, slots)
+        matrix, added = anabolics.matrix(x, p, slots), anabolics.modelling(x, p, slots)
+        osteoclasts, osteoblasts = cells.whole_body(x, p, "OC"), cells.whole_body(x, p, "OB")
+
+        change = pharmacokinetics.rates(x, p, bound, slots)
+        change |= bisphosphonates.rates(x, p, osteoclasts, osteoblasts, slots)
+        change |= anabolics.rates(x, p, slots)
+        change |= ligand.rates(x, p, bound, anabolics.synthesis(x, p, slots), slots)
+        for c in COMPARTMENTS:
+            activation = ligand.signal(x, p, bound, c, p.sig_act)
+            survival = ligand.signal(x, p, bound, c, p.sig)
+            change |= cells.rates(x, p, c, activation, survival, kill)
+        change |= markers.rates(x, p, osteoclasts, osteoblasts * matrix)
+        for b, c in TEMPLATES.items():
+            change |= skeleton.rates(x, p, b, x[f"OC_{c}"], x[f"OB_{c}"], added)
+        change |= calcium.rates(x, p, *self._calcium_traffic(x, p))
+        return {name: change[name] for name in self.states}
+
+    def _calcium_traffic(self, x: Values, p: Values) -> tuple[Any, Any]:
+        """Whole-body resorption and mineralisation of osteoid, over untreated."""
+        share = {"T": p.turn_T, "C": 1 - p.turn_T}
+        resorbed = sum(share[c] * x[f"OC_{c}"] * skeleton.volume(x, c) for c in COMPARTMENTS)
+        mineralised = sum(share[c] * x[f"osteoid_{c}"] / p[f"osteoid0_{c}"] for c in COMPARTMENTS)
+        return resorbed, mineralised
+
+    def free(self, x: Values, p: Values) -> list[np.ndarray]:
+        """Free drug of each binder (nmol/L), by solving the binding equilibrium; same shape as the states."""
+        n = self.slots.binders
+        if n == 0:
+            return []
+        total = np.stack(np.broadcast_arrays(*each(x, "drug", n)), axis=-1).astype(float)
+        shape = total.shape[:-1]
+        pools = np.stack([np.broadcast_to(x[f"mRANKL_{s}"], shape) for s in SOURCES], axis=-1).astype(float)
+        soluble = np.broadcast_to(np.asarray(x.sRANKL, float), shape)
+        am = np.empty((*shape, n, len(SOURCES)))
+        asol = np.empty((*shape, n))
+        for k in range(n):
+            asol[..., k] = p[f"as_{k + 1}"]
+            for j, source in enumerate(SOURCES):
+                am[..., k, j] = p[f"am_{source}_{k + 1}"]
+        out, work = np.zeros_like(total), np.empty((n, n + 2))
+        for i in np.ndindex(shape):
+            free_drug(total[i], pools[i], soluble[i], am[i], asol[i], out[i], work)
+        return [out[..., k] for k in range(n)]
+
+    def outputs(self, x: Values, p: Values, t: Any) -> dict[str, Any]:
+        """What can be known of a patient at time `t` (days): see `OUTPUTS` for names, units and meaning.
+
+        Free drug comes as ``free_k`` in nmol/L; `simulation` turns it into a concentration by the agent's molar mass.
+        """
+        slots = self.slots
+        free = self.free(x, p)
+        bound = ligand.binding(x, p, free, slots)
+        pools = {source: x[f"mRANKL_{source}"] for source in SOURCES}
+        total = sum(pools.values())
+        osteoclasts, osteoblasts = cells.whole_body(x, p, "OC"), cells.whole_body(x, p, "OB")
+        formed = osteoblasts * anabolics.matrix(x, p, slots)
+        out: dict[str, Any] = {f"free_{k + 1}": free[k] for k in range(slots.binders)}
+        for source in SOURCES:
+            out[f"OCC_mRANKL_{source}"] = 100 * (1 - bound[f"open_{source}"])
+        out["OCC_mRANKL"] = 100 * (1 - sum(pools[s] * bound[f"open_{s}"] for s in SOURCES) / total)
+        out["OCC_sRANKL"] = 100 * (1 - bound.open_s)
+        out["mRANKL_total"] = 100 * total / p.M0
+        out["mRANKL_free"] = 100 * p.hm * sum(pools[s] * bound[f"open_{s}"] for s in SOURCES) / p.M0
+        out["sRANKL_total"] = 1e3 * x.sRANKL
+        out["sRANKL_free"] = 1e3 * x.sRANKL * bound.open_s / (1 + p.os * p.OPG)
+        out["OPG"] = p.OPG0 * p.OPG_serum
+        for c in COMPARTMENTS:
+            out[f"SIGNAL_{c}"] = 100 * ligand.signal(x, p, bound, c, p.sig)
+            out[f"RESERVOIR_{c}"] = 100 * x[f"waiting_{c}"]
+            out[f"DRIFT_{c}"] = 100 * x[f"drift_{c}"]
+        out["OC"] = 100 * osteoclasts
+        out["OB"] = 100 * osteoblasts
+        out |= markers.serum(x, p, osteoclasts, formed)
+        out["CA"] = p.CA0 * x.calcium
+        out["PTH"] = p.PTH0 * calcium.PTH(x, p)
+        out |= skeleton.bone_mineral(x, p, t)
+        return out
+
+
+OUTPUTS: dict[str, tuple[str, str]] = (
+    {"OCC_mRANKL": ("%", "surface RANKL that carries drug")}
+    | {f"OCC_mRANKL_{s}": ("%", f"surface RANKL of the {s} source that carries drug") for s in SOURCES}
+    | {
+        "OCC_sRANKL": ("%", "soluble RANKL that carries drug"),
+        "mRANKL_total": ("% of baseline", "surface RANKL, free and bound"),
+        "mRANKL_free": ("% of baseline", "surface RANKL bound neither by drug nor by OPG"),
+        "sRANKL_total": ("pmol/L", "serum sRANKL, free, held by OPG and drug-bound"),
+        "sRANKL_free": ("pmol/L", "serum sRANKL bound neither by drug nor by OPG"),
+        "OPG": ("pmol/L", "serum OPG"),
+        "SIGNAL_T": ("% of baseline", "osteoclastogenic signal at RANK, trabecular bone"),
+        "SIGNAL_C": ("% of baseline", "osteoclastogenic signal at RANK, cortical bone"),
+        "RESERVOIR_T": ("% of baseline", "waiting cells, trabecular bone"),
+        "RESERVOIR_C": ("% of baseline", "waiting cells, cortical bone"),
+        "DRIFT_T": ("% of baseline", "drift of the RANKL/OPG balance, trabecular bone"),
+        "DRIFT_C": ("% of baseline", "drift of the RANKL/OPG balance, cortical bone"),
+        "OC": ("% of baseline", "osteoclasts, whole body"),
+        "OB": ("% of baseline", "osteoblasts, whole body"),
+        "CTX": ("ng/mL", "serum CTX"),
+        "P1NP": ("ng/mL", "serum P1NP"),
+        "BSAP": ("ng/mL", "serum BSAP"),
+        "TRAP5B": ("U/L", "serum TRAP5b"),
+        "CA": ("mmol/L", "serum total calcium"),
+        "PTH": ("pmol/L", "plasma intact PTH"),
+    }
+    | {f"BMD_{site}": ("g/cm2", f"{name} BMD") for site, name in skeleton.NAMES.items()}
+    | {
+        f"{site}_{part}": ("percentage points", f"{meaning} in the change of {name} BMD")
+        for site, name in skeleton.NAMES.items()
+        for part, meaning in {
+            "remodelling": "remodelling space and balance",
+            "mineralisation": "mineral per volume",
+            "modelling": "modelling-based formation",
+            "artefact": "degenerative change",
+        }.items()
+        if part != "artefact" or site == "LS"
+    }
+)

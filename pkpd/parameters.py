@@ -1,0 +1,209 @@
+"""Every parameter of the model, once: symbol, value, unit, range, spread between patients, source and status.
+
+The table is ``data/parameters.csv``; no number of biology stands in code. A user's table may hold all columns or just
+``symbol`` and ``value`` (what a fit writes); it is laid over the shipped one. Units are checked here, at the edge.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.units import check_unit
+
+SHIPPED = Path(__file__).parent / "data" / "parameters.csv"
+COLUMNS = (
+    "symbol group meaning value unit low high prior cv distribution status source doi note".split()  #
+)
+NUMERIC = ("value", "low", "high", "cv")
+CHOICES = {
+    "group": ("covariate", "pk", "ligand", "cells", "skeleton", "markers", "calcium", "measurement", "hazard"),
+    "prior": ("fixed", "uniform", "loguniform"),
+    "distribution": ("none", "lognormal", "logitnormal", "normal"),
+    "status": ("measured", "fitted", "assumed"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ParameterTable:
+    """An immutable table of parameters.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        One row a parameter, indexed by symbol, columns as in ``data/parameters.csv``.
+    """
+
+    frame: pd.DataFrame
+
+    @cached_property
+    def values(self) -> dict[str, float]:
+        """Symbol to value, each in the unit of its row."""
+        return dict(zip(self.frame.index, self.frame["value"].astype(float), strict=True))
+
+    @cached_property
+    def hash(self) -> str:
+        """Fingerprint of everything in the table (hexadecimal, 16 characters)."""
+        return hashlib.blake2b(self.to_csv().encode(), digest_size=8).hexdigest()
+
+    def __getitem__(self, symbol: str) -> float:
+        return self.values[self.known(symbol)]
+
+    def known(self, symbol: str, where: str = "parameters") -> str:
+        """Return `symbol` if the table has it.
+
+        Raises
+        ------
+        BadInput
+            If it does not; names the closest one that exists.
+        """
+        if symbol in self.frame.index:
+            return symbol
+        near = difflib.get_close_matches(symbol, list(self.frame.index), n=1, cutoff=0.5)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise BadInput(
+            f"{where}: unknown parameter '{symbol}'; {hint}`ranklsim parameters` lists all {len(self.frame)}."
+        )
+
+    def replace(self, values: Mapping[str, float], where: str = "parameters") -> ParameterTable:
+        """Return a table with other values for some symbols.
+
+        Parameters
+        ----------
+        values : mapping of str to float
+            New values, in the unit of each symbol's row.
+        where : str
+            What to name in a complaint (a file, an option).
+
+        Raises
+        ------
+        BadInput
+            If a symbol is unknown, or a value is not finite or lies outside the row's plausible range.
+        """
+        faults = []
+        frame = self.frame.copy()
+        for symbol, value in values.items():
+            try:
+                row = frame.loc[self.known(symbol, where)]
+            except BadInput as fault:
+                faults += fault.messages
+                continue
+            if not (np.isfinite(value) and row["low"] <= value <= row["high"]):
+                unit = "" if row["unit"] == "1" else f" {row['unit']}"
+                faults.append(
+                    f"{where}: {symbol} = {value:g}{unit} is outside its range; "
+                    f"give {row['low']:g} to {row['high']:g}{unit} ({row['meaning']})."
+                )
+            else:
+                frame.loc[symbol, "value"] = float(value)
+        if faults:
+            raise BadInput(*faults)
+        return ParameterTable(frame)
+
+    def uncertain(self) -> list[str]:
+        """Symbols whose value is drawn when parameter uncertainty is on."""
+        return list(self.frame.index[self.frame["prior"] != "fixed"])
+
+    def varying(self) -> list[str]:
+        """Symbols that differ between patients."""
+        return list(self.frame.index[self.frame["cv"] > 0])
+
+    def to_csv(self) -> str:
+        """The table as text that `load_parameters` reads back."""
+        return self.frame.reset_index()[list(COLUMNS)].to_csv(index=False, lineterminator="\n")
+
+
+def load_parameters(path: str | Path | None = None) -> ParameterTable:
+    """Load the shipped parameter table, or a user's file laid over it.
+
+    Parameters
+    ----------
+    path : path, optional
+        CSV with at least ``symbol`` and ``value``; symbols that it does not hold keep their shipped values.
+
+    Returns
+    -------
+    ParameterTable
+
+    Raises
+    ------
+    BadInput
+        If the file can't be read, misses a column, names an unknown symbol or unit, or holds a value outside its range;
+        all faults of the file at once, each with its line.
+    """
+    shipped = _shipped()
+    if path is None:
+        return shipped
+    path = Path(path)
+    rows = _read(path, required=("symbol", "value"))
+    faults = []
+    values: dict[str, float] = {}
+    for line, row in enumerate(rows.to_dict("records"), start=2):
+        where = f"{path}:{line}"
+        symbol = str(row["symbol"])
+        try:
+            shipped.known(symbol, where)
+            unit = str(row.get("unit") or shipped.frame.loc[symbol, "unit"])
+            if unit != shipped.frame.loc[symbol, "unit"]:
+                raise BadInput(f"{where}: {symbol} has unit '{unit}'; give it in {shipped.frame.loc[symbol, 'unit']}.")
+            if symbol in values:
+                raise BadInput(f"{where}: {symbol} stands twice; keep one row.")
+            values[symbol] = _number(row["value"], f"{where}: value of {symbol}")
+            shipped.replace({symbol: values[symbol]}, where)
+        except BadInput as fault:
+            faults += fault.messages
+    if faults:
+        raise BadInput(*faults)
+    return shipped.replace(values, str(path))
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> ParameterTable:
+    rows = _read(SHIPPED, required=COLUMNS)
+    faults = []
+    for line, row in enumerate(rows.to_dict("records"), start=2):
+        for column, allowed in CHOICES.items():
+            if row[column] not in allowed:
+                faults.append(f"{SHIPPED.name}:{line}: {column} is '{row[column]}'; give one of {', '.join(allowed)}.")
+        for column in NUMERIC:
+            _number(row[column], f"{SHIPPED.name}:{line}: {column} of {row['symbol']}")
+        check_unit(row["unit"])
+    frame = rows.set_index("symbol").astype(dict.fromkeys(NUMERIC, float))
+    for symbol, row in frame.iterrows():
+        if not row["low"] <= row["value"] <= row["high"]:
+            faults.append(f"{SHIPPED.name}: {symbol} = {row['value']:g} is outside {row['low']:g} to {row['high']:g}.")
+    if not frame.index.is_unique:
+        faults.append(f"{SHIPPED.name}: a symbol stands twice: {', '.join(frame.index[frame.index.duplicated()])}.")
+    if faults:
+        raise BadInput(*faults)
+    return ParameterTable(frame)
+
+
+def _read(path: Path, required: tuple[str, ...] | list[str]) -> pd.DataFrame:
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        reason = getattr(error, "strerror", None) or str(error).strip()
+        raise BadInput(f"{path}: can't be read as a table of parameters ({reason}); give a CSV file.") from None
+    missing = [column for column in required if column not in rows.columns]
+    if missing:
+        raise BadInput(f"{path}:1: column {', '.join(missing)} is missing; the header needs {', '.join(required)}.")
+    return rows
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise BadInput(f"{where} is '{text}', which is not a number.") from None
+    if not np.isfinite(value):
+        raise BadInput(f"{where} is {text}; give a finite number.")
+    return value

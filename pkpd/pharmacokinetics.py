@@ -1,0 +1,71 @@
+"""Drugs that bind RANKL: depot, plasma and tissue, linear clearance and loss with the target.
+
+Two compartments with first-order absorption; elimination is linear for free drug, and target-mediated for drug that is
+internalised with surface RANKL or cleared with soluble RANKL, at quasi-equilibrium [1]_ [2]_. Time in days, amounts
+in nmol, concentrations in nmol/L. Drug in plasma is counted as total (free and bound to either RANKL pool, per litre
+of Vc), because only the total moves slowly; `ligand` gives the free part.
+
+References
+----------
+.. [1] Sutjandra L et al. Clin Pharmacokinet 2011;50:793-807. doi:10.2165/11594240-000000000-00000
+.. [2] Gibiansky L et al. Clin Pharmacokinet 2012;51:247-60. doi:10.2165/11598090-000000000-00000
+"""
+
+from __future__ import annotations
+
+from ranklsim.pkpd.values import Slots, Values
+
+
+def states(slots: Slots) -> dict[str, tuple[str, str]]:
+    """Unit and meaning of each state."""
+    named = {}
+    for k in range(1, slots.binders + 1):
+        named[f"depot_{k}"] = ("nmol", "drug under the skin")
+        named[f"drug_{k}"] = ("nmol/L", "drug in plasma, free and bound")
+        named[f"tissue_{k}"] = ("nmol/L", "drug in the peripheral compartment")
+    return named
+
+
+def individual(p: Values, slots: Slots) -> dict[str, float]:
+    """One patient's constants from body weight and the patient's own folds of the typical drug."""
+    clearance = (p.WT / p.WT_ref) ** p.exp_CL_WT  # ASSUMED: Q scales as CL
+    volume = (p.WT / p.WT_ref) ** p.exp_V_WT
+    constants = {}
+    for k in range(1, slots.binders + 1):
+        Vc = p[f"Vc_{k}"] * volume * p.fold_V
+        constants[f"Vc_i_{k}"] = Vc
+        constants[f"kabs_{k}"] = p[f"ka_{k}"] * p.fold_ka
+        constants[f"kel_{k}"] = p[f"CL_{k}"] * clearance * p.fold_CL / Vc
+        constants[f"kout_{k}"] = p[f"Q_{k}"] * clearance / Vc
+        constants[f"kback_{k}"] = p[f"Q_{k}"] * clearance / (p[f"Vp_{k}"] * volume * p.fold_V)
+    return constants
+
+
+def dose(agent: Values, amount_mg: float, route: str) -> tuple[str, float]:
+    """State that a dose enters and how much it adds: nmol to the depot, or nmol/L straight to plasma for IV.
+
+    One antibody counts as one binding site, so mg become nmol by the molar mass (kDa) alone.
+    """
+    nmol = agent.F * amount_mg * 1e3 / agent.molar_mass
+    return ("drug", nmol / agent.Vc_i) if route == "IV" else ("depot", nmol)
+
+
+def losses(x: Values, p: Values, bound: Values, k: int) -> tuple[float, float, float]:
+    """Elimination of drug `k` from plasma (nmol/L/day): linear, with surface RANKL, with soluble RANKL."""
+    linear = p[f"kel_{k}"] * bound[f"free_{k}"]
+    with_surface = p.kint * (1 - p.fsh) * bound[f"surface_{k}"]
+    with_soluble = p.kcpx * bound[f"soluble_{k}"]
+    return linear, with_surface, with_soluble
+
+
+def rates(x: Values, p: Values, bound: Values, slots: Slots) -> dict[str, float]:
+    """Time derivatives of `states`; `bound` holds free and bound drug from `ligand.binding`."""
+    change = {}
+    for k in range(1, slots.binders + 1):
+        free = bound[f"free_{k}"]
+        absorbed = p[f"kabs_{k}"] * x[f"depot_{k}"]
+        change[f"depot_{k}"] = -absorbed
+        to_tissue = free - x[f"tissue_{k}"]
+        change[f"drug_{k}"] = absorbed / p[f"Vc_i_{k}"] - p[f"kout_{k}"] * to_tissue - sum(losses(x, p, bound, k))
+        change[f"tissue_{k}"] = p[f"kback_{k}"] * to_tissue
+    return change

@@ -1,0 +1,36 @@
+"""How the model's text names things: plain attributes for what there is one of, ``name_1`` for what there are several
+of.
+
+The same text is run on floats (reference), on arrays over patients (start values, outputs) and on symbols (Jacobian and
+compiled kernel), so it uses arithmetic and powers only, and never asks the value of a state with ``if``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Slots(NamedTuple):
+    """How many different agents of each kind one patient may meet; the model has that many sets of drug states."""
+
+    binders: int = 0
+    bisphosphonates: int = 0
+    anabolics: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.binders}-{self.bisphosphonates}-{self.anabolics}"
+
+
+class Values(dict[str, Any]):
+    """Named values, read as ``x.drug_1`` or ``x["drug_1"]``."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+def each(values: Values, name: str, count: int) -> list[Any]:
+    """The values ``name_1`` to ``name_count``."""
+    return [values[f"{name}_{k}"] for k in range(1, count + 1)]

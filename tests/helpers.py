@@ -1,0 +1,50 @@
+"""Shorthand of the model's tests: constants of drawn patients, doses of one regimen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ranklsim.pkpd.agents import Agent
+from ranklsim.pkpd.parameters import ParameterTable
+from ranklsim.pkpd.simulation import Doses
+
+INTERVAL = 6 * 30.4375
+
+
+def q6m(mg: float, doses: int, patients: int = 1, agent: int = 0) -> Doses:
+    """`doses` doses of `mg` every six months for each of `patients`."""
+    n = doses * patients
+    return Doses(
+        patient=np.repeat(np.arange(patients), doses),
+        time=np.tile(np.arange(doses) * INTERVAL, patients),
+        agent=np.full(n, agent),
+        amount=np.full(n, float(mg)),
+    )
+
+
+def together(*parts: Doses) -> Doses:
+    """Several dose tables as one."""
+    return Doses(
+        *(np.concatenate([getattr(d, name) for d in parts]) for name in ("patient", "time", "agent", "amount"))
+    )
+
+
+NO_DOSES = Doses(np.empty(0, int), np.empty(0), np.empty(0, int), np.empty(0))
+
+
+def anyone(table: ParameterTable, n: int, seed: int = 1) -> pd.DataFrame:
+    """Persons drawn uniformly over half of every parameter's plausible range around its value: harsher than a trial's."""
+    rng = np.random.default_rng(seed)
+    frame = table.frame
+    wide = frame[(frame["high"] > frame["low"]) & (frame.index != "PVFX")]
+    low = wide["value"] - 0.5 * (wide["value"] - wide["low"])
+    high = wide["value"] + 0.5 * (wide["high"] - wide["value"])
+    return pd.DataFrame(rng.uniform(low, high, size=(n, len(wide))), columns=list(wide.index))
+
+
+def other_affinities(agent: Agent, **values: float) -> Agent:
+    """`agent` with some of its numbers changed."""
+    from dataclasses import replace
+
+    return replace(agent, values=agent.values | values)

@@ -1,0 +1,276 @@
+"""Agents: what ships, what a user's file may say, and how its faults are told."""
+
+import math
+import re
+import tomllib
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from ranklsim.pkpd.agents import FIELDS, STATUSES, Number, describe, list_agents, load_agent, to_toml
+from ranklsim.pkpd.dosing import parse_regimen
+from ranklsim.pkpd.errors import BadInput
+
+SHIPPED = list_agents()
+NUMBERS = [(agent, number) for agent in SHIPPED for number in agent.provenance]
+ABC = 'label = "ABC-301"\nhypothetical = true\nlike = "denosumab"\n'
+
+
+def write(folder, name, text):
+    (folder / f"{name}.toml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def faults(folder, name="abc-301"):
+    with pytest.raises(BadInput) as caught:
+        load_agent(name, folder=folder)
+    return caught.value.messages
+
+
+def test_ten_agents_ship_and_placebo_comes_first():
+    assert [agent.name for agent in SHIPPED] == [
+        "placebo", "alendronate", "denosumab", "mrankl-selective", "mrankl-selective-noshed", "opg-fc", "romosozumab",
+        "srankl-selective", "teriparatide", "zoledronate",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("agent", SHIPPED, ids=lambda agent: agent.name)
+def test_a_shipped_agent_has_every_field_of_its_kind_once(agent):
+    assert list(agent.values) == list(FIELDS[agent.kind]) == [number.field for number in agent.provenance]
+    assert agent.description
+    assert re.fullmatch(r"#[0-9A-F]{6}", agent.color)
+
+
+@pytest.mark.parametrize("agent, number", NUMBERS, ids=lambda case: getattr(case, "name", getattr(case, "field", "")))
+def test_a_shipped_number_lies_in_its_range_and_names_its_source(agent, number):
+    assert number.value == agent.values[number.field]
+    assert number.unit == FIELDS[agent.kind][number.field].unit
+    assert number.status in STATUSES
+    assert len(number.source) > 10
+    assert re.fullmatch(r"(10\.\d{4,}/\S+)?", number.doi)
+    if math.isinf(number.value):
+        assert number.field in ("KD_mRANKL", "KD_sRANKL")
+    else:
+        assert number.low is not None
+        assert number.high is not None
+        assert number.low <= number.value <= number.high
+        assert number.status != "assumed" or number.low < number.high or number.value == 1
+
+
+def test_no_two_shipped_agents_share_a_colour_or_a_label():
+    assert len({agent.color for agent in SHIPPED}) == len({agent.label for agent in SHIPPED}) == len(SHIPPED)
+
+
+@pytest.mark.parametrize("agent", SHIPPED, ids=lambda agent: agent.name)
+def test_the_usual_regimen_of_an_agent_is_a_regimen(agent):
+    (regimen,) = parse_regimen(f"{agent.name} {agent.reference_regimen} x2")
+    assert regimen.agent == agent.name
+    assert regimen.every_days > 0
+
+
+def test_selective_agents_are_denosumab_but_for_what_they_bind():
+    denosumab = load_agent("denosumab").values
+    for name, changed in {
+        "mrankl-selective": {"KD_sRANKL": math.inf},
+        "mrankl-selective-noshed": {"KD_sRANKL": math.inf, "block_shedding": 1.0},
+        "srankl-selective": {"KD_mRANKL": math.inf},
+    }.items():
+        assert load_agent(name).values == denosumab | changed
+
+
+def test_what_a_hypothetical_agent_takes_over_counts_as_assumed():
+    agent = load_agent("mrankl-selective-noshed")
+    assert agent.hypothetical
+    assert {number.status for number in agent.provenance} == {"assumed"}
+    sources = {number.field: number for number in agent.provenance}
+    assert sources["CL"].source.startswith("taken over from denosumab: ")
+    assert sources["CL"].doi == "10.2165/11598090-000000000-00000"
+    assert not load_agent("denosumab").hypothetical
+
+
+def test_provenance_makes_a_data_frame():
+    frame = pd.DataFrame(load_agent("denosumab").provenance)
+    assert list(frame.columns) == ["field", "value", "unit", "low", "high", "status", "source", "doi"]
+    assert frame.set_index("field").loc["CL", "unit"] == "L/day"
+
+
+@pytest.mark.parametrize("agent", SHIPPED, ids=lambda agent: agent.name)
+def test_a_frozen_copy_loads_to_the_same_agent(agent, tmp_path):
+    copy = load_agent(agent.name, folder=write(tmp_path, agent.name, to_toml(agent)))
+    assert copy == agent
+    assert copy.path == tmp_path / f"{agent.name}.toml"
+    assert "like" not in tomllib.loads(to_toml(agent))
+    assert to_toml(copy) == to_toml(agent)
+
+
+def test_a_frozen_copy_keeps_awkward_text_and_numbers(tmp_path):
+    awkward = 'a "b" \\ \t\n\x7f µ'
+    denosumab = load_agent("denosumab")
+    numbers = tuple(
+        number._replace(value=number.value * 0.9 / 7, low=None, high=None, source=awkward)
+        for number in denosumab.provenance
+    )
+    values = {number.field: number.value for number in numbers}
+    odd = replace(denosumab, label=awkward, provenance=numbers, values=values)
+    assert load_agent("denosumab", folder=write(tmp_path, "denosumab", to_toml(odd))) == odd
+
+
+def test_a_file_next_to_the_trial_is_an_agent_without_code(tmp_path):
+    write(tmp_path, "abc-301", ABC + 'KD_mRANKL = "50 pmol/L"\nCL = { value = "4 mL/h", low = 3, high = "0.12 L/day", '
+          'status = "measured", source = "our phase 1 study", doi = "10.1000/1" }\n')  # fmt: skip
+    agent = load_agent("abc-301", folder=tmp_path)
+    assert agent.values == load_agent("denosumab").values | {"KD_mRANKL": 0.05, "CL": 0.096}
+    assert (agent.kind, agent.route, agent.reference_regimen) == ("binder", "SC", "60 mg every 6 mo")
+    rows = {number.field: number for number in agent.provenance}
+    assert rows["CL"] == Number("CL", 0.096, "L/day", 0.072, 0.12, "measured", "our phase 1 study", "10.1000/1")
+    assert rows["KD_mRANKL"].status == "assumed"
+    assert "abc-301.toml" in rows["KD_mRANKL"].source
+    assert agent.color not in {shipped.color for shipped in SHIPPED}
+    assert agent in list_agents(tmp_path)
+
+
+def test_an_agent_of_the_folder_goes_before_the_shipped_one_and_may_be_like_it(tmp_path):
+    write(tmp_path, "denosumab", 'label = "Biosimilar"\nhypothetical = false\nlike = "denosumab"\nCL = "0.1 L/day"\n')
+    agent = load_agent("denosumab", folder=tmp_path)
+    assert agent.values == load_agent("denosumab").values | {"CL": 0.1}
+    assert {number.status for number in agent.provenance} == set(STATUSES)
+
+
+def test_trials_and_other_files_of_the_folder_are_not_agents(tmp_path):
+    write(tmp_path, "exit", '[[arm]]\nname = "a"\n')
+    write(tmp_path, "denosumab", 'kind = "x"\n[[arm]]\nname = "a"\n')
+    write(tmp_path, "broken", "title = \n")
+    assert list_agents(tmp_path) == SHIPPED
+
+
+def test_a_broken_agent_file_of_the_folder_is_not_passed_over(tmp_path):
+    write(tmp_path, "abc-301", ABC + "CL = 0.1 L/day\n")
+    with pytest.raises(BadInput, match=r"^abc-301\.toml:4: .*quotes"):
+        list_agents(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["denosumb", "Denosumab", "../denosumab", "DENOSUMAB"])
+def test_an_unknown_agent_is_refused_with_the_closest_name(name):
+    with pytest.raises(BadInput) as caught:
+        load_agent(name, where="exit.toml:18")
+    assert str(caught.value) == (
+        f"exit.toml:18: unknown agent '{name}'; did you mean 'denosumab'? `ranklsim agents` lists all 10."
+    )
+
+
+def test_an_agent_unlike_any_is_refused_without_a_guess():
+    with pytest.raises(BadInput, match=r"^unknown agent 'zzz'; `ranklsim agents` lists all 10\.$"):
+        load_agent("zzz")
+
+
+def test_a_missing_KD_is_named_with_its_remedy(tmp_path):
+    text = "\n".join(line for line in to_toml(load_agent("denosumab")).split("\n") if not line.startswith("KD_m"))
+    assert faults(write(tmp_path, "abc-301", text.replace('"denosumab"', '"abc-301"', 1))) == (
+        'abc-301.toml: KD_mRANKL is missing; give it with its unit, such as "0.003 nmol/L", or "none" '
+        "if the drug does not bind mRANKL.",
+    )
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("F = 1.2", "abc-301.toml:4: F is 1.2; it must be above 0 and at most 1."),
+        ('CL = "0 L/day"', "abc-301.toml:4: CL is 0 L/day; it must be above 0."),
+        ("CL = 0.1", "abc-301.toml:4: CL: '0.1' has no unit; write it with one, such as \"0.1 L/day\"."),
+        ('CL = "0.1 L"', 'abc-301.toml:4: CL: \'0.1 L\': "L" cannot be turned into "L/day"; give it in "L/day".'),
+        (
+            'KD_mRANKL = "-1 nmol/L"',
+            'abc-301.toml:4: KD_mRANKL is -1 nmol/L; it must be above 0, or "none" if the drug does not bind mRANKL.',
+        ),
+        (
+            'CL = "none"',
+            "abc-301.toml:4: CL: 'none' does not begin with a number; write number and unit, such as \"0.094 L/day\".",
+        ),
+        ('CLL = "0.1 L/day"', "abc-301.toml:4: unknown field 'CLL'; did you mean 'CL'?"),
+        (
+            'potency = "1 1/mg"',
+            'abc-301.toml:4: potency is a field of kind "bisphosphonate", and this agent is of kind '
+            '"binder"; remove it.',
+        ),
+        (
+            'kind = "anabolic"',
+            'abc-301.toml:4: kind is "anabolic", but "binder" for \'denosumab\'; leave out kind, or like.',
+        ),
+        ('route = "IM"', 'abc-301.toml:4: unknown route \'IM\'; it is one of "SC", "IV", "PO", "none".'),
+        ('route = "IV"', "abc-301.toml:4: F is 0.62, but an IV dose reaches the blood in full; write 1."),
+        (
+            'route = "none"',
+            'abc-301.toml:4: route is "none" for kind "binder"; "none" goes with "none", and only with it.',
+        ),
+        ('color = "red"', "abc-301.toml:4: color is 'red'; write red, green and blue, such as \"#0072B2\"."),
+        ('name = "abc"', "abc-301.toml:4: name is 'abc' in a file called abc-301.toml; make the two the same."),
+        (
+            'CL = { value = "0.1 L/day", low = 0.2, high = 0.3, status = "fitted", source = "us" }',
+            "abc-301.toml:4: CL is 0.1 L/day, outside its own range of 0.2 to 0.3 L/day; correct one of them.",
+        ),
+        (
+            'CL = { value = "0.1 L/day", low = 0.05, status = "fitted", source = "us" }',
+            "abc-301.toml:4: CL has no high; give both ends of its range, or neither.",
+        ),
+        (
+            'CL = { value = "0.1 L/day", status = "guess", source = "us" }',
+            'abc-301.toml:4: CL has status \'guess\'; give status = "measured", "fitted" or "assumed".',
+        ),
+        (
+            'CL = { value = "0.1 L/day", status = "fitted" }',
+            'abc-301.toml:4: CL has no source; name it, or write source = "none: our assumption".',
+        ),
+        (
+            'CL = { status = "fitted", source = "us" }',
+            'abc-301.toml:4: CL has no value; give it as value = "0.094 L/day".',
+        ),
+        (
+            'CL = { value = "0.1 L/day", status = "fitted", source = "us", hihg = 1 }',
+            "abc-301.toml:4: CL has an unknown entry 'hihg'; did you mean 'high'?",
+        ),
+        (
+            'KD_sRANKL = { value = "none", low = 1, status = "fitted", source = "us", high = 2 }',
+            'abc-301.toml:4: KD_sRANKL is "none" and has no range; leave out low.',
+        ),
+    ],
+)
+def test_a_fault_is_told_with_line_and_remedy(tmp_path, line, message):
+    assert faults(write(tmp_path, "abc-301", ABC + line + "\n"))[0] == message
+
+
+def test_all_faults_of_a_file_are_told_at_once(tmp_path):
+    write(tmp_path, "abc-301", 'kind = "bisphosphonate"\nroute = "PO"\nF = 2\npotency = "1 mg"\n')
+    assert [fault.split(";")[0] for fault in faults(tmp_path)] == [
+        "abc-301.toml: label is missing",
+        "abc-301.toml: hypothetical is missing",
+        "abc-301.toml:3: F is 2",
+        "abc-301.toml: f_bone is missing",
+        'abc-301.toml:4: potency: \'1 mg\': "mg" cannot be turned into "1/mg"',
+        "abc-301.toml: t_surface is missing",
+        "abc-301.toml: f_deep is missing",
+        "abc-301.toml: t_deep is missing",
+    ]
+
+
+def test_like_must_name_an_agent_and_not_lead_in_a_circle(tmp_path):
+    write(tmp_path, "abc-301", ABC.replace("denosumab", "denosumba"))
+    assert faults(tmp_path) == (
+        "abc-301.toml:3: unknown agent 'denosumba'; did you mean 'denosumab'? `ranklsim agents` lists all 11.",
+    )
+    write(tmp_path, "abc-301", ABC.replace("denosumab", "abc-302"))
+    write(tmp_path, "abc-302", ABC.replace("denosumab", "abc-301"))
+    assert faults(tmp_path) == (
+        "abc-302.toml:3: `like` leads in a circle, 'abc-301' -> 'abc-302' -> 'abc-301'; one of them must stand alone.",
+    )
+
+
+@pytest.mark.parametrize("agent", SHIPPED, ids=lambda agent: agent.name)
+def test_describing_an_agent_shows_every_number_with_status_and_source(agent):
+    text = describe(agent)
+    assert text.startswith(f"{agent.name}: {agent.label}\n")
+    assert ("hypothetical" in text) == agent.hypothetical
+    for number in agent.provenance:
+        (row,) = [line.split() for line in text.split("\n") if line.split()[:1] == [number.field]]
+        assert number.status in row
+        assert number.source in text

@@ -1,0 +1,111 @@
+"""The parameter table: complete, in range, sourced; users' tables checked line by line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.parameters import COLUMNS, SHIPPED, load_parameters
+from ranklsim.pkpd.simulation import covariate_symbols
+
+TABLE = load_parameters()
+
+
+def test_every_row_says_unit_range_status_and_source() -> None:
+    frame = TABLE.frame.reset_index()
+    for column in ("symbol", "meaning", "unit", "status", "source"):
+        assert (frame[column].str.len() > 0).all(), column
+    assert (frame["low"] <= frame["value"]).all()
+    assert (frame["value"] <= frame["high"]).all()
+
+
+def test_what_is_measured_names_its_source_and_what_is_assumed_says_so() -> None:
+    frame = TABLE.frame
+    measured = frame[frame["status"] == "measured"]
+    assert not measured["source"].str.contains("our assumption").any()
+
+
+def test_what_differs_between_patients_says_how() -> None:
+    frame = TABLE.frame
+    assert ((frame["cv"] > 0) == (frame["distribution"] != "none")).all()
+
+
+def test_code_reads_every_parameter_and_no_other() -> None:
+    """A row that nothing reads would be a claim without effect."""
+    import ranklsim.cohorts
+    import ranklsim.pkpd
+
+    text = "".join(
+        path.read_text(encoding="utf-8")
+        for package in (ranklsim.pkpd, ranklsim.cohorts)
+        for path in [*Path(package.__file__).parent.glob("*.py"), *Path(package.__file__).parent.glob("data/**/*.toml")]
+    )
+    by_part = {"w_{source}_{c}", "k{b}", "dl{b}", "ph{b}", "f_{site}", "BMD0_{site}", "REF_{site}", "REFSD_{site}"}
+    for symbol in TABLE.frame.index:
+        stem = re.sub(r"_?(osteocyte|marrow|osteoblast|lymphocyte)_(T|C)$", "_{source}_{c}", symbol)
+        stem = re.sub(r"_(LS|TH|FN|R13)$", "_{site}", stem)
+        stem = re.sub(r"^(k|dl|ph)[TCR]$", r"\1{b}", stem)
+        known = stem in by_part or re.search(rf"\b{re.escape(symbol)}\b", text) or symbol.startswith("CV_")
+        assert known, f"{symbol} is read nowhere"
+
+
+def test_table_survives_being_written_and_read(tmp_path: Path) -> None:
+    path = tmp_path / "parameters.csv"
+    changed = TABLE.replace({"sig": 0.25, "kT": 0.3})
+    path.write_text(changed.to_csv(), encoding="utf-8")
+    again = load_parameters(path)
+    assert again.values == changed.values
+    assert again.hash == changed.hash != TABLE.hash
+
+
+def test_a_users_table_may_hold_two_columns(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("symbol,value\nsig,0.3\n", encoding="utf-8")
+    assert load_parameters(path)["sig"] == 0.3
+    assert load_parameters(path)["kT"] == TABLE["kT"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("symbol,value\nsigg,0.3\n", "mine.csv:2: unknown parameter 'sigg'; did you mean 'sig'?"),
+        ("symbol,value\nsig,0.9\n", "mine.csv:2: sig = 0.9 is outside its range; give 0 to 0.5"),
+        ("symbol,value\nsig,much\n", "mine.csv:2: value of sig is 'much', which is not a number."),
+        ("symbol,value\nsig,nan\n", "mine.csv:2: value of sig is nan; give a finite number."),
+        ("symbol,value,unit\nkT,0.2,1/day\n", "mine.csv:2: kT has unit '1/day'; give it in 1/yr."),
+        ("symbol,value\nsig,0.1\nsig,0.2\n", "mine.csv:3: sig stands twice; keep one row."),
+        ("name,value\nsig,0.1\n", "mine.csv:1: column symbol is missing"),
+        ("", "mine.csv: can't be read as a table of parameters"),
+    ],
+)
+def test_bad_tables_are_told_by_line(tmp_path: Path, text: str, sentence: str) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(BadInput) as fault:
+        load_parameters(path)
+    assert sentence in str(fault.value)
+
+
+def test_all_faults_of_a_table_are_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("symbol,value\nsigg,0.3\nsig,9\nkT,x\n", encoding="utf-8")
+    with pytest.raises(BadInput) as fault:
+        load_parameters(path)
+    assert len(fault.value.messages) == 3
+
+
+def test_covariates_have_peoples_names_and_ranges() -> None:
+    named = covariate_symbols(TABLE, {"age": 63, "weight": 60, "T_LS": -2.5, "sig": 0.2})
+    assert named["AGE"] == 63
+    assert named["BMD0_LS"] == pytest.approx(TABLE["REF_LS"] - 2.5 * TABLE["REFSD_LS"])
+    with pytest.raises(BadInput, match="WT = 6 kg is outside its range; give 30 to 180 kg"):
+        covariate_symbols(TABLE, {"weight": 6})
+    with pytest.raises(BadInput, match="unknown parameter 'wieght'"):
+        covariate_symbols(TABLE, {"wieght": 60})
+
+
+def test_the_shipped_header_is_the_documented_one() -> None:
+    assert SHIPPED.read_text(encoding="utf-8").splitlines()[0].split(",") == list(COLUMNS)
