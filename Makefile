@@ -71,6 +71,10 @@ wheel: $(STAMP)  ## build the wheel into dist/
 	@$(BIN)/python -m build --no-isolation --wheel --outdir dist . >build/wheel.log 2>&1 || { cat build/wheel.log; exit 1; }
 	@ls dist/*.whl
 
+.PHONY: readme
+readme: $(STAMP)  ## renew the README's table of figures, and its pictures from runs/modality
+	@$(BIN)/python scripts/readme.py $(wildcard runs/modality)
+
 .PHONY: lock
 lock:  ## renew requirements/lock.txt with the newest versions that pyproject.toml allows
 	@rm -rf build/lock && "$(PYTHON)" -m venv build/lock

@@ -40,7 +40,7 @@ def matrix(x: Values, p: Values, slots: Slots) -> float:
     """Collagen laid down by each osteoblast over normal, as P1NP and BSAP see it.
 
     ASSUMED: markers see this and `modelling` adds lasting bone, each without the other. Were they one, P1NP at 2.8
-    times normal would add 25 % of spine a year, and teriparatide could not add bone under denosumab while P1NP stays low.
+    times normal would add 25 % of spine a year, and teriparatide could not add bone under denosumab with P1NP low.
     """
     return 1 + sum(p[f"e_formation_{k}"] * _effect(x, p, k) for k in range(1, slots.anabolics + 1))
 

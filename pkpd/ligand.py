@@ -39,6 +39,8 @@ def individual(p: Values, slots: Slots) -> dict[str, float]:
         for c in COMPARTMENTS:
             constants[f"gain_{source}_{c}"] = share[source, c] / rest
     constants["S0"] = p.fsh * p.kdeg * p.M0 / p.ksel
+    # ASSUMED: circulating OPG carries part of sRANKL out of the serum (OPG-null mice have far more of it).
+    constants["ksel_i"] = p.ksel * (1 - p.q_OPG * (1 - p.OPG_serum))
     constants["kint"] = p.rint * p.kdeg
     constants["sig_act"] = p.sig + p.d_act * (1 - p.sig)
     # OPG over normal in bone; KD and the signal are defined at normal OPG, where it holds om (os) parts for one free.
@@ -109,7 +111,7 @@ def signal(x: Values, p: Values, bound: Values, c: str, share: float) -> float:
     surface = sum(p[f"gain_{source}_{c}"] * x[f"mRANKL_{source}"] * bound[f"open_{source}"] for source in SOURCES)
     soluble = x.sRANKL / p.S0 * bound.open_s
     drift = 1 + p.drift_OPG * (1 - p.mix) * (x[f"drift_{c}"] - 1)
-    return ((1 - share) * surface * p.hm + share * soluble * p.hs) * drift
+    return p.RANK * ((1 - share) * surface * p.hm + share * soluble * p.hs) * drift
 
 
 def rates(x: Values, p: Values, bound: Values, synthesis: float, slots: Slots) -> dict[str, float]:
@@ -118,25 +120,45 @@ def rates(x: Values, p: Values, bound: Values, synthesis: float, slots: Slots) -
     drift = p.turn_T * x.drift_T + (1 - p.turn_T) * x.drift_C
     made = synthesis * (1 + (1 - p.drift_OPG) * (1 - p.mix) * (drift - 1))
     change = {}
-    shed = 0
+    into_serum = p.sRANKL_given
     for source in SOURCES:
-        pool = x[f"mRANKL_{source}"]
-        # Drug-bound ligand is internalised at rint of the free rate; it still sheds unless the agent hinders the
-        # sheddase.
+        pool, production = x[f"mRANKL_{source}"], p.kdeg * p[f"M0_{source}"] * p[f"make_{source}"] * made
+        # Bound ligand is internalised at rint of the free rate; it still sheds unless the agent hinders the sheddase.
         shed_share = bound[f"open_{source}"] + sum(
             bound[f"held_{source}_{k}"] * (1 - p[f"block_shedding_{k}"]) for k in binders
         )
         internalised = (1 - p.fsh) * (
             p.kdeg * bound[f"open_{source}"] + p.kint * sum(bound[f"held_{source}_{k}"] for k in binders)
         )
-        shedding = p.kdeg * p.fsh * shed_share
-        change[f"mRANKL_{source}"] = p.kdeg * p[f"M0_{source}"] * made - (internalised + shedding) * pool
-        shed = shed + shedding * pool
+        shedding = p.kdeg * p.fsh * p[f"shed_{source}"] * shed_share
+        change[f"mRANKL_{source}"] = p[f"anchor_{source}"] * production - (internalised + shedding) * pool
+        into_serum = into_serum + (1 - p[f"anchor_{source}"]) * production + shedding * pool
     held_s = sum(bound[f"held_s_{k}"] for k in binders)
-    change["sRANKL"] = shed - (p.ksel * bound.open_s + p.kcpx * held_s) * x.sRANKL
+    change["sRANKL"] = into_serum - (p.ksel_i * bound.open_s + p.kcpx * held_s) * x.sRANKL
     return change
 
 
 def start(p: Values) -> dict[str, float]:
-    """Untreated pools, in closed form."""
+    """Untreated pools of a normal genotype, in closed form."""
     return {f"mRANKL_{source}": p[f"M0_{source}"] for source in SOURCES} | {"sRANKL": p.S0}
+
+
+def settled(p: Values, made: float = 1.0) -> dict[str, float]:
+    """Untreated pools where the genotype (`make_`, `shed_`, `anchor_`, OPG) has always been as in `p`, in closed form.
+
+    Parameters
+    ----------
+    p : Values
+        The patient's constants.
+    made : float
+        RANKL synthesis over that of the genotype (drift).
+    """
+    pools = {}
+    into_serum = p.sRANKL_given
+    for source in SOURCES:
+        production = p.kdeg * p[f"M0_{source}"] * p[f"make_{source}"] * made
+        shedding = p.kdeg * p.fsh * p[f"shed_{source}"]
+        pool = p[f"anchor_{source}"] * production / (p.kdeg * (1 - p.fsh) + shedding)
+        pools[f"mRANKL_{source}"] = pool
+        into_serum = into_serum + (1 - p[f"anchor_{source}"]) * production + shedding * pool
+    return pools | {"sRANKL": into_serum / p.ksel_i}

@@ -70,6 +70,7 @@ def simulate(
     rtol: float = 1e-6,
     atol: float = 1e-8,
     workers: int = 1,
+    start: Mapping[str, Array] | None = None,
     progress: Callable[[int], None] | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> dict[str, Array]:
@@ -91,6 +92,8 @@ def simulate(
         Error allowed a step: relative, and over each state's untreated size.
     workers : int
         Threads; the result does not depend on it.
+    start : mapping of str to ndarray, shape (n_persons,), optional
+        States that start otherwise than in the untreated steady state of a normal genotype.
     progress : callable, optional
         Called with the number of patients done since the last call.
     tell : callable, optional
@@ -110,6 +113,9 @@ def simulate(
     """
     times = np.asarray(times, dtype=float)
     _check(parameters, persons, agents, doses, times)
+    unknown = set(start or ()) - set(Model(Slots()).states)
+    if unknown:
+        raise BadInput(f"start: unknown state '{min(unknown)}'; give states of the untreated model.")
     n = len(persons)
     result = {name: np.zeros((n, len(times))) for name in outputs(agents)}
     order = np.lexsort((doses.agent, doses.time, doses.patient))
@@ -136,7 +142,8 @@ def simulate(
                 (float(t), agents[a], float(mg)) for t, a, mg in zip(time[mine], agent[mine], amount[mine], strict=True)
             ]
             events.append([event for event in named if event[1].kind != "none"])
-        for name, values in job.run(persons.iloc[rows], events).items():
+        mine_start = {name: np.asarray(values, float)[rows] for name, values in (start or {}).items()}
+        for name, values in job.run(persons.iloc[rows], events, mine_start).items():
             result[name][rows] = values
         return len(rows)
 
@@ -207,11 +214,14 @@ class _Job:
         self.model = patient_constants(parameters, pd.DataFrame(index=[0]), agents)[0]
         self.kernel = compiled(self.model.slots, tell)
 
-    def run(self, persons: pd.DataFrame, events: list[list[tuple[float, Agent, float]]]) -> dict[str, Array]:
+    def run(
+        self, persons: pd.DataFrame, events: list[list[tuple[float, Agent, float]]], start_other: Mapping[str, Array]
+    ) -> dict[str, Array]:
         """Outputs of one batch; `events` holds each patient's (day, agent, mg), by time."""
         n, m = len(persons), len(self.times)
         model, constants, slot = patient_constants(self.parameters, persons, self.agents)
-        start = np.column_stack([np.broadcast_to(v, n) for v in model.start(constants).values()]).astype(float)
+        start = np.column_stack([np.broadcast_to(v, n) for v in (model.start(constants) | start_other).values()])
+        start = start.astype(float)
         p = np.column_stack([np.broadcast_to(constants[name], n) for name in self.kernel.PARAMETERS]).astype(float)
         flat = [
             (day, *dose_event(model, constants, slot[agent.name], agent, mg, i))

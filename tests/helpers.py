@@ -37,7 +37,8 @@ def anyone(table: ParameterTable, n: int, seed: int = 1) -> pd.DataFrame:
     """Persons drawn uniformly over half of every parameter's plausible range around its value: harsher than a trial's."""
     rng = np.random.default_rng(seed)
     frame = table.frame
-    wide = frame[(frame["high"] > frame["low"]) & (frame.index != "PVFX")]
+    intervention = frame["note"].str.contains("acts from day 0 on")  # such a patient starts out of balance
+    wide = frame[(frame["high"] > frame["low"]) & (frame.index != "PVFX") & ~intervention]
     low = wide["value"] - 0.5 * (wide["value"] - wide["low"])
     high = wide["value"] + 0.5 * (wide["high"] - wide["value"])
     return pd.DataFrame(rng.uniform(low, high, size=(n, len(wide))), columns=list(wide.index))

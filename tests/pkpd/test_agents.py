@@ -246,6 +246,7 @@ def test_all_faults_of_a_file_are_told_at_once(tmp_path):
         "abc-301.toml: hypothetical is missing",
         "abc-301.toml:3: F is 2",
         "abc-301.toml: f_bone is missing",
+        "abc-301.toml: max_kill is missing",
         'abc-301.toml:4: potency: \'1 mg\': "mg" cannot be turned into "1/mg"',
         "abc-301.toml: t_surface is missing",
         "abc-301.toml: f_deep is missing",

@@ -17,13 +17,12 @@ from ranklsim.pkpd.values import Slots, Values
 
 TABLE = load_parameters()
 NO_AGEING = TABLE.replace({"dlT": 0, "dlC": 0, "dlR": 0, "a_LS": 0})
-ACT_FROM_DAY_0 = ["OPG_local", "OPG_serum"]  # other than 1, they are an intervention
 DENOSUMAB = load_agent("denosumab")
 YEARS = np.array([0.0, 1.0, 3.0, 10.0]) * 365.25
 
 
 def test_untreated_patient_without_ageing_stays_at_its_steady_state_whatever_its_parameters() -> None:
-    persons = helpers.anyone(NO_AGEING, 40).drop(columns=["dlT", "dlC", "dlR", "a_LS", *ACT_FROM_DAY_0])
+    persons = helpers.anyone(NO_AGEING, 40).drop(columns=["dlT", "dlC", "dlR", "a_LS"])
     found = simulate(NO_AGEING, persons, [DENOSUMAB], helpers.NO_DOSES, YEARS, rtol=1e-9)
     for name, values in found.items():
         if name in OUTPUTS and not name.startswith(("LS_", "TH_", "FN_", "R13_", "OCC_")):
@@ -32,7 +31,7 @@ def test_untreated_patient_without_ageing_stays_at_its_steady_state_whatever_its
 
 
 def test_start_is_the_zero_of_the_rates_except_for_ageing_bone() -> None:
-    model, p, _ = patient_constants(TABLE, helpers.anyone(TABLE, 50).drop(columns=ACT_FROM_DAY_0), [DENOSUMAB])
+    model, p, _ = patient_constants(TABLE, helpers.anyone(TABLE, 50), [DENOSUMAB])
     x = Values(model.start(p))
     rates = model.rates(x, p, [0.0])
     for name, rate in rates.items():

@@ -43,9 +43,22 @@ def test_code_reads_every_parameter_and_no_other() -> None:
         for package in (ranklsim.pkpd, ranklsim.cohorts)
         for path in [*Path(package.__file__).parent.glob("*.py"), *Path(package.__file__).parent.glob("data/**/*.toml")]
     )
-    by_part = {"w_{source}_{c}", "k{b}", "dl{b}", "ph{b}", "f_{site}", "BMD0_{site}", "REF_{site}", "REFSD_{site}"}
+    by_part = {
+        "make_{source}",
+        "shed_{source}",
+        "anchor_{source}",
+        "w_{source}_{c}",
+        "k{b}",
+        "dl{b}",
+        "ph{b}",
+        "f_{site}",
+        "BMD0_{site}",
+        "REF_{site}",
+        "REFSD_{site}",
+    }
     for symbol in TABLE.frame.index:
         stem = re.sub(r"_?(osteocyte|marrow|osteoblast|lymphocyte)_(T|C)$", "_{source}_{c}", symbol)
+        stem = re.sub(r"^(make|shed|anchor)_(osteocyte|marrow|osteoblast|lymphocyte)$", r"\1_{source}", stem)
         stem = re.sub(r"_(LS|TH|FN|R13)$", "_{site}", stem)
         stem = re.sub(r"^(k|dl|ph)[TCR]$", r"\1{b}", stem)
         known = stem in by_part or re.search(rf"\b{re.escape(symbol)}\b", text) or symbol.startswith("CV_")

@@ -1,0 +1,33 @@
+"""Many patients: virtual population, trial, conduct, execution and storage.
+
+>>> from ranklsim import cohorts
+>>> run = cohorts.run("modality", "runs/modality", patients=40)  # doctest: +SKIP
+>>> run.visits.groupby(["arm", "month"])["BMD_LS"].mean()  # doctest: +SKIP
+
+The names below are imported when they are first used: reading a trial should not wait for the engine.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ranklsim.cohorts.execution import Interrupted, run
+    from ranklsim.cohorts.storage import Run, open_run
+    from ranklsim.cohorts.trial import Trial, list_trials, load_trial
+
+__all__ = ["Interrupted", "Run", "Trial", "list_trials", "load_trial", "open_run", "run"]
+
+_HOMES = {
+    "execution": ("Interrupted", "run"),
+    "storage": ("Run", "open_run"),
+    "trial": ("Trial", "list_trials", "load_trial"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

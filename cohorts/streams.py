@@ -1,0 +1,159 @@
+"""Random numbers that belong to a person and a purpose, not to a place in a sequence.
+
+A number is a pure function of (seed, purpose, patient, index, replicate): Philox4x64-10 [1], a counter-based
+generator, is keyed by a hash of seed and purpose, and its counter holds patient, index (visit, attempt, block) and
+replicate. Nothing is drawn "next", so that one more draw, one more patient, another order or another number of
+workers cannot change anybody's number, and a patient is the same person in every arm and design compared.
+
+The bits are those of `numpy.random.Philox` for the same key and counter; tests hold the two together.
+
+[1] Salmon JK, Moraes MA, Dror RO, Shaw DE. Parallel random numbers: as easy as 1, 2, 3. SC11 (2011).
+    doi:10.1145/2063384.2063405
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+
+import numba
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
+
+# Multipliers and Weyl constants of Philox4x64 (reference 1, section 3.3 and table 2).
+_M0 = np.uint64(0xD2E7470EE14C6C93)
+_M1 = np.uint64(0xCA5A826395121157)
+_W0 = np.uint64(0x9E3779B97F4A7C15)
+_W1 = np.uint64(0xBB67AE8584CAA73B)
+_LOW = np.uint64(0xFFFFFFFF)
+_HALF = np.uint64(32)
+_DROP = np.uint64(12)
+_ROUNDS = 10
+
+
+@numba.njit(cache=True, inline="always")
+def _high(a: np.uint64, b: np.uint64) -> np.uint64:
+    """Upper 64 bits of the 128-bit product a*b."""
+    a_low, a_high = a & _LOW, a >> _HALF
+    b_low, b_high = b & _LOW, b >> _HALF
+    middle = a_high * b_low + ((a_low * b_low) >> _HALF)
+    other = a_low * b_high + (middle & _LOW)
+    return a_high * b_high + (middle >> _HALF) + (other >> _HALF)
+
+
+@numba.njit(cache=True, nogil=True)
+def philox(key: NDArray[np.uint64], counter: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Philox4x64-10: four random words for each counter.
+
+    Parameters
+    ----------
+    key : ndarray of uint64, shape (2,)
+    counter : ndarray of uint64, shape (n, 4)
+
+    Returns
+    -------
+    ndarray of uint64, shape (n, 4)
+    """
+    words = np.empty_like(counter)
+    for i in range(counter.shape[0]):
+        x0, x1, x2, x3 = counter[i, 0], counter[i, 1], counter[i, 2], counter[i, 3]
+        k0, k1 = key[0], key[1]
+        for _ in range(_ROUNDS):
+            h0, l0 = _high(_M0, x0), _M0 * x0
+            h1, l1 = _high(_M1, x2), _M1 * x2
+            x0, x1, x2, x3 = h1 ^ x1 ^ k0, l1, h0 ^ x3 ^ k1, l0
+            k0 += _W0
+            k1 += _W1
+        words[i, 0], words[i, 1], words[i, 2], words[i, 3] = x0, x1, x2, x3
+    return words
+
+
+@numba.njit(cache=True, nogil=True)
+def _uniform(
+    key: NDArray[np.uint64], patient: NDArray[np.uint64], index: NDArray[np.uint64], replicate: NDArray[np.uint64]
+) -> NDArray[np.float64]:
+    """First word of each counter (patient, index, replicate, 0) as a double in (0, 1)."""
+    out = np.empty(patient.size)
+    for i in range(patient.size):
+        x0, x1, x2, x3 = patient[i], index[i], replicate[i], np.uint64(0)
+        k0, k1 = key[0], key[1]
+        for _ in range(_ROUNDS):
+            h0, l0 = _high(_M0, x0), _M0 * x0
+            h1, l1 = _high(_M1, x2), _M1 * x2
+            x0, x1, x2, x3 = h1 ^ x1 ^ k0, l1, h0 ^ x3 ^ k1, l0
+            k0 += _W0
+            k1 += _W1
+        # 52 bits and a half: the ends 0 and 1 are left out, and u and 1 - u are equally likely.
+        out[i] = (np.float64(x0 >> _DROP) + 0.5) * 2.0**-52
+    return out
+
+
+@lru_cache(maxsize=4096)
+def _key(seed: int, purpose: str) -> tuple[int, int]:
+    digest = hashlib.blake2b(f"{seed}:{purpose}".encode(), digest_size=16, person=b"ranklsim").digest()
+    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
+
+
+def key(seed: int, purpose: str) -> NDArray[np.uint64]:
+    """Philox key of a purpose under a seed: a hash that is the same in every process and on every machine.
+
+    Parameters
+    ----------
+    seed : int
+        Any whole number; 0 is a seed like any other.
+    purpose : str
+        What the numbers are for, such as "residual.BMD_LS".
+
+    Returns
+    -------
+    ndarray of uint64, shape (2,)
+    """
+    return np.array(_key(int(seed), purpose), dtype=np.uint64)
+
+
+def uniform(
+    seed: int, purpose: str, patient: ArrayLike, index: ArrayLike = 0, replicate: ArrayLike = 0
+) -> NDArray[np.float64]:
+    """Uniform random numbers, each a function of its own labels only.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the trial.
+    purpose : str
+        What the number is for; different purposes are independent streams.
+    patient, index, replicate : int or array of int, >= 0
+        Labels of each number; they broadcast against each other as numpy arrays do.
+
+    Returns
+    -------
+    ndarray of float, broadcast shape
+        Strictly between 0 and 1, with 52 random bits.
+
+    Raises
+    ------
+    ValueError
+        If a label is negative or not a whole number.
+
+    Examples
+    --------
+    >>> uniform(7, "dropout", [1, 2, 3])[1] == uniform(7, "dropout", 2)
+    True
+    """
+    labels = []
+    for name, label in (("patient", patient), ("index", index), ("replicate", replicate)):
+        array = np.asarray(label)
+        if array.dtype.kind not in "iu" or (array.dtype.kind == "i" and array.size and array.min() < 0):
+            raise ValueError(f"{name} must hold whole numbers from 0 on")
+        labels.append(array.astype(np.uint64))
+    broadcast = np.broadcast_arrays(*labels)
+    flat = [np.ascontiguousarray(label).reshape(-1) for label in broadcast]
+    return _uniform(key(seed, purpose), *flat).reshape(broadcast[0].shape)
+
+
+def normal(
+    seed: int, purpose: str, patient: ArrayLike, index: ArrayLike = 0, replicate: ArrayLike = 0
+) -> NDArray[np.float64]:
+    """Standard normal random numbers: the inverse normal distribution function of `uniform` (same arguments)."""
+    return ndtri(uniform(seed, purpose, patient, index, replicate))

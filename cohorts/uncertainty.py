@@ -1,0 +1,135 @@
+"""What is not known: the trial's typical patient under every arm, for many draws of the uncertain parameters.
+
+Parameters whose prior is not fixed are drawn over their plausible range, each from a stream of its own; every arm sees
+the same draws, so differences between arms are paired. Between-patient variability and residual error have no part in
+it: the spread over draws is what the model leaves open, not what patients differ by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ranklsim.cohorts import streams
+from ranklsim.cohorts.conduct import doses_of
+from ranklsim.cohorts.population import typical
+from ranklsim.pkpd.agents import Agent
+from ranklsim.pkpd.parameters import ParameterTable
+from ranklsim.pkpd.simulation import Doses, simulate
+from ranklsim.pkpd.units import DAYS_PER_MONTH
+
+if TYPE_CHECKING:
+    from ranklsim.cohorts.trial import Trial
+
+OF_BASELINE = ("CTX", "P1NP")
+CHANGE = ("BMD_LS", "BMD_TH", "BMD_FN", "BMD_R13")
+AS_IS = ("OCC_mRANKL", "OCC_sRANKL", "SIGNAL_T")
+
+
+def draws_of(trial: Trial, parameters: ParameterTable) -> pd.DataFrame:
+    """Draws of the uncertain parameters.
+
+    Parameters
+    ----------
+    trial : Trial
+        Its seed, `uncertainty_draws` and the layer ``parameters`` are used.
+    parameters : ParameterTable
+
+    Returns
+    -------
+    DataFrame
+        Column `draw` and one a symbol. Draw 0 has the table's values; 1 to `uncertainty_draws` are drawn uniformly
+        (on the logarithm where the prior is loguniform), unless the layer is off.
+    """
+    last = trial.uncertainty_draws if trial.layers.parameters else 0
+    draw = np.arange(last + 1)
+    drawn = {"draw": draw}
+    for symbol in parameters.uncertain():
+        row = parameters.frame.loc[symbol]
+        u = streams.uniform(trial.seed, f"uncertainty.{symbol}", draw)
+        low, high = float(row["low"]), float(row["high"])
+        value = low * (high / low) ** u if row["prior"] == "loguniform" else low + (high - low) * u
+        drawn[symbol] = np.where(draw == 0, float(row["value"]), value)
+    return pd.DataFrame(drawn)
+
+
+def months_of(trial: Trial) -> np.ndarray:
+    """Every month of the trial, its visits, and the months that its endpoints name."""
+    named = [month for endpoint in trial.endpoints for month in (endpoint.from_month, endpoint.to_month)]
+    whole = range(int(np.floor(trial.months)) + 1)
+    return np.array(sorted({*map(float, whole), *map(float, trial.visits.months), *map(float, named)}))
+
+
+def ensemble(
+    trial: Trial,
+    parameters: ParameterTable,
+    agents: list[Agent],
+    draws: pd.DataFrame,
+    *,
+    workers: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> pd.DataFrame:
+    """The typical patient under each arm, for each draw.
+
+    Parameters
+    ----------
+    trial : Trial
+    parameters : ParameterTable
+    agents : list of Agent
+        All that the trial's arms name.
+    draws : DataFrame
+        As from `draws_of`.
+    workers : int
+        Threads; the result does not depend on it.
+    progress : callable, optional
+        Called with the number of (draw, arm) pairs done since the last call.
+
+    Returns
+    -------
+    DataFrame
+        Columns `draw`, `arm`, `month`; CTX_pct, P1NP_pct (% of baseline); BMD_LS_pct, ... (% change); OCC_mRANKL,
+        OCC_sRANKL (% of the pool), SIGNAL_T (% of baseline).
+    """
+    one = typical(trial, parameters).persons
+    names = [arm.name for arm in trial.arms]
+    n = len(draws) * len(names)
+    which = np.repeat(np.arange(len(draws)), len(names))
+    arms = np.tile(names, len(draws))
+    persons = pd.concat([one] * n, ignore_index=True)
+    for symbol in draws.columns.drop("draw"):
+        persons[symbol] = draws[symbol].to_numpy()[which]
+    months = months_of(trial)
+    times = months * DAYS_PER_MONTH
+    plan = doses_of(trial, np.arange(n), arms, np.full(n, float(trial.months)))
+    doses = as_doses(plan, agents)
+    found = simulate(parameters, persons, agents, doses, times, workers=workers, progress=progress)
+    frame = pd.DataFrame(
+        {
+            "draw": np.repeat(draws["draw"].to_numpy()[which], months.size),
+            "arm": np.repeat(arms, months.size),
+            "month": np.tile(months, n),
+        }
+    )
+    for name in OF_BASELINE:
+        frame[f"{name}_pct"] = (100 * found[name] / found[name][:, :1]).reshape(-1)
+    for name in CHANGE:
+        frame[f"{name}_pct"] = (100 * (found[name] / found[name][:, :1] - 1)).reshape(-1)
+    for name in AS_IS:
+        frame[name] = found[name].reshape(-1)
+    return frame
+
+
+def as_doses(plan: pd.DataFrame, agents: list[Agent]) -> Doses:
+    """Doses given, of agents that do something, as `simulate` takes them; `plan` as from `conduct.doses_of`."""
+    place = {agent.name: k for k, agent in enumerate(agents)}
+    idle = [agent.name for agent in agents if agent.kind == "none"]
+    given = plan[plan["given"] & ~plan["agent"].isin(idle)]
+    return Doses(
+        patient=given["row"].to_numpy(dtype=np.int64),
+        time=given["day"].to_numpy(dtype=float),
+        agent=given["agent"].map(place).to_numpy(dtype=np.int64),
+        amount=given["amount_mg"].to_numpy(dtype=float),
+    )

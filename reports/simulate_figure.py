@@ -1,0 +1,186 @@
+"""The figure of ``ranklsim simulate``: one typical patient, from drug to bone, on one time axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ranklsim import __version__
+from ranklsim.pkpd.units import DAYS_PER_MONTH
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ranklsim.pkpd.agents import Agent
+    from ranklsim.pkpd.dosing import Regimen
+
+INK, PALE = "#222222", "#EDEDED"
+# Curves that are not agents: black and Okabe-Ito blue, vermilion, green, told apart by dash as well.
+STYLES = (("#000000", "-"), ("#0072B2", (0, (5, 1.5))), ("#D55E00", (0, (3, 1, 1, 1))), ("#009E73", (0, (1, 1))))
+SITES = {"LS": "Lumbar spine", "TH": "Total hip", "FN": "Femoral neck", "R13": "1/3 radius"}
+NAME_HEIGHT = 0.15  # of a panel, between two names
+MOST_MARKS = 60  # doses of one regimen that are marked one by one
+NOTE = "Typical patient: no variability between patients, no measurement error. Simulated data"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves on one vertical axis: a column of the frame to its label; `rest` is the untreated level, None if zero."""
+
+    axis: str
+    curves: Mapping[str, str]
+    colors: Mapping[str, str]
+    rest: float | None = None
+    log: bool = False
+
+
+def panels(frame: pd.DataFrame, agents: Sequence[Agent]) -> list[Panel]:
+    """What is drawn of a simulation, top to bottom; a panel without data is left out."""
+    drugs = {f"C_{agent.name}": agent for agent in agents if f"C_{agent.name}" in frame}
+    bound = [agent for agent in agents if agent.kind == "binder"]
+    wanted = [
+        Panel(
+            "Free drug in\nserum (µg/mL)",
+            {column: agent.label for column, agent in drugs.items()},
+            {column: agent.color for column, agent in drugs.items()},
+            log=True,
+        ),
+        Panel("RANKL bound by\ndrug (%)", {"OCC_mRANKL": "mRANKL", "OCC_sRANKL": "sRANKL"} if bound else {}, {}),
+        Panel("Marker (% of\nbaseline)", {"CTX_pct": "CTX", "P1NP_pct": "P1NP"}, {}, rest=100.0),
+        Panel("Change in BMD\n(%)", {f"BMD_{site}_pct": name for site, name in SITES.items()}, {}, rest=0.0),
+    ]
+    return [panel for panel in wanted if any(column in frame for column in panel.curves)]
+
+
+def title(frame: pd.DataFrame, regimens: Sequence[Regimen]) -> str:
+    """What the figure shows, in words computed from its numbers."""
+    last = max(part.times_days()[-1] for part in regimens) / DAYS_PER_MONTH
+    months, CTX = frame["month"].to_numpy(dtype=float), frame["CTX_pct"].to_numpy(dtype=float)
+    low, high = int(CTX.argmin()), int(CTX.argmax())
+    moves = []
+    if CTX[low] < 97:
+        moves.append((months[low], f"falls to {CTX[low]:.0f} % of baseline"))
+    if CTX[high] > 103:
+        since = months[high] - last
+        when = f", {since:.0f} months after the last dose" if since > 1 else ""
+        moves.append((months[high], f"peaks at {CTX[high]:.0f} %{when}"))
+    course = " and ".join(text for _, text in sorted(moves)) or "stays at its baseline"
+    BMD = frame["BMD_LS_pct"].to_numpy(dtype=float)
+    far = int(abs(BMD).argmax())
+    return (
+        f"CTX {course}; lumbar spine BMD is {BMD[far]:+.1f} % at its furthest from baseline (month {months[far]:.0f})"
+    )
+
+
+def draw_simulation(frame: pd.DataFrame, regimens: Sequence[Regimen], agents: Sequence[Agent], path: Path) -> None:
+    """Draw drug, occupancy, markers and BMD over time.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Output of `ranklsim.simulate`, a row a month or denser.
+    regimens : sequence of Regimen
+        What was given; doses are marked, the time under treatment is shaded.
+    agents : sequence of Agent
+        The agents given.
+    path : Path
+        File to write; its suffix gives the format (.svg, .pdf, .png).
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    shown = panels(frame, agents)
+    with rc_context({"font.size": 8, "svg.fonttype": "path", "svg.hashsalt": "ranklsim", "axes.linewidth": 0.6}):
+        figure = Figure(figsize=(6.3, 0.9 + 1.45 * len(shown)), layout="constrained")
+        axes = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+        for axis, panel in zip(axes, shown, strict=True):
+            _shade_treatment(axis, regimens)
+            _draw_panel(axis, panel, frame)
+        _mark_doses(axes[0], regimens)
+        months = frame["month"].max()
+        axes[-1].set_xlabel("Months since the first dose")
+        axes[-1].set_xlim(0, months)
+        step = next(step for step in (1, 3, 6, 12, 24, 60, 120, 240, 1200) if months / step <= 11)
+        axes[-1].set_xticks(np.arange(0, months + 1e-9, step))
+        figure.suptitle(_wrapped(title(frame, regimens), 84), x=0.01, ha="left", fontsize=9, fontweight="bold")
+        figure.supxlabel(f"{NOTE}; ranklsim {__version__}.", x=0.01, ha="left", fontsize=6.5, color=INK)
+        date = {"Date": None} if path.suffix.lower() == ".svg" else {}
+        figure.savefig(path, metadata=date, dpi=200)
+
+
+def _draw_panel(axis: Axes, panel: Panel, frame: pd.DataFrame) -> None:
+    ends = []
+    for (column, label), (color, dash) in zip(panel.curves.items(), STYLES * len(panel.curves), strict=False):
+        if column not in frame:
+            continue
+        values = frame[column].to_numpy(dtype=float)
+        axis.plot(frame["month"], values, color=panel.colors.get(column, color), linestyle=dash, linewidth=1.2)
+        ends.append((values[-1], label, panel.colors.get(column, color)))
+    if panel.log:
+        top = max(float(frame[column].max()) for column in panel.curves)
+        axis.set_yscale("log")
+        axis.set_ylim(top * 2e-4, top * 2)
+    if panel.rest is not None:
+        axis.axhline(panel.rest, color=INK, linewidth=0.6, zorder=1)
+    if panel.axis.startswith("RANKL"):
+        axis.set_ylim(-4, 104)
+    axis.set_ylabel(panel.axis)
+    axis.spines[["top", "right"]].set_visible(False)
+    _name_curves(axis, ends)
+
+
+def _name_curves(axis: Axes, ends: list[tuple[float, str, str]]) -> None:
+    """Names at the right end of the curves, in the height of their ends, moved apart where they would touch."""
+    axis.autoscale_view()
+    to_height = axis.transData + axis.transAxes.inverted()
+    floor = axis.get_ylim()[0]
+    heights = [float(np.clip(to_height.transform((0.0, max(value, floor)))[1], 0.0, 1.0)) for value, _, _ in ends]
+    order = np.argsort(heights, kind="stable")
+    places = np.empty(len(ends))
+    lowest = 0.0
+    for index in order:
+        places[index] = max(heights[index], lowest)
+        lowest = places[index] + NAME_HEIGHT
+    places -= max(0.0, places.max() - 1.0)
+    for height, place, (_, label, color) in zip(heights, places, ends, strict=True):
+        axis.plot([1.0, 1.025], [height, place], transform=axis.transAxes, color=color, clip_on=False, linewidth=1.0)
+        axis.text(1.03, place, label, transform=axis.transAxes, va="center", color=INK, fontsize=7.5)
+
+
+def _shade_treatment(axis: Axes, regimens: Sequence[Regimen]) -> None:
+    for part in regimens:
+        axis.axvspan(part.start_day / DAYS_PER_MONTH, part.end_day / DAYS_PER_MONTH, color=PALE, linewidth=0, zorder=0)
+
+
+def _mark_doses(axis: Axes, regimens: Sequence[Regimen]) -> None:
+    """A mark at each dose above the top panel (a bar where they are too many), the last one named."""
+    above = axis.get_xaxis_transform()
+    for part in regimens:
+        times = part.times_days() / DAYS_PER_MONTH
+        if times.size > MOST_MARKS:
+            axis.plot(times[[0, -1]], [1.05, 1.05], "-", transform=above, color=INK, linewidth=2, clip_on=False)
+        else:
+            axis.plot(times, np.full(times.size, 1.05), "v", transform=above, color=INK, markersize=3, clip_on=False)
+    last = max(part.times_days()[-1] for part in regimens) / DAYS_PER_MONTH
+    several = sum(part.doses for part in regimens) > 1
+    axis.annotate(
+        "last dose" if several else "dose",
+        (last, 1.05),
+        xycoords=above,
+        xytext=(5, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=7,
+        color=INK,
+    )
+
+
+def _wrapped(text: str, columns: int) -> str:
+    import textwrap
+
+    return "\n".join(textwrap.wrap(text, columns))

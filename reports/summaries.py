@@ -1,0 +1,860 @@
+"""Statistics of a finished run, as data frames: what the report tabulates, plots and exports.
+
+Every function takes frames of a run folder (columns as in ``visits.parquet`` and its neighbours) and returns a
+tidy frame; none knows a file, a colour or a sentence. Methods are the plain ones of a trial table: arithmetic
+means with t intervals, differences between arms with Welch's interval [1]_, medians with quartiles, an
+order-statistic interval for a median [2]_, percentile bootstrap over patients for ratios and crossing times [3]_.
+Two kinds of interval are never mixed: those above describe the sampling of *patients*; `interval_over_draws`
+describes what the *unknown parameters* leave open.
+
+References
+----------
+.. [1] Welch BL. Biometrika 1947;34:28-35. doi:10.1093/biomet/34.1-2.28
+.. [2] Conover WJ. Practical Nonparametric Statistics, 3rd ed., Wiley 1999, section 3.2.
+.. [3] Efron B, Tibshirani RJ. An Introduction to the Bootstrap, Chapman & Hall 1993, chapter 13.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import statsmodels.api as sm
+from scipy import stats
+
+LEVEL = 0.95
+"""Level of every confidence interval (patients)."""
+
+PARAMETER_LEVEL = 0.90
+"""Level of every interval over the draws of the unknown parameters."""
+
+BOOTSTRAPS = 1000
+"""Resamples behind every bootstrap interval."""
+
+UNITS = {
+    "BMD_LS": "g/cm²", "BMD_TH": "g/cm²", "BMD_FN": "g/cm²", "BMD_R13": "g/cm²", "CTX": "ng/mL", "P1NP": "ng/mL",
+    "BSAP": "ng/mL", "TRAP5B": "U/L", "CA": "mmol/L", "PTH": "pmol/L",
+}  # fmt: skip
+"""Units of the measurements in ``visits.parquet``."""
+
+
+def change_from(visits: pd.DataFrame, measure: str, from_month: float = 0.0, *, kind: str = "percent") -> pd.DataFrame:
+    """Each patient's change of `measure` since `from_month`.
+
+    Parameters
+    ----------
+    visits : DataFrame
+        Columns `patient`, `arm`, `month` and `measure`; NaN where nothing was measured.
+    measure : str
+        A column, such as ``"BMD_LS"``.
+    from_month : float
+        Month of the reference visit; patients without a value there drop out.
+    kind : {"percent", "absolute", "of_baseline"}
+        Change in percent, change in the measure's own unit, or the value in percent of the reference.
+
+    Returns
+    -------
+    DataFrame
+        Columns `patient`, `arm`, `month`, `value`; one row a patient and visit with both values.
+
+    Raises
+    ------
+    ValueError
+        If `kind` is none of the three.
+    """
+    seen = visits.loc[visits[measure].notna(), ["patient", "arm", "month", measure]]
+    reference = seen.loc[seen["month"] == from_month].set_index("patient")[measure]
+    start = seen["patient"].map(reference)
+    seen, start = seen[start.notna()], start[start.notna()]
+    if kind == "percent":
+        value = 100.0 * (seen[measure] / start - 1.0)
+    elif kind == "of_baseline":
+        value = 100.0 * seen[measure] / start
+    elif kind == "absolute":
+        value = seen[measure] - start
+    else:
+        raise ValueError(f"kind {kind!r}: use 'percent', 'absolute' or 'of_baseline'")
+    return seen[["patient", "arm", "month"]].assign(value=value).reset_index(drop=True)
+
+
+def mean_interval(values: np.ndarray, level: float = LEVEL) -> dict[str, float]:
+    """Mean, SD, SE and t interval of `values` (1-d, NaN ignored); NaN where too few values allow none.
+
+    Returns
+    -------
+    dict
+        `n`, `mean`, `sd`, `se`, `ci_low`, `ci_high`, in the unit of `values`.
+    """
+    x = np.asarray(values, float)
+    x = x[np.isfinite(x)]
+    n = x.size
+    if n == 0:
+        return {"n": 0, "mean": np.nan, "sd": np.nan, "se": np.nan, "ci_low": np.nan, "ci_high": np.nan}
+    mean = float(x.mean())
+    if n == 1:
+        return {"n": 1, "mean": mean, "sd": np.nan, "se": np.nan, "ci_low": np.nan, "ci_high": np.nan}
+    sd = float(x.std(ddof=1))
+    se = sd / np.sqrt(n)
+    half = float(stats.t.ppf(0.5 + level / 2, n - 1)) * se
+    return {"n": n, "mean": mean, "sd": sd, "se": float(se), "ci_low": mean - half, "ci_high": mean + half}
+
+
+def welch_difference(a: np.ndarray, b: np.ndarray, level: float = LEVEL) -> dict[str, float]:
+    """Mean of `a` minus mean of `b` with Welch's interval [1]_; NaN where either has fewer than two values.
+
+    Returns
+    -------
+    dict
+        `difference`, `difference_low`, `difference_high`.
+    """
+    one, two = mean_interval(a), mean_interval(b)
+    difference = one["mean"] - two["mean"]
+    va, vb = one["se"] ** 2, two["se"] ** 2
+    if not np.isfinite(va + vb):
+        return {"difference": difference, "difference_low": np.nan, "difference_high": np.nan}
+    if va + vb == 0.0:  # every patient alike: the typical-patient run
+        return {"difference": difference, "difference_low": difference, "difference_high": difference}
+    df = (va + vb) ** 2 / (va**2 / (one["n"] - 1) + vb**2 / (two["n"] - 1))
+    half = float(stats.t.ppf(0.5 + level / 2, df)) * np.sqrt(va + vb)
+    return {"difference": difference, "difference_low": difference - half, "difference_high": difference + half}
+
+
+def mean_by_visit(change: pd.DataFrame, arms: Sequence[str], control: str | None) -> pd.DataFrame:
+    """Mean change by visit and arm, with its interval and its difference to the control arm.
+
+    Parameters
+    ----------
+    change : DataFrame
+        As from `change_from`.
+    arms : sequence of str
+        Arm names in the order of the trial; an arm without data at a visit gets a row with n = 0.
+    control : str or None
+        Reference of the differences; None leaves them empty.
+
+    Returns
+    -------
+    DataFrame
+        Columns `month`, `arm`, `n`, `mean`, `sd`, `se`, `ci_low`, `ci_high`, `difference`, `difference_low`,
+        `difference_high`.
+    """
+    groups = {key: group.to_numpy() for key, group in change.groupby(["month", "arm"], sort=True)["value"]}
+    rows = []
+    for month in sorted(change["month"].unique()):
+        for arm in arms:
+            values = groups.get((month, arm), np.empty(0))
+            row = {"month": float(month), "arm": arm, **mean_interval(values)}
+            if control is None or arm == control:
+                row |= dict.fromkeys(("difference", "difference_low", "difference_high"), np.nan)
+            else:
+                row |= welch_difference(values, groups.get((month, control), np.empty(0)))
+            rows.append(row)
+    columns = ["month", "arm", "n", "mean", "sd", "se", "ci_low", "ci_high"]
+    return pd.DataFrame(rows, columns=[*columns, "difference", "difference_low", "difference_high"])
+
+
+def median_interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+    """Order-statistic (binomial) interval for the median [2]_; NaN where `values` are too few for the level."""
+    x = np.sort(np.asarray(values, float)[np.isfinite(values)])
+    rank = int(stats.binom.ppf((1 - level) / 2, x.size, 0.5)) if x.size else 0
+    if rank == 0:
+        return float("nan"), float("nan")
+    return float(x[rank - 1]), float(x[x.size - rank])
+
+
+def median_by_visit(change: pd.DataFrame, arms: Sequence[str], control: str | None = None) -> pd.DataFrame:
+    """Median, quartiles and the interval of the median by visit and arm; geometric mean ratio to control.
+
+    Parameters
+    ----------
+    change : DataFrame
+        As from `change_from` (with ``kind="of_baseline"`` for markers).
+    arms, control
+        As in `mean_by_visit`.
+
+    Returns
+    -------
+    DataFrame
+        Columns `month`, `arm`, `n`, `median`, `q1`, `q3`, `median_low`, `median_high`, `geometric_mean`, `ratio`,
+        `ratio_low`, `ratio_high`; the last three compare geometric means with control and are NaN where a value
+        is not positive.
+    """
+    groups = {key: group.to_numpy() for key, group in change.groupby(["month", "arm"], sort=True)["value"]}
+    rows = []
+    for month in sorted(change["month"].unique()):
+        for arm in arms:
+            x = groups.get((month, arm), np.empty(0))
+            x = x[np.isfinite(x)]
+            q1, median, q3 = np.percentile(x, [25, 50, 75]) if x.size else (np.nan, np.nan, np.nan)
+            low, high = median_interval(x)
+            log_x = np.log(x) if x.size and (x > 0).all() else np.empty(0)
+            row = {"month": float(month), "arm": arm, "n": x.size, "median": median, "q1": q1, "q3": q3}
+            row |= {"median_low": low, "median_high": high}
+            row["geometric_mean"] = float(np.exp(log_x.mean())) if log_x.size else np.nan
+            row |= dict.fromkeys(("ratio", "ratio_low", "ratio_high"), np.nan)
+            if control is not None and arm != control:
+                y = groups.get((month, control), np.empty(0))
+                if log_x.size and y.size and (y > 0).all():
+                    gap = welch_difference(log_x, np.log(y))
+                    row |= {f"ratio{end}": float(np.exp(gap[f"difference{end}"])) for end in ("", "_low", "_high")}
+            rows.append(row)
+    columns = ["month", "arm", "n", "median", "q1", "q3", "median_low", "median_high"]
+    return pd.DataFrame(rows, columns=[*columns, "geometric_mean", "ratio", "ratio_low", "ratio_high"])
+
+
+ENDPOINT_COLUMNS = (
+    "endpoint", "role", "measure", "from_month", "to_month", "unit", "method", "statistic", "arm", "n", "estimate",
+    "ci_low", "ci_high", "difference", "difference_low", "difference_high",
+)  # fmt: skip
+
+
+def endpoint(
+    visits: pd.DataFrame, patients: pd.DataFrame, spec: Any, arms: Sequence[str], control: str | None, *, seed: int = 0
+) -> pd.DataFrame:
+    """One endpoint of the protocol by arm, analysed as its trial file asks.
+
+    Parameters
+    ----------
+    visits, patients : DataFrame
+        As stored in a run folder; `patients` with `stratum`.
+    spec : ranklsim.cohorts.trial.Endpoint
+        ``analysis`` is "ANCOVA", "mean difference" or "median difference"; "MMRM" is not fitted by this version: the
+        ANCOVA of the endpoint's own visit stands in, and `method` says so.
+    arms, control
+        As in `mean_by_visit`.
+    seed : int
+        Of the bootstrap that gives differences of medians their interval.
+
+    Returns
+    -------
+    DataFrame
+        Columns `ENDPOINT_COLUMNS`; one row an arm, no row where the measure was not taken at both months.
+    """
+    change = change_from(visits, spec.measure, spec.from_month, kind=spec.kind)
+    change = change[change["month"] == spec.to_month]
+    unit = "%" if spec.kind == "percent" else UNITS.get(spec.measure, "")
+    fixed: dict[str, object] = {"endpoint": spec.name, "role": spec.role, "measure": spec.measure, "unit": unit}
+    fixed |= {"from_month": float(spec.from_month), "to_month": float(spec.to_month)}
+    values = {arm: change.loc[change["arm"] == arm, "value"].to_numpy(float) for arm in arms}
+    none = dict.fromkeys(("difference", "difference_low", "difference_high"), np.nan)
+    rows: list[dict[str, object]] = []
+    if spec.analysis in ("ANCOVA", "MMRM"):
+        reference = visits.loc[visits["month"] == spec.from_month].set_index("patient")[spec.measure]
+        table = change.assign(baseline=change["patient"].map(reference))
+        strata = patients.set_index("patient")["stratum"] if "stratum" in patients else None
+        table["stratum"] = change["patient"].map(strata) if strata is not None else ""
+        method = "ANCOVA" if spec.analysis == "ANCOVA" else "ANCOVA at this visit; MMRM, as asked, is not available"
+        rows = [fixed | {"method": method, "statistic": "LS mean"} | r for r in ancova(table, arms, control)]
+    elif spec.analysis == "median difference":
+        for k, arm in enumerate(arms):
+            x = values[arm]
+            low, high = median_interval(x)
+            row = {"arm": arm, "n": x.size, "estimate": float(np.median(x)) if x.size else np.nan}
+            row |= {"ci_low": low, "ci_high": high} | none
+            if control is not None and arm != control:
+                row |= median_difference(x, values[control], (seed, k))
+            rows.append(fixed | {"method": "difference of medians", "statistic": "Median"} | row)
+    else:
+        for arm in arms:
+            at = mean_interval(values[arm])
+            row = {"arm": arm, "n": at["n"], "estimate": at["mean"], "ci_low": at["ci_low"], "ci_high": at["ci_high"]}
+            row |= none if control is None or arm == control else welch_difference(values[arm], values[control])
+            rows.append(fixed | {"method": "difference of means", "statistic": "Mean"} | row)
+    return pd.DataFrame(rows if len(change) else [], columns=list(ENDPOINT_COLUMNS))
+
+
+def ancova(table: pd.DataFrame, arms: Sequence[str], control: str | None) -> list[dict[str, object]]:
+    """Least-squares means and differences from value ~ arm + baseline + stratum, by ordinary least squares.
+
+    Covariates enter centred, so that an LS mean is that of an arm at the mean baseline and the strata as they were
+    found (observed margins). A covariate that does not vary is left out.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns `arm`, `value`, `baseline`, `stratum`.
+    arms, control
+        As in `mean_by_visit`.
+
+    Returns
+    -------
+    list of dict
+        `arm`, `n`, `estimate`, `ci_low`, `ci_high`, `difference`, `difference_low`, `difference_high`; NaN intervals
+        where no degrees of freedom are left.
+    """
+    present = [arm for arm in arms if (table["arm"] == arm).any()]
+    indicator = np.column_stack([(table["arm"] == arm).to_numpy(float) for arm in present]) if present else None
+    out: list[dict[str, object]] = []
+    fit: Any = None
+    if indicator is not None:
+        covariates = [table["baseline"].to_numpy(float)]
+        covariates += [(table["stratum"] == s).to_numpy(float) for s in sorted(table["stratum"].unique())[1:]]
+        columns = [c - c.mean() for c in covariates if np.ptp(c) > 1e-9 * max(1.0, abs(c).max())]
+        matrix = np.column_stack([indicator, *columns])
+        if np.linalg.matrix_rank(matrix) < matrix.shape[1] or len(table) <= matrix.shape[1]:
+            matrix = indicator  # too few patients for covariates
+        fit = sm.OLS(table["value"].to_numpy(float), matrix).fit()
+    for arm in arms:
+        row: dict[str, object] = {"arm": arm, "n": int((table["arm"] == arm).sum()), "estimate": np.nan}
+        row |= dict.fromkeys(("ci_low", "ci_high", "difference", "difference_low", "difference_high"), np.nan)
+        out.append(row)
+        if arm not in present:
+            continue
+        mean = np.zeros(fit.model.exog.shape[1])
+        mean[present.index(arm)] = 1.0
+        contrasts = {("estimate", "ci_low", "ci_high"): mean}
+        if control in present and arm != control:
+            difference = mean.copy()
+            difference[present.index(str(control))] = -1.0
+            contrasts["difference", "difference_low", "difference_high"] = difference
+        for (centre, low, high), contrast in contrasts.items():
+            row[centre] = float(contrast @ fit.params)
+            if fit.df_resid > 0:
+                half = stats.t.ppf(0.5 + LEVEL / 2, fit.df_resid) * np.sqrt(contrast @ fit.cov_params() @ contrast)
+                row[low], row[high] = row[centre] - half, row[centre] + half
+    return out
+
+
+def median_difference(a: np.ndarray, b: np.ndarray, seed: Sequence[int]) -> dict[str, float]:
+    """Median of `a` minus median of `b` with a percentile bootstrap interval (patients resampled within arms) [3]_."""
+    none = {"difference": np.nan, "difference_low": np.nan, "difference_high": np.nan}
+    if not a.size or not b.size:
+        return none
+    none["difference"] = float(np.median(a) - np.median(b))
+    if min(a.size, b.size) < 2:
+        return none
+    rng = np.random.default_rng(list(seed))
+    gaps = np.empty(BOOTSTRAPS)
+    for k in range(BOOTSTRAPS):
+        gaps[k] = np.median(rng.choice(a, a.size)) - np.median(rng.choice(b, b.size))
+    low, high = np.percentile(gaps, [50 * (1 - LEVEL), 100 - 50 * (1 - LEVEL)])
+    return none | {"difference_low": float(low), "difference_high": float(high)}
+
+
+def disposition(patients: pd.DataFrame, events: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+    """Patients randomised, treated to the end and dropped out, by arm and in total.
+
+    Parameters
+    ----------
+    patients : DataFrame
+        Columns `patient`, `arm`.
+    events : DataFrame
+        Columns `patient`, `arm`, `event`, `month`, with events "randomised", "completed", "dropout", ...
+    arms : sequence of str
+
+    Returns
+    -------
+    DataFrame
+        Columns `arm` ("Total" last), `randomised`, `completed`, `dropout`, any further event that was recorded
+        (patients with at least one), `dropout_month_median`, `other` (neither completed nor dropped out).
+    """
+    rows = []
+    kinds = [event for event in sorted(events["event"].unique()) if event not in ("randomised", "completed", "dropout")]
+    for arm in [*arms, "Total"]:
+        members = patients if arm == "Total" else patients[patients["arm"] == arm]
+        own = events if arm == "Total" else events[events["arm"] == arm]
+        with_event = {event: own.loc[own["event"] == event, "patient"].nunique() for event in own["event"].unique()}
+        dropout_months = own.loc[own["event"] == "dropout", "month"]
+        row = {"arm": arm, "randomised": len(members)}
+        row |= {event: with_event.get(event, 0) for event in ("completed", "dropout", *kinds)}
+        row["dropout_month_median"] = float(dropout_months.median()) if len(dropout_months) else np.nan
+        row["other"] = row["randomised"] - row["completed"] - row["dropout"]
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def attendance(visits: pd.DataFrame, patients: pd.DataFrame, arms: Sequence[str], measure: str) -> pd.DataFrame:
+    """Patients with a value of `measure` by visit and arm: columns `month`, `arm`, `n`, `randomised`, `percent`."""
+    seen = visits[visits[measure].notna()]
+    counts = seen.groupby(["month", "arm"])["patient"].nunique()
+    randomised = patients["arm"].value_counts()
+    rows = [
+        {
+            "month": float(month),
+            "arm": arm,
+            "n": int(counts.get((month, arm), 0)),
+            "randomised": int(randomised.get(arm, 0)),
+        }
+        for month in sorted(seen["month"].unique())
+        for arm in arms
+    ]
+    frame = pd.DataFrame(rows, columns=["month", "arm", "n", "randomised"])
+    frame["percent"] = 100.0 * frame["n"] / frame["randomised"].where(frame["randomised"] > 0)
+    return frame
+
+
+def baseline(
+    patients: pd.DataFrame, arms: Sequence[str], variables: Mapping[str, tuple[str, str, str]]
+) -> pd.DataFrame:
+    """Baseline characteristics by arm and in total.
+
+    Parameters
+    ----------
+    patients : DataFrame
+        Column `arm` and the columns named by `variables`.
+    arms : sequence of str
+    variables : mapping
+        Column -> (label, unit, kind); kind "mean" gives mean and SD, "median" median and quartiles, "count" the
+        number and percentage of patients whose value is above zero.
+
+    Returns
+    -------
+    DataFrame
+        Columns `variable`, `label`, `unit`, `kind`, `arm` ("Total" last), `n`, `a`, `b`, `c`: mean, SD, - or
+        median, Q1, Q3 or count, percent, -.
+    """
+    rows = []
+    for column, (label, unit, kind) in variables.items():
+        if column not in patients:
+            continue
+        for arm in [*arms, "Total"]:
+            x = (patients if arm == "Total" else patients[patients["arm"] == arm])[column].to_numpy(float)
+            x = x[np.isfinite(x)]
+            a = b = c = np.nan
+            if kind == "mean" and x.size:
+                a, b = x.mean(), x.std(ddof=1) if x.size > 1 else np.nan
+            elif kind == "median" and x.size:
+                b, a, c = np.percentile(x, [25, 50, 75])
+            elif kind == "count" and x.size:
+                a, b = (x > 0).sum(), 100.0 * (x > 0).mean()
+            row = {"variable": column, "label": label, "unit": unit, "kind": kind, "arm": arm, "n": x.size}
+            rows.append(row | {"a": float(a), "b": float(b), "c": float(c)})
+    return pd.DataFrame(rows, columns=["variable", "label", "unit", "kind", "arm", "n", "a", "b", "c"])
+
+
+def exposure(doses: pd.DataFrame, patients: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+    """Doses planned and given by arm and agent.
+
+    Parameters
+    ----------
+    doses : DataFrame
+        Columns `patient`, `arm`, `agent`, `month`, `amount_mg`, `given` (bool), one row a planned dose.
+    patients : DataFrame
+        Columns `patient`, `arm`.
+    arms : sequence of str
+
+    Returns
+    -------
+    DataFrame
+        Columns `arm`, `agent`, `randomised`, `treated` (patients with a dose), `planned`, `given` (doses),
+        `given_percent`, `per_patient` (mean doses a treated patient), `total_mg` (mean amount a treated patient),
+        `first_month`, `last_month` (of a dose given).
+    """
+    randomised = patients["arm"].value_counts()
+    rows = []
+    for arm in arms:
+        for agent, own in doses[doses["arm"] == arm].groupby("agent", sort=False):
+            given = own[own["given"].astype(bool)]
+            treated = given["patient"].nunique()
+            rows.append(
+                {
+                    "arm": arm,
+                    "agent": agent,
+                    "randomised": int(randomised.get(arm, 0)),
+                    "treated": treated,
+                    "planned": len(own),
+                    "given": len(given),
+                    "given_percent": 100.0 * len(given) / len(own),
+                    "per_patient": len(given) / treated if treated else np.nan,
+                    "total_mg": given["amount_mg"].sum() / treated if treated else np.nan,
+                    "first_month": float(given["month"].min()) if treated else np.nan,
+                    "last_month": float(given["month"].max()) if treated else np.nan,
+                }
+            )
+    columns = ["arm", "agent", "randomised", "treated", "planned", "given", "given_percent", "per_patient", "total_mg"]
+    return pd.DataFrame(rows, columns=[*columns, "first_month", "last_month"])
+
+
+def crossing_month(months: np.ndarray, curve: np.ndarray, from_month: float) -> np.ndarray:
+    """First month from `from_month` on at which `curve` is back at zero, linear between visits.
+
+    Parameters
+    ----------
+    months : ndarray, shape (n_visits,)
+        Increasing.
+    curve : ndarray, shape (n_visits,) or (n_curves, n_visits)
+        Change from baseline; a curve that is not above zero at `from_month` is back there already.
+
+    Returns
+    -------
+    ndarray, shape () or (n_curves,)
+        Month; inf where the curve stays above zero to the last visit, NaN where it holds a NaN.
+    """
+    curves = np.atleast_2d(np.asarray(curve, float))
+    keep = months > from_month
+    start = np.array([np.interp(from_month, months, row) for row in curves])
+    grid = np.concatenate([[from_month], months[keep]])
+    path = np.column_stack([start, curves[:, keep]])
+    below = path <= 0.0
+    first = np.where(below.any(axis=1), below.argmax(axis=1), -1)
+    month = np.full(len(path), np.inf)
+    for k, j in enumerate(first):
+        if not np.isfinite(path[k]).all():
+            month[k] = np.nan
+        elif j == 0:
+            month[k] = from_month
+        elif j > 0:
+            high, low = path[k, j - 1], path[k, j]
+            month[k] = grid[j - 1] + (grid[j] - grid[j - 1]) * high / (high - low)
+    return month if np.ndim(curve) == 2 else month[0]
+
+
+def bootstrap_means(values: np.ndarray, seed: Sequence[int], replicates: int = BOOTSTRAPS) -> np.ndarray:
+    """Means by visit of `replicates` resamples of the patients (rows).
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_patients, n_visits)
+        NaN where a visit was missed; means are over those present.
+    seed : sequence of int
+        Of the resampling only; equal seeds give equal intervals.
+
+    Returns
+    -------
+    ndarray, shape (replicates, n_visits)
+        NaN where a resample holds no value at that visit.
+    """
+    n = len(values)
+    rng = np.random.default_rng(list(seed))
+    present = np.isfinite(values).astype(float)
+    filled = np.where(present > 0, values, 0.0)
+    out = np.empty((replicates, values.shape[1]))
+    for start in range(0, replicates, 100):  # bounds memory for large trials
+        size = min(100, replicates - start)
+        weight = rng.multinomial(n, np.full(n, 1.0 / n), size=size).astype(float)
+        with np.errstate(invalid="ignore"):
+            out[start : start + size] = (weight @ filled) / (weight @ present)
+    return out
+
+
+def retention(
+    change: pd.DataFrame,
+    ends: Mapping[str, float],
+    *,
+    later: Sequence[float] = (12.0, 24.0),
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What is left of each arm's mean gain after the end of treatment, and when it is gone.
+
+    The gain is the mean change from baseline at the end of treatment. An arm whose gain is not above zero
+    (interval of its mean includes zero or lies below) has nothing to keep: its shares and month are NaN.
+
+    Parameters
+    ----------
+    change : DataFrame
+        As from ``change_from(kind="percent")``.
+    ends : mapping
+        Arm -> month at which its treatment ends (the last dose's interval is over).
+    later : sequence of float
+        Months after that end at which the share kept is asked; between visits the mean is read off linearly, and
+        beyond the last visit the share is NaN.
+    seed : int
+        Of the bootstrap over patients.
+
+    Returns
+    -------
+    DataFrame
+        Columns `arm`, `end_month`, `n`, `gain`, `gain_low`, `gain_high`, then for each of `later` (as in
+        ``kept_12``): `change_12` (percentage points since the end), `kept_12`, `kept_12_low`, `kept_12_high` [% of
+        the gain]; `back_month`, `back_low`, `back_high` (inf: not back by the last visit); `last_month`.
+    """
+    rows = []
+    for k, (arm, end) in enumerate(ends.items()):
+        wide = change[change["arm"] == arm].pivot(index="patient", columns="month", values="value").sort_index(axis=1)
+        months = wide.columns.to_numpy(float)
+        row: dict[str, object] = {"arm": arm, "end_month": float(end)}
+        names = [
+            f"{a}_{m:g}{b}"
+            for m in later
+            for a, b in (("change", ""), ("kept", ""), ("kept", "_low"), ("kept", "_high"))
+        ]
+        row |= dict.fromkeys(
+            ["n", "gain", "gain_low", "gain_high", *names, "back_month", "back_low", "back_high"], np.nan
+        )
+        row["last_month"] = months.max() if months.size else np.nan
+        rows.append(row)
+        if not months.size or end > months.max() or end < months.min():
+            continue
+        values = wide.to_numpy(float)
+        mean = np.nanmean(values, axis=0)
+        gain = float(np.interp(end, months, mean))
+        at_end = int(np.isfinite(values[:, np.abs(months - end).argmin()]).sum())
+        resampled = bootstrap_means(values, (seed, k))
+        resampled = resampled[np.isfinite(resampled).all(axis=1)]
+        gains = np.array([np.interp(end, months, r) for r in resampled])
+        tail = [50 * (1 - LEVEL), 100 - 50 * (1 - LEVEL)]
+        enough = len(values) > 1 and len(gains) > 0
+        low, high = np.percentile(gains, tail) if enough else (np.nan, np.nan)
+        row |= {"n": at_end, "gain": gain, "gain_low": low, "gain_high": high}
+        for m in later:
+            if end + m <= months.max():
+                row[f"change_{m:g}"] = float(np.interp(end + m, months, mean)) - gain
+        if not (gain > 0 and not low <= 0):
+            continue
+        for m in later:
+            if end + m > months.max():
+                continue
+            row[f"kept_{m:g}"] = 100.0 * float(np.interp(end + m, months, mean)) / gain
+            if enough:
+                share = 100.0 * np.array([np.interp(end + m, months, r) for r in resampled]) / gains
+                row[f"kept_{m:g}_low"], row[f"kept_{m:g}_high"] = np.percentile(share, tail)
+        row["back_month"] = float(crossing_month(months, mean, end))
+        if enough:
+            crossings = np.sort(crossing_month(months, resampled, end))
+            pick = [int(np.floor((len(crossings) - 1) * q / 100)) for q in tail]
+            row["back_low"], row["back_high"] = (float(crossings[j]) for j in pick)
+    return pd.DataFrame(rows)
+
+
+def peak_after(medians: pd.DataFrame, ends: Mapping[str, float]) -> pd.DataFrame:
+    """Highest median of a marker among the visits from the end of treatment on, by arm.
+
+    Parameters
+    ----------
+    medians : DataFrame
+        As from `median_by_visit`.
+    ends : mapping
+        Arm -> month at which its treatment ends.
+
+    Returns
+    -------
+    DataFrame
+        Columns `arm`, `end_month`, `peak` (% of baseline), `peak_q1`, `peak_q3` (patients' quartiles), `peak_low`,
+        `peak_high` (95 % interval of that median), `peak_month`, `months_after_end`, `n`; NaN where no visit follows.
+    """
+    rows = []
+    for arm, end in ends.items():
+        own = medians[(medians["arm"] == arm) & (medians["month"] > end) & medians["median"].notna()]
+        row: dict[str, object] = {"arm": arm, "end_month": float(end)}
+        row |= dict.fromkeys(("peak", "peak_q1", "peak_q3", "peak_low", "peak_high", "peak_month"), np.nan)
+        row |= {"months_after_end": np.nan, "n": 0}
+        if len(own):
+            top = own.loc[own["median"].idxmax()]
+            row |= {"peak": top["median"], "peak_q1": top["q1"], "peak_q3": top["q3"], "peak_low": top["median_low"]}
+            row |= {"peak_high": top["median_high"], "peak_month": top["month"], "n": int(top["n"])}
+            row["months_after_end"] = float(top["month"]) - float(end)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def latent_by_visit(visits: pd.DataFrame, outputs: Sequence[str], arms: Sequence[str]) -> pd.DataFrame:
+    """Median and quartiles over patients of latent outputs (``true_...`` columns) by visit and arm.
+
+    Parameters
+    ----------
+    visits : DataFrame
+        Columns `month`, `arm` and ``true_<output>`` for each of `outputs`.
+    outputs : sequence of str
+        Names without ``true_``.
+    arms : sequence of str
+
+    Returns
+    -------
+    DataFrame
+        Columns `output`, `month`, `arm`, `n`, `median`, `q1`, `q3`, `mean`.
+    """
+    rows = []
+    for output in outputs:
+        for (month, arm), group in visits.groupby(["month", "arm"], sort=True)[f"true_{output}"]:
+            x = group.to_numpy(float)
+            x = x[np.isfinite(x)]
+            if x.size:
+                q1, median, q3 = np.percentile(x, [25, 50, 75])
+                row = {"output": output, "month": float(month), "arm": arm, "n": x.size, "median": median}
+                rows.append(row | {"q1": q1, "q3": q3, "mean": x.mean()})
+    frame = pd.DataFrame(rows, columns=["output", "month", "arm", "n", "median", "q1", "q3", "mean"])
+    order = {arm: k for k, arm in enumerate(arms)}
+    rank = {output: k for k, output in enumerate(outputs)}
+    keys = frame.assign(_o=frame["output"].map(rank), _a=frame["arm"].map(order)).sort_values(["_o", "month", "_a"])
+    return keys.drop(columns=["_o", "_a"]).reset_index(drop=True)
+
+
+def contributions(visits: pd.DataFrame, site: str, arms: Sequence[str], months: Sequence[float]) -> pd.DataFrame:
+    """Mean contributions to the BMD change of a site, in percentage points of baseline BMD.
+
+    Parameters
+    ----------
+    visits : DataFrame
+        Columns `month`, `arm`, ``true_<site>_remodelling`` and so on.
+    site : str
+        "LS", "TH", "FN" or "R13".
+    arms : sequence of str
+    months : sequence of float
+        Visits to show; those without rows are left out.
+
+    Returns
+    -------
+    DataFrame
+        Columns `month`, `arm`, `n`, `part` ("remodelling", "mineralisation", "modelling", "artefact"), `mean`, `total`.
+    """
+    parts = [p for p in ("remodelling", "mineralisation", "modelling", "artefact") if f"true_{site}_{p}" in visits]
+    columns = [f"true_{site}_{part}" for part in parts]
+    rows = []
+    for month in months:
+        for arm in arms:
+            own = visits.loc[(visits["month"] == month) & (visits["arm"] == arm), columns].dropna()
+            if len(own):
+                means = own.mean()
+                for part, column in zip(parts, columns, strict=True):
+                    row = {"month": float(month), "arm": arm, "n": len(own), "part": part}
+                    rows.append(row | {"mean": float(means[column]), "total": float(means.sum())})
+    return pd.DataFrame(rows, columns=["month", "arm", "n", "part", "mean", "total"])
+
+
+def over_control(parts: pd.DataFrame, control: str) -> pd.DataFrame:
+    """`contributions` of each other arm minus those of `control`; same columns, `n` of the arm."""
+    reference = parts[parts["arm"] == control].set_index(["month", "part"])
+    other = parts[parts["arm"] != control].set_index(["month", "part"])
+    out = other.assign(**{c: other[c] - reference[c].reindex(other.index) for c in ("mean", "total")})
+    return out.reset_index().dropna(subset=["mean"])[list(parts.columns)].reset_index(drop=True)
+
+
+def default_course(uncertainty: pd.DataFrame, outputs: Sequence[str]) -> pd.DataFrame:
+    """The typical patient at default values (draw 0): columns `output`, `month`, `arm`, `value`."""
+    default = uncertainty[uncertainty["draw"] == 0]
+    long = default.melt(id_vars=["month", "arm"], value_vars=list(outputs), var_name="output")
+    return long[["output", "month", "arm", "value"]].astype({"value": float})
+
+
+def interval_over_draws(values: np.ndarray, level: float = PARAMETER_LEVEL) -> dict[str, float]:
+    """Median, quartiles and central interval of `values` over parameter draws (NaN ignored).
+
+    Returns
+    -------
+    dict
+        `draws`, `median`, `q1`, `q3`, `low`, `high`.
+    """
+    x = np.asarray(values, float)
+    x = x[np.isfinite(x)]
+    if not x.size:
+        return {"draws": 0} | dict.fromkeys(("median", "q1", "q3", "low", "high"), np.nan)
+    tail = 50 * (1 - level)
+    low, q1, median, q3, high = np.percentile(x, [tail, 25, 50, 75, 100 - tail])
+    return {"draws": x.size, "median": median, "q1": q1, "q3": q3, "low": low, "high": high}
+
+
+def endpoint_by_draw(
+    uncertainty: pd.DataFrame, measure: str, from_month: float, to_month: float, control: str | None
+) -> pd.DataFrame:
+    """The typical patient's percent change of `measure` between two months, for each parameter draw and arm.
+
+    Parameters
+    ----------
+    uncertainty : DataFrame
+        Columns `draw`, `arm`, `month` and `<measure>_pct`: percent *change* from baseline for BMD, percent *of*
+        baseline for markers. Draw 0 is the default parameter values.
+    measure : str
+        Such as "BMD_LS" or "CTX".
+    from_month, to_month : float
+        Months that must be among those of `uncertainty`.
+    control : str or None
+
+    Returns
+    -------
+    DataFrame
+        Columns `draw`, `arm`, `value` [%], `difference` to control [percentage points; NaN for control itself].
+
+    Raises
+    ------
+    KeyError
+        If `measure` has no column, or a month no row.
+    """
+    column = f"{measure}_pct"
+    wide = uncertainty.pivot(index=["draw", "arm"], columns="month", values=column)
+    ratio = wide / 100.0 + (1.0 if measure.startswith("BMD") else 0.0)
+    value = 100.0 * (ratio[float(to_month)] / ratio[float(from_month)] - 1.0)
+    frame = value.rename("value").reset_index()
+    frame["difference"] = np.nan
+    if control is not None:
+        reference = frame.loc[frame["arm"] == control].set_index("draw")["value"]
+        other = frame["arm"] != control
+        frame.loc[other, "difference"] = frame["value"] - frame["draw"].map(reference)
+    return frame
+
+
+def draws_like_default(draws: pd.DataFrame, arms: Sequence[str], tolerance: float) -> list[int]:
+    """Draws (not 0) under which every one of `arms` keeps its result within `tolerance` of that at default values.
+
+    Parameters
+    ----------
+    draws : DataFrame
+        As from `endpoint_by_draw`.
+    arms : sequence of str
+        Arms whose result is known from trials; draws that move it contradict those trials.
+    tolerance : float
+        In the unit of `value`.
+    """
+    wide = draws.pivot(index="draw", columns="arm", values="value")[list(arms)]
+    near = (wide - wide.loc[0]).abs().max(axis=1) <= tolerance
+    return [int(draw) for draw in wide.index[near] if draw != 0]
+
+
+def after_end_by_draw(uncertainty: pd.DataFrame, ends: Mapping[str, float], site: str = "BMD_LS") -> pd.DataFrame:
+    """Rebound and durability of the typical patient for each parameter draw and arm.
+
+    Returns
+    -------
+    DataFrame
+        Columns `draw`, `arm`, `peak_CTX` (highest CTX after the end of treatment, % of baseline) and `kept_12`
+        (share of the gain in `site` left 12 months later, %; NaN where there was no gain or no such month).
+    """
+    rows = []
+    for (draw, arm), own in uncertainty.sort_values("month").groupby(["draw", "arm"], sort=True):
+        end = ends[arm]
+        months, bmd = own["month"].to_numpy(float), own[f"{site}_pct"].to_numpy(float)
+        after = own.loc[own["month"] > end, "CTX_pct"]
+        gain = float(np.interp(end, months, bmd))
+        kept = np.nan
+        if gain > 0.5 and end + 12 <= months.max():  # a share of less than half a percent means nothing
+            kept = 100.0 * float(np.interp(end + 12, months, bmd)) / gain
+        rows.append({"draw": draw, "arm": arm, "peak_CTX": after.max() if len(after) else np.nan, "kept_12": kept})
+    return pd.DataFrame(rows, columns=["draw", "arm", "peak_CTX", "kept_12"])
+
+
+def fan(uncertainty: pd.DataFrame, column: str, arms: Sequence[str]) -> pd.DataFrame:
+    """Interval over draws by month and arm: `arm`, `month`, `default` (draw 0), then as `interval_over_draws`."""
+    rows = []
+    default = uncertainty[uncertainty["draw"] == 0].set_index(["arm", "month"])[column]
+    drawn = uncertainty[uncertainty["draw"] != 0]
+    for arm in arms:
+        for month, group in drawn[drawn["arm"] == arm].groupby("month", sort=True)[column]:
+            row = {"arm": arm, "month": float(month), "default": float(default.get((arm, month), np.nan))}
+            rows.append(row | interval_over_draws(group.to_numpy(float)))
+    return pd.DataFrame(rows, columns=["arm", "month", "default", "draws", "median", "q1", "q3", "low", "high"])
+
+
+def rank_correlations(draws: pd.DataFrame, result: pd.Series) -> pd.DataFrame:
+    """Spearman correlation of each drawn parameter with a result, the strongest first.
+
+    Parameters
+    ----------
+    draws : DataFrame
+        One row a draw, index `draw`, one column a parameter; constant columns are left out.
+    result : Series
+        Index `draw`; draw 0 (default values) and NaN are left out.
+
+    Returns
+    -------
+    DataFrame
+        Columns `symbol`, `rho`, `low`, `high` (95 %, Fisher's z with the 1.06 of Fieller, Hartley and Pearson,
+        Biometrika 1957;44:470-81), `share` (rho squared, %: with independent draws about the share of the variance
+        of the ranks), `beyond_chance` (Bonferroni at 5 % over all parameters), `draws`.
+    """
+    common = [d for d in draws.index if d != 0 and d in result.index and np.isfinite(result.loc[d])]
+    y = result.loc[common].to_numpy(float)
+    varying = [c for c in draws.columns if draws.loc[common, c].nunique() > 1]
+    n = len(common)
+    rows = []
+    if n > 3 and np.ptp(y) > 0:
+        se = np.sqrt(1.06 / (n - 3))
+        cut = np.tanh(stats.norm.ppf(1 - 0.025 / len(varying)) * se) if varying else 1.0
+        z = float(stats.norm.ppf(0.5 + LEVEL / 2))
+        for symbol in varying:
+            rho = float(stats.spearmanr(draws.loc[common, symbol].to_numpy(float), y).statistic)
+            mid = np.arctanh(np.clip(rho, -0.999999, 0.999999))
+            row = {"symbol": symbol, "rho": rho, "low": np.tanh(mid - z * se), "high": np.tanh(mid + z * se)}
+            rows.append(row | {"share": 100 * rho**2, "beyond_chance": bool(abs(rho) > cut), "draws": n})
+    frame = pd.DataFrame(rows, columns=["symbol", "rho", "low", "high", "share", "beyond_chance", "draws"])
+    order = frame["rho"].abs().sort_values(ascending=False, kind="stable").index
+    return frame.loc[order].reset_index(drop=True)

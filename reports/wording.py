@@ -1,0 +1,190 @@
+"""Sentences of the report, each computed from the frames of `ranklsim.reports.summaries`.
+
+A sentence never says more than its numbers: an interval over patients is called 95% CI, one over unknown
+parameters is called by that name, and an effect whose interval includes zero is not called an effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ranklsim.reports.arms import CALIBRATED, LITERATURE, PREDICTED, ArmView
+from ranklsim.reports.tables import num
+
+MEASURES = {
+    "BMD_LS": "lumbar spine BMD",
+    "BMD_TH": "total hip BMD",
+    "BMD_FN": "femoral neck BMD",
+    "BMD_R13": "1/3 radius BMD",
+    "CTX": "serum CTX",
+    "P1NP": "serum P1NP",
+    "BSAP": "serum BSAP",
+    "TRAP5B": "serum TRAP5b",
+    "CA": "serum calcium",
+    "PTH": "plasma PTH",
+}
+
+
+def listed(words: Sequence[str]) -> str:
+    """``a``, ``a and b`` or ``a, b and c``."""
+    words = list(words)
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+
+
+def first_upper(text: str) -> str:
+    """The text with its first letter in upper case, the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def to_interval(low: float, high: float, decimals: int) -> str:
+    """``1.2 to 3.4`` with true minus signs."""
+    return f"{num(low, decimals)} to {num(high, decimals)}"
+
+
+def moved(value: float, unit: str = "%", decimals: int = 1) -> str:
+    """``rose by 9.6%``, ``fell by 0.9%`` or ``did not change``."""
+    shown = num(abs(value), decimals)
+    gap = "" if unit == "%" else " "
+    if float(shown) == 0:
+        return "did not change"
+    return f"{'rose' if value > 0 else 'fell'} by {shown}{gap}{unit}"
+
+
+def basis(arms: Sequence[ArmView]) -> str:
+    """Which arms are calibrated, set from literature, and predicted."""
+    groups = {kind: [arm.label for arm in arms if arm.basis == kind] for kind in (CALIBRATED, LITERATURE, PREDICTED)}
+    parts = [f"{first_upper(kind)}: {', '.join(labels)}." for kind, labels in groups.items() if labels]
+    return " ".join(parts)
+
+
+def span_words(spec: Mapping[str, Any]) -> str:
+    """``from baseline to month 36`` or ``from month 24 to month 48``."""
+    start = "baseline" if spec["from_month"] == 0 else f"month {spec['from_month']:g}"
+    return f"from {start} to month {spec['to_month']:g}"
+
+
+def _difference(row: Mapping[str, Any], control: ArmView) -> str:
+    unit = "percentage points" if row["unit"] == "%" else row["unit"]
+    digits = 1 if row["unit"] == "%" else 3
+    text = f"{num(row['difference'], digits, sign=True)} {unit} against {control.label}"
+    if np.isfinite(row["difference_low"]):
+        text += f" (95% CI {to_interval(row['difference_low'], row['difference_high'], digits)})"
+    return text
+
+
+def endpoint_sentence(row: Mapping[str, Any], arm: ArmView, control: ArmView | None, *, lead: bool) -> str:
+    """One arm's result on an endpoint and its difference to control; `lead` names endpoint and months."""
+    digits = 1 if row["unit"] == "%" else 3
+    did = moved(row["estimate"], row["unit"], digits)
+    text = f"under {arm.label} it {did}"
+    if lead:
+        what = MEASURES.get(row["measure"], row["measure"])
+        text = f"{first_upper(span_words(row))} {what} {did} under {arm.label}"
+    if control is not None and arm is not control:
+        return f"{text}, {_difference(row, control)}"
+    if np.isfinite(row["ci_low"]):
+        text += f" (95% CI {to_interval(row['ci_low'], row['ci_high'], digits)})"
+    return text
+
+
+def predicted_sentence(row: Mapping[str, Any], control: ArmView | None) -> str:
+    """A hypothetical arm's result at default parameter values."""
+    digits = 1 if row["unit"] == "%" else 3
+    text = f"{first_upper(MEASURES.get(row['measure'], row['measure']))} {moved(row['estimate'], row['unit'], digits)}"
+    if control is not None and np.isfinite(row["difference"]):
+        text += f", {_difference(row, control)}"
+        if row["difference_low"] <= 0 <= row["difference_high"]:
+            text += ", an interval that includes no difference"
+    return f"{text}, if the default values of all parameters are true."
+
+
+def unknowns_sentence(row: Mapping[str, Any], n_symbols: int, strongest: pd.DataFrame) -> str:
+    """What the unknown parameters leave open for one arm's headline, and which of them matter."""
+    span = to_interval(row["parameter_low"], row["parameter_high"], 1).replace(" to ", " and ")
+    text = (
+        f"But no human data fix {n_symbols} of them: over {int(row['parameter_draws'])} draws from their ranges the typical "
+        f"patient's result lies between {span} percentage points (90% interval over unknown parameters, median "
+        f"{num(row['parameter_median'], 1)})"
+    )
+    if len(strongest):
+        top = strongest.iloc[0]
+        text += f". It depends most on {top['symbol']} ({top['meaning']}; rank correlation {num(top['rho'], 2)})"
+        if len(strongest) > 1:
+            second = strongest.iloc[1]
+            text += f", then on {second['symbol']} ({num(second['rho'], 2)})"
+    else:
+        text += ". No single one of them stands out from chance"
+    return text + "."
+
+
+def by_visit_headline(frame: pd.DataFrame, arms: Sequence[ArmView], what: str, month: float) -> str:
+    """What all arms had reached at a month: ``At month 36 lumbar spine BMD had changed by +9.6% ...``."""
+    at = frame[(frame["month"] == month) & frame["mean"].notna()].set_index("arm")
+    parts = [f"{num(at.loc[arm.name, 'mean'], 1, sign=True)}% ({arm.label})" for arm in arms if arm.name in at.index]
+    return f"At month {month:g} {what} had changed from baseline by {listed(parts)}."
+
+
+def marker_headline(frame: pd.DataFrame, arms: Sequence[ArmView], what: str, month: float) -> str:
+    """Medians of all arms at a month, in percent of baseline."""
+    at = frame[(frame["month"] == month) & frame["median"].notna()].set_index("arm")
+    parts = [f"{num(at.loc[arm.name, 'median'], 0)}% ({arm.label})" for arm in arms if arm.name in at.index]
+    return f"At month {month:g} median {what} was {listed(parts)} of baseline."
+
+
+def peak_headline(frame: pd.DataFrame, arms: Sequence[ArmView], what: str) -> str:
+    """How high a marker rose after the end of treatment, arm by arm, the highest first."""
+    by_name = {arm.name: arm for arm in arms}
+    rows = frame[frame["peak"].notna()].sort_values("peak", ascending=False, kind="stable")
+    parts = [
+        f"{num(r['peak'], 0)}% of baseline at month {r['peak_month']:g} ({by_name[r['arm']].label})"
+        for r in rows.to_dict("records")
+        if r["arm"] in by_name
+    ]
+    return f"After the end of treatment the highest median {what} was {listed(parts)}." if parts else ""
+
+
+def loss_headline(frame: pd.DataFrame, arms: Sequence[ArmView], what: str, month: float) -> str:
+    """Mean change since the end of treatment at `month` months after it."""
+    at = frame[(frame["month"] == month) & frame["mean"].notna()].set_index("arm")
+    parts = [f"{num(at.loc[arm.name, 'mean'], 1, sign=True)}% ({arm.label})" for arm in arms if arm.name in at.index]
+    return f"In the {month:g} months after the end of treatment {what} changed by {listed(parts)}." if parts else ""
+
+
+def retention_headline(frame: pd.DataFrame, arms: Sequence[ArmView], what: str, later: int) -> str:
+    """Share of the gain kept, arm by arm."""
+    rows = frame.set_index("arm")
+    parts, none = [], []
+    for arm in arms:
+        if not arm.treated or arm.name not in rows.index:
+            continue
+        kept = rows.loc[arm.name, f"kept_{later}"]
+        if np.isfinite(kept):
+            parts.append(f"{num(kept, 0)}% ({arm.label})")
+        elif not rows.loc[arm.name, "gain_low"] > 0:
+            none.append(arm.label)
+    text = (
+        f"Of the gain in {what}, the share left {later} months after the end of treatment was {listed(parts)}."
+        if parts
+        else ""
+    )
+    if none:
+        text += f" {listed(none)} had no clear gain to keep."
+    return text.strip()
+
+
+def parts_headline(frame: pd.DataFrame, arms: Sequence[ArmView], names: Mapping[str, str], month: float) -> str:
+    """Largest contribution of each treated arm at a month."""
+    out = []
+    for arm in arms:
+        own = frame[(frame["arm"] == arm.name) & (frame["month"] == month)]
+        if not arm.treated or own.empty or own["total"].iloc[0] <= 0.05:
+            continue
+        top = own.loc[own["mean"].idxmax()]
+        out.append(
+            f"{names[top['part']]} gave {num(top['mean'], 1)} of {num(top['total'], 1)} percentage points under {arm.label}"
+        )
+    return f"At month {month:g} {listed(out)}." if out else ""

@@ -1,0 +1,426 @@
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ranklsim.cohorts import execution, load_trial, open_run, run
+from ranklsim.cohorts.conduct import MEASURES
+from ranklsim.cohorts.execution import Interrupted
+from ranklsim.cohorts.storage import MANIFEST, TABLES
+from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.pkpd.simulation import outputs
+
+TRIAL = """
+title   = "Two arms, a year"
+seed    = 11
+months  = 12
+control = "placebo"
+uncertainty_draws = 2
+[population]
+name     = "postmenopausal-osteoporosis"
+patients = 12
+strata   = ["age >= 72 yr"]
+[[arm]]
+name    = "placebo"
+regimen = [{ agent = "placebo", every = "6 mo", doses = 2 }]
+[[arm]]
+name    = "own"
+regimen = [{ agent = "abc-301", dose = "60 mg", every = "6 mo", doses = 2 }]
+[visits]
+BMD     = [0, 6, 12]
+markers = [0, 1, 6, 12]
+[[endpoint]]
+name     = "Lumbar spine"
+role     = "primary"
+change   = { of = "BMD_LS", from = "0 mo", to = "12 mo" }
+analysis = "ANCOVA"
+[conduct]
+dropout = "30 %/yr"
+"""
+
+AGENT = """
+label        = "ABC-301"
+hypothetical = true
+like         = "denosumab"
+KD_sRANKL    = "none"
+"""
+
+
+@pytest.fixture(scope="module")
+def trial_file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trial")
+    (folder / "two.toml").write_text(TRIAL)
+    (folder / "abc-301.toml").write_text(AGENT)
+    return folder / "two.toml"
+
+
+@pytest.fixture(scope="module")
+def finished(trial_file, tmp_path_factory):
+    return run(trial_file, tmp_path_factory.mktemp("runs") / "a")
+
+
+@pytest.fixture
+def small_portions(monkeypatch):
+    monkeypatch.setattr(execution, "PORTION", 5)
+
+
+def table_bytes(folder):
+    return {table: (folder / f"{table}.parquet").read_bytes() for table in TABLES}
+
+
+def interrupt_after(monkeypatch, calls):
+    """Let `calls` simulations pass, and press Ctrl-C in the next one."""
+    counted, simulate = [], execution.simulate
+
+    def some(*args, **kwargs):
+        counted.append(1)
+        if len(counted) > calls:
+            raise KeyboardInterrupt
+        return simulate(*args, **kwargs)
+
+    monkeypatch.setattr(execution, "simulate", some)
+    return counted
+
+
+# -- what a run folder holds -------------------------------------------------------------------------------------------
+
+
+def test_visits_have_a_row_a_patient_and_visit_with_what_was_read_and_the_truth(finished, trial_file):
+    visits = finished.visits
+    assert list(visits.columns[:4]) == ["patient", "arm", "visit", "month"]
+    assert len(visits) == 12 * 4
+    assert visits.groupby("patient")["month"].apply(list).iloc[0] == [0, 1, 6, 12]
+    assert visits.groupby("patient")["visit"].apply(list).iloc[0] == [0, 1, 2, 3]
+    agents = [execution.load_agent("abc-301", folder=trial_file.parent)]
+    assert {f"true_{name}" for name in outputs(agents)} <= set(visits.columns)
+    truth = visits.filter(regex="^true_")
+    assert np.isfinite(truth.to_numpy()).all()
+    assert (truth.dtypes == np.float32).all()
+    for measure in MEASURES:
+        read = visits[visits[measure].notna()]
+        assert len(read) > 20
+        assert (read[measure] / read[f"true_{measure}"]).between(0.3, 3).all()
+
+
+def test_patients_hold_covariates_parameters_and_how_long_they_stayed(finished):
+    patients = finished.patients
+    assert patients["patient"].tolist() == list(range(1, 13))
+    assert set(patients["stratum"]) == {"age >= 72 yr: yes", "age >= 72 yr: no"}
+    assert ((patients["age"] >= 72) == patients["stratum"].str.endswith("yes")).all()
+    assert (patients["param_WT"] == patients["weight"]).all()
+    assert patients["last_month"].between(0, 12).all()
+    events = finished.events.query("event != 'randomised'").set_index("patient")
+    assert (events["month"] == patients.set_index("patient")["last_month"]).all()
+    assert ((events["event"] == "completed") == (events["month"] == 12)).all()
+
+
+def test_only_the_treated_have_drug_and_only_while_they_stay(finished):
+    visits, doses = finished.visits, finished.doses
+    drug = visits["true_C_abc-301"]
+    assert (drug[visits["arm"] == "placebo"] == 0).all()
+    assert (drug[(visits["arm"] == "own") & (visits["month"] == 1)] > 1).all()
+    left = finished.patients.set_index("patient")["last_month"]
+    late = doses["month"] >= doses["patient"].map(left)
+    assert (doses["given"] == ~late).all()
+    assert (visits["attended"] == (visits["month"] <= visits["patient"].map(left))).all()
+
+
+def test_an_arm_may_be_given_nothing(trial_file, tmp_path):
+    text = TRIAL.replace('[{ agent = "placebo", every = "6 mo", doses = 2 }]', "[]")
+    for name, both in (("one", text), ("none", text.replace(text[text.rindex("[{") : text.rindex("}]") + 2], "[]"))):
+        (trial_file.parent / f"{name}.toml").write_text(both)
+        found = run(trial_file.parent / f"{name}.toml", tmp_path / name, patients=4)
+        assert set(found.doses["arm"]) == ({"own"} if name == "one" else set())
+        assert found.doses["given"].dtype == bool
+        assert (found.visits.query("arm == 'placebo'")["true_SIGNAL_T"] == 100).all()
+
+
+def test_an_mrankl_selective_agent_leaves_srankl_alone(finished):
+    treated = finished.visits.query("arm == 'own' and month == 1")
+    assert (treated["true_OCC_mRANKL"] > 90).all()
+    assert (treated["true_OCC_sRANKL"] == 0).all()
+
+
+def test_uncertainty_holds_the_typical_patient_of_every_arm_for_every_draw(finished):
+    table, draws = finished.uncertainty, finished.uncertainty_draws
+    assert draws["draw"].tolist() == [0, 1, 2]
+    assert set(draws.columns[1:]) == set(finished.parameters.uncertain())
+    assert {finished.parameters[symbol] == draws[symbol][0] for symbol in draws.columns[1:]} == {True}
+    assert draws["sig"].nunique() == 3
+    assert len(table) == 3 * 2 * 13
+    start = table[table["month"] == 0]
+    assert (start["CTX_pct"] == 100).all()
+    assert (start["BMD_LS_pct"] == 0).all()
+    month = table[(table["month"] == 1) & (table["arm"] == "own")]
+    assert (month["CTX_pct"] < 80).all()
+
+
+def test_the_manifest_says_what_was_run(finished, trial_file):
+    manifest = json.loads((finished.folder / MANIFEST).read_text())
+    assert manifest["complete"] is True
+    assert manifest["seed"] == 11
+    assert manifest["layers"] == {"patients": True, "residual": True, "parameters": True}
+    assert sum(manifest["counts"]["patients"].values()) == 12
+    assert manifest["files"]["visits.parquet"]["rows"] == 48
+    assert set(manifest["files"]) == {
+        *(f"{table}.parquet" for table in TABLES),
+        *("trial.toml", "population.toml", "parameters.csv", "agents/placebo.toml", "agents/abc-301.toml"),
+    }
+    assert not (finished.folder / "chunks").exists()
+
+
+def test_the_run_folder_repeats_itself(finished, tmp_path):
+    again = run(finished.trial, tmp_path / "again", parameters=finished.folder / "parameters.csv")
+    assert table_bytes(again.folder) == table_bytes(finished.folder)
+
+
+# -- the same whatever the circumstances -------------------------------------------------------------------------------
+
+
+def test_workers_change_no_byte(finished, trial_file, tmp_path):
+    two = run(trial_file, tmp_path / "b", workers=2)
+    assert table_bytes(two.folder) == table_bytes(finished.folder)
+
+
+def test_the_size_of_a_portion_changes_no_value(finished, trial_file, tmp_path, small_portions):
+    other = run(trial_file, tmp_path / "b")
+    for table in TABLES:
+        pd.testing.assert_frame_equal(other.read(table), finished.read(table), check_exact=True)
+
+
+def test_a_patient_does_not_depend_on_how_many_there_are(finished, trial_file, tmp_path):
+    more = run(trial_file, tmp_path / "b", patients=17)
+    for table in ("patients", "visits", "doses", "events"):
+        few = finished.read(table)
+        many = more.read(table)
+        pd.testing.assert_frame_equal(many[many["patient"] <= 12], few, check_exact=True)
+
+
+def test_a_patient_is_the_same_person_in_another_design(finished, trial_file, tmp_path):
+    text = TRIAL.replace('dose = "60 mg"', 'dose = "6 mg"')
+    text = text.replace("[0, 6, 12]", "[0, 6]").replace("[0, 1, 6, 12]", "[0, 3, 6]").replace('"12 mo"', '"6 mo"')
+    (trial_file.parent / "other.toml").write_text(text)
+    other = run(trial_file.parent / "other.toml", tmp_path / "b")
+    same = [name for name in other.patients if name != "last_month"]
+    pd.testing.assert_frame_equal(other.patients[same], finished.patients[same], check_exact=True)
+    untreated = "arm == 'placebo' and month in (0, 6) and attended"
+    columns = ["patient", "month", "BMD_LS", "CTX", "true_BMD_LS"]
+    both = other.visits.query(untreated)[columns].merge(
+        finished.visits.query(untreated)[columns], on=["patient", "month"], suffixes=("", "_2")
+    )
+    assert len(both) > 6
+    for name in columns[2:]:
+        assert both[name].to_numpy() == pytest.approx(both[f"{name}_2"].to_numpy(), rel=1e-6)
+
+
+def test_the_seed_decides(finished, trial_file, tmp_path):
+    other = run(trial_file, tmp_path / "b", seed=0)
+    assert other.manifest["seed"] == 0
+    assert not np.isin(other.patients["age"], finished.patients["age"]).any()
+
+
+def test_without_layers_a_run_is_its_typical_patient_and_says_so(trial_file, tmp_path):
+    alone = run(trial_file, tmp_path / "b", patients=4, layers=[])
+    visits = alone.visits
+    for measure in MEASURES:
+        read = visits[visits[measure].notna()]
+        assert (read[measure] == read[f"true_{measure}"]).all()
+    assert (visits.groupby(["arm", "month"])["true_BMD_LS"].nunique() <= 1 + (visits["attended"].min() == 0)).all()
+    assert alone.patients["age"].nunique() == 1
+    assert alone.uncertainty_draws["draw"].tolist() == [0]
+    assert "every patient is the trial's typical patient; measurements have no error" in alone.manifest["variability"]
+
+
+def test_progress_ends_at_the_total(trial_file, tmp_path):
+    seen = []
+    run(trial_file, tmp_path / "b", patients=4, progress=lambda done, total: seen.append((done, total)))
+    assert seen[0] == (0, 4 + 3 * 2)
+    assert seen[-1] == (10, 10)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+# -- interrupted, resumed ----------------------------------------------------------------------------------------------
+
+
+def test_an_interrupted_run_resumes_to_the_same_bytes_without_redoing_what_was_done(
+    trial_file, tmp_path, monkeypatch, small_portions
+):
+    whole = run(trial_file, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 2)
+        with pytest.raises(Interrupted, match="interrupted after 10 of 12 patients; go on with --resume") as stop:
+            run(trial_file, tmp_path / "b")
+    assert stop.value.exit_code == 130
+    with pytest.raises(BadInput, match="not finished"):
+        open_run(tmp_path / "b")
+    with monkeypatch.context() as patch:
+        calls = interrupt_after(patch, 99)
+        resumed = run(trial_file, tmp_path / "b", resume=True, workers=2)
+    assert len(calls) == 1
+    assert resumed.manifest["resumed"] == 1
+    assert table_bytes(resumed.folder) == table_bytes(whole.folder)
+    open_run(resumed.folder)
+
+
+def test_a_damaged_portion_is_done_again(trial_file, tmp_path, monkeypatch, small_portions):
+    whole = run(trial_file, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 2)
+        with pytest.raises(Interrupted):
+            run(trial_file, tmp_path / "b")
+    damaged = tmp_path / "b" / "chunks" / "000000-visits.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    resumed = run(trial_file, tmp_path / "b", resume=True)
+    assert table_bytes(resumed.folder) == table_bytes(whole.folder)
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(trial_file, tmp_path, small_portions):
+    whole = run(trial_file, tmp_path / "whole")
+    code = (
+        "import sys, time\n"
+        "from ranklsim.cohorts import execution\n"
+        "execution.PORTION = 5\n"
+        "simulate = execution.simulate\n"
+        "def slow(*a, **k):\n"
+        "    found = simulate(*a, **k); time.sleep(0.5); return found\n"
+        "execution.simulate = slow\n"
+        "execution.run(*sys.argv[1:])\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(trial_file), str(tmp_path / "b")])
+    first = tmp_path / "b" / "chunks" / "000000.json"
+    until = time.monotonic() + 120
+    while not first.exists() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    with pytest.raises(BadInput, match="not finished"):
+        open_run(tmp_path / "b")
+    resumed = run(trial_file, tmp_path / "b", resume=True)
+    assert table_bytes(resumed.folder) == table_bytes(whole.folder)
+
+
+def test_resuming_a_finished_run_gives_it_back(finished, trial_file, monkeypatch):
+    before = (finished.folder / MANIFEST).read_bytes()
+    interrupt_after(monkeypatch, 0)
+    run(trial_file, finished.folder, resume=True)
+    assert (finished.folder / MANIFEST).read_bytes() == before
+
+
+def test_resuming_in_an_empty_folder_starts_the_run(finished, trial_file, tmp_path):
+    assert table_bytes(run(trial_file, tmp_path, resume=True).folder) == table_bytes(finished.folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 12}, "its seed is 11, not 12"),
+        ({"patients": 13}, "its patients is 12, not 13"),
+        ({"layers": ["patients"]}, "its layers is patients.residual.parameters, not patients"),
+        ({"trial": "freedom"}, "its trial is 'two', not 'freedom'"),
+    ],
+)
+def test_another_run_is_not_resumed(finished, trial_file, change, message):
+    before = table_bytes(finished.folder)
+    with pytest.raises(BadInput, match=message):
+        run(**{"trial": trial_file, **change}, out=finished.folder, resume=True)
+    assert table_bytes(finished.folder) == before
+
+
+def test_a_changed_trial_or_agent_is_not_resumed(finished, trial_file, tmp_path):
+    for name, old, new in (("two.toml", '"60 mg"', '"61 mg"'), ("abc-301.toml", "ABC-301", "ABC-302")):
+        for file in trial_file.parent.glob("*.toml"):
+            (tmp_path / file.name).write_text(file.read_text())
+        (tmp_path / name).write_text((trial_file.parent / name).read_text().replace(old, new))
+        with pytest.raises(BadInput, match=r"its \S+toml has another content"):
+            run(tmp_path / "two.toml", finished.folder, resume=True)
+
+
+# -- the folder --------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_not_overwritten_unless_forced(finished, trial_file, tmp_path):
+    folder = tmp_path / "b"
+    run(trial_file, folder, patients=4)
+    before = table_bytes(folder)
+    with pytest.raises(BadInput, match=r"holds a finished run of 'two' \(4 patients\); give another folder.*--force"):
+        run(trial_file, folder)
+    assert table_bytes(folder) == before
+    (folder / "report").mkdir()
+    run(trial_file, folder, force=True)
+    assert not (folder / "report").exists()
+    assert table_bytes(folder) == table_bytes(finished.folder)
+
+
+def test_a_folder_with_other_files_is_refused_even_if_forced(trial_file, tmp_path):
+    (tmp_path / "thesis.txt").write_text("all my work")
+    for force in (False, True):
+        with pytest.raises(BadInput, match=r"holds files that are no run of ranklsim \(thesis.txt\)"):
+            run(trial_file, tmp_path, force=force)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_file_is_no_output_folder(trial_file, tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(BadInput, match="is a file, not a folder"):
+        run(trial_file, tmp_path / "out")
+    with pytest.raises(BadInput, match="a file stands where a folder is needed"):
+        run(trial_file, tmp_path / "out" / "b")
+
+
+def test_bad_input_leaves_no_folder(trial_file, tmp_path):
+    for wrong in ({"patients": 1}, {"seed": -1}, {"workers": 0}, {"layers": ["patient"]}):
+        with pytest.raises(BadInput):
+            run(trial_file, tmp_path / "b", **wrong)
+    with pytest.raises(BadInput, match="exclude each other"):
+        run(trial_file, tmp_path / "b", resume=True, force=True)
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "message"),
+    [
+        (errno.ENOSPC, RunFailed, "no space left on the disk; make room, then go on with --resume"),
+        (errno.EACCES, BadInput, "writing here is not allowed; give another folder"),
+    ],
+)
+def test_a_disk_that_refuses_leaves_nothing_half_written(trial_file, tmp_path, monkeypatch, number, kind, message):
+    replace = os.replace
+
+    def refuse(source, target):
+        if str(target).endswith("000000-visits.parquet"):
+            raise OSError(number, os.strerror(number), str(target))
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refuse)
+        with pytest.raises(kind, match=message):
+            run(trial_file, tmp_path / "b", patients=4)
+    assert not list((tmp_path / "b").glob("**/*.tmp"))
+    assert not list((tmp_path / "b").glob("**/*visits*"))
+    assert run(trial_file, tmp_path / "b", patients=4, resume=True).manifest["complete"]
+
+
+def test_a_value_that_is_no_number_reaches_no_table(trial_file, tmp_path, monkeypatch):
+    simulate = execution.simulate
+
+    def broken(*args, **kwargs):
+        found = simulate(*args, **kwargs)
+        found["CTX"][2, 1] = np.nan
+        return found
+
+    monkeypatch.setattr(execution, "simulate", broken)
+    with pytest.raises(RunFailed, match="patient 3: the simulation gave a CTX that is not a finite number"):
+        run(trial_file, tmp_path / "b", patients=4)
+
+
+def test_a_trial_may_be_given_as_object_name_or_path(trial_file, tmp_path):
+    trial = load_trial(trial_file).with_overrides(patients=2)
+    assert run(trial, tmp_path / "a").manifest["patients"] == 2
+    assert run(str(trial_file), tmp_path / "b", patients=2).manifest["patients"] == 2

@@ -1,0 +1,148 @@
+"""Documentation that runs: every command, every Python example and every file that README and docs show."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shlex
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from ranklsim.reports import cli
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FEW = ("--patients", "12")  # of a trial that a page runs at full size
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Fenced blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[tuple[str, str]]:
+    found = []
+    for page in PAGES:
+        for block in blocks(page, "sh"):
+            found += [(page.name, line) for line in block.splitlines() if line.startswith("ranklsim ")]
+    return found
+
+
+def write_agent(folder: Path) -> None:
+    """The agent that docs/agents.md shows, where its commands look for it."""
+    (text,) = blocks(ROOT / "docs" / "agents.md", "toml")
+    (folder / "abc-301.toml").write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize("page, line", commands(), ids=lambda value: str(value)[:60])
+def test_a_command_of_the_documentation_works(page: str, line: str, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_agent(tmp_path)
+    words = shlex.split(line, comments=True)[1:]
+    code = cli.main([*words, *FEW] if words[0] == "run" else words)
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    if words[0] in ("run", "simulate"):
+        assert (tmp_path / said.out.splitlines()[-1]).exists()
+
+
+@pytest.mark.parametrize(
+    "page, number",
+    [(page, number) for page in PAGES for number in range(len(blocks(page, "python")))],
+    ids=lambda value: value.name if isinstance(value, Path) else str(value),
+)
+def test_a_python_example_of_the_documentation_works(page: Path, number: int, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = "import ranklsim\n" + blocks(page, "python")[number]
+    exec(compile(source, f"{page.name}, example {number + 1}", "exec"), {"__name__": "example"})
+    assert capsys.readouterr().out
+
+
+def test_the_trial_of_the_documentation_can_be_run(tmp_path: Path) -> None:
+    from ranklsim.cohorts.trial import load_trial
+
+    (text,) = blocks(ROOT / "docs" / "trials.md", "toml")
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    trial = load_trial(tmp_path / "mine.toml")
+    assert [arm.name for arm in trial.arms] == ["zoledronate", "selective"]
+    assert trial.population.ratio == {"zoledronate": 1, "selective": 2}
+
+
+def test_the_covariates_of_the_documentation_are_those_that_criteria_know() -> None:
+    from ranklsim.cohorts.criteria import covariates
+
+    text = (ROOT / "docs" / "trials.md").read_text(encoding="utf-8")
+    named = re.search(r"Covariates: (.*?)\.\n", text, re.DOTALL)
+    assert named is not None
+    assert set(covariates()) <= set(re.findall(r"\w+", named[1]))
+
+
+def test_the_fields_of_the_documentation_are_those_of_an_agent() -> None:
+    from ranklsim.pkpd.agents import FIELDS
+
+    text = (ROOT / "docs" / "agents.md").read_text(encoding="utf-8")
+    for kind, fields in FIELDS.items():
+        row = re.search(rf"^\| `{kind}`.*$", text, re.MULTILINE)
+        assert row is not None
+        assert set(re.findall(r"`(\w+)`", row[0])) == {kind, *fields}
+
+
+def test_the_unknown_parameters_of_the_documentation_are_those_that_are_drawn() -> None:
+    from ranklsim.pkpd.parameters import load_parameters
+
+    text = (ROOT / "docs" / "model.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"\| symbol \| question \|\n\| --- \| --- \|\n((?:\|.*\n)+)", text)
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == set(load_parameters().uncertain())
+
+
+def test_the_files_that_the_documentation_names_exist() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        links = re.findall(r"\]\((?!https?:)([^)#]+)", text) + re.findall(r'src="([^"]+)"', text)
+        for link in links:
+            assert (page.parent / link).is_file(), f"{page.name} points to {link}, which is not there"
+    for name in re.findall(r"`(\w+\.py)`", (ROOT / "docs" / "model.md").read_text(encoding="utf-8")):
+        assert (ROOT / "pkpd" / name).is_file(), f"docs/model.md names pkpd/{name}"
+
+
+def test_the_verbs_of_the_documentation_are_those_of_the_command() -> None:
+    text = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)", text, re.MULTILINE)) >= set(cli.cli.commands)
+
+
+def test_the_figures_of_the_readme_are_those_of_the_model(monkeypatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    monkeypatch.delitem(sys.modules, "readme", raising=False)
+    import readme  # type: ignore[import-not-found]
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = text[text.index(readme.BEGIN) : text.index(readme.END)].splitlines()[3:]
+    told = [line.split("|")[4].strip() for line in lines]
+    with open(readme.PUBLISHED, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(told) == len(rows)
+    for (row, now), text in zip(readme.figures(), told, strict=True):
+        step = 0.1 if "." in now else 1  # the last decimal may fall either way on another machine
+        was, new = (float(number.replace("−", "-")) for number in (text, now))
+        assert abs(was - new) <= step * 1.001, f"{row['quantity']}: README {text}, model {now}; `make readme` renews it"
+
+
+def test_the_project_names_no_machine() -> None:
+    forbidden = re.compile(r"/work/|\.\./shared|/home/|/root/|file:///")
+    suffixes = {".py", ".md", ".toml", ".csv", ".txt", ".html", ".css", ".svg", ""}
+    kept = ("ranklsim", "pkpd", "cohorts", "reports", "tests", "docs", "requirements", "scripts", ".ci")
+    paths = [path for folder in kept for path in (ROOT / folder).rglob("*")]
+    paths += [ROOT / name for name in ("README.md", "CHANGELOG.md", "Makefile", "pyproject.toml")]
+    for path in paths:
+        if path.is_file() and path.suffix in suffixes and path.name != Path(__file__).name:
+            found = forbidden.search(path.read_text(encoding="utf-8", errors="ignore"))
+            assert found is None, f"{path.relative_to(ROOT)} names {found and found[0]}"
+
+
+def test_the_documentation_shows_toml_that_parses() -> None:
+    for page in PAGES:
+        for text in blocks(page, "toml"):
+            assert tomllib.loads(text)
