@@ -194,7 +194,7 @@ def _prepare(
             raise BadInput(f"unknown layer '{unknown[0]}'; there are {', '.join(vars(trial.layers))}.")
     trial = trial.with_overrides(patients=patients, seed=seed, layers=layers)
     table = parameters if isinstance(parameters, ParameterTable) else load_parameters(parameters)
-    agents = [load_agent(name, folder=trial.folder) for name in trial.agent_names()]
+    agents = [table.apply(load_agent(name, folder=trial.folder)) for name in trial.agent_names()]
     typical(trial, table)  # refuses criteria that hardly anyone fulfils
     frozen = {
         "trial.toml": trial.to_toml().encode(),

@@ -21,8 +21,8 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +41,7 @@ _COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
 # For agents whose file gives no colour: dark, and distinct from those of the shipped agents (from Paul Tol's schemes).
 _SPARE_COLORS = ("#332288", "#117733", "#AA4499", "#999933", "#661100", "#6699CC", "#AA4466", "#4477AA")
 _TEXT_FIELDS = ("name", "label", "kind", "route", "description", "reference_regimen", "color", "like")
-_ENTRIES = ("value", "low", "high", "status", "source", "doi")
+_ENTRIES = ("value", "low", "high", "status", "source", "doi", "origin")
 _MARKS = ("kind", "like", "KD_mRANKL", "KD_sRANKL")  # what tells an agent's file from a trial's
 
 
@@ -128,7 +128,8 @@ FIELDS: dict[str, dict[str, Field]] = {
 class Number(NamedTuple):
     """One number of an agent and where it is from; value and range in the canonical `unit`.
 
-    `low` and `high` are None where the file gives no range; `value` is infinite where it says "none".
+    `low` and `high` are None where the file gives no range; `value` is infinite where it says "none". `origin` is the
+    agent in whose file it stands, another one where it is taken over by ``like``.
     """
 
     field: str
@@ -139,6 +140,7 @@ class Number(NamedTuple):
     status: str
     source: str
     doi: str
+    origin: str
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,28 @@ class Agent:
     values: dict[str, float]
     provenance: tuple[Number, ...]
     path: Path = field(compare=False)
+
+    def with_numbers(self, numbers: Mapping[str, float]) -> Agent:
+        """The agent with other numbers, such as a fit gives.
+
+        Parameters
+        ----------
+        numbers : mapping of str to float
+            ``AGENT.FIELD`` to a value in the field's canonical unit. A number that this agent takes over from AGENT
+            changes too; names of other agents are passed over.
+        """
+        changed = {
+            number.field: numbers[key]
+            for number in self.provenance
+            if (key := f"{number.origin}.{number.field}") in numbers
+        }
+        provenance = tuple(
+            number._replace(value=changed[number.field], source=f"parameter file, in place of: {number.source}")
+            if changed.get(number.field, number.value) != number.value
+            else number
+            for number in self.provenance
+        )
+        return replace(self, provenance=provenance, values=self.values | changed)
 
 
 def load_agent(name: str, *, folder: Path | None = None, where: str = "") -> Agent:
@@ -288,6 +312,8 @@ def to_toml(agent: Agent) -> str:
         if number.low is not None:
             entries += [f"low = {number.low!r}", f"high = {number.high!r}"]
         entries += [f"{entry} = {_quoted(getattr(number, entry))}" for entry in ("status", "source", "doi")]
+        if number.origin != agent.name:
+            entries.append(f"origin = {_quoted(number.origin)}")
         lines.append(f"{number.field} = {{ {', '.join(entries)} }}")
     return "\n".join(lines).rstrip() + "\n"
 
@@ -458,7 +484,8 @@ class _Reader:
             self._fault((name, "value"), f"{name} is {have}, outside its own range of {span}; correct one of them")
         if len(self.faults) > so_far:
             return None
-        return Number(name, value, spec.unit, low, high, str(status), str(source), str(doi))
+        origin = str(given.get("origin", self.path.stem))
+        return Number(name, value, spec.unit, low, high, str(status), str(source), str(doi), origin)
 
     def _value(self, name: str, spec: Field, given: object) -> float:
         if spec.none and given == "none":

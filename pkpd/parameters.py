@@ -1,7 +1,8 @@
 """Every parameter of the model, once: symbol, value, unit, range, spread between patients, source and status.
 
 The table is ``data/parameters.csv``; no number of biology stands in code. A user's table may hold all columns or just
-``symbol`` and ``value`` (what a fit writes); it is laid over the shipped one. Units are checked here, at the edge.
+``symbol`` and ``value`` (what a fit writes); it is laid over the shipped one. It may also name a number of an agent, as
+``denosumab.CL``, which then stands in place of the one in the agent's file. Units are checked here, at the edge.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ranklsim.pkpd.agents import FIELDS, Agent, load_agent
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.units import check_unit
 
@@ -25,7 +27,7 @@ COLUMNS = (
 )
 NUMERIC = ("value", "low", "high", "cv")
 CHOICES = {
-    "group": ("covariate", "pk", "ligand", "cells", "skeleton", "markers", "calcium", "measurement", "hazard"),
+    "group": ("agent", "covariate", "pk", "ligand", "cells", "skeleton", "markers", "calcium", "measurement", "hazard"),
     "prior": ("fixed", "uniform", "loguniform"),
     "distribution": ("none", "lognormal", "logitnormal", "normal"),
     "status": ("measured", "fitted", "assumed"),
@@ -55,7 +57,23 @@ class ParameterTable:
         return hashlib.blake2b(self.to_csv().encode(), digest_size=8).hexdigest()
 
     def __getitem__(self, symbol: str) -> float:
-        return self.values[self.known(symbol)]
+        return float(self.row(symbol)["value"])
+
+    def row(self, symbol: str, where: str = "parameters") -> pd.Series:
+        """The row of `symbol`; that of an agent's number (``denosumab.CL``) is made from the agent's file.
+
+        Raises
+        ------
+        BadInput
+            If there is no such symbol.
+        """
+        if self.known(symbol, where) in self.frame.index:
+            return self.frame.loc[symbol]
+        return pd.Series(_agent_row(symbol))
+
+    def apply(self, agent: Agent) -> Agent:
+        """The agent with those of its numbers that this table holds, also where it takes them over from another."""
+        return agent.with_numbers({s: v for s, v in self.values.items() if "." in s})
 
     def known(self, symbol: str, where: str = "parameters") -> str:
         """Return `symbol` if the table has it.
@@ -65,7 +83,7 @@ class ParameterTable:
         BadInput
             If it does not; names the closest one that exists.
         """
-        if symbol in self.frame.index:
+        if symbol in self.frame.index or _agent_row(symbol) is not None:
             return symbol
         near = difflib.get_close_matches(symbol, list(self.frame.index), n=1, cutoff=0.5)
         hint = f"did you mean '{near[0]}'? " if near else ""
@@ -92,7 +110,7 @@ class ParameterTable:
         frame = self.frame.copy()
         for symbol, value in values.items():
             try:
-                row = frame.loc[self.known(symbol, where)]
+                row = self.row(symbol, where)
             except BadInput as fault:
                 faults += fault.messages
                 continue
@@ -103,6 +121,7 @@ class ParameterTable:
                     f"give {row['low']:g} to {row['high']:g}{unit} ({row['meaning']})."
                 )
             else:
+                frame.loc[symbol] = row
                 frame.loc[symbol, "value"] = float(value)
         if faults:
             raise BadInput(*faults)
@@ -150,10 +169,9 @@ def load_parameters(path: str | Path | None = None) -> ParameterTable:
         where = f"{path}:{line}"
         symbol = str(row["symbol"])
         try:
-            shipped.known(symbol, where)
-            unit = str(row.get("unit") or shipped.frame.loc[symbol, "unit"])
-            if unit != shipped.frame.loc[symbol, "unit"]:
-                raise BadInput(f"{where}: {symbol} has unit '{unit}'; give it in {shipped.frame.loc[symbol, 'unit']}.")
+            right = shipped.row(symbol, where)["unit"]
+            if (unit := str(row.get("unit") or right)) != right:
+                raise BadInput(f"{where}: {symbol} has unit '{unit}'; give it in {right}.")
             if symbol in values:
                 raise BadInput(f"{where}: {symbol} stands twice; keep one row.")
             values[symbol] = _number(row["value"], f"{where}: value of {symbol}")
@@ -163,6 +181,34 @@ def load_parameters(path: str | Path | None = None) -> ParameterTable:
     if faults:
         raise BadInput(*faults)
     return shipped.replace(values, str(path))
+
+
+@lru_cache(maxsize=256)
+def _agent_row(symbol: str) -> dict[str, object] | None:
+    """Row of an agent's number, from the shipped agent's file; None if `symbol` is not AGENT.FIELD or has no range."""
+    name, _, field = symbol.partition(".")
+    try:
+        agent = load_agent(name)
+    except BadInput:
+        return None
+    for number in agent.provenance:
+        if number.field == field and number.low is not None:
+            return {
+                "group": "agent",
+                "meaning": f"{agent.label}: {FIELDS[agent.kind][field].meaning}",
+                "value": number.value,
+                "unit": number.unit,
+                "low": number.low,
+                "high": number.high,
+                "prior": "fixed",
+                "cv": 0.0,
+                "distribution": "none",
+                "status": number.status,
+                "source": number.source,
+                "doi": number.doi,
+                "note": "",
+            }
+    return None
 
 
 @lru_cache(maxsize=1)

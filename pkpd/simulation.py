@@ -112,6 +112,7 @@ def simulate(
         If a patient can't be integrated.
     """
     times = np.asarray(times, dtype=float)
+    agents = [parameters.apply(agent) for agent in agents]
     _check(parameters, persons, agents, doses, times)
     unknown = set(start or ()) - set(Model(Slots()).states)
     if unknown:

@@ -91,7 +91,7 @@ def test_what_a_hypothetical_agent_takes_over_counts_as_assumed():
 
 def test_provenance_makes_a_data_frame():
     frame = pd.DataFrame(load_agent("denosumab").provenance)
-    assert list(frame.columns) == ["field", "value", "unit", "low", "high", "status", "source", "doi"]
+    assert list(frame.columns) == ["field", "value", "unit", "low", "high", "status", "source", "doi", "origin"]
     assert frame.set_index("field").loc["CL", "unit"] == "L/day"
 
 
@@ -123,7 +123,9 @@ def test_a_file_next_to_the_trial_is_an_agent_without_code(tmp_path):
     assert agent.values == load_agent("denosumab").values | {"KD_mRANKL": 0.05, "CL": 0.096}
     assert (agent.kind, agent.route, agent.reference_regimen) == ("binder", "SC", "60 mg every 6 mo")
     rows = {number.field: number for number in agent.provenance}
-    assert rows["CL"] == Number("CL", 0.096, "L/day", 0.072, 0.12, "measured", "our phase 1 study", "10.1000/1")
+    assert rows["CL"] == Number(
+        "CL", 0.096, "L/day", 0.072, 0.12, "measured", "our phase 1 study", "10.1000/1", "abc-301"
+    )
     assert rows["KD_mRANKL"].status == "assumed"
     assert "abc-301.toml" in rows["KD_mRANKL"].source
     assert agent.color not in {shipped.color for shipped in SHIPPED}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import COLUMNS, SHIPPED, load_parameters
 from ranklsim.pkpd.simulation import covariate_symbols
@@ -81,9 +82,24 @@ def test_a_users_table_may_hold_two_columns(tmp_path: Path) -> None:
     assert load_parameters(path)["kT"] == TABLE["kT"]
 
 
+def test_a_table_may_name_a_number_of_an_agent_which_then_holds_for_all_that_take_it_over(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("symbol,value\ndenosumab.CL,0.08\n", encoding="utf-8")
+    table = load_parameters(path)
+    assert table["denosumab.CL"] == 0.08
+    for name in ("denosumab", "mrankl-selective"):
+        assert load_agent(name).values["CL"] != 0.08
+        assert table.apply(load_agent(name)).values["CL"] == 0.08
+    assert table.apply(load_agent("opg-fc")) == load_agent("opg-fc")
+    path.write_text(table.to_csv(), encoding="utf-8")
+    assert load_parameters(path).hash == table.hash != TABLE.hash
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
+        ("symbol,value\ndenosumab.CL,9\n", "mine.csv:2: denosumab.CL = 9 L/day is outside its range; give 0.073 to"),
+        ("symbol,value\ndenosumab.CLL,9\n", "mine.csv:2: unknown parameter 'denosumab.CLL'"),
         ("symbol,value\nsigg,0.3\n", "mine.csv:2: unknown parameter 'sigg'; did you mean 'sig'?"),
         ("symbol,value\nsig,0.9\n", "mine.csv:2: sig = 0.9 is outside its range; give 0 to 0.5"),
         ("symbol,value\nsig,much\n", "mine.csv:2: value of sig is 'much', which is not a number."),
