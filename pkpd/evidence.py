@@ -28,7 +28,7 @@ from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.simulation import MARKERS, covariate_symbols
 from ranklsim.pkpd.skeleton import NAMES
 from ranklsim.pkpd.tomltext import load_toml, locate
-from ranklsim.pkpd.units import DAYS_PER_MONTH, convert, parse_quantity
+from ranklsim.pkpd.units import DAYS_PER_MONTH, check_unit, convert, parse_quantity
 
 SHIPPED = Path(__file__).parent / "data" / "evidence"
 SITES = tuple(NAMES)
@@ -63,9 +63,7 @@ ENDPOINTS = {
     "Cmax": Endpoint("ug/mL", ("agent",), "highest free drug between `month_from` and `month`", month_from=True),
     "Tmax": Endpoint("day", ("agent",), "days from `month_from` to that highest value", month_from=True),
     "AUC": Endpoint("ug*day/mL", ("agent",), "area under free drug from `month_from` to `month`", month_from=True),
-    "AUC_ratio": Endpoint(
-        "%", ("agent",), "that area of `arm`, % of that of `control`", month_from=True, control=True
-    ),
+    "AUC_ratio": Endpoint("%", ("agent",), "that area of `arm`, % of that of `control`", month_from=True, control=True),
     "half_life": Endpoint(
         "day", ("agent",), "from the slope of ln free drug between `month_from` and `month`", month_from=True
     ),
@@ -221,7 +219,7 @@ def load_evidence(path: str | Path | None = None) -> Evidence:
     faults: list[str] = []
     arms: dict[str, Arm] = {}
     agents: dict[str, Agent] = {}
-    ids: set[str] = set()
+    ids: set[str] | None = None  # of all arms; None if their file can't be read at all
     try:
         arms, ids = _read_arms(folder, faults, agents)
     except BadInput as fault:
@@ -251,7 +249,9 @@ def _read_arms(folder: Path, faults: list[str], agents: dict[str, Agent]) -> tup
     data, text = load_toml(path)
     for key in data:
         if key != "arm":
-            faults.append(f"{path.name}:{locate(text, (key,))}: unknown key '{key}'; the file holds tables [[arm]] only.")
+            faults.append(
+                f"{path.name}:{locate(text, (key,))}: unknown key '{key}'; the file holds tables [[arm]] only."
+            )
     tables = data.get("arm")
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
         faults.append(f"{path.name}: there is no arm; give one or more tables [[arm]].")
@@ -294,12 +294,15 @@ class _ArmReader:
     def arm(self) -> Arm:
         for key in self.table:
             if key not in _ARM_KEYS:
-                self._fault((key,), f"unknown key '{key}'; {_near(key, _ARM_KEYS, 'an arm has ' + ', '.join(_ARM_KEYS))}")
+                self._fault(
+                    (key,), f"unknown key '{key}'; {_near(key, _ARM_KEYS, 'an arm has ' + ', '.join(_ARM_KEYS))}"
+                )
         for key in _ARM_NEEDED:
             if key not in self.table:
                 self._fault((), f"`{key}` is missing; give {_ARM_KEYS[key]}.")
         words = {
-            key: self._words(key) for key in ("id", "study", "label", "population", "doi", "note", "regimen", "follow_up")
+            key: self._words(key)
+            for key in ("id", "study", "label", "population", "doi", "note", "regimen", "follow_up")
         }
         regimens = self._regimens(words["regimen"]) if words["regimen"] else []
         follow_up = self._quantity("follow_up", words["follow_up"], "mo") if words["follow_up"] else 0.0
@@ -308,7 +311,9 @@ class _ArmReader:
             self._fault(("follow_up",), f"`follow_up` ends at {follow_up:g} mo, before the last dose at {last:.4g} mo.")
         n = self.table.get("n")
         if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 1):
-            self._fault(("n",), f"`n` is {n!r}; give the number of patients, such as {_ARM_KEYS['n']}, or leave it out.")
+            self._fault(
+                ("n",), f"`n` is {n!r}; give the number of patients, such as {_ARM_KEYS['n']}, or leave it out."
+            )
             n = None
         kinds = {self.agents[r.agent].kind for r in regimens if r.agent in self.agents}
         return Arm(
@@ -386,7 +391,7 @@ class _ArmReader:
 
 
 def _read_observations(
-    path: Path, arms: dict[str, Arm], ids: set[str], agents: dict[str, Agent], faults: list[str]
+    path: Path, arms: dict[str, Arm], ids: set[str] | None, agents: dict[str, Agent], faults: list[str]
 ) -> pd.DataFrame:
     header, lines = read_csv(path)
     missing = [column for column in NEEDED if column not in header]
@@ -422,7 +427,7 @@ class _RowReader:
     """One row of observations.csv."""
 
     def __init__(
-        self, where: str, cells: dict[str, str], arms: dict[str, Arm], ids: set[str], agents: dict[str, Agent]
+        self, where: str, cells: dict[str, str], arms: dict[str, Arm], ids: set[str] | None, agents: dict[str, Agent]
     ) -> None:
         self.where, self.cells, self.arms, self.ids, self.agents = where, cells, arms, ids, agents
         self.faults: list[str] = []
@@ -477,12 +482,14 @@ class _RowReader:
         if text in choices:
             return True
         names = f"give one of {', '.join(choices)}"
-        self._fault(column, f"unknown {column} '{text}'; {_near(text, choices, names)}" if text else f"it is empty; {names}.")
+        self._fault(
+            column, f"unknown {column} '{text}'; {_near(text, choices, names)}" if text else f"it is empty; {names}."
+        )
         return False
 
     def _arm(self, column: str, needed: bool) -> Arm | None:
         name = self.cells.get(column, "")
-        if name in self.arms or name in self.ids or not (name or needed):
+        if self.ids is None or name in self.ids or not (name or needed):
             return self.arms.get(name)
         if name:
             hint = _near(name, self.ids, "give the id of an arm of arms.toml")
@@ -558,7 +565,9 @@ class _RowReader:
             elif not self.cells.get("spread"):
                 self._fault("spread", f"it is empty; give the {kind}, or leave spread_type empty too.")
             for column in ends[:1]:
-                self._fault(column, f"an {kind} is one number in column spread; leave spread_low and spread_high empty.")
+                self._fault(
+                    column, f"an {kind} is one number in column spread; leave spread_low and spread_high empty."
+                )
             return
         if self.cells.get("spread"):
             self._fault("spread", f"{kind} is two numbers; give them as spread_low and spread_high.")
@@ -576,12 +585,17 @@ class _RowReader:
         if not row["unit"]:
             self._fault("unit", f"it is empty; {row['endpoint']} is given in '{endpoint.unit}'.")
             return
+        right = f"{row['endpoint']} is given in '{endpoint.unit}'"
+        try:
+            check_unit(row["unit"])
+        except BadInput as fault:
+            self._fault("unit", f"{fault.messages[0].rstrip('.')} ({right}).")
+            return
         try:
             for column in ("value", "spread", "spread_low", "spread_high"):
                 row[column] = convert(row[column], row["unit"], endpoint.unit)
-        except BadInput as fault:
-            for message in fault.messages:
-                self._fault("unit", f"{message.rstrip('.?')}; {row['endpoint']} is given in '{endpoint.unit}'.")
+        except BadInput:
+            self._fault("unit", f"'{row['unit']}' can't be turned into '{endpoint.unit}'; {right}.")
         row["unit"] = endpoint.unit
 
     def _phase(self, row: dict[str, Any], arm: Arm) -> None:
@@ -591,14 +605,18 @@ class _RowReader:
             right = "'untreated'" if arm.placebo else "'on' or 'off'"
             self._fault("phase", f"it is '{phase}', but '{arm.id}' is given {arm.text}; write {right}.")
         elif phase == "off" and row["month"] < ended - 1e-6:
-            self._fault("phase", f"it is 'off' at month {row['month']:g}, but the last interval ends at {ended:.4g} mo.")
+            self._fault(
+                "phase", f"it is 'off' at month {row['month']:g}, but the last interval ends at {ended:.4g} mo."
+            )
 
 
 def _read_not_used(path: Path) -> pd.DataFrame:
     header, lines = read_csv(path)
     missing = [column for column in NOT_USED_COLUMNS if column not in header]
     if missing:
-        raise BadInput(f"{path.name}:1: column {missing[0]} is missing; the header needs {', '.join(NOT_USED_COLUMNS)}.")
+        raise BadInput(
+            f"{path.name}:1: column {missing[0]} is missing; the header needs {', '.join(NOT_USED_COLUMNS)}."
+        )
     faults = [f"{path.name}:{n}: column reason: it is empty; say why." for n, cells in lines if not cells["reason"]]
     if faults:
         raise BadInput(*faults)

@@ -1,0 +1,344 @@
+"""What the model says of each published figure: every arm simulated once, in its own population, at its own visits.
+
+The simulated patient of an arm is the typical one of its population: `low` and `high` are for a cohort to fill.
+Arms that meet the same agents go through one call, one row of `persons` an arm, so that all the evidence that ships
+takes well under a second and a fit can afford it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ranklsim.pkpd.agents import Agent
+from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.evidence import Arm, Evidence
+from ranklsim.pkpd.evidence_errors import error_sd, sampling_se
+from ranklsim.pkpd.parameters import ParameterTable, load_parameters
+from ranklsim.pkpd.simulation import Doses, covariate_symbols, simulate
+from ranklsim.pkpd.skeleton import NAMES
+
+Array = NDArray[np.float64]
+
+DENSE = 0.5  # days between samples where a figure is read off a curve (Cmax, AUC, a nadir)
+TERMINAL = (0.1, 1.0)  # ug/mL between which the terminal phase is measured, as the endpoint defines it
+WINDOWED = ("Cmax", "Tmax", "AUC", "AUC_ratio", "half_life", "terminal_half_life", "time_of_nadir")
+COLUMNS = (
+    "study arm endpoint site_or_marker time_months observed spread n predicted low high error used reason "
+    "unit month_from control statistic phase verification curve sd agent dose_mg origin line".split()
+)
+
+
+@dataclass
+class _Group:
+    """Arms that are simulated together."""
+
+    arms: list[Arm]
+    names: list[str]  # of the agents
+    doses: Doses
+    days: Array  # sampling days of all of them
+    persons: pd.DataFrame  # what differs from the table; NaN where nothing does
+
+
+class Predictor:
+    """Evidence made ready to be predicted many times, as a fit does.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    parameters : ParameterTable, optional
+        Where T-scores of arms are turned into BMD; the shipped table by default.
+    rtol : float
+        As of `simulate`.
+    """
+
+    def __init__(self, evidence: Evidence, parameters: ParameterTable | None = None, *, rtol: float = 1e-6) -> None:
+        self.evidence, self.rtol = evidence, rtol
+        table = parameters or load_parameters()
+        rows = evidence.observations.to_dict("records")
+        days: dict[str, set[float]] = {}
+        dense: set[str] = set()
+        for row in rows:
+            for name in filter(None, (row["arm"], row["control"])):
+                arm = evidence.arms[name]
+                wanted = days.setdefault(name, {0.0})
+                wanted.add(arm.snapped(row["month"]))
+                if row["month_from"] == row["month_from"]:
+                    wanted.add(arm.snapped(row["month_from"]))
+                if row["endpoint"] in WINDOWED:
+                    dense.add(name)
+                    begin, end = arm.snapped(row["month_from"]), arm.snapped(row["month"])
+                    grid = np.arange(np.ceil(begin / DENSE), np.floor(end / DENSE) + 1) * DENSE  # shared by all arms
+                    wanted.update(grid.tolist())
+        together: dict[tuple[tuple[str, ...], bool], list[Arm]] = {}
+        for name in days:
+            arm = evidence.arms[name]
+            met = tuple(sorted(agent for agent in arm.agent_names if evidence.agents[agent].kind != "none"))
+            together.setdefault((met, name in dense), []).append(arm)
+        self._groups: list[_Group] = []
+        self._place: dict[str, tuple[int, int]] = {}
+        for (met, _), arms in together.items():
+            names = list(met)
+            union = np.array(sorted(set().union(*(days[arm.id] for arm in arms))))
+            persons = pd.DataFrame([covariate_symbols(table, arm.covariates) for arm in arms])
+            for i, arm in enumerate(arms):
+                self._place[arm.id] = (len(self._groups), i)
+            self._groups.append(_Group(arms, names, _doses(arms, names), union, persons))
+        self._rows = [self._reader(row) for row in rows]
+
+    def __call__(
+        self,
+        parameters: ParameterTable | None = None,
+        agents: Mapping[str, Agent] | Sequence[Agent] | None = None,
+    ) -> Array:
+        """Predict every observation.
+
+        Parameters
+        ----------
+        parameters : ParameterTable, optional
+            The shipped table by default.
+        agents : mapping or sequence of Agent, optional
+            To use in place of the evidence's own, by name; the others stay.
+
+        Returns
+        -------
+        ndarray, shape (n_observations,)
+            In the unit and order of `Evidence.observations`; NaN where the endpoint does not exist in the simulated
+            course (no free drug in the window).
+        """
+        table = parameters or load_parameters()
+        own = agents.values() if isinstance(agents, Mapping) else agents or ()
+        known = self.evidence.agents | {agent.name: agent for agent in own}
+        courses = []
+        for group in self._groups:
+            typical = {symbol: table.values[symbol] for symbol in group.persons}
+            persons = group.persons.fillna(typical) if typical else pd.DataFrame(index=range(len(group.arms)))
+            used = [known[name] for name in group.names]
+            courses.append(simulate(table, persons, used, group.doses, group.days, rtol=self.rtol))
+        return np.array([read(courses) for read in self._rows], dtype=float)
+
+    def _reader(self, row: dict) -> Callable[[list[dict[str, Array]]], float]:
+        """How one observation is read off the simulated courses."""
+        endpoint, site = row["endpoint"], row["site_or_marker"]
+        arm = self._course(row["arm"], row)
+        if endpoint == "concentration":
+            return lambda courses: arm(courses).at
+        if endpoint == "percent_change":
+            return lambda courses: arm(courses).change
+        if endpoint == "percent_of_baseline":
+            return lambda courses: 100 + arm(courses).change
+        if endpoint == "difference_to_control":
+            other = self._course(row["control"], row)
+            return lambda courses: arm(courses).change - other(courses).change
+        if endpoint == "change_between":
+            return lambda courses: 100 * (arm(courses).at / arm(courses).begin - 1)
+        if endpoint == "retained_gain":
+            return lambda courses: (
+                100 * (arm(courses).at - arm(courses).start) / (arm(courses).begin - arm(courses).start)
+            )
+        if endpoint == "AUC_ratio":
+            other = self._course(row["control"], row)
+            return lambda courses: 100 * _read_curve("AUC", arm(courses)) / _read_curve("AUC", other(courses))
+        if endpoint in WINDOWED:
+            return lambda courses: _read_curve(endpoint, arm(courses))
+        raise BadInput(f"endpoint '{endpoint}' of {site} has no prediction.")
+
+    def _course(self, name: str, row: dict) -> Callable[[list[dict[str, Array]]], _Course]:
+        site = row["site_or_marker"]
+        g, i = self._place[name]
+        days, arm = self._groups[g].days, self.evidence.arms[name]
+        concentration = site in self.evidence.agents and f"C_{site}"
+        output = concentration or (f"BMD_{site}" if site in NAMES else site)
+
+        def index(month: float) -> int:
+            return int(np.searchsorted(days, arm.snapped(month)))
+
+        end = index(row["month"])
+        begin = index(row["month_from"]) if row["month_from"] == row["month_from"] else 0
+        start = index(0.0)
+        return lambda courses: _Course(days, courses[g][output][i], start, begin, end)
+
+
+@dataclass(frozen=True)
+class _Course:
+    """One output of one arm, and where its row looks."""
+
+    days: Array
+    values: Array
+    i_start: int
+    i_begin: int
+    i_end: int
+
+    @property
+    def start(self) -> float:
+        return float(self.values[self.i_start])
+
+    @property
+    def begin(self) -> float:
+        return float(self.values[self.i_begin])
+
+    @property
+    def at(self) -> float:
+        return float(self.values[self.i_end])
+
+    @property
+    def change(self) -> float:
+        return 100 * (self.at / self.start - 1)
+
+
+def _read_curve(endpoint: str, course: _Course) -> float:
+    """An endpoint that needs the whole curve between two times."""
+    window = slice(course.i_begin, course.i_end + 1)
+    t, y = course.days[window], course.values[window]
+    if endpoint == "AUC":
+        return float(np.trapezoid(y, t))
+    if endpoint in ("Cmax", "Tmax"):
+        day, highest = _peak(t, y)
+        return highest if endpoint == "Cmax" else day - t[0]
+    if endpoint == "time_of_nadir":
+        return _peak(t, -y)[0] - t[0]
+    seen = y > 0
+    if endpoint == "terminal_half_life":
+        falling = np.arange(len(y)) > y.argmax()
+        seen = falling & (y >= TERMINAL[0]) & (y <= TERMINAL[1])
+    if seen.sum() < 3:
+        return float("nan")
+    slope = np.polyfit(t[seen], np.log(y[seen]), 1)[0]
+    return float(-np.log(2) / slope) if slope < 0 else float("nan")
+
+
+def _peak(t: Array, y: Array) -> tuple[float, float]:
+    """Day and height of the highest point, by a parabola through it and its neighbours, so that both move smoothly."""
+    i = int(y.argmax())
+    if i in (0, len(y) - 1):
+        return float(t[i]), float(y[i])
+    a, b, c = np.polyfit(t[i - 1 : i + 2] - t[i], y[i - 1 : i + 2], 2)
+    if a >= 0:
+        return float(t[i]), float(y[i])
+    return float(t[i] - b / (2 * a)), float(c - b * b / (4 * a))
+
+
+def _doses(arms: list[Arm], names: list[str]) -> Doses:
+    """Doses of all arms; those of a placebo are none."""
+    given = [
+        (i, float(day), names.index(regimen.agent), regimen.dose_mg)
+        for i, arm in enumerate(arms)
+        for regimen in arm.regimens
+        if regimen.agent in names
+        for day in regimen.times_days()
+    ]
+    who, day, which, mg = (np.array(column) for column in zip(*given, strict=True)) if given else (np.empty(0),) * 4
+    return Doses(who.astype(np.int64), day.astype(float), which.astype(np.int64), mg.astype(float))
+
+
+def predict(
+    evidence: Evidence,
+    parameters: ParameterTable | None = None,
+    agents: Mapping[str, Agent] | Sequence[Agent] | None = None,
+    *,
+    rtol: float = 1e-6,
+    with_not_used: bool = False,
+) -> pd.DataFrame:
+    """Every observation beside what the model says of it.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    parameters : ParameterTable, optional
+        The shipped table by default.
+    agents : mapping or sequence of Agent, optional
+        To use in place of the evidence's own, by name.
+    rtol : float
+        As of `simulate`.
+    with_not_used : bool
+        Append the rows of `Evidence.not_used`, with nothing predicted and their reason.
+
+    Returns
+    -------
+    DataFrame
+        One row an observation: ``study, arm, endpoint, site_or_marker, time_months, observed`` (in ``unit``),
+        ``spread`` (its standard error), ``n``, ``predicted`` (the typical patient of the arm), ``low, high`` (NaN),
+        ``error`` (predicted less observed), ``used``, ``reason`` (why not), and what a summary or a figure asks for:
+        ``month_from, control, statistic, phase, verification, curve``, ``sd`` (of `error_sd`), ``agent`` and
+        ``dose_mg`` (the last dose before the visit), ``origin, line``.
+    """
+    seen = evidence.observations
+    predicted = Predictor(evidence, parameters, rtol=rtol)(parameters, agents)
+    last = [_last_dose(evidence.arms[arm], month) for arm, month in zip(seen["arm"], seen["month"], strict=True)]
+    frame = seen.rename(columns={"month": "time_months", "value": "observed"}).assign(
+        spread=sampling_se(seen),
+        predicted=predicted,
+        low=np.nan,
+        high=np.nan,
+        error=predicted - seen["value"].to_numpy(),
+        used=np.isfinite(predicted),
+        reason=np.where(np.isfinite(predicted), "", "the endpoint does not exist in the simulated course"),
+        sd=error_sd(seen),
+        agent=[name for name, _ in last],
+        dose_mg=[mg for _, mg in last],
+    )[list(COLUMNS)]
+    if with_not_used and len(evidence.not_used):
+        left = evidence.not_used
+        rest = left[["study", "arm", "endpoint", "site_or_marker", "unit", "reason"]].assign(
+            time_months=pd.to_numeric(left["time_months"], errors="coerce"),
+            observed=pd.to_numeric(left["value"], errors="coerce"),
+            used=False,
+            origin=left["file"] + ":" + left["line"],
+        )
+        frame = pd.concat([frame, rest], ignore_index=True)[list(COLUMNS)]
+    return frame
+
+
+def _last_dose(arm: Arm, month: float) -> tuple[str, float]:
+    """Agent and mg of the last dose before a visit, of the sequence itself and not of what runs beside it."""
+    day = arm.snapped(month)
+    given = [
+        (float(dose), regimen.agent, regimen.dose_mg)
+        for regimen in arm.regimens
+        if not regimen.together
+        for dose in regimen.times_days()
+        if dose < day
+    ]
+    _, name, mg = max(given, default=(0.0, "", np.nan))
+    return name, mg
+
+
+def summary(predictions: pd.DataFrame, by: Sequence[str] = ("endpoint", "site_or_marker", "phase")) -> pd.DataFrame:
+    """Misfit of the rows that are used, by kind.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        From `predict`.
+    by : sequence of str
+        Columns to group by.
+
+    Returns
+    -------
+    DataFrame
+        ``by``, ``n``, ``RMSE``, ``bias`` (mean of predicted less observed), ``RMSE_relative`` (of error over observed,
+        %; NaN where the figure is itself in %), ``misfit`` (root mean square of error over `sd`) and ``inside``
+        (share between `low` and `high`, %; NaN without them).
+    """
+    rows = []
+    for key, part in predictions[predictions["used"].astype(bool)].groupby(list(by), sort=True):
+        error = part["error"].to_numpy(float)
+        banded = part[part["low"].notna() & part["high"].notna()]
+        inside = (banded["observed"] >= banded["low"]) & (banded["observed"] <= banded["high"])
+        relative = np.where(part["unit"] == "%", np.nan, error) / part["observed"].to_numpy(float)
+        rows.append(
+            dict(zip(by, key, strict=True))
+            | {
+                "n": len(part),
+                "RMSE": np.sqrt(np.mean(error**2)),
+                "bias": np.mean(error),
+                "RMSE_relative": 100 * np.sqrt(np.mean(relative**2)),
+                "misfit": np.sqrt(np.mean((error / part["sd"].to_numpy(float)) ** 2)),
+                "inside": 100 * inside.mean() if len(banded) else np.nan,
+            }
+        )
+    return pd.DataFrame(rows, columns=[*by, "n", "RMSE", "bias", "RMSE_relative", "misfit", "inside"])

@@ -1,0 +1,481 @@
+"""Fit parameters to evidence with lmfit, and say what the data tell and what they don't.
+
+A fit is a file (`load_spec`): which parameters, between which bounds and with which priors, to which figures, by which
+method. Residuals are whitened by the covariance of the evidence (`evidence_errors.cov`), so that points of one curve do
+not count as independent, and stacked over the scenarios (such as each store of the rebound alone) that one set of
+values has to serve. Every start and every profile is written as it ends, so an interrupted fit resumes.
+
+Confidence intervals are by profile likelihood [1]_: a parameter is held at values around its estimate and the others
+follow, by Gauss-Newton steps that keep the Jacobian of the estimate (a chord method: honest as long as the misfit is
+re-evaluated, which it is). What the data can't identify shows as a profile that stays below its threshold up to a
+bound, and as a small eigenvalue of the Fisher information.
+
+References
+----------
+.. [1] Raue A et al. Bioinformatics 2009;25:1923-9. doi:10.1093/bioinformatics/btp358
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import lmfit
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import chi2
+
+from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.pkpd.evidence import Evidence, load_evidence
+from ranklsim.pkpd.evidence_errors import RHO, cov
+from ranklsim.pkpd.evidence_predictions import Predictor
+from ranklsim.pkpd.fitspec import Spec
+from ranklsim.pkpd.parameters import ParameterTable, load_parameters
+
+Array = NDArray[np.float64]
+
+DIFFERENCE = 1e-3  # step of finite differences on the fitted scale; the solver's own error is 1e-4 of its effect
+ON_BOUND = 1e-3  # share of the span between bounds within which an estimate is called on the bound
+FLAT = 0.05  # eigenvalue of the Fisher information of scaled parameters below which a direction is called unidentified
+
+
+@dataclass
+class Problem:
+    """A fit made ready to be evaluated: from a vector on the fitted scale to residuals.
+
+    Parameters
+    ----------
+    spec : Spec
+    table : ParameterTable
+        Values of everything that is not fitted.
+    evidence : Evidence
+        Already cut down to the rows that the fit uses.
+    """
+
+    spec: Spec
+    table: ParameterTable
+    evidence: Evidence
+    evaluations: int = 0
+    _whiten: Array = field(init=False, repr=False)
+    _predictor: Predictor = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._predictor = Predictor(self.evidence, self.table, rtol=1e-7)
+        covariance = cov(self.evidence.observations, RHO)
+        self._whiten = np.linalg.inv(np.linalg.cholesky(covariance))
+        self.observed = self.evidence.observations["value"].to_numpy(float)
+
+    @property
+    def names(self) -> list[str]:
+        """Fitted parameters, in the order of the vector."""
+        return [p.name for p in self.spec.parameters]
+
+    def natural(self, theta: Array) -> dict[str, float]:
+        """Values in the parameters' own units."""
+        return {p.name: p.natural(float(x)) for p, x in zip(self.spec.parameters, theta, strict=True)}
+
+    def predict(self, theta: Array, fixed: dict[str, float] | None = None) -> Array:
+        """Prediction of every figure, shape (n_observations,)."""
+        self.evaluations += 1
+        values = self.spec.fixed | self.natural(theta) | (fixed or {})
+        return self._predictor(self.table.overlaid(values))
+
+    def residuals(self, theta: Array) -> Array:
+        """Whitened misfit of each figure under each scenario, then each prior; their squares sum to the objective.
+
+        Raises
+        ------
+        RunFailed
+            If a figure can't be predicted at `theta`.
+        """
+        parts = []
+        for scenario in self.spec.scenarios:
+            misfit = self.predict(theta, scenario.fixed) - self.observed
+            if not np.isfinite(misfit).all():
+                row = self.evidence.observations.iloc[int(np.flatnonzero(~np.isfinite(misfit))[0])]
+                raise RunFailed(
+                    f"observations.csv:{row['line']}: {row['endpoint']} of {row['site_or_marker']} has no value in the "
+                    f"simulated course at {_shown(self.natural(theta))}; narrow the bounds, or leave the row out."
+                )
+            parts.append(np.sqrt(scenario.weight) * (self._whiten @ misfit))
+        priors = [
+            (x - p.prior_mean) / p.prior_sd
+            for p, x in zip(self.spec.parameters, theta, strict=True)
+            if p.prior_sd is not None
+        ]
+        return np.concatenate([*parts, np.array(priors, dtype=float)])
+
+    def jacobian(self, theta: Array) -> Array:
+        """Central differences of `residuals`, shape (n_residuals, n_parameters)."""
+        columns = []
+        for i, p in enumerate(self.spec.parameters):
+            step = DIFFERENCE * p.scale
+            up, down = theta.copy(), theta.copy()
+            up[i], down[i] = min(theta[i] + step, p.high), max(theta[i] - step, p.low)
+            columns.append((self.residuals(up) - self.residuals(down)) / (up[i] - down[i]))
+        return np.column_stack(columns)
+
+
+def make_problem(spec: Spec, parameters: ParameterTable | None = None) -> Problem:
+    """Read the evidence that `spec` names and choose its rows.
+
+    Raises
+    ------
+    BadInput
+        If the evidence is at fault, no row is left, or there are more parameters than rows.
+    """
+    evidence = load_evidence(spec.evidence)
+    keep = spec.chosen(evidence.observations)
+    chosen = evidence.subset(keep)
+    if len(chosen.observations) == 0:
+        raise BadInput(f"{spec.path}: no row of the evidence is left after `include` and `exclude`; widen them.")
+    if len(chosen.observations) < len(spec.parameters):
+        raise BadInput(
+            f"{spec.path}: {len(spec.parameters)} parameters are more than the {len(chosen.observations)} rows "
+            "they are fitted to; fit fewer, or include more rows."
+        )
+    return Problem(spec, parameters or load_parameters(), chosen)
+
+
+@dataclass
+class Fit:
+    """A finished fit.
+
+    Attributes
+    ----------
+    problem : Problem
+    theta : ndarray
+        Estimate on the fitted scale.
+    objective : float
+        Sum of squared residuals there, priors included.
+    converged : bool
+        Whether the method ended by its own tolerance.
+    message : str
+        What the method said.
+    starts : DataFrame
+        One row a start: objective, converged, evaluations and the estimate.
+    jacobian : ndarray
+        Of the residuals at the estimate.
+    samples : DataFrame or None
+        Draws of emcee, in natural units.
+    """
+
+    problem: Problem
+    theta: Array
+    objective: float
+    converged: bool
+    message: str
+    starts: pd.DataFrame
+    jacobian: Array
+    samples: pd.DataFrame | None = None
+
+    @property
+    def information(self) -> Array:
+        """Fisher information (Gauss-Newton) on the fitted scale, priors included."""
+        return self.jacobian.T @ self.jacobian
+
+    @property
+    def covariance(self) -> Array:
+        """Inverse of `information`; pseudo-inverse where the data leave a direction free."""
+        return np.linalg.pinv(self.information)
+
+    @property
+    def correlation(self) -> pd.DataFrame:
+        """Correlation of the estimates."""
+        sd = np.sqrt(np.diag(self.covariance))
+        names = self.problem.names
+        return pd.DataFrame(self.covariance / np.outer(sd, sd), index=names, columns=names)
+
+    def on_bound(self) -> list[str]:
+        """Parameters whose estimate stands on one of its bounds."""
+        return [
+            p.name
+            for p, x in zip(self.problem.spec.parameters, self.theta, strict=True)
+            if min(x - p.low, p.high - x) < ON_BOUND * (p.high - p.low)
+        ]
+
+    def eigenvalues(self) -> pd.DataFrame:
+        """Eigenvalues of the data's Fisher information, each parameter scaled by half its span, and what each moves.
+
+        Columns ``eigenvalue`` (ascending; below `FLAT` the data say next to nothing about that direction) and
+        ``direction`` (the parameters with most weight in it).
+        """
+        spec = self.problem.spec
+        rows = len(self.problem.observed) * len(spec.scenarios)
+        scale = np.array([0.5 * (p.high - p.low) for p in spec.parameters])
+        data = self.jacobian[:rows] * scale
+        values, vectors = np.linalg.eigh(data.T @ data)
+        directions = []
+        for vector in vectors.T:
+            most = np.argsort(-np.abs(vector))[:3]
+            directions.append(", ".join(f"{vector[i]:+.2f} {self.problem.names[i]}" for i in most))
+        return pd.DataFrame({"eigenvalue": values, "direction": directions})
+
+
+def fit(
+    spec: Spec,
+    *,
+    parameters: ParameterTable | None = None,
+    folder: Path | None = None,
+    progress: Callable[[str, float], None] | None = None,
+) -> Fit:
+    """Run the fit that `spec` describes.
+
+    Parameters
+    ----------
+    spec : Spec
+    parameters : ParameterTable, optional
+        Values of everything that is not fitted; the shipped ones by default.
+    folder : Path, optional
+        Where finished starts are kept, so that a second call goes on after the last one.
+    progress : callable, optional
+        Called with a sentence and the objective so far.
+
+    Returns
+    -------
+    Fit
+        The best start. `Fit.converged` says whether it converged; it is not raised, since a caller may want to see it.
+
+    Raises
+    ------
+    BadInput
+        From `make_problem`.
+    """
+    problem = make_problem(spec, parameters)
+    rows = []
+    samples = None
+    for number, theta in enumerate(_starting_points(spec)):
+        kept = folder / f"start-{number:03d}.json" if folder else None
+        if kept and kept.is_file():
+            row = json.loads(kept.read_text("utf-8"))
+        else:
+            row, drawn = _one_start(problem, theta, number, progress)
+            samples = drawn if drawn is not None else samples
+            if kept and drawn is None:
+                _write_whole(kept, json.dumps(row))
+        rows.append(row)
+    starts = pd.DataFrame(rows)
+    best = starts.loc[starts["objective"].idxmin()]
+    theta = np.array([best[f"theta_{name}"] for name in problem.names])
+    jacobian = problem.jacobian(theta)
+    return Fit(
+        problem,
+        theta,
+        float(best["objective"]),
+        bool(best["converged"]),
+        str(best["message"]),
+        starts,
+        jacobian,
+        samples,
+    )
+
+
+def _starting_points(spec: Spec) -> Iterator[Array]:
+    """The spec's own start, then `starts` - 1 points drawn uniformly over the middle 80 % of the bounds."""
+    low, high = (np.array([getattr(p, end) for p in spec.parameters]) for end in ("low", "high"))
+    yield np.array([p.start for p in spec.parameters])
+    for number in range(1, spec.starts):
+        rng = np.random.Generator(np.random.Philox(key=[spec.seed, number]))
+        yield low + (high - low) * rng.uniform(0.1, 0.9, len(low))
+
+
+def _one_start(
+    problem: Problem, theta: Array, number: int, progress: Callable[[str, float], None] | None
+) -> tuple[dict[str, Any], pd.DataFrame | None]:
+    spec = problem.spec
+    parameters = lmfit.Parameters()
+    for i, (p, x) in enumerate(zip(spec.parameters, theta, strict=True)):
+        parameters.add(f"p{i}", value=float(x), min=p.low, max=p.high)
+    best = np.inf
+    count = 0
+
+    def residual(values: lmfit.Parameters) -> Array:
+        nonlocal best, count
+        found = problem.residuals(np.array([values[f"p{i}"].value for i in range(len(theta))]))
+        count += 1
+        if (objective := float(found @ found)) < best:
+            best = objective
+            if progress:
+                progress(f"start {number + 1} of {spec.starts}, evaluation {count}", best)
+        return found
+
+    options = dict(spec.options)
+    if spec.method == "least_squares":
+        options.setdefault("x_scale", [p.scale for p in spec.parameters])
+        options.setdefault("diff_step", DIFFERENCE)
+    if spec.method == "differential_evolution":
+        options.setdefault("seed", spec.seed + number)
+    if spec.method == "emcee":
+        options |= {"seed": spec.seed + number, "progress": False, "is_weighted": True}
+    result = lmfit.Minimizer(residual, parameters).minimize(method=spec.method, **options)
+    end = np.array([result.params[f"p{i}"].value for i in range(len(theta))])
+    found = problem.residuals(end)
+    drawn = None
+    if spec.method == "emcee":
+        drawn = pd.DataFrame(
+            {p.name: [p.natural(x) for x in result.flatchain[f"p{i}"]] for i, p in enumerate(spec.parameters)}
+        )
+    row = {
+        "start": number,
+        "objective": float(found @ found),
+        "converged": bool(getattr(result, "success", True)) and not getattr(result, "aborted", False),
+        "message": str(getattr(result, "message", "")),
+        "evaluations": count,
+    } | {f"theta_{name}": float(x) for name, x in zip(problem.names, end, strict=True)}
+    return row, drawn
+
+
+def profile(
+    found: Fit,
+    *,
+    level: float = 0.95,
+    points: int = 6,
+    folder: Path | None = None,
+    progress: Callable[[str, float], None] | None = None,
+) -> pd.DataFrame:
+    """Profile likelihood of every fitted parameter.
+
+    Parameters
+    ----------
+    found : Fit
+    level : float
+        Of the confidence interval.
+    points : int
+        Values to each side of the estimate, out to where a parabola would pass twice the threshold.
+    folder, progress
+        As of `fit`.
+
+    Returns
+    -------
+    DataFrame
+        One row a value held: ``parameter``, ``theta``, ``value`` (natural), ``rise`` (objective above its least).
+
+    Notes
+    -----
+    The others follow by up to four chord steps, each kept only if it lowers the objective: a profile drawn here is
+    never below the true one, so an interval is never too wide for want of steps, and one that reaches a bound truly
+    does.
+    """
+    problem, spec = found.problem, found.problem.spec
+    threshold = chi2.ppf(level, 1)
+    sd = np.sqrt(np.diag(found.covariance))
+    rows = []
+    for i, p in enumerate(spec.parameters):
+        kept = folder / f"profile-{i:03d}.json" if folder else None
+        if kept and kept.is_file():
+            rows += json.loads(kept.read_text("utf-8"))
+            continue
+        mine = [{"parameter": p.name, "theta": float(found.theta[i]), "value": p.natural(found.theta[i]), "rise": 0.0}]
+        others = [j for j in range(len(sd)) if j != i]
+        gain = np.linalg.pinv(found.jacobian[:, others])
+        for side in (-1, 1):
+            theta = found.theta.copy()
+            for k in range(1, points + 1):
+                target = found.theta[i] + side * k / points * np.sqrt(2 * threshold) * sd[i]
+                held = float(np.clip(target, p.low, p.high))
+                if held == theta[i]:
+                    break
+                theta, objective = _follow(problem, theta, i, held, others, gain)
+                rise = objective - found.objective
+                mine.append({"parameter": p.name, "theta": held, "value": p.natural(held), "rise": float(rise)})
+                if rise > 1.5 * threshold:
+                    break
+        if progress:
+            progress(f"profile of {p.name}", found.objective)
+        if kept:
+            _write_whole(kept, json.dumps(mine))
+        rows += mine
+    return pd.DataFrame(rows).sort_values(["parameter", "theta"], ignore_index=True)
+
+
+def _follow(problem: Problem, theta: Array, i: int, held: float, others: list[int], gain: Array) -> tuple[Array, float]:
+    """Hold parameter `i` and let the others go downhill by chord steps from where the last value left them."""
+    low, high = (np.array([getattr(p, end) for p in problem.spec.parameters]) for end in ("low", "high"))
+    best = theta.copy()
+    best[i] = held
+    residual = problem.residuals(best)
+    least = float(residual @ residual)
+    for _ in range(4):
+        trial = best.copy()
+        trial[others] = best[others] - gain @ residual
+        trial = np.clip(trial, low, high)
+        trial[i] = held
+        new = problem.residuals(trial)
+        objective = float(new @ new)
+        if objective > least - 1e-3:
+            break
+        best, residual, least = trial, new, objective
+    return best, least
+
+
+def intervals(found: Fit, profiles: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+    """Estimates with profile intervals, and whether the data identify each parameter.
+
+    Returns
+    -------
+    DataFrame, one row a parameter
+        ``parameter, unit, start, estimate, se_percent, low, high`` (interval, linear between profile points; the bound
+        where the profile stays below its threshold), ``identified`` (both ends are inside the bounds), ``on_bound``,
+        ``prior``.
+    """
+    problem = found.problem
+    threshold = chi2.ppf(level, 1)
+    sd = np.sqrt(np.diag(found.covariance))
+    stuck = found.on_bound()
+    rows = []
+    for i, p in enumerate(problem.spec.parameters):
+        mine = profiles[profiles["parameter"] == p.name]
+        ends: dict[str, float | None] = {}
+        for name, side in (("low", -1), ("high", 1)):
+            half = mine[side * (mine["theta"] - found.theta[i]) >= 0].sort_values("theta", ascending=side > 0)
+            ends[name] = _crossing(half["theta"].to_numpy(), half["rise"].to_numpy(), threshold)
+        low, high = ends["low"], ends["high"]
+        rows.append(
+            {
+                "parameter": p.name,
+                "unit": problem.table.row(p.name)["unit"],
+                "start": p.natural(p.start),
+                "estimate": p.natural(found.theta[i]),
+                "se_percent": 100 * sd[i] * p.slope(found.theta[i]) / abs(p.natural(found.theta[i])),
+                "low": p.natural(p.low if low is None else low),
+                "high": p.natural(p.high if high is None else high),
+                "identified": low is not None and high is not None,
+                "on_bound": p.name in stuck,
+                "prior": "" if p.prior_sd is None else f"{p.natural(p.prior_mean):.3g}, sd {p.prior_sd:g}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _crossing(theta: Array, rise: Array, threshold: float) -> float | None:
+    """Where a profile, from the estimate outwards, first passes its threshold; None if it does not."""
+    above = np.flatnonzero(rise > threshold)
+    if not above.size:
+        return None
+    k = above[0]
+    share = (threshold - rise[k - 1]) / (rise[k] - rise[k - 1])
+    return float(theta[k - 1] + share * (theta[k] - theta[k - 1]))
+
+
+def fingerprint(problem: Problem) -> str:
+    """What a resumed fit must share with the one that it resumes: spec, table and rows (hexadecimal)."""
+    seen = blake2b(digest_size=8)
+    seen.update(problem.spec.text.encode())
+    seen.update(problem.table.hash.encode())
+    seen.update(problem.evidence.observations.to_csv(index=False).encode())
+    return seen.hexdigest()
+
+
+def _shown(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} = {value:.3g}" for name, value in values.items())
+
+
+def _write_whole(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, "utf-8")
+    temporary.replace(path)

@@ -1,0 +1,191 @@
+"""Fitting: a known truth is found again, specs are checked by line, what is not converged does not look converged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ranklsim.pkpd import fitting
+from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.evidence import load_evidence
+from ranklsim.pkpd.evidence_predictions import Predictor
+from ranklsim.pkpd.fitspec import load_spec, methods
+from ranklsim.pkpd.parameters import load_parameters
+
+SMALL = """
+title   = "Small"
+seed    = 3
+starts  = {starts}
+options = {{ max_nfev = {most} }}
+
+[[parameter]]
+name  = "kT"
+start = 0.35
+prior = {{ mean = 0.25, sd = 1.0 }}
+[[parameter]]
+name  = "c0"
+start = 0.2
+
+[[include]]
+arm = ["freedom-denosumab", "freedom-placebo"]
+[[exclude]]
+endpoint = "difference_to_control"
+reason   = "to keep the test small"
+"""
+
+
+def small(folder: Path, starts: int = 1, most: int = 200) -> Path:
+    path = folder / "small.toml"
+    path.write_text(SMALL.format(starts=starts, most=most), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def truth_found(tmp_path_factory: pytest.TempPathFactory) -> tuple[fitting.Fit, pd.DataFrame]:
+    """A fit to figures that the model itself made at kT = 0.25, c0 = 0.12."""
+    folder = tmp_path_factory.mktemp("truth")
+    spec = load_spec(small(folder))
+    problem = fitting.make_problem(spec)
+    made = Predictor(problem.evidence, rtol=1e-7)(load_parameters().replace({"kT": 0.25, "c0": 0.12}))
+    problem.evidence.observations["value"] = made
+    problem.observed = made
+    row, _ = fitting._one_start(problem, np.array([p.start for p in spec.parameters]), 0, None)
+    theta = np.array([row["theta_kT"], row["theta_c0"]])
+    found = fitting.Fit(
+        problem, theta, row["objective"], row["converged"], row["message"], pd.DataFrame([row]), problem.jacobian(theta)
+    )
+    return found, fitting.profile(found, points=4)
+
+
+def test_figures_made_by_the_model_give_back_their_parameters(truth_found: tuple[fitting.Fit, pd.DataFrame]) -> None:
+    found, _ = truth_found
+    values = found.problem.natural(found.theta)
+    assert found.converged
+    assert values["kT"] == pytest.approx(0.25, rel=1e-3)
+    assert values["c0"] == pytest.approx(0.12, rel=1e-3)
+    assert found.objective < 1e-4
+    assert found.on_bound() == []
+
+
+def test_profiles_rise_from_the_estimate_and_their_intervals_hold_the_truth(
+    truth_found: tuple[fitting.Fit, pd.DataFrame],
+) -> None:
+    found, profiles = truth_found
+    for name, mine in profiles.groupby("parameter"):
+        least = mine["rise"].to_numpy().argmin()
+        assert (np.diff(mine["rise"].to_numpy()[: least + 1]) <= 1e-9).all(), name
+        assert (np.diff(mine["rise"].to_numpy()[least:]) >= -1e-9).all(), name
+    table = fitting.intervals(found, profiles).set_index("parameter")
+    assert table.loc["kT", "low"] < 0.25 < table.loc["kT", "high"]
+    assert table["identified"].all()
+
+
+def test_profile_interval_is_that_of_the_parabola_where_the_misfit_is_nearly_one(
+    truth_found: tuple[fitting.Fit, pd.DataFrame],
+) -> None:
+    found, profiles = truth_found
+    table = fitting.intervals(found, profiles).set_index("parameter")
+    sd = np.sqrt(found.covariance[1, 1])  # c0 is fitted as it is
+    assert (table.loc["c0", "high"] - table.loc["c0", "low"]) / 2 == pytest.approx(1.96 * sd, rel=0.1)
+
+
+def test_information_and_correlation_have_the_shape_of_the_parameters(
+    truth_found: tuple[fitting.Fit, pd.DataFrame],
+) -> None:
+    found, _ = truth_found
+    assert np.allclose(np.diag(found.correlation), 1)
+    assert (found.eigenvalues()["eigenvalue"] > 0).all()
+
+
+def test_same_seed_same_result_and_a_resumed_fit_ends_alike(tmp_path: Path) -> None:
+    spec = load_spec(small(tmp_path, starts=2, most=30))
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir(), second.mkdir()
+    one = fitting.fit(spec, folder=first)
+    (second / "start-000.json").write_bytes((first / "start-000.json").read_bytes())
+    two = fitting.fit(spec, folder=second)
+    assert np.array_equal(one.theta, two.theta)
+    assert one.starts.equals(two.starts)
+
+
+def test_a_fit_that_ran_out_of_evaluations_says_so(tmp_path: Path) -> None:
+    found = fitting.fit(load_spec(small(tmp_path, most=2)))
+    assert not found.converged
+    assert "evaluations" in found.message
+
+
+def test_points_of_one_curve_do_not_count_as_independent(tmp_path: Path) -> None:
+    """Twice the same curve would halve the variance of independent points; a shared study effect keeps most of it."""
+    problem = fitting.make_problem(load_spec(small(tmp_path)))
+    covariance = np.linalg.inv(problem._whiten.T @ problem._whiten)
+    curve = problem.evidence.observations["curve"]
+    i, j = np.flatnonzero(curve == curve[curve != ""].iloc[0])[:2]
+    assert covariance[i, j] == pytest.approx(0.5 * np.sqrt(covariance[i, i] * covariance[j, j]))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('name  = "kT"', 'name  = "kTT"', "small.toml:8: unknown parameter 'kTT'; did you mean 'kT'?"),
+        ("start = 0.35", "start = 0.35\nlow = 0.5\nhigh = 0.2", "small.toml:10: bounds of kT are the wrong way round"),
+        ("start = 0.35", "start = 0.35\nhigh = 9.0", "leave its plausible range; stay within 0.08 to 0.6"),
+        ("start = 0.35", "start = 0.05", "small.toml:9: start of kT is 0.05, outside its bounds"),
+        ("start = 0.35", 'transform = "ln"', "unknown transform 'ln'; give one of none, log, logit"),
+        ("mean = 0.25, sd = 1.0", "mean = 0.25, sd = -1", "prior of kT"),
+        ("seed    = 3", 'method = "least_square"', "unknown method 'least_square'; did you mean 'least_squares'?"),
+        ("seed    = 3", "sede = 3", "small.toml:3: unknown key 'sede'; did you mean 'seed'?"),
+        ("starts  = 1", "starts = 0", "starts is 0; give a whole number, 1 or more"),
+        ("max_nfev", "max_nfevs", "takes no option 'max_nfevs'"),
+        ('reason   = "to keep the test small"', "", "an [[exclude]] has no reason"),
+        ('name  = "c0"', 'name  = "kT"', "kT stands twice"),
+    ],
+)
+def test_a_faulty_spec_is_told_by_line(tmp_path: Path, old: str, new: str, sentence: str) -> None:
+    path = small(tmp_path)
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), "utf-8")
+    with pytest.raises(BadInput) as fault:
+        load_spec(path)
+    assert sentence in str(fault.value)
+
+
+def test_more_parameters_than_rows_and_no_rows_are_refused(tmp_path: Path) -> None:
+    path = small(tmp_path)
+    text = path.read_text("utf-8")
+    path.write_text(
+        text.replace('["freedom-denosumab", "freedom-placebo"]', '["label-single"]\nendpoint = "Cmax"'), "utf-8"
+    )
+    with pytest.raises(BadInput, match="2 parameters are more than the 1 rows"):
+        fitting.make_problem(load_spec(path))
+    path.write_text(text.replace('["freedom-denosumab", "freedom-placebo"]', '["no-such-arm"]'), "utf-8")
+    with pytest.raises(BadInput, match="no row of the evidence is left"):
+        fitting.make_problem(load_spec(path))
+
+
+def test_the_shipped_spec_reads_and_the_shipped_values_are_what_it_starts_from() -> None:
+    spec, table = load_spec("default"), load_parameters()
+    for p in spec.parameters:
+        assert p.natural(p.start) == pytest.approx(table[p.name]), p.name
+    assert fitting.make_problem(spec).observed.size > 200
+
+
+def test_every_method_offered_is_one_of_lmfit() -> None:
+    import lmfit
+
+    assert "least_squares" in methods()
+    for name in methods():
+        minimiser = getattr(lmfit.Minimizer, name, None)
+        assert minimiser is not None or name in lmfit.minimizer.SCALAR_METHODS
+
+
+def test_evidence_of_the_default_fit_leaves_out_only_agents_of_other_kinds_and_calcium() -> None:
+    rows = load_evidence().observations
+    left_out = rows[~load_spec("default").chosen(rows)]
+    arms = load_evidence().arms
+    for row in left_out.to_dict("records"):
+        others = {r.agent for r in arms[row["arm"]].regimens} - {"denosumab", "placebo"}
+        assert others or row["endpoint"] == "time_of_nadir", row
