@@ -69,6 +69,16 @@ class ArmView:
     end: float
     treated: bool
 
+    @property
+    def words(self) -> str:
+        """All its regimens in words."""
+        return "; ".join(course.words for course in self.courses) or "nothing"
+
+
+def month_text(month: float) -> str:
+    """A month to one decimal at most, with a true minus sign."""
+    return f"{round(month, 1):g}".replace("-", "−")
+
 
 def interval_words(months: float) -> str:
     """A dosing interval in a trial team's words: daily, QW, Q4W, Q6M."""
@@ -179,8 +189,13 @@ def view_arms(arms: Sequence[Any], agents: Mapping[str, Any]) -> list[ArmView]:
 def shifted(arm: ArmView, months: float) -> ArmView:
     """The arm as seen from a clock that starts `months` later."""
     courses = tuple(
-        replace(c, start=c.start - months, last=c.last - months, end=c.end - months,
-                months=tuple(m - months for m in c.months))
+        replace(
+            c,
+            start=c.start - months,
+            last=c.last - months,
+            end=c.end - months,
+            months=tuple(m - months for m in c.months),
+        )
         for c in arm.courses
-    )  # fmt: skip
+    )
     return replace(arm, courses=courses, last_dose=arm.last_dose - months, end=arm.end - months)

@@ -114,7 +114,8 @@ PARAMETERS = click.option(
     "--parameters",
     type=FILE,
     metavar="FILE.csv",
-    help="Parameter values other than the shipped ones: a CSV file with the columns symbol and value.",
+    help="Parameter values other than the shipped ones: a CSV file with the columns symbol and value; a symbol may be "
+    "an agent's, such as denosumab.CL.",
 )
 FORCE = click.option("--force", is_flag=True, help="Replace an earlier result that is in the way.")
 
@@ -208,7 +209,7 @@ def run_command(trial: str, out: Path | None, no_report: bool, resume: bool, for
     metavar="NAME=VALUE",
     help="The patient, where not typical: age, years_since_menopause (yr), weight (kg), height (cm), "
     "eGFR (mL/min/1.73m2), vitamin_D, CTX, P1NP (ng/mL), T_LS, T_TH, T_FN, T_R13, prevalent_fracture (0 or 1), or a "
-    "symbol that `ranklsim parameters` lists. Can be repeated.",
+    "symbol that `ranklsim parameters` lists, or an agent's (denosumab.CL). Can be repeated.",
 )
 @click.option("--at", type=Months(), metavar="MONTHS", help="Rows at these months too, such as 0.1,1,6.")
 @PARAMETERS
@@ -345,12 +346,12 @@ def parameters(ctx: click.Context, group: str | None, status: str | None) -> Non
 @parameters.command("show")
 @click.argument("symbols", metavar="SYMBOL...", nargs=-1, required=True)
 def show_parameters(symbols: Sequence[str]) -> None:
-    """Explain parameters: meaning, range, how it varies, status and source."""
+    """Explain parameters, also those of an agent (denosumab.CL): meaning, range, how it varies, status and source."""
     from ranklsim.pkpd.parameters import load_parameters
 
     table = load_parameters()
     for number, symbol in enumerate(symbols):
-        row = table.frame.loc[table.known(symbol)]
+        row = table.row(symbol)
         spread = "none" if row["cv"] == 0 else f"{row['distribution']}, {row['cv']:g}"
         facts = {
             "meaning": row["meaning"],
@@ -359,7 +360,7 @@ def show_parameters(symbols: Sequence[str]) -> None:
             "drawn": f"{row['prior']} over the range" if row["prior"] != "fixed" else "fixed",
             "between patients": spread,
             "status": row["status"],
-            "source": ", ".join(part for part in (row["source"], row["doi"]) if part),
+            "source": ", ".join(part for part in (row["source"], row["doi"] and f"doi:{row['doi']}") if part),
             "note": row["note"],
             "group": row["group"],
         }
@@ -435,14 +436,17 @@ def check_targets(targets: Sequence[Path], force: bool) -> None:
 def new_files(targets: Sequence[Path], force: bool) -> Iterator[list[Path]]:
     """Places to write to that become `targets` when all is written, or vanish if something fails."""
     check_targets(targets, force)
-    with contextlib.ExitStack() as stack:
-        paths = []
-        for target in targets:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".ranklsim-", dir=target.parent))
-            paths.append(Path(folder) / target.name)
-        yield paths
-        for path, target in zip(paths, targets, strict=True):
-            os.replace(path, target)
+    try:
+        with contextlib.ExitStack() as stack:
+            paths = []
+            for target in targets:
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".ranklsim-", dir=target.parent))
+                paths.append(Path(folder) / target.name)
+            yield paths
+            for path, target in zip(paths, targets, strict=True):
+                os.replace(path, target)
+    except OSError as error:  # named after the file that was asked for, not the one on its way
+        raise OSError(error.errno, error.strerror, " and ".join(str(target) for target in targets)) from None
 
 
 def _words() -> list[str]:
@@ -478,9 +482,9 @@ def explain_system(error: OSError) -> tuple[str, int]:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{where}no space left on the disk; make room, or give another place.", RUN_FAILED
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{where}no permission; give another place, or ask for the right to use this one.", BAD_INPUT
+        return f"{where}no permission for it; change its permissions, or give another place.", BAD_INPUT
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
-        return f"{where}{(error.strerror or str(error)).lower()}; give a place that exists.", BAD_INPUT
+        return f"{where}{(error.strerror or str(error)).lower()}; give another place.", BAD_INPUT
     return f"{where}{(error.strerror or str(error)).lower()}.", RUN_FAILED
 
 

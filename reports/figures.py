@@ -1,252 +1,44 @@
 """Figures of the report as SVG text, each made from the very frame that is exported beside it.
 
-Conventions: one colour, marker and dash for each arm (`ranklsim.reports.arms`); arms named at the end of their line in
-dark ink; ticks at visits; a line at the reference; dosing shaded and the last dose marked; 95% CI (patients) as
-bars, and intervals over unknown parameters only in figures of their own kind, hatched or light and named so.
-The same frame gives the same bytes: element ids are hashed with a fixed salt, and no date is written.
+95% CI and quartiles (patients) are bars; intervals over unknown parameters appear only in figures of their own
+kind, hatched or light, and named so. How things look is in `ranklsim.reports.drawing`.
 """
 
 from __future__ import annotations
 
-import io
-import re
-import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from html import escape
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from ranklsim.reports.arms import PREDICTED, ArmView
+from ranklsim.reports.arms import PREDICTED, ArmView, month_text
+from ranklsim.reports.drawing import (
+    INK,
+    RULE,
+    SHADE,
+    SOFT,
+    WIDTH,
+    dosing,
+    drawing,
+    end_labels,
+    label_height,
+    month_axis,
+    numbers_at_visits,
+    strip_height,
+    svg_text,
+    thinned,
+    two_lines,
+    wrap_label,
+)
 
-WIDTH = 6.2  # inches; text stays legible when printed at 12 cm
-INK, SOFT, RULE, SHADE = "#1F2933", "#52606D", "#9AA5B1", "#EEF1F4"
 PART_COLORS = {
     "remodelling": ("#1F3A5F", "", "remodelling"),
     "mineralisation": ("#7D93AD", "", "mineralisation"),
     "modelling": ("#D5DDE6", "", "modelling"),
     "artefact": ("#FFFFFF", "////", "spine artefact"),
 }
-FONT_STACK = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-RC = {
-    "font.family": ["DejaVu Sans"],  # ships with matplotlib: the layout is the same on every machine
-    "font.size": 9.6,
-    "axes.labelsize": 9.6,
-    "axes.titlesize": 9.8,
-    "xtick.labelsize": 9.0,
-    "ytick.labelsize": 9.0,
-    "axes.edgecolor": SOFT,
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "hatch.linewidth": 0.6,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "ranklsim",
-    "axes.unicode_minus": True,
-    "path.simplify": False,
-}
-
-
-@contextmanager
-def drawing(width: float, height: float) -> Iterator[Figure]:
-    """A figure of `width` x `height` inches under the report's style, whatever the user's matplotlibrc says."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(RC)
-        figure = Figure(figsize=(width, height))
-        FigureCanvasSVG(figure)
-        yield figure
-
-
-def svg_text(figure: Figure, anchor: str, alt: str) -> str:
-    """The figure as one ``<svg>`` element that can stand in a page beside others.
-
-    Parameters
-    ----------
-    figure : Figure
-        Drawn inside `drawing`.
-    anchor : str
-        Prefix that keeps the element ids of several figures apart.
-    alt : str
-        What a screen reader says.
-    """
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.S)
-    text = re.sub(r'\bid="([^"]+)"', rf'id="{anchor}-\1"', text)
-    text = re.sub(r'href="#([^"]+)"', rf'href="#{anchor}-\1"', text)
-    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{anchor}-\1)", text)
-    text = text.replace("'DejaVu Sans'", FONT_STACK)
-    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    return text.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1).strip()
-
-
-def spread(positions: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
-    """Positions moved as little as needed so that neighbours are at least `gap` apart, inside `low` to `high`.
-
-    Order is kept. If `high - low` cannot hold them all, the gap shrinks to what fits.
-    """
-    wanted = np.asarray(positions, float)
-    n = wanted.size
-    if n == 0:
-        return wanted
-    gap = min(gap, (high - low) / max(n - 1, 1))
-    order = np.argsort(wanted, kind="stable")
-    offsets = gap * np.arange(n)
-    # With y_k = z_k + k*gap the constraint is that z rises: isotonic regression by pooling neighbours.
-    blocks: list[list[float]] = []
-    for z in wanted[order] - offsets:
-        blocks.append([z, 1.0])
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            (a, m), (b, k) = blocks[-2], blocks[-1]
-            blocks[-2:] = [[(a * m + b * k) / (m + k), m + k]]
-    z = np.concatenate([np.full(int(k), v) for v, k in blocks])
-    z = np.clip(z, low, high - offsets[-1])
-    out = np.empty(n)
-    out[order] = z + offsets
-    return out
-
-
-def _wrap(label: str, width: int = 18) -> str:
-    return "\n".join(textwrap.wrap(label, width, break_long_words=False)) or label
-
-
-def _lines(text: str, width: int) -> str:
-    """The text on at most two lines."""
-    return "\n".join(textwrap.wrap(text, width, max_lines=2, placeholder=" …"))
-
-
-def _end_labels(ax: Axes, ends: Sequence[tuple[float, float, ArmView]], span: tuple[float, float]) -> None:
-    """Arm names at the right of `ax`, each joined to its line's end (x, y in data) by a thin leader."""
-    if not ends:
-        return
-    box = ax.get_window_extent()
-    lines = [_wrap(arm.label).count("\n") + 1 for _, _, arm in ends]
-    line_height = 11.5 / 72 * ax.figure.dpi  # type: ignore[union-attr]
-    gap = max(lines) * line_height / box.height
-    heights = [ax.transData.transform((x, y))[1] for x, y, _ in ends]
-    wanted = [(h - box.y0) / box.height for h in heights]
-    placed = spread(wanted, gap, span[0], span[1])
-    for (x, y, arm), height, at in zip(ends, heights, placed, strict=True):
-        start = ((ax.transData.transform((x, y))[0] - box.x0) / box.width, (height - box.y0) / box.height)
-        leader = {"color": arm.color, "lw": 0.8, "transform": ax.transAxes, "clip_on": False, "zorder": 2}
-        ax.plot([start[0] + 0.012, 1.035], [start[1], at], **leader)
-        ax.plot([1.052], [at], marker=arm.marker, ms=4.5, **leader)
-        ax.text(1.078, at, _wrap(arm.label), transform=ax.transAxes, va="center", fontsize=9.2, linespacing=1.15)
-
-
-def thinned(months: Sequence[float], room: float) -> list[float]:
-    """The visits that get a tick label: first, last, then those on whole years, then others that are `room` apart."""
-    months = sorted(set(map(float, months)))
-    if not months:
-        return []
-    chosen = [months[0], months[-1]]
-    for divisor in (12, 6, 3, 1, 0.0):
-        for month in months:
-            fits = divisor == 0.0 or abs(month / divisor - round(month / divisor)) < 1e-9
-            if fits and all(abs(month - other) >= room for other in chosen):
-                chosen.append(month)
-    return sorted(set(chosen))
-
-
-def _month_axis(ax: Axes, months: Sequence[float], label: str | None, first: float | None = None) -> list[float]:
-    months = sorted(set(map(float, months)))
-    low, high = (months[0] if first is None else first), months[-1]
-    pad = 0.025 * max(high - low, 1)
-    ax.set_xlim(low - pad, high + pad)
-    labelled = thinned(months, 0.055 * max(high - low, 1))
-    ax.set_xticks(labelled, [f"{m:g}".replace("-", "−") for m in labelled])
-    ax.set_xticks([m for m in months if m not in labelled], minor=True)
-    ax.tick_params(axis="x", which="minor", length=2.5)
-    if label:
-        ax.set_xlabel(label)
-    return labelled
-
-
-def dosing(ax: Axes, arms: Sequence[ArmView], *, words: bool = True) -> None:
-    """Shade the months of dosing and mark the last dose; where arms differ, one strip an arm along the top."""
-    treated = [arm for arm in arms if arm.treated] or list(arms)
-    plans = {(arm.courses[0].start, arm.last_dose, arm.end) for arm in treated if arm.courses}
-    simple = len(plans) == 1 and all(len(arm.courses) == 1 for arm in treated)
-    if simple:
-        start, last, end = plans.pop()
-        left, right = ax.get_xlim()
-        if end > left:
-            ax.axvspan(max(start, left), end, color=SHADE, lw=0, zorder=0)
-        if last >= left:
-            ax.axvline(last, color=SOFT, lw=0.9, ls=(0, (1, 1.6)), zorder=1)
-            if words:
-                before = last - left > 0.25 * (right - left)
-                ax.annotate(
-                    "last dose", (last, 1.0), xycoords=ax.get_xaxis_transform(), textcoords="offset points",
-                    xytext=(-4 if before else 4, -1), ha="right" if before else "left", va="top", fontsize=8.6, color=SOFT,
-                )  # fmt: skip
-        return
-    ends = {arm.end for arm in treated}
-    left, right = ax.get_xlim()
-    if len(ends) == 1 and (end := ends.pop()) > left:
-        ax.axvspan(max(min(0.0, end), left), end, color=SHADE, lw=0, zorder=0)
-    transform = ax.get_xaxis_transform()
-    for k, arm in enumerate(treated):
-        y = 1.025 + 0.028 * (len(treated) - 1 - k)
-        for course in arm.courses:
-            if course.kind == "none":
-                continue
-            begin, stop = max(course.start, left), max(course.end, course.start + 0.01 * (right - left))
-            if stop <= left:
-                continue
-            strip = Rectangle(
-                (begin, y), stop - begin, 0.02, transform=transform, color=course.color, lw=0, clip_on=False
-            )
-            ax.add_patch(strip)
-            if course.last >= left:
-                ax.plot([course.last], [y + 0.01], marker="|", ms=7, color=INK, transform=transform, clip_on=False)
-    if words:
-        y = 1.03 + 0.028 * len(treated)
-        note = "dosing by arm; tick: last dose of a regimen"
-        ax.text(0.0, y, note, transform=ax.transAxes, fontsize=8.6, color=SOFT, va="bottom")
-
-
-def _strip_height(arms: Sequence[ArmView]) -> float:
-    """Inches that `dosing` needs above the axes."""
-    treated = [arm for arm in arms if arm.treated] or list(arms)
-    plans = {(arm.courses[0].start, arm.last_dose, arm.end) for arm in treated if arm.courses}
-    simple = len(plans) == 1 and all(len(arm.courses) == 1 for arm in treated)
-    return 0.12 if simple else 0.32 + 0.09 * len(treated)
-
-
-def _numbers_at_visits(
-    ax: Axes, frame: pd.DataFrame, arms: Sequence[ArmView], labelled: Sequence[float], top: float, heading: str
-) -> None:
-    """Numbers of patients by arm below the axis; `top` in inches below it."""
-    height = ax.get_window_extent().height / ax.figure.dpi  # type: ignore[union-attr]
-    ax.text(0.0, -top / height, heading, transform=ax.transAxes, fontsize=8.6, color=SOFT, ha="left", va="center")
-    counts = frame.set_index(["arm", "month"])["n"]
-    for k, arm in enumerate(arms):
-        y = -(top + 0.165 * (k + 1)) / height
-        ax.plot([-0.075], [y], marker=arm.marker, ms=4.5, color=arm.color, transform=ax.transAxes, clip_on=False)
-        for month in labelled:
-            if (arm.name, month) in counts.index:
-                text = f"{int(counts.loc[(arm.name, month)])}"
-                where = ax.get_xaxis_transform()
-                ax.text(month, y, text, transform=where, fontsize=8.6, ha="center", va="center", color=INK)
 
 
 def by_visit(
@@ -291,14 +83,14 @@ def by_visit(
         SVG.
     """
     shown = [arm for arm in arms if (frame["arm"] == arm.name).any()]
-    above = _strip_height(arms)
+    above = strip_height(arms)
     below = 0.5 + (0.2 + 0.165 * len(shown) + 0.1 if risk else 0.0)
-    axes_height = 3.0
+    axes_height = max(3.0, label_height(shown))
     total = above + axes_height + below + 0.18
     with drawing(WIDTH, total) as figure:
-        ax = figure.add_axes((0.095, below / total, 0.62, axes_height / total))
+        ax = figure.add_axes((0.095, below / total, 0.6, axes_height / total))
         months = sorted(frame["month"].unique())
-        labelled = _month_axis(ax, months, xlabel)
+        labelled = month_axis(ax, months, xlabel)
         step = 0.0045 * max(months[-1] - months[0], 1)
         ends = []
         for k, arm in enumerate(shown):
@@ -311,9 +103,18 @@ def by_visit(
             whisker = np.vstack([y - own[low].to_numpy(float), own[high].to_numpy(float) - y])
             whisker = np.where(np.isfinite(whisker), np.maximum(whisker, 0), 0)
             ax.errorbar(
-                x, y, yerr=whisker, fmt=arm.marker, ms=4.5, color=arm.color, mec="white", mew=0.5, elinewidth=1.0,
-                capsize=0, zorder=4,
-            )  # fmt: skip
+                x,
+                y,
+                yerr=whisker,
+                fmt=arm.marker,
+                ms=4.5,
+                color=arm.color,
+                mec="white",
+                mew=0.5,
+                elinewidth=1.0,
+                capsize=0,
+                zorder=4,
+            )
             ends.append((float(x[-1]), float(y[-1]), arm))
         ax.axhline(reference, color=INK, lw=0.8, zorder=1)
         if floor is not None:
@@ -327,17 +128,17 @@ def by_visit(
             ax.text(0.0, 1 + 0.05 / axes_height, f"{bars}; shaded: dosing", va="bottom", **small)
         else:  # the space above is taken by the strips of the arms
             ax.text(1.0, -0.52 / axes_height, bars, va="center", ha="right", **small)
-        _end_labels(ax, ends, (0.02, 0.98))
+        end_labels(ax, ends, (0.02, 0.98))
         if risk:
-            _numbers_at_visits(ax, frame, shown, labelled, 0.52, risk)
+            numbers_at_visits(ax, frame, shown, labelled, 0.52, risk)
         return svg_text(figure, anchor, alt)
 
 
 def panels(
     frame: pd.DataFrame,
     arms: Sequence[ArmView],
-    titles: Mapping[str, str],
     *,
+    titles: Mapping[str, str],
     anchor: str,
     alt: str,
     ylabel: str,
@@ -355,16 +156,16 @@ def panels(
     `limits` fixes the vertical axis; otherwise each panel takes its own. `points` False draws lines only.
     """
     shown = [key for key in titles if (frame[by] == key).any()]
-    above = _strip_height(arms) + 0.12
-    panel, between, below = 1.6, 0.36, 0.5
+    above = strip_height(arms) + 0.12
+    panel, between, below = max(1.6, label_height(arms)), 0.36, 0.5
     total = above + len(shown) * panel + (len(shown) - 1) * between + below
     with drawing(WIDTH, total) as figure:
         months = sorted(frame["month"].unique())
         for j, key in enumerate(shown):
             bottom = total - above - (j + 1) * panel - j * between
-            ax = figure.add_axes((0.095, bottom / total, 0.62, panel / total))
+            ax = figure.add_axes((0.095, bottom / total, 0.6, panel / total))
             last = j == len(shown) - 1
-            _month_axis(ax, months, xlabel if last else None)
+            month_axis(ax, months, xlabel if last else None)
             if not last:
                 ax.tick_params(axis="x", labelbottom=False)
             ends = []
@@ -380,9 +181,18 @@ def panels(
                 ax.plot(x, y, color=arm.color, ls=arm.dash, lw=1.3, zorder=3)
                 if points:
                     ax.errorbar(
-                        x, y, yerr=whisker, fmt=arm.marker, ms=4, color=arm.color, mec="white", mew=0.5,
-                        elinewidth=0.9, capsize=0, zorder=4,
-                    )  # fmt: skip
+                        x,
+                        y,
+                        yerr=whisker,
+                        fmt=arm.marker,
+                        ms=4,
+                        color=arm.color,
+                        mec="white",
+                        mew=0.5,
+                        elinewidth=0.9,
+                        capsize=0,
+                        zorder=4,
+                    )
                 ends.append((float(x[-1]), float(y[-1]), arm))
             if reference is not None:
                 ax.axhline(reference, color=INK, lw=0.8, zorder=1)
@@ -390,14 +200,14 @@ def panels(
             ax.set_ylim(bottom_value, top_value + (0.14 if j == 0 else 0.02) * (top_value - bottom_value))
             dosing(ax, arms, words=j == 0)
             ax.set_ylabel(ylabel)
-            lift = (_strip_height(arms) if j == 0 and _strip_height(arms) > 0.2 else 0.06) / panel
+            lift = (strip_height(arms) if j == 0 and strip_height(arms) > 0.2 else 0.06) / panel
             ax.text(0, 1 + lift, titles[key], transform=ax.transAxes, fontsize=9.6, va="bottom", weight="bold")
-            _end_labels(ax, ends, (0.03, 0.97))
+            end_labels(ax, ends, (0.03, 0.97))
         return svg_text(figure, anchor, alt)
 
 
 def design(
-    frame: pd.DataFrame, arms: Sequence[ArmView], visits: pd.DataFrame, *, anchor: str, alt: str, months: float
+    frame: pd.DataFrame, arms: Sequence[ArmView], *, visits: pd.DataFrame, months: float, anchor: str, alt: str
 ) -> str:
     """Schema of the trial: one lane an arm with its regimens, doses as triangles, follow-up as a thin line, visits.
 
@@ -411,39 +221,45 @@ def design(
     months : float
         Length of the trial.
     """
-    lane, below = 0.62, 0.62
+    lane, below = 0.66, 0.62
     kinds = list(dict.fromkeys(visits["what"]))
     total = 0.15 + lane * len(arms) + 0.26 * len(kinds) + below
     with drawing(WIDTH, total) as figure:
         left = 0.25
         ax = figure.add_axes((left, below / total, 0.985 - left, 1 - (below + 0.08) / total))
         ax.set_ylim(-0.42 * len(kinds) - 0.1, len(arms))
-        _month_axis(ax, sorted({0.0, months, *visits["month"]}), "Months since randomisation", first=0.0)
+        month_axis(ax, sorted({0.0, months, *visits["month"]}), "Months since randomisation", first=0.0)
         ax.spines["left"].set_visible(False)
         ax.set_yticks([])
         data = ax.get_yaxis_transform()
         heads = frame.groupby("arm", sort=False)["randomised"].first()
+        given = frame[frame["doses"] > 0]
         for k, arm in enumerate(arms):
             y = len(arms) - k - 0.5
-            words = f"{_wrap(arm.label, 17)}\n(N = {int(heads.get(arm.name, 0))})"
+            words = f"{wrap_label(arm.label, 17)}\n(N = {int(heads.get(arm.name, 0))})"
             ax.text(-0.04, y, words, transform=data, ha="right", va="center", fontsize=9.2, linespacing=1.1)
             ax.plot([0, months], [y, y], color=RULE, lw=1.2, zorder=1)
-            busy = 0.0
-            for row, course in zip(frame[frame["arm"] == arm.name].itertuples(), arm.courses, strict=True):
-                width = max(course.end - course.start, 0.012 * months)
-                width = min(width, months - course.start)
+            busy = covered = 0.0
+            for row, course in zip(given[given["arm"] == arm.name].itertuples(), arm.courses, strict=True):
+                width = min(max(course.end - course.start, 0.012 * months), months - course.start)
                 fill = "#FFFFFF" if course.kind == "none" else course.color
-                bar = Rectangle(
-                    (course.start, y - 0.2), width, 0.26, facecolor=fill, edgecolor=course.color, lw=1.0, zorder=2
-                )
-                ax.add_patch(bar)
+                height = 0.13 if course.start < covered - 1e-6 else 0.26  # given beside another: half a lane
+                look = {"facecolor": fill, "edgecolor": course.color, "lw": 1.0, "zorder": 2}
+                ax.add_patch(Rectangle((course.start, y - 0.2), width, height, **look))
                 if row.doses <= 40:
                     ax.plot(course.months, np.full(row.doses, y + 0.13), ls="", marker="v", ms=4.5, color=INK, zorder=3)
-                ax.text(max(course.start, busy), y + 0.24, str(row.regimen), fontsize=8.6, va="bottom", ha="left")
-                busy = max(course.start, busy) + 0.0155 * months * len(str(row.regimen))
+                words = str(row.regimen)
+                free = course.start >= busy  # else the words would run into those of the regimen before
+                ax.text(
+                    course.start, y + (0.24 if free else -0.23), words, fontsize=8.6, va="bottom" if free else "top"
+                )
+                busy = max(busy, course.start + 0.0178 * months * len(words)) if free else busy
+                covered = max(covered, course.end)
             stop = max((c.end for c in arm.courses), default=0.0)
             if months - stop >= 0.1 * months:
-                ax.text((stop + months) / 2, y - 0.04, "no drug", fontsize=8.6, color=SOFT, va="top", ha="center")
+                ax.text(
+                    (stop + months) / 2, y - 0.04, "no further dose", fontsize=8.6, color=SOFT, va="top", ha="center"
+                )
         for j, what in enumerate(kinds):
             y = -0.42 * j - 0.32
             ax.text(-0.045, y, what, transform=data, ha="right", va="center", fontsize=9.2, color=SOFT)
@@ -482,7 +298,14 @@ def flow(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, alt: str)
         for arm, x in zip(arms, centres, strict=True):
             row = rows.loc[arm.name]
             arrow(x, 0.8, x, 0.74)
-            box(x, 0.62, wide * 0.94, 0.24, f"{_wrap(arm.label, characters)}\nn = {int(row['randomised'])}", arm.color)
+            box(
+                x,
+                0.62,
+                wide * 0.94,
+                0.24,
+                f"{wrap_label(arm.label, characters)}\nn = {int(row['randomised'])}",
+                arm.color,
+            )
             arrow(x, 0.5, x, 0.43)
             text = f"Dropped out\nn = {int(row['dropout'])}"
             if np.isfinite(row["dropout_month_median"]):
@@ -515,7 +338,7 @@ def two_intervals(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, 
         for k, row in enumerate(frame.itertuples()):
             arm = by_name[str(row.arm)]
             y = n - 1 - k
-            name = _wrap(arm.label, 17) + ("\n(hypothetical)" if arm.basis == PREDICTED else "")
+            name = wrap_label(arm.label, 17) + ("\n(hypothetical)" if arm.basis == PREDICTED else "")
             where = ax.get_yaxis_transform()
             ax.text(-0.03, y, name, transform=where, ha="right", va="center", fontsize=9.2, linespacing=1.1)
             ax.plot([row.ci_low, row.ci_high], [y + 0.17] * 2, color=arm.color, lw=3.2, solid_capstyle="butt", zorder=3)
@@ -526,10 +349,16 @@ def two_intervals(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, 
                 span = row.parameter_high - row.parameter_low
                 ax.add_patch(
                     Rectangle(
-                        (row.parameter_low, y - 0.27), max(span, 0.002 * room), 0.17, facecolor="white",
-                        edgecolor=arm.color, hatch="//////", lw=0.9, zorder=2,
+                        (row.parameter_low, y - 0.27),
+                        max(span, 0.002 * room),
+                        0.17,
+                        facecolor="white",
+                        edgecolor=arm.color,
+                        hatch="//////",
+                        lw=0.9,
+                        zorder=2,
                     )
-                )  # fmt: skip
+                )
                 ax.plot([row.parameter_median] * 2, [y - 0.31, y - 0.06], color=INK, lw=1.4, zorder=4)
         ax.set_ylim(-0.6, n - 0.4)
         ax.set_yticks([])
@@ -578,7 +407,7 @@ def stacked_parts(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, 
                     ax.plot([j], [sum_here], "o", ms=5, color="#D55E00", mec="white", mew=0.8, zorder=4)
             ax.axhline(0, color=INK, lw=0.8, zorder=3)
             ax.set_ylim(low - 0.06 * room, high + 0.06 * room)
-            ax.set_xticks(range(len(months)), [f"{m:g}" for m in months])
+            ax.set_xticks(range(len(months)), [month_text(m) for m in months])
             ax.set_title(arm.label, loc="left", fontsize=9.6, weight="bold", pad=5)
             if column == 0:
                 ax.set_ylabel(ylabel)
@@ -592,9 +421,15 @@ def stacked_parts(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, 
                 y = 1 - 0.17 / total
                 size = 0.11
                 swatch = Rectangle(
-                    (x, y - size / 2 / total), size / WIDTH, size / total, transform=figure.transFigure,
-                    facecolor=color, hatch=hatch, edgecolor=SOFT, lw=0.5,
-                )  # fmt: skip
+                    (x, y - size / 2 / total),
+                    size / WIDTH,
+                    size / total,
+                    transform=figure.transFigure,
+                    facecolor=color,
+                    hatch=hatch,
+                    edgecolor=SOFT,
+                    lw=0.5,
+                )
                 figure.add_artist(swatch)
                 figure.text(x + 0.022, y, words, fontsize=8.6, va="center")
                 x += 0.055 + 0.0128 * len(words)
@@ -630,7 +465,7 @@ def fans(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, alt: str,
             ax.axhline(reference, color=INK, lw=0.8, zorder=2)
             ax.set_ylim(low - 0.05 * room, high + 0.05 * room)
             labelled = thinned(months, 0.12 * max(months[-1] - months[0], 1))
-            ax.set_xticks(labelled, [f"{m:g}" for m in labelled])
+            ax.set_xticks(labelled, [month_text(m) for m in labelled])
             ax.set_title(arm.label, loc="left", fontsize=9.6, weight="bold", pad=5)
             if column == 0:
                 ax.set_ylabel(ylabel)
@@ -649,7 +484,7 @@ def fans(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, alt: str,
 
 
 def correlations(
-    frame: pd.DataFrame, arms: Sequence[ArmView], meanings: Mapping[str, str], *, anchor: str, alt: str
+    frame: pd.DataFrame, arms: Sequence[ArmView], *, meanings: Mapping[str, str], anchor: str, alt: str
 ) -> str:
     """Rank correlation of the strongest parameters with the headline, one panel an arm.
 
@@ -677,7 +512,7 @@ def correlations(
                 color = arm.color if item.beyond_chance else "#CBD2D9"
                 ax.barh(y, item.rho, 0.58, color=color, zorder=2)
                 ax.plot([item.low, item.high], [y, y], color=INK, lw=1.0, zorder=3)
-                words = _lines(meanings.get(str(item.symbol), ""), 42)
+                words = two_lines(meanings.get(str(item.symbol), ""), 42)
                 where = ax.get_yaxis_transform()
                 ax.text(-0.78, y, words, transform=where, fontsize=8.2, ha="left", va="center", color=SOFT)
                 ax.text(-0.885, y, str(item.symbol), transform=where, fontsize=8.6, ha="left", va="center")
@@ -735,7 +570,7 @@ def scatter(
             ax.set_ylim(min(low, 0) - 0.06 * room, max(high, 0) + 0.06 * room)
             ax.set_title(arm.label, loc="left", fontsize=9.6, weight="bold", pad=5)
             symbol = str(own["symbol"].iloc[0])
-            ax.set_xlabel(_lines(names.get(symbol, symbol), 44), fontsize=8.6)
+            ax.set_xlabel(two_lines(names.get(symbol, symbol), 44), fontsize=8.6)
             if column == 0:
                 ax.set_ylabel(ylabel)
             else:

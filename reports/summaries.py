@@ -3,9 +3,9 @@
 Every function takes frames of a run folder (columns as in ``visits.parquet`` and its neighbours) and returns a
 tidy frame; none knows a file, a colour or a sentence. Methods are the plain ones of a trial table: arithmetic
 means with t intervals, differences between arms with Welch's interval [1]_, medians with quartiles, an
-order-statistic interval for a median [2]_, percentile bootstrap over patients for ratios and crossing times [3]_.
-Two kinds of interval are never mixed: those above describe the sampling of *patients*; `interval_over_draws`
-describes what the *unknown parameters* leave open.
+order-statistic interval for a median [2]_, percentile bootstrap over patients for differences of medians [3]_.
+All intervals here describe the sampling of *patients*; what the *unknown parameters* leave open is in
+`ranklsim.reports.unknowns`, and the two are never mixed.
 
 References
 ----------
@@ -27,16 +27,22 @@ from scipy import stats
 LEVEL = 0.95
 """Level of every confidence interval (patients)."""
 
-PARAMETER_LEVEL = 0.90
-"""Level of every interval over the draws of the unknown parameters."""
 
 BOOTSTRAPS = 1000
 """Resamples behind every bootstrap interval."""
 
 UNITS = {
-    "BMD_LS": "g/cm²", "BMD_TH": "g/cm²", "BMD_FN": "g/cm²", "BMD_R13": "g/cm²", "CTX": "ng/mL", "P1NP": "ng/mL",
-    "BSAP": "ng/mL", "TRAP5B": "U/L", "CA": "mmol/L", "PTH": "pmol/L",
-}  # fmt: skip
+    "BMD_LS": "g/cm²",
+    "BMD_TH": "g/cm²",
+    "BMD_FN": "g/cm²",
+    "BMD_R13": "g/cm²",
+    "CTX": "ng/mL",
+    "P1NP": "ng/mL",
+    "BSAP": "ng/mL",
+    "TRAP5B": "U/L",
+    "CA": "mmol/L",
+    "PTH": "pmol/L",
+}
 """Units of the measurements in ``visits.parquet``."""
 
 
@@ -204,9 +210,23 @@ def median_by_visit(change: pd.DataFrame, arms: Sequence[str], control: str | No
 
 
 ENDPOINT_COLUMNS = (
-    "endpoint", "role", "measure", "from_month", "to_month", "unit", "method", "statistic", "arm", "n", "estimate",
-    "ci_low", "ci_high", "difference", "difference_low", "difference_high",
-)  # fmt: skip
+    "endpoint",
+    "role",
+    "measure",
+    "from_month",
+    "to_month",
+    "unit",
+    "method",
+    "statistic",
+    "arm",
+    "n",
+    "estimate",
+    "ci_low",
+    "ci_high",
+    "difference",
+    "difference_low",
+    "difference_high",
+)
 
 
 def endpoint(
@@ -356,32 +376,12 @@ def disposition(patients: pd.DataFrame, events: pd.DataFrame, arms: Sequence[str
         own = events if arm == "Total" else events[events["arm"] == arm]
         with_event = {event: own.loc[own["event"] == event, "patient"].nunique() for event in own["event"].unique()}
         dropout_months = own.loc[own["event"] == "dropout", "month"]
-        row = {"arm": arm, "randomised": len(members)}
+        row: dict[str, Any] = {"arm": arm, "randomised": len(members)}
         row |= {event: with_event.get(event, 0) for event in ("completed", "dropout", *kinds)}
         row["dropout_month_median"] = float(dropout_months.median()) if len(dropout_months) else np.nan
         row["other"] = row["randomised"] - row["completed"] - row["dropout"]
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def attendance(visits: pd.DataFrame, patients: pd.DataFrame, arms: Sequence[str], measure: str) -> pd.DataFrame:
-    """Patients with a value of `measure` by visit and arm: columns `month`, `arm`, `n`, `randomised`, `percent`."""
-    seen = visits[visits[measure].notna()]
-    counts = seen.groupby(["month", "arm"])["patient"].nunique()
-    randomised = patients["arm"].value_counts()
-    rows = [
-        {
-            "month": float(month),
-            "arm": arm,
-            "n": int(counts.get((month, arm), 0)),
-            "randomised": int(randomised.get(arm, 0)),
-        }
-        for month in sorted(seen["month"].unique())
-        for arm in arms
-    ]
-    frame = pd.DataFrame(rows, columns=["month", "arm", "n", "randomised"])
-    frame["percent"] = 100.0 * frame["n"] / frame["randomised"].where(frame["randomised"] > 0)
-    return frame
 
 
 def baseline(
@@ -466,178 +466,6 @@ def exposure(doses: pd.DataFrame, patients: pd.DataFrame, arms: Sequence[str]) -
     return pd.DataFrame(rows, columns=[*columns, "first_month", "last_month"])
 
 
-def crossing_month(months: np.ndarray, curve: np.ndarray, from_month: float) -> np.ndarray:
-    """First month from `from_month` on at which `curve` is back at zero, linear between visits.
-
-    Parameters
-    ----------
-    months : ndarray, shape (n_visits,)
-        Increasing.
-    curve : ndarray, shape (n_visits,) or (n_curves, n_visits)
-        Change from baseline; a curve that is not above zero at `from_month` is back there already.
-
-    Returns
-    -------
-    ndarray, shape () or (n_curves,)
-        Month; inf where the curve stays above zero to the last visit, NaN where it holds a NaN.
-    """
-    curves = np.atleast_2d(np.asarray(curve, float))
-    keep = months > from_month
-    start = np.array([np.interp(from_month, months, row) for row in curves])
-    grid = np.concatenate([[from_month], months[keep]])
-    path = np.column_stack([start, curves[:, keep]])
-    below = path <= 0.0
-    first = np.where(below.any(axis=1), below.argmax(axis=1), -1)
-    month = np.full(len(path), np.inf)
-    for k, j in enumerate(first):
-        if not np.isfinite(path[k]).all():
-            month[k] = np.nan
-        elif j == 0:
-            month[k] = from_month
-        elif j > 0:
-            high, low = path[k, j - 1], path[k, j]
-            month[k] = grid[j - 1] + (grid[j] - grid[j - 1]) * high / (high - low)
-    return month if np.ndim(curve) == 2 else month[0]
-
-
-def bootstrap_means(values: np.ndarray, seed: Sequence[int], replicates: int = BOOTSTRAPS) -> np.ndarray:
-    """Means by visit of `replicates` resamples of the patients (rows).
-
-    Parameters
-    ----------
-    values : ndarray, shape (n_patients, n_visits)
-        NaN where a visit was missed; means are over those present.
-    seed : sequence of int
-        Of the resampling only; equal seeds give equal intervals.
-
-    Returns
-    -------
-    ndarray, shape (replicates, n_visits)
-        NaN where a resample holds no value at that visit.
-    """
-    n = len(values)
-    rng = np.random.default_rng(list(seed))
-    present = np.isfinite(values).astype(float)
-    filled = np.where(present > 0, values, 0.0)
-    out = np.empty((replicates, values.shape[1]))
-    for start in range(0, replicates, 100):  # bounds memory for large trials
-        size = min(100, replicates - start)
-        weight = rng.multinomial(n, np.full(n, 1.0 / n), size=size).astype(float)
-        with np.errstate(invalid="ignore"):
-            out[start : start + size] = (weight @ filled) / (weight @ present)
-    return out
-
-
-def retention(
-    change: pd.DataFrame,
-    ends: Mapping[str, float],
-    *,
-    later: Sequence[float] = (12.0, 24.0),
-    seed: int = 0,
-) -> pd.DataFrame:
-    """What is left of each arm's mean gain after the end of treatment, and when it is gone.
-
-    The gain is the mean change from baseline at the end of treatment. An arm whose gain is not above zero
-    (interval of its mean includes zero or lies below) has nothing to keep: its shares and month are NaN.
-
-    Parameters
-    ----------
-    change : DataFrame
-        As from ``change_from(kind="percent")``.
-    ends : mapping
-        Arm -> month at which its treatment ends (the last dose's interval is over).
-    later : sequence of float
-        Months after that end at which the share kept is asked; between visits the mean is read off linearly, and
-        beyond the last visit the share is NaN.
-    seed : int
-        Of the bootstrap over patients.
-
-    Returns
-    -------
-    DataFrame
-        Columns `arm`, `end_month`, `n`, `gain`, `gain_low`, `gain_high`, then for each of `later` (as in
-        ``kept_12``): `change_12` (percentage points since the end), `kept_12`, `kept_12_low`, `kept_12_high` [% of
-        the gain]; `back_month`, `back_low`, `back_high` (inf: not back by the last visit); `last_month`.
-    """
-    rows = []
-    for k, (arm, end) in enumerate(ends.items()):
-        wide = change[change["arm"] == arm].pivot(index="patient", columns="month", values="value").sort_index(axis=1)
-        months = wide.columns.to_numpy(float)
-        row: dict[str, object] = {"arm": arm, "end_month": float(end)}
-        names = [
-            f"{a}_{m:g}{b}"
-            for m in later
-            for a, b in (("change", ""), ("kept", ""), ("kept", "_low"), ("kept", "_high"))
-        ]
-        row |= dict.fromkeys(
-            ["n", "gain", "gain_low", "gain_high", *names, "back_month", "back_low", "back_high"], np.nan
-        )
-        row["last_month"] = months.max() if months.size else np.nan
-        rows.append(row)
-        if not months.size or end > months.max() or end < months.min():
-            continue
-        values = wide.to_numpy(float)
-        mean = np.nanmean(values, axis=0)
-        gain = float(np.interp(end, months, mean))
-        at_end = int(np.isfinite(values[:, np.abs(months - end).argmin()]).sum())
-        resampled = bootstrap_means(values, (seed, k))
-        resampled = resampled[np.isfinite(resampled).all(axis=1)]
-        gains = np.array([np.interp(end, months, r) for r in resampled])
-        tail = [50 * (1 - LEVEL), 100 - 50 * (1 - LEVEL)]
-        enough = len(values) > 1 and len(gains) > 0
-        low, high = np.percentile(gains, tail) if enough else (np.nan, np.nan)
-        row |= {"n": at_end, "gain": gain, "gain_low": low, "gain_high": high}
-        for m in later:
-            if end + m <= months.max():
-                row[f"change_{m:g}"] = float(np.interp(end + m, months, mean)) - gain
-        if not (gain > 0 and not low <= 0):
-            continue
-        for m in later:
-            if end + m > months.max():
-                continue
-            row[f"kept_{m:g}"] = 100.0 * float(np.interp(end + m, months, mean)) / gain
-            if enough:
-                share = 100.0 * np.array([np.interp(end + m, months, r) for r in resampled]) / gains
-                row[f"kept_{m:g}_low"], row[f"kept_{m:g}_high"] = np.percentile(share, tail)
-        row["back_month"] = float(crossing_month(months, mean, end))
-        if enough:
-            crossings = np.sort(crossing_month(months, resampled, end))
-            pick = [int(np.floor((len(crossings) - 1) * q / 100)) for q in tail]
-            row["back_low"], row["back_high"] = (float(crossings[j]) for j in pick)
-    return pd.DataFrame(rows)
-
-
-def peak_after(medians: pd.DataFrame, ends: Mapping[str, float]) -> pd.DataFrame:
-    """Highest median of a marker among the visits from the end of treatment on, by arm.
-
-    Parameters
-    ----------
-    medians : DataFrame
-        As from `median_by_visit`.
-    ends : mapping
-        Arm -> month at which its treatment ends.
-
-    Returns
-    -------
-    DataFrame
-        Columns `arm`, `end_month`, `peak` (% of baseline), `peak_q1`, `peak_q3` (patients' quartiles), `peak_low`,
-        `peak_high` (95 % interval of that median), `peak_month`, `months_after_end`, `n`; NaN where no visit follows.
-    """
-    rows = []
-    for arm, end in ends.items():
-        own = medians[(medians["arm"] == arm) & (medians["month"] > end) & medians["median"].notna()]
-        row: dict[str, object] = {"arm": arm, "end_month": float(end)}
-        row |= dict.fromkeys(("peak", "peak_q1", "peak_q3", "peak_low", "peak_high", "peak_month"), np.nan)
-        row |= {"months_after_end": np.nan, "n": 0}
-        if len(own):
-            top = own.loc[own["median"].idxmax()]
-            row |= {"peak": top["median"], "peak_q1": top["q1"], "peak_q3": top["q3"], "peak_low": top["median_low"]}
-            row |= {"peak_high": top["median_high"], "peak_month": top["month"], "n": int(top["n"])}
-            row["months_after_end"] = float(top["month"]) - float(end)
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
 def latent_by_visit(visits: pd.DataFrame, outputs: Sequence[str], arms: Sequence[str]) -> pd.DataFrame:
     """Median and quartiles over patients of latent outputs (``true_...`` columns) by visit and arm.
 
@@ -708,153 +536,3 @@ def over_control(parts: pd.DataFrame, control: str) -> pd.DataFrame:
     other = parts[parts["arm"] != control].set_index(["month", "part"])
     out = other.assign(**{c: other[c] - reference[c].reindex(other.index) for c in ("mean", "total")})
     return out.reset_index().dropna(subset=["mean"])[list(parts.columns)].reset_index(drop=True)
-
-
-def default_course(uncertainty: pd.DataFrame, outputs: Sequence[str]) -> pd.DataFrame:
-    """The typical patient at default values (draw 0): columns `output`, `month`, `arm`, `value`."""
-    default = uncertainty[uncertainty["draw"] == 0]
-    long = default.melt(id_vars=["month", "arm"], value_vars=list(outputs), var_name="output")
-    return long[["output", "month", "arm", "value"]].astype({"value": float})
-
-
-def interval_over_draws(values: np.ndarray, level: float = PARAMETER_LEVEL) -> dict[str, float]:
-    """Median, quartiles and central interval of `values` over parameter draws (NaN ignored).
-
-    Returns
-    -------
-    dict
-        `draws`, `median`, `q1`, `q3`, `low`, `high`.
-    """
-    x = np.asarray(values, float)
-    x = x[np.isfinite(x)]
-    if not x.size:
-        return {"draws": 0} | dict.fromkeys(("median", "q1", "q3", "low", "high"), np.nan)
-    tail = 50 * (1 - level)
-    low, q1, median, q3, high = np.percentile(x, [tail, 25, 50, 75, 100 - tail])
-    return {"draws": x.size, "median": median, "q1": q1, "q3": q3, "low": low, "high": high}
-
-
-def endpoint_by_draw(
-    uncertainty: pd.DataFrame, measure: str, from_month: float, to_month: float, control: str | None
-) -> pd.DataFrame:
-    """The typical patient's percent change of `measure` between two months, for each parameter draw and arm.
-
-    Parameters
-    ----------
-    uncertainty : DataFrame
-        Columns `draw`, `arm`, `month` and `<measure>_pct`: percent *change* from baseline for BMD, percent *of*
-        baseline for markers. Draw 0 is the default parameter values.
-    measure : str
-        Such as "BMD_LS" or "CTX".
-    from_month, to_month : float
-        Months that must be among those of `uncertainty`.
-    control : str or None
-
-    Returns
-    -------
-    DataFrame
-        Columns `draw`, `arm`, `value` [%], `difference` to control [percentage points; NaN for control itself].
-
-    Raises
-    ------
-    KeyError
-        If `measure` has no column, or a month no row.
-    """
-    column = f"{measure}_pct"
-    wide = uncertainty.pivot(index=["draw", "arm"], columns="month", values=column)
-    ratio = wide / 100.0 + (1.0 if measure.startswith("BMD") else 0.0)
-    value = 100.0 * (ratio[float(to_month)] / ratio[float(from_month)] - 1.0)
-    frame = value.rename("value").reset_index()
-    frame["difference"] = np.nan
-    if control is not None:
-        reference = frame.loc[frame["arm"] == control].set_index("draw")["value"]
-        other = frame["arm"] != control
-        frame.loc[other, "difference"] = frame["value"] - frame["draw"].map(reference)
-    return frame
-
-
-def draws_like_default(draws: pd.DataFrame, arms: Sequence[str], tolerance: float) -> list[int]:
-    """Draws (not 0) under which every one of `arms` keeps its result within `tolerance` of that at default values.
-
-    Parameters
-    ----------
-    draws : DataFrame
-        As from `endpoint_by_draw`.
-    arms : sequence of str
-        Arms whose result is known from trials; draws that move it contradict those trials.
-    tolerance : float
-        In the unit of `value`.
-    """
-    wide = draws.pivot(index="draw", columns="arm", values="value")[list(arms)]
-    near = (wide - wide.loc[0]).abs().max(axis=1) <= tolerance
-    return [int(draw) for draw in wide.index[near] if draw != 0]
-
-
-def after_end_by_draw(uncertainty: pd.DataFrame, ends: Mapping[str, float], site: str = "BMD_LS") -> pd.DataFrame:
-    """Rebound and durability of the typical patient for each parameter draw and arm.
-
-    Returns
-    -------
-    DataFrame
-        Columns `draw`, `arm`, `peak_CTX` (highest CTX after the end of treatment, % of baseline) and `kept_12`
-        (share of the gain in `site` left 12 months later, %; NaN where there was no gain or no such month).
-    """
-    rows = []
-    for (draw, arm), own in uncertainty.sort_values("month").groupby(["draw", "arm"], sort=True):
-        end = ends[arm]
-        months, bmd = own["month"].to_numpy(float), own[f"{site}_pct"].to_numpy(float)
-        after = own.loc[own["month"] > end, "CTX_pct"]
-        gain = float(np.interp(end, months, bmd))
-        kept = np.nan
-        if gain > 0.5 and end + 12 <= months.max():  # a share of less than half a percent means nothing
-            kept = 100.0 * float(np.interp(end + 12, months, bmd)) / gain
-        rows.append({"draw": draw, "arm": arm, "peak_CTX": after.max() if len(after) else np.nan, "kept_12": kept})
-    return pd.DataFrame(rows, columns=["draw", "arm", "peak_CTX", "kept_12"])
-
-
-def fan(uncertainty: pd.DataFrame, column: str, arms: Sequence[str]) -> pd.DataFrame:
-    """Interval over draws by month and arm: `arm`, `month`, `default` (draw 0), then as `interval_over_draws`."""
-    rows = []
-    default = uncertainty[uncertainty["draw"] == 0].set_index(["arm", "month"])[column]
-    drawn = uncertainty[uncertainty["draw"] != 0]
-    for arm in arms:
-        for month, group in drawn[drawn["arm"] == arm].groupby("month", sort=True)[column]:
-            row = {"arm": arm, "month": float(month), "default": float(default.get((arm, month), np.nan))}
-            rows.append(row | interval_over_draws(group.to_numpy(float)))
-    return pd.DataFrame(rows, columns=["arm", "month", "default", "draws", "median", "q1", "q3", "low", "high"])
-
-
-def rank_correlations(draws: pd.DataFrame, result: pd.Series) -> pd.DataFrame:
-    """Spearman correlation of each drawn parameter with a result, the strongest first.
-
-    Parameters
-    ----------
-    draws : DataFrame
-        One row a draw, index `draw`, one column a parameter; constant columns are left out.
-    result : Series
-        Index `draw`; draw 0 (default values) and NaN are left out.
-
-    Returns
-    -------
-    DataFrame
-        Columns `symbol`, `rho`, `low`, `high` (95 %, Fisher's z with the 1.06 of Fieller, Hartley and Pearson,
-        Biometrika 1957;44:470-81), `share` (rho squared, %: with independent draws about the share of the variance
-        of the ranks), `beyond_chance` (Bonferroni at 5 % over all parameters), `draws`.
-    """
-    common = [d for d in draws.index if d != 0 and d in result.index and np.isfinite(result.loc[d])]
-    y = result.loc[common].to_numpy(float)
-    varying = [c for c in draws.columns if draws.loc[common, c].nunique() > 1]
-    n = len(common)
-    rows = []
-    if n > 3 and np.ptp(y) > 0:
-        se = np.sqrt(1.06 / (n - 3))
-        cut = np.tanh(stats.norm.ppf(1 - 0.025 / len(varying)) * se) if varying else 1.0
-        z = float(stats.norm.ppf(0.5 + LEVEL / 2))
-        for symbol in varying:
-            rho = float(stats.spearmanr(draws.loc[common, symbol].to_numpy(float), y).statistic)
-            mid = np.arctanh(np.clip(rho, -0.999999, 0.999999))
-            row = {"symbol": symbol, "rho": rho, "low": np.tanh(mid - z * se), "high": np.tanh(mid + z * se)}
-            rows.append(row | {"share": 100 * rho**2, "beyond_chance": bool(abs(rho) > cut), "draws": n})
-    frame = pd.DataFrame(rows, columns=["symbol", "rho", "low", "high", "share", "beyond_chance", "draws"])
-    order = frame["rho"].abs().sort_values(ascending=False, kind="stable").index
-    return frame.loc[order].reset_index(drop=True)

@@ -6,16 +6,30 @@ medians with quartiles; counts with one-decimal percentages. A value that cannot
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from markupsafe import Markup, escape
 
-from ranklsim.reports.arms import PREDICTED, ArmView
+from ranklsim.reports.arms import PREDICTED, ArmView, month_text
 
 DASH = "–"
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What stands over a table: caption (HTML), a name for screen readers, and N by arm for the column heads."""
+
+    caption: Markup
+    label: str
+    counts: Mapping[str, int]
+
+
+# -- cells -------------------------------------------------------------------------------------------------------------
 
 
 def num(value: float, decimals: int = 2, *, sign: bool = False) -> str:
@@ -49,75 +63,54 @@ def share(count: int, of: int) -> str:
 
 
 def sig(value: float) -> str:
-    """A parameter value with up to four significant digits."""
-    if value is None or (isinstance(value, float) and np.isnan(value)):
+    """A parameter value with up to four significant digits; infinite (a KD of no binding) is "none"."""
+    if np.isnan(value):
         return DASH
-    if np.isinf(value):
-        return "none"
-    return f"{value:.4g}".replace("-", "−")
+    return "none" if np.isinf(value) else f"{value:.4g}".replace("-", "−")
 
 
-def _row(cells: Sequence[object], *, header: object, css: Sequence[str] = ()) -> Markup:
-    out = [Markup('<th scope="row">{}</th>').format(header)]
-    for k, cell in enumerate(cells):
-        name = css[k] if k < len(css) else ""
-        out.append(Markup('<td class="{}">{}</td>').format(name, cell) if name else Markup("<td>{}</td>").format(cell))
-    return Markup("<tr>{}</tr>").format(Markup("").join(out))
+def tag(word: str) -> Markup:
+    """A small label, coloured by its first word."""
+    return Markup('<span class="tag {}">{}</span>').format(word.split()[0], word)
 
 
-def arm_heads(arms: Sequence[ArmView], counts: Mapping[str, int], *, total: int | None = None) -> Markup:
-    """Column headers of arms with N and a swatch of the arm's colour; hypothetical arms say so."""
-    cells = []
-    for arm in arms:
-        mark = Markup('<span class="tag predicted">predicted</span>') if arm.basis == PREDICTED else ""
-        cells.append(
-            Markup(
-                '<th scope="col"><span class="swatch" style="background:{}"></span>{} <span class="n">(N={})</span>{}</th>'
-            ).format(arm.color, arm.label, counts.get(arm.name, 0), mark)
-        )
-    if total is not None:
-        cells.append(Markup('<th scope="col">Total <span class="n">(N={})</span></th>').format(total))
-    return Markup("").join(cells)
+def doi_link(source: object, doi: object) -> Markup | str:
+    """A source with its DOI or PMID as a link, where it has one."""
+    words = "" if source is None or pd.isna(source) else str(source)
+    mark = "" if doi is None or pd.isna(doi) else str(doi).strip()
+    if not mark:
+        return words
+    if mark.startswith("10."):
+        return Markup('{} <a href="https://doi.org/{}">doi:{}</a>').format(words, mark, mark)
+    if mark.upper().startswith("PMID"):
+        digits = "".join(c for c in mark if c.isdigit())
+        return Markup('{} <a href="https://pubmed.ncbi.nlm.nih.gov/{}/">{}</a>').format(words, digits, mark)
+    return Markup("{} {}").format(words, escape(mark))
 
 
-def wrap(head: Markup, body: Markup, caption: Markup | str, label: str, css: str = "arms") -> str:
+# -- building blocks ---------------------------------------------------------------------------------------------------
+
+
+def wrap(head: Markup, body: Markup, heading: Heading, css: str = "arms") -> str:
     """A complete ``<table>`` inside a region that scrolls sideways on a narrow screen."""
     return str(
         Markup(
             '<div class="scroll" role="region" aria-label="{}" tabindex="0"><table class="{}">'
             "<caption>{}</caption><thead>{}</thead>{}</table></div>"
-        ).format(label, css, caption, head, body)
+        ).format(heading.label, css, heading.caption, head, body)
     )
 
 
-def plain(
-    rows: Sequence[Mapping[str, object]],
-    caption: Markup | str,
-    label: str,
-    *,
-    numeric: Sequence[str] = (),
-    group: str | None = None,
-) -> str:
-    """Rows as they come; keys of the first are the headers, the first column heads its row.
+def tbody(rows: Sequence[Markup]) -> Markup:
+    """A row group."""
+    return Markup("<tbody>{}</tbody>").format(Markup("").join(rows))
 
-    Cells are text or Markup; columns in `numeric` are set flush right, others may wrap. Rows that follow each other
-    with the same value of `group` stand under it as a heading.
-    """
-    heads = [head for head in rows[0] if head != group]
-    head_row = Markup("<tr>{}</tr>").format(
-        Markup("").join(
-            Markup('<th scope="col"{}>{}</th>').format(Markup(' class="num"') if head in numeric else "", head)
-            for head in heads
-        )
-    )
-    css = ["num" if column in numeric else "text" for column in heads[1:]]
-    bodies: list[Markup] = []
-    for title, members in groupby(rows, key=lambda row: "" if group is None else str(row[group])):
-        lines = [_row([row[c] for c in heads[1:]], header=row[heads[0]], css=css) for row in members]
-        if group is not None:
-            lines.insert(0, group_row(title, len(heads)))
-        bodies.append(Markup("<tbody>{}</tbody>").format(Markup("").join(lines)))
-    return wrap(head_row, Markup("").join(bodies), caption, label, css="plain")
+
+def line(words: object, cells: Sequence[object], *, lead: Markup | None = None, css: str = "") -> Markup:
+    """A row with its own heading; `lead` is a cell before it, `css` a class of the row."""
+    inside = Markup("").join(Markup("<td>{}</td>").format(cell) for cell in cells)
+    opening = Markup('<tr class="{}">').format(css) if css else Markup("<tr>")
+    return opening + (lead or "") + Markup('<th scope="row" class="stat">{}</th>{}</tr>').format(words, inside)
 
 
 def group_row(title: object, columns: int) -> Markup:
@@ -125,224 +118,285 @@ def group_row(title: object, columns: int) -> Markup:
     return Markup('<tr class="group"><th scope="rowgroup" colspan="{}">{}</th></tr>').format(columns, title)
 
 
-def _by_month(
-    frame: pd.DataFrame,
-    arms: Sequence[ArmView],
-    lines: Mapping[str, object],
-    heads: Markup,
-    caption: Markup | str,
-    label: str,
+def month_cell(month: float, rows: int) -> Markup:
+    """The month that heads a group of `rows` rows."""
+    return Markup('<th scope="rowgroup" rowspan="{}">{}</th>').format(rows, month_text(month))
+
+
+def arm_heads(arms: Sequence[ArmView], heading: Heading, first: Sequence[str], total: int | None = None) -> Markup:
+    """The head row: `first` columns, then an arm each with colour, N and whether it is predicted, then the total."""
+    cells = [Markup('<th scope="col">{}</th>').format(title) for title in first]
+    for arm in arms:
+        mark = tag(PREDICTED) if arm.basis == PREDICTED else ""
+        cells.append(
+            Markup(
+                '<th scope="col"><span class="swatch" style="background:{}"></span>{} '
+                '<span class="n">(N={})</span>{}</th>'
+            ).format(arm.color, arm.label, heading.counts.get(arm.name, 0), mark)
+        )
+    if total is not None:
+        cells.append(Markup('<th scope="col">Total <span class="n">(N={})</span></th>').format(total))
+    return Markup("<tr>{}</tr>").format(Markup("").join(cells))
+
+
+def by_arm(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Rows of a frame by their arm."""
+    return {row["arm"]: row for row in frame.to_dict("records")}
+
+
+Show = Callable[[Mapping[str, Any]], str]
+
+
+def _months(
+    frame: pd.DataFrame, arms: Sequence[ArmView], heading: Heading, lines: Mapping[str, Show], second: str = ""
 ) -> str:
-    """Row groups by month, `lines` (label -> function of a row, NaN-safe) within, arms as columns."""
-    head = Markup('<tr><th scope="col">Month</th><th scope="col"></th>{}</tr>').format(heads)
+    """Row groups by month; within, one row for each of `lines` that says something; arms as columns."""
     groups = []
     for month, at in frame.groupby("month", sort=True):
-        by_arm = {row["arm"]: row for row in at.to_dict("records")}
-        rows = []
-        for k, (words, show) in enumerate(lines.items()):
-            cells = [show(by_arm[arm.name]) if arm.name in by_arm else DASH for arm in arms]  # type: ignore[operator]
-            if k and all(cell in (DASH, "") for cell in cells):
-                continue
-            start = Markup("")
-            if k == 0:
-                start = Markup('<th scope="rowgroup" rowspan="@@">{}</th>').format(f"{month:g}")
-            line = Markup('<th scope="row" class="stat">{}</th>').format(words)
-            cells_html = Markup("").join(Markup("<td>{}</td>").format(cell) for cell in cells)
-            rows.append(start + line + cells_html)
-        group = Markup("").join(Markup("<tr>{}</tr>").format(row) for row in rows)
-        groups.append(Markup("<tbody>{}</tbody>").format(Markup(str(group).replace("@@", str(len(rows))))))
-    return wrap(head, Markup("").join(groups), caption, label)
+        rows = by_arm(at)
+        shown: list[tuple[str, list[str]]] = []
+        for words, show in lines.items():
+            cells = [show(rows[arm.name]) if arm.name in rows else DASH for arm in arms]
+            if not shown or any(cell not in (DASH, "") for cell in cells):
+                shown.append((words, cells))
+        leads = [month_cell(float(month), len(shown)), *[None] * (len(shown) - 1)]
+        groups.append(tbody([line(words, cells, lead=lead) for (words, cells), lead in zip(shown, leads, strict=True)]))
+    return wrap(arm_heads(arms, heading, ["Month", second]), Markup("").join(groups), heading)
+
+
+def _groups(
+    arms: Sequence[ArmView], heading: Heading, groups: Sequence[tuple[object, Sequence[tuple[str, Sequence[str], str]]]]
+) -> str:
+    """Titled row groups of (words, cells, class), arms as columns; rows of nothing but dashes are left out."""
+    bodies = []
+    for title, lines in groups:
+        rows = [line(words, cells, css=css) for words, cells, css in lines if any(cell != DASH for cell in cells)]
+        bodies.append(tbody([group_row(title, len(arms) + 1), *rows]))
+    return wrap(arm_heads(arms, heading, [""]), Markup("").join(bodies), heading)
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+def listing(
+    rows: Sequence[Mapping[str, object]], heading: Heading, *, numeric: Sequence[str] = (), group: str | None = None
+) -> str:
+    """Rows as they come; keys of the first are the headers, the first column heads its row.
+
+    Cells are text or Markup; columns in `numeric` are set flush right, others may wrap. Rows that follow each other
+    with the same value of `group` stand under it as a heading.
+    """
+    heads = [head for head in rows[0] if head != group]
+    cells = [
+        Markup('<th scope="col"{}>{}</th>').format(Markup(' class="num"') if head in numeric else "", head)
+        for head in heads
+    ]
+    bodies = []
+    for title, members in groupby(rows, key=lambda row: "" if group is None else str(row[group])):
+        lines = [] if group is None else [group_row(title, len(heads))]
+        for row in members:
+            inside = [Markup('<th scope="row">{}</th>').format(row[heads[0]])]
+            for column in heads[1:]:
+                css = "num" if column in numeric else "text"
+                inside.append(Markup('<td class="{}">{}</td>').format(css, row[column]))
+            lines.append(Markup("<tr>{}</tr>").format(Markup("").join(inside)))
+        bodies.append(tbody(lines))
+    head_row = Markup("<tr>{}</tr>").format(Markup("").join(cells))
+    return wrap(head_row, Markup("").join(bodies), heading, css="listing")
 
 
 def mean_table(
-    frame: pd.DataFrame, arms: Sequence[ArmView], counts: Mapping[str, int], control: str | None, caption: Markup | str, label: str,
-    *, decimals: int = 2,
-) -> str:  # fmt: skip
+    frame: pd.DataFrame, arms: Sequence[ArmView], heading: Heading, *, control: str | None, decimals: int = 2
+) -> str:
     """Table of `summaries.mean_by_visit`."""
-    names = {arm.name: arm.label for arm in arms}
-
-    def difference(row: Mapping[str, float]) -> str:
-        if row["arm"] == control:
-            return ""
-        return with_interval(row["difference"], row["difference_low"], row["difference_high"], decimals)
-
-    lines: dict[str, object] = {
+    lines: dict[str, Show] = {
         "n": lambda r: f"{int(r['n'])}",
         "Mean (SD)": lambda r: f"{num(r['mean'], decimals)} ({num(r['sd'], decimals)})" if r["n"] else DASH,
         "95% CI": lambda r: interval(r["ci_low"], r["ci_high"], decimals),
     }
     if control is not None:
-        lines[f"Difference to {names[control]} (95% CI)"] = difference
-    return _by_month(frame, arms, lines, arm_heads(arms, counts), caption, label)
+        label = next(arm.label for arm in arms if arm.name == control)
+        lines[f"Difference to {label} (95% CI)"] = lambda r: (
+            ""
+            if r["arm"] == control
+            else with_interval(r["difference"], r["difference_low"], r["difference_high"], decimals)
+        )
+    return _months(frame, arms, heading, lines)
 
 
 def median_table(
-    frame: pd.DataFrame, arms: Sequence[ArmView], counts: Mapping[str, int], control: str | None, caption: Markup | str, label: str,
-    *, decimals: int = 1,
-) -> str:  # fmt: skip
+    frame: pd.DataFrame, arms: Sequence[ArmView], heading: Heading, *, control: str | None, decimals: int = 1
+) -> str:
     """Table of `summaries.median_by_visit`."""
-    names = {arm.name: arm.label for arm in arms}
-
-    def ratio(row: Mapping[str, float]) -> str:
-        return "" if row["arm"] == control else with_interval(row["ratio"], row["ratio_low"], row["ratio_high"], 2)
-
-    lines: dict[str, object] = {
+    lines: dict[str, Show] = {
         "n": lambda r: f"{int(r['n'])}",
         "Median (Q1, Q3)": lambda r: with_interval(r["median"], r["q1"], r["q3"], decimals),
     }
     if control is not None:
-        lines[f"Geometric mean ratio to {names[control]} (95% CI)"] = ratio
-    return _by_month(frame, arms, lines, arm_heads(arms, counts), caption, label)
+        label = next(arm.label for arm in arms if arm.name == control)
+        lines[f"Geometric mean ratio to {label} (95% CI)"] = lambda r: (
+            "" if r["arm"] == control else with_interval(r["ratio"], r["ratio_low"], r["ratio_high"], 2)
+        )
+    return _months(frame, arms, heading, lines)
 
 
-def endpoint_table(
-    frame: pd.DataFrame, arms: Sequence[ArmView], counts: Mapping[str, int], control: str | None, caption: Markup | str, label: str
-) -> str:  # fmt: skip
-    """Table of `summaries.endpoints`: one row group an endpoint, arms as columns."""
-    names = {arm.name: arm.label for arm in arms}
-    head = Markup('<tr><th scope="col">Endpoint</th>{}</tr>').format(arm_heads(arms, counts))
+def latent_table(
+    frame: pd.DataFrame, arms: Sequence[ArmView], heading: Heading, *, names: Mapping[str, str], decimals: int = 1
+) -> str:
+    """Table of `summaries.latent_by_visit`: row groups by month, one line an output (`names`), arms as columns."""
+    shown = [key for key in names if (frame["output"] == key).any()]
+    wide = {key: frame[frame["output"] == key] for key in shown}
+    rows = {key: {(r["month"], r["arm"]): r for r in own.to_dict("records")} for key, own in wide.items()}
     groups = []
-    for endpoint, at in frame.groupby("endpoint", sort=False):
-        rows = {row["arm"]: row for row in at.to_dict("records")}
-        any_row = next(iter(rows.values()))
-        digits = 3 if any_row["unit"] not in ("%",) else 2
-        title = Markup('{} <span class="n">({}; {})</span>')
+    for month in sorted(frame["month"].unique()):
+        lines = []
+        for k, key in enumerate(shown):
+            found = [rows[key].get((month, arm.name)) for arm in arms]
+            cells = [with_interval(r["median"], r["q1"], r["q3"], decimals) if r else DASH for r in found]
+            lines.append(line(names[key], cells, lead=None if k else month_cell(month, len(shown))))
+        groups.append(tbody(lines))
+    return wrap(arm_heads(arms, heading, ["Month", "Median (Q1, Q3)"]), Markup("").join(groups), heading)
+
+
+def parts_table(frame: pd.DataFrame, arms: Sequence[ArmView], heading: Heading, *, names: Mapping[str, str]) -> str:
+    """Table of `summaries.contributions`: row groups by month, one line a part and their sum, arms as columns."""
+    rows = {(r["part"], r["month"], r["arm"]): r for r in frame.to_dict("records")}
+    parts = [part for part in names if (frame["part"] == part).any()]
+    groups = []
+    for month in sorted(frame["month"].unique()):
+        lines = []
+        for k, part in enumerate(parts):
+            found = [rows.get((part, month, arm.name)) for arm in arms]
+            cells = [num(r["mean"]) if r else DASH for r in found]
+            lines.append(line(names[part], cells, lead=None if k else month_cell(month, len(parts) + 1)))
+        found = [rows.get((parts[0], month, arm.name)) for arm in arms]
+        lines.append(line("sum", [num(r["total"]) if r else DASH for r in found], css="sum"))
+        groups.append(tbody(lines))
+    return wrap(arm_heads(arms, heading, ["Month", "Percentage points"]), Markup("").join(groups), heading)
+
+
+def endpoint_table(frame: pd.DataFrame, arms: Sequence[ArmView], heading: Heading, *, control: str | None) -> str:
+    """Table of the endpoints (`summaries.endpoint` with the columns ``parameter_...``): a row group each."""
+    groups = []
+    for name, at in frame.groupby("endpoint", sort=False):
+        rows = by_arm(at)
+        own = [rows.get(arm.name) for arm in arms]
+        some = next(iter(rows.values()))
+        unit, digits = some["unit"], 2 if some["unit"] == "%" else 3
+
+        def cells(value: str, low: str, high: str, own: Sequence[Any] = own, digits: int = digits) -> list[str]:
+            return [with_interval(r[value], r[low], r[high], digits) if r else DASH for r in own]
+
         lines = [
-            ("n", [f"{int(rows[a.name]['n'])}" if a.name in rows else DASH for a in arms]),
-            (
-                f"{any_row['statistic']} ({any_row['unit']}; 95% CI)",
-                [
-                    with_interval(r["estimate"], r["ci_low"], r["ci_high"], digits) if (r := rows.get(a.name)) else DASH
-                    for a in arms
-                ],
-            ),
+            ("n", [f"{int(r['n'])}" if r else DASH for r in own], ""),
+            (f"{some['statistic']} ({unit}; 95% CI)", cells("estimate", "ci_low", "ci_high"), ""),
         ]
         if control is not None:
-            cells = []
-            for arm in arms:
-                r = rows.get(arm.name)
-                if arm.name == control:
-                    cells.append("reference")
-                elif r is None:
-                    cells.append(DASH)
-                else:
-                    cells.append(with_interval(r["difference"], r["difference_low"], r["difference_high"], digits))
-            points = "percentage points" if any_row["unit"] == "%" else any_row["unit"]
-            lines.append((f"Difference to {names[control]} ({points}; 95% CI)", cells))
-        if np.isfinite([r.get("parameter_low", np.nan) for r in rows.values()]).any():
-            cells = [
-                with_interval(r["parameter_median"], r["parameter_low"], r["parameter_high"], digits)
-                if (r := rows.get(a.name)) is not None
-                else DASH
-                for a in arms
-            ]
-            words = "Same over unknown parameters: median (90% interval)"
-            lines.append((words, cells))
-        body = Markup("").join(
-            Markup('<tr{}><th scope="row" class="stat">{}</th>{}</tr>').format(
-                Markup(' class="unknown"') if words.startswith("Same over") else "",
-                words,
-                Markup("").join(Markup("<td>{}</td>").format(c) for c in cells),
-            )
-            for words, cells in lines
-        )
-        heading = group_row(title.format(endpoint, any_row["role"], any_row["method"]), len(arms) + 1)
-        groups.append(Markup("<tbody>{}{}</tbody>").format(heading, body))
-    return wrap(head, Markup("").join(groups), caption, label)
+            label = next(arm.label for arm in arms if arm.name == control)
+            against = cells("difference", "difference_low", "difference_high")
+            against = ["reference" if arm.name == control else cell for arm, cell in zip(arms, against, strict=True)]
+            points = "percentage points" if unit == "%" else unit
+            lines.append((f"Difference to {label} ({points}; 95% CI)", against, ""))
+        open_to = cells("parameter_median", "parameter_low", "parameter_high")
+        lines.append(("Same over unknown parameters: median (90% interval)", open_to, "unknown"))
+        title = Markup('{} <span class="n">({}; {})</span>').format(name, some["role"], some["method"])
+        groups.append((title, lines))
+    return _groups(arms, heading, groups)
 
 
-def baseline_table(
-    frame: pd.DataFrame, arms: Sequence[ArmView], counts: Mapping[str, int], caption: Markup | str, label: str
-) -> str:
+def baseline_table(frame: pd.DataFrame, arms: Sequence[ArmView], heading: Heading) -> str:
     """Table of `summaries.baseline`."""
-    head = Markup('<tr><th scope="col">Characteristic</th>{}</tr>').format(
-        arm_heads(arms, counts, total=sum(counts.values()))
-    )
-    rows = []
+    what = {"mean": "mean (SD)", "median": "median (Q1, Q3)", "count": "n (%)"}
+    lines = []
     for _, at in frame.groupby("variable", sort=False):
-        by_arm = {row["arm"]: row for row in at.to_dict("records")}
-        first = next(iter(by_arm.values()))
-        kind = first["kind"]
-        finest = max(abs(row["a"]) for row in by_arm.values() if np.isfinite(row["a"])) if len(by_arm) else 0
-        digits = 3 if finest < 2 and first["unit"] not in ("T-score", "") else 2 if finest < 10 else 1
-        cells = []
-        for name in [*[arm.name for arm in arms], "Total"]:
-            row = by_arm[name]
-            if kind == "mean":
-                cells.append(f"{num(row['a'], digits)} ({num(row['b'], digits)})" if row["n"] else DASH)
-            elif kind == "median":
-                cells.append(with_interval(row["a"], row["b"], row["c"], digits))
-            else:
-                cells.append(f"{int(row['a'])} ({row['b']:.1f}%)" if row["n"] else DASH)
-        unit = f" ({first['unit']})" if first["unit"] and first["unit"] != "1" else ""
-        what = {"mean": "mean (SD)", "median": "median (Q1, Q3)", "count": "n (%)"}[kind]
-        header = Markup('{}{}<span class="n">, {}</span>').format(first["label"], unit, what)
-        rows.append(_row(cells, header=header))
-    return wrap(head, Markup("<tbody>{}</tbody>").format(Markup("").join(rows)), caption, label)
+        rows = by_arm(at)
+        some = rows["Total"]
+        kind, unit = some["kind"], some["unit"]
+        largest = max((abs(r["a"]) for r in rows.values() if np.isfinite(r["a"])), default=0.0)
+        digits = 3 if largest < 2 and unit != "T-score" else 2 if largest < 10 else 1
+        own = [rows[name] for name in (*(arm.name for arm in arms), "Total")]
+        cells = [_baseline_cell(row, kind, digits) for row in own]
+        words = Markup('{}{}<span class="n">, {}</span>').format(
+            some["label"], f" ({unit})" if unit else "", what[kind]
+        )
+        lines.append(line(words, cells))
+    head = arm_heads(arms, heading, ["Characteristic"], total=sum(heading.counts.values()))
+    return wrap(head, tbody(lines), heading)
 
 
-def disposition_table(frame: pd.DataFrame, arms: Sequence[ArmView], caption: Markup | str, label: str) -> str:
+def _baseline_cell(row: Mapping[str, Any], kind: str, digits: int) -> str:
+    if not row["n"]:
+        return DASH
+    if kind == "count":
+        return f"{int(row['a'])} ({row['b']:.1f}%)"
+    if kind == "median":
+        return with_interval(row["a"], row["b"], row["c"], digits)
+    return f"{num(row['a'], digits)} ({num(row['b'], digits)})"
+
+
+def disposition_table(frame: pd.DataFrame, arms: Sequence[ArmView], heading: Heading) -> str:
     """Table of `summaries.disposition`."""
-    rows = frame.set_index("arm")
-    counts = {str(name): int(n) for name, n in rows["randomised"].items()}
-    head = Markup('<tr><th scope="col"></th>{}</tr>').format(arm_heads(arms, counts, total=counts["Total"]))
-    names = [*[arm.name for arm in arms], "Total"]
-    skip = ("randomised", "dropout_month_median", "other")
+    rows = by_arm(frame)
+    own = [rows[name] for name in (*(arm.name for arm in arms), "Total")]
     words = {"completed": "Completed the trial", "dropout": "Dropped out"}
-    lines = [_row([f"{counts[name]}" for name in names], header="Randomised")]
-    for event in [c for c in frame.columns if c != "arm" and c not in skip]:
-        shares = [
-            f"{int(rows.loc[n, event])} ({100 * rows.loc[n, event] / counts[n]:.1f}%)" if counts[n] else DASH
-            for n in names
-        ]
-        lines.append(_row(shares, header=words.get(event, f"{event.capitalize()} (patients with at least one)")))
+    lines = [line("Randomised", [f"{r['randomised']}" for r in own])]
+    for event in [c for c in frame.columns if c not in ("arm", "randomised", "dropout_month_median", "other")]:
+        title = words.get(event, f"{event.capitalize()} (patients with at least one)")
+        lines.append(line(title, [share(int(r[event]), int(r["randomised"])) for r in own]))
         if event == "dropout":
-            months = [num(rows.loc[n, "dropout_month_median"], 1) for n in names]
-            lines.append(_row(months, header="Month of dropping out, median"))
-    if (rows["other"] != 0).any():
-        lines.append(_row([f"{int(rows.loc[n, 'other'])}" for n in names], header="Neither recorded"))
-    return wrap(head, Markup("<tbody>{}</tbody>").format(Markup("").join(lines)), caption, label)
+            lines.append(line("Month of dropping out, median", [num(r["dropout_month_median"], 1) for r in own]))
+    if (frame["other"] != 0).any():
+        lines.append(line("Neither recorded", [f"{r['other']}" for r in own]))
+    return wrap(arm_heads(arms, heading, [""], total=rows["Total"]["randomised"]), tbody(lines), heading)
+
+
+def peak_table(
+    frame: pd.DataFrame, arms: Sequence[ArmView], heading: Heading, *, markers: Mapping[str, str], end: str
+) -> str:
+    """Table of `durability.peak_after` for several markers (column `marker`); `end` names the moment."""
+    groups = []
+    for marker, name in markers.items():
+        rows = by_arm(frame[frame["marker"] == marker])
+        own = [rows[arm.name] for arm in arms]
+        peak = [with_interval(r["peak"], r["peak_low"], r["peak_high"], 0) for r in own]
+        lines = [
+            ("Highest median, % of baseline (95% CI)", peak, ""),
+            ("Quartiles of the patients at that visit, %", [interval(r["peak_q1"], r["peak_q3"], 0) for r in own], ""),
+            ("Month of that visit", [num(r["peak_month"], 0) for r in own], ""),
+            (f"Months after {end}", [num(r["months_after_end"], 0) for r in own], ""),
+            ("n", [f"{int(r['n'])}" for r in own], ""),
+        ]
+        groups.append((name, lines))
+    return _groups(arms, heading, groups)
 
 
 def retention_table(
-    frame: pd.DataFrame, arms: Sequence[ArmView], counts: Mapping[str, int], sites: Mapping[str, str], caption: Markup | str, label: str,
-    *, end: str = "the end of treatment",
-) -> str:  # fmt: skip
-    """Table of `summaries.retention` for several sites (column `site`), arms as columns; `end` names the moment."""
-    head = Markup('<tr><th scope="col"></th>{}</tr>').format(arm_heads(arms, counts))
+    frame: pd.DataFrame, arms: Sequence[ArmView], heading: Heading, *, sites: Mapping[str, str], end: str
+) -> str:
+    """Table of `durability.retention` for several sites (column `site`); `end` names the moment."""
     groups = []
     for site, name in sites.items():
-        rows = {row["arm"]: row for row in frame[frame["site"] == site].to_dict("records")}
+        rows = by_arm(frame[frame["site"] == site])
         own = [rows[arm.name] for arm in arms]
-        lines: list[tuple[str, list[str]]] = [
-            (f"Change at {end}, % (95% CI)", [with_interval(r["gain"], r["gain_low"], r["gain_high"]) for r in own])
-        ]
+        gain = [with_interval(r["gain"], r["gain_low"], r["gain_high"]) for r in own]
+        lines = [(f"Change at {end}, % (95% CI)", gain, "")]
         for m in (12, 24):
-            lines.append(
-                (f"Change in the {m} months after it, percentage points", [num(r[f"change_{m}"], 2) for r in own])
-            )
+            words = f"Change in the {m} months after it, percentage points"
+            lines.append((words, [num(r[f"change_{m}"]) for r in own], ""))
         for m in (12, 24):
-            cells = [with_interval(r[f"kept_{m}"], r[f"kept_{m}_low"], r[f"kept_{m}_high"], 0) for r in own]
-            lines.append((f"Share of the gain kept {m} months after it, % (95% CI)", cells))
-        lines.append(("Month when mean BMD is back at baseline (95% CI)", [back_words(r) for r in own]))
-        lines.append((f"Months from {end} until then", [_since_end(r) for r in own]))
-        lines = [(words, cells) for words, cells in lines if any(cell != DASH for cell in cells)]
-        body = Markup("").join(
-            Markup('<tr><th scope="row" class="stat">{}</th>{}</tr>').format(
-                words, Markup("").join(Markup("<td>{}</td>").format(c) for c in cells)
-            )
-            for words, cells in lines
-        )
-        title = group_row(name, len(arms) + 1)
-        groups.append(Markup("<tbody>{}{}</tbody>").format(title, body))
-    return wrap(head, Markup("").join(groups), caption, label)
+            kept = [with_interval(r[f"kept_{m}"], r[f"kept_{m}_low"], r[f"kept_{m}_high"], 0) for r in own]
+            lines.append((f"Share of the gain kept {m} months after it, % (95% CI)", kept, ""))
+        lines.append(("Month when mean BMD is back at baseline (95% CI)", [back_words(r) for r in own], ""))
+        lines.append((f"Months from {end} until then", [_since_end(r) for r in own], ""))
+        groups.append((name, lines))
+    return _groups(arms, heading, groups)
 
 
 def _month_or_later(month: float, last: float) -> str:
-    return f">{last:g}" if np.isinf(month) else num(month, 1)
+    return f">{month_text(last)}" if np.isinf(month) else num(month, 1)
 
 
-def back_words(row: Mapping[str, float]) -> str:
+def back_words(row: Mapping[str, Any]) -> str:
     """The month at which a mean is back at baseline, with its interval; ">72" where it is not by the last visit."""
     month, last = row["back_month"], row["last_month"]
     if np.isnan(month):
@@ -354,112 +408,8 @@ def back_words(row: Mapping[str, float]) -> str:
     return f"{text} ({_month_or_later(low, last)}, {_month_or_later(high, last)})"
 
 
-def _since_end(row: Mapping[str, float]) -> str:
+def _since_end(row: Mapping[str, Any]) -> str:
     month, end = row["back_month"], row["end_month"]
     if np.isnan(month):
         return DASH
-    return f">{row['last_month'] - end:g}" if np.isinf(month) else num(month - end, 1)
-
-
-def peak_table(
-    frame: pd.DataFrame, arms: Sequence[ArmView], counts: Mapping[str, int], markers: Mapping[str, str], caption: Markup | str, label: str,
-    *, end: str = "the end of treatment",
-) -> str:  # fmt: skip
-    """Table of `summaries.peak_after` for several markers (column `marker`), arms as columns; `end` names the moment."""
-    head = Markup('<tr><th scope="col"></th>{}</tr>').format(arm_heads(arms, counts))
-    groups = []
-    for marker, name in markers.items():
-        rows = {row["arm"]: row for row in frame[frame["marker"] == marker].to_dict("records")}
-        own = [rows[arm.name] for arm in arms]
-        lines = [
-            (
-                "Highest median, % of baseline (95% CI)",
-                [with_interval(r["peak"], r["peak_low"], r["peak_high"], 0) for r in own],
-            ),
-            ("Quartiles of the patients at that visit, %", [interval(r["peak_q1"], r["peak_q3"], 0) for r in own]),
-            ("Month of that visit", [num(r["peak_month"], 0) for r in own]),
-            (f"Months after {end}", [num(r["months_after_end"], 0) for r in own]),
-            ("n", [f"{int(r['n'])}" for r in own]),
-        ]
-        body = Markup("").join(
-            Markup('<tr><th scope="row" class="stat">{}</th>{}</tr>').format(
-                words, Markup("").join(Markup("<td>{}</td>").format(c) for c in cells)
-            )
-            for words, cells in lines
-        )
-        title = group_row(name, len(arms) + 1)
-        groups.append(Markup("<tbody>{}{}</tbody>").format(title, body))
-    return wrap(head, Markup("").join(groups), caption, label)
-
-
-def latent_table(
-    frame: pd.DataFrame, arms: Sequence[ArmView], counts: Mapping[str, int], names: Mapping[str, str], caption: Markup | str, label: str,
-    *, decimals: int = 1,
-) -> str:  # fmt: skip
-    """Table of `summaries.latent_by_visit`: row groups by month, one line an output (`names`), arms as columns."""
-    lookup = {(row["output"], row["month"], row["arm"]): row for row in frame.to_dict("records")}
-    head = Markup('<tr><th scope="col">Month</th><th scope="col">Median (Q1, Q3)</th>{}</tr>').format(
-        arm_heads(arms, counts)
-    )
-    shown = [key for key in names if (frame["output"] == key).any()]
-    groups = []
-    for month in sorted(frame["month"].unique()):
-        rows = []
-        for k, key in enumerate(shown):
-            start = Markup("")
-            if k == 0:
-                start = Markup('<th scope="rowgroup" rowspan="{}">{}</th>').format(len(shown), f"{month:g}")
-            cells = []
-            for arm in arms:
-                row = lookup.get((key, month, arm.name))
-                cells.append(with_interval(row["median"], row["q1"], row["q3"], decimals) if row else DASH)
-            cells_html = Markup("").join(Markup("<td>{}</td>").format(c) for c in cells)
-            rows.append(
-                Markup('<tr>{}<th scope="row" class="stat">{}</th>{}</tr>').format(start, names[key], cells_html)
-            )
-        groups.append(Markup("<tbody>{}</tbody>").format(Markup("").join(rows)))
-    return wrap(head, Markup("").join(groups), caption, label)
-
-
-def parts_table(
-    frame: pd.DataFrame, arms: Sequence[ArmView], counts: Mapping[str, int], names: Mapping[str, str], caption: Markup | str, label: str
-) -> str:  # fmt: skip
-    """Table of `summaries.contributions`: row groups by month, one line a part and their sum, arms as columns."""
-    lookup = {(row["part"], row["month"], row["arm"]): row for row in frame.to_dict("records")}
-    head = Markup('<tr><th scope="col">Month</th><th scope="col">Percentage points</th>{}</tr>').format(
-        arm_heads(arms, counts)
-    )
-    parts = [p for p in names if (frame["part"] == p).any()]
-    groups = []
-    for month in sorted(frame["month"].unique()):
-        rows = []
-        for k, part in enumerate([*parts, "total"]):
-            start = Markup("")
-            if k == 0:
-                start = Markup('<th scope="rowgroup" rowspan="{}">{}</th>').format(len(parts) + 1, f"{month:g}")
-            cells = []
-            for arm in arms:
-                row = lookup.get((parts[0] if part == "total" else part, month, arm.name))
-                cells.append(num(row["total" if part == "total" else "mean"], 2) if row else DASH)
-            words = "sum" if part == "total" else names[part]
-            cells_html = Markup("").join(Markup("<td>{}</td>").format(c) for c in cells)
-            css = Markup(' class="sum"') if part == "total" else ""
-            rows.append(
-                Markup('<tr{}>{}<th scope="row" class="stat">{}</th>{}</tr>').format(css, start, words, cells_html)
-            )
-        groups.append(Markup("<tbody>{}</tbody>").format(Markup("").join(rows)))
-    return wrap(head, Markup("").join(groups), caption, label)
-
-
-def doi_link(source: object, doi: object) -> Markup | str:
-    """A source with its DOI, PMID or PMCID as a link, where it has one."""
-    words = "" if source is None or (isinstance(source, float) and np.isnan(source)) else str(source)
-    mark = "" if doi is None or (isinstance(doi, float) and np.isnan(doi)) else str(doi).strip()
-    if not mark:
-        return words
-    if mark.startswith("10."):
-        return Markup('{} <a href="https://doi.org/{}">doi:{}</a>').format(words, mark, mark)
-    if mark.upper().startswith("PMID"):
-        digits = "".join(c for c in mark if c.isdigit())
-        return Markup('{} <a href="https://pubmed.ncbi.nlm.nih.gov/{}/">{}</a>').format(words, digits, mark)
-    return Markup("{} {}").format(words, escape(mark))
+    return f">{month_text(row['last_month'] - end)}" if np.isinf(month) else num(month - end, 1)

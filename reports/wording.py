@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ranklsim.reports.arms import CALIBRATED, LITERATURE, PREDICTED, ArmView
+from ranklsim.reports.arms import CALIBRATED, LITERATURE, PREDICTED, ArmView, month_text
 from ranklsim.reports.tables import num
 
 MEASURES = {
@@ -63,8 +63,8 @@ def basis(arms: Sequence[ArmView]) -> str:
 
 def span_words(spec: Mapping[str, Any]) -> str:
     """``from baseline to month 36`` or ``from month 24 to month 48``."""
-    start = "baseline" if spec["from_month"] == 0 else f"month {spec['from_month']:g}"
-    return f"from {start} to month {spec['to_month']:g}"
+    start = "baseline" if spec["from_month"] == 0 else f"month {month_text(spec['from_month'])}"
+    return f"from {start} to month {month_text(spec['to_month'])}"
 
 
 def _difference(row: Mapping[str, Any], control: ArmView) -> str:
@@ -106,8 +106,8 @@ def unknowns_sentence(row: Mapping[str, Any], n_symbols: int, strongest: pd.Data
     """What the unknown parameters leave open for one arm's headline, and which of them matter."""
     span = to_interval(row["parameter_low"], row["parameter_high"], 1).replace(" to ", " and ")
     text = (
-        f"But no human data fix {n_symbols} of them: over {int(row['parameter_draws'])} draws from their ranges the typical "
-        f"patient's result lies between {span} percentage points (90% interval over unknown parameters, median "
+        f"But no human data fix {n_symbols} of them: over {int(row['parameter_draws'])} draws from their ranges the "
+        f"typical patient's result lies between {span} percentage points (90% interval over unknown parameters, median "
         f"{num(row['parameter_median'], 1)})"
     )
     if len(strongest):
@@ -125,66 +125,90 @@ def by_visit_headline(frame: pd.DataFrame, arms: Sequence[ArmView], what: str, m
     """What all arms had reached at a month: ``At month 36 lumbar spine BMD had changed by +9.6% ...``."""
     at = frame[(frame["month"] == month) & frame["mean"].notna()].set_index("arm")
     parts = [f"{num(at.loc[arm.name, 'mean'], 1, sign=True)}% ({arm.label})" for arm in arms if arm.name in at.index]
-    return f"At month {month:g} {what} had changed from baseline by {listed(parts)}."
+    return f"At month {month_text(month)} {what} had changed from baseline by {listed(parts)}."
 
 
 def marker_headline(frame: pd.DataFrame, arms: Sequence[ArmView], what: str, month: float) -> str:
     """Medians of all arms at a month, in percent of baseline."""
     at = frame[(frame["month"] == month) & frame["median"].notna()].set_index("arm")
     parts = [f"{num(at.loc[arm.name, 'median'], 0)}% ({arm.label})" for arm in arms if arm.name in at.index]
-    return f"At month {month:g} median {what} was {listed(parts)} of baseline."
+    return f"At month {month_text(month)} median {what} was {listed(parts)} of baseline."
 
 
-def peak_headline(frame: pd.DataFrame, arms: Sequence[ArmView], what: str) -> str:
-    """How high a marker rose after the end of treatment, arm by arm, the highest first."""
+def peak_headline(frame: pd.DataFrame, arms: Sequence[ArmView], what: str, end: str) -> str:
+    """How high a marker rose after `end` (such as "the end of treatment"), arm by arm, the highest first."""
     by_name = {arm.name: arm for arm in arms}
     rows = frame[frame["peak"].notna()].sort_values("peak", ascending=False, kind="stable")
     parts = [
-        f"{num(r['peak'], 0)}% of baseline at month {r['peak_month']:g} ({by_name[r['arm']].label})"
+        f"{num(r['peak'], 0)}% of baseline at month {month_text(r['peak_month'])} ({by_name[r['arm']].label})"
         for r in rows.to_dict("records")
         if r["arm"] in by_name
     ]
-    return f"After the end of treatment the highest median {what} was {listed(parts)}." if parts else ""
+    return f"After {end} the highest median {what} was {listed(parts)}." if parts else ""
 
 
-def loss_headline(frame: pd.DataFrame, arms: Sequence[ArmView], what: str, month: float) -> str:
-    """Mean change since the end of treatment at `month` months after it."""
+def loss_headline(frame: pd.DataFrame, arms: Sequence[ArmView], what: str, month: float, end: str) -> str:
+    """Mean change since `end` at `month` months after it."""
     at = frame[(frame["month"] == month) & frame["mean"].notna()].set_index("arm")
     parts = [f"{num(at.loc[arm.name, 'mean'], 1, sign=True)}% ({arm.label})" for arm in arms if arm.name in at.index]
-    return f"In the {month:g} months after the end of treatment {what} changed by {listed(parts)}." if parts else ""
+    return f"In the {month_text(month)} months after {end} {what} changed by {listed(parts)}." if parts else ""
 
 
-def retention_headline(frame: pd.DataFrame, arms: Sequence[ArmView], what: str, later: int) -> str:
-    """Share of the gain kept, arm by arm."""
+def retention_headline(frame: pd.DataFrame, arms: Sequence[ArmView], what: str, end: str, later: int = 12) -> str:
+    """Share of the gain kept `later` months after `end`, arm by arm."""
     rows = frame.set_index("arm")
     parts, none = [], []
     for arm in arms:
-        if not arm.treated or arm.name not in rows.index:
+        if not arm.treated:
             continue
         kept = rows.loc[arm.name, f"kept_{later}"]
         if np.isfinite(kept):
             parts.append(f"{num(kept, 0)}% ({arm.label})")
         elif not rows.loc[arm.name, "gain_low"] > 0:
             none.append(arm.label)
-    text = (
-        f"Of the gain in {what}, the share left {later} months after the end of treatment was {listed(parts)}."
-        if parts
-        else ""
-    )
+    said = []
+    if parts:
+        said.append(f"Of the gain in {what}, the share left {later} months after {end} was {listed(parts)}.")
     if none:
-        text += f" {listed(none)} had no clear gain to keep."
-    return text.strip()
+        said.append(f"{listed(none)} had no clear gain to keep.")
+    return " ".join(said)
 
 
-def parts_headline(frame: pd.DataFrame, arms: Sequence[ArmView], names: Mapping[str, str], month: float) -> str:
-    """Largest contribution of each treated arm at a month."""
+def parts_headline(
+    frame: pd.DataFrame, arms: Sequence[ArmView], names: Mapping[str, str], month: float, over: str = ""
+) -> str:
+    """Largest contribution to each arm's change at a month, or to its gain over another arm, `over`."""
     out = []
     for arm in arms:
         own = frame[(frame["arm"] == arm.name) & (frame["month"] == month)]
         if not arm.treated or own.empty or own["total"].iloc[0] <= 0.05:
             continue
         top = own.loc[own["mean"].idxmax()]
-        out.append(
-            f"{names[top['part']]} gave {num(top['mean'], 1)} of {num(top['total'], 1)} percentage points under {arm.label}"
-        )
-    return f"At month {month:g} {listed(out)}." if out else ""
+        out.append(f"{names[top['part']]} {num(top['mean'], 1)} of {num(top['total'], 1)} ({arm.label})")
+    what = f"gain over {over}" if over else "change"
+    return (
+        f"Largest part of the {what} at month {month_text(month)}, in percentage points: {listed(out)}." if out else ""
+    )
+
+
+def fan_headline(frame: pd.DataFrame, arms: Sequence[ArmView], noun: str, month: float) -> str:
+    """Interval over unknown parameters at a month, for the arms that have one."""
+    at = frame[frame["month"] == month].set_index("arm")
+    at = at[at["high"] - at["low"] > 0.05]
+    parts = [
+        f"{to_interval(at.loc[a.name, 'low'], at.loc[a.name, 'high'], 1)}% ({a.label})"
+        for a in arms
+        if a.name in at.index
+    ]
+    return f"90% interval of the {noun} at month {month_text(month)}: {listed(parts)}." if parts else ""
+
+
+def importance_headline(frame: pd.DataFrame, arms: Sequence[ArmView], most: int = 4) -> str:
+    """The parameters beyond chance by arm, with their rank correlations."""
+    said = []
+    for arm in arms:
+        own = frame[(frame["arm"] == arm.name) & frame["beyond_chance"].astype(bool)].head(most)
+        parts = [f"{symbol} ({num(rho, 2)})" for symbol, rho in zip(own["symbol"], own["rho"], strict=True)]
+        if parts:
+            said.append(f"{arm.label}: {listed(parts)}")
+    return f"Rank correlations beyond chance: {'; '.join(said)}." if said else "No parameter stands out from chance."

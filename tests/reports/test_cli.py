@@ -272,6 +272,14 @@ def test_simulate_takes_parameters_from_a_file(ranklsim, tmp_path: Path) -> None
     assert b["CTX_pct"].min() > a["CTX_pct"].min()  # more of the signal is sRANKL, which stays free
 
 
+def test_simulate_set_changes_the_drug(ranklsim, tmp_path: Path) -> None:
+    ranklsim("simulate", *COURSE, "-o", "typical.csv")
+    said = ranklsim("simulate", *COURSE, "--set", "denosumab.CL=0.12", "-o", "fast.csv")
+    assert said.code == 0, said.err
+    typical, fast = pd.read_csv(tmp_path / "typical.csv"), pd.read_csv(tmp_path / "fast.csv")
+    assert (fast["C_denosumab"][1:7] < typical["C_denosumab"][1:7]).all()
+
+
 def test_simulate_draws_what_it_writes_and_says_that_nothing_varies(ranklsim, tmp_path: Path) -> None:
     plain = ranklsim("simulate", *COURSE, "-o", "a.csv")
     said = ranklsim("simulate", *COURSE, "-o", "b.csv", "--plot", "b.svg")
@@ -390,9 +398,13 @@ def test_a_wrong_word_is_named_in_one_sentence(ranklsim, tmp_path: Path, words: 
         ({"--doses": "0"}, ["--doses", "'0'"]),
         ({"--follow": "-2mo"}, ["--follow", "-2mo"]),
         ({"--follow": "24"}, ["--follow", "24", "unit"]),
+        ({"--follow": "200yr"}, ["mo", "1200"]),
+        ({"--at": "1201"}, ["1201", "1200"]),
         ({"--set": "age=7"}, ["--set", "7", "yr"]),
         ({"--set": "T_LS=9"}, ["--set T_LS", "9"]),
         ({"--set": "agee=63"}, ["--set", "'agee'", "did you mean 'age'"]),
+        ({"--set": "denosumab.CL=9"}, ["--set", "denosumab.CL", "9"]),
+        ({"--set": "denosumab.Cl=0.1"}, ["--set", "'denosumab.Cl'"]),
         ({"--set": "sig=0.9"}, ["--set", "sig", "0.9", "0 to 0.5"]),
         ({"--parameters": "nowhere.csv"}, ["nowhere.csv"]),
         ({"-o": "nowhere/x.csv"}, ["nowhere"]),

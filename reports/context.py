@@ -1,0 +1,264 @@
+"""What every section of one report shares: the run, its arms, the analysed endpoints, and how exhibits are made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from ranklsim.cohorts.storage import open_run
+from ranklsim.pkpd.agents import load_agent
+from ranklsim.reports import summaries, tables, unknowns, wording
+from ranklsim.reports.arms import ArmView, month_text, view_arms
+from ranklsim.reports.exhibit import Exhibit
+
+SITES = {"LS": "Lumbar spine", "TH": "Total hip", "FN": "Femoral neck", "R13": "1/3 radius"}
+
+
+@dataclass(frozen=True)
+class RunData:
+    """A run as the report needs it; frames as in the run folder."""
+
+    manifest: Mapping[str, Any]
+    trial: Any
+    agents: Mapping[str, Any]
+    parameters: pd.DataFrame
+    patients: pd.DataFrame
+    visits: pd.DataFrame
+    doses: pd.DataFrame
+    events: pd.DataFrame
+    uncertainty: pd.DataFrame
+    draws: pd.DataFrame
+
+
+@dataclass
+class Section:
+    """A section: heading, sentences, exhibits in order."""
+
+    number: str
+    title: str
+    anchor: str
+    level: int = 2
+    paragraphs: list[str | Markup] = field(default_factory=list)
+    exhibits: list[Exhibit] = field(default_factory=list)
+    key: list[str | Markup] = field(default_factory=list)
+
+
+def read(run_folder: str | os.PathLike[str]) -> RunData:
+    """Read a finished run.
+
+    Parameters
+    ----------
+    run_folder : path
+        As written by ``ranklsim run``.
+
+    Raises
+    ------
+    BadInput
+        If the folder holds no finished run, or a file was altered.
+    """
+    run = open_run(Path(run_folder))
+    folder = Path(run_folder) / "agents"
+    return RunData(
+        manifest=run.manifest,
+        trial=run.trial,
+        agents={name: load_agent(name, folder=folder) for name in run.trial.agent_names()},
+        parameters=run.parameters.frame.reset_index(),
+        patients=run.patients,
+        visits=run.visits,
+        doses=run.doses,
+        events=run.events,
+        uncertainty=run.uncertainty,
+        draws=run.uncertainty_draws,
+    )
+
+
+class Context:
+    """One report: the run seen as the report needs it, and what all sections use."""
+
+    def __init__(self, data: RunData) -> None:
+        self.data = data
+        self.trial = data.trial
+        self.arms: list[ArmView] = view_arms(data.trial.arms, data.agents)
+        self.by_name = {arm.name: arm for arm in self.arms}
+        self.names = [arm.name for arm in self.arms]
+        counts = data.patients["arm"].value_counts()
+        self.counts = {name: int(counts.get(name, 0)) for name in self.names}
+        self.n = len(data.patients)
+        self.control: str | None = data.trial.control
+        self.seed = int(data.manifest["seed"])
+        self.present = data.visits[data.visits["attended"].astype(bool)]
+        self.last_month = float(data.visits["month"].max())
+        self.ends = {a.name: a.end for a in self.arms if a.end < self.last_month - 1e-9}
+        self.main_end = min(max((a.end for a in self.arms), default=0.0), self.last_month)
+        self.switch = len({a.end for a in self.arms}) == 1 and any(
+            course.start >= arm.end - 1e-6 for arm in self.arms for course in arm.courses
+        )
+        self.end_words = f"the switch at month {month_text(self.main_end)}" if self.switch else "the end of treatment"
+        self.population = f"Simulated data. Full analysis set (N={self.n})"
+        version, digest = data.manifest["ranklsim"], str(data.manifest["parameters_hash"])
+        self.model = f"ranklsim {version}, parameters {digest[:10]}"
+        self.meanings = dict(zip(data.parameters["symbol"], data.parameters["meaning"], strict=True))
+        self.n_draws = int((data.draws["draw"] != 0).sum()) if len(data.draws) else 0
+        drawn = data.draws.set_index("draw") if len(data.draws) else pd.DataFrame()
+        self.drawn = drawn.loc[:, [c for c in drawn.columns if drawn[c].nunique() > 1]] if len(drawn) else drawn
+        self.priors = dict(zip(data.parameters["symbol"], data.parameters["prior"], strict=True))
+        self.result_column = "value" if self.control is None else "difference"
+        self.primary = self._primary()
+        self.endpoints = self._endpoints()
+        self.importance = self._importance()
+
+    @property
+    def basis_line(self) -> str:
+        """What every section says under its heading."""
+        return f"Simulated data: {self.model}. {wording.basis(self.arms)}"
+
+    def table(
+        self,
+        number: str,
+        title: str,
+        frame: pd.DataFrame,
+        make: Callable[..., str],
+        *,
+        note: str = "",
+        headline: str = "",
+        folded: bool = False,
+        arms: Sequence[ArmView] | None = None,
+        **options: Any,
+    ) -> Exhibit:
+        """A table of `frame`, made by a function of `ranklsim.reports.tables` with `options`.
+
+        A `folded` one opens on demand, and in print; `arms` are its columns, all by default.
+        """
+        body = make(frame, self.arms if arms is None else arms, self.heading(number, title), **options)
+        return Exhibit("Table", number, title, frame, body, self.source(note), headline, folded)
+
+    def listing(
+        self,
+        number: str,
+        title: str,
+        frame: pd.DataFrame,
+        cells: Callable[[dict[str, Any]], dict[str, object]],
+        *,
+        note: str = "",
+        numeric: Sequence[str] = (),
+        group: str | None = None,
+    ) -> Exhibit:
+        """A table of `frame` row by row; `cells` turns a row into header and text of each column."""
+        rows = [cells(row) for row in frame.to_dict("records")]
+        body = tables.listing(rows, self.heading(number, title), numeric=numeric, group=group)
+        return Exhibit("Table", number, title, frame, body, self.source(note))
+
+    def figure(
+        self,
+        number: str,
+        title: str,
+        frame: pd.DataFrame,
+        draw: Callable[..., str],
+        *,
+        note: str = "",
+        headline: str = "",
+        alt: str = "",
+        arms: Sequence[ArmView] | None = None,
+        **options: Any,
+    ) -> Exhibit:
+        """A figure of `frame`, drawn by a function of `ranklsim.reports.figures` with `options`.
+
+        `alt` speaks to a screen reader where there is no `headline`; `arms` are those shown, all by default.
+        """
+        shell = Exhibit("Figure", number, title, frame, "", "")
+        spoken = " ".join(part for part in (f"{title}.", headline or alt, f"Numbers: {shell.stem}.csv") if part)
+        svg = draw(frame, self.arms if arms is None else arms, anchor=shell.anchor, alt=spoken, **options)
+        return Exhibit("Figure", number, title, frame, svg, self.source(note), headline)
+
+    def heading(self, number: str, title: str) -> tables.Heading:
+        """What stands over a table."""
+        caption = Markup(
+            '<span class="cap"><span class="number">Table {}</span> {}<span class="population">{}</span></span>'
+        ).format(number, title, self.population)
+        return tables.Heading(caption, f"Table {number}: {title}", self.counts)
+
+    def source(self, note: str) -> str:
+        """Footnote: the note, then seed and model."""
+        return " ".join(part for part in (note, f"Seed {self.seed}; {self.model}.") if part)
+
+    def _primary(self) -> Any:
+        ranked = [e for e in self.trial.endpoints if e.role == "primary"] or list(self.trial.endpoints)
+        return ranked[0] if ranked else None
+
+    def can_draw(self, spec: Any) -> bool:
+        """Whether the parameter draws hold what an endpoint needs."""
+        months = set(self.data.uncertainty["month"]) if len(self.data.uncertainty) else set()
+        known = f"{spec.measure}_pct" in self.data.uncertainty
+        return known and {spec.from_month, spec.to_month} <= months and spec.kind == "percent"
+
+    def by_draw(self, spec: Any) -> pd.DataFrame:
+        """An endpoint of the typical patient, by draw and arm."""
+        return unknowns.endpoint_by_draw(
+            self.data.uncertainty, spec.measure, spec.from_month, spec.to_month, self.control
+        )
+
+    def _endpoints(self) -> pd.DataFrame:
+        """All endpoints by arm, with the interval over unknown parameters where the draws hold it."""
+        frames = []
+        for k, spec in enumerate(self.trial.endpoints):
+            frame = summaries.endpoint(
+                self.data.visits, self.data.patients, spec, self.names, self.control, seed=self.seed + k
+            )
+            extra = {"median": "parameter_median", "low": "parameter_low", "high": "parameter_high"}
+            extra |= {"draws": "parameter_draws"}
+            for name in (*extra.values(), "parameter_default"):
+                frame[name] = np.nan
+            if self.can_draw(spec):
+                draws = self.by_draw(spec)
+                for at, arm in frame["arm"].items():
+                    own = draws[draws["arm"] == arm]
+                    over = unknowns.interval_over_draws(own.loc[own["draw"] != 0, self.result_column].to_numpy())
+                    for source, target in extra.items():
+                        frame.loc[at, target] = over[source]
+                    default = own.loc[own["draw"] == 0, self.result_column]
+                    frame.loc[at, "parameter_default"] = float(default.iloc[0]) if len(default) else np.nan
+            frames.append(frame)
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+    def _importance(self) -> pd.DataFrame:
+        """Rank correlations of the primary endpoint's difference with every drawn parameter, by arm."""
+        columns = ["arm", "symbol", "meaning", "rho", "low", "high", "share", "beyond_chance", "draws"]
+        if self.primary is None or not self.can_draw(self.primary) or self.drawn.empty:
+            return pd.DataFrame(columns=columns)
+        draws = self.by_draw(self.primary)
+        frames = []
+        for arm in self.arms:
+            result = draws.loc[draws["arm"] == arm.name].set_index("draw")[self.result_column]
+            ranked = unknowns.rank_correlations(self.drawn, result)
+            frames.append(ranked.assign(arm=arm.name, meaning=ranked["symbol"].map(self.meanings).fillna("")))
+        return pd.concat(frames, ignore_index=True)[columns]
+
+    def symbol_label(self, symbol: str) -> str:
+        """A parameter with meaning and unit, for an axis."""
+        unit = self.data.parameters.set_index("symbol")["unit"][symbol]
+        return f"{symbol}: {self.meanings[symbol]}" + ("" if unit == "1" else f" ({unit})")
+
+    def strongest(self, arm: str) -> pd.DataFrame:
+        """The parameters that move an arm's primary endpoint beyond chance, the strongest first."""
+        own = self.importance[self.importance["arm"] == arm]
+        return own[own["beyond_chance"].astype(bool)]
+
+    def marker_medians(self, marker: str) -> pd.DataFrame | None:
+        """A marker in percent of baseline by visit and arm; None if it was not measured."""
+        if marker not in self.data.visits or not self.data.visits[marker].notna().any():
+            return None
+        change = summaries.change_from(self.data.visits, marker, kind="of_baseline")
+        return summaries.median_by_visit(change, self.names, self.control)
+
+
+def nearest(months: Any, wanted: float) -> float:
+    """The month nearest to `wanted`, the earlier of two."""
+    options = np.unique(np.asarray(list(months), float))
+    return float(options[np.abs(options - wanted).argmin()])

@@ -1,0 +1,304 @@
+"""Section 11, first part: endpoints, BMD, markers, and what happens after the last dose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from ranklsim.reports import durability, figures, summaries, tables, wording
+from ranklsim.reports.arms import month_text, shifted
+from ranklsim.reports.context import SITES, Context, Section, nearest
+from ranklsim.reports.exhibit import Exhibit
+
+MARKERS = {
+    "CTX": ("CTX", "resorption"),
+    "P1NP": ("P1NP", "formation"),
+    "BSAP": ("BSAP", "formation"),
+    "TRAP5B": ("TRAP5b", "osteoclast number"),
+}
+AFTER_SITES = ("LS", "TH")
+AFTER_MARKERS = ("CTX", "P1NP")
+LOOK_BACK = -12.0  # months before the end of treatment at which figures of what follows begin
+QUARTILES: dict[str, Any] = {
+    "value": "median",
+    "low": "q1",
+    "high": "q3",
+    "reference": 100.0,
+    "floor": 0.0,
+    "bars": "bars: Q1 to Q3 (spread of patients)",
+}
+
+
+def efficacy(c: Context) -> Section:
+    """What the two kinds of interval in the following sections mean."""
+    section = Section("11", "Efficacy", "efficacy")
+    section.paragraphs.append(
+        "Two kinds of interval appear below and are never mixed. A 95% CI describes the sampling of patients and "
+        "shrinks with their number. A 90% interval over unknown parameters (section 11.7) describes what no human data "
+        "tell us about the model; it does not shrink with the number of patients, and for predicted arms it is the one "
+        "to look at."
+    )
+    return section
+
+
+def endpoint_section(c: Context) -> Section:
+    """Endpoints of the protocol."""
+    section = Section("11.1", "Endpoints of the protocol", "endpoints", 3)
+    if c.endpoints.empty:
+        section.paragraphs.append("The trial names no endpoint that was measured.")
+        return section
+    methods = set(c.endpoints["method"])
+    notes = []
+    if any(method.startswith("ANCOVA") for method in methods):
+        notes.append(
+            "LS mean: least-squares mean, ANCOVA with arm, baseline and strata (ordinary least squares; patients with "
+            "both values)."
+        )
+    if any("MMRM" in method for method in methods):
+        notes.append(
+            "The trial file asks for an MMRM; this version fits the ANCOVA of the endpoint's own visit instead."
+        )
+    if "difference of medians" in methods:
+        notes.append(
+            "Medians: order-statistic interval; differences of medians: percentile bootstrap over patients "
+            f"({summaries.BOOTSTRAPS} resamples)."
+        )
+    if c.n_draws:
+        what = "difference to control" if c.control else "change"
+        notes.append(f"Unknown parameters: {what} of the typical patient over {c.n_draws} draws.")
+    missing = [e.name for e in c.trial.endpoints if e.name not in set(c.endpoints["endpoint"])]
+    if missing:
+        section.paragraphs.append(f"No patient had both values needed for: {wording.listed(missing)}.")
+    section.exhibits.append(
+        c.table(
+            "14.2.1.1",
+            "Endpoints by arm",
+            c.endpoints,
+            tables.endpoint_table,
+            control=c.control,
+            note=" ".join(notes),
+        )
+    )
+    return section
+
+
+def bmd(c: Context) -> Section:
+    """BMD by site, visit and arm."""
+    section = Section("11.2", "Bone mineral density", "bmd", 3)
+    for k, (site, name) in enumerate(SITES.items(), start=1):
+        change = summaries.change_from(c.data.visits, f"BMD_{site}")
+        if change.empty:
+            continue
+        frame = summaries.mean_by_visit(change, c.names, c.control)
+        what = f"{name[0].lower()}{name[1:]} BMD"
+        title = f"Percent change in {what} from baseline by visit"
+        month = nearest(frame["month"], c.main_end)
+        section.exhibits += [
+            c.figure(
+                f"14.2.2.{k}",
+                title,
+                frame,
+                figures.by_visit,
+                ylabel=f"Change in {what} from baseline (%)",
+                note="Arithmetic means of observed values.",
+                headline=wording.by_visit_headline(frame, c.arms, f"mean {what}", month),
+            ),
+            c.table(
+                f"14.2.2.{k}",
+                title,
+                _after_baseline(frame),
+                tables.mean_table,
+                control=c.control,
+                note="Percent. Observed values, patients with a baseline and a value at the visit; t interval of the "
+                "mean; differences in percentage points with Welch's interval, not adjusted for multiplicity.",
+                folded=k > 1,
+            ),
+        ]
+    return section
+
+
+def markers(c: Context) -> Section:
+    """Markers in percent of baseline."""
+    section = Section("11.3", "Bone turnover markers", "markers", 3)
+    section.paragraphs.append(
+        "Percent of each patient's own baseline, median and quartiles; a value at a dosing visit is the one just "
+        "before the dose, so visits at the end of an interval show the effect at its weakest."
+    )
+    for k, (marker, (name, what)) in enumerate(MARKERS.items(), start=1):
+        frame = c.marker_medians(marker)
+        if frame is None:
+            continue
+        title = f"Serum {name} ({what}), percent of baseline by visit"
+        month = nearest(frame["month"], c.main_end)
+        section.exhibits += [
+            c.figure(
+                f"14.2.3.{k}",
+                title,
+                frame,
+                figures.by_visit,
+                ylabel=f"Serum {name} (% of baseline)",
+                headline=wording.marker_headline(frame, c.arms, name, month),
+                note=_limit_note(c, marker),
+                **QUARTILES,
+            ),
+            c.table(
+                f"14.2.3.{k}",
+                title,
+                _after_baseline(frame),
+                tables.median_table,
+                control=c.control,
+                note="Percent of baseline. Geometric mean ratio of that percentage to control, Welch's interval of the "
+                "logarithms.",
+                folded=True,
+            ),
+        ]
+    return section
+
+
+def _limit_note(c: Context, marker: str) -> str:
+    """How many values of a marker lie below its limit of quantitation, where the run says so."""
+    flag = f"{marker}_BLQ"
+    if flag not in c.data.visits:
+        return ""
+    measured = c.data.visits[marker].notna()
+    below = int(c.data.visits.loc[measured, flag].sum())
+    return (
+        f"{tables.share(below, int(measured.sum()))} values lay below the limit of quantitation and count as the limit."
+    )
+
+
+def after(c: Context) -> Section:
+    """After the end of treatment (or after a switch common to all arms)."""
+    section = Section("11.4", f"After {c.end_words}" if c.switch else "After the last dose", "after", 3)
+    if not c.ends:
+        section.paragraphs.append(
+            "The trial ends with the treatment, so it says nothing about what happens after the last dose."
+        )
+        return section
+    ends = wording.listed([f"month {month_text(month)}" for month in sorted(set(c.ends.values()))])
+    section.paragraphs.append(
+        f"All arms had the same regimen up to {ends}; from there they differ."
+        if c.switch
+        else f"The end of treatment is the month at which the interval of the last dose is over ({ends})."
+    )
+    section.exhibits = [*_marker_exhibits(c), *_bmd_exhibits(c)]
+    return section
+
+
+def _marker_exhibits(c: Context) -> list[Exhibit]:
+    """CTX and P1NP around the end of treatment, and their peaks."""
+    arms = [arm for arm in c.arms if arm.name in c.ends]
+    exhibits: list[Exhibit] = []
+    peaks = []
+    for marker in AFTER_MARKERS:
+        medians = c.marker_medians(marker)
+        if medians is None:
+            continue
+        peak = durability.peak_after(medians, c.ends)
+        peaks.append(peak.assign(marker=marker))
+        exhibits.append(
+            c.figure(
+                f"14.2.4.{len(exhibits) + 1}",
+                f"{marker} from {-LOOK_BACK:g} months before {c.end_words} on",
+                _since(medians, c.ends),
+                figures.by_visit,
+                arms=[shifted(arm, arm.end) for arm in arms],
+                ylabel=f"Serum {marker} (% of baseline)",
+                xlabel=f"Months since {c.end_words}",
+                headline=wording.peak_headline(peak, c.arms, marker, c.end_words),
+                **QUARTILES,
+            )
+        )
+    if peaks:
+        exhibits.append(
+            c.table(
+                "14.2.4.1",
+                f"Highest marker after {c.end_words}",
+                pd.concat(peaks, ignore_index=True),
+                tables.peak_table,
+                arms=arms,
+                markers={str(p["marker"].iloc[0]): f"Serum {p['marker'].iloc[0]}" for p in peaks},
+                end=c.end_words,
+                note=f"The visit after {c.end_words} with the highest median; order-statistic interval of that median.",
+            )
+        )
+    return exhibits
+
+
+def _bmd_exhibits(c: Context) -> list[Exhibit]:
+    """BMD since the end of treatment, and what is left of the gain."""
+    arms = [arm for arm in c.arms if arm.name in c.ends]
+    exhibits: list[Exhibit] = []
+    kept = []
+    for site in AFTER_SITES:
+        name = f"{SITES[site][0].lower()}{SITES[site][1:]} BMD"
+        change = summaries.change_from(c.data.visits, f"BMD_{site}")
+        if change.empty:
+            continue
+        kept.append(durability.retention(change, c.ends, seed=c.seed).assign(site=site))
+        frame = _bmd_since(c, f"BMD_{site}")
+        if frame.empty:
+            continue
+        month = nearest(frame["month"], 12.0)
+        exhibits.append(
+            c.figure(
+                f"14.2.4.{len(AFTER_MARKERS) + len(exhibits) + 1}",
+                f"Change in {name} since {c.end_words}",
+                frame,
+                figures.by_visit,
+                arms=[shifted(arm, arm.end) for arm in arms],
+                ylabel=f"Change in {name} since then (%)",
+                xlabel=f"Months since {c.end_words}",
+                note="Percent change since the value at that month.",
+                headline=wording.loss_headline(frame, c.arms, f"mean {name}", month, c.end_words),
+            )
+        )
+    if kept:
+        exhibits.append(
+            c.table(
+                "14.2.4.2",
+                f"BMD gain kept after {c.end_words}",
+                pd.concat(kept, ignore_index=True),
+                tables.retention_table,
+                arms=arms,
+                sites={str(k["site"].iloc[0]): SITES[str(k["site"].iloc[0])] for k in kept},
+                end=c.end_words,
+                note="Gain: mean change from baseline at that month. Between visits the mean is read off linearly. "
+                f"Intervals: percentile bootstrap over patients ({summaries.BOOTSTRAPS} resamples). No share is given "
+                "for an arm whose gain is not clearly above zero. “>”: not by the last visit.",
+                headline=wording.retention_headline(
+                    kept[0], arms, MEASURE_OF[str(kept[0]["site"].iloc[0])], c.end_words
+                ),
+            )
+        )
+    return exhibits
+
+
+MEASURE_OF = {site: wording.MEASURES[f"BMD_{site}"] for site in SITES}
+
+
+def _bmd_since(c: Context, measure: str) -> pd.DataFrame:
+    """Mean change since each arm's own end of treatment, by months since then."""
+    parts = []
+    for end in sorted(set(c.ends.values())):
+        names = [name for name, at in c.ends.items() if at == end]
+        change = summaries.change_from(c.data.visits[c.data.visits["arm"].isin(names)], measure, end)
+        change = change[change["month"] >= end]
+        parts.append(change.assign(month=change["month"] - end))
+    return summaries.mean_by_visit(
+        pd.concat(parts, ignore_index=True), list(c.ends), c.control if c.control in c.ends else None
+    )
+
+
+def _after_baseline(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows in which a change from baseline can differ from none."""
+    return frame[frame["month"] > 0].reset_index(drop=True)
+
+
+def _since(frame: pd.DataFrame, ends: Mapping[str, float]) -> pd.DataFrame:
+    """Rows of the arms in `ends`, months counted from each arm's end, from `LOOK_BACK` on."""
+    own = frame[frame["arm"].isin(list(ends))]
+    own = own.assign(month=own["month"] - own["arm"].map(dict(ends)))
+    return own[own["month"] >= LOOK_BACK].sort_values("month", kind="stable").reset_index(drop=True)

@@ -1,0 +1,323 @@
+"""Section 11, second part: drug and ligand, what the gain is made of, and what is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from ranklsim.reports import figures, summaries, tables, unknowns, wording
+from ranklsim.reports.arms import CALIBRATED, PREDICTED, ArmView
+from ranklsim.reports.context import Context, Section, nearest
+from ranklsim.reports.exhibit import Exhibit
+
+TOLERANCE = 1.0
+"""Percentage points by which a draw may move a calibrated arm and still count as agreeing with its trials."""
+
+STRONGEST = 8
+"""Parameters that the figure of rank correlations shows for each arm."""
+
+OCCUPANCY = {"OCC_mRANKL": "mRANKL with drug bound, all sources", "OCC_sRANKL": "sRANKL with drug bound"}
+BY_SOURCE = {
+    "OCC_mRANKL_osteocyte": "mRANKL of osteocytes",
+    "OCC_mRANKL_marrow": "mRANKL of marrow adipogenic and stromal cells",
+    "OCC_mRANKL_osteoblast": "mRANKL of osteoblasts",
+    "OCC_mRANKL_lymphocyte": "mRANKL of lymphocytes",
+}
+FREE = {
+    "mRANKL_free": "Free mRANKL, % of baseline",
+    "sRANKL_free": "Free serum sRANKL, pmol/L",
+    "SIGNAL_T": "Drive at RANK in trabecular bone, % of baseline",
+}
+COURSE = {
+    "OCC_mRANKL": "mRANKL with drug bound, % of the pool",
+    "OCC_sRANKL": "sRANKL with drug bound, % of the pool",
+    "SIGNAL_T": "Drive at RANK in trabecular bone, % of baseline",
+}
+PERCENT: dict[str, Any] = {"ylabel": "% of the pool", "limits": (-4.0, 104.0)}
+LIGAND: tuple[tuple[str, dict[str, str], dict[str, Any], int], ...] = (
+    ("Occupancy of RANKL by modality", OCCUPANCY, PERCENT, 1),
+    ("Free RANKL by modality, and the drive that is left", FREE, {"ylabel": ""}, 2),
+    ("Occupancy of mRANKL by cellular source", BY_SOURCE, PERCENT, 1),
+)
+PARTS = {
+    "remodelling": "remodelling space and balance",
+    "mineralisation": "mineralisation",
+    "modelling": "modelling-based formation",
+    "artefact": "spine artefact",
+}
+
+
+def ligand(c: Context) -> Section:
+    """Drug, occupancy and free ligand."""
+    section = Section("11.5", "Drug, occupancy and free ligand by modality", "ligand", 3)
+    section.paragraphs.append(
+        "Model values of the patients still in the trial, without assay error; at a dosing visit the value is the one "
+        "just before the dose. Occupancy is the share of a RANKL pool that carries drug."
+    )
+    for k, (title, names, looks, decimals) in enumerate(LIGAND, start=1):
+        frame = summaries.latent_by_visit(c.present, list(names), c.names)
+        section.exhibits += [
+            c.figure(
+                f"14.2.5.{k}",
+                title,
+                frame,
+                figures.panels,
+                titles=names,
+                note="Line: median; bars: Q1 to Q3 (spread of patients). Lines join visits and pass over what happens "
+                "within a dosing interval.",
+                **looks,
+            ),
+            c.table(
+                f"14.2.5.{k}", title, frame, tables.latent_table, names=names, decimals=decimals, folded=True,
+                note="Percent unless a unit is given.",
+            ),
+        ]  # fmt: skip
+    section.exhibits.append(
+        c.figure(
+            f"14.2.5.{len(LIGAND) + 1}",
+            "The typical patient month by month: occupancy and drive",
+            unknowns.default_course(c.data.uncertainty, list(COURSE)),
+            figures.panels,
+            titles=COURSE,
+            ylabel="%",
+            value="value",
+            low="value",
+            high="value",
+            points=False,
+            note="One typical patient at default parameter values, every month; shows what happens within the dosing "
+            "intervals.",
+        )
+    )
+    binders = {f"C_{a.name}": f"Free serum {a.label}" for a in c.data.agents.values() if a.kind == "binder"}
+    if binders:
+        frame = summaries.latent_by_visit(c.present, list(binders), c.names)
+        given = {(arm.name, f"C_{course.agent}") for arm in c.arms for course in arm.courses}
+        own = [pair in given for pair in zip(frame["arm"], frame["output"], strict=True)]
+        section.exhibits.append(
+            c.table(
+                f"14.2.5.{len(LIGAND) + 1}", "Free drug in serum (ug/mL)", frame[own].reset_index(drop=True),
+                tables.latent_table, names=binders, decimals=3, folded=True,
+                note="Just before the dose at dosing visits.",
+            )
+        )  # fmt: skip
+    return section
+
+
+def contributions(c: Context) -> Section:
+    """What the BMD change is made of."""
+    section = Section("11.6", "What the lumbar spine gain is made of", "contributions", 3)
+    section.paragraphs.append(
+        "Model values, in percentage points of baseline BMD: bone held in the remodelling space and its balance, "
+        "mineralisation of bone that is left to age, and modelling-based formation, which needs no RANKL. The spine "
+        "artefact is degenerative change that DXA reads as bone."
+    )
+    months = [m for m in sorted(c.data.visits["month"].unique()) if m > 0]
+    wanted = [12.0, c.main_end, c.main_end + 12, c.main_end + 24, c.last_month]
+    shown = sorted({nearest(months, month) for month in wanted if month <= c.last_month})
+    frame = summaries.contributions(c.present, "LS", c.names, shown)
+    at = nearest(shown, c.main_end)
+    title = "Contributions to the change in lumbar spine BMD"
+    note = "Means of patients still in the trial."
+    section.exhibits.append(
+        c.figure(
+            "14.2.6.1",
+            title,
+            frame,
+            figures.stacked_parts,
+            ylabel="% of baseline BMD",
+            note=note,
+            headline=wording.parts_headline(frame, c.arms, PARTS, at),
+        )
+    )
+    if c.control is not None:
+        over = summaries.over_control(frame, c.control)
+        label = c.by_name[c.control].label
+        section.exhibits.append(
+            c.figure(
+                "14.2.6.2",
+                f"Contributions to the lumbar spine gain over {label}",
+                over,
+                figures.stacked_parts,
+                ylabel="% of baseline BMD",
+                note=f"Mean of the arm minus mean of {label}.",
+                headline=wording.parts_headline(over, c.arms, PARTS, at, over=label),
+            )
+        )
+    section.exhibits.append(c.table("14.2.6.1", title, frame, tables.parts_table, names=PARTS, note=note))
+    return section
+
+
+def uncertainty(c: Context) -> Section:
+    """What the unknown parameters leave open."""
+    section = Section("11.7", "What is not known, and how far the result depends on it", "uncertainty", 3)
+    if not c.n_draws:
+        section.paragraphs.append(
+            "Parameter uncertainty was switched off in this run: figures for hypothetical agents hold for the default "
+            "values of parameters that no human data fix, and for those only."
+        )
+        return section
+    symbols = list(c.drawn.columns)
+    kept = int((c.data.parameters["status"].eq("assumed") & ~c.data.parameters["symbol"].isin(symbols)).sum())
+    section.paragraphs += [
+        f"No human data fix {len(symbols)} parameters of the model ({', '.join(symbols)}). They were drawn {c.n_draws} "
+        "times from their plausible ranges (Table 16.1.1), and the typical patient was simulated under each arm with "
+        f"the same draws. All else was kept, among it {kept} other assumed parameters and the agents' own numbers, so "
+        "the intervals are the least that is open. They are not confidence intervals: they do not shrink with more "
+        "patients, and they are only as wide as the ranges stated.",
+        *_like_default(c),
+    ]
+    results = _results(c)
+    section.exhibits += [
+        _fan(c, "14.2.7.1", "BMD_LS_pct", "Lumbar spine BMD", "Change in lumbar spine BMD (%)", 0.0),
+        _fan(c, "14.2.7.2", "CTX_pct", "CTX", "CTX (% of baseline)", 100.0),
+        c.listing(
+            "14.2.7.1",
+            "Typical patient: headline results over the unknown parameters",
+            results,
+            lambda row: {
+                "Result": row["result"],
+                "Arm": c.by_name[row["arm"]].label,
+                "At default values": tables.num(row["default"], 1),
+                "Median of draws": tables.num(row["median"], 1),
+                "90% interval": tables.interval(row["low"], row["high"], 1),
+                "Draws": str(row["draws"]),
+            },
+            numeric=("At default values", "Median of draws", "90% interval", "Draws"),
+            group="Result",
+            note="One typical patient, no variability between patients, no measurement error. A share of the gain kept "
+            "is given only for draws with a gain above 0.5%.",
+        ),
+        *_importance(c),
+    ]
+    return section
+
+
+def _like_default(c: Context) -> list[str]:
+    """How the intervals of predicted arms look among draws that leave the calibrated arms where trials have them."""
+    known = [arm for arm in c.arms if arm.basis == CALIBRATED and arm.treated]
+    if not known or c.primary is None or not c.can_draw(c.primary):
+        return []
+    draws = c.by_draw(c.primary)
+    kept = unknowns.draws_like_default(draws, [arm.name for arm in known], TOLERANCE)
+    text = (
+        f"The draws were not selected for agreement with trials of calibrated agents. {len(kept)} of {c.n_draws} leave "
+        f"the primary endpoint of {wording.listed([arm.label for arm in known])} within {TOLERANCE:g} percentage point "
+        "of its value at the defaults"
+    )
+    parts = []
+    for arm in c.arms:
+        values = draws.loc[(draws["arm"] == arm.name) & draws["draw"].isin(kept), c.result_column].to_numpy(float)
+        over = unknowns.interval_over_draws(values)
+        if arm.basis == PREDICTED and over["draws"]:
+            parts.append(f"{wording.to_interval(over['low'], over['high'], 1)} ({arm.label})")
+    if not parts:
+        return [f"{text}."]
+    against = "" if c.control is None else f" against {c.by_name[c.control].label}"
+    return [f"{text}; among those the 90% interval is {wording.listed(parts)} percentage points{against}."]
+
+
+def _fan(c: Context, number: str, column: str, what: str, ylabel: str, reference: float) -> Exhibit:
+    frame = unknowns.fan(c.data.uncertainty, column, c.names)
+    month = nearest(frame["month"], c.main_end)
+    noun = "change from baseline" if column.startswith("BMD") else "level in % of baseline"
+    return c.figure(
+        number,
+        f"{what} of the typical patient over the unknown parameters",
+        frame,
+        figures.fans,
+        ylabel=ylabel,
+        reference=reference,
+        headline=wording.fan_headline(frame, c.arms, noun, month),
+    )
+
+
+def _results(c: Context) -> pd.DataFrame:
+    """Endpoints, rebound and durability of the typical patient over the draws."""
+    found: list[tuple[str, pd.DataFrame, str]] = []
+    against = "difference to control, percentage points" if c.control else "%"
+    for spec in c.trial.endpoints:
+        if c.can_draw(spec):
+            found.append((f"{spec.name}: {against}", c.by_draw(spec), c.result_column))
+    if c.ends:
+        known = c.data.uncertainty[c.data.uncertainty["arm"].isin(list(c.ends))]
+        later = unknowns.after_end_by_draw(known, c.ends)
+        found.append((f"Highest CTX after {c.end_words}, % of baseline", later, "peak_CTX"))
+        found.append((f"Share of the lumbar spine gain kept 12 months after {c.end_words}, %", later, "kept_12"))
+    rows = []
+    for words, draws, column in found:
+        for arm in c.arms:
+            own = draws[draws["arm"] == arm.name].set_index("draw")[column]
+            over = unknowns.interval_over_draws(own.drop(index=0, errors="ignore").to_numpy(float))
+            if over["draws"]:
+                rows.append({"result": words, "arm": arm.name, "default": own.get(0, np.nan)} | over)
+    return pd.DataFrame(rows, columns=["result", "arm", "default", "draws", "median", "q1", "q3", "low", "high"])
+
+
+def _importance(c: Context) -> list[Exhibit]:
+    """Which unknown parameters the primary endpoint of predicted arms depends on."""
+    focus = [arm for arm in c.arms if arm.basis == PREDICTED] or [arm for arm in c.arms if arm.treated]
+    ranked = c.importance[c.importance["arm"].isin([arm.name for arm in focus])].reset_index(drop=True)
+    if ranked.empty:
+        return []
+    top = ranked.groupby("arm", sort=False).head(STRONGEST).reset_index(drop=True)
+    what = f"the primary endpoint ({c.primary.name}{', difference to control' if c.control else ''})"
+    points = _points(c, focus, top)
+    return [
+        c.figure(
+            "14.2.7.3",
+            f"Which unknown parameters decide {what}",
+            top,
+            figures.correlations,
+            arms=focus,
+            meanings=c.meanings,
+            note="Spearman rank correlation over the draws; grey: not beyond chance (Bonferroni over all drawn "
+            "parameters at 5%).",
+            headline=wording.importance_headline(top, focus),
+        ),
+        c.listing(
+            "14.2.7.2",
+            f"Rank correlation of every drawn parameter with {what}",
+            ranked,
+            lambda row: {
+                "Parameter": Markup("<code>{}</code>").format(row["symbol"]),
+                "Arm": c.by_name[row["arm"]].label,
+                "Meaning": row["meaning"],
+                "Rank correlation (95% CI)": tables.with_interval(row["rho"], row["low"], row["high"], 2),
+                "Share of rank variance, %": tables.num(row["share"], 0),
+                "Beyond chance": "yes" if row["beyond_chance"] else "no",
+            },
+            numeric=("Rank correlation (95% CI)", "Share of rank variance, %"),
+            group="Arm",
+            note="Share: rho squared; draws are independent, so the shares add up to about 100% at most; what is "
+            "missing is not monotone or acts jointly.",
+        ),
+        c.figure(
+            "14.2.7.4",
+            "Primary endpoint of each draw against the parameter that matters most",
+            points,
+            figures.scatter,
+            arms=focus,
+            ylabel="Difference to control (points)" if c.control else "Result (%)",
+            names={symbol: c.symbol_label(symbol) for symbol in points["symbol"].unique()},
+            note="Dots: draws; open diamond: default values.",
+        ),
+    ]
+
+
+def _points(c: Context, focus: Sequence[ArmView], top: pd.DataFrame) -> pd.DataFrame:
+    """Each draw's result beside the value of the parameter that matters most to the arm."""
+    draws = c.by_draw(c.primary)
+    frames = []
+    for arm in focus:
+        symbol = next(iter(top.loc[top["arm"] == arm.name, "symbol"]), None)
+        if symbol is None:
+            continue
+        own = draws.loc[draws["arm"] == arm.name, ["draw", c.result_column]].set_axis(["draw", "value"], axis="columns")
+        frames.append(
+            own.assign(parameter=own["draw"].map(c.drawn[symbol]), arm=arm.name, symbol=symbol, prior=c.priors[symbol])
+        )
+    return pd.concat(frames, ignore_index=True)

@@ -1,0 +1,168 @@
+"""What the unknown parameters leave open: statistics over draws of them, never over patients.
+
+The frames are those of ``uncertainty.parquet`` (the typical patient under every arm, for each draw; draw 0 has the
+default values) and ``uncertainty_draws.parquet`` (the values drawn).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ranklsim.reports.summaries import LEVEL
+
+PARAMETER_LEVEL = 0.90
+"""Level of every interval over the draws of the unknown parameters."""
+
+
+def interval_over_draws(values: np.ndarray, level: float = PARAMETER_LEVEL) -> dict[str, float]:
+    """Median, quartiles and central interval of `values` over parameter draws (NaN ignored).
+
+    Returns
+    -------
+    dict
+        `draws`, `median`, `q1`, `q3`, `low`, `high`.
+    """
+    x = np.asarray(values, float)
+    x = x[np.isfinite(x)]
+    if not x.size:
+        return {"draws": 0} | dict.fromkeys(("median", "q1", "q3", "low", "high"), np.nan)
+    tail = 50 * (1 - level)
+    low, q1, median, q3, high = np.percentile(x, [tail, 25, 50, 75, 100 - tail])
+    return {"draws": x.size, "median": median, "q1": q1, "q3": q3, "low": low, "high": high}
+
+
+def default_course(uncertainty: pd.DataFrame, outputs: Sequence[str]) -> pd.DataFrame:
+    """The typical patient at default values (draw 0): columns `output`, `month`, `arm`, `value`."""
+    default = uncertainty[uncertainty["draw"] == 0]
+    long = default.melt(id_vars=["month", "arm"], value_vars=list(outputs), var_name="output")
+    return long[["output", "month", "arm", "value"]].astype({"value": float})
+
+
+def endpoint_by_draw(
+    uncertainty: pd.DataFrame, measure: str, from_month: float, to_month: float, control: str | None
+) -> pd.DataFrame:
+    """The typical patient's percent change of `measure` between two months, for each parameter draw and arm.
+
+    Parameters
+    ----------
+    uncertainty : DataFrame
+        Columns `draw`, `arm`, `month` and `<measure>_pct`: percent *change* from baseline for BMD, percent *of*
+        baseline for markers. Draw 0 is the default parameter values.
+    measure : str
+        Such as "BMD_LS" or "CTX".
+    from_month, to_month : float
+        Months that must be among those of `uncertainty`.
+    control : str or None
+
+    Returns
+    -------
+    DataFrame
+        Columns `draw`, `arm`, `value` [%], `difference` to control [percentage points; NaN for control itself].
+
+    Raises
+    ------
+    KeyError
+        If `measure` has no column, or a month no row.
+    """
+    column = f"{measure}_pct"
+    wide = uncertainty.pivot(index=["draw", "arm"], columns="month", values=column)
+    ratio = wide / 100.0 + (1.0 if measure.startswith("BMD") else 0.0)
+    value = 100.0 * (ratio[float(to_month)] / ratio[float(from_month)] - 1.0)
+    frame = value.rename("value").reset_index()
+    frame["difference"] = np.nan
+    if control is not None:
+        reference = frame.loc[frame["arm"] == control].set_index("draw")["value"]
+        other = frame["arm"] != control
+        frame.loc[other, "difference"] = frame["value"] - frame["draw"].map(reference)
+    return frame
+
+
+def draws_like_default(draws: pd.DataFrame, arms: Sequence[str], tolerance: float) -> list[int]:
+    """Draws (not 0) under which every one of `arms` keeps its result within `tolerance` of that at default values.
+
+    Parameters
+    ----------
+    draws : DataFrame
+        As from `endpoint_by_draw`.
+    arms : sequence of str
+        Arms whose result is known from trials; draws that move it contradict those trials.
+    tolerance : float
+        In the unit of `value`.
+    """
+    wide = draws.pivot(index="draw", columns="arm", values="value")[list(arms)]
+    near = (wide - wide.loc[0]).abs().max(axis=1) <= tolerance
+    return [int(draw) for draw in wide.index[near] if draw != 0]
+
+
+def after_end_by_draw(uncertainty: pd.DataFrame, ends: Mapping[str, float], site: str = "BMD_LS") -> pd.DataFrame:
+    """Rebound and durability of the typical patient for each parameter draw and arm.
+
+    Returns
+    -------
+    DataFrame
+        Columns `draw`, `arm`, `peak_CTX` (highest CTX after the end of treatment, % of baseline) and `kept_12`
+        (share of the gain in `site` left 12 months later, %; NaN where there was no gain or no such month).
+    """
+    rows = []
+    for (draw, arm), own in uncertainty.sort_values("month").groupby(["draw", "arm"], sort=True):
+        end = ends[arm]
+        months, bmd = own["month"].to_numpy(float), own[f"{site}_pct"].to_numpy(float)
+        after = own.loc[own["month"] > end, "CTX_pct"]
+        gain = float(np.interp(end, months, bmd))
+        kept = np.nan
+        if gain > 0.5 and end + 12 <= months.max():  # a share of less than half a percent means nothing
+            kept = 100.0 * float(np.interp(end + 12, months, bmd)) / gain
+        rows.append({"draw": draw, "arm": arm, "peak_CTX": after.max() if len(after) else np.nan, "kept_12": kept})
+    return pd.DataFrame(rows, columns=["draw", "arm", "peak_CTX", "kept_12"])
+
+
+def fan(uncertainty: pd.DataFrame, column: str, arms: Sequence[str]) -> pd.DataFrame:
+    """Interval over draws by month and arm: `arm`, `month`, `default` (draw 0), then as `interval_over_draws`."""
+    rows = []
+    default = uncertainty[uncertainty["draw"] == 0].set_index(["arm", "month"])[column]
+    drawn = uncertainty[uncertainty["draw"] != 0]
+    for arm in arms:
+        for month, group in drawn[drawn["arm"] == arm].groupby("month", sort=True)[column]:
+            row = {"arm": arm, "month": float(month), "default": float(default.get((arm, month), np.nan))}
+            rows.append(row | interval_over_draws(group.to_numpy(float)))
+    return pd.DataFrame(rows, columns=["arm", "month", "default", "draws", "median", "q1", "q3", "low", "high"])
+
+
+def rank_correlations(draws: pd.DataFrame, result: pd.Series) -> pd.DataFrame:
+    """Spearman correlation of each drawn parameter with a result, the strongest first.
+
+    Parameters
+    ----------
+    draws : DataFrame
+        One row a draw, index `draw`, one column a parameter; constant columns are left out.
+    result : Series
+        Index `draw`; draw 0 (default values) and NaN are left out.
+
+    Returns
+    -------
+    DataFrame
+        Columns `symbol`, `rho`, `low`, `high` (95 %, Fisher's z with the 1.06 of Fieller, Hartley and Pearson,
+        Biometrika 1957;44:470-81), `share` (rho squared, %: with independent draws about the share of the variance
+        of the ranks), `beyond_chance` (Bonferroni at 5 % over all parameters), `draws`.
+    """
+    common = [d for d in draws.index if d != 0 and d in result.index and np.isfinite(result.loc[d])]
+    y = result.loc[common].to_numpy(float)
+    varying = [c for c in draws.columns if draws.loc[common, c].nunique() > 1]
+    n = len(common)
+    rows = []
+    if n > 3 and np.ptp(y) > 0:
+        se = np.sqrt(1.06 / (n - 3))
+        cut = np.tanh(stats.norm.ppf(1 - 0.025 / len(varying)) * se) if varying else 1.0
+        z = float(stats.norm.ppf(0.5 + LEVEL / 2))
+        for symbol in varying:
+            rho = float(stats.spearmanr(draws.loc[common, symbol].to_numpy(float), y).statistic)
+            mid = np.arctanh(np.clip(rho, -0.999999, 0.999999))
+            row = {"symbol": symbol, "rho": rho, "low": np.tanh(mid - z * se), "high": np.tanh(mid + z * se)}
+            rows.append(row | {"share": 100 * rho**2, "beyond_chance": bool(abs(rho) > cut), "draws": n})
+    frame = pd.DataFrame(rows, columns=["symbol", "rho", "low", "high", "share", "beyond_chance", "draws"])
+    order = frame["rho"].abs().sort_values(ascending=False, kind="stable").index
+    return frame.loc[order].reset_index(drop=True)

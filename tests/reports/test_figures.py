@@ -1,0 +1,151 @@
+"""Figures: labels that do not overlap, bytes that repeat, and what is drawn is what is exported."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ranklsim.pkpd.dosing import Regimen
+from ranklsim.pkpd.units import DAYS_PER_MONTH
+from ranklsim.reports import arms as arm_views
+from ranklsim.reports import drawing, figures
+
+
+def agent(name: str, kind: str = "binder", color: str = "#0072B2", hypothetical: bool = False) -> SimpleNamespace:
+    return SimpleNamespace(name=name, label=name.capitalize(), kind=kind, color=color, hypothetical=hypothetical)
+
+
+AGENTS = {
+    a.name: a
+    for a in (
+        agent("placebo", "none", "#4D4D4D"),
+        agent("denosumab"),
+        agent("mrankl", color="#D55E00", hypothetical=True),
+        agent("zoledronate", "bisphosphonate", "#E69F00"),
+    )
+}
+
+
+def regimen(name: str, mg: float = 60.0, start: float = 0.0, every: float = 6.0, doses: int = 4) -> Regimen:
+    return Regimen(name, mg, start * DAYS_PER_MONTH, every * DAYS_PER_MONTH, doses)
+
+
+def arm(name: str, *regimens: Regimen) -> SimpleNamespace:
+    return SimpleNamespace(name=name, label=name.upper(), regimens=list(regimens))
+
+
+TWO = [arm("placebo", regimen("placebo", 0.0)), arm("test", regimen("mrankl"))]
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    rows = []
+    for name, slope in (("placebo", -0.05), ("test", 0.3)):
+        for month in (0.0, 12.0, 24.0, 36.0):
+            y = slope * month
+            rows.append({"month": month, "arm": name, "n": 20, "mean": y, "ci_low": y - 1, "ci_high": y + 1})
+    return pd.DataFrame(rows)
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=12),
+    st.floats(0.001, 0.2),
+)
+def test_labels_keep_their_distance_their_order_and_inside_the_axis(wanted, gap):
+    placed = drawing.spread(wanted, gap, 0.0, 1.0)
+    order = np.argsort(wanted, kind="stable")
+    room = min(gap, 1.0 / max(len(wanted) - 1, 1))
+    assert (np.diff(placed[order]) >= room - 1e-9).all()
+    assert placed.min() >= -1e-9
+    assert placed.max() <= 1 + 1e-9
+
+
+def test_labels_with_room_stay_where_they_are():
+    assert drawing.spread([0.1, 0.5, 0.9], 0.2, 0.0, 1.0) == pytest.approx([0.1, 0.5, 0.9])
+
+
+def test_tick_labels_are_visits_and_do_not_crowd():
+    months = [0, 0.1, 1, 3, 6, 12, 18, 24, 25, 27, 30, 36]
+    shown = drawing.thinned(months, 2.0)
+    assert set(shown) <= set(map(float, months))
+    assert {0.0, 12.0, 24.0, 36.0} <= set(shown)
+    assert np.diff(shown).min() >= 2.0
+
+
+def test_the_same_frame_gives_the_same_bytes(frame):
+    views = arm_views.view_arms(TWO, AGENTS)
+    one, two = (figures.by_visit(frame, views, anchor="x", alt="y", ylabel="z") for _ in range(2))
+    assert one == two
+
+
+def test_a_figure_is_well_formed_vector_text_that_names_every_arm_and_asks_for_nothing_outside(frame):
+    svg = figures.by_visit(
+        frame, arm_views.view_arms(TWO, AGENTS), anchor="fig-1", alt="A <b> & c", ylabel="Change (%)"
+    )
+    root = ElementTree.fromstring(svg)
+    assert root.get("aria-label") == "A <b> & c"
+    words = " ".join("".join(text.itertext()) for text in root.iter("{http://www.w3.org/2000/svg}text"))
+    assert {"PLACEBO", "TEST", "Change", "(%)"} <= set(words.split())
+    links = re.findall(r'href="([^"]+)"', svg)
+    assert all(link.startswith("#fig-1-") for link in links)
+    assert not re.search(r'(?<!xmlns=")(?<!xmlns:xlink=")https?://', svg)
+
+
+def test_the_users_own_matplotlibrc_changes_nothing(frame):
+    import matplotlib as mpl
+
+    views = arm_views.view_arms(TWO, AGENTS)
+    plain = figures.by_visit(frame, views, anchor="x", alt="y", ylabel="z")
+    with mpl.rc_context({"font.size": 20, "axes.facecolor": "red", "svg.fonttype": "path"}):
+        assert figures.by_visit(frame, views, anchor="x", alt="y", ylabel="z") == plain
+
+
+def test_arms_of_one_agent_get_shades_and_other_marks():
+    views = arm_views.view_arms([arm(f"d{mg}", regimen("denosumab", mg)) for mg in (14, 60, 210)], AGENTS)
+    assert len({view.color for view in views}) == 3
+    assert views[1].color == "#0072b2"
+    assert len({(view.marker, str(view.dash)) for view in views}) == 3
+
+
+def test_an_arm_is_predicted_if_any_of_its_agents_is_hypothetical():
+    views = arm_views.view_arms(
+        [
+            arm("known", regimen("denosumab")),
+            arm("then", regimen("denosumab"), regimen("mrankl", start=24)),
+            arm("zol", regimen("denosumab"), regimen("zoledronate", 5, 24, 0, 1)),
+        ],
+        AGENTS,
+    )
+    assert [view.basis for view in views] == [arm_views.CALIBRATED, arm_views.PREDICTED, arm_views.LITERATURE]
+
+
+def test_treatment_ends_with_the_last_interval_or_with_a_switch_common_to_all_arms():
+    alone = arm_views.view_arms(TWO, AGENTS)
+    assert [view.end for view in alone] == [24.0, 24.0]
+    assert alone[1].last_dose == 18.0
+    switched = arm_views.view_arms(
+        [arm("nothing", regimen("denosumab")), arm("zol", regimen("denosumab"), regimen("zoledronate", 5, 24, 0, 1))],
+        AGENTS,
+    )
+    assert [view.end for view in switched] == [24.0, 24.0]
+
+
+def test_an_arm_that_is_given_nothing_ends_with_the_others():
+    views = arm_views.view_arms([arm("none"), arm("d", regimen("denosumab"))], AGENTS)
+    assert views[0].end == 24.0
+    assert views[0].words == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("every", "words"),
+    [(6.0, "Q6M"), (1 / DAYS_PER_MONTH, "daily"), (7 / DAYS_PER_MONTH, "QW"), (0.5, "every 15.22 days")],
+)
+def test_intervals_read_as_a_protocol_puts_them(every, words):
+    assert arm_views.interval_words(every) == words

@@ -1,0 +1,273 @@
+"""The report of a small real run: complete, self-contained, repeatable, and true to its numbers."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ranklsim.cohorts.execution import run
+from ranklsim.cohorts.storage import open_run
+from ranklsim.pkpd.errors import BadInput
+from ranklsim.reports import summaries
+from ranklsim.reports.context import Context, read
+from ranklsim.reports.report import SECTIONS, write_report
+
+VOID = {"meta", "br", "link", "img", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """What the tests ask of the page: balance of tags, ids, links, sources, headings, text by section."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.stack: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.fetched: list[str] = []
+        self.headings: list[str] = []
+        self.sections: dict[str, str] = {}
+        self.tables: list[set[str]] = []
+        self.labels: list[str] = []
+        self._section = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag not in VOID:
+            self.stack.append(tag)
+        if "id" in found:
+            self.ids.append(str(found["id"]))
+        if tag == "a":
+            self.links.append(str(found.get("href")))
+        if tag in ("script", "img", "link", "iframe", "object", "embed"):
+            self.fetched.append(tag)
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(tag)
+        if tag == "section":
+            self._section = str(found["id"])
+            self.sections[self._section] = ""
+        if tag == "table":
+            self.tables.append(set())
+        if tag == "caption" and self.tables:
+            self.tables[-1].add("caption")
+        if tag == "th":
+            self.tables[-1].add("scope" if found.get("scope") in ("row", "col", "rowgroup") else "bare th")
+        if tag == "svg":
+            self.labels.append(str(found.get("aria-label", "")))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.stack.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag, f"</{tag}> closes something else"
+        if tag == "section":
+            self._section = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._section:
+            self.sections[self._section] += data
+
+
+@pytest.fixture(scope="module")
+def report(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(small_run, out=tmp_path_factory.mktemp("report") / "out")
+
+
+@pytest.fixture(scope="module")
+def page(report: Path) -> Page:
+    return Page(report.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def context(small_run: Path) -> Context:
+    return Context(read(small_run))
+
+
+def test_the_page_is_well_formed_and_its_ids_are_unique(page):
+    assert page.stack == []
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_the_page_fetches_nothing(report, page):
+    text = report.read_text(encoding="utf-8")
+    assert page.fetched == []
+    assert not re.search(r"@import|url\((?!#)", text)
+
+
+def test_every_link_inside_leads_somewhere_and_every_file_link_to_a_file(report, page):
+    for link in page.links:
+        if link.startswith("#"):
+            assert link[1:] in page.ids
+        elif not link.startswith("https://"):
+            assert (report.parent / link).is_file(), link
+
+
+def test_headings_descend_one_level_at_a_time(page):
+    levels = [int(tag[1]) for tag in page.headings]
+    assert levels[0] == 1
+    assert all(later - earlier <= 1 for earlier, later in itertools.pairwise(levels))
+
+
+def test_every_table_has_a_caption_and_scoped_heads(page):
+    assert len(page.tables) > 15
+    assert all("caption" in table and "bare th" not in table for table in page.tables)
+
+
+def test_every_figure_speaks(page):
+    assert len(page.labels) > 15
+    assert all(len(label) > 20 for label in page.labels)
+
+
+def test_every_section_says_simulated_by_which_version_and_what_is_calibrated_and_predicted(page):
+    import ranklsim
+
+    assert len(page.sections) == len(SECTIONS)
+    for name, text in page.sections.items():
+        for words in (
+            "Simulated data",
+            f"ranklsim {ranklsim.__version__}",
+            "Calibrated: Placebo, Denosumab 60 mg Q6M.",
+            "Predicted: mRANKL-selective 60 mg Q6M, sRANKL-selective 60 mg Q6M.",
+        ):
+            assert words in text, f"{name} does not say {words!r}"
+
+
+def test_the_same_run_gives_the_same_bytes(small_run, report, tmp_path):
+    again = write_report(small_run, out=tmp_path / "again")
+    files = sorted(path.relative_to(report.parent) for path in report.parent.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(again.parent) for path in again.parent.rglob("*") if path.is_file())
+    for name in files:
+        assert (again.parent / name).read_bytes() == (report.parent / name).read_bytes(), name
+
+
+def test_every_exhibit_has_its_numbers_as_csv_and_every_figure_its_svg(report, page):
+    numbers = {Path(name).stem for name in page.links if name.startswith("tables/")}
+    assert numbers == {path.stem for path in (report.parent / "tables").glob("*.csv")}
+    assert {Path(name).stem for name in page.links if name.startswith("figures/")} == {
+        path.stem for path in (report.parent / "figures").glob("*.svg")
+    }
+    for path in (report.parent / "tables").glob("*.csv"):
+        assert len(pd.read_csv(path)) > 0, path.name
+
+
+def test_what_is_exported_is_what_the_run_holds(report, small_run):
+    run_ = open_run(small_run)
+    path = next((report.parent / "tables").glob("figure-14.2.2.1-*.csv"))
+    exported = pd.read_csv(path).set_index(["month", "arm"])
+    wide = run_.visits.pivot(index=["patient", "arm"], columns="month", values="BMD_LS")
+    change = (100 * (wide[36.0] / wide[0.0] - 1)).dropna()
+    for arm, own in change.groupby(level="arm"):
+        assert exported.loc[(36.0, arm), "mean"] == pytest.approx(own.mean(), rel=1e-5)
+        assert exported.loc[(36.0, arm), "n"] == len(own)
+
+
+def test_the_key_result_holds_the_numbers_of_the_primary_endpoint(page, context):
+    rows = context.endpoints[context.endpoints["endpoint"] == context.primary.name].set_index("arm")
+    text = page.sections["synopsis"].replace("−", "-")
+    for arm in ("denosumab", "mrankl", "srankl"):
+        assert f"{abs(rows.loc[arm, 'estimate']):.1f}%" in text
+        assert f"{rows.loc[arm, 'difference']:+.1f} percentage points against Placebo" in text
+    low, high = rows.loc["mrankl", ["parameter_low", "parameter_high"]]
+    assert f"between {low:.1f} and {high:.1f} percentage points (90% interval over unknown parameters" in text
+
+
+def test_the_interval_over_parameters_is_that_of_the_draws(context, small_run):
+    draws = open_run(small_run).uncertainty
+    wide = draws[draws["month"] == 36.0].pivot(index="draw", columns="arm", values="BMD_LS_pct").drop(index=0)
+    low, high = np.percentile(wide["mrankl"] - wide["placebo"], [5, 95])
+    row = context.endpoints.query("arm == 'mrankl'").iloc[0]
+    assert (row["parameter_low"], row["parameter_high"]) == pytest.approx((low, high), rel=1e-4)
+
+
+def test_every_assumed_or_fitted_parameter_and_agent_number_is_listed(page, context):
+    text = page.sections["assumptions"]
+    soft = context.data.parameters.query("status != 'measured'")
+    for row in soft.itertuples():
+        assert str(row.symbol) in text
+        assert str(row.meaning) in text
+    for agent in context.data.agents.values():
+        for number in agent.provenance:
+            assert number.field in text
+
+
+def test_the_reproducibility_page_holds_seed_hashes_and_command(page, small_run):
+    manifest = open_run(small_run).manifest
+    text = page.sections["reproducibility"]
+    assert str(manifest["seed"]) in text
+    assert manifest["command"] in text
+    for written in manifest["files"].values():
+        assert written["sha256"] in text
+
+
+def test_dispositions_and_doses_agree_with_the_run(report, small_run):
+    run_ = open_run(small_run)
+    disposition = pd.read_csv(next((report.parent / "tables").glob("table-14.1.1-*.csv"))).set_index("arm")
+    assert disposition.loc["Total", "randomised"] == 24
+    assert disposition.loc["Total", "dropout"] == sum(run_.manifest["counts"]["dropouts"].values())
+    exposure = pd.read_csv(next((report.parent / "tables").glob("table-14.1.3-*.csv")))
+    assert exposure["given"].sum() == run_.manifest["counts"]["doses_given"]
+
+
+def test_the_report_of_a_run_lies_in_it_and_may_be_written_again(small_run):
+    first = write_report(small_run)
+    assert first == small_run / "report" / "index.html"
+    assert write_report(small_run) == first
+    assert sorted(path.name for path in small_run.iterdir() if path.name.startswith(".")) == []
+
+
+def test_an_altered_run_is_refused_and_nothing_is_written(small_run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(small_run, copy, ignore=shutil.ignore_patterns("report"))
+    with open(copy / "visits.parquet", "r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(BadInput, match=r"visits\.parquet: is truncated or altered"):
+        write_report(copy)
+    assert not (copy / "report").exists()
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(small_run, tmp_path):
+    (tmp_path / "thesis.docx").write_text("years of work")
+    with pytest.raises(BadInput, match="holds something other than a report"):
+        write_report(small_run, out=tmp_path)
+    assert (tmp_path / "thesis.docx").read_text() == "years of work"
+
+
+def test_a_place_that_cannot_be_written_is_named_in_one_sentence(small_run, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match="can't be written there") as fault:
+        write_report(small_run, out=tmp_path / "file" / "report")
+    assert len(fault.value.messages) == 1
+
+
+@pytest.mark.parametrize("trial", ["exit", "freedom", "dose_ranging", "discontinuation"])
+def test_the_other_shipped_trials_have_a_report_too(trial, tmp_path):
+    run(trial, tmp_path / "run", patients=14, layers=["patients", "residual"])
+    page = Page(write_report(tmp_path / "run").read_text(encoding="utf-8"))
+    assert page.stack == []
+    assert "Parameter uncertainty was switched off" in page.sections["uncertainty"]
+    if trial == "freedom":
+        assert "The trial ends with the treatment" in page.sections["after"]
+    if trial == "exit":
+        assert "the switch at month 24" in page.sections["after"]
+
+
+def test_a_typical_patient_run_says_so_and_still_reports(tmp_path):
+    run("discontinuation", tmp_path / "run", patients=4, layers=[])
+    page = Page(write_report(tmp_path / "run").read_text(encoding="utf-8"))
+    assert "every patient is the typical patient" in page.sections["synopsis"]
+
+
+def test_methods_asked_for_are_the_ones_reported(context):
+    asked = {e.name: e.analysis for e in context.trial.endpoints}
+    for name, method in context.endpoints.groupby("endpoint")["method"].first().items():
+        assert {"ANCOVA": "ANCOVA", "median difference": "difference of medians"}[asked[name]] == method
+    assert list(context.endpoints.columns[: len(summaries.ENDPOINT_COLUMNS)]) == list(summaries.ENDPOINT_COLUMNS)
