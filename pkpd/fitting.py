@@ -39,7 +39,8 @@ from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 
 Array = NDArray[np.float64]
 
-DIFFERENCE = 1e-3  # step of finite differences on the fitted scale; the solver's own error is 1e-4 of its effect
+DIFFERENCE = 1e-2  # step of finite differences, in steps that matter (`Fitted.scale`)
+OFFSET = 10.0  # see `_one_start`
 ON_BOUND = 1e-3  # share of the span between bounds within which an estimate is called on the bound
 FLAT = 0.05  # eigenvalue of the Fisher information of scaled parameters below which a direction is called unidentified
 
@@ -288,15 +289,22 @@ def _one_start(
     problem: Problem, theta: Array, number: int, progress: Callable[[str, float], None] | None
 ) -> tuple[dict[str, Any], pd.DataFrame | None]:
     spec = problem.spec
+    # lmfit sees every parameter as OFFSET plus steps that matter, so that relative differences suit all of them alike.
+    scale, middle = np.array([p.scale for p in spec.parameters]), np.array([p.start for p in spec.parameters])
     parameters = lmfit.Parameters()
     for i, (p, x) in enumerate(zip(spec.parameters, theta, strict=True)):
-        parameters.add(f"p{i}", value=float(x), min=p.low, max=p.high)
+        seen = [OFFSET + (value - middle[i]) / scale[i] for value in (x, p.low, p.high)]
+        parameters.add(f"p{i}", value=float(seen[0]), min=float(seen[1]), max=float(seen[2]))
+
+    def fitted(values: lmfit.Parameters) -> Array:
+        return middle + (np.array([values[f"p{i}"].value for i in range(len(middle))]) - OFFSET) * scale
+
     best = np.inf
     count = 0
 
     def residual(values: lmfit.Parameters) -> Array:
         nonlocal best, count
-        found = problem.residuals(np.array([values[f"p{i}"].value for i in range(len(theta))]))
+        found = problem.residuals(fitted(values))
         count += 1
         if (objective := float(found @ found)) < best:
             best = objective
@@ -306,19 +314,21 @@ def _one_start(
 
     options = dict(spec.options)
     if spec.method == "least_squares":
-        options.setdefault("x_scale", [p.scale for p in spec.parameters])
-        options.setdefault("diff_step", DIFFERENCE)
+        options.setdefault("diff_step", DIFFERENCE / OFFSET)
     if spec.method == "differential_evolution":
         options.setdefault("seed", spec.seed + number)
     if spec.method == "emcee":
         options |= {"seed": spec.seed + number, "progress": False, "is_weighted": True}
     result = lmfit.Minimizer(residual, parameters).minimize(method=spec.method, **options)
-    end = np.array([result.params[f"p{i}"].value for i in range(len(theta))])
+    end = fitted(result.params)
     found = problem.residuals(end)
     drawn = None
     if spec.method == "emcee":
         drawn = pd.DataFrame(
-            {p.name: [p.natural(x) for x in result.flatchain[f"p{i}"]] for i, p in enumerate(spec.parameters)}
+            {
+                p.name: [p.natural(middle[i] + (u - OFFSET) * scale[i]) for u in result.flatchain[f"p{i}"]]
+                for i, p in enumerate(spec.parameters)
+            }
         )
     row = {
         "start": number,

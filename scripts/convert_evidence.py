@@ -504,13 +504,21 @@ def observation(row: dict[str, str], use: Use, origin: str) -> dict[str, str]:
         "spread_high": high,
         "n": "" if n == "." else n,
         "phase": arm.phase(month) if use.endpoint not in EXPOSURE else "on",
-        "curve": f"{arm.family or arm.id}/{site}" if use.endpoint not in EXPOSURE else "",
+        "curve": curve(use, arm, site, month),
         "source": row["source"],
         "doi": row["doi_or_pmid"],
         "verification": row["verification"],
         "note": "; ".join(notes),
         "origin": origin,
     }
+
+
+def curve(use: Use, arm: Arm, site: str, month: float) -> str:
+    """Curve that a figure lies on; markers of FLEX are not those of FIT before it (other samples, other assays)."""
+    if use.endpoint in EXPOSURE:
+        return ""
+    part = "/FLEX" if arm.id.startswith("flex") and site in ("CTX", "P1NP") and month >= 60 else ""
+    return f"{arm.family or arm.id}/{site}{part}"
 
 
 UNITS = {"ug/mL": "ug/mL", "d": "day", "ug*d/mL": "ug*day/mL"}
