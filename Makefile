@@ -83,6 +83,13 @@ lock:  ## renew requirements/lock.txt with the newest versions that pyproject.to
 		build/lock/bin/python -m pip freeze --all --exclude ranklsim --exclude pip; } >build/lock.txt
 	@mv build/lock.txt requirements/lock.txt && rm -rf build/lock
 
+.PHONY: lowest
+lowest:  ## run the tests with the lowest versions that pyproject.toml allows
+	@rm -rf build/lowest && "$(PYTHON)" -m venv build/lowest
+	@build/lowest/bin/python -m pip install --quiet --disable-pip-version-check "setuptools>=77,<85" -r requirements/lowest.txt
+	@PYTHONWARNINGS=ignore build/lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@build/lowest/bin/python -m pytest $(PYTEST_ARGS)
+
 .PHONY: clean
 clean:  ## remove the environment and everything that was built; runs stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -227,6 +227,8 @@ def _look_at(folder: Path, plan: _Plan, resume: bool, force: bool) -> dict[str, 
     if MANIFEST not in held:
         raise BadInput(f"{folder}: holds files that are no run of ranklsim ({held[0]}); give an empty or new folder.")
     if force:
+        if not storage.was_ours(folder):
+            raise BadInput(f"{folder}: its {MANIFEST} is not that of a run of ranklsim; give an empty or new folder.")
         return None
     old = storage.read_manifest(folder)
     finished = old["complete"] is True

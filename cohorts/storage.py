@@ -257,6 +257,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def was_ours(folder: Path) -> bool:
+    """Whether `folder` holds a run of ranklsim, of any version, even a truncated one, that may be replaced."""
+    try:
+        text = (folder / MANIFEST).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return ('"format"' in text and '"ranklsim"' in text) or (folder / "trial.toml").is_file()
+
+
 def open_run(folder: str | Path, *, verify: bool = True) -> Run:
     """Open a finished run.
 

@@ -56,7 +56,8 @@ def rates(x: Values, p: Values, c: str, activation: float, survival: float, kill
         Osteoclast death over normal (bisphosphonates).
     """
     waiting, sites, OC, OB = x[f"waiting_{c}"], x[f"sites_{c}"], x[f"OC_{c}"], x[f"OB_{c}"]
-    A = activation**p.n
+    steep = activation**p.n
+    A = steep * (1 + p.Ka) / (steep + p.Ka)  # ASSUMED: bounded, since only so many surfaces can be activated
     inflow = 1 - p.f_om + p.f_om * OC  # osteomorphs come from osteoclasts by fission
     store = 1 + p.mix * (waiting - 1)
     made = survival * (1 + p.Kg) / (survival + p.Kg)
@@ -65,7 +66,7 @@ def rates(x: Values, p: Values, c: str, activation: float, survival: float, kill
         f"waiting_{c}": (inflow - waiting * (1 - p.r + p.r * A)) / p.tW,
         f"sites_{c}": (A * store - sites) / p.tQ,
         f"OC_{c}": p.kd * made * sites - death * OC,
-        f"drift_{c}": (1 + p.gU * (1 - OB) - x[f"drift_{c}"]) / p.tU,
+        f"drift_{c}": ((1 + p.gU) ** (1 - OB) - x[f"drift_{c}"]) / p.tU,  # positive however much bone is formed
         f"matrix1_{c}": (OC - x[f"matrix1_{c}"]) / p.tc,
         f"matrix2_{c}": (x[f"matrix1_{c}"] - x[f"matrix2_{c}"]) / p.tc,
         f"OB_{c}": (x[f"matrix2_{c}"] - OB) / p.tc,

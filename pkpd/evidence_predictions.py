@@ -121,6 +121,44 @@ class Predictor:
             courses.append(simulate(table, persons, used, group.doses, group.days, rtol=self.rtol))
         return np.array([read(courses) for read in self._rows], dtype=float)
 
+    def of_persons(
+        self, persons: Mapping[str, pd.DataFrame], parameters: ParameterTable | None = None, *, workers: int = 1
+    ) -> Array:
+        """Predict every observation for each of several persons in every arm.
+
+        Parameters
+        ----------
+        persons : mapping of str to DataFrame, n rows each
+            Arm id to parameter symbols of its persons that differ from the table; nothing else is known of an arm's
+            patients, so `Arm.covariates` have to be among them.
+        parameters : ParameterTable, optional
+            The shipped table by default.
+        workers : int
+            Threads; the result does not depend on it.
+
+        Returns
+        -------
+        ndarray, shape (n, n_observations)
+            As from a call, a row a person; a figure of two arms pairs person k of one with person k of the other.
+        """
+        table = parameters or load_parameters()
+        n = len(next(iter(persons.values())))
+        courses = []
+        for group in self._groups:
+            everyone = pd.concat([persons[arm.id] for arm in group.arms], ignore_index=True)
+            everyone = everyone.fillna({symbol: table.values[symbol] for symbol in everyone})
+            given = group.doses
+            doses = Doses(
+                (given.patient[:, None] * n + np.arange(n)).ravel(),
+                np.repeat(given.time, n),
+                np.repeat(given.agent, n),
+                np.repeat(given.amount, n),
+            )
+            used = [self.evidence.agents[name] for name in group.names]
+            found = simulate(table, everyone, used, doses, group.days, rtol=self.rtol, workers=workers)
+            courses.append([{name: values[k::n] for name, values in found.items()} for k in range(n)])
+        return np.array([[read([course[k] for course in courses]) for read in self._rows] for k in range(n)])
+
     def _reader(self, row: dict) -> Callable[[list[dict[str, Array]]], float]:
         """How one observation is read off the simulated courses."""
         endpoint, site = row["endpoint"], row["site_or_marker"]

@@ -238,7 +238,7 @@ class _Reader:
     def _table(self, key: tuple[str | int, ...]) -> dict[str, Any]:
         value: Any = self.data
         for part in key:
-            value = value.get(part, {}) if isinstance(value, dict) else value[part]  # type: ignore[call-overload]
+            value = value.get(part, {}) if isinstance(value, dict) else value[part]
         if not isinstance(value, dict):
             self._fault(key, f"{key[-1]} is {value!r}; give a table, such as {{ name = 1.0 }}.")
             return {}
@@ -336,7 +336,8 @@ class _Reader:
         if transform == "logit" and not (0 < low and high < 1):
             self._fault((*key, "low"), f"{name} is fitted as its logit, so bounds must lie between 0 and 1.")
         prior = row.get("prior")
-        mean, sd = start, None
+        mean: Any = start
+        sd: Any = None
         if prior is not None:
             mean, sd = (prior.get("mean"), prior.get("sd")) if isinstance(prior, dict) else (None, None)
             right = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (mean, sd))

@@ -6,9 +6,8 @@ not count as independent, and stacked over the scenarios (such as each store of 
 values has to serve. Every start and every profile is written as it ends, so an interrupted fit resumes.
 
 Confidence intervals are by profile likelihood [1]_: a parameter is held at values around its estimate and the others
-follow, by Gauss-Newton steps that keep the Jacobian of the estimate (a chord method: honest as long as the misfit is
-re-evaluated, which it is). What the data can't identify shows as a profile that stays below its threshold up to a
-bound, and as a small eigenvalue of the Fisher information.
+follow, by damped Gauss-Newton steps whose Jacobian is kept up by Broyden's update. What the data can't identify shows
+as a profile that stays below its threshold up to a bound, and as a small eigenvalue of the Fisher information.
 
 References
 ----------
@@ -40,6 +39,7 @@ from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 Array = NDArray[np.float64]
 
 DIFFERENCE = 1e-2  # step of finite differences, in steps that matter (`Fitted.scale`)
+FOLLOW_STEPS, ENOUGH = 12, 0.02  # of a profile: steps at most; fall of the objective below which they end
 OFFSET = 10.0  # see `_one_start`
 ON_BOUND = 1e-3  # share of the span between bounds within which an estimate is called on the bound
 FLAT = 0.05  # eigenvalue of the Fisher information of scaled parameters below which a direction is called unidentified
@@ -183,7 +183,7 @@ class Fit:
     @property
     def covariance(self) -> Array:
         """Inverse of `information`; pseudo-inverse where the data leave a direction free."""
-        return np.linalg.pinv(self.information)
+        return np.asarray(np.linalg.pinv(self.information), dtype=float)
 
     @property
     def correlation(self) -> pd.DataFrame:
@@ -381,16 +381,14 @@ def profile(
             rows += json.loads(kept.read_text("utf-8"))
             continue
         mine = [{"parameter": p.name, "theta": float(found.theta[i]), "value": p.natural(found.theta[i]), "rise": 0.0}]
-        others = [j for j in range(len(sd)) if j != i]
-        gain = np.linalg.pinv(found.jacobian[:, others])
         for side in (-1, 1):
-            theta = found.theta.copy()
+            theta, slope = found.theta.copy(), found.jacobian
             for k in range(1, points + 1):
                 target = found.theta[i] + side * k / points * np.sqrt(2 * threshold) * sd[i]
                 held = float(np.clip(target, p.low, p.high))
                 if held == theta[i]:
                     break
-                theta, objective = _follow(problem, theta, i, held, others, gain)
+                theta, objective, slope = _follow(problem, theta, i, held, slope)
                 rise = objective - found.objective
                 mine.append({"parameter": p.name, "theta": held, "value": p.natural(held), "rise": float(rise)})
                 if rise > 1.5 * threshold:
@@ -403,24 +401,38 @@ def profile(
     return pd.DataFrame(rows).sort_values(["parameter", "theta"], ignore_index=True)
 
 
-def _follow(problem: Problem, theta: Array, i: int, held: float, others: list[int], gain: Array) -> tuple[Array, float]:
-    """Hold parameter `i` and let the others go downhill by chord steps from where the last value left them."""
+def _follow(problem: Problem, theta: Array, i: int, held: float, slope: Array) -> tuple[Array, float, Array]:
+    """Hold parameter `i` and let the others go downhill from where the last value left them.
+
+    Damped Gauss-Newton steps; `slope` is the Jacobian where the search starts, kept up by Broyden's update.
+    """
     low, high = (np.array([getattr(p, end) for p in problem.spec.parameters]) for end in ("low", "high"))
-    best = theta.copy()
+    scale = np.array([p.scale for p in problem.spec.parameters])
+    others = np.arange(len(theta)) != i
+    best, slope = theta.copy(), slope.copy()
     best[i] = held
     residual = problem.residuals(best)
-    least = float(residual @ residual)
-    for _ in range(4):
-        trial = best.copy()
-        trial[others] = best[others] - gain @ residual
-        trial = np.clip(trial, low, high)
-        trial[i] = held
-        new = problem.residuals(trial)
-        objective = float(new @ new)
-        if objective > least - 1e-3:
+    least, damping = float(residual @ residual), 0.0
+    for _ in range(FOLLOW_STEPS):
+        scaled = (slope * scale)[:, others]
+        square = scaled.T @ scaled
+        step = np.zeros_like(best)
+        step[others] = np.linalg.solve(square + (damping + 1e-9) * np.eye(len(square)), -(scaled.T @ residual))
+        moved = np.clip(best + step * scale, low, high) - best
+        if not np.any(moved):
             break
-        best, residual, least = trial, new, objective
-    return best, least
+        new = problem.residuals(best + moved)
+        length = moved / scale
+        slope = slope + np.outer((new - residual) - slope @ moved, length / scale) / (length @ length)
+        objective = float(new @ new)
+        if objective < least:
+            fell, best, residual, least = least - objective, best + moved, new, objective
+            damping *= 0.2
+            if fell < ENOUGH:
+                break
+        else:
+            damping = max(4 * damping, 1.0)
+    return best, least, slope
 
 
 def intervals(found: Fit, profiles: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:

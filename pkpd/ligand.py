@@ -14,6 +14,8 @@ References
 
 from __future__ import annotations
 
+from typing import Any
+
 from ranklsim.pkpd.values import Slots, Values
 
 SOURCES = ("osteocyte", "marrow", "osteoblast", "lymphocyte")
@@ -78,7 +80,7 @@ def free_equation(x: Values, p: Values, free: list[float], slots: Slots) -> list
     return balance
 
 
-def binding(x: Values, p: Values, free: list[float], slots: Slots) -> Values:
+def binding(x: Values, p: Values, free: list[Any], slots: Slots) -> Values:
     """Who holds whom, from free drug `free` (nmol/L).
 
     Returns

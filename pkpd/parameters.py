@@ -106,7 +106,7 @@ class ParameterTable:
         BadInput
             If a symbol is unknown, or a value is not finite or lies outside the row's plausible range.
         """
-        faults = []
+        faults: list[str] = []
         frame = self.frame.copy()
         for symbol, value in values.items():
             try:
@@ -172,7 +172,7 @@ def load_parameters(path: str | Path | None = None) -> ParameterTable:
         return shipped
     path = Path(path)
     rows = _read(path, required=("symbol", "value"))
-    faults = []
+    faults: list[str] = []
     values: dict[str, float] = {}
     for line, row in enumerate(rows.to_dict("records"), start=2):
         where = f"{path}:{line}"

@@ -195,7 +195,7 @@ def dose_event(
     """State index that a dose of `mg` enters in patient `i` of `constants`, and how much it adds there."""
     kind, k = slot
     volume = {"Vc_i": np.atleast_1d(constants[f"Vc_i_{k}"]).take(i, mode="clip")} if kind == "binder" else {}
-    state, amount = KINDS[kind].dose(Values(agent.values | volume), mg, agent.route)  # type: ignore[attr-defined]
+    state, amount = KINDS[kind].dose(Values(agent.values | volume), mg, agent.route)
     return model.index[f"{state}_{k}"], float(amount)
 
 
@@ -221,7 +221,7 @@ class _Job:
         """Outputs of one batch; `events` holds each patient's (day, agent, mg), by time."""
         n, m = len(persons), len(self.times)
         model, constants, slot = patient_constants(self.parameters, persons, self.agents)
-        start = np.column_stack([np.broadcast_to(v, n) for v in (model.start(constants) | start_other).values()])
+        start = np.column_stack([np.broadcast_to(v, n) for v in (model.start(constants) | dict(start_other)).values()])
         start = start.astype(float)
         p = np.column_stack([np.broadcast_to(constants[name], n) for name in self.kernel.PARAMETERS]).astype(float)
         flat = [

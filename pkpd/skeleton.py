@@ -42,7 +42,7 @@ STATES = {
 
 def individual(p: Values) -> dict[str, Any]:
     """Turnover a day, and the untreated start of each template, which is analytic."""
-    constants = {}
+    constants: dict[str, Any] = {}
     for b in TEMPLATES:
         k = p[f"k{b}"] / DAYS_PER_YEAR
         lost = k * p[f"dl{b}"]
@@ -126,7 +126,7 @@ def bone_mineral(x: Values, p: Values, t: Any) -> dict[str, Any]:
         b: (p.rho1 * x[f"young_{b}"] + (1 + p.rho1) / 2 * x[f"middle_{b}"] + x[f"mature_{b}"]) / p[f"mineral0_{b}"]
         for b in TEMPLATES
     }
-    out = {}
+    out: dict[str, Any] = {}
     for site, (inner, outer) in SITES.items():
         f = p[f"f_{site}"]
         parts = {

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ranklsim.pkpd.dosing import Regimen
     from ranklsim.pkpd.parameters import ParameterTable
 
+LONGEST = 1200
+"""Months that a patient can be watched."""
+
 __all__ = ["agents", "report", "run", "simulate", "trials"]
 
 
@@ -93,8 +96,10 @@ def plan_course(
     if faults:
         raise BadInput(*faults)
     names = dict.fromkeys(part.agent for part in regimens)
-    last_day = max(part.end_day for part in regimens) + watched_days
-    return Course(regimens, [load_agent(name, folder=folder) for name in names], last_day / DAYS_PER_MONTH)
+    months = (max(part.end_day for part in regimens) + watched_days) / DAYS_PER_MONTH
+    if months > LONGEST:
+        raise BadInput(f"treatment and follow-up last {months:.0f} mo; give at most {LONGEST} mo in all.")
+    return Course(regimens, [load_agent(name, folder=folder) for name in names], months)
 
 
 def _one_regimen(
@@ -173,7 +178,7 @@ def simulate(
         Further months of interest; a value at a dose time is the one just before that dose.
     covariates : mapping, optional
         What differs from the typical woman: age [yr], weight [kg], height [cm], eGFR [mL/min/1.73m2],
-        vitamin_D [ng/mL], T_LS, T_TH, T_FN, T_R13, or the symbol of any parameter.
+        vitamin_D [ng/mL], T_LS, T_TH, T_FN, T_R13, or the symbol of any parameter, also an agent's (denosumab.CL).
     parameters : path or ParameterTable, optional
         Another parameter table than the one that ships.
     folder : path, optional
@@ -197,9 +202,9 @@ def simulate(
 def months_of_interest(course: Course, at: Iterable[float] | None) -> list[float]:
     """Every month of the course, and each of `at` (which may lie beyond its end)."""
     monthly = [float(month) for month in range(math.floor(course.months + 1e-9) + 1)]
-    wrong = [month for month in at or () if not (math.isfinite(month) and month >= 0)]
+    wrong = [month for month in at or () if not 0 <= month <= LONGEST]
     if wrong:
-        raise BadInput(f"at: {wrong[0]:g} is not a month of 0 or more.")
+        raise BadInput(f"at: {wrong[0]:g} is not a month from 0 to {LONGEST}.")
     return sorted({*monthly, *(float(month) for month in at or ())})
 
 
@@ -230,7 +235,10 @@ def simulate_course(
     from ranklsim.pkpd.simulation import simulate_typical
 
     table = load_parameters(parameters) if parameters is None or isinstance(parameters, str | Path) else parameters
-    symbols = checked_covariates(table, covariates or {}, where)
+    of_agents = {name: value for name, value in (covariates or {}).items() if "." in name}
+    of_patient = {name: value for name, value in (covariates or {}).items() if "." not in name}
+    table = table.replace(of_agents, where)
+    symbols = checked_covariates(table, of_patient, where)
     given = [part for part in course.regimens if part.dose_mg > 0]  # a placebo is given nothing
     return simulate_typical(given, course.agents, months=list(months), parameters=table, covariates=symbols)
 

@@ -47,6 +47,8 @@ def to_interval(low: float, high: float, decimals: int) -> str:
 
 def moved(value: float, unit: str = "%", decimals: int = 1) -> str:
     """``rose by 9.6%``, ``fell by 0.9%`` or ``did not change``."""
+    if not np.isfinite(value):
+        return "was not observed"
     shown = num(abs(value), decimals)
     gap = "" if unit == "%" else " "
     if float(shown) == 0:

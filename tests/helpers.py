@@ -34,7 +34,7 @@ NO_DOSES = Doses(np.empty(0, int), np.empty(0), np.empty(0, int), np.empty(0))
 
 
 def anyone(table: ParameterTable, n: int, seed: int = 1) -> pd.DataFrame:
-    """Persons drawn uniformly over half of every parameter's plausible range around its value: harsher than a trial's."""
+    """Persons drawn over half of every plausible range around its value: harsher than a trial draws them."""
     rng = np.random.default_rng(seed)
     frame = table.frame
     intervention = frame["note"].str.contains("acts from day 0 on")  # such a patient starts out of balance

@@ -37,6 +37,14 @@ def write_agent(folder: Path) -> None:
     (folder / "abc-301.toml").write_text(text, encoding="utf-8")
 
 
+def write_evidence(folder: Path) -> None:
+    """The folder of evidence that docs/evidence.md shows in full."""
+    page = ROOT / "docs" / "evidence.md"
+    (folder / "my-evidence").mkdir()
+    for language, name in (("toml", "arms.toml"), ("csv", "observations.csv")):
+        (folder / "my-evidence" / name).write_text(blocks(page, language)[0], encoding="utf-8")
+
+
 @pytest.mark.parametrize("page, line", commands(), ids=lambda value: str(value)[:60])
 def test_a_command_of_the_documentation_works(page: str, line: str, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
@@ -56,6 +64,7 @@ def test_a_command_of_the_documentation_works(page: str, line: str, tmp_path, mo
 )
 def test_a_python_example_of_the_documentation_works(page: Path, number: int, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
+    write_evidence(tmp_path)
     source = "import ranklsim\n" + blocks(page, "python")[number]
     exec(compile(source, f"{page.name}, example {number + 1}", "exec"), {"__name__": "example"})
     assert capsys.readouterr().out

@@ -1,0 +1,312 @@
+"""Where an untreated patient of any genotype ends up: the lifelong steady state.
+
+A deletion from birth is not an intervention: pools, cells, bone and calcium have had a lifetime to settle. Cells settle
+where the RANKL/OPG drift that their own formation causes is the one that keeps them there. A higher count lowers the
+drift, so there is one such point, and bracketing finds it. Bone settles where modelling, which fades as ``V**-fade``,
+makes good what remodelling loses:
+
+    ph * V**-fade = (dl + ph) * OC
+
+A template without modelling (cortical bone, `phC` 0) loses ``k * dl * OC`` for ever, and one without osteoclasts grows
+for ever: neither has a fixed volume. It gets volume 1, the rate at which it goes on changing (`Steady.drift`), and the
+composition by age that it keeps while it does so. Nothing stands in for a fixed point that is not there.
+
+All is vectorised over patients and holds for no drug present.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ranklsim.pkpd import calcium, cells, ligand, markers
+from ranklsim.pkpd.agents import Agent
+from ranklsim.pkpd.compiler import compiled
+from ranklsim.pkpd.errors import RunFailed
+from ranklsim.pkpd.ligand import COMPARTMENTS
+from ranklsim.pkpd.model import Model
+from ranklsim.pkpd.parameters import ParameterTable
+from ranklsim.pkpd.simulation import MAX_STEPS, dose_event, patient_constants
+from ranklsim.pkpd.skeleton import TEMPLATES
+from ranklsim.pkpd.units import DAYS_PER_YEAR
+from ranklsim.pkpd.values import Slots, Values
+
+Array = NDArray[np.float64]
+STEPS = 200  # to a root, some ten of which are needed
+DOUBLINGS = 40  # of osteoclasts over normal, before they are called without bound
+UNBOUND = Values({f"open_{source}": 1.0 for source in ligand.SOURCES} | {"open_s": 1.0})
+
+
+@dataclass(frozen=True)
+class Steady:
+    """Lifelong untreated state of `n` patients.
+
+    Parameters
+    ----------
+    states : dict of str to ndarray, shape (n,)
+        Every untreated state, ready for ``simulate(..., start=states)``.
+    volume : dict of str to ndarray, shape (n,)
+        Bone volume of each template over that of the typical woman at the start; NaN where there is no fixed point.
+    drift : dict of str to ndarray, shape (n,)
+        Change of volume per year, as a share of it: 0 at a fixed point, below 0 where a template is lost for ever;
+        above 0 where it grows for ever, and then the rate at volume 1.
+    """
+
+    states: dict[str, Array]
+    volume: dict[str, Array]
+    drift: dict[str, Array]
+
+
+def steady_state(parameters: ParameterTable, persons: pd.DataFrame | None = None) -> Steady:
+    """Lifelong untreated steady state of patients, of whatever genotype.
+
+    Parameters
+    ----------
+    parameters : ParameterTable
+        Typical values.
+    persons : DataFrame, n rows, optional
+        Columns are symbols that differ from the table, genotype included (``make_SOURCE``, ``OPG_local``, ...). One
+        typical patient by default.
+
+    Returns
+    -------
+    Steady
+
+    Raises
+    ------
+    RunFailed
+        If osteoclasts have no steady number (osteomorphs return faster than they are lost).
+    """
+    people = pd.DataFrame(index=[0]) if persons is None else persons
+    for symbol in people.columns:
+        parameters.known(symbol, "persons")
+    _, p, _ = patient_constants(parameters, people, [])
+    n = len(people)
+    wide = Values({name: np.broadcast_to(np.asarray(value, float), n) for name, value in p.items()})
+    return settle(wide)
+
+
+def settle(p: Values) -> Steady:
+    """Like `steady_state`, from patients' constants (arrays of shape (n,))."""
+    bone_cells = cells_at_rest(p)
+    states: dict[str, Any] = _pools(p, bone_cells) | bone_cells
+    whole: Any = cells.whole_body(Values(states), p, "OC")
+    states |= dict.fromkeys(markers.STATES, whole)
+    volume, drift = {}, {}
+    for b, c in TEMPLATES.items():
+        bone, volume[b], drift[b] = bone_at_rest(p, b, states[f"OC_{c}"])
+        states |= bone
+    states |= calcium_at_rest(p, states)
+    return Steady({name: np.array(value, float) for name, value in states.items()}, volume, drift)
+
+
+def cells_at_rest(p: Values) -> dict[str, Any]:
+    """Cells of both compartments at their fixed point, over normal.
+
+    Two nested roots: synthesis of RANKL is common to both compartments (it hears whole-body formation), and given
+    synthesis each compartment has one number of osteoclasts that agrees with its own drift.
+    """
+    nothing = np.zeros(np.shape(p.mix))
+
+    def given(made: Any) -> dict[str, Any]:
+        pools = Values(ligand.settled(p, made))
+        counts = {c: _osteoclasts(p, pools, c) for c in COMPARTMENTS}
+        return {name: v for c in COMPARTMENTS for name, v in _follow(p, pools, c, counts[c])[0].items()}
+
+    if np.all((1 - p.drift_OPG) * (1 - p.mix) == 0):  # drift leaves synthesis alone
+        return given(nothing + 1.0)
+    least = {f"drift_{c}": _drift(p, c, nothing) for c in COMPARTMENTS}  # nothing formed anywhere: most RANKL made
+    return given(_root(lambda made: np.maximum(_made(p, given(made)), 0) - made, nothing, _made(p, least)))
+
+
+def bone_at_rest(p: Values, b: str, OC: Array) -> tuple[dict[str, Array], Array, Array]:
+    """Composition of template `b` with osteoclasts (and osteoblasts) at `OC` over normal for a lifetime.
+
+    Returns
+    -------
+    states : dict
+        Layers by age, at the fixed volume, or at volume 1 where there is none.
+    volume : ndarray
+        The fixed volume, NaN where there is none.
+    drift : ndarray
+        See `Steady`.
+    """
+    k, ph, dl = p[f"turnover_{b}"], p[f"ph{b}"], p[f"dl{b}"]
+    lost = (dl + ph) * OC  # what remodelling leaves behind, in units of k
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        fixed = (ph / lost) ** (1 / p.fade)
+    settles = (p.fade > 0) & (ph > 0) & (lost > 0) & np.isfinite(fixed)
+    volume = np.where(settles, fixed, np.nan)
+    V = np.where(settles, fixed, 1.0)
+    # Without a fixed point: constant modelling if it does not fade, none in the long run if it does.
+    added = np.where(settles, lost, np.where(p.fade == 0, ph, 0.0))
+    shrink = k * (lost - added)
+    formed = k * ((1 - dl - ph) * OC + added)
+    osteoid = formed / (1 / p.tN - shrink)
+    taken = k * OC / (1 - osteoid)
+    young = osteoid / p.tN / (1 / p.tP + taken - shrink)
+    middle = young / p.tP / (1 / p.tS + taken - shrink)
+    states: dict[str, Array] = {
+        f"osteoid_{b}": osteoid * V,
+        f"young_{b}": young * V,
+        f"middle_{b}": middle * V,
+        f"mature_{b}": (1 - osteoid - young - middle) * V,
+        f"modelled_{b}": np.zeros_like(V),
+    }
+    rate_at_one = k * (ph - lost) * DAYS_PER_YEAR
+    return states, volume, np.where(settles, 0.0, rate_at_one)
+
+
+def calcium_at_rest(p: Values, states: Mapping[str, Array]) -> dict[str, Array]:
+    """Serum calcium and calcitriol where bone, gut and kidney balance; they fall evenly in calcium, so one root."""
+    x = Values(states)
+
+    def balance(log_calcium: Array) -> Array:
+        level = np.exp(log_calcium)
+        trial = Values(x | {"calcium": level})
+        answered = Values(trial | {"calcitriol": 1 + p.answer * (calcium.PTH(trial, p) ** p.e_gut - 1)})
+        return calcium.rates(answered, p, *Model(Slots())._calcium_traffic(answered, p))["calcium"]
+
+    size = np.ones(np.shape(p.mix))
+    level = np.exp(_root(balance, -3 * size, 3 * size))
+    pth = calcium.PTH(Values(calcium=level), p)
+    return {"calcium": level, "calcitriol": 1 + p.answer * (pth**p.e_gut - 1)}
+
+
+def courses(
+    parameters: ParameterTable,
+    persons: pd.DataFrame,
+    times: Array,
+    *,
+    start: Mapping[str, Array] | None = None,
+    agents: Sequence[Agent] = (),
+    doses: Sequence[tuple[float, str, float]] = (),
+    rtol: float = 1e-7,
+) -> Values:
+    """States of patients over time, all with the same doses: what `simulate` integrates, before it becomes outputs.
+
+    Parameters
+    ----------
+    parameters, persons : see `steady_state`
+    times : ndarray, shape (n_times,)
+        Days, ascending.
+    start : mapping of str to ndarray, shape (n,), optional
+        States that start otherwise than the typical woman's.
+    agents : sequence of Agent
+        All that `doses` names.
+    doses : sequence of (day, agent name, mg)
+        By time.
+
+    Returns
+    -------
+    Values
+        Every state, shape (n, n_times).
+
+    Raises
+    ------
+    RunFailed
+        If a patient can't be integrated.
+    """
+    model, p, slot = patient_constants(parameters, persons, agents)
+    n = len(persons)
+    first = np.column_stack([np.broadcast_to(v, n) for v in (model.start(p) | dict(start or {})).values()])
+    kernel = compiled(model.slots)
+    values = np.column_stack([np.broadcast_to(p[name], n) for name in kernel.PARAMETERS])
+    known = {agent.name: agent for agent in agents}
+    events = [(day, *dose_event(model, p, slot[name], known[name], mg, i)) for i in range(n) for day, name, mg in doses]
+    columns = np.array(events, dtype=float).reshape(-1, 3)
+    states, status = np.empty((n, len(times), first.shape[1])), np.zeros(n, dtype=np.int64)
+    kernel.integrate(
+        first.astype(float), values.astype(float), np.arange(n + 1) * len(doses), columns[:, 0].copy(),
+        columns[:, 1].astype(np.int64), columns[:, 2].copy(), np.asarray(times, float), rtol, rtol / 100, MAX_STEPS,
+        states, status,
+    )  # fmt: skip
+    if status.any():
+        raise RunFailed(f"row {persons.index[int(np.argmax(status))]} of persons can't be integrated at rtol {rtol:g}.")
+    return Values({name: states[:, :, i] for i, name in enumerate(model.states)})
+
+
+def _osteoclasts(p: Values, pools: Values, c: str) -> Any:
+    """Osteoclasts of compartment `c` that agree with the drift they cause, RANKL pools given."""
+
+    def excess(count: Any) -> Any:
+        return _follow(p, pools, c, count)[1] - count
+
+    most = np.ones(np.shape(p.mix))
+    for _ in range(DOUBLINGS):
+        short = excess(most) > 0
+        if not short.any():
+            return _root(excess, np.zeros_like(most), most)
+        most = np.where(short, 2 * most, most)
+    raise RunFailed(
+        f"osteoclasts have no steady number in row {int(np.argmax(short))} of persons: they return as osteomorphs "
+        "faster than they are lost; lower f_om or Kg, or raise dm."
+    )
+
+
+def _follow(p: Values, pools: Values, c: str, count: Any) -> tuple[dict[str, Any], Any]:
+    """States of compartment `c` that go with `count` osteoclasts, and the osteoclasts that those would carry.
+
+    Each state's own rate in `cells.rates` is linear in it, so that two evaluations give where it rests.
+    """
+    x = Values({f"{name}_{c}": count for name in ("OC", "matrix1", "matrix2", "OB")})
+    x[f"drift_{c}"] = _drift(p, c, count)
+    seen = Values(pools | x)
+    activation, survival = (np.maximum(ligand.signal(seen, p, UNBOUND, c, share), 0.0) for share in (p.sig_act, p.sig))
+    for name in ("waiting", "sites"):
+        x[f"{name}_{c}"] = _rest(p, x, c, name, activation, survival)
+    return dict(x), _rest(p, x, c, "OC", activation, survival)
+
+
+def _drift(p: Values, c: str, count: Any) -> Any:
+    """Drift of the RANKL/OPG balance that goes with `count` osteoblasts."""
+    return _rest(p, Values({f"OB_{c}": count}), c, "drift", 1.0, 1.0)
+
+
+def _rest(p: Values, x: Values, c: str, name: str, activation: Any, survival: Any) -> Any:
+    """Where state `name` rests, all others as in `x` (those that it does not hear may be missing)."""
+    other = Values({state: 1.0 for state in cells.STATES if state.endswith(f"_{c}")} | x)
+    at_0, at_1 = (
+        cells.rates(Values(other | {f"{name}_{c}": value}), p, c, activation, survival, 1.0)[f"{name}_{c}"]
+        for value in (0.0, 1.0)
+    )
+    return at_0 / (at_0 - at_1)
+
+
+def _pools(p: Values, x: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(ligand.settled(p, _made(p, x)))
+
+
+def _made(p: Values, x: Mapping[str, Any]) -> Any:
+    """RANKL synthesis over that of the genotype, as in `ligand.rates`, under the drift of both compartments in `x`."""
+    drift = p.turn_T * x["drift_T"] + (1 - p.turn_T) * x["drift_C"]
+    return 1 + (1 - p.drift_OPG) * (1 - p.mix) * (drift - 1)
+
+
+def _root(excess: Callable[[Any], Any], low: Any, high: Any) -> Any:
+    """Root of a falling function between `low` (where it is at least 0) and `high` (at most 0), element by element.
+
+    Regula falsi with halved weights (Illinois), every third step a bisection: keeps the bracket, needs no derivative.
+    """
+    low, high = np.array(low, float), np.array(high, float)
+    at_low, at_high = excess(low), excess(high)
+    root = np.where(at_low <= 0, low, high)
+    found = (at_low <= 0) | (at_high >= 0)
+    for step in range(STEPS):
+        if found.all():
+            return root
+        with np.errstate(invalid="ignore", divide="ignore"):
+            middle = (low * at_high - high * at_low) / (at_high - at_low)
+        middle = np.where((step % 3 == 2) | ~(middle > low) | ~(middle < high), (low + high) / 2, middle)
+        at_middle = excess(middle)
+        root = np.where(found, root, middle)
+        above = at_middle > 0
+        at_low, at_high = np.where(above, at_middle, at_low / 2), np.where(above, at_high / 2, at_middle)
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+        found |= (np.abs(at_middle) <= 1e-15 * np.maximum(1, np.abs(middle))) | (high - low <= 1e-14 * np.abs(middle))
+    raise RunFailed(f"no steady state found in row {int(np.argmin(found))} of persons; its parameters are extreme.")
