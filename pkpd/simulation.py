@@ -305,6 +305,7 @@ def simulate_typical(
     parameters: ParameterTable | None = None,
     covariates: Mapping[str, float] | None = None,
     rtol: float = 1e-6,
+    tell: Callable[[str], None] | None = None,
 ) -> pd.DataFrame:
     """One typical patient under a sequence of regimens: no variability between patients, no measurement error.
 
@@ -320,6 +321,8 @@ def simulate_typical(
         Shipped parameters by default.
     covariates : mapping, optional
         See `covariate_symbols`.
+    rtol, tell
+        As of `simulate`.
 
     Returns
     -------
@@ -340,7 +343,7 @@ def simulate_typical(
     day, which, mg = (np.array(column) for column in zip(*rows, strict=True)) if rows else (np.empty(0),) * 3
     doses = Doses(np.zeros(len(rows), dtype=np.int64), day.astype(float), which.astype(np.int64), mg.astype(float))
     times = np.asarray(months, dtype=float) * DAYS_PER_MONTH
-    found = simulate(table, persons, used, doses, np.concatenate([[0.0], times]), rtol=rtol)
+    found = simulate(table, persons, used, doses, np.concatenate([[0.0], times]), rtol=rtol, tell=tell)
     frame = pd.DataFrame({"month": np.asarray(months, dtype=float)} | {name: v[0, 1:] for name, v in found.items()})
     for marker in MARKERS:
         frame[f"{marker}_pct"] = 100 * frame[marker] / found[marker][0, 0]

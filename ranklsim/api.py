@@ -229,6 +229,7 @@ def simulate_course(
     covariates: Mapping[str, float] | None = None,
     parameters: Path | str | ParameterTable | None = None,
     where: str = "covariates",
+    tell: Callable[[str], None] | None = None,
 ) -> pd.DataFrame:
     """The typical patient under a planned course, at `months`; see `simulate`."""
     from ranklsim.pkpd.parameters import load_parameters
@@ -240,7 +241,7 @@ def simulate_course(
     table = table.replace(of_agents, where)
     symbols = checked_covariates(table, of_patient, where)
     given = [part for part in course.regimens if part.dose_mg > 0]  # a placebo is given nothing
-    return simulate_typical(given, course.agents, months=list(months), parameters=table, covariates=symbols)
+    return simulate_typical(given, course.agents, months=list(months), parameters=table, covariates=symbols, tell=tell)
 
 
 def checked_covariates(table: ParameterTable, covariates: Mapping[str, float], where: str) -> dict[str, float]:

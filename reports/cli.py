@@ -247,7 +247,8 @@ def simulate_command(
     course = api.plan_course(regimen, agent, dose, every, doses, follow, folder=Path.cwd(), prefix="--")
     rows = api.months_of_interest(course, at)
     drawn = api.months_to_draw(course, rows) if plot is not None else rows
-    frame = api.simulate_course(course, drawn, dict(settings), parameters, where="--set")
+    with progress_bar() as (_, tell):
+        frame = api.simulate_course(course, drawn, dict(settings), parameters, where="--set", tell=tell)
     with new_files(targets, force) as paths:
         frame[frame["month"].isin(rows)].to_csv(paths[0], index=False, float_format="%.8g", lineterminator="\n")
         if plot is not None:
@@ -543,3 +544,6 @@ def main(args: Sequence[str] | None = None) -> int:
 def _fail(text: str, code: int) -> int:
     click.echo(text, err=True)
     return code
+
+
+from ranklsim.reports import cli_science as cli_science  # noqa: E402  (at the end: it adds its verbs to `cli`)

@@ -366,6 +366,14 @@ def test_a_folder_with_other_files_is_refused_even_if_forced(trial_file, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_a_manifest_of_something_else_is_not_replaced_even_if_forced(trial_file, tmp_path):
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "manifest.json").write_text('{"name": "my web app"}', encoding="utf-8")
+    with pytest.raises(BadInput, match=r"its manifest.json is not that of a run of ranklsim"):
+        run(trial_file, tmp_path / "web", force=True)
+    assert [path.name for path in (tmp_path / "web").iterdir()] == ["manifest.json"]
+
+
 def test_a_file_is_no_output_folder(trial_file, tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(BadInput, match="is a file, not a folder"):

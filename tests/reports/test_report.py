@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from ranklsim.cohorts.execution import run
 from ranklsim.cohorts.storage import open_run
+from ranklsim.cohorts.trial import load_trial
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports import summaries
 from ranklsim.reports.context import Context, read
@@ -271,3 +273,11 @@ def test_methods_asked_for_are_the_ones_reported(context):
     for name, method in context.endpoints.groupby("endpoint")["method"].first().items():
         assert {"ANCOVA": "ANCOVA", "median difference": "difference of medians"}[asked[name]] == method
     assert list(context.endpoints.columns[: len(summaries.ENDPOINT_COLUMNS)]) == list(summaries.ENDPOINT_COLUMNS)
+
+
+@pytest.mark.parametrize("patients", [4, 7])
+def test_a_trial_so_small_that_an_arm_is_hardly_seen_still_gets_its_report(tmp_path: Path, patients: int) -> None:
+    run(replace(load_trial("modality"), uncertainty_draws=3), tmp_path / "run", patients=patients)
+    text = write_report(tmp_path / "run").read_text(encoding="utf-8")
+    assert f"{patients} simulated patients" in text
+    assert "nan%" not in text.lower()
