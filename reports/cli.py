@@ -250,7 +250,8 @@ def simulate_command(
     with progress_bar() as (_, tell):
         frame = api.simulate_course(course, drawn, dict(settings), parameters, where="--set", tell=tell)
     with new_files(targets, force) as paths:
-        frame[frame["month"].isin(rows)].to_csv(paths[0], index=False, float_format="%.8g", lineterminator="\n")
+        wanted = frame[frame["month"].isin(rows)].round(12) + 0.0  # no -3e-14 for a change that is none
+        wanted.to_csv(paths[0], index=False, float_format="%.8g", lineterminator="\n")
         if plot is not None:
             from ranklsim.reports.simulate_figure import draw_simulation
 
