@@ -248,7 +248,7 @@ def draw(trial: Trial, parameters: ParameterTable, patients: Iterable[int], repl
     persons = _fixed_by(values, parameters)
     for symbol, score in scores.items():
         if symbol not in persons:
-            persons[symbol] = _around(parameters.frame.loc[symbol], score)
+            persons[symbol] = around(parameters.frame.loc[symbol], score)
     values.insert(0, "patient", number)
     return Patients(values, persons)
 
@@ -328,7 +328,7 @@ def _mix(raw: NDArray[np.float64], factor: NDArray[np.float64]) -> NDArray[np.fl
     return scores
 
 
-def _around(row: pd.Series, score: NDArray[np.float64]) -> NDArray[np.float64]:
+def around(row: pd.Series, score: NDArray[np.float64]) -> NDArray[np.float64]:
     """A parameter's values in patients with these normal scores.
 
     lognormal: the typical value is the median, omega^2 = ln(1 + cv^2). logitnormal (shares): the typical value is the

@@ -45,15 +45,23 @@ def write_evidence(folder: Path) -> None:
         (folder / "my-evidence" / name).write_text(blocks(page, language)[0], encoding="utf-8")
 
 
+def write_fit(folder: Path) -> None:
+    """The fit that docs/fitting.md shows."""
+    (text,) = blocks(ROOT / "docs" / "fitting.md", "toml")
+    (folder / "my-fit.toml").write_text(text, encoding="utf-8")
+
+
 @pytest.mark.parametrize("page, line", commands(), ids=lambda value: str(value)[:60])
 def test_a_command_of_the_documentation_works(page: str, line: str, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     write_agent(tmp_path)
+    write_evidence(tmp_path)
+    write_fit(tmp_path)
     words = shlex.split(line, comments=True)[1:]
     code = cli.main([*words, *FEW] if words[0] == "run" else words)
     said = capsys.readouterr()
     assert code == 0, said.err
-    if words[0] in ("run", "simulate"):
+    if words[0] in ("run", "simulate", "validate", "fit", "genetics"):
         assert (tmp_path / said.out.splitlines()[-1]).exists()
 
 

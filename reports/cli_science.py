@@ -1,0 +1,267 @@
+"""Verbs of the model's science: published evidence, how well it is predicted, fits to it, virtual knock-outs.
+
+The module registers them with `ranklsim.reports.cli` when it is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shlex
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+
+from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.reports import cli as main
+from ranklsim.reports.cli import EXIT_CODES, FILE, FORCE, PARAMETERS, Whole, cli
+
+FINGERPRINT, OURS = "fingerprint", "ranklsim fit "
+EVIDENCE = click.option(
+    "--evidence", type=FILE, metavar="DIR", help="Folder with arms.toml and observations.csv.  [default: what ships]"
+)
+
+
+@cli.group(short_help="Check a folder of published figures, or list its arms.")
+def evidence() -> None:
+    """Published (or your own) figures in the form that ranklsim simulates: a folder with arms.toml, observations.csv.
+
+    docs/evidence.md describes the format.
+    """
+
+
+@evidence.command("check", epilog=f"Example: `ranklsim evidence check my-evidence`. {EXIT_CODES}")
+@click.argument("folder", metavar="DIR", type=FILE)
+def check_evidence(folder: Path) -> None:
+    """Check the evidence in DIR and count what it holds; every fault is told with file, line and column."""
+    from ranklsim.pkpd.evidence import load_evidence
+
+    found = load_evidence(folder)
+    seen = found.observations
+    studies = len({arm.study for arm in found.arms.values()})
+    idle = [name for name in found.arms if not seen[["arm", "control"]].eq(name).any(axis=None)]
+    click.echo(
+        f"{folder}: {_count(len(found.arms), 'arm')} of {_count(studies, 'study')}, {_count(len(seen), 'figure')}."
+    )
+    counts = seen.groupby(["endpoint", "site_or_marker", "phase"], sort=True).agg(
+        figures=("value", "size"),
+        arms=("arm", "nunique"),
+        recalled=("verification", lambda v: int((v == "recalled").sum())),
+    )
+    if len(counts):
+        main.print_table(counts.reset_index().astype({"figures": str, "arms": str}).to_dict("records"))
+    if len(found.not_used):
+        click.echo(f"{_count(len(found.not_used), 'row')} in not_used.csv, each with its reason.")
+    if idle:
+        click.echo(f"No figure is of {', '.join(idle)}.")
+
+
+@evidence.command("list", epilog=f"Example: `ranklsim evidence list`. {EXIT_CODES}")
+@click.argument("folder", metavar="[DIR]", type=FILE, required=False)
+def list_evidence(folder: Path | None) -> None:
+    """List the arms of the evidence that ships, or of the evidence in DIR."""
+    from ranklsim.pkpd.evidence import load_evidence
+
+    found = load_evidence(folder)
+    figures = found.observations["arm"].value_counts()
+    main.print_table(
+        {
+            "arm": arm.id,
+            "study": arm.study,
+            "n": "" if arm.n is None else str(arm.n),
+            "figures": str(figures.get(arm.id, 0)),
+            "months": f"{arm.follow_up:g}",
+            "regimen": arm.text,
+        }
+        for arm in found.arms.values()
+    )
+
+
+@cli.command(
+    "genetics",
+    short_help="Put virtual knock-outs beside published mice.",
+    epilog=f"Example: `ranklsim genetics -o genetics.csv`. {EXIT_CODES}",
+)
+@click.option("-o", "--out", type=FILE, metavar="FILE.csv", help="Table to write, a row a statement.")
+@PARAMETERS
+@FORCE
+def genetics_command(out: Path | None, parameters: Path | None, force: bool) -> None:
+    """Predict every published knock-out, transgenic and ovariectomy that the model can express: pass or fail.
+
+    A test that fails is reported as failing and changes no exit code.
+    """
+    if out is not None:
+        main.check_targets([out], force)
+    from ranklsim.pkpd.genetics import describe_genetics, run_genetics
+    from ranklsim.pkpd.parameters import load_parameters
+
+    frame = run_genetics(load_parameters(parameters))
+    click.echo(describe_genetics(frame).rstrip("\n"))
+    if out is not None:
+        with main.new_files([out], force) as (path,):
+            frame.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+        click.echo(out)
+
+
+@cli.command(
+    "validate",
+    short_help="Put every published figure beside its prediction.",
+    epilog=f"Example: `ranklsim validate -o runs/validation`. {EXIT_CODES}",
+)
+@EVIDENCE
+@PARAMETERS
+@click.option(
+    "-o", "--out", type=FILE, metavar="DIR", default="runs/validation", show_default=True, help="Folder for the result."
+)
+@click.option(
+    "--patients",
+    type=Whole(0),
+    metavar="N",
+    default=200,
+    show_default=True,
+    help="Virtual patients of each arm; 0 for its typical patient alone, without intervals.",
+)
+@click.option("--seed", type=Whole(0), metavar="S", default=1, show_default=True, help="Seed of the virtual patients.")
+@FORCE
+def validate_command(
+    evidence: Path | None, parameters: Path | None, out: Path, patients: int, seed: int, force: bool
+) -> None:
+    """Predict every figure of the evidence by a cohort of its arm.
+
+    DIR then holds predictions.csv, summary.csv and index.html with the figures.
+    """
+    from ranklsim.pkpd.evidence import load_evidence
+    from ranklsim.pkpd.parameters import load_parameters
+    from ranklsim.reports.page import check_folder
+    from ranklsim.reports.validation import MARK, write_validation
+
+    check_folder(out, MARK, force)
+    if 0 < patients < 10:
+        raise BadInput(f"--patients {patients}: so few give no interval; give 10 or more, or 0.")
+    table, found = load_parameters(parameters), load_evidence(evidence)
+    with main.progress_bar() as (progress, _):
+        click.echo(
+            write_validation(
+                found,
+                table,
+                out,
+                patients=patients,
+                seed=seed,
+                workers=os.cpu_count() or 1,
+                progress=progress,
+                command=shlex.join(["ranklsim", *_words()]),
+            )
+        )
+
+
+@cli.command(
+    "fit",
+    short_help="Fit parameters to published figures.",
+    epilog=f"Example: `ranklsim fit my-fit.toml -o runs/my-fit`. {EXIT_CODES}",
+)
+@click.argument("spec")
+@click.option("-o", "--out", type=FILE, metavar="DIR", required=True, help="Folder for the result.")
+@PARAMETERS
+@click.option("--resume", is_flag=True, help="Go on with the interrupted fit in DIR.")
+@FORCE
+@click.option("--no-profile", is_flag=True, help="Leave out the profiles: intervals come from the curvature then.")
+def fit_command(spec: str, out: Path, parameters: Path | None, resume: bool, force: bool, no_profile: bool) -> None:
+    """Fit parameters as SPEC says, a TOML file or the name of a shipped fit (default).
+
+    DIR then holds parameters.csv, which every --parameters takes, and index.html, which says how far to believe it;
+    docs/fitting.md describes SPEC.
+    """
+    if resume and force:
+        raise BadInput("--resume goes on with the fit in the folder, --force replaces it: give one of them.")
+    from ranklsim.pkpd import fitting
+    from ranklsim.pkpd.fitspec import load_spec
+    from ranklsim.pkpd.parameters import load_parameters
+    from ranklsim.reports.fit_report import finish, warnings_of, write_fit
+
+    table = load_parameters(parameters)
+    plan = load_spec(spec, table)
+    problem = fitting.make_problem(plan, table)
+    if plan.method == "emcee" and importlib.util.find_spec("emcee") is None:
+        raise BadInput(f"{plan.path}: method 'emcee' needs the package emcee, which is missing; `pip install emcee`.")
+    work = _work_folder(out, fitting.fingerprint(problem), resume, force)
+    try:
+        with _status() as tell, warnings.catch_warnings(record=True) as noticed:
+            found = fitting.fit(plan, parameters=table, folder=work, progress=tell)
+            result = finish(found, work, not no_profile, tell)
+    except (TypeError, ValueError) as fault:  # of lmfit or scipy: an option's value, a search that can't begin
+        raise RunFailed(f"{plan.path}: {plan.method} stopped ({' '.join(str(fault).split()).rstrip('.')}).") from fault
+    except KeyboardInterrupt:
+        again = [word for word in _words() if word not in ("--force", "--resume")]
+        raise main.Interrupted(
+            f"interrupted; what is finished is kept: go on with `{shlex.join(['ranklsim', *again, '--resume'])}`."
+        ) from None
+    page = write_fit(result, out, shlex.join(["ranklsim", *_words()]))
+    of_lmfit = {" ".join(str(w.message).split()) for w in noticed if "lmfit" in w.filename}
+    for sentence in [*sorted(f"{plan.path}: {text.rstrip('.')}." for text in of_lmfit), *warnings_of(result)]:
+        click.echo(sentence, err=True)
+    click.echo(page)
+    if not result.converged:
+        raise click.exceptions.Exit(main.RUN_FAILED)
+
+
+def _work_folder(out: Path, fingerprint: str, resume: bool, force: bool) -> Path:
+    """The folder for what is finished, inside `out`; BadInput if `out` holds something that may not be touched."""
+    mark, work = out / FINGERPRINT, out / "work"
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"{out}: is a file; give a folder.")
+    kept = mark.read_text(encoding="utf-8", errors="replace").strip() if mark.is_file() else ""
+    ours = kept.startswith(OURS)
+    if out.is_dir() and any(out.iterdir()):
+        if not ours:
+            raise BadInput(f"{out} holds something other than a fit; give an empty or a new folder.")
+        if not (resume or force):
+            raise BadInput(f"{out} holds a fit; give another folder, --resume to go on, or --force to replace it.")
+        if resume and kept != OURS + fingerprint:
+            raise BadInput(
+                f"{out} holds another fit (its spec, parameters or evidence differ); "
+                "give another folder, or --force to replace it."
+            )
+        if force:
+            shutil.rmtree(out)
+    elif resume:
+        raise BadInput(f"{out} holds no fit to go on with; leave out --resume.")
+    work.mkdir(parents=True, exist_ok=True)
+    mark.write_text(OURS + fingerprint + "\n", encoding="utf-8")
+    return work
+
+
+@contextlib.contextmanager
+def _status() -> Iterator[Callable[[str, float], None] | None]:
+    """A function that shows what a fit is at, on one line of a terminal's stderr; None if stderr is none."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    began = time.monotonic()
+
+    def tell(text: str, objective: float) -> None:
+        line = f"{text}: objective {objective:.6g}, {time.monotonic() - began:.0f} s"
+        sys.stderr.write("\r\033[K" + line[: main.width() - 1])
+        sys.stderr.flush()
+
+    try:
+        yield tell
+    finally:
+        sys.stderr.write("\r\033[K")
+        sys.stderr.flush()
+
+
+def _words() -> list[str]:
+    """What was typed after ``ranklsim``."""
+    words: list[str] = click.get_current_context().meta["ranklsim.words"]
+    return words
+
+
+def _count(number: int, noun: str) -> str:
+    plural = noun.removesuffix("y") + "ies" if noun.endswith("y") else noun + "s"
+    return f"{number} {noun if number == 1 else plural}"

@@ -1,0 +1,134 @@
+"""A page of sections and exhibits that is no trial report: what `validate` and `fit` write into their folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from ranklsim.pkpd.errors import BadInput
+from ranklsim.reports.context import Section
+from ranklsim.reports.exhibit import Exhibit
+from ranklsim.reports.report import TEMPLATES
+from ranklsim.reports.tables import Heading, listing
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page says besides its sections.
+
+    Attributes
+    ----------
+    mark : str
+        Name of the generator; a folder is replaced only if its page bears it.
+    kind, title, meta, keyhead, footer : str
+        Above the title, the title, below it, over the key result, at the end.
+    """
+
+    mark: str
+    kind: str
+    title: str
+    meta: str
+    keyhead: str
+    footer: str
+
+    def write(self, folder: Path, sections: Sequence[Section]) -> None:
+        """``index.html``, with ``tables/`` and ``figures/`` beside it, into `folder`, which must exist.
+
+        Sections are numbered as they come: one may be left out.
+        """
+        sections = [replace(section, number=str(k)) for k, section in enumerate(sections, 1)]
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        text = environment.get_template("page.html").render(
+            mark=self.mark,
+            kind=self.kind,
+            title=self.title,
+            meta=self.meta,
+            keyhead=self.keyhead,
+            footer=self.footer,
+            sections=sections,
+            css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+            safe=Markup,
+        )
+        for name in ("tables", "figures"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+            (folder / name).mkdir()
+        for exhibit in (e for section in sections for e in section.exhibits):
+            (folder / "tables" / f"{exhibit.stem}.csv").write_text(exhibit.csv(), encoding="utf-8", newline="")
+            if exhibit.kind == "Figure":
+                path = folder / "figures" / f"{exhibit.stem}.svg"
+                path.write_text(exhibit.body + "\n", encoding="utf-8", newline="")
+        (folder / "index.html").write_text(text, encoding="utf-8", newline="")
+
+
+def table(
+    number: str,
+    title: str,
+    frame: pd.DataFrame,
+    rows: Sequence[dict[str, object]],
+    footnote: str,
+    *,
+    headline: str = "",
+    numeric: Sequence[str] = (),
+    group: str | None = None,
+    folded: bool = False,
+) -> Exhibit:
+    """A listing as an exhibit: `rows` (text) are shown, `frame` is exported."""
+    words = Markup('<span class="cap"><span class="number">Table {}</span> {}</span>').format(number, title)
+    body = listing(rows, Heading(words, f"Table {number}: {title}", {}), numeric=numeric, group=group)
+    return Exhibit("Table", number, title, frame, body, footnote, headline, folded)
+
+
+def check_folder(target: Path, mark: str, force: bool) -> None:
+    """Refuse a folder that holds something, unless `force` is given and what it holds is an earlier page of ours.
+
+    Raises
+    ------
+    BadInput
+        If it can't be made, holds something, or is no folder.
+    """
+    if target.exists() and not target.is_dir():
+        raise BadInput(f"{target}: is a file; give a folder.")
+    near = next(place for place in (target, *target.absolute().parents) if place.is_dir())
+    if not os.access(near, os.W_OK):
+        raise BadInput(f"{target}: no permission to write in {near}; give another place.")
+    if target.is_dir() and any(target.iterdir()):
+        if not is_ours(target, mark):
+            raise BadInput(f"{target} holds something else; give an empty or a new folder.")
+        if not force:
+            raise BadInput(f"{target} holds an earlier result; give another folder, or --force to replace it.")
+
+
+def is_ours(folder: Path, mark: str) -> bool:
+    """Whether the folder's page was written by us under `mark`."""
+    index = folder / "index.html"
+    return index.is_file() and f'content="{mark}"' in index.read_text(encoding="utf-8", errors="replace")[:2000]
+
+
+@contextlib.contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A folder to write to that takes the place of `target` when all is written, or vanishes if something fails."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".ranklsim-", dir=target.parent))
+    try:
+        yield work
+        work.chmod(0o755)
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(work, target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
