@@ -656,7 +656,14 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(finished: Path, tmp_pa
         "3000",
     ]
     command += ["--no-report", "--workers", "1"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests run in the background inherit "ignore"
+    )
     until = time.monotonic() + 120
     while process.poll() is None and not list((tmp_path / "r").glob("chunks/*")) and time.monotonic() < until:
         time.sleep(0.05)
