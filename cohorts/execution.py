@@ -480,6 +480,7 @@ def _finish(folder: Path, plan: _Plan, manifest: dict[str, Any], seconds: float)
         "seconds": round(seconds, 1),
     }
     manifest["complete"] = True
+    manifest["checksum"] = storage.checksum(manifest)
     storage.write_json(folder / MANIFEST, manifest)
     _remove_chunks(folder)
     return Run(folder, manifest)

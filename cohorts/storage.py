@@ -257,6 +257,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def checksum(manifest: dict[str, Any]) -> str:
+    """Hash of everything that a manifest says, but for the hash itself."""
+    said = {key: value for key, value in manifest.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
 def was_ours(folder: Path) -> bool:
     """Whether `folder` holds a run of ranklsim, of any version, even a truncated one, that may be replaced."""
     try:
@@ -289,6 +295,8 @@ def open_run(folder: str | Path, *, verify: bool = True) -> Run:
     manifest = read_manifest(folder)
     if manifest["complete"] is not True:
         raise BadInput(f"{folder}: its run is not finished; go on with it: `ranklsim run ... -o {folder} --resume`.")
+    if manifest.get("checksum") != checksum(manifest):
+        raise BadInput(f"{folder / MANIFEST}: is altered; bring the original back, or run again with --force.")
     faults = []
     for name, written in manifest["files"].items():
         path = folder / name

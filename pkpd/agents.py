@@ -323,10 +323,18 @@ def _find(name: str, folder: Path | None, passed: Sequence[Path] = ()) -> Path |
     if not _NAME.fullmatch(name):
         return None
     own = Path(folder) / f"{name}.toml" if folder is not None else None
-    if own is not None and own not in passed and own.is_file() and _is_agent_file(own):
+    if own is not None and own not in passed and own.is_file() and not _is_trial_file(own):
         return own
     shipped = SHIPPED / f"{name}.toml"
     return shipped if shipped not in passed and shipped.is_file() else None
+
+
+def _is_trial_file(path: Path) -> bool:
+    """Whether a file is a trial that happens to have an agent's name; what can't be read is not."""
+    try:
+        return "arm" in load_toml(path)[0]
+    except BadInput:
+        return False
 
 
 def _is_agent_file(path: Path) -> bool:

@@ -201,7 +201,7 @@ def simulate(
 
 def months_of_interest(course: Course, at: Iterable[float] | None) -> list[float]:
     """Every month of the course, and each of `at` (which may lie beyond its end)."""
-    monthly = [float(month) for month in range(math.floor(course.months + 1e-9) + 1)]
+    monthly = [float(month) for month in range(math.ceil(course.months - 1e-9) + 1)]
     wrong = [month for month in at or () if not 0 <= month <= LONGEST]
     if wrong:
         raise BadInput(f"at: {wrong[0]:g} is not a month from 0 to {LONGEST}.")

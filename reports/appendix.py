@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from ranklsim.pkpd.ligand import potency
+from ranklsim.pkpd.values import Values
 from ranklsim.reports import summaries, tables, wording
 from ranklsim.reports.arms import PREDICTED, month_text
 from ranklsim.reports.context import Context, Section
@@ -71,6 +73,7 @@ def assumptions(c: Context) -> Section:
         "reasonable opponent could claim. Whatever is said here of a hypothetical agent rests on the assumed and the "
         "fitted ones; those marked “drawn” were varied in section 11.7."
     )
+    section.paragraphs.append(potency_in_words(c.data.parameters.set_index("symbol")["value"].to_dict()))
     note = "Range: what a reasonable opponent could claim. CV: spread between patients."
     drawn = (
         "Drawn: varied in section 11.7; ρ: strongest rank correlation with the primary endpoint of a hypothetical arm."
@@ -101,6 +104,19 @@ def assumptions(c: Context) -> Section:
             )
         )
     return section
+
+
+def potency_in_words(values: Mapping[str, float]) -> str:
+    """What the share of sRANKL in the signal means per molecule, with the pools that it follows from."""
+    p = Values(values)
+    soluble = 1e3 * p.fsh * p.kdeg * p.M0 / p.ksel
+    return (
+        f"The share of sRANKL in the resting signal (sig, {100 * p.sig:.0f}%) and the sizes of the pools give the "
+        f"potency of one free sRANKL molecule over one free mRANKL molecule: {tables.sig(potency(p))}. The pools at "
+        f"rest: sRANKL {soluble:.1f} pmol/L in serum, {soluble / (1 + p.os):.2f} of it free; surface RANKL that drug "
+        f"can reach {p.M0:.1f} nmol per litre of central volume, an effective capacity and no count of molecules at "
+        "the cell."
+    )
 
 
 def _parameters(c: Context) -> pd.DataFrame:

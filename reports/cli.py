@@ -367,6 +367,10 @@ def show_parameters(symbols: Sequence[str]) -> None:
             "group": row["group"],
         }
         click.echo(("\n" if number else "") + symbol)
+        if symbol == "sig":
+            from ranklsim.reports.appendix import potency_in_words
+
+            facts["potency"] = potency_in_words(table.values)
         for name, text in facts.items():
             if text:
                 click.echo(textwrap.fill(f"  {name:<17} {text}", width(), subsequent_indent=" " * 20))

@@ -100,6 +100,10 @@ def _check_target(target: Path) -> None:
         index = target / "index.html"
         if not index.is_file() or MARK not in index.read_text(encoding="utf-8", errors="replace")[:2000]:
             raise BadInput(f"{target}: holds something other than a report; give an empty or a new folder.")
+        ours = {".html": "", ".csv": "tables", ".svg": "figures"}
+        for path in sorted(target.rglob("*")):
+            if path.is_file() and ours.get(path.suffix) != path.relative_to(target).parent.as_posix().replace(".", ""):
+                raise BadInput(f"{path}: is no part of a report, and the folder is made anew; move it elsewhere first.")
 
 
 def _cannot_write(target: Path, fault: OSError) -> str:

@@ -23,13 +23,14 @@ def folder(tmp_path):
         for path in (tmp_path / "visits.parquet", tmp_path / "trial.toml")
     }
     manifest = {"format": storage.FORMAT, "complete": True, "trial": "x", "patients": 2, "files": files}
-    write_json(tmp_path / MANIFEST, manifest)
+    write_json(tmp_path / MANIFEST, manifest | {"checksum": storage.checksum(manifest)})
     return tmp_path
 
 
 def change_manifest(folder, **changes):
     manifest = json.loads((folder / MANIFEST).read_text())
-    (folder / MANIFEST).write_text(json.dumps(manifest | changes))
+    manifest |= changes
+    (folder / MANIFEST).write_text(json.dumps(manifest | {"checksum": storage.checksum(manifest)}))
 
 
 def test_a_table_comes_back_as_it_was(folder):
@@ -136,3 +137,13 @@ def test_a_fault_while_writing_leaves_the_old_file(tmp_path):
 def test_what_the_system_says_becomes_a_sentence(tmp_path, number, kind, message):
     with pytest.raises(kind, match=message), storage.explained(tmp_path):
         raise OSError(number, "said the system")
+
+
+def test_a_manifest_that_says_something_else_is_refused(folder):
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    open_run(folder)  # another layout says the same
+    for change in ({"seed": 7}, {"files": {}}, {"patients": "x"}):
+        (folder / MANIFEST).write_text(json.dumps(manifest | change), encoding="utf-8")
+        with pytest.raises(BadInput, match=r"manifest.json: is altered"):
+            open_run(folder)

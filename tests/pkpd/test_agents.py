@@ -277,3 +277,12 @@ def test_describing_an_agent_shows_every_number_with_status_and_source(agent):
         (row,) = [line.split() for line in text.split("\n") if line.split()[:1] == [number.field]]
         assert number.status in row
         assert number.source in text
+
+
+@pytest.mark.parametrize("text", ["", 'label = "Z', "\x00\x01"])
+def test_a_broken_file_of_the_agents_name_is_told_and_not_called_unknown(tmp_path, text):
+    (tmp_path / "zzz.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(BadInput) as fault:
+        load_agent("zzz", folder=tmp_path)
+    assert "unknown agent" not in str(fault.value)
+    assert "zzz.toml" in str(fault.value)

@@ -18,6 +18,7 @@ from ranklsim.cohorts.storage import open_run
 from ranklsim.cohorts.trial import load_trial
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports import summaries
+from ranklsim.reports.appendix import potency_in_words
 from ranklsim.reports.context import Context, read
 from ranklsim.reports.report import SECTIONS, write_report
 
@@ -281,3 +282,19 @@ def test_a_trial_so_small_that_an_arm_is_hardly_seen_still_gets_its_report(tmp_p
     text = write_report(tmp_path / "run").read_text(encoding="utf-8")
     assert f"{patients} simulated patients" in text
     assert "nan%" not in text.lower()
+
+
+def test_a_report_made_again_takes_no_file_of_the_user_with_it(small_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(small_run, tmp_path / "run")
+    page = write_report(tmp_path / "run")
+    notes = page.parent / "tables" / "notes.txt"
+    notes.write_text("mine", encoding="utf-8")
+    with pytest.raises(BadInput, match=r"notes.txt: is no part of a report"):
+        write_report(tmp_path / "run")
+    assert notes.read_text(encoding="utf-8") == "mine"
+
+
+def test_the_report_prints_the_potency_that_the_share_of_srankl_means(small_run: Path, report: Path) -> None:
+    said = potency_in_words(read(small_run).parameters.set_index("symbol")["value"].to_dict())
+    assert "potency of one free sRANKL molecule over one free mRANKL molecule" in said
+    assert said in report.read_text(encoding="utf-8")
