@@ -35,7 +35,8 @@ from ranklsim.cohorts.criteria import Range, admitted, covariates, values_of
 from ranklsim.cohorts.schema import near
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable
-from ranklsim.pkpd.skeleton import bmd_from_t_score
+from ranklsim.pkpd.simulation import COVARIATES
+from ranklsim.pkpd.skeleton import NAMES, bmd_from_t_score
 from ranklsim.pkpd.tomltext import load_toml, locate
 from ranklsim.pkpd.units import convert
 
@@ -50,13 +51,6 @@ COLUMNS = (
 )  # fmt: skip
 """Covariates of a patient, in the units of ``data/covariates.csv``."""
 
-SYMBOLS = {
-    "age": "AGE", "years_since_menopause": "YSM", "weight": "WT", "height": "HT", "eGFR": "EGFR", "vitamin_D": "VITD",
-    "prevalent_fracture": "PVFX", "CTX": "CTX0", "P1NP": "P1NP0",
-}  # fmt: skip
-"""Parameter that a covariate sets; T-scores set BMD0_LS and its like by their references."""
-
-SITES = ("LS", "TH", "FN", "R13")
 SCARCE = 2000
 """Criteria that fewer than one in so many fulfil are refused."""
 
@@ -196,7 +190,7 @@ def criteria_of(trial: Trial, population: Population, parameters: ParameterTable
     """Ranges that a patient must lie in: the population's inclusion, the trial's eligibility, the model's ranges."""
     model = {
         covariate: (float(parameters.frame.loc[symbol, "low"]), float(parameters.frame.loc[symbol, "high"]))
-        for covariate, symbol in SYMBOLS.items()
+        for covariate, symbol in COVARIATES.items()
         if parameters.frame.loc[symbol, "group"] == "covariate"
     }
     return _intersect([population.inclusion, trial.population.eligible, model])
@@ -357,8 +351,8 @@ def around(row: pd.Series, score: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _fixed_by(values: pd.DataFrame, parameters: ParameterTable) -> pd.DataFrame:
     """Parameters that covariates set."""
-    persons = {symbol: values[covariate].to_numpy(float) for covariate, symbol in SYMBOLS.items()}
-    for site in SITES:
+    persons = {symbol: values[covariate].to_numpy(float) for covariate, symbol in COVARIATES.items()}
+    for site in NAMES:
         persons[f"BMD0_{site}"] = np.asarray(bmd_from_t_score(parameters, site, values[f"T_{site}"].to_numpy(float)))
     return pd.DataFrame(persons)
 

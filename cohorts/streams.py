@@ -42,6 +42,20 @@ def _high(a: np.uint64, b: np.uint64) -> np.uint64:
     return a_high * b_high + (middle >> _HALF) + (other >> _HALF)
 
 
+@numba.njit(cache=True, inline="always")
+def _rounds(
+    x0: np.uint64, x1: np.uint64, x2: np.uint64, x3: np.uint64, k0: np.uint64, k1: np.uint64
+) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
+    """The four random words of one counter (x0 to x3) under one key."""
+    for _ in range(_ROUNDS):
+        h0, l0 = _high(_M0, x0), _M0 * x0
+        h1, l1 = _high(_M1, x2), _M1 * x2
+        x0, x1, x2, x3 = h1 ^ x1 ^ k0, l1, h0 ^ x3 ^ k1, l0
+        k0 += _W0
+        k1 += _W1
+    return x0, x1, x2, x3
+
+
 @numba.njit(cache=True, nogil=True)
 def philox(key: NDArray[np.uint64], counter: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Philox4x64-10: four random words for each counter.
@@ -57,15 +71,9 @@ def philox(key: NDArray[np.uint64], counter: NDArray[np.uint64]) -> NDArray[np.u
     """
     words = np.empty_like(counter)
     for i in range(counter.shape[0]):
-        x0, x1, x2, x3 = counter[i, 0], counter[i, 1], counter[i, 2], counter[i, 3]
-        k0, k1 = key[0], key[1]
-        for _ in range(_ROUNDS):
-            h0, l0 = _high(_M0, x0), _M0 * x0
-            h1, l1 = _high(_M1, x2), _M1 * x2
-            x0, x1, x2, x3 = h1 ^ x1 ^ k0, l1, h0 ^ x3 ^ k1, l0
-            k0 += _W0
-            k1 += _W1
-        words[i, 0], words[i, 1], words[i, 2], words[i, 3] = x0, x1, x2, x3
+        words[i, 0], words[i, 1], words[i, 2], words[i, 3] = _rounds(
+            counter[i, 0], counter[i, 1], counter[i, 2], counter[i, 3], key[0], key[1]
+        )
     return words
 
 
@@ -76,14 +84,7 @@ def _uniform(
     """First word of each counter (patient, index, replicate, 0) as a double in (0, 1)."""
     out = np.empty(patient.size)
     for i in range(patient.size):
-        x0, x1, x2, x3 = patient[i], index[i], replicate[i], np.uint64(0)
-        k0, k1 = key[0], key[1]
-        for _ in range(_ROUNDS):
-            h0, l0 = _high(_M0, x0), _M0 * x0
-            h1, l1 = _high(_M1, x2), _M1 * x2
-            x0, x1, x2, x3 = h1 ^ x1 ^ k0, l1, h0 ^ x3 ^ k1, l0
-            k0 += _W0
-            k1 += _W1
+        x0, _, _, _ = _rounds(patient[i], index[i], replicate[i], np.uint64(0), key[0], key[1])
         # 52 bits and a half: the ends 0 and 1 are left out, and u and 1 - u are equally likely.
         out[i] = (np.float64(x0 >> _DROP) + 0.5) * 2.0**-52
     return out

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ranklsim.pkpd import anabolics, bisphosphonates, calcium, cells, ligand, markers, pharmacokinetics, skeleton
-from ranklsim.pkpd.binding import free_drug
+from ranklsim.pkpd.binding import free_drug_everywhere
 from ranklsim.pkpd.ligand import COMPARTMENTS, SOURCES
 from ranklsim.pkpd.skeleton import TEMPLATES
 from ranklsim.pkpd.values import Slots, Values, each
@@ -115,20 +115,21 @@ class Model:
         n = self.slots.binders
         if n == 0:
             return []
-        total = np.stack(np.broadcast_arrays(*each(x, "drug", n)), axis=-1).astype(float)
-        shape = total.shape[:-1]
-        pools = np.stack([np.broadcast_to(x[f"mRANKL_{s}"], shape) for s in SOURCES], axis=-1).astype(float)
-        soluble = np.broadcast_to(np.asarray(x.sRANKL, float), shape)
-        am = np.empty((*shape, n, len(SOURCES)))
-        asol = np.empty((*shape, n))
-        for k in range(n):
-            asol[..., k] = p[f"as_{k + 1}"]
-            for j, source in enumerate(SOURCES):
-                am[..., k, j] = p[f"am_{source}_{k + 1}"]
-        out, work = np.zeros_like(total), np.empty((n, n + 2))
-        for i in np.ndindex(shape):
-            free_drug(total[i], pools[i], soluble[i], am[i], asol[i], out[i], work)
-        return [out[..., k] for k in range(n)]
+        named = [*each(x, "drug", n), *(x[f"mRANKL_{s}"] for s in SOURCES), x.sRANKL, *each(p, "as", n)]
+        named += [p[f"am_{s}_{k}"] for k in range(1, n + 1) for s in SOURCES]
+        shape = np.broadcast_shapes(*(np.shape(value) for value in named))
+        columns = np.stack([np.broadcast_to(value, shape).ravel() for value in named], axis=-1).astype(float)
+        total, pool, soluble, asol, am = np.split(columns, np.cumsum([n, len(SOURCES), 1, n]), axis=1)
+        free = np.zeros(total.shape)
+        free_drug_everywhere(
+            np.ascontiguousarray(total),
+            np.ascontiguousarray(pool),
+            soluble.ravel(),
+            np.ascontiguousarray(am).reshape(-1, n, len(SOURCES)),
+            np.ascontiguousarray(asol),
+            free,
+        )
+        return [free[:, k].reshape(shape) for k in range(n)]
 
     def outputs(self, x: Values, p: Values, t: Any) -> dict[str, Any]:
         """What can be known of a patient at time `t` (days): see `OUTPUTS` for names, units and meaning.

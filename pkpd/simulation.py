@@ -23,9 +23,11 @@ from ranklsim.pkpd.values import Slots, Values
 BATCH = 32  # patients a task of a thread
 MAX_STEPS = 2_000_000
 COVARIATES = {
-    "age": "AGE", "weight": "WT", "height": "HT", "eGFR": "EGFR", "vitamin_D": "VITD",
-    "years_since_menopause": "YSM", "prevalent_fracture": "PVFX", "CTX": "CTX0", "P1NP": "P1NP0",
+    "age": "AGE", "years_since_menopause": "YSM", "weight": "WT", "height": "HT", "eGFR": "EGFR", "vitamin_D": "VITD",
+    "prevalent_fracture": "PVFX", "CTX": "CTX0", "P1NP": "P1NP0",
 }  # fmt: skip
+"""Parameter that a covariate sets; T-scores set BMD0_LS and its like by their references."""
+
 MARKERS = ("CTX", "P1NP", "BSAP", "TRAP5B", "CA", "PTH")
 
 Array = NDArray[np.float64]

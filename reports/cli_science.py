@@ -139,9 +139,9 @@ def validate_command(
     from ranklsim.pkpd.evidence import load_evidence
     from ranklsim.pkpd.parameters import load_parameters
     from ranklsim.reports.page import check_folder
-    from ranklsim.reports.validation import MARK, write_validation
+    from ranklsim.reports.validation import MARK, TOP, write_validation
 
-    check_folder(out, MARK, force)
+    check_folder(out, MARK, TOP, force)
     if 0 < patients < 10:
         raise BadInput(f"--patients {patients}: so few give no interval; give 10 or more, or 0.")
     table, found = load_parameters(parameters), load_evidence(evidence)

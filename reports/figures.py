@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -39,6 +40,26 @@ PART_COLORS = {
     "modelling": ("#D5DDE6", "", "modelling"),
     "artefact": ("#FFFFFF", "////", "spine artefact"),
 }
+
+
+def _points(
+    ax: Axes, x: np.ndarray, y: np.ndarray, low: pd.Series, high: pd.Series, arm: ArmView, *, size: float, width: float
+) -> None:
+    """An arm's points with a bar from `low` to `high`; no bar where an end is missing or on the wrong side."""
+    whisker = np.vstack([y - low.to_numpy(float), high.to_numpy(float) - y])
+    ax.errorbar(
+        x,
+        y,
+        yerr=np.where(np.isfinite(whisker), np.maximum(whisker, 0), 0),
+        fmt=arm.marker,
+        ms=size,
+        color=arm.color,
+        mec="white",
+        mew=0.5,
+        elinewidth=width,
+        capsize=0,
+        zorder=4,
+    )
 
 
 def by_visit(
@@ -100,21 +121,7 @@ def by_visit(
             x = own["month"].to_numpy(float) + step * (k - (len(shown) - 1) / 2)
             y = own[value].to_numpy(float)
             ax.plot(x, y, color=arm.color, ls=arm.dash, lw=1.5, zorder=3)
-            whisker = np.vstack([y - own[low].to_numpy(float), own[high].to_numpy(float) - y])
-            whisker = np.where(np.isfinite(whisker), np.maximum(whisker, 0), 0)
-            ax.errorbar(
-                x,
-                y,
-                yerr=whisker,
-                fmt=arm.marker,
-                ms=4.5,
-                color=arm.color,
-                mec="white",
-                mew=0.5,
-                elinewidth=1.0,
-                capsize=0,
-                zorder=4,
-            )
+            _points(ax, x, y, own[low], own[high], arm, size=4.5, width=1.0)
             ends.append((float(x[-1]), float(y[-1]), arm))
         ax.axhline(reference, color=INK, lw=0.8, zorder=1)
         if floor is not None:
@@ -176,23 +183,9 @@ def panels(
                     continue
                 x = own["month"].to_numpy(float) + step * (k - (len(arms) - 1) / 2)
                 y = own[value].to_numpy(float)
-                whisker = np.vstack([y - own[low].to_numpy(float), own[high].to_numpy(float) - y])
-                whisker = np.where(np.isfinite(whisker), np.maximum(whisker, 0), 0)
                 ax.plot(x, y, color=arm.color, ls=arm.dash, lw=1.3, zorder=3)
                 if points:
-                    ax.errorbar(
-                        x,
-                        y,
-                        yerr=whisker,
-                        fmt=arm.marker,
-                        ms=4,
-                        color=arm.color,
-                        mec="white",
-                        mew=0.5,
-                        elinewidth=0.9,
-                        capsize=0,
-                        zorder=4,
-                    )
+                    _points(ax, x, y, own[low], own[high], arm, size=4, width=0.9)
                 ends.append((float(x[-1]), float(y[-1]), arm))
             if reference is not None:
                 ax.axhline(reference, color=INK, lw=0.8, zorder=1)

@@ -1,4 +1,8 @@
-"""A page of sections and exhibits that is no trial report: what `validate` and `fit` write into their folder."""
+"""A page of sections and exhibits, and the folder that it is written into with the numbers behind every exhibit.
+
+The trial report (`ranklsim.reports.report`) and what `validate` and `fit` write share this; a `Page` is one of the
+latter.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,10 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pandas as pd
@@ -17,8 +22,35 @@ from markupsafe import Markup
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.context import Section
 from ranklsim.reports.exhibit import Exhibit
-from ranklsim.reports.report import TEMPLATES
 from ranklsim.reports.tables import Heading, listing
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(template: str, sections: Sequence[Section], **values: Any) -> str:
+    """A template of `TEMPLATES` as HTML text, with the common style and every value it names."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    css = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
+    return environment.get_template(template).render(sections=sections, css=css, safe=Markup, **values)
+
+
+def write_page(folder: Path, text: str, sections: Sequence[Section]) -> None:
+    """``index.html`` from `text`, with ``tables/`` and ``figures/`` of the sections' exhibits beside it."""
+    for name in ("tables", "figures"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / name).mkdir()
+    for exhibit in (e for section in sections for e in section.exhibits):
+        (folder / "tables" / f"{exhibit.stem}.csv").write_text(exhibit.csv(), encoding="utf-8", newline="")
+        if exhibit.kind == "Figure":
+            path = folder / "figures" / f"{exhibit.stem}.svg"
+            path.write_text(exhibit.body + "\n", encoding="utf-8", newline="")
+    (folder / "index.html").write_text(text, encoding="utf-8", newline="")
 
 
 @dataclass(frozen=True)
@@ -46,33 +78,17 @@ class Page:
         Sections are numbered as they come: one may be left out.
         """
         sections = [replace(section, number=str(k)) for k, section in enumerate(sections, 1)]
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(TEMPLATES),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        text = environment.get_template("page.html").render(
+        text = render(
+            "page.html",
+            sections,
             mark=self.mark,
             kind=self.kind,
             title=self.title,
             meta=self.meta,
             keyhead=self.keyhead,
             footer=self.footer,
-            sections=sections,
-            css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
-            safe=Markup,
         )
-        for name in ("tables", "figures"):
-            shutil.rmtree(folder / name, ignore_errors=True)
-            (folder / name).mkdir()
-        for exhibit in (e for section in sections for e in section.exhibits):
-            (folder / "tables" / f"{exhibit.stem}.csv").write_text(exhibit.csv(), encoding="utf-8", newline="")
-            if exhibit.kind == "Figure":
-                path = folder / "figures" / f"{exhibit.stem}.svg"
-                path.write_text(exhibit.body + "\n", encoding="utf-8", newline="")
-        (folder / "index.html").write_text(text, encoding="utf-8", newline="")
+        write_page(folder, text, sections)
 
 
 def table(
@@ -93,8 +109,32 @@ def table(
     return Exhibit("Table", number, title, frame, body, footnote, headline, folded)
 
 
-def check_folder(target: Path, mark: str, force: bool) -> None:
+def refuse_foreign(folder: Path, top: Set[str]) -> None:
+    """Refuse to make a folder anew that holds a file which we did not write there.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of an earlier page.
+    top : set of str
+        Files that such a folder has beside ``tables/`` and ``figures/``.
+
+    Raises
+    ------
+    BadInput
+        If it holds any other.
+    """
+    ours = {("tables", ".csv"), ("figures", ".svg")}
+    for path in sorted(folder.rglob("*")):
+        place = path.relative_to(folder)
+        if path.is_file() and place.as_posix() not in top and (place.parent.as_posix(), path.suffix) not in ours:
+            raise BadInput(f"{path}: is no part of a report, and the folder is made anew; move it elsewhere first.")
+
+
+def check_folder(target: Path, mark: str, top: Set[str], force: bool) -> None:
     """Refuse a folder that holds something, unless `force` is given and what it holds is an earlier page of ours.
+
+    `top` is as in `refuse_foreign`.
 
     Raises
     ------
@@ -111,6 +151,7 @@ def check_folder(target: Path, mark: str, force: bool) -> None:
             raise BadInput(f"{target} holds something else; give an empty or a new folder.")
         if not force:
             raise BadInput(f"{target} holds an earlier result; give another folder, or --force to replace it.")
+        refuse_foreign(target, top)
 
 
 def is_ours(folder: Path, mark: str) -> bool:

@@ -8,19 +8,14 @@ numbers follow ICH E3 (9 design, 10 patients, 11 efficacy, 12 safety, 16 appendi
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-
-import jinja2
-from markupsafe import Markup
 
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports import appendix, efficacy, mechanism, overview
 from ranklsim.reports.context import Context, Section, read
+from ranklsim.reports.page import new_folder, refuse_foreign, render, write_page
 
-TEMPLATES = Path(__file__).parent / "templates"
 MARK = "ranklsim-report"
 
 SECTIONS = (
@@ -67,29 +62,12 @@ def write_report(run_folder: str | os.PathLike[str], *, out: str | os.PathLike[s
     target = Path(out) if out is not None else Path(run_folder) / "report"
     _check_target(target)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".report-", dir=target.parent))
+        with new_folder(target) as work:
+            context = Context(data)
+            sections = [section(context) for section in SECTIONS]
+            write_page(work, render_report(context, sections), sections)
     except OSError as fault:
         raise BadInput(_cannot_write(target, fault)) from fault
-    try:
-        context = Context(data)
-        sections = [section(context) for section in SECTIONS]
-        page = render(context, sections)
-        work.chmod(0o755)
-        for name in ("tables", "figures"):
-            (work / name).mkdir()
-        for exhibit in (e for section in sections for e in section.exhibits):
-            (work / "tables" / f"{exhibit.stem}.csv").write_text(exhibit.csv(), encoding="utf-8", newline="")
-            if exhibit.kind == "Figure":
-                (work / "figures" / f"{exhibit.stem}.svg").write_text(exhibit.body + "\n", encoding="utf-8", newline="")
-        (work / "index.html").write_text(page, encoding="utf-8", newline="")
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(work, target)
-    except OSError as fault:
-        raise BadInput(_cannot_write(target, fault)) from fault
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return target / "index.html"
 
 
@@ -100,32 +78,24 @@ def _check_target(target: Path) -> None:
         index = target / "index.html"
         if not index.is_file() or MARK not in index.read_text(encoding="utf-8", errors="replace")[:2000]:
             raise BadInput(f"{target}: holds something other than a report; give an empty or a new folder.")
-        ours = {".html": "", ".csv": "tables", ".svg": "figures"}
-        for path in sorted(target.rglob("*")):
-            if path.is_file() and ours.get(path.suffix) != path.relative_to(target).parent.as_posix().replace(".", ""):
-                raise BadInput(f"{path}: is no part of a report, and the folder is made anew; move it elsewhere first.")
+        refuse_foreign(target, {"index.html"})
 
 
 def _cannot_write(target: Path, fault: OSError) -> str:
     return f"{target}: the report can't be written there ({fault.strerror}); give a folder that you may write to."
 
 
-def render(context: Context, sections: Sequence[Section]) -> str:
+def render_report(context: Context, sections: Sequence[Section]) -> str:
     """The page as HTML text."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    css = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    return environment.get_template("report.html").render(
+    size = f"{context.n} simulated patients · {len(context.arms)} arms · {context.trial.months:g} months"
+    return render(
+        "report.html",
+        sections,
         c=context,
-        sections=sections,
-        css=Markup(css),
         mark=MARK,
-        trial=context.trial,
+        title=context.trial.title,
+        meta=f"{size} · seed {context.seed} · {context.model}",
+        keyhead="Key result",
+        footer=f"Simulated data throughout: no patient was treated. {context.model}, seed {context.seed}.",
         synopsis_rows=overview.synopsis_rows(context),
-        safe=Markup,
     )

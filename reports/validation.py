@@ -29,6 +29,7 @@ from ranklsim.reports.page import Page, new_folder, table
 from ranklsim.reports.tables import DASH, num, with_interval
 
 MARK = "ranklsim-validation"
+TOP = frozenset({"index.html", "predictions.csv", "summary.csv"})  # files beside tables/ and figures/
 COLUMNS_WRITTEN = (*COLUMNS[: COLUMNS.index("reason") + 1], "typical", "low_study", "high_study")
 PHASES = {
     "on": ("#0072B2", "o", "on treatment"),

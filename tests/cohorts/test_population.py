@@ -9,7 +9,8 @@ from ranklsim.cohorts.population import COLUMNS, draw, list_populations, load_po
 from ranklsim.cohorts.trial import load_trial
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
-from ranklsim.pkpd.skeleton import t_score
+from ranklsim.pkpd.simulation import COVARIATES
+from ranklsim.pkpd.skeleton import NAMES, t_score
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +83,9 @@ def test_seed_and_replicate_give_other_people(parameters):
 
 def test_covariates_set_the_parameters_of_the_same_meaning(parameters):
     people = draw(a_trial(), parameters, range(1, 50))
-    for covariate, symbol in population.SYMBOLS.items():
+    for covariate, symbol in COVARIATES.items():
         assert (people.persons[symbol] == people.covariates[covariate]).all()
-    for site in population.SITES:
+    for site in NAMES:
         assert t_score(parameters, site, people.persons[f"BMD0_{site}"]).to_numpy() == pytest.approx(
             people.covariates[f"T_{site}"].to_numpy()
         )
@@ -108,7 +109,7 @@ def log_ctx(people):
 
 def test_parameters_spread_as_their_rows_say(parameters):
     persons = draw(a_trial(), parameters, range(1, 8001)).persons
-    set_by_covariates = {*population.SYMBOLS.values()}
+    set_by_covariates = {*COVARIATES.values()}
     for symbol in set(parameters.varying()) - set_by_covariates:
         row = parameters.frame.loc[symbol]
         x = persons[symbol]

@@ -186,6 +186,10 @@ def test_an_earlier_result_is_replaced_by_force_only_and_nothing_else_ever(
     assert "--force" in capsys.readouterr().err
     assert cli.main([*words, "--force"]) == 0
     assert len((tmp_path / "out" / "index.html").read_bytes()) == len(before) + len(" --force")
+    (tmp_path / "out" / "thesis.txt").write_text("mine", encoding="utf-8")
+    assert cli.main([*words, "--force"]) == 2
+    assert "thesis.txt: is no part of a report" in capsys.readouterr().err
+    assert (tmp_path / "out" / "thesis.txt").read_text(encoding="utf-8") == "mine"
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear", encoding="utf-8")
     assert cli.main([*words[:-1], str(tmp_path / "mine"), "--force"]) == 2
