@@ -23,6 +23,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -181,6 +182,11 @@ class Agent:
     provenance: tuple[Number, ...]
     path: Path = field(compare=False)
 
+    @cached_property
+    def numbers(self) -> dict[str, str]:
+        """Field by the name that parameter tables have for its number, ``ORIGIN.FIELD``."""
+        return {f"{number.origin}.{number.field}": number.field for number in self.provenance}
+
     def with_numbers(self, numbers: Mapping[str, float]) -> Agent:
         """The agent with other numbers, such as a fit gives.
 
@@ -190,11 +196,7 @@ class Agent:
             ``AGENT.FIELD`` to a value in the field's canonical unit. A number that this agent takes over from AGENT
             changes too; names of other agents are passed over.
         """
-        changed = {
-            number.field: numbers[key]
-            for number in self.provenance
-            if (key := f"{number.origin}.{number.field}") in numbers
-        }
+        changed = {field: numbers[name] for name, field in self.numbers.items() if name in numbers}
         provenance = tuple(
             number._replace(value=changed[number.field], source=f"parameter file, in place of: {number.source}")
             if changed.get(number.field, number.value) != number.value

@@ -83,7 +83,8 @@ def simulate(
     parameters : ParameterTable
         Typical values.
     persons : DataFrame, n_persons rows
-        Columns are symbols of the table that a patient has otherwise than typical, in the table's unit.
+        Columns are symbols of the table that a patient has otherwise than typical, in the table's unit; also numbers
+        of agents (``denosumab.CL``), which an agent that takes over that number (``like``) follows.
     agents : sequence of Agent
         All agents that `doses` names.
     doses : Doses
@@ -172,7 +173,8 @@ def patient_constants(
     -------
     model : Model
     constants : Values
-        From `Model.constants`; arrays of shape (n_persons,) or scalars.
+        From `Model.constants`; arrays of shape (n_persons,) or scalars. An agent's numbers that no equation reads (F,
+        molar mass) are there as ``KIND.FIELD_k``.
     slot : dict
         Agent name to its kind and slot number, from 1.
     """
@@ -186,9 +188,15 @@ def patient_constants(
             agent = named[kind][k - 1] if k <= len(named[kind]) else None
             if agent:
                 slot[agent.name] = (kind, k)
-            for field, empty in EMPTY[kind].items():
-                p[f"{field}_{k}"] = agent.values[field] if agent else empty
+            for field, value in (numbers(agent, persons) if agent else EMPTY[kind]).items():
+                p[f"{field}_{k}" if field in EMPTY[kind] else f"{kind}.{field}_{k}"] = value
     return model, model.constants(p), slot
+
+
+def numbers(agent: Agent, persons: pd.DataFrame) -> dict[str, float | Array]:
+    """Every number of `agent`; an array over `persons` where they have a column ``ORIGIN.FIELD`` for it."""
+    own = {field: persons[name].to_numpy(float) for name, field in agent.numbers.items() if name in persons}
+    return agent.values | own
 
 
 def dose_event(
@@ -196,8 +204,11 @@ def dose_event(
 ) -> tuple[int, float]:
     """State index that a dose of `mg` enters in patient `i` of `constants`, and how much it adds there."""
     kind, k = slot
-    volume = {"Vc_i": np.atleast_1d(constants[f"Vc_i_{k}"]).take(i, mode="clip")} if kind == "binder" else {}
-    state, amount = KINDS[kind].dose(Values(agent.values | volume), mg, agent.route)
+    names = {field: f"{field}_{k}" if field in EMPTY[kind] else f"{kind}.{field}_{k}" for field in agent.values}
+    if kind == "binder":
+        names["Vc_i"] = f"Vc_i_{k}"
+    own = Values({field: np.atleast_1d(constants[name]).take(i, mode="clip") for field, name in names.items()})
+    state, amount = KINDS[kind].dose(own, mg, agent.route)
     return model.index[f"{state}_{k}"], float(amount)
 
 
@@ -250,16 +261,18 @@ class _Job:
         out = {name: np.broadcast_to(v, (n, m)) for name, v in model.outputs(x, wide, self.times[None, :]).items()}
         for agent in self.agents:
             if agent.kind == "binder":
-                # nmol/L times kDa is ug/L
-                out[f"C_{agent.name}"] = out[f"free_{slot[agent.name][1]}"] * agent.values["molar_mass"] / 1e3
+                k = slot[agent.name][1]  # nmol/L times kDa is ug/L
+                out[f"C_{agent.name}"] = out[f"free_{k}"] * wide[f"binder.molar_mass_{k}"] / 1e3
         return {name: values for name, values in out.items() if not name.startswith("free_")}
 
 
 def _check(
     parameters: ParameterTable, persons: pd.DataFrame, agents: Sequence[Agent], doses: Doses, times: Array
 ) -> None:
+    own = {number for agent in agents for number in agent.numbers}
     for symbol in persons.columns:
-        parameters.known(symbol, "persons")
+        if symbol not in own:
+            parameters.known(symbol, "persons")
     if len(times) == 0 or times[0] < 0 or not (np.diff(times) >= 0).all() or not np.isfinite(times).all():
         raise BadInput("times: sampling times must be finite, start at 0 or later and ascend.")
     if not (doses.amount > 0).all() or not np.isfinite(doses.amount).all():

@@ -101,6 +101,26 @@ def test_results_do_not_change_with_order_batch_or_workers() -> None:
         assert np.array_equal(values, mixed[name]), name
 
 
+@pytest.mark.parametrize("column", ["denosumab.CL", "denosumab.F", "denosumab.KD_mRANKL", "denosumab.molar_mass"])
+def test_a_person_with_an_agents_number_of_her_own_is_one_under_that_other_agent(column: str) -> None:
+    value, field = 1.3 * TABLE.row(column)["value"], column.split(".")[1]
+    persons = pd.DataFrame({column: [TABLE.row(column)["value"], value], "tW": [200.0, 300.0]})
+    doses = helpers.q6m(60, 2, patients=2)
+    heir = load_agent("mrankl-selective")  # takes over CL, F, ... of denosumab, but not its affinity
+    follow = helpers.together(doses, Doses(np.arange(2), np.full(2, 400.0), np.full(2, 1), np.full(2, 60.0)))
+    found = simulate(TABLE, persons, [DENOSUMAB, heir], follow, MONTHS)
+    other = [helpers.other_affinities(DENOSUMAB, **{field: value}), heir]
+    if column in heir.numbers:
+        other[1] = helpers.other_affinities(heir, **{field: value})
+    for i, agents in enumerate([[DENOSUMAB, heir], other]):
+        mine = follow.patient == i
+        given = Doses(follow.patient[mine] - i, follow.time[mine], follow.agent[mine], follow.amount[mine])
+        alone = simulate(TABLE, persons[["tW"]].iloc[[i]], agents, given, MONTHS)
+        for name, values in alone.items():
+            assert np.array_equal(values[0], found[name][i]), name
+    assert not np.array_equal(found["C_denosumab"][0], found["C_denosumab"][1])
+
+
 def test_no_dose_and_placebo_are_the_same() -> None:
     placebo = load_agent("placebo")
     none = simulate(TABLE, pd.DataFrame(index=[0]), [], helpers.NO_DOSES, MONTHS)
@@ -178,6 +198,8 @@ def test_bad_times_and_unknown_parameters_are_named() -> None:
         simulate(TABLE, pd.DataFrame(index=[0]), [], helpers.NO_DOSES, np.array([5.0, 1.0]))
     with pytest.raises(BadInput, match="unknown parameter 'kTT'; did you mean 'kT'"):
         simulate(TABLE, pd.DataFrame({"kTT": [1.0]}), [], helpers.NO_DOSES, MONTHS)
+    with pytest.raises(BadInput, match=r"unknown parameter 'denosumab\.CLL'"):
+        simulate(TABLE, pd.DataFrame({"denosumab.CLL": [1.0]}), [DENOSUMAB], helpers.NO_DOSES, MONTHS)
 
 
 def test_a_patient_that_cannot_be_integrated_is_an_error_and_not_a_number_in_a_table() -> None:
