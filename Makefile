@@ -75,6 +75,10 @@ wheel: $(STAMP)  ## build the wheel into dist/
 readme: $(STAMP)  ## renew the README's table of figures, and its pictures from runs/modality
 	@$(BIN)/python scripts/readme.py $(wildcard runs/modality)
 
+.PHONY: refit
+refit: $(STAMP)  ## make every shipped value that is the result of a fit anew (hours; goes on where it stopped)
+	@$(BIN)/python scripts/refit.py $(STEPS)
+
 .PHONY: lock
 lock:  ## renew requirements/lock.txt with the newest versions that pyproject.toml allows
 	@rm -rf build/lock && "$(PYTHON)" -m venv build/lock

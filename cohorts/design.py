@@ -114,9 +114,13 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Conduct:
-    """What goes otherwise than planned; `dropout_per_year` is the constant hazard of leaving, 1/yr."""
+    """How the trial is run.
+
+    `dropout_per_year` is the constant hazard of leaving, 1/yr; `supplements` whether all start calcium and vitamin D.
+    """
 
     dropout_per_year: float = 0.0
+    supplements: bool = False
 
 
 @dataclass(frozen=True)

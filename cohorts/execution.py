@@ -46,6 +46,7 @@ Progress = Callable[[int, int], object]
 
 _LIBRARIES = ("numpy", "scipy", "numba", "pandas", "pyarrow")
 _ENSEMBLE = "ensemble"
+_OF_ENSEMBLE = ("uncertainty", "uncertainty_draws", "variants")
 
 
 class Interrupted(RanklsimError):
@@ -63,6 +64,8 @@ class _Plan:
     agents: list[Agent]
     frozen: dict[str, bytes]  # files of the run folder that hold the inputs
     identity: dict[str, Any]  # what a resumed run must have in common
+    draws: pd.DataFrame  # parameter vectors, as from `uncertainty.draws_of`
+    draws_from: str
 
     @property
     def portions(self) -> list[np.ndarray]:
@@ -211,7 +214,7 @@ def _prepare(
         "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
         "portion": PORTION,
     }
-    return _Plan(trial, table, agents, frozen, identity)
+    return _Plan(trial, table, agents, frozen, identity, *uncertainty.draws_of(trial, table, agents))
 
 
 def _look_at(folder: Path, plan: _Plan, resume: bool, force: bool) -> dict[str, Any] | None:
@@ -286,6 +289,7 @@ def _begin(folder: Path, plan: _Plan, before: dict[str, Any] | None, command: st
         **plan.identity,
         "title": plan.trial.title,
         "variability": _variability(plan.trial),
+        "draws": plan.draws_from,
         "parameters_hash": plan.parameters.hash,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
@@ -328,7 +332,7 @@ def _work(
     chunks = folder / CHUNKS
     with storage.explained(chunks):
         chunks.mkdir(exist_ok=True)
-    draws = uncertainty.draws_of(plan.trial, plan.parameters)
+    draws = plan.draws
     total = plan.trial.population.patients + len(draws) * len(plan.trial.arms)
     state.total = plan.trial.population.patients
     done = 0
@@ -356,9 +360,11 @@ def _work(
         frame = uncertainty.ensemble(plan.trial, plan.parameters, plan.agents, draws, workers=workers, progress=advance)
         values = [name for name in frame.columns if name not in ("draw", "arm", "month")]
         _refuse_nan({name: frame[name].to_numpy()[:, None] for name in values}, frame["draw"].to_numpy(), "draw")
+        other = uncertainty.by_variant(plan.trial, plan.parameters, plan.agents, workers=workers)
         tables = {
             "uncertainty": storage.to_arrow(frame, values),
             "uncertainty_draws": storage.to_arrow(draws),
+            "variants": storage.to_arrow(other, values),
         }
         _write_piece(chunks, _ENSEMBLE, tables, {})
     else:
@@ -464,7 +470,7 @@ def _finish(folder: Path, plan: _Plan, manifest: dict[str, Any], seconds: float)
     pieces = [f"{k:06d}" for k in range(len(plan.portions))]
     rows = {}
     for table in TABLES:
-        parts = [_ENSEMBLE] if table.startswith("uncertainty") else pieces
+        parts = [_ENSEMBLE] if table in _OF_ENSEMBLE else pieces
         rows[table] = storage.write_table(folder / f"{table}.parquet", _parts(chunks, parts, table))
     files = {}
     with storage.explained(folder):

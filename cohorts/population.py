@@ -239,7 +239,7 @@ def draw(trial: Trial, parameters: ParameterTable, patients: Iterable[int], repl
         both = np.column_stack([raw, *(own.get(symbol, zero) for symbol in population.effects)])
         mixed = _mix(both, population.factor[n_marginals:])
         scores.update({s: mixed[:, k] for k, s in enumerate(population.effects) if s in own})
-    persons = _fixed_by(values, parameters)
+    persons = _fixed_by(values, parameters, trial)
     for symbol, score in scores.items():
         if symbol not in persons:
             persons[symbol] = around(parameters.frame.loc[symbol], score)
@@ -271,7 +271,7 @@ def typical(trial: Trial, parameters: ParameterTable) -> Patients:
         spread = eligible[list(COLUMNS)].std().replace(0.0, 1.0)
         distance = (((eligible[list(COLUMNS)] - middle.iloc[0]) / spread) ** 2).sum(axis=1)
         middle = eligible.loc[[distance.idxmin()], list(COLUMNS)].reset_index(drop=True)
-    persons = _fixed_by(middle, parameters)
+    persons = _fixed_by(middle, parameters, trial)
     middle.insert(0, "patient", 0)
     return Patients(middle.reset_index(drop=True), persons)
 
@@ -349,9 +349,10 @@ def around(row: pd.Series, score: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(back(location + scale * score), dtype=float)
 
 
-def _fixed_by(values: pd.DataFrame, parameters: ParameterTable) -> pd.DataFrame:
-    """Parameters that covariates set."""
-    persons = {symbol: values[covariate].to_numpy(float) for covariate, symbol in COVARIATES.items()}
+def _fixed_by(values: pd.DataFrame, parameters: ParameterTable, trial: Trial) -> pd.DataFrame:
+    """Parameters that covariates, and the conduct of the trial, set."""
+    persons = {"SUPP": np.full(len(values), float(trial.conduct.supplements))} if trial.conduct.supplements else {}
+    persons |= {symbol: values[covariate].to_numpy(float) for covariate, symbol in COVARIATES.items()}
     for site in NAMES:
         persons[f"BMD0_{site}"] = np.asarray(bmd_from_t_score(parameters, site, values[f"T_{site}"].to_numpy(float)))
     return pd.DataFrame(persons)

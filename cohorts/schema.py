@@ -110,6 +110,7 @@ class ConductTable(Table):
     """What goes otherwise than planned."""
 
     dropout: Annotated[str, Says('dropout = "5 %/yr"')] = "0 %/yr"
+    supplements: Annotated[bool, Says("supplements = true or false")] = False
 
 
 class LayersTable(Table):

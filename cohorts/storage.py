@@ -26,9 +26,9 @@ from ranklsim.pkpd.errors import BadInput, RanklsimError, RunFailed
 if TYPE_CHECKING:
     from ranklsim.cohorts.trial import Trial
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
-TABLES = ("patients", "visits", "doses", "events", "uncertainty", "uncertainty_draws")
+TABLES = ("patients", "visits", "doses", "events", "uncertainty", "uncertainty_draws", "variants")
 CHUNKS = "chunks"
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -184,7 +184,7 @@ class Run:
         Parameters
         ----------
         table : str
-            One of patients, visits, doses, events, uncertainty, uncertainty_draws.
+            One of patients, visits, doses, events, uncertainty, uncertainty_draws, variants.
         columns : list of str, optional
 
         Returns
@@ -223,6 +223,11 @@ class Run:
     def uncertainty_draws(self) -> pd.DataFrame:
         """The uncertain parameters of each draw."""
         return self.read("uncertainty_draws")
+
+    @cached_property
+    def variants(self) -> pd.DataFrame:
+        """The typical patient under each arm by structural variant of the model."""
+        return self.read("variants")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -155,7 +155,7 @@ class _Reading:
             arms=arms,
             visits=visits,
             endpoints=endpoints,
-            conduct=Conduct(dropout),
+            conduct=Conduct(dropout, tables.conduct.supplements),
             layers=Layers(**tables.layers.model_dump()),
             uncertainty_draws=tables.uncertainty_draws,
             source_text=self.text,

@@ -1,22 +1,25 @@
-"""What is not known: the trial's typical patient under every arm, for many draws of the uncertain parameters.
+"""What is not known: the trial's typical patient under every arm, for many parameter vectors, and for each structure.
 
-Parameters whose prior is not fixed are drawn over their plausible range, each from a stream of its own; every arm sees
-the same draws, so differences between arms are paired. Between-patient variability and residual error have no part in
-it: the spread over draws is what the model leaves open, not what patients differ by.
+Vectors come from the shipped ensemble, all of which agrees with the published figures, correlations included
+(`ranklsim.pkpd.variants`). Where a user has changed a parameter or an agent that it holds, it says nothing any more:
+then the parameters whose prior is not fixed are drawn over their plausible ranges, each from a stream of its own. Every
+arm sees the same vectors, so differences between arms are paired. Between-patient variability and residual error have
+no part in it: the spread over draws is what the model leaves open, not what patients differ by.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts import streams
+from ranklsim.cohorts import population, streams
 from ranklsim.cohorts.conduct import doses_of
-from ranklsim.cohorts.population import typical
+from ranklsim.pkpd import variants
 from ranklsim.pkpd.agents import Agent
+from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.simulation import Doses, simulate
 from ranklsim.pkpd.units import DAYS_PER_MONTH
@@ -29,31 +32,69 @@ CHANGE = ("BMD_LS", "BMD_TH", "BMD_FN", "BMD_R13")
 AS_IS = ("OCC_mRANKL", "OCC_sRANKL", "SIGNAL_T")
 
 
-def draws_of(trial: Trial, parameters: ParameterTable) -> pd.DataFrame:
-    """Draws of the uncertain parameters.
+def draws_of(trial: Trial, parameters: ParameterTable, agents: list[Agent]) -> tuple[pd.DataFrame, str]:
+    """Parameter vectors for a trial.
 
     Parameters
     ----------
     trial : Trial
         Its seed, `uncertainty_draws` and the layer ``parameters`` are used.
     parameters : ParameterTable
+    agents : list of Agent
+        All that the trial's arms name.
 
     Returns
     -------
-    DataFrame
-        Column `draw` and one a symbol. Draw 0 has the table's values; 1 to `uncertainty_draws` are drawn uniformly
-        (on the logarithm where the prior is loguniform), unless the layer is off.
+    draws : DataFrame
+        Column `draw` and one a symbol (``kT``, ``denosumab.CL``). Draw 0 has the table's values.
+    source : str
+        ``ensemble``, ``ranges``, or ``none`` where the layer is off.
+
+    Raises
+    ------
+    BadInput
+        If more draws are asked for than the ensemble holds.
     """
-    last = trial.uncertainty_draws if trial.layers.parameters else 0
-    draw = np.arange(last + 1)
-    drawn = {"draw": draw}
+
+    def typical(symbols: Iterable[str]) -> pd.DataFrame:
+        return pd.DataFrame([{symbol: float(parameters.row(symbol)["value"]) for symbol in symbols}])
+
+    if not trial.layers.parameters:
+        return typical(parameters.uncertain()).assign(draw=0)[["draw", *parameters.uncertain()]], "none"
+    shipped = variants.ensemble()
+    n = trial.uncertainty_draws
+    if len(variants.fit_for(shipped, parameters, agents).columns) == len(shipped.columns):
+        if n > len(shipped):
+            raise BadInput(
+                f"uncertainty_draws = {n}, but the ensemble holds {len(shipped)} vectors; give at most that."
+            )
+        vectors = pd.concat([typical(shipped.columns), shipped.head(n)], ignore_index=True)
+        return vectors.assign(draw=np.arange(n + 1))[["draw", *shipped.columns]], "ensemble"
+    draw = np.arange(n + 1)
+    drawn: dict[str, np.ndarray] = {"draw": draw}
     for symbol in parameters.uncertain():
         row = parameters.frame.loc[symbol]
         u = streams.uniform(trial.seed, f"uncertainty.{symbol}", draw)
         low, high = float(row["low"]), float(row["high"])
         value = low * (high / low) ** u if row["prior"] == "loguniform" else low + (high - low) * u
         drawn[symbol] = np.where(draw == 0, float(row["value"]), value)
-    return pd.DataFrame(drawn)
+    return pd.DataFrame(drawn), "ranges"
+
+
+def by_variant(trial: Trial, parameters: ParameterTable, agents: list[Agent], *, workers: int = 1) -> pd.DataFrame:
+    """The typical patient under each arm and structural variant.
+
+    Returns
+    -------
+    DataFrame
+        Column `variant` (its name) and those of `ensemble` but for `draw`; empty where the layer ``parameters`` is off.
+    """
+    vectors = variants.as_vectors(parameters, agents)
+    names = vectors.index.to_numpy()
+    draws = vectors.reset_index(drop=True).rename_axis("draw").reset_index()
+    frame = ensemble(trial, parameters, agents, draws, workers=workers)
+    frame.insert(0, "variant", names[frame.pop("draw").to_numpy(dtype=int)])
+    return frame if trial.layers.parameters else frame.iloc[:0]
 
 
 def months_of(trial: Trial) -> np.ndarray:
@@ -93,7 +134,7 @@ def ensemble(
         Columns `draw`, `arm`, `month`; CTX_pct, P1NP_pct (% of baseline); BMD_LS_pct, ... (% change); OCC_mRANKL,
         OCC_sRANKL (% of the pool), SIGNAL_T (% of baseline).
     """
-    one = typical(trial, parameters).persons
+    one = population.typical(trial, parameters).persons
     names = [arm.name for arm in trial.arms]
     n = len(draws) * len(names)
     which = np.repeat(np.arange(len(draws)), len(names))

@@ -98,7 +98,7 @@ NOT_USED_COLUMNS = tuple(
 
 _COVARIATE_UNITS = {
     "age": "yr", "weight": "kg", "height": "cm", "eGFR": "mL/min/1.73m2", "vitamin_D": "ng/mL",
-    "years_since_menopause": "yr", "prevalent_fracture": "1", "CTX": "ng/mL", "P1NP": "ng/mL",
+    "years_since_menopause": "yr", "prevalent_fracture": "1", "supplements": "1", "CTX": "ng/mL", "P1NP": "ng/mL",
 } | {f"T_{site}": "1" for site in NAMES}  # fmt: skip
 _ARM_KEYS = {
     "id": 'id = "defend-denosumab"',

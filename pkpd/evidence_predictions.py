@@ -110,16 +110,33 @@ class Predictor:
             In the unit and order of `Evidence.observations`; NaN where the endpoint does not exist in the simulated
             course (no free drug in the window).
         """
-        table = parameters or load_parameters()
         own = agents.values() if isinstance(agents, Mapping) else agents or ()
-        known = self.evidence.agents | {agent.name: agent for agent in own}
-        courses = []
+        return self._predict(parameters or load_parameters(), {agent.name: agent for agent in own}, {}, 1, 1)[0]
+
+    def of_vectors(self, vectors: pd.DataFrame, parameters: ParameterTable | None = None, *, workers: int = 1) -> Array:
+        """Predict every observation under each of several parameter vectors.
+
+        Parameters
+        ----------
+        vectors : DataFrame, n rows
+            Columns are symbols of the table, or an agent's (``denosumab.CL``); what they do not hold is the table's.
+        parameters : ParameterTable, optional
+            The shipped table by default.
+        workers : int
+            Threads; the result does not depend on it.
+
+        Returns
+        -------
+        ndarray, shape (n, n_observations)
+            Each row as from a call with a table that holds that vector.
+        """
+        rows = vectors.reset_index(drop=True)
+        persons = {}
         for group in self._groups:
-            typical = {symbol: table.values[symbol] for symbol in group.persons}
-            persons = group.persons.fillna(typical) if typical else pd.DataFrame(index=range(len(group.arms)))
-            used = [known[name] for name in group.names]
-            courses.append(simulate(table, persons, used, group.doses, group.days, rtol=self.rtol))
-        return np.array([read(courses) for read in self._rows], dtype=float)
+            for i, arm in enumerate(group.arms):
+                own = group.persons.iloc[[i] * len(rows)].reset_index(drop=True).dropna(axis=1)
+                persons[arm.id] = own.assign(**{name: rows[name] for name in rows if name not in own})
+        return self._predict(parameters or load_parameters(), {}, persons, len(rows), workers)
 
     def of_persons(
         self, persons: Mapping[str, pd.DataFrame], parameters: ParameterTable | None = None, *, workers: int = 1
@@ -141,12 +158,27 @@ class Predictor:
         ndarray, shape (n, n_observations)
             As from a call, a row a person; a figure of two arms pairs person k of one with person k of the other.
         """
-        table = parameters or load_parameters()
         n = len(next(iter(persons.values())))
+        return self._predict(parameters or load_parameters(), {}, persons, n, workers)
+
+    def _predict(
+        self,
+        table: ParameterTable,
+        agents: Mapping[str, Agent],
+        persons: Mapping[str, pd.DataFrame],
+        n: int,
+        workers: int,
+    ) -> Array:
+        """Every observation for `n` persons of each arm (its own one where `persons` is empty), shape (n, rows)."""
+        known = self.evidence.agents | dict(agents)
         courses = []
         for group in self._groups:
-            everyone = pd.concat([persons[arm.id] for arm in group.arms], ignore_index=True)
-            everyone = everyone.fillna({symbol: table.values[symbol] for symbol in everyone})
+            everyone = (
+                pd.concat([persons[arm.id] for arm in group.arms], ignore_index=True) if persons else group.persons
+            )
+            everyone = everyone.fillna({symbol: table.values[symbol] for symbol in everyone if symbol in table.values})
+            if not len(everyone.columns):
+                everyone = pd.DataFrame(index=range(n * len(group.arms)))
             given = group.doses
             doses = Doses(
                 (given.patient[:, None] * n + np.arange(n)).ravel(),
@@ -154,13 +186,13 @@ class Predictor:
                 np.repeat(given.agent, n),
                 np.repeat(given.amount, n),
             )
-            used = [self.evidence.agents[name] for name in group.names]
+            used = [known[name] for name in group.names]
             found = simulate(table, everyone, used, doses, group.days, rtol=self.rtol, workers=workers)
-            courses.append([{name: values[k::n] for name, values in found.items()} for k in range(n)])
-        return np.array([[read([course[k] for course in courses]) for read in self._rows] for k in range(n)])
+            courses.append({name: values.reshape(len(group.arms), n, -1) for name, values in found.items()})
+        return np.column_stack([read(courses) for read in self._rows])
 
-    def _reader(self, row: dict) -> Callable[[list[dict[str, Array]]], float]:
-        """How one observation is read off the simulated courses."""
+    def _reader(self, row: dict) -> Callable[[list[dict[str, Array]]], Array]:
+        """How one observation is read off the simulated courses, for every person of its arm."""
         endpoint, site = row["endpoint"], row["site_or_marker"]
         arm = self._course(row["arm"], row)
         if endpoint == "concentration":
@@ -203,7 +235,7 @@ class Predictor:
 
 @dataclass(frozen=True)
 class _Course:
-    """One output of one arm, and where its row looks."""
+    """One output of all persons of one arm (persons, days), and where its row looks."""
 
     days: Array
     values: Array
@@ -212,26 +244,29 @@ class _Course:
     i_end: int
 
     @property
-    def start(self) -> float:
-        return float(self.values[self.i_start])
+    def start(self) -> Array:
+        return self.values[:, self.i_start]
 
     @property
-    def begin(self) -> float:
-        return float(self.values[self.i_begin])
+    def begin(self) -> Array:
+        return self.values[:, self.i_begin]
 
     @property
-    def at(self) -> float:
-        return float(self.values[self.i_end])
+    def at(self) -> Array:
+        return self.values[:, self.i_end]
 
     @property
-    def change(self) -> float:
+    def change(self) -> Array:
         return 100 * (self.at / self.start - 1)
 
 
-def _read_curve(endpoint: str, course: _Course) -> float:
-    """An endpoint that needs the whole curve between two times."""
+def _read_curve(endpoint: str, course: _Course) -> Array:
+    """An endpoint that needs the whole curve between two times, for every person."""
     window = slice(course.i_begin, course.i_end + 1)
-    t, y = course.days[window], course.values[window]
+    return np.array([_off_curve(endpoint, course.days[window], y) for y in course.values[:, window]])
+
+
+def _off_curve(endpoint: str, t: Array, y: Array) -> float:
     if endpoint == "AUC":
         return float(np.trapezoid(y, t))
     if endpoint in ("Cmax", "Tmax"):

@@ -3,6 +3,7 @@
 .. code-block:: toml
 
     title    = "Turnover from placebo and denosumab"
+    like     = "default"                  # begin with another fit; what this file says stands in its place
     seed     = 1
     method   = "least_squares"            # any minimiser of lmfit, or "emcee"
     starts   = 3                          # the first from `start`, the others drawn between the bounds
@@ -26,6 +27,9 @@
     [[scenario]]                          # one set of values serves them all
     fixed  = { mix = 0.0 }
     weight = 0.5
+
+Under `like`, parameters are added by name to those of the other fit, a parameter named in `fixed` is fitted no more,
+and every other key replaces the other fit's.
 """
 
 from __future__ import annotations
@@ -48,6 +52,7 @@ from ranklsim.pkpd.tomltext import load_toml, locate
 TRANSFORMS = ("none", "log", "logit")
 KEYS = (
     "title",
+    "like",
     "seed",
     "method",
     "starts",
@@ -166,16 +171,46 @@ def load_spec(path: str | Path, parameters: ParameterTable | None = None) -> Spe
     BadInput
         Every fault of the file at once, each with file and line.
     """
-    path = Path(path)
-    if not path.is_file() and (SHIPPED / f"{path}.toml").is_file():
-        path = SHIPPED / f"{path}.toml"
+    path = _found(path)
     data, text = load_toml(path)
-    return _Reader(path, data, text, parameters or load_parameters()).spec()
+    below = ""
+    seen = [path.resolve()]
+    while "like" in data:
+        data, more = _below(data, path, text, seen)
+        below += more
+    return _Reader(path, data, text, below, parameters or load_parameters()).spec()
+
+
+def _found(path: str | Path, folder: Path = Path()) -> Path:
+    """The file of a fit: as named from `folder`, or else the shipped one of this name."""
+    shipped = SHIPPED / f"{path}.toml"
+    return shipped if not (folder / path).is_file() and shipped.is_file() else folder / path
+
+
+def _below(data: dict[str, Any], path: Path, text: str, seen: list[Path]) -> tuple[dict[str, Any], str]:
+    """The fit that `data` is like, with what `data` says in its place, and its text; `seen` gains its path."""
+    name = data["like"]
+    where = f"{path}:{locate(text, ('like',))}" if locate(text, ("like",)) else str(path)
+    base = _found(name, seen[-1].parent) if isinstance(name, str) else Path()
+    if not base.is_file():
+        raise BadInput(f"{where}: like is {name!r}; give a shipped fit (default) or the path of a file.")
+    if base.resolve() in seen:
+        raise BadInput(f"{where}: like = '{name}' comes back to a fit that is like this one; begin with another.")
+    seen.append(base.resolve())
+    under, more = load_toml(base)
+    if isinstance(under.get("evidence"), str):
+        under["evidence"] = str((base.parent / under["evidence"]).resolve())
+    merged = under | {key: value for key, value in data.items() if key not in ("like", "parameter")}
+    own = data.get("parameter", [])
+    if isinstance(own, list):  # its own come first, so that a complaint finds their lines
+        taken = {row.get("name") for row in own if isinstance(row, dict)} | set(data.get("fixed", {}))
+        merged["parameter"] = [*own, *(row for row in under.get("parameter", ()) if row.get("name") not in taken)]
+    return merged, more
 
 
 class _Reader:
-    def __init__(self, path: Path, data: dict[str, Any], text: str, table: ParameterTable) -> None:
-        self.path, self.data, self.text, self.table = path, data, text, table
+    def __init__(self, path: Path, data: dict[str, Any], text: str, below: str, table: ParameterTable) -> None:
+        self.path, self.data, self.text, self.below, self.table = path, data, text, below, table
         self.faults: list[str] = []
 
     def spec(self) -> Spec:
@@ -198,7 +233,7 @@ class _Reader:
         folder = self.path.parent / evidence if evidence else None
         return Spec(
             self.path,
-            self.text,
+            self.text + self.below,
             title,
             seed,
             method,
@@ -249,6 +284,14 @@ class _Reader:
         import lmfit
         import scipy.optimize
 
+        if method == "emcee":
+            own = ("walkers", "steps", "burn", "thin")
+            for name in options:
+                if name not in own:
+                    self._fault(("options", name), f"method 'emcee' takes no option '{name}'; {_near(name, own)}")
+                elif isinstance(options[name], bool) or not isinstance(options[name], int) or options[name] < 1:
+                    self._fault(("options", name), f"{name} is {options[name]!r}; give a whole number, 1 or more.")
+            return
         call = getattr(
             lmfit.Minimizer, {"leastsq": "leastsq", "least_squares": "least_squares"}.get(method, method), None
         )

@@ -29,6 +29,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
+from ranklsim.pkpd import posterior
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.evidence import Evidence, load_evidence
 from ranklsim.pkpd.evidence_errors import RHO, cov
@@ -111,6 +112,22 @@ class Problem:
         ]
         return np.concatenate([*parts, np.array(priors, dtype=float)])
 
+    def log_posterior(self, thetas: Array, workers: int = 1) -> Array:
+        """Minus half the objective of several vectors at once, shape (n,); -inf where a figure has no prediction."""
+        spec = self.spec
+        vectors = pd.DataFrame([self.natural(theta) for theta in thetas])
+        objective = np.zeros(len(thetas))
+        for i, p in enumerate(spec.parameters):
+            if p.prior_sd is not None:
+                objective += ((thetas[:, i] - p.prior_mean) / p.prior_sd) ** 2
+        for scenario in spec.scenarios:
+            table = self.table.overlaid(spec.fixed | scenario.fixed)
+            misfit = self._predictor.of_vectors(vectors, table, workers=workers) - self.observed
+            whitened = misfit @ self._whiten.T
+            objective += scenario.weight * np.einsum("ij,ij->i", whitened, whitened)
+        self.evaluations += len(thetas) * len(spec.scenarios)
+        return np.where(np.isfinite(objective), -0.5 * objective, -np.inf)
+
     def jacobian(self, theta: Array) -> Array:
         """Central differences of `residuals`, shape (n_residuals, n_parameters)."""
         columns = []
@@ -162,8 +179,8 @@ class Fit:
         One row a start: objective, converged, evaluations and the estimate.
     jacobian : ndarray
         Of the residuals at the estimate.
-    samples : DataFrame or None
-        Draws of emcee, in natural units.
+    walk : Walk or None
+        Of `posterior`, where the method is emcee.
     """
 
     problem: Problem
@@ -173,7 +190,7 @@ class Fit:
     message: str
     starts: pd.DataFrame
     jacobian: Array
-    samples: pd.DataFrame | None = None
+    walk: posterior.Walk | None = None
 
     @property
     def information(self) -> Array:
@@ -183,7 +200,7 @@ class Fit:
     @property
     def covariance(self) -> Array:
         """Inverse of `information`; pseudo-inverse where the data leave a direction free."""
-        return np.asarray(np.linalg.pinv(self.information), dtype=float)
+        return np.asarray(np.linalg.pinv(self.information, hermitian=True), dtype=float)
 
     @property
     def correlation(self) -> pd.DataFrame:
@@ -191,6 +208,13 @@ class Fit:
         sd = np.sqrt(np.diag(self.covariance))
         names = self.problem.names
         return pd.DataFrame(self.covariance / np.outer(sd, sd), index=names, columns=names)
+
+    def draws(self, n: int) -> pd.DataFrame:
+        """`n` parameter vectors of the walk in natural units, what the spec holds included, and ``objective``."""
+        assert self.walk is not None
+        theta, log_posterior = self.walk.draws(n)
+        vectors = pd.DataFrame([self.problem.natural(row) for row in theta])
+        return vectors.assign(**self.problem.spec.fixed, objective=-2 * log_posterior)
 
     def on_bound(self) -> list[str]:
         """Parameters whose estimate stands on one of its bounds."""
@@ -223,6 +247,7 @@ def fit(
     *,
     parameters: ParameterTable | None = None,
     folder: Path | None = None,
+    workers: int = 1,
     progress: Callable[[str, float], None] | None = None,
 ) -> Fit:
     """Run the fit that `spec` describes.
@@ -233,7 +258,9 @@ def fit(
     parameters : ParameterTable, optional
         Values of everything that is not fitted; the shipped ones by default.
     folder : Path, optional
-        Where finished starts are kept, so that a second call goes on after the last one.
+        Where finished starts, and the walk of emcee, are kept, so that a second call goes on after the last one.
+    workers : int
+        Threads of emcee; the result does not depend on it.
     progress : callable, optional
         Called with a sentence and the objective so far.
 
@@ -241,6 +268,7 @@ def fit(
     -------
     Fit
         The best start. `Fit.converged` says whether it converged; it is not raised, since a caller may want to see it.
+        emcee begins at the estimate of least squares.
 
     Raises
     ------
@@ -249,31 +277,39 @@ def fit(
     """
     problem = make_problem(spec, parameters)
     rows = []
-    samples = None
     for number, theta in enumerate(_starting_points(spec)):
         kept = folder / f"start-{number:03d}.json" if folder else None
         if kept and kept.is_file():
             row = json.loads(kept.read_text("utf-8"))
         else:
-            row, drawn = _one_start(problem, theta, number, progress)
-            samples = drawn if drawn is not None else samples
-            if kept and drawn is None:
+            row = _one_start(problem, theta, number, progress)
+            if kept:
                 _write_whole(kept, json.dumps(row))
         rows.append(row)
     starts = pd.DataFrame(rows)
     best = starts.loc[starts["objective"].idxmin()]
     theta = np.array([best[f"theta_{name}"] for name in problem.names])
-    jacobian = problem.jacobian(theta)
-    return Fit(
+    found = Fit(
         problem,
         theta,
         float(best["objective"]),
         bool(best["converged"]),
         str(best["message"]),
         starts,
-        jacobian,
-        samples,
+        problem.jacobian(theta),
     )
+    if spec.method == "emcee":
+        found.walk = posterior.sample(
+            lambda thetas: problem.log_posterior(thetas, workers),
+            spec.parameters,
+            theta,
+            found.information,
+            seed=spec.seed,
+            kept=folder / "walk.npz" if folder else None,
+            progress=progress,
+            **spec.options,
+        )
+    return found
 
 
 def _starting_points(spec: Spec) -> Iterator[Array]:
@@ -287,8 +323,9 @@ def _starting_points(spec: Spec) -> Iterator[Array]:
 
 def _one_start(
     problem: Problem, theta: Array, number: int, progress: Callable[[str, float], None] | None
-) -> tuple[dict[str, Any], pd.DataFrame | None]:
+) -> dict[str, Any]:
     spec = problem.spec
+    method, options = ("least_squares", {}) if spec.method == "emcee" else (spec.method, dict(spec.options))
     # lmfit sees every parameter as OFFSET plus steps that matter, so that relative differences suit all of them alike.
     scale, middle = np.array([p.scale for p in spec.parameters]), np.array([p.start for p in spec.parameters])
     parameters = lmfit.Parameters()
@@ -312,32 +349,20 @@ def _one_start(
                 progress(f"start {number + 1} of {spec.starts}, evaluation {count}", best)
         return found
 
-    options = dict(spec.options)
-    if spec.method == "least_squares":
+    if method == "least_squares":
         options.setdefault("diff_step", DIFFERENCE / OFFSET)
-    if spec.method == "differential_evolution":
+    if method == "differential_evolution":
         options.setdefault("seed", spec.seed + number)
-    if spec.method == "emcee":
-        options |= {"seed": spec.seed + number, "progress": False, "is_weighted": True}
-    result = lmfit.Minimizer(residual, parameters).minimize(method=spec.method, **options)
+    result = lmfit.Minimizer(residual, parameters).minimize(method=method, **options)
     end = fitted(result.params)
     found = problem.residuals(end)
-    drawn = None
-    if spec.method == "emcee":
-        drawn = pd.DataFrame(
-            {
-                p.name: [p.natural(middle[i] + (u - OFFSET) * scale[i]) for u in result.flatchain[f"p{i}"]]
-                for i, p in enumerate(spec.parameters)
-            }
-        )
-    row = {
+    return {
         "start": number,
         "objective": float(found @ found),
         "converged": bool(getattr(result, "success", True)) and not getattr(result, "aborted", False),
         "message": str(getattr(result, "message", "")),
         "evaluations": count,
     } | {f"theta_{name}": float(x) for name, x in zip(problem.names, end, strict=True)}
-    return row, drawn
 
 
 def profile(

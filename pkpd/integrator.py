@@ -131,6 +131,6 @@ def _step(x, p, k, trial, work, h, scale, rtol, atol):
             - 1.0 / 40.0 * k[6, s]
         )
         e = abs(e) / (atol * scale[s] + rtol * max(abs(x[s]), abs(trial[s])))
-        if not e <= worst:  # also when e is not a number
+        if not e <= worst and worst == worst:  # also when e is not a number, which then stays
             worst = e
     return worst

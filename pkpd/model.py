@@ -94,8 +94,8 @@ class Model:
         change |= anabolics.rates(x, p, slots)
         change |= ligand.rates(x, p, bound, anabolics.synthesis(x, p, slots), slots)
         for c in COMPARTMENTS:
-            activation = ligand.signal(x, p, bound, c, p.sig_act)
-            survival = ligand.signal(x, p, bound, c, p.sig)
+            activation = ligand.signal(x, p, bound, c, p.sig_act) * calcium.spared(x, p)
+            survival = ligand.signal(x, p, bound, c, p.sig) * calcium.spared(x, p)
             change |= cells.rates(x, p, c, activation, survival, kill)
         change |= markers.rates(x, p, osteoclasts, osteoblasts * matrix)
         for b, c in TEMPLATES.items():
@@ -154,7 +154,7 @@ class Model:
         out["sRANKL_free"] = 1e3 * x.sRANKL * bound.open_s / (1 + p.os * p.OPG)
         out["OPG"] = p.OPG0 * p.OPG_serum
         for c in COMPARTMENTS:
-            out[f"SIGNAL_{c}"] = 100 * ligand.signal(x, p, bound, c, p.sig)
+            out[f"SIGNAL_{c}"] = 100 * ligand.signal(x, p, bound, c, p.sig) * calcium.spared(x, p)
             out[f"RESERVOIR_{c}"] = 100 * x[f"waiting_{c}"]
             out[f"DRIFT_{c}"] = 100 * x[f"drift_{c}"]
         out["OC"] = 100 * osteoclasts

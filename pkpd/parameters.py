@@ -150,12 +150,13 @@ class ParameterTable:
 
 
 def load_parameters(path: str | Path | None = None) -> ParameterTable:
-    """Load the shipped parameter table, or a user's file laid over it.
+    """Load the shipped parameter table, or a structural variant or a user's file laid over it.
 
     Parameters
     ----------
     path : path, optional
-        CSV with at least ``symbol`` and ``value``; symbols that it does not hold keep their shipped values.
+        Name of a structural variant (`variants`), or CSV with at least ``symbol`` and ``value``; symbols that it does
+        not hold keep their shipped values.
 
     Returns
     -------
@@ -171,6 +172,10 @@ def load_parameters(path: str | Path | None = None) -> ParameterTable:
     if path is None:
         return shipped
     path = Path(path)
+    if not path.suffix and not path.exists():
+        from ranklsim.pkpd.variants import variant
+
+        return variant(str(path)).parameters
     rows = _read(path, required=("symbol", "value"))
     faults: list[str] = []
     values: dict[str, float] = {}

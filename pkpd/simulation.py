@@ -27,6 +27,8 @@ COVARIATES = {
     "prevalent_fracture": "PVFX", "CTX": "CTX0", "P1NP": "P1NP0",
 }  # fmt: skip
 """Parameter that a covariate sets; T-scores set BMD0_LS and its like by their references."""
+CONDUCT = {"supplements": "SUPP"}
+"""Parameter that the conduct of a trial sets."""
 
 MARKERS = ("CTX", "P1NP", "BSAP", "TRAP5B", "CA", "PTH")
 
@@ -294,7 +296,8 @@ def covariate_symbols(
     ----------
     covariates : mapping
         ``age`` (yr), ``weight`` (kg), ``height`` (cm), ``eGFR`` (mL/min/1.73 m2), ``vitamin_D`` (ng/mL), ``CTX``,
-        ``P1NP`` (ng/mL), ``T_LS``, ``T_TH``, ``T_FN``, ``T_R13`` (T-scores), or any symbol of the parameter table.
+        ``P1NP`` (ng/mL), ``T_LS``, ``T_TH``, ``T_FN``, ``T_R13`` (T-scores), ``supplements`` (1: starts calcium and
+        vitamin D on day 0), or any symbol of the parameter table.
 
     Raises
     ------
@@ -307,7 +310,7 @@ def covariate_symbols(
         if name.startswith("T_") and site in NAMES:
             values[f"BMD0_{site}"] = float(bmd_from_t_score(parameters, site, value))
         else:
-            values[COVARIATES.get(name, name)] = float(value)
+            values[(COVARIATES | CONDUCT).get(name, name)] = float(value)
     parameters.replace(values, where)
     return values
 

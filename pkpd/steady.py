@@ -96,11 +96,12 @@ def settle(p: Values) -> Steady:
     bone_cells = cells_at_rest(p)
     states: dict[str, Any] = _pools(p, bone_cells) | bone_cells
     whole: Any = cells.whole_body(Values(states), p, "OC")
-    states |= dict.fromkeys(markers.STATES, whole)
+    states |= markers.at_rest(p, whole)
     volume, drift = {}, {}
     for b, c in TEMPLATES.items():
         bone, volume[b], drift[b] = bone_at_rest(p, b, states[f"OC_{c}"])
         states |= bone
+    states["supplement"] = np.zeros(np.shape(p.mix))  # begins on day 0, if at all
     states |= calcium_at_rest(p, states)
     return Steady({name: np.array(value, float) for name, value in states.items()}, volume, drift)
 

@@ -246,10 +246,10 @@ def simulate_course(
 
 def checked_covariates(table: ParameterTable, covariates: Mapping[str, float], where: str) -> dict[str, float]:
     """Symbols and values of `covariates`; every unknown name and every value out of range is named, as it was given."""
-    from ranklsim.pkpd.simulation import COVARIATES, covariate_symbols
+    from ranklsim.pkpd.simulation import CONDUCT, COVARIATES, covariate_symbols
     from ranklsim.pkpd.skeleton import NAMES, t_score
 
-    known = [*COVARIATES, *(f"T_{site}" for site in NAMES), *table.frame.index]
+    known = [*COVARIATES, *CONDUCT, *(f"T_{site}" for site in NAMES), *table.frame.index]
     symbols: dict[str, float] = {}
     faults: list[str] = []
     for name, value in covariates.items():

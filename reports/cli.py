@@ -113,9 +113,9 @@ FILE = click.Path(path_type=Path)
 PARAMETERS = click.option(
     "--parameters",
     type=FILE,
-    metavar="FILE.csv",
-    help="Parameter values other than the shipped ones: a CSV file with the columns symbol and value; a symbol may be "
-    "an agent's, such as denosumab.CL.",
+    metavar="FILE.csv|NAME",
+    help="Parameter values other than the shipped ones: a structural variant of `ranklsim variants`, or a CSV file "
+    "with the columns symbol and value; a symbol may be an agent's, such as denosumab.CL.",
 )
 FORCE = click.option("--force", is_flag=True, help="Replace an earlier result that is in the way.")
 

@@ -6,7 +6,6 @@ The module registers them with `ranklsim.reports.cli` when it is imported.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import shlex
 import shutil
@@ -80,6 +79,26 @@ def list_evidence(folder: Path | None) -> None:
             "regimen": arm.text,
         }
         for arm in found.arms.values()
+    )
+
+
+@cli.command(
+    "variants",
+    short_help="List structures of the model that fit as well.",
+    epilog=f"Example: `ranklsim variants`. {EXIT_CODES}",
+)
+def variants_command() -> None:
+    """List the structural variants that the published figures cannot tell from the default, for --parameters.
+
+    Misfit: weighted squares and priors of each one's own fit to the same figures; lower by 4 is a difference that
+    figures can see, if the rest of the model is right.
+    """
+    from ranklsim.pkpd.variants import fits, variants
+
+    misfit = fits().set_index("variant")["objective"]
+    main.print_table(
+        {"name": v.name, "question": v.question, "structure": v.label, "misfit": f"{misfit[v.name]:.1f}"}
+        for v in variants()
     )
 
 
@@ -187,12 +206,10 @@ def fit_command(spec: str, out: Path, parameters: Path | None, resume: bool, for
     table = load_parameters(parameters)
     plan = load_spec(spec, table)
     problem = fitting.make_problem(plan, table)
-    if plan.method == "emcee" and importlib.util.find_spec("emcee") is None:
-        raise BadInput(f"{plan.path}: method 'emcee' needs the package emcee, which is missing; `pip install emcee`.")
     work = _work_folder(out, fitting.fingerprint(problem), resume, force)
     try:
         with _status() as tell, warnings.catch_warnings(record=True) as noticed:
-            found = fitting.fit(plan, parameters=table, folder=work, progress=tell)
+            found = fitting.fit(plan, parameters=table, folder=work, workers=os.cpu_count() or 1, progress=tell)
             result = finish(found, work, not no_profile, tell)
     except (TypeError, ValueError) as fault:  # of lmfit or scipy: an option's value, a search that can't begin
         raise RunFailed(f"{plan.path}: {plan.method} stopped ({' '.join(str(fault).split()).rstrip('.')}).") from fault

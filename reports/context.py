@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from markupsafe import Markup
 
 from ranklsim.cohorts.storage import open_run
 from ranklsim.pkpd.agents import load_agent
+from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.reports import summaries, tables, unknowns, wording
 from ranklsim.reports.arms import ArmView, month_text, view_arms
 from ranklsim.reports.exhibit import Exhibit
@@ -35,6 +37,12 @@ class RunData:
     events: pd.DataFrame
     uncertainty: pd.DataFrame
     draws: pd.DataFrame
+    variants: pd.DataFrame
+
+    @cached_property
+    def table(self) -> ParameterTable:
+        """The parameter table of the run."""
+        return ParameterTable(self.parameters.set_index("symbol"))
 
 
 @dataclass
@@ -76,6 +84,7 @@ def read(run_folder: str | os.PathLike[str]) -> RunData:
         events=run.events,
         uncertainty=run.uncertainty,
         draws=run.uncertainty_draws,
+        variants=run.variants,
     )
 
 
@@ -104,11 +113,10 @@ class Context:
         self.population = f"Simulated data. Full analysis set (N={self.n})"
         version, digest = data.manifest["ranklsim"], str(data.manifest["parameters_hash"])
         self.model = f"ranklsim {version}, parameters {digest[:10]}"
-        self.meanings = dict(zip(data.parameters["symbol"], data.parameters["meaning"], strict=True))
         self.n_draws = int((data.draws["draw"] != 0).sum()) if len(data.draws) else 0
         drawn = data.draws.set_index("draw") if len(data.draws) else pd.DataFrame()
         self.drawn = drawn.loc[:, [c for c in drawn.columns if drawn[c].nunique() > 1]] if len(drawn) else drawn
-        self.priors = dict(zip(data.parameters["symbol"], data.parameters["prior"], strict=True))
+        self.meanings = {symbol: str(data.table.row(symbol)["meaning"]) for symbol in self.drawn}
         self.result_column = "value" if self.control is None else "difference"
         self.primary = self._primary()
         self.endpoints = self._endpoints()
@@ -242,8 +250,32 @@ class Context:
 
     def symbol_label(self, symbol: str) -> str:
         """A parameter with meaning and unit, for an axis."""
-        unit = self.data.parameters.set_index("symbol")["unit"][symbol]
+        unit = self.data.table.row(symbol)["unit"]
         return f"{symbol}: {self.meanings[symbol]}" + ("" if unit == "1" else f" ({unit})")
+
+    @property
+    def vectors(self) -> str:
+        """What was drawn, in words that follow a number."""
+        agree = self.data.manifest["draws"] == "ensemble"
+        return "parameter vectors that agree with published figures" if agree else "draws from plausible ranges"
+
+    @cached_property
+    def by_structure(self) -> pd.DataFrame:
+        """Headline results of the typical patient under each structural variant.
+
+        Columns `variant`, `result` (words), `arm`, `value`; the variant "" is the default structure.
+        """
+        every = [(self.data.uncertainty[self.data.uncertainty["draw"] == 0].assign(variant=""))]
+        every.append(self.data.variants)
+        courses = pd.concat(every, ignore_index=True).drop(columns="draw").rename(columns={"variant": "draw"})
+        return unknowns.headlines(courses, [e for e in self.trial.endpoints if self.can_draw(e)], self.control,
+                                  self.ends, self.end_words).rename(columns={"draw": "variant"})  # fmt: skip
+
+    @cached_property
+    def by_vector(self) -> pd.DataFrame:
+        """The same headline results for each parameter vector: columns `draw`, `result`, `arm`, `value`."""
+        return unknowns.headlines(self.data.uncertainty, [e for e in self.trial.endpoints if self.can_draw(e)],
+                                  self.control, self.ends, self.end_words)  # fmt: skip
 
     def strongest(self, arm: str) -> pd.DataFrame:
         """The parameters that move an arm's primary endpoint beyond chance, the strongest first."""

@@ -532,7 +532,7 @@ def scatter(
     Parameters
     ----------
     frame : DataFrame
-        Columns `arm`, `draw`, `symbol`, `parameter`, `value`, `prior` (decides the scale).
+        Columns `arm`, `draw`, `symbol`, `parameter`, `value`; the scale is logarithmic where values span a decade.
     names : mapping
         Symbol -> axis label with unit.
     """
@@ -554,7 +554,7 @@ def scatter(
             ax.plot(drawn["parameter"], drawn["value"], ls="", marker="o", ms=3.2, color=arm.color, alpha=0.55, mew=0)
             ax.plot(default["parameter"], default["value"], ls="", marker="D", ms=6.5, mfc="white", mec=INK, mew=1.3)
             values = drawn["parameter"].to_numpy(float)
-            if (own["prior"] == "loguniform").all() and values.size:
+            if values.size and values.min() > 0 and values.max() > 10 * values.min():
                 ax.set_xscale("log")
                 ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
                 ax.xaxis.set_major_formatter("{x:g}")

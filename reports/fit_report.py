@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy.stats import chi2
 
 from ranklsim import __version__
-from ranklsim.pkpd import fitting
+from ranklsim.pkpd import fitting, posterior
 from ranklsim.pkpd.evidence_predictions import predict
 from ranklsim.pkpd.fitspec import Spec
 from ranklsim.pkpd.parameters import ParameterTable
@@ -34,6 +34,9 @@ MARK = "ranklsim-fit"
 LEVEL = 0.95
 BLUE, WARM = "#0072B2", "#D55E00"
 LOWER, FAR = 0.5, 2.0  # falls of the objective below the estimate: worth a warning; not converged, whatever was said
+MIXED = 1.1  # R-hat from which walkers are said to disagree
+NARROWED = 0.7  # posterior SD over prior SD from which a parameter is called identified by the data
+MOST_DRAWS = 2000  # written to samples.csv
 STRONG = 0.9  # correlation of two estimates above which the page names the pair
 LIBRARIES = ("lmfit", "scipy", "numpy", "pandas", "numba")
 GOOD, NOT_CONVERGED = "parameters.csv", "parameters-not-converged.csv"
@@ -66,7 +69,8 @@ class Result:
     @property
     def converged(self) -> bool:
         """Whether the method says so and neither a step downhill nor a profile shows otherwise."""
-        return self.found.converged and self.shortfall <= FAR
+        mixed = self.found.walk is None or bool(self.found.walk.r_hat.max() < MIXED)
+        return self.found.converged and self.shortfall <= FAR and mixed
 
     @property
     def spec(self) -> Spec:
@@ -100,13 +104,19 @@ def finish(
     progress : callable, optional
         As of `fitting.profile`.
     """
+    problem, walk = found.problem, found.walk
+    with_profiles = with_profiles and walk is None
     profiles = fitting.profile(found, level=LEVEL, folder=folder, progress=progress) if with_profiles else None
     estimates = fitting.intervals(found, _parabolas(found) if profiles is None else profiles, LEVEL)
-    problem = found.problem
+    if walk is not None:
+        drawn = posterior.summarise(walk, problem.spec.parameters, LEVEL)
+        estimates = estimates.assign(low=drawn["low"], high=drawn["high"], identified=drawn["narrowed"] < NARROWED)
     values = problem.spec.fixed | problem.natural(found.theta) | problem.spec.scenarios[0].fixed
     residuals = predict(problem.evidence, problem.table.overlaid(values), rtol=1e-7)
     residuals["weighted"] = residuals["error"] / residuals["sd"]
     below = _downhill(found) if profiles is None else max(_downhill(found), -float(profiles["rise"].min()))
+    if walk is not None:
+        below = max(below, found.objective + 2 * float(walk.log_posterior.max()))
     return Result(found, profiles, estimates, residuals, below)
 
 
@@ -139,7 +149,11 @@ def warnings_of(result: Result) -> list[str]:
     said = []
     if not result.converged:
         message = " ".join(found.message.split()).rstrip(".") or "no reason given"
-        if found.converged:
+        walk = found.walk
+        if walk is not None and walk.r_hat.max() >= MIXED:
+            worst = found.problem.names[int(walk.r_hat.argmax())]
+            message = f"walkers disagree, R-hat of {worst} is {walk.r_hat.max():.2f}: more steps are needed"
+        elif found.converged:
             message = f"an objective lower by {result.shortfall:.3g} lies near the estimate"
         said.append(
             f"{spec.path}: the fit did not converge ({message}); raise max_nfev in `options`, or fit fewer parameters."
@@ -184,8 +198,9 @@ def write_fit(result: Result, folder: Path, command: str = "") -> Path:
     }
     if result.profiles is not None:
         frames["profiles"] = result.profiles
-    if found.samples is not None:
-        frames["samples"] = found.samples
+    if found.walk is not None:
+        frames["posterior"] = posterior.summarise(found.walk, spec.parameters, LEVEL)
+        frames["samples"] = found.draws(min(MOST_DRAWS, found.walk.log_posterior.size))
     for name, frame in frames.items():
         frame.to_csv(folder / f"{name}.csv", index=False, float_format=FLOAT_FORMAT, lineterminator="\n")
     facts = {
@@ -200,6 +215,7 @@ def write_fit(result: Result, folder: Path, command: str = "") -> Path:
         "starts": spec.starts,
         "figures": len(problem.observed),
         "parameters": problem.natural(found.theta),
+        "fixed": spec.fixed,
         "on_bound": found.on_bound(),
         "not_identified": result.estimates.loc[~result.estimates["identified"], "parameter"].tolist(),
         "fingerprint": fitting.fingerprint(problem),
@@ -231,6 +247,7 @@ def compose(result: Result) -> tuple[Page, list[Section]]:
         _estimates(result),
         _unknown(result),
         *([_profiles(result)] if result.profiles is not None else []),
+        *([_posterior(result)] if found.walk is not None else []),
         _correlations(result),
         _residuals(result),
         _starts(result),
@@ -243,6 +260,8 @@ def _estimates(result: Result) -> Section:
         "by profile likelihood"
         if result.profiles is not None
         else "from the curvature at the estimate (profiles were left out)"
+        if found.walk is None
+        else "quantiles of the draws"
     )
     shown = [
         {
@@ -324,6 +343,43 @@ def unknown_words(result: Result) -> list[str]:
     if not len(flat) and estimates["identified"].all():
         said.insert(0, "Nothing that was fitted is left open: every interval ends inside its bounds.")
     return said
+
+
+def _posterior(result: Result) -> Section:
+    walk, spec = result.found.walk, result.spec
+    assert walk is not None
+    frame = posterior.summarise(walk, spec.parameters, LEVEL)
+    shown = [
+        {
+            "Parameter": row["parameter"],
+            "Unit": "" if (unit := result.found.problem.table.row(row["parameter"])["unit"]) == "1" else unit,
+            "Median": sig(row["median"]),
+            "95% interval": f"{sig(row['low'])}, {sig(row['high'])}",
+            "SD over prior's": num(row["narrowed"], 2),
+            "R-hat": num(row["R_hat"], 3),
+            "Independent draws": num(row["effective"], 0),
+        }
+        for row in frame.to_dict("records")
+    ]
+    steps, walkers, _ = walk.chain.shape
+    slowest = float(walk.autocorrelation.max())
+    key = [
+        f"{walkers} walkers took {steps} steps after the burn-in, {100 * walk.acceptance:.0f}% of moves were accepted; "
+        f"a walker forgets where it was within {slowest:.0f} steps, so the draws are worth at least "
+        f"{steps * walkers / slowest:.0f} independent ones."
+    ]
+    silent = frame.loc[frame["narrowed"] > NARROWED, "parameter"].tolist()
+    if silent:
+        key.append(
+            f"The data leave {', '.join(silent)} about where the prior had {'it' if len(silent) == 1 else 'them'}."
+        )
+    note = (
+        "SD over prior's: on the fitted scale; 1 where the data are silent. R-hat: split, over all walkers. "
+        "Independent draws: steps times walkers over the integrated autocorrelation time."
+    )
+    numeric = ("Median", "95% interval", "SD over prior's", "R-hat", "Independent draws")
+    exhibit = table("3", "Draws from the posterior", frame, shown, note, numeric=numeric)
+    return Section("3", "Posterior", "posterior", key=key, exhibits=[exhibit])
 
 
 def _unknown(result: Result) -> Section:

@@ -9,13 +9,11 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from ranklsim.pkpd.variants import variants
 from ranklsim.reports import figures, summaries, tables, unknowns, wording
-from ranklsim.reports.arms import CALIBRATED, PREDICTED, ArmView
+from ranklsim.reports.arms import PREDICTED, ArmView
 from ranklsim.reports.context import Context, Section, nearest
 from ranklsim.reports.exhibit import Exhibit
-
-TOLERANCE = 1.0
-"""Percentage points by which a draw may move a calibrated arm and still count as agreeing with its trials."""
 
 STRONGEST = 8
 """Parameters that the figure of rank correlations shows for each arm."""
@@ -160,16 +158,7 @@ def uncertainty(c: Context) -> Section:
             "values of parameters that no human data fix, and for those only."
         )
         return section
-    symbols = list(c.drawn.columns)
-    kept = int((c.data.parameters["status"].eq("assumed") & ~c.data.parameters["symbol"].isin(symbols)).sum())
-    section.paragraphs += [
-        f"No human data fix {len(symbols)} parameters of the model ({', '.join(symbols)}). They were drawn {c.n_draws} "
-        "times from their plausible ranges (Table 16.1.1), and the typical patient was simulated under each arm with "
-        f"the same draws. All else was kept, among it {kept} other assumed parameters and the agents' own numbers, so "
-        "the intervals are the least that is open. They are not confidence intervals: they do not shrink with more "
-        "patients, and they are only as wide as the ranges stated.",
-        *_like_default(c),
-    ]
+    section.paragraphs.append(_where_from(c))
     results = _results(c)
     section.exhibits += [
         _fan(c, "14.2.7.1", "BMD_LS_pct", "Lumbar spine BMD", "Change in lumbar spine BMD (%)", 0.0),
@@ -191,33 +180,31 @@ def uncertainty(c: Context) -> Section:
             note="One typical patient, no variability between patients, no measurement error. A share of the gain kept "
             "is given only for draws with a gain above 0.5%.",
         ),
+        *_structures(c),
         *_importance(c),
     ]
     return section
 
 
-def _like_default(c: Context) -> list[str]:
-    """How the intervals of predicted arms look among draws that leave the calibrated arms where trials have them."""
-    known = [arm for arm in c.arms if arm.basis == CALIBRATED and arm.treated]
-    if not known or c.primary is None or not c.can_draw(c.primary):
-        return []
-    draws = c.by_draw(c.primary)
-    kept = unknowns.draws_like_default(draws, [arm.name for arm in known], TOLERANCE)
-    text = (
-        f"The draws were not selected for agreement with trials of calibrated agents. {len(kept)} of {c.n_draws} leave "
-        f"the primary endpoint of {wording.listed([arm.label for arm in known])} within {TOLERANCE:g} percentage point "
-        "of its value at the defaults"
+def _where_from(c: Context) -> str:
+    """What the vectors are, and what their interval is not."""
+    symbols = list(c.drawn.columns)
+    same = "the typical patient was simulated under each arm with the same ones"
+    if c.data.manifest["draws"] == "ensemble":
+        return (
+            f"{c.n_draws} parameter vectors of the shipped ensemble were used, and {same}. In a vector {len(symbols)} "
+            "parameters take values together (Table 16.1.1) that agree with the published figures on denosumab and "
+            "placebo; where those figures are silent (the share of sRANKL in the signal, shedding, the store behind "
+            "the rebound) values cover the whole plausible range. What no vector varies (further assumed parameters, "
+            "the other agents' numbers) and other structures come on top: Table 14.2.7.3 has those that the figures "
+            "cannot rule out. The intervals do not shrink with more patients."
+        )
+    return (
+        f"Parameters or an agent of this run are not the shipped ones, so the shipped ensemble says nothing of them. "
+        f"{len(symbols)} parameters that no human data fix ({', '.join(symbols)}) were drawn {c.n_draws} times from "
+        f"their plausible ranges (Table 16.1.1), and {same}. These draws were not selected for agreement with "
+        "published figures, and the intervals are only as wide as the ranges stated."
     )
-    parts = []
-    for arm in c.arms:
-        values = draws.loc[(draws["arm"] == arm.name) & draws["draw"].isin(kept), c.result_column].to_numpy(float)
-        over = unknowns.interval_over_draws(values)
-        if arm.basis == PREDICTED and over["draws"]:
-            parts.append(f"{wording.to_interval(over['low'], over['high'], 1)} ({arm.label})")
-    if not parts:
-        return [f"{text}."]
-    against = "" if c.control is None else f" against {c.by_name[c.control].label}"
-    return [f"{text}; among those the 90% interval is {wording.listed(parts)} percentage points{against}."]
 
 
 def _fan(c: Context, number: str, column: str, what: str, ylabel: str, reference: float) -> Exhibit:
@@ -237,24 +224,43 @@ def _fan(c: Context, number: str, column: str, what: str, ylabel: str, reference
 
 def _results(c: Context) -> pd.DataFrame:
     """Endpoints, rebound and durability of the typical patient over the draws."""
-    found: list[tuple[str, pd.DataFrame, str]] = []
-    against = "difference to control, percentage points" if c.control else "%"
-    for spec in c.trial.endpoints:
-        if c.can_draw(spec):
-            found.append((f"{spec.name}: {against}", c.by_draw(spec), c.result_column))
-    if c.ends:
-        known = c.data.uncertainty[c.data.uncertainty["arm"].isin(list(c.ends))]
-        later = unknowns.after_end_by_draw(known, c.ends)
-        found.append((f"Highest CTX after {c.end_words}, % of baseline", later, "peak_CTX"))
-        found.append((f"Share of the lumbar spine gain kept 12 months after {c.end_words}, %", later, "kept_12"))
     rows = []
-    for words, draws, column in found:
-        for arm in c.arms:
-            own = draws[draws["arm"] == arm.name].set_index("draw")[column]
-            over = unknowns.interval_over_draws(own.drop(index=0, errors="ignore").to_numpy(float))
-            if over["draws"]:
-                rows.append({"result": words, "arm": arm.name, "default": own.get(0, np.nan)} | over)
+    for (words, arm), own in c.by_vector.groupby(["result", "arm"], sort=False):
+        values = own.set_index("draw")["value"]
+        over = unknowns.interval_over_draws(values.drop(index=0, errors="ignore").to_numpy(float))
+        if over["draws"]:
+            rows.append({"result": words, "arm": arm, "default": values.get(0, np.nan)} | over)
     return pd.DataFrame(rows, columns=["result", "arm", "default", "draws", "median", "q1", "q3", "low", "high"])
+
+
+def _structures(c: Context) -> list[Exhibit]:
+    """Headline results under each structural variant."""
+    frame = c.by_structure
+    if frame["variant"].nunique() < 2:
+        return []
+    shown = [arm for arm in c.arms if frame.loc[frame["arm"] == arm.name, "value"].notna().any()]
+    wide = frame.pivot(index=["result", "variant"], columns="arm", values="value")[[arm.name for arm in shown]]
+    order = [(result, name) for result in frame["result"].unique() for name in ("", *(v.name for v in variants()))]
+    wide = wide.loc[[key for key in order if key in wide.index]].reset_index()
+    told = {v.name: (v.question, v.label) for v in variants()} | {"": ("Default", "Default structure")}
+    wide.insert(1, "question", wide["variant"].map(lambda name: told[name][0]))
+    wide.insert(2, "structure", wide["variant"].map(lambda name: told[name][1]))
+    return [
+        c.listing(
+            "14.2.7.3",
+            "Typical patient: headline results under other structures of the model",
+            wide,
+            lambda row: {
+                "Result": row["result"],
+                "Structure": row["structure"],
+                **{arm.label: tables.num(row[arm.name], 1) for arm in shown},
+            },
+            numeric=[arm.label for arm in shown],
+            group="Result",
+            note="Each structure has a fit of its own to the same published figures, none of which it fits noticeably "
+            "worse than the default; `ranklsim variants` lists them. Any of them runs a trial: --parameters NAME.",
+        )
+    ]
 
 
 def _importance(c: Context) -> list[Exhibit]:
@@ -292,8 +298,8 @@ def _importance(c: Context) -> list[Exhibit]:
             },
             numeric=("Rank correlation (95% CI)", "Share of rank variance, %"),
             group="Arm",
-            note="Share: rho squared; draws are independent, so the shares add up to about 100% at most; what is "
-            "missing is not monotone or acts jointly.",
+            note="Share: rho squared. Parameters that the figures tie together share what they explain, so shares need "
+            "not add up to 100%.",
         ),
         c.figure(
             "14.2.7.4",
@@ -317,7 +323,5 @@ def _points(c: Context, focus: Sequence[ArmView], top: pd.DataFrame) -> pd.DataF
         if symbol is None:
             continue
         own = draws.loc[draws["arm"] == arm.name, ["draw", c.result_column]].set_axis(["draw", "value"], axis="columns")
-        frames.append(
-            own.assign(parameter=own["draw"].map(c.drawn[symbol]), arm=arm.name, symbol=symbol, prior=c.priors[symbol])
-        )
+        frames.append(own.assign(parameter=own["draw"].map(c.drawn[symbol]), arm=arm.name, symbol=symbol))
     return pd.concat(frames, ignore_index=True)

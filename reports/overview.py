@@ -61,8 +61,9 @@ def synopsis(c: Context) -> Section:
         )
         said = [wording.predicted_sentence(row, control)]
         if np.isfinite(row["parameter_low"]):
-            said.append(wording.unknowns_sentence(row, c.drawn.shape[1], c.strongest(arm.name)))
+            said.append(wording.unknowns_sentence(row, c.vectors, c.strongest(arm.name)))
             said.append(_against_known(c, arm))
+            said.append(_across_structures(c, arm))
         elif c.n_draws:
             said.append("The parameter draws hold no figure of this kind; section 11.7 has those that they hold.")
         else:
@@ -92,7 +93,7 @@ def synopsis(c: Context) -> Section:
                 xlabel=label,
                 note="The two intervals answer different questions. Solid: if the model were true, where would repeats "
                 "of this trial with other patients fall. Hatched: where does the typical patient fall when the "
-                "parameters that no human data fix are drawn from their ranges. The typical patient is not the mean of "
+                "parameters are drawn from what the data leave open. The typical patient is not the mean of "
                 "the patients, so the two need not share a centre.",
             )
         )
@@ -114,6 +115,23 @@ def _against_known(c: Context, arm: ArmView) -> str:
     return (
         f"In {share:.0f}% of the draws it gains at least half of what {best.label} gains over "
         f"{c.by_name[c.control].label}."
+    )
+
+
+def _across_structures(c: Context, arm: ArmView) -> str:
+    """Whether a hypothetical arm's primary result holds under the structures that the figures cannot rule out."""
+    frame = c.by_structure
+    own = frame[(frame["arm"] == arm.name) & (frame["result"] == frame["result"].iloc[0])].set_index("variant")["value"]
+    own = own[np.isfinite(own)]
+    other = own.drop(index="", errors="ignore")
+    if other.empty or "" not in own:
+        return ""
+    default = own[""]
+    holding = int(((np.sign(other) == np.sign(default)) & (other.abs() >= 0.5 * abs(default))).sum())
+    return (
+        f"Under {len(other)} other structures of the model that fit the published figures it is "
+        f"{wording.to_interval(float(other.min()), float(other.max()), 1)} percentage points; in {holding} of them it "
+        "keeps its sign and at least half of its size."
     )
 
 

@@ -7,6 +7,7 @@ default values) and ``uncertainty_draws.parquet`` (the values drawn).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -81,23 +82,6 @@ def endpoint_by_draw(
     return frame
 
 
-def draws_like_default(draws: pd.DataFrame, arms: Sequence[str], tolerance: float) -> list[int]:
-    """Draws (not 0) under which every one of `arms` keeps its result within `tolerance` of that at default values.
-
-    Parameters
-    ----------
-    draws : DataFrame
-        As from `endpoint_by_draw`.
-    arms : sequence of str
-        Arms whose result is known from trials; draws that move it contradict those trials.
-    tolerance : float
-        In the unit of `value`.
-    """
-    wide = draws.pivot(index="draw", columns="arm", values="value")[list(arms)]
-    near = (wide - wide.loc[0]).abs().max(axis=1) <= tolerance
-    return [int(draw) for draw in wide.index[near] if draw != 0]
-
-
 def after_end_by_draw(uncertainty: pd.DataFrame, ends: Mapping[str, float], site: str = "BMD_LS") -> pd.DataFrame:
     """Rebound and durability of the typical patient for each parameter draw and arm.
 
@@ -118,6 +102,44 @@ def after_end_by_draw(uncertainty: pd.DataFrame, ends: Mapping[str, float], site
             kept = 100.0 * float(np.interp(end + 12, months, bmd)) / gain
         rows.append({"draw": draw, "arm": arm, "peak_CTX": after.max() if len(after) else np.nan, "kept_12": kept})
     return pd.DataFrame(rows, columns=["draw", "arm", "peak_CTX", "kept_12"])
+
+
+def headlines(
+    courses: pd.DataFrame, endpoints: Sequence[Any], control: str | None, ends: Mapping[str, float], end_words: str
+) -> pd.DataFrame:
+    """What a trial's headline says of the typical patient, for each parameter vector (or structure) and arm.
+
+    Parameters
+    ----------
+    courses : DataFrame
+        As ``uncertainty.parquet``; `draw` may be any label.
+    endpoints : sequence
+        Of the trial, those that the courses hold.
+    control : str or None
+    ends : mapping
+        Arm to the month at which its treatment ends, where it ends before the trial does.
+    end_words : str
+        How the end of treatment is called.
+
+    Returns
+    -------
+    DataFrame
+        Columns `draw`, `result` (words), `arm`, `value`: each endpoint (difference to control where there is one),
+        highest CTX after the end, and share of the spine's gain kept 12 months later.
+    """
+    against = "difference to control, percentage points" if control else "%"
+    column = "value" if control is None else "difference"
+    parts = []
+    for spec in endpoints:
+        own = endpoint_by_draw(courses, spec.measure, spec.from_month, spec.to_month, control)
+        parts.append(own.assign(result=f"{spec.name}: {against}", value=own[column]))
+    if ends:
+        later = after_end_by_draw(courses[courses["arm"].isin(list(ends))], ends)
+        parts.append(later.assign(result=f"Highest CTX after {end_words}, % of baseline", value=later["peak_CTX"]))
+        words = f"Share of the lumbar spine gain kept 12 months after {end_words}, %"
+        parts.append(later.assign(result=words, value=later["kept_12"]))
+    columns = ["draw", "result", "arm", "value"]
+    return pd.concat([part[columns] for part in parts], ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
 def fan(uncertainty: pd.DataFrame, column: str, arms: Sequence[str]) -> pd.DataFrame:

@@ -104,13 +104,15 @@ def predicted_sentence(row: Mapping[str, Any], control: ArmView | None) -> str:
     return f"{text}, if the default values of all parameters are true."
 
 
-def unknowns_sentence(row: Mapping[str, Any], n_symbols: int, strongest: pd.DataFrame) -> str:
-    """What the unknown parameters leave open for one arm's headline, and which of them matter."""
+def unknowns_sentence(row: Mapping[str, Any], vectors: str, strongest: pd.DataFrame) -> str:
+    """What the unknown parameters leave open for one arm's headline, and which of them matter.
+
+    `vectors` says what was drawn.
+    """
     span = to_interval(row["parameter_low"], row["parameter_high"], 1).replace(" to ", " and ")
     text = (
-        f"But no human data fix {n_symbols} of them: over {int(row['parameter_draws'])} draws from their ranges the "
-        f"typical patient's result lies between {span} percentage points (90% interval over unknown parameters, median "
-        f"{num(row['parameter_median'], 1)})"
+        f"Over {int(row['parameter_draws'])} {vectors} the typical patient's result lies between {span} percentage "
+        f"points (90% interval over what is not known, median {num(row['parameter_median'], 1)})"
     )
     if len(strongest):
         top = strongest.iloc[0]

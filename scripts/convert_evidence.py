@@ -28,6 +28,11 @@ from ranklsim.pkpd.dosing import parse_regimen
 from ranklsim.pkpd.evidence import COLUMNS, NOT_USED_COLUMNS, load_evidence
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
+# Trials that gave calcium and vitamin D to all from the start (protocols, recalled). In FLEX they had been taken for
+# years; Grey gave none; who was switched in practice took what she took.
+SUPPLEMENTED = (
+    "FREEDOM FREEDOM_EXT DEFEND McClung2006 PHASE2_20010223 DECIDE DATA DAPS Cosman2022_seq Recker2015".split()
+)
 TABLES = "bmd btm time_courses discontinuation exit pk ligand fractures safety covariates".split()
 OUT = Path(__file__).resolve().parent.parent / "pkpd" / "data" / "evidence"
 SITES = {"1/3 radius": "R13", "serum denosumab": "denosumab", "AUCss": "denosumab", "Ca": "CA"}
@@ -568,8 +573,9 @@ def write_arms(path: Path, used: set[str]) -> None:
         lines += [f"{key:<10} = {json.dumps(getattr(arm, key))}" for key in ("id", "study", "label")]
         if arm.population:
             lines.append(f"population = {json.dumps(arm.population)}")
-        if arm.covariates:
-            lines.append(f"covariates = {{ {arm.covariates} }}")
+        known = ", ".join(filter(None, (arm.covariates, "supplements = 1" if arm.study in SUPPLEMENTED else "")))
+        if known:
+            lines.append(f"covariates = {{ {known} }}")
         lines.append(f"regimen    = {json.dumps(arm.regimen)}")
         lines.append(f"follow_up  = {json.dumps(arm.follow_up)}")
         if arm.n:

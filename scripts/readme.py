@@ -33,7 +33,10 @@ PICTURES = {"figure-14.2.2.1-*": "modality-bmd.svg", "figure-14.2.3.1-*": "modal
 
 def figures() -> Iterator[tuple[dict[str, str], str]]:
     """Each row of docs/published.csv, and what the typical patient has, as text."""
-    frames = {name: ranklsim.simulate(course, follow=follow) for name, (course, follow) in COURSES.items()}
+    frames = {
+        name: ranklsim.simulate(course, follow=follow, covariates={"supplements": 1})  # as trials give them
+        for name, (course, follow) in COURSES.items()
+    }
     with open(PUBLISHED, newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             yield row, shown(frames[row["regimen"]], row)

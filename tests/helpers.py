@@ -38,7 +38,7 @@ def anyone(table: ParameterTable, n: int, seed: int = 1) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     frame = table.frame
     intervention = frame["note"].str.contains("acts from day 0 on")  # such a patient starts out of balance
-    wide = frame[(frame["high"] > frame["low"]) & (frame.index != "PVFX") & ~intervention]
+    wide = frame[(frame["high"] > frame["low"]) & ~frame.index.isin(["PVFX", "SUPP"]) & ~intervention]
     low = wide["value"] - 0.5 * (wide["value"] - wide["low"])
     high = wide["value"] + 0.5 * (wide["high"] - wide["value"])
     return pd.DataFrame(rng.uniform(low, high, size=(n, len(wide))), columns=list(wide.index))

@@ -14,7 +14,9 @@ from ranklsim.cohorts import execution, load_trial, open_run, run
 from ranklsim.cohorts.conduct import MEASURES
 from ranklsim.cohorts.execution import Interrupted
 from ranklsim.cohorts.storage import MANIFEST, TABLES
+from ranklsim.pkpd import variants
 from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.simulation import outputs
 
 TRIAL = """
@@ -151,8 +153,9 @@ def test_an_mrankl_selective_agent_leaves_srankl_alone(finished):
 def test_uncertainty_holds_the_typical_patient_of_every_arm_for_every_draw(finished):
     table, draws = finished.uncertainty, finished.uncertainty_draws
     assert draws["draw"].tolist() == [0, 1, 2]
-    assert set(draws.columns[1:]) == set(finished.parameters.uncertain())
-    assert {finished.parameters[symbol] == draws[symbol][0] for symbol in draws.columns[1:]} == {True}
+    assert set(draws.columns[1:]) == set(variants.ensemble().columns)
+    assert {finished.parameters.row(symbol)["value"] == draws[symbol][0] for symbol in draws.columns[1:]} == {True}
+    assert finished.manifest["draws"] == "ensemble"
     assert draws["sig"].nunique() == 3
     assert len(table) == 3 * 2 * 13
     start = table[table["month"] == 0]
@@ -160,6 +163,21 @@ def test_uncertainty_holds_the_typical_patient_of_every_arm_for_every_draw(finis
     assert (start["BMD_LS_pct"] == 0).all()
     month = table[(table["month"] == 1) & (table["arm"] == "own")]
     assert (month["CTX_pct"] < 80).all()
+
+
+def test_each_structural_variant_has_the_typical_patient_of_every_arm(finished):
+    table = finished.variants
+    assert list(table["variant"].unique()) == [one.name for one in variants.variants()]
+    assert (table.groupby("variant").size() == 2 * 13).all()
+    month = table[(table["month"] == 1) & (table["arm"] == "own")].set_index("variant")["CTX_pct"]
+    assert month.nunique() == len(month)
+
+
+def test_a_value_of_the_users_own_is_never_undone_by_the_ensemble(trial_file, tmp_path):
+    table = load_parameters().replace({"denosumab.CL": 0.12})
+    own = run(trial_file, tmp_path / "own", parameters=table, workers=1)
+    assert own.manifest["draws"] == "ranges"
+    assert set(own.uncertainty_draws.columns[1:]) == set(table.uncertain())
 
 
 def test_the_manifest_says_what_was_run(finished, trial_file):

@@ -52,7 +52,7 @@ def truth_found(tmp_path_factory: pytest.TempPathFactory) -> tuple[fitting.Fit, 
     made = Predictor(problem.evidence, rtol=1e-7)(load_parameters().replace({"kT": 0.25, "c0": 0.12}))
     problem.evidence.observations["value"] = made
     problem.observed = made
-    row, _ = fitting._one_start(problem, np.array([p.start for p in spec.parameters]), 0, None)
+    row = fitting._one_start(problem, np.array([p.start for p in spec.parameters]), 0, None)
     theta = np.array([row["theta_kT"], row["theta_c0"]])
     found = fitting.Fit(
         problem, theta, row["objective"], row["converged"], row["message"], pd.DataFrame([row]), problem.jacobian(theta)
