@@ -74,15 +74,14 @@ class Predictor:
                     begin, end = arm.snapped(row["month_from"]), arm.snapped(row["month"])
                     grid = np.arange(np.ceil(begin / DENSE), np.floor(end / DENSE) + 1) * DENSE  # shared by all arms
                     wanted.update(grid.tolist())
-        together: dict[tuple[tuple[str, ...], bool], list[Arm]] = {}
+        together: dict[bool, list[Arm]] = {}  # arms that are looked at day by day, and the others
         for name in days:
-            arm = evidence.arms[name]
-            met = tuple(sorted(agent for agent in arm.agent_names if evidence.agents[agent].kind != "none"))
-            together.setdefault((met, name in dense), []).append(arm)
+            together.setdefault(name in dense, []).append(evidence.arms[name])
         self._groups: list[_Group] = []
         self._place: dict[str, tuple[int, int]] = {}
-        for (met, _), arms in together.items():
-            names = list(met)
+        for arms in together.values():
+            met = {agent for arm in arms for agent in arm.agent_names}
+            names = sorted(agent for agent in met if evidence.agents[agent].kind != "none")
             union = np.array(sorted(set().union(*(days[arm.id] for arm in arms))))
             persons = pd.DataFrame([covariate_symbols(table, arm.covariates) for arm in arms])
             for i, arm in enumerate(arms):

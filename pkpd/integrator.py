@@ -1,15 +1,10 @@
-"""Integration of many patients, each on its own: explicit Runge-Kutta of order 5 with error control (Dormand and
-Prince [1]_).
+"""Integration of many patients, eight side by side, each with steps of her own.
 
-With binding and markers algebraic the fastest rate of the model is about 1.4 per day, mild enough for an explicit
-method: it needs no Jacobian and costs six evaluations a step. Every dose and every sampling time is stepped on
-exactly; no step crosses one. A patient's steps depend on nothing but that patient, so results do not change with
-batch, order or threads. The part below the line is appended to the generated module, where `rates` and `WORK` are
-defined.
-
-References
-----------
-.. [1] Dormand JR, Prince PJ. J Comput Appl Math 1980;6:19-26. doi:10.1016/0771-050X(80)90013-3
+The method is that of `rodas`; the vector code of a step is generated from the model's text (`compiler`). A lane takes
+the next patient when it is through with one. Every dose is stepped on exactly and no step crosses one; values at
+sampling times come from the method's own polynomial. A patient's steps depend on nothing but that patient, so results
+do not change with batch, order, threads or neighbours. The part below the line is appended to the generated module,
+where the names in capitals and the lane functions are defined.
 """
 
 # ruff: noqa: F821
@@ -21,116 +16,236 @@ from numba import njit
 # --- generated module continues here ---
 DONE, TOO_MANY_STEPS, NOT_FINITE = 0, 1, 2
 SAFETY, SHRINK, GROW = 0.9, 0.2, 5.0
-FIRST_STEP = 0.02  # days, after a dose
+FIRST_STEP = 0.5  # days, at the start and after the first dose of a kind
+
+
+@njit(cache=True, nogil=True)
+def _workspace():
+    """Vectors of zeros that begin at a multiple of 64 bytes."""
+    raw = np.zeros(SIZE * LANES + 8)
+    shift = (-raw.ctypes.data // 8) % 8
+    return raw[shift : shift + SIZE * LANES]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def integrate(start, p, first, event_time, event_state, event_amount, times, rtol, atol, max_steps, out, status):
-    """Integrate patients one after another.
+    """Integrate patients.
 
     start (n, states), p (n, parameters); events of patient i are first[i] to first[i+1], by time (days); out
     (n, times, states) receives the state just before any dose at that time; status (n,) one of the codes above.
+    Returns the number of steps of all patients, and of those that were rejected.
     """
-    n, m = start.shape
-    k = np.empty((7, m))
-    x, trial, scale = np.empty(m), np.empty(m), np.empty(m)
-    work = np.empty(WORK)
-    for i in range(n):
-        x[:] = start[i]
-        for s in range(m):  # size against which absolute error is judged: the untreated value, or 1
-            scale[s] = abs(x[s]) if x[s] != 0.0 else 1.0
-        t, h, event = 0.0, FIRST_STEP, first[i]
-        fresh = True  # k[0] must be made anew
-        status[i] = DONE
-        steps = 0
-        for j in range(times.shape[0]):
-            while True:
-                stop, dosing = times[j], False
-                if event < first[i + 1] and event_time[event] < times[j]:
-                    stop, dosing = event_time[event], True
-                while t < stop and status[i] == DONE:
-                    if fresh:
-                        rates(x, p[i], k[0], work)
-                        fresh = False
-                    last = t + h * 1.0000001 >= stop
-                    step = stop - t if last else h
-                    error = _step(x, p[i], k, trial, work, step, scale, rtol, atol)
-                    steps += 1
-                    if error <= 1.0:
-                        t = stop if last else t + step
-                        x[:] = trial
-                        k[0] = k[6]
-                        factor = GROW if error < 1e-10 else min(GROW, max(SHRINK, SAFETY * error**-0.2))
-                        if not (last and step * factor < h):  # a short last step says little about the next
-                            h = step * factor
-                    elif error == error and error < 1e300:
-                        h = step * max(SHRINK, SAFETY * error**-0.2)
-                    else:
-                        h = step * SHRINK
-                    if h < 1e-12 or steps > max_steps:
-                        status[i] = TOO_MANY_STEPS if error == error else NOT_FINITE
-                if status[i] != DONE or not dosing:
-                    break
-                x[event_state[event]] += event_amount[event]
-                event += 1
-                h = min(h, FIRST_STEP)
-                fresh = True
-            if status[i] == DONE:
-                out[i, j] = x
+    n, m, many = start.shape[0], start.shape[1], times.shape[0]
+    w = _workspace()
+    if n == 0:
+        return 0, 0
+    constants = _constants_of(p, w)
+    end = times[many - 1]
+    w[_RTOL * LANES : (_RTOL + 1) * LANES] = rtol
+    w[_ATOL * LANES : (_ATOL + 1) * LANES] = atol
+    patient = np.full(LANES, -1)
+    t, h, step, stop = np.zeros(LANES), np.full(LANES, FIRST_STEP), np.zeros(LANES), np.zeros(LANES)
+    event, sample, steps = np.zeros(LANES, np.int64), np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
+    last, after_dose = np.zeros(LANES, np.bool_), np.full(LANES, -1)
+    remembered = np.zeros((LANES, m))  # step with which to go on after a dose into a state
+    following, all_steps, rejected = 0, 0, 0
+    for lane in range(LANES):  # all lanes hold somebody, so that no lane computes with zeros
+        _take(w, lane, 0, start, constants)
+    while True:
+        busy = False
+        for lane in range(LANES):
+            while patient[lane] < 0 and following < n:
+                i = following
+                following += 1
+                _take(w, lane, i, start, constants)
+                status[i] = DONE
+                patient[lane], t[lane], h[lane] = i, 0.0, FIRST_STEP
+                event[lane], sample[lane], steps[lane] = first[i], 0, 0
+                remembered[lane, :] = FIRST_STEP
+                after_dose[lane] = -1
+                while sample[lane] < many and times[sample[lane]] <= 0.0:
+                    for s in range(m):
+                        out[i, sample[lane], s] = start[i, s]
+                    sample[lane] += 1
+                if sample[lane] == many:
+                    patient[lane] = -1
+                else:
+                    _dose(w, lane, i, t, h, event, first, event_time, event_state, event_amount, remembered, after_dose)
+            if patient[lane] >= 0:
+                busy = True
+                i = patient[lane]
+                stop[lane] = end
+                if event[lane] < first[i + 1] and event_time[event[lane]] < end:
+                    stop[lane] = event_time[event[lane]]
+                last[lane] = t[lane] + h[lane] * 1.0000001 >= stop[lane]
+                step[lane] = stop[lane] - t[lane] if last[lane] else h[lane]
             else:
-                out[i, j] = np.nan
+                step[lane] = 1e-3
+            w[_H * LANES + lane] = step[lane]
+        if not busy:
+            break
+        _step(w)
+        sampled = False
+        for lane in range(LANES):
+            error = w[_ERROR * LANES + lane]
+            accepted = patient[lane] >= 0 and error <= 1.0
+            w[_ACCEPTED * LANES + lane] = 1.0 if accepted else 0.0
+            if accepted:
+                i = patient[lane]
+                reached = stop[lane] if last[lane] else t[lane] + step[lane]
+                if times[sample[lane]] <= reached:
+                    if not sampled:
+                        _dense(w)
+                        sampled = True
+                    while sample[lane] < many and times[sample[lane]] <= reached:
+                        share = (times[sample[lane]] - t[lane]) / step[lane]
+                        _between(w, lane, share, out[i, sample[lane]])
+                        sample[lane] += 1
+                t[lane] = reached
+        _advance(w)
+        for lane in range(LANES):
+            i = patient[lane]
+            if i < 0:
+                continue
+            steps[lane] += 1
+            all_steps += 1
+            error = w[_ERROR * LANES + lane]
+            if error <= 1.0:
+                factor = GROW if error < 1e-6 else min(GROW, max(SHRINK, SAFETY * error ** (-1.0 / ORDER)))
+                if after_dose[lane] >= 0:
+                    remembered[lane, after_dose[lane]] = step[lane] * factor
+                    after_dose[lane] = -1
+                if not (last[lane] and step[lane] * factor < h[lane]):  # a short last step says little about the next
+                    h[lane] = step[lane] * factor
+                if sample[lane] == many:
+                    patient[lane] = -1
+                    continue
+                _dose(w, lane, i, t, h, event, first, event_time, event_state, event_amount, remembered, after_dose)
+            else:
+                rejected += 1
+                h[lane] = step[lane] * (max(SHRINK, SAFETY * error ** (-1.0 / ORDER)) if error < 1e300 else SHRINK)
+            if h[lane] < 1e-10 or steps[lane] > max_steps:
+                status[i] = TOO_MANY_STEPS if error == error else NOT_FINITE
+                for j in range(many):
+                    out[i, j, :] = np.nan
+                patient[lane] = -1
+    return all_steps, rejected
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _step(x, p, k, trial, work, h, scale, rtol, atol):
-    """One step into `trial` (k[0]: rates at x, k[6]: rates at `trial`); returns error over tolerance."""
+def _constants_of(p, w):
+    """What `prepare` makes of each patient's parameters."""
+    n = p.shape[0]
+    constants = np.empty((n, CONSTANTS))
+    for block in range(0, n, LANES):
+        for lane in range(LANES):
+            i = min(block + lane, n - 1)
+            for c in range(p.shape[1]):
+                w[(_RAW + c) * LANES + lane] = p[i, c]
+        _prepare(w)
+        for lane in range(min(LANES, n - block)):
+            for c in range(CONSTANTS):
+                constants[block + lane, c] = w[(_CONSTANTS + c) * LANES + lane]
+    return constants
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _take(w, lane, i, start, constants):
+    """Put patient i into lane lane."""
+    for s in range(start.shape[1]):
+        x = start[i, s]
+        w[(_X + s) * LANES + lane] = x
+        w[(_SCALE + s) * LANES + lane] = abs(x) if x != 0.0 else 1.0  # against which absolute error is judged
+    for c in range(CONSTANTS):
+        w[(_CONSTANTS + c) * LANES + lane] = constants[i, c]
+    for k in range(BINDERS):
+        w[(_FREE + k) * LANES + lane] = 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _dose(w, lane, i, t, h, event, first, event_time, event_state, event_amount, remembered, after_dose):
+    """Give what is due in lane lane, and go on with the step that did after the last dose of that kind."""
+    while event[lane] < first[i + 1] and event_time[event[lane]] <= t[lane]:
+        e = event[lane]
+        w[(_X + event_state[e]) * LANES + lane] += event_amount[e]
+        h[lane] = min(h[lane], remembered[lane, event_state[e]])
+        after_dose[lane] = event_state[e]
+        event[lane] += 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _between(w, lane, share, out):
+    """States of lane lane at a share of the step, by the method's polynomial; at its end, the end itself."""
+    m = out.shape[0]
+    for s in range(m):
+        new = w[(_NEW + s) * LANES + lane]
+        if share >= 1.0:
+            out[s] = new
+            continue
+        value = 0.0
+        for row in range(ORDER - 3, -1, -1):
+            value = w[(_DENSE + row * m + s) * LANES + lane] + share * value
+        out[s] = (1.0 - share) * w[(_X + s) * LANES + lane] + share * (new + (1.0 - share) * value)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def read(states, p, days, wanted, out):
+    """Outputs at states.
+
+    states (n, times, states), p (n, parameters), days (times,); wanted (k,) positions in OUTPUTS; out (k, n, times).
+    """
+    n, many, m = states.shape
+    w = _workspace()
+    for i in range(n):
+        for c in range(p.shape[1]):
+            w[(_RAW + c) * LANES : (_RAW + c + 1) * LANES] = p[i, c]
+        _prepare(w)
+        for block in range(0, many, LANES):
+            for lane in range(LANES):
+                j = min(block + lane, many - 1)
+                w[_DAY * LANES + lane] = days[j]
+                for s in range(m):
+                    w[(_X + s) * LANES + lane] = states[i, j, s]
+                for k in range(BINDERS):
+                    w[(_FREE + k) * LANES + lane] = 0.0
+            _outputs(w)
+            for lane in range(min(LANES, many - block)):
+                for k in range(wanted.shape[0]):
+                    out[k, i, block + lane] = w[(_OUT + wanted[k]) * LANES + lane]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def hold(p):
+    """A workspace that holds one patient's parameters, for `rates` and `jacobian`."""
+    w = _workspace()
+    for c in range(p.shape[0]):
+        w[(_RAW + c) * LANES : (_RAW + c + 1) * LANES] = p[c]
+    _prepare(w)
+    return w
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def rates(x, w, out):
+    """Rates (states,) of the patient held in w at states x (states,)."""
+    for s in range(x.shape[0]):
+        w[(_X + s) * LANES : (_X + s + 1) * LANES] = x[s]
+    _rates(w)
+    for s in range(x.shape[0]):
+        out[s] = w[(_RATE + s) * LANES]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def jacobian(x, w, out):
+    """Jacobian (states, states) of the rates of the patient held in w at states x (states,)."""
     m = x.shape[0]
     for s in range(m):
-        trial[s] = x[s] + h * (1.0 / 5.0) * k[0, s]
-    rates(trial, p, k[1], work)
-    for s in range(m):
-        trial[s] = x[s] + h * (3.0 / 40.0 * k[0, s] + 9.0 / 40.0 * k[1, s])
-    rates(trial, p, k[2], work)
-    for s in range(m):
-        trial[s] = x[s] + h * (44.0 / 45.0 * k[0, s] - 56.0 / 15.0 * k[1, s] + 32.0 / 9.0 * k[2, s])
-    rates(trial, p, k[3], work)
-    for s in range(m):
-        trial[s] = x[s] + h * (
-            19372.0 / 6561.0 * k[0, s]
-            - 25360.0 / 2187.0 * k[1, s]
-            + 64448.0 / 6561.0 * k[2, s]
-            - 212.0 / 729.0 * k[3, s]
-        )
-    rates(trial, p, k[4], work)
-    for s in range(m):
-        trial[s] = x[s] + h * (
-            9017.0 / 3168.0 * k[0, s]
-            - 355.0 / 33.0 * k[1, s]
-            + 46732.0 / 5247.0 * k[2, s]
-            + 49.0 / 176.0 * k[3, s]
-            - 5103.0 / 18656.0 * k[4, s]
-        )
-    rates(trial, p, k[5], work)
-    for s in range(m):
-        trial[s] = x[s] + h * (
-            35.0 / 384.0 * k[0, s]
-            + 500.0 / 1113.0 * k[2, s]
-            + 125.0 / 192.0 * k[3, s]
-            - 2187.0 / 6784.0 * k[4, s]
-            + 11.0 / 84.0 * k[5, s]
-        )
-    rates(trial, p, k[6], work)
-    worst = 0.0
-    for s in range(m):
-        e = h * (
-            71.0 / 57600.0 * k[0, s]
-            - 71.0 / 16695.0 * k[2, s]
-            + 71.0 / 1920.0 * k[3, s]
-            - 17253.0 / 339200.0 * k[4, s]
-            + 22.0 / 525.0 * k[5, s]
-            - 1.0 / 40.0 * k[6, s]
-        )
-        e = abs(e) / (atol * scale[s] + rtol * max(abs(x[s]), abs(trial[s])))
-        if not e <= worst and worst == worst:  # also when e is not a number, which then stays
-            worst = e
-    return worst
+        w[(_X + s) * LANES : (_X + s + 1) * LANES] = x[s]
+    _slopes(w)
+    whole = np.zeros((UNKNOWNS, UNKNOWNS))
+    for e in range(ROWS.shape[0]):
+        whole[ROWS[e], COLUMNS[e]] = w[(_JACOBIAN + e) * LANES]
+    for k in range(m + BINDERS, UNKNOWNS):
+        whole[k, k] -= 1.0
+    # Free drug and intermediate steps move with the states as their equations demand.
+    moves = np.linalg.solve(np.ascontiguousarray(whole[m:, m:]), np.ascontiguousarray(whole[m:, :m]))
+    out[:, :] = whole[:m, :m] - np.ascontiguousarray(whole[:m, m:]) @ moves

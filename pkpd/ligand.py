@@ -14,6 +14,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ranklsim.pkpd.values import Slots, Values
@@ -78,6 +79,16 @@ def free_equation(x: Values, p: Values, free: list[float], slots: Slots) -> list
         held = held + p[f"as_{k}"] * x.sRANKL / (1 + crowd_s)
         balance.append(free[k - 1] * (1 + held) - x[f"drug_{k}"])
     return balance
+
+
+def free_at_least(x: Values, p: Values, slots: Slots, largest: Callable[[Any, Any], Any]) -> list[Any]:
+    """What of each drug is free for certain (nmol/L): with all pools empty of any drug, or with all of them full."""
+    pools = sum(x[f"mRANKL_{source}"] for source in SOURCES) + x.sRANKL
+    found = []
+    for k in range(1, slots.binders + 1):
+        held = sum(p[f"am_{source}_{k}"] * x[f"mRANKL_{source}"] for source in SOURCES) + p[f"as_{k}"] * x.sRANKL
+        found.append(largest(x[f"drug_{k}"] / (1 + held), x[f"drug_{k}"] - pools))
+    return found
 
 
 def binding(x: Values, p: Values, free: list[Any], slots: Slots) -> Values:

@@ -131,13 +131,14 @@ class Model:
         )
         return [free[:, k].reshape(shape) for k in range(n)]
 
-    def outputs(self, x: Values, p: Values, t: Any) -> dict[str, Any]:
+    def outputs(self, x: Values, p: Values, t: Any, free: Sequence[Any] | None = None) -> dict[str, Any]:
         """What can be known of a patient at time `t` (days): see `OUTPUTS` for names, units and meaning.
 
-        Free drug comes as ``free_k`` in nmol/L; `simulation` turns it into a concentration by the agent's molar mass.
+        Free drug (nmol/L) is solved for unless given. It comes back as ``free_k``; `simulation` turns it into a
+        concentration by the agent's molar mass.
         """
         slots = self.slots
-        free = self.free(x, p)
+        free = self.free(x, p) if free is None else list(free)
         bound = ligand.binding(x, p, free, slots)
         pools = {source: x[f"mRANKL_{source}"] for source in SOURCES}
         total = sum(pools.values())
@@ -146,7 +147,7 @@ class Model:
         out: dict[str, Any] = {f"free_{k + 1}": free[k] for k in range(slots.binders)}
         for source in SOURCES:
             out[f"OCC_mRANKL_{source}"] = 100 * (1 - bound[f"open_{source}"])
-        out["OCC_mRANKL"] = 100 * (1 - sum(pools[s] * bound[f"open_{s}"] for s in SOURCES) / total)
+        out["OCC_mRANKL"] = 100 * sum(pools[s] * (1 - bound[f"open_{s}"]) for s in SOURCES) / total
         out["OCC_sRANKL"] = 100 * (1 - bound.open_s)
         out["mRANKL_total"] = 100 * total / p.M0
         out["mRANKL_free"] = 100 * p.hm * sum(pools[s] * bound[f"open_{s}"] for s in SOURCES) / p.M0

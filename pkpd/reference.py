@@ -31,8 +31,9 @@ def integrate(
     rtol: float = 1e-8,
     atol: float = 1e-10,
     method: str = "LSODA",
+    start: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
-    """Integrate one patient from the untreated start.
+    """Integrate one patient, from the untreated start unless another is given.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ def integrate(
     RunFailed
         If scipy can't reach a stop at this tolerance.
     """
-    x = np.array(list(model.start(p).values()), dtype=float)
+    x = np.array(list(model.start(p).values()) if start is None else start, dtype=float)
     scale = scales(x)
     out = np.empty((len(times), len(x)))
     pending = sorted(events, key=lambda event: event[0])

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ranklsim.pkpd.agents import Agent, load_agent
+from ranklsim.pkpd import reference
+from ranklsim.pkpd.agents import FIELDS, Agent, load_agent
 from ranklsim.pkpd.compiler import compiled
 from ranklsim.pkpd.dosing import Regimen
 from ranklsim.pkpd.errors import BadInput, RunFailed
@@ -20,8 +22,8 @@ from ranklsim.pkpd.skeleton import NAMES, bmd_from_t_score
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.pkpd.values import Slots, Values
 
-BATCH = 32  # patients a task of a thread
-MAX_STEPS = 2_000_000
+BATCH, LEAST = 512, 64  # patients a task of a thread: at most, and at least
+MAX_STEPS = 100_000  # some 50 a year are needed
 COVARIATES = {
     "age": "AGE", "years_since_menopause": "YSM", "weight": "WT", "height": "HT", "eGFR": "EGFR", "vitamin_D": "VITD",
     "prevalent_fracture": "PVFX", "CTX": "CTX0", "P1NP": "P1NP0",
@@ -77,6 +79,7 @@ def simulate(
     start: Mapping[str, Array] | None = None,
     progress: Callable[[int], None] | None = None,
     tell: Callable[[str], None] | None = None,
+    retried: Callable[[int], None] | None = None,
 ) -> dict[str, Array]:
     """Integrate patients from their untreated steady state.
 
@@ -103,6 +106,8 @@ def simulate(
         Called with the number of patients done since the last call.
     tell : callable, optional
         Called with a sentence when something slow begins (a first compilation).
+    retried : callable, optional
+        Called with the row of each patient whom the engine could not integrate and the reference integrator did.
 
     Returns
     -------
@@ -114,7 +119,7 @@ def simulate(
     BadInput
         If a column is no parameter, a dose is not positive, or times do not ascend.
     RunFailed
-        If a patient can't be integrated.
+        If a patient can't be integrated, by the reference integrator neither.
     """
     times = np.asarray(times, dtype=float)
     agents = [parameters.apply(agent) for agent in agents]
@@ -122,38 +127,33 @@ def simulate(
     unknown = set(start or ()) - set(Model(Slots()).states)
     if unknown:
         raise BadInput(f"start: unknown state '{min(unknown)}'; give states of the untreated model.")
-    n = len(persons)
-    result = {name: np.zeros((n, len(times))) for name in outputs(agents)}
-    order = np.lexsort((doses.agent, doses.time, doses.patient))
-    patient, time, agent, amount = (column[order] for column in (doses.patient, doses.time, doses.agent, doses.amount))
-    first = np.searchsorted(patient, np.arange(n + 1))
+    n, names = len(persons), list(outputs(agents))
+    found = np.zeros((len(names), n, len(times)))
+    met = _Meetings(agents, doses, n)
 
-    groups: dict[tuple[int, ...], list[int]] = {}  # patients who meet the same agents, in the order met
-    for i in range(n):
-        met = tuple(dict.fromkeys(agent[first[i] : first[i + 1]].tolist()))
-        groups.setdefault(met, []).append(i)
-    tasks = []
-    for met, rows in groups.items():
-        used = [agents[a] for a in met if agents[a].kind != "none"]
-        job = _Job(parameters, used, times, rtol, atol, tell)
-        for cut in range(0, len(rows), BATCH):
-            tasks.append((job, rows[cut : cut + BATCH]))
-
-    def do(task: tuple[_Job, list[int]]) -> int:
-        job, rows = task
-        events = []
-        for i in rows:
-            mine = slice(first[i], first[i + 1])
-            named = [
-                (float(t), agents[a], float(mg)) for t, a, mg in zip(time[mine], agent[mine], amount[mine], strict=True)
-            ]
-            events.append([event for event in named if event[1].kind != "none"])
-        mine_start = {name: np.asarray(values, float)[rows] for name, values in (start or {}).items()}
-        for name, values in job.run(persons.iloc[rows], events, mine_start).items():
-            result[name][rows] = values
+    def do(task: tuple[_Group, slice]) -> int:
+        group, part = task
+        rows = group.rows[part]
+        values, again = group.run(part, times, rtol, atol)
+        for i in again:
+            values[:, i] = group.by_reference(part.start + int(i), times, rtol, atol)
+            if retried:
+                retried(rows[i])
+        for name, block in zip(group.kernel.OUTPUTS, values, strict=True):
+            if name in OUTPUTS:
+                found[names.index(name), rows] = block
+        for a, k, mass in group.carriers(part):
+            mine = np.flatnonzero(mass > 0)  # nmol/L times kDa is ug/L
+            free = values[group.kernel.OUTPUTS.index(f"free_{k}"), mine]
+            found[names.index(f"C_{agents[a].name}"), rows[mine]] = free * mass[mine, None] / 1e3
         return len(rows)
 
-    if workers == 1:
+    tasks = []
+    for slots, rows in met.groups():
+        group = _Group(parameters, persons, met, slots, rows, start or {}, compiled(slots, tell))
+        size = max(LEAST, min(BATCH, -(-len(rows) // workers)))
+        tasks += [(group, slice(cut, min(cut + size, len(rows)))) for cut in range(0, len(rows), size)]
+    if workers == 1 or len(tasks) == 1:
         for task in tasks:
             done = do(task)
             if progress:
@@ -163,7 +163,155 @@ def simulate(
             for done in pool.map(do, tasks):
                 if progress:
                     progress(done)
-    return result
+    return dict(zip(names, found, strict=True))
+
+
+class _Meetings:
+    """Who meets which agent as the how-manieth of its kind, and the doses of agents that do something, in order."""
+
+    def __init__(self, agents: Sequence[Agent], doses: Doses, n: int) -> None:
+        self.agents, self.n = agents, n
+        acts = np.array([agent.kind != "none" for agent in agents], dtype=bool)
+        order = np.lexsort((doses.agent, doses.time, doses.patient))
+        order = order[acts[doses.agent[order]]] if len(order) else order
+        self.patient, self.time = doses.patient[order], doses.time[order]
+        self.agent, self.amount = doses.agent[order], doses.amount[order]
+        pair = self.patient * max(1, len(agents)) + self.agent
+        first = np.sort(np.unique(pair, return_index=True)[1])  # of each agent in each patient, in the order met
+        kinds = list(KINDS)
+        kind = np.array([kinds.index(agent.kind) if agent.kind in kinds else -1 for agent in agents], dtype=int)
+        self.slot = np.zeros((n, len(agents)), dtype=int)  # from 1; 0 if a patient does not meet the agent
+        self.count = np.zeros((n, len(kinds)), dtype=int)
+        who, what = self.patient[first], self.agent[first]
+        round_ = np.arange(len(first)) - np.searchsorted(who, who)  # how many agents the patient has met before
+        for turn in range(int(round_.max(initial=-1)) + 1):
+            i, a = who[round_ == turn], what[round_ == turn]
+            self.count[i, kind[a]] += 1
+            self.slot[i, a] = self.count[i, kind[a]]
+
+    def groups(self) -> list[tuple[Slots, NDArray[np.int64]]]:
+        """Patients who share a kernel."""
+        # At least one binder slot, so that placebo and active arms share it.
+        need = np.maximum(self.count, [1, 0, 0])
+        return [
+            (Slots(*map(int, kind)), np.flatnonzero((need == kind).all(axis=1)))
+            for kind in np.unique(need, axis=0)
+        ]  # fmt: skip
+
+
+class _Group:
+    """Patients who share a kernel: constants, start and events of all of them."""
+
+    def __init__(
+        self,
+        parameters: ParameterTable,
+        persons: pd.DataFrame,
+        met: _Meetings,
+        slots: Slots,
+        rows: NDArray[np.int64],
+        start_other: Mapping[str, Array],
+        kernel: Any,
+    ) -> None:
+        self.agents, self.rows, self.kernel, self.model = met.agents, rows, kernel, Model(slots)
+        self.slot = met.slot[rows]
+        persons = persons.iloc[rows]
+        self.names = persons.index
+        n = len(rows)
+        self.placed = {(kind, k): np.full(n, -1) for kind, count in zip(KINDS, slots, strict=True)
+                       for k in range(1, count + 1)}  # fmt: skip
+        for a, drug in enumerate(self.agents):
+            for k in np.unique(self.slot[self.slot[:, a] > 0, a]):
+                self.placed[drug.kind, int(k)][self.slot[:, a] == k] = a
+        self.constants = _constants(parameters, persons, self.model, self.agents, self.placed)
+        other = {name: np.asarray(values, float)[rows] for name, values in start_other.items()}
+        begin = self.model.start(self.constants) | other
+        self.start = _table(list(begin.values()), n)
+        self.p = _table([self.constants[name] for name in kernel.PARAMETERS], n)
+        inside = np.full(met.n, -1)
+        inside[rows] = np.arange(n)
+        mine = inside[met.patient] >= 0
+        i, self.time, agent, mg = inside[met.patient[mine]], met.time[mine], met.agent[mine], met.amount[mine]
+        self.first = np.searchsorted(i, np.arange(n + 1))
+        self.state, self.added = np.zeros(len(i), dtype=np.int64), np.zeros(len(i))
+        for a, drug in enumerate(self.agents):
+            for k in np.unique(self.slot[i[agent == a], a]):
+                at = np.flatnonzero((agent == a) & (self.slot[i, a] == k))
+                entered, added = dose_events(self.model, self.constants, (drug.kind, int(k)), drug, mg[at], i[at])
+                self.state[at], self.added[at] = entered, added
+
+    def run(self, part: slice, times: Array, rtol: float, atol: float) -> tuple[Array, NDArray[np.int64]]:
+        """Outputs (n_outputs, n, n_times) of some patients, and positions of those that can't be integrated."""
+        n = part.stop - part.start
+        first = self.first[part.start : part.stop + 1]
+        events = slice(first[0], first[-1])
+        states, status = np.empty((n, len(times), self.start.shape[1])), np.zeros(n, dtype=np.int64)
+        self.kernel.integrate(
+            self.start[part], self.p[part], first - first[0], self.time[events], self.state[events],
+            self.added[events], times, rtol, atol, MAX_STEPS, states, status,
+        )  # fmt: skip
+        return self._read(states, self.p[part], times), np.flatnonzero(status)
+
+    def _read(self, states: Array, p: Array, times: Array) -> Array:
+        values = np.empty((len(self.kernel.OUTPUTS), *states.shape[:2]))
+        self.kernel.read(states, p, times, np.arange(len(values)), values)
+        return values
+
+    def by_reference(self, i: int, times: Array, rtol: float, atol: float) -> Array:
+        """Outputs (n_outputs, n_times) of one patient, integrated by `reference`."""
+        p = Values({name: float(np.broadcast_to(v, len(self.rows))[i]) for name, v in self.constants.items()})
+        events = slice(self.first[i], self.first[i + 1])
+        try:
+            if np.isnan(self.p[i]).any():
+                raise RunFailed("a parameter is not a number")
+            given = list(zip(self.time[events], self.state[events], self.added[events], strict=True))
+            states = reference.integrate(self.model, p, given, times, rtol=rtol, atol=atol, start=self.start[i])
+        except RunFailed as fault:
+            raise RunFailed(
+                f"patient in row {self.names[i]} can't be integrated at rtol {rtol:g}; its parameters are extreme: "
+                "look at that row of persons."
+            ) from fault
+        return self._read(states[None], self.p[[i]], times)[:, 0]
+
+    def carriers(self, part: slice) -> list[tuple[int, int, Array]]:
+        """Binders in slots: agent, slot, and molar mass (kDa) in the patients who have it there, else 0."""
+        return [
+            (a, k, np.where(who[part] == a, self.constants[f"binder.molar_mass_{k}"][part], 0.0))
+            for (kind, k), who in self.placed.items()
+            if kind == "binder"
+            for a in np.unique(who[part])
+            if a >= 0
+        ]
+
+
+def _table(columns: Sequence[Any], n: int) -> Array:
+    """Columns, numbers or arrays of length `n`, side by side."""
+    table = np.empty((n, len(columns)))
+    for k, column in enumerate(columns):
+        table[:, k] = column
+    return table
+
+
+def _constants(
+    parameters: ParameterTable,
+    persons: pd.DataFrame,
+    model: Model,
+    agents: Sequence[Agent],
+    placed: Mapping[tuple[str, int], NDArray[np.int64]],
+) -> Values:
+    """Constants of patients whose slots hold agents as in `placed` (position in `agents`, -1 for none)."""
+    n = len(persons)
+    # Powers of strided columns differ from those of contiguous ones in the last bit.
+    own = {symbol: np.ascontiguousarray(persons[symbol].to_numpy(float)) for symbol in persons}
+    p: dict[str, Any] = parameters.values | own
+    for (kind, k), who in placed.items():
+        fields = {field: np.full(n, EMPTY[kind].get(field, np.nan)) for field in FIELDS[kind]}
+        for a in np.unique(who[who >= 0]):
+            mine = who == a
+            for field, value in numbers(agents[a], persons).items():
+                fields[field][mine] = np.broadcast_to(value, n)[mine]
+        # An agent's numbers that no equation reads are kept by kind.
+        p |= {f"{field}_{k}" if field in EMPTY[kind] else f"{kind}.{field}_{k}": v for field, v in fields.items()}
+    return model.constants(p)
 
 
 def patient_constants(
@@ -180,19 +328,16 @@ def patient_constants(
     slot : dict
         Agent name to its kind and slot number, from 1.
     """
-    named: dict[str, list[Agent]] = {kind: [a for a in agents if a.kind == kind] for kind in KINDS}
-    # At least one binder slot, so that placebo and active arms share one compiled kernel.
-    model = Model(Slots(max(1, len(named["binder"])), len(named["bisphosphonate"]), len(named["anabolic"])))
-    p: dict[str, object] = {**parameters.values, **{symbol: persons[symbol].to_numpy(float) for symbol in persons}}
-    slot = {}
-    for kind, count in zip(KINDS, model.slots, strict=True):
-        for k in range(1, count + 1):
-            agent = named[kind][k - 1] if k <= len(named[kind]) else None
-            if agent:
-                slot[agent.name] = (kind, k)
-            for field, value in (numbers(agent, persons) if agent else EMPTY[kind]).items():
-                p[f"{field}_{k}" if field in EMPTY[kind] else f"{kind}.{field}_{k}"] = value
-    return model, model.constants(p), slot
+    named = {kind: [a for a, agent in enumerate(agents) if agent.kind == kind] for kind in KINDS}
+    slots = Slots(max(1, len(named["binder"])), len(named["bisphosphonate"]), len(named["anabolic"]))
+    model, n = Model(slots), len(persons)
+    slot = {agents[a].name: (kind, k) for kind in KINDS for k, a in enumerate(named[kind], start=1)}
+    placed = {
+        (kind, k): np.full(n, named[kind][k - 1] if k <= len(named[kind]) else -1)
+        for kind, count in zip(KINDS, slots, strict=True)
+        for k in range(1, count + 1)
+    }
+    return model, _constants(parameters, persons, model, agents, placed), slot
 
 
 def numbers(agent: Agent, persons: pd.DataFrame) -> dict[str, float | Array]:
@@ -201,71 +346,25 @@ def numbers(agent: Agent, persons: pd.DataFrame) -> dict[str, float | Array]:
     return agent.values | own
 
 
-def dose_event(
-    model: Model, constants: Values, slot: tuple[str, int], agent: Agent, mg: float, i: int = 0
-) -> tuple[int, float]:
-    """State index that a dose of `mg` enters in patient `i` of `constants`, and how much it adds there."""
+def dose_events(
+    model: Model, constants: Values, slot: tuple[str, int], agent: Agent, mg: Array, i: NDArray[np.int64]
+) -> tuple[int, Array]:
+    """State index that doses of `mg` enter, and how much each adds there in patient `i` of `constants`."""
     kind, k = slot
-    names = {field: f"{field}_{k}" if field in EMPTY[kind] else f"{kind}.{field}_{k}" for field in agent.values}
+    names = {field: f"{field}_{k}" if field in EMPTY[kind] else f"{kind}.{field}_{k}" for field in FIELDS[kind]}
     if kind == "binder":
         names["Vc_i"] = f"Vc_i_{k}"
     own = Values({field: np.atleast_1d(constants[name]).take(i, mode="clip") for field, name in names.items()})
     state, amount = KINDS[kind].dose(own, mg, agent.route)
-    return model.index[f"{state}_{k}"], float(amount)
+    return model.index[f"{state}_{k}"], amount
 
 
-class _Job:
-    """Patients who meet the same agents: one compiled kernel, one parameter layout."""
-
-    def __init__(
-        self,
-        parameters: ParameterTable,
-        agents: Sequence[Agent],
-        times: Array,
-        rtol: float,
-        atol: float,
-        tell: Callable[[str], None] | None,
-    ) -> None:
-        self.parameters, self.agents, self.times, self.rtol, self.atol = parameters, agents, times, rtol, atol
-        self.model = patient_constants(parameters, pd.DataFrame(index=[0]), agents)[0]
-        self.kernel = compiled(self.model.slots, tell)
-
-    def run(
-        self, persons: pd.DataFrame, events: list[list[tuple[float, Agent, float]]], start_other: Mapping[str, Array]
-    ) -> dict[str, Array]:
-        """Outputs of one batch; `events` holds each patient's (day, agent, mg), by time."""
-        n, m = len(persons), len(self.times)
-        model, constants, slot = patient_constants(self.parameters, persons, self.agents)
-        start = np.column_stack([np.broadcast_to(v, n) for v in (model.start(constants) | dict(start_other)).values()])
-        start = start.astype(float)
-        p = np.column_stack([np.broadcast_to(constants[name], n) for name in self.kernel.PARAMETERS]).astype(float)
-        flat = [
-            (day, *dose_event(model, constants, slot[agent.name], agent, mg, i))
-            for i, mine in enumerate(events)
-            for day, agent, mg in mine
-        ]
-        first = np.cumsum([0] + [len(mine) for mine in events])
-        columns = np.array(flat, dtype=float).reshape(-1, 3)
-        states = np.empty((n, m, start.shape[1]))
-        status = np.zeros(n, dtype=np.int64)
-        self.kernel.integrate(
-            start, p, first, columns[:, 0].copy(), columns[:, 1].astype(np.int64), columns[:, 2].copy(), self.times,
-            self.rtol, self.atol, MAX_STEPS, states, status,
-        )  # fmt: skip
-        if status.any():
-            bad = int(np.flatnonzero(status)[0])
-            raise RunFailed(
-                f"patient in row {persons.index[bad]} can't be integrated at rtol {self.rtol:g}; "
-                "its parameters are extreme: look at that row of persons."
-            )
-        x = Values({name: states[:, :, i] for i, name in enumerate(model.states)})
-        wide = Values({name: v[:, None] if np.ndim(v) else v for name, v in constants.items()})
-        out = {name: np.broadcast_to(v, (n, m)) for name, v in model.outputs(x, wide, self.times[None, :]).items()}
-        for agent in self.agents:
-            if agent.kind == "binder":
-                k = slot[agent.name][1]  # nmol/L times kDa is ug/L
-                out[f"C_{agent.name}"] = out[f"free_{k}"] * wide[f"binder.molar_mass_{k}"] / 1e3
-        return {name: values for name, values in out.items() if not name.startswith("free_")}
+def dose_event(
+    model: Model, constants: Values, slot: tuple[str, int], agent: Agent, mg: float, i: int = 0
+) -> tuple[int, float]:
+    """`dose_events` of one dose."""
+    state, amount = dose_events(model, constants, slot, agent, np.array([mg]), np.array([i]))
+    return state, float(amount[0])
 
 
 def _check(

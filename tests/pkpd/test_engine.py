@@ -35,11 +35,11 @@ def test_compiled_rates_and_jacobian_are_those_of_the_text(slots: Slots) -> None
     model, p, _ = constants_of_one(TABLE, helpers.anyone(TABLE, 1), agents)
     rng = np.random.default_rng(7)
     x = np.array(list(model.start(p).values())) * rng.uniform(0.5, 2.0, len(model.states)) + 0.1
-    vector, work = np.array([p[name] for name in kernel.PARAMETERS]), np.empty(kernel.WORK)
+    held = kernel.hold(np.array([p[name] for name in kernel.PARAMETERS]))
     rates, jacobian = np.empty(len(x)), np.empty((len(x), len(x)))
-    kernel.rates(x, vector, rates, work)
+    kernel.rates(x, held, rates)
+    kernel.jacobian(x, held, jacobian)
     assert np.allclose(rates, right_hand_side(model, p, x), rtol=1e-11, atol=1e-14)
-    kernel.jacobian(x, vector, jacobian, work)
     for j in range(len(x)):
         step = 1e-6 * max(1e-3, abs(x[j]))
         up, down = x.copy(), x.copy()

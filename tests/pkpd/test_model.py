@@ -71,11 +71,11 @@ def test_drug_without_target_follows_the_closed_form_of_two_compartments() -> No
     times = np.array([0.0, 0.5, 2, 7, 14, 30, 60, 120, 180])
     found = simulate(TABLE, pd.DataFrame(index=[0]), [agent], helpers.q6m(60, 1), times, rtol=1e-9, atol=1e-11)
     _, p, _ = patient_constants(TABLE, pd.DataFrame(index=[0]), [agent])
-    ka, ke, kout, kback = (float(p[f"{name}_1"]) for name in ("kabs", "kel", "kout", "kback"))
+    ka, ke, kout, kback = (np.asarray(p[f"{name}_1"]).item() for name in ("kabs", "kel", "kout", "kback"))
     total, product = ke + kout + kback, ke * kback
     fast = (total + np.sqrt(total**2 - 4 * product)) / 2
     slow = product / fast
-    nmol_per_L = agent.values["F"] * 60e3 / agent.values["molar_mass"] / float(p["Vc_i_1"])
+    nmol_per_L = agent.values["F"] * 60e3 / agent.values["molar_mass"] / np.asarray(p["Vc_i_1"]).item()
     concentration = (
         nmol_per_L
         * ka
