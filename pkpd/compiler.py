@@ -234,7 +234,8 @@ class Program:
         self.place: dict[str, int] = {}
         self.size = 0
         for name, length in {
-            "x": n, "free": slots.binders, "new": n, "trial": n, "rate": n, "k": rodas.STAGES * n, "scale": n, "h": 1,
+            "x": n, "free": slots.binders, "new": n, "trial": n, "rate": n, "mixed": n, "k": rodas.STAGES * n,
+            "scale": n, "h": 1, "per_h": 1,
             "rtol": 1, "atol": 1, "error": 1, "accepted": 1, "day": 1, "dense": (rodas.ORDER - 2) * n,
             "lu": len(self.kept), "constants": len(self.constants), "raw": len(self.parameters),
             "out": len(self.outputs), "jacobian": len(self.entries),
@@ -423,7 +424,7 @@ class Program:
         made = to.run(self.steps, list(self.entries.values()), self._reader(to))
         # In the signs of the matrix: states have minus their slopes, steps too, balances stand as they are.
         a = {e: v if n <= e[0] < m else to.builder.fneg(v) for e, v in zip(self.entries, made, strict=True)}
-        diagonal = to.div(lanes.constant(1 / rodas.GAMMA), to.load(self.place["h"]))
+        diagonal = to.mul(lanes.constant(1 / rodas.GAMMA), to.load(self.place["per_h"]))
         for i in [*range(n), *range(m, self.unknowns)]:
             own = diagonal if i < n else lanes.constant(1.0)
             a[i, i] = to.add(a[i, i], own) if (i, i) in a else own
@@ -447,10 +448,13 @@ class Program:
             to.store(a[entry], self.place["lu"] + slot)
 
     def _solve(self, to: Emitter, call: Callable[[str], ir.Function]) -> None:
-        """Solution for the right-hand side in ``rate``, written to the second argument."""
+        """Solution for the right-hand side ``rate + mixed / h``, written to the second argument."""
         n, out = len(self.states), to.builder.function.args[1]
         slot = {entry: self.place["lu"] + k for k, entry in enumerate(self.kept)}
-        v: dict[int, Any] = {i: to.load(self.place["rate"] + i) for i in range(n)}
+        per_h = to.load(self.place["per_h"])
+        v: dict[int, Any] = {
+            i: to.fma(to.load(self.place["mixed"] + i), per_h, to.load(self.place["rate"] + i)) for i in range(n)
+        }
         rank = {i: k for k, i in enumerate(self.order)}
         for pivot in self.order:
             if pivot not in v:  # nothing on its right
@@ -494,55 +498,51 @@ class Program:
         return result
 
     def _step(self, to: Emitter, call: Callable[[str], ir.Function]) -> None:
-        """One step of the Rosenbrock method of `rodas` from ``x`` to ``new``, and its error over tolerance."""
+        """One step of the Rosenbrock method of `rodas` from ``x`` to ``new``, and the mean square of error over tolerance."""
         from llvmlite import ir
 
         from ranklsim.pkpd import lanes
 
         b, n, place = to.builder, len(self.states), self.place
-        inverse_h = to.div(lanes.constant(1.0), to.load(place["h"]))
+        to.store(to.div(lanes.constant(1.0), to.load(place["h"])), place["per_h"])
 
         def at(part: str, i: Any, row: int = 0) -> Any:
             return b.add(i, ir.Constant(i.type, place[part] + row * n))
 
-        for s in range(rodas.STAGES):
-            if s == 0:
-                b.call(call("rates"), [to.base, to.address(place["x"])])
-                b.call(call("factor"), [to.base, to.base])
-            else:
-                before = [(r, a) for r, a in enumerate(rodas.A[s]) if a != 0]
-                last = [(r, a) for r, a in enumerate(rodas.A[s - 1]) if a != 0]
-                more = before == [*last, (s - 1, 1.0)]  # as the stage before and its slope, which lies there
+        self._each_state(to, lambda i: to.store(lanes.constant(0.0), at("mixed", i)))
+        b.call(call("rates"), [to.base, to.address(place["x"])])
+        b.call(call("factor"), [to.base, to.base])
+        b.call(call("solve"), [to.base, to.address(place["k"])])
+        for s in range(1, rodas.STAGES):
+            # As the stage before and its slope, which lies in `trial`?
+            more = rodas.A[s] == (*rodas.A[s - 1], 1.0)
 
-                def state(i: Any, before: Any = before, more: bool = more, s: int = s) -> None:
-                    value = to.load(at("trial" if more else "x", i))
-                    for r, a in before[-1:] if more else before:
-                        value = to.fma(to.load(at("k", i, r)), lanes.constant(a), value)
-                    to.store(value, at("trial", i))
+            def prepare(i: Any, s: int = s, more: bool = more) -> None:
+                slopes = [to.load(at("k", i, r)) for r in range(s)]
+                value = to.load(at("trial" if more else "x", i))
+                mixed = to.mul(slopes[0], lanes.constant(rodas.C[s][0]))
+                for r in range(1, s):
+                    mixed = to.fma(slopes[r], lanes.constant(rodas.C[s][r]), mixed)
+                for r in range(s - 1 if more else 0, s):
+                    value = to.fma(slopes[r], lanes.constant(rodas.A[s][r]), value)
+                to.store(value, at("trial", i))
+                to.store(mixed, at("mixed", i))
 
-                self._each_state(to, state)
-                b.call(call("rates"), [to.base, to.address(place["trial"])])
-
-                def right_hand_side(i: Any, s: int = s) -> None:
-                    mixed = None
-                    for r, c in enumerate(rodas.C[s]):
-                        part = to.mul(to.load(at("k", i, r)), lanes.constant(c))
-                        mixed = part if mixed is None else to.add(mixed, part)
-                    to.store(to.fma(mixed, inverse_h, to.load(at("rate", i))), at("rate", i))
-
-                self._each_state(to, right_hand_side)
+            self._each_state(to, prepare)
+            b.call(call("rates"), [to.base, to.address(place["trial"])])
             b.call(call("solve"), [to.base, to.address(place["k"] + s * n)])
         rtol, atol = to.load(place["rtol"]), to.load(place["atol"])
 
-        def judge(i: Any, worst: Any) -> Any:
+        def judge(i: Any, sum_: Any) -> Any:
             end = to.load(at("k", i, rodas.STAGES - 1))
             new = to.add(to.load(at("trial", i)), end)
             to.store(new, at("new", i))
             size = to.largest(to.absolute(to.load(at("x", i))), to.absolute(new))
-            error = to.div(to.absolute(end), to.fma(rtol, size, to.mul(atol, to.load(at("scale", i)))))
-            return b.select(b.fcmp_ordered("<=", error, worst), worst, error)  # `error` also when it is not a number
+            error = to.div(end, to.fma(rtol, size, to.mul(atol, to.load(at("scale", i)))))
+            return to.fma(error, error, sum_)
 
-        to.store(self._each_state(to, judge, lanes.constant(0.0)), place["error"])
+        squares = self._each_state(to, judge, lanes.constant(0.0))
+        to.store(to.mul(squares, lanes.constant(1 / n)), place["error"])
 
     def _dense(self, to: Emitter, call: Callable[[str], ir.Function]) -> None:
         """Coefficients of the polynomial between the ends of the step."""
@@ -564,7 +564,7 @@ class Program:
         self._each_state(to, state)
 
     def _advance(self, to: Emitter, call: Callable[[str], ir.Function]) -> None:
-        """Lanes whose step is accepted go to its end."""
+        """Lanes whose step is accepted go to its end; the size of their states so far."""
         from llvmlite import ir
 
         from ranklsim.pkpd import lanes
@@ -576,6 +576,9 @@ class Program:
             slot = b.add(i, ir.Constant(i.type, self.place["x"]))
             new = to.load(b.add(i, ir.Constant(i.type, self.place["new"])))
             to.store(b.select(accepted, new, to.load(slot)), slot)
+            largest = b.add(i, ir.Constant(i.type, self.place["scale"]))
+            so_far = to.load(largest)
+            to.store(b.select(accepted, to.largest(so_far, to.absolute(new)), so_far), largest)
 
         self._each_state(to, state)
 

@@ -87,7 +87,7 @@ def integrate(start, p, first, event_time, event_state, event_amount, times, rto
         _step(w)
         sampled = False
         for lane in range(LANES):
-            error = w[_ERROR * LANES + lane]
+            error = np.sqrt(w[_ERROR * LANES + lane])
             accepted = patient[lane] >= 0 and error <= 1.0
             w[_ACCEPTED * LANES + lane] = 1.0 if accepted else 0.0
             if accepted:
@@ -109,7 +109,7 @@ def integrate(start, p, first, event_time, event_state, event_amount, times, rto
                 continue
             steps[lane] += 1
             all_steps += 1
-            error = w[_ERROR * LANES + lane]
+            error = np.sqrt(w[_ERROR * LANES + lane])
             if error <= 1.0:
                 factor = GROW if error < 1e-6 else min(GROW, max(SHRINK, SAFETY * error ** (-1.0 / ORDER)))
                 if after_dose[lane] >= 0:
