@@ -24,7 +24,8 @@ from ranklsim.pkpd.skeleton import NAMES
 
 Array = NDArray[np.float64]
 
-DENSE = 0.5  # days between samples where a figure is read off a curve (Cmax, AUC, a nadir)
+# Days between samples where a figure is read off a curve (Cmax, AUC, a nadir): after a dose, and later.
+DENSE, THEN, AFTER_DOSE = 0.5, 2.0, 21.0
 TERMINAL = (0.1, 1.0)  # ug/mL between which the terminal phase is measured, as the endpoint defines it
 WINDOWED = ("Cmax", "Tmax", "AUC", "AUC_ratio", "half_life", "terminal_half_life", "time_of_nadir")
 COLUMNS = (
@@ -73,10 +74,13 @@ class Predictor:
                     dense.add(name)
                     begin, end = arm.snapped(row["month_from"]), arm.snapped(row["month"])
                     grid = np.arange(np.ceil(begin / DENSE), np.floor(end / DENSE) + 1) * DENSE  # shared by all arms
-                    wanted.update(grid.tolist())
-        together: dict[bool, list[Arm]] = {}  # arms that are looked at day by day, and the others
+                    since = np.min([np.where(grid >= d, grid - d, np.inf) for d in _dose_days(arm)], axis=0)
+                    wanted.update(grid[(since <= AFTER_DOSE) | (grid % THEN == 0)].tolist())
+        # Arms that are looked at day by day share their days only with those that are dosed on the same ones.
+        together: dict[tuple[float, ...], list[Arm]] = {}
         for name in days:
-            together.setdefault(name in dense, []).append(evidence.arms[name])
+            arm = evidence.arms[name]
+            together.setdefault(_dose_days(arm) if name in dense else (), []).append(arm)
         self._groups: list[_Group] = []
         self._place: dict[str, tuple[int, int]] = {}
         for arms in together.values():
@@ -112,7 +116,14 @@ class Predictor:
         own = agents.values() if isinstance(agents, Mapping) else agents or ()
         return self._predict(parameters or load_parameters(), {agent.name: agent for agent in own}, {}, 1, 1)[0]
 
-    def of_vectors(self, vectors: pd.DataFrame, parameters: ParameterTable | None = None, *, workers: int = 1) -> Array:
+    def of_vectors(
+        self,
+        vectors: pd.DataFrame,
+        parameters: ParameterTable | None = None,
+        *,
+        rtol: float | None = None,
+        workers: int = 1,
+    ) -> Array:
         """Predict every observation under each of several parameter vectors.
 
         Parameters
@@ -121,6 +132,8 @@ class Predictor:
             Columns are symbols of the table, or an agent's (``denosumab.CL``); what they do not hold is the table's.
         parameters : ParameterTable, optional
             The shipped table by default.
+        rtol : float, optional
+            In place of the predictor's own.
         workers : int
             Threads; the result does not depend on it.
 
@@ -135,7 +148,7 @@ class Predictor:
             for i, arm in enumerate(group.arms):
                 own = group.persons.iloc[[i] * len(rows)].reset_index(drop=True).dropna(axis=1)
                 persons[arm.id] = own.assign(**{name: rows[name] for name in rows if name not in own})
-        return self._predict(parameters or load_parameters(), {}, persons, len(rows), workers)
+        return self._predict(parameters or load_parameters(), {}, persons, len(rows), workers, rtol)
 
     def of_persons(
         self, persons: Mapping[str, pd.DataFrame], parameters: ParameterTable | None = None, *, workers: int = 1
@@ -167,6 +180,7 @@ class Predictor:
         persons: Mapping[str, pd.DataFrame],
         n: int,
         workers: int,
+        rtol: float | None = None,
     ) -> Array:
         """Every observation for `n` persons of each arm (its own one where `persons` is empty), shape (n, rows)."""
         known = self.evidence.agents | dict(agents)
@@ -186,7 +200,7 @@ class Predictor:
                 np.repeat(given.amount, n),
             )
             used = [known[name] for name in group.names]
-            found = simulate(table, everyone, used, doses, group.days, rtol=self.rtol, workers=workers)
+            found = simulate(table, everyone, used, doses, group.days, rtol=rtol or self.rtol, workers=workers)
             courses.append({name: values.reshape(len(group.arms), n, -1) for name, values in found.items()})
         return np.column_stack([read(courses) for read in self._rows])
 
@@ -292,6 +306,10 @@ def _peak(t: Array, y: Array) -> tuple[float, float]:
     if a >= 0:
         return float(t[i]), float(y[i])
     return float(t[i] - b / (2 * a)), float(c - b * b / (4 * a))
+
+
+def _dose_days(arm: Arm) -> tuple[float, ...]:
+    return tuple(sorted({0.0, *(float(day) for regimen in arm.regimens for day in regimen.times_days())}))
 
 
 def _doses(arms: list[Arm], names: list[str]) -> Doses:

@@ -40,6 +40,7 @@ from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 Array = NDArray[np.float64]
 
 DIFFERENCE = 1e-2  # step of finite differences, in steps that matter (`Fitted.scale`)
+WALK_RTOL = 1e-5  # of emcee, which takes no differences
 FOLLOW_STEPS, ENOUGH = 12, 0.02  # of a profile: steps at most; fall of the objective below which they end
 OFFSET = 10.0  # see `_one_start`
 ON_BOUND = 1e-3  # share of the span between bounds within which an estimate is called on the bound
@@ -122,7 +123,7 @@ class Problem:
                 objective += ((thetas[:, i] - p.prior_mean) / p.prior_sd) ** 2
         for scenario in spec.scenarios:
             table = self.table.overlaid(spec.fixed | scenario.fixed)
-            misfit = self._predictor.of_vectors(vectors, table, workers=workers) - self.observed
+            misfit = self._predictor.of_vectors(vectors, table, rtol=WALK_RTOL, workers=workers) - self.observed
             whitened = misfit @ self._whiten.T
             objective += scenario.weight * np.einsum("ij,ij->i", whitened, whitened)
         self.evaluations += len(thetas) * len(spec.scenarios)
