@@ -57,6 +57,13 @@ def with_interval(value: float, low: float, high: float, decimals: int = 2) -> s
     return num(value, decimals) if inside == DASH else f"{num(value, decimals)} ({inside})"
 
 
+def p_value(value: float) -> str:
+    """``0.012``, ``<0.001``, or an en dash where there is none."""
+    if not np.isfinite(value):
+        return DASH
+    return "<0.001" if value < 0.0005 else num(value, 3)
+
+
 def share(count: int, of: int) -> str:
     """``n (x.x%)``."""
     return f"{count} ({100 * count / of:.1f}%)" if of else DASH
@@ -224,6 +231,28 @@ def mean_table(
     return _months(frame, arms, heading, lines)
 
 
+def lsmean_table(
+    frame: pd.DataFrame, arms: Sequence[ArmView], heading: Heading, *, control: str | None, decimals: int = 2
+) -> str:
+    """Table of `Repeated.by_visit`."""
+    lines: dict[str, Show] = {
+        "n": lambda r: f"{int(r['n'])}",
+        "LS mean (SE)": lambda r: (
+            f"{num(r['estimate'], decimals)} ({num(r['std_error'], decimals)})" if r["n"] else DASH
+        ),
+        "95% CI": lambda r: interval(r["ci_low"], r["ci_high"], decimals),
+    }
+    if control is not None:
+        label = next(arm.label for arm in arms if arm.name == control)
+
+        def against(r: Mapping[str, Any]) -> str:
+            return with_interval(r["difference"], r["difference_low"], r["difference_high"], decimals)
+
+        lines[f"Difference to {label} (95% CI)"] = lambda r: "" if r["arm"] == control else against(r)
+        lines["p"] = lambda r: "" if r["arm"] == control else p_value(r["p"])
+    return _months(frame, arms, heading, lines)
+
+
 def median_table(
     frame: pd.DataFrame, arms: Sequence[ArmView], heading: Heading, *, control: str | None, decimals: int = 1
 ) -> str:
@@ -297,6 +326,17 @@ def endpoint_table(frame: pd.DataFrame, arms: Sequence[ArmView], heading: Headin
             against = ["reference" if arm.name == control else cell for arm, cell in zip(arms, against, strict=True)]
             points = "percentage points" if unit == "%" else unit
             lines.append((f"Difference to {label} ({points}; 95% CI)", against, ""))
+            if any(np.isfinite(r["p"]) for r in rows.values()):
+                lines.append(
+                    (
+                        "p",
+                        [
+                            "" if arm.name == control else p_value(r["p"]) if r else DASH
+                            for arm, r in zip(arms, own, strict=True)
+                        ],
+                        "",
+                    )
+                )
         open_to = cells("parameter_median", "parameter_low", "parameter_high")
         lines.append(("Same over unknown parameters: median (90% interval)", open_to, "unknown"))
         title = Markup('{} <span class="n">({}; {})</span>').format(name, some["role"], some["method"])

@@ -86,7 +86,7 @@ def small(data: pd.DataFrame, formula: str = "y ~ arm * month + baseline + strat
 
 
 class RowScaled(Structure):
-    """Any covariance as D M M' D, D diagonal with logarithms, M unit lower triangular: the parameters of mmrm's `us`."""
+    """Any covariance as D M M' D, D diagonal with logarithms, M unit lower triangular: the parameters of mmrm."""
 
     def __init__(self, m: int) -> None:
         self.m, (self.rows, self.columns) = m, np.tril_indices(m, -1)
@@ -592,7 +592,7 @@ def test_least_squares_means_are_the_model_at_mean_covariates_with_the_weights_a
     used = data.dropna()
     b, mean = model.estimates, used["baseline"].mean()
     at_24 = b["Intercept"] + b["arm[T.drug]"] + b["month[T.24]"] + b["arm[T.drug]:month[T.24]"]
-    at_24 += (b["baseline"] + b["month[T.24]:baseline" if "month[T.24]:baseline" in b else "baseline:month[T.24]"]) * mean
+    at_24 += (b["baseline"] + b[next(term for term in b.index if "month[T.24]" in term and "baseline" in term)]) * mean
     share = {"equal": 0.5, "proportional": (used["stratum"] == "b").mean()}
     for weights, of_b in share.items():
         means = model.lsmeans(weights=weights).set_index(["arm", "month"])["estimate"]
