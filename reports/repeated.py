@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.reports import mmrm, summaries
+from ranklsim.reports import imputation, mmrm, summaries
 from ranklsim.reports.arms import month_text
 from ranklsim.reports.mmrm.covariance import NAMES
 from ranklsim.reports.wording import listed
@@ -48,6 +48,8 @@ class Repeated:
         intervals where no model could be fitted; n = 0 and NaN for an arm without data.
     patients : int
         Patients with the reference value and at least one later one.
+    table : DataFrame
+        What the model is fitted to: columns `patient`, `arm`, `month`, `value`, `baseline`, `stratum`.
     fit : Fit or None
         The model, unless there is none.
     formula : str
@@ -59,6 +61,7 @@ class Repeated:
     spec: Any
     by_visit: pd.DataFrame
     patients: int
+    table: pd.DataFrame
     fit: mmrm.Fit | None = None
     formula: str = ""
     note: str = ""
@@ -109,7 +112,7 @@ def analyse(
     empty = pd.DataFrame(columns=list(COLUMNS))
     at_end = set(change.loc[change["month"] == spec.to_month, "arm"])
     if not at_end:
-        return Repeated(spec, empty, 0, note="No patient had both values.")
+        return Repeated(spec, empty, 0, change, note="No patient had both values.")
     notes = []
     absent = [arm for arm in arms if arm not in at_end]
     if absent:
@@ -139,7 +142,42 @@ def analyse(
             notes.append(why)
         notes += [fit.message] if fit.message else []
         by_visit = _by_visit(fit, table, arms, control)
-    return Repeated(spec, by_visit, table["patient"].nunique(), fit, formula, " ".join(notes))
+    return Repeated(spec, by_visit, table["patient"].nunique(), table, fit, formula, " ".join(notes))
+
+
+def sensitivity(
+    found: Repeated, visits: pd.DataFrame, patients: pd.DataFrame, control: str, *, seed: int
+) -> tuple[pd.DataFrame, int]:
+    """The endpoint under other assumptions on missing values; see `ranklsim.reports.imputation`.
+
+    Parameters
+    ----------
+    found : Repeated
+        With a model of at least two arms, one of them `control`.
+    visits, patients : DataFrame
+        As in `analyse`.
+    control : str
+        Reference arm, to which J2R and CIR refer.
+    seed : int
+
+    Returns
+    -------
+    DataFrame, int
+        Rows as from `imputation.analyse`, and the patients imputed or not: all with the reference value in the arms of
+        the model.
+    """
+    assert found.fit is not None
+    spec, table = found.spec, found.table
+    arms = [str(arm) for arm in table["arm"].cat.categories]
+    start = visits[(visits["month"] == spec.from_month) & visits[spec.measure].notna() & visits["arm"].isin(arms)]
+    people = summaries.with_covariates(start, visits, patients, spec).set_index("patient")[
+        ["arm", "baseline", "stratum"]
+    ]
+    people["stratum"] = people["stratum"].astype(str)
+    known = people["stratum"].isin(set(table["stratum"])) if "stratum" in found.formula else people["arm"].notna()
+    people = people[known]  # a stratum in which nobody was seen again has no place in the model
+    wide = table.pivot(index="patient", columns="month", values="value").reindex(people.index)
+    return imputation.analyse(found.fit, wide, people, arms, control, seed=seed), len(people)
 
 
 def _fit(table: pd.DataFrame) -> tuple[mmrm.Fit | None, str, str]:

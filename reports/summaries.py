@@ -303,6 +303,18 @@ def with_covariates(change: pd.DataFrame, visits: pd.DataFrame, patients: pd.Dat
     return change.assign(baseline=change["patient"].map(start), stratum=stratum)
 
 
+def ancova_design(table: pd.DataFrame, arms: Sequence[str]) -> np.ndarray:
+    """Design of `ancova`: an indicator for each of `arms`, then centred covariates as far as data determine them."""
+    indicator = np.column_stack([(table["arm"] == arm).to_numpy(float) for arm in arms])
+    covariates = [table["baseline"].to_numpy(float)]
+    covariates += [(table["stratum"] == s).to_numpy(float) for s in sorted(table["stratum"].unique())[1:]]
+    columns = [c - c.mean() for c in covariates if np.ptp(c) > 1e-9 * max(1.0, abs(c).max())]
+    matrix = np.column_stack([indicator, *columns])
+    if np.linalg.matrix_rank(matrix) < matrix.shape[1] or len(table) <= matrix.shape[1]:
+        return indicator  # too few patients for covariates
+    return matrix
+
+
 def ancova(table: pd.DataFrame, arms: Sequence[str], control: str | None) -> list[dict[str, object]]:
     """Least-squares means and differences from value ~ arm + baseline + stratum, by ordinary least squares.
 
@@ -323,17 +335,8 @@ def ancova(table: pd.DataFrame, arms: Sequence[str], control: str | None) -> lis
         intervals where no degrees of freedom are left.
     """
     present = [arm for arm in arms if (table["arm"] == arm).any()]
-    indicator = np.column_stack([(table["arm"] == arm).to_numpy(float) for arm in present]) if present else None
     out: list[dict[str, object]] = []
-    fit: Any = None
-    if indicator is not None:
-        covariates = [table["baseline"].to_numpy(float)]
-        covariates += [(table["stratum"] == s).to_numpy(float) for s in sorted(table["stratum"].unique())[1:]]
-        columns = [c - c.mean() for c in covariates if np.ptp(c) > 1e-9 * max(1.0, abs(c).max())]
-        matrix = np.column_stack([indicator, *columns])
-        if np.linalg.matrix_rank(matrix) < matrix.shape[1] or len(table) <= matrix.shape[1]:
-            matrix = indicator  # too few patients for covariates
-        fit = sm.OLS(table["value"].to_numpy(float), matrix).fit()
+    fit: Any = sm.OLS(table["value"].to_numpy(float), ancova_design(table, present)).fit() if present else None
     for arm in arms:
         row: dict[str, object] = {"arm": arm, "n": int((table["arm"] == arm).sum()), "estimate": np.nan}
         row |= dict.fromkeys(("ci_low", "ci_high", "difference", "difference_low", "difference_high", "p"), np.nan)

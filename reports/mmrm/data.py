@@ -144,15 +144,18 @@ class ModelData:
             share = np.array([float(counted.get(key if len(others) > 1 else key[0], 0)) for key in rest])
             share /= share.sum()
         made = pd.DataFrame([(*cell, *other) for cell in cells for other in rest], columns=[*by, *others])
-        for name in made:
-            made[name] = made[name].astype(self.frame[name].dtype)
         for name in self.covariates:
             made[name] = at.get(name, float(self.frame[name].mean()))
-        matrix = self.spec.get_model_matrix(made).to_numpy(float).reshape(len(cells), len(rest), -1)
+        matrix = self.design_of(made).reshape(len(cells), len(rest), -1)
         counts = self.frame.groupby(by, observed=False).size()
         table = pd.DataFrame(cells, columns=by)
         table["n"] = [int(counts.get(cell if len(by) > 1 else cell[0], 0)) for cell in cells]
         return table, np.einsum("r,crp->cp", share, matrix)
+
+    def design_of(self, rows: pd.DataFrame) -> np.ndarray:
+        """Rows of the design for any rows that have the variables of the formula."""
+        typed = rows.assign(**{name: rows[name].astype(self.frame[name].dtype) for name in self.levels})
+        return np.asarray(self.spec.get_model_matrix(typed, na_action="ignore").to_numpy(float))
 
     def type_three(self) -> dict[str, np.ndarray]:
         """For each term but the intercept, the combinations of coefficients that are zero under its type III test.

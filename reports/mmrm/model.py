@@ -136,9 +136,9 @@ def _fitted(
     if natural.size * design.groups > design.rows - design.p:
         raise NotConverged("it has more parameters than the data have degrees of freedom")
     search = Criterion(design, natural.chart(), reml=reml)
-    at = minimise(search)
+    found = at = minimise(search)
     if search.structure is not natural:
-        at = np.concatenate([natural.start(matrix) for matrix in search.matrices(at)])
+        at = np.concatenate([natural.start(matrix) for matrix in search.matrices(found)])
     criterion = Criterion(design, natural, reml=reml)
     point = criterion.point(at)
     if point is None:
@@ -167,6 +167,8 @@ def _fitted(
         _data=used,
         _inference=inference,
         _to_units=design.scale * design.to_terms,
+        _search=search,
+        _found=found,
     )
 
 
@@ -218,6 +220,8 @@ class Fit:
     _data: ModelData = field(repr=False)
     _inference: Inference = field(repr=False)
     _to_units: np.ndarray = field(repr=False)
+    _search: Criterion = field(repr=False)
+    _found: np.ndarray = field(repr=False)
 
     @property
     def converged(self) -> bool:
@@ -394,6 +398,54 @@ class Fit:
         for term, row in self._data.type_three().items():
             rows.append({"term": term} | self._jointly(row))
         return pd.DataFrame(rows, columns=["term", "num_df", "den_df", "f", "p"])
+
+    def means(self, rows: pd.DataFrame, estimates: np.ndarray | None = None) -> np.ndarray:
+        """The model's mean for rows with all variables of the formula, levels as in the data that were fitted.
+
+        Parameters
+        ----------
+        rows : DataFrame
+        estimates : ndarray, optional
+            Coefficients to use, shape (p,) or, for many sets of them at once, (p, n); by default `estimates`.
+
+        Returns
+        -------
+        ndarray, shape (rows,) or (rows, n)
+        """
+        return self._data.design_of(rows) @ (self.estimates.to_numpy() if estimates is None else estimates)
+
+    def draws(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Draws from the approximate posterior of coefficients and covariance matrix, for multiple imputation.
+
+        Covariance parameters (log-Cholesky for "us") are normal around their estimates with the inverse of the
+        observed information as covariance; coefficients given those are normal around their generalised least-squares
+        estimate (exact under a flat prior).
+
+        Parameters
+        ----------
+        count : int
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        estimates : ndarray, shape (count, p)
+        covariances : ndarray, shape (count, groups, m, m)
+        """
+        search, design = self._search, self._search.design
+        point = search.point(self._found)
+        assert point is not None
+        root = np.linalg.cholesky(2 * np.linalg.inv(search.hessian(self._found, point)))
+        estimates: list[np.ndarray] = []
+        covariances: list[np.ndarray] = []
+        while len(estimates) < count:
+            at = self._found + root @ rng.standard_normal(self._found.size)
+            drawn = search.point(at)
+            if drawn is None:  # outside the parameter space of a structure with natural parameters
+                continue
+            b = drawn.b + np.linalg.cholesky(drawn.phi) @ rng.standard_normal(design.p)
+            estimates.append(design.ols + self._to_units @ b)
+            covariances.append(np.array([design.scale**2 * matrix for matrix in search.matrices(at)]))
+        return np.array(estimates), np.array(covariances)
 
     def _needed(self, given: str | None, known: str | None, what: str) -> str:
         found = known if given is None else given

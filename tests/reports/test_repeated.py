@@ -161,3 +161,29 @@ def test_a_patient_in_two_arms_gives_no_model_and_is_named(frames: Frames) -> No
     found = repeated.analyse(wrong, patients, spec(), ARMS, "control")
     assert found.fit is None
     assert "patient 0 is in more than one arm (control, drug)" in found.note
+
+
+def test_sensitivity_covers_everyone_with_a_baseline_and_dilutes_the_effect(frames: Frames) -> None:
+    visits, patients = frames
+    gone = visits["patient"].isin([0, 2, 4, 1, 3]) & (visits["month"] > 0)
+    visits = visits.assign(BMD_LS=visits["BMD_LS"].mask(gone))
+    found = repeated.analyse(visits, patients, spec(), ARMS, "control")
+    table, people = repeated.sensitivity(found, visits, patients, "control", seed=1)
+    assert people == len(patients) == found.patients + 5
+    assert table.groupby("strategy")["n"].sum().eq(people).all()
+    seen = visits.loc[visits["month"] == 36, "BMD_LS"].notna().sum()
+    assert table.groupby("strategy")["imputed"].sum().eq(people - seen).all()
+    gap = table[table["arm"] == "drug"].set_index("strategy")["difference"]
+    model = found.endpoint().set_index("arm").loc["drug", "difference"]
+    assert gap["MAR"] == pytest.approx(model, abs=0.3)
+    assert gap["MAR"] > gap["CIR"] >= gap["J2R"] > 0
+    again, _ = repeated.sensitivity(found, visits, patients, "control", seed=1)
+    pd.testing.assert_frame_equal(table, again)
+
+
+def test_a_stratum_in_which_nobody_was_seen_again_is_not_imputed(frames: Frames) -> None:
+    visits, patients = frames
+    lost = patients.assign(stratum=patients["stratum"].where(patients["patient"] != 7, "alone"))
+    visits = visits.assign(BMD_LS=visits["BMD_LS"].mask((visits["patient"] == 7) & (visits["month"] > 0)))
+    found = repeated.analyse(visits, lost, spec(), ARMS, "control")
+    assert repeated.sensitivity(found, visits, lost, "control", seed=1)[1] == len(patients) - 1
