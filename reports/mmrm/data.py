@@ -123,7 +123,7 @@ class ModelData:
         intercept = np.array([name == "Intercept" for name in self.terms])
         inner = rows - subjects - int(within.sum())
         outer = subjects - int((~within).sum())
-        return np.where(within | intercept, float(inner), float(outer))
+        return np.where(within | (intercept & (inner > 0)), float(inner), float(outer))
 
     def grid(self, by: list[str], weights: str, at: dict[str, float]) -> tuple[pd.DataFrame, np.ndarray]:
         """Combinations of the factors `by`, with the rows used in each, and their weights of the coefficients."""
@@ -154,6 +154,9 @@ class ModelData:
 
     def design_of(self, rows: pd.DataFrame) -> np.ndarray:
         """Rows of the design for any rows that have the variables of the formula."""
+        for name, levels in self.levels.items():
+            if unknown := set(rows[name]) - set(levels):
+                raise BadInput(f"mmrm: {name} = {unknown.pop()!r} is not among the levels that were fitted.")
         typed = rows.assign(**{name: rows[name].astype(self.frame[name].dtype) for name in self.levels})
         return np.asarray(self.spec.get_model_matrix(typed, na_action="ignore").to_numpy(float))
 

@@ -383,7 +383,7 @@ class Fit:
         keys = [tuple(key) for key in grid[within].itertuples(index=False)]
         base = {key: k for k, key in enumerate(keys) if grid[of].iloc[k] == control}
         rest = [k for k in range(len(grid)) if grid[of].iloc[k] != control]
-        out = self._singly(np.array([rows[k] - rows[base[keys[k]]] for k in rest]).reshape(len(rest), -1))
+        out = self._singly(np.array([rows[k] - rows[base[keys[k]]] for k in rest]).reshape(len(rest), rows.shape[1]))
         return pd.concat([grid.iloc[rest][[of, *within]].reset_index(drop=True), out], axis=1)
 
     def tests(self) -> pd.DataFrame:

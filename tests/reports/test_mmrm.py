@@ -628,6 +628,19 @@ def test_a_joint_test_does_not_depend_on_how_kenward_rogers_combinations_are_wri
     assert tuple(one) == pytest.approx(tuple(two), rel=1e-7)
 
 
+def test_one_arm_has_no_differences_and_new_levels_have_no_mean() -> None:
+    data = trial(21, arms=("control",))
+    model = small(data, "y ~ month")
+    assert (
+        fit("y ~ arm * month", trial(21), subject="patient", visit="month").differences("drug", of="arm").shape[0] == 4
+    )
+    assert model.means(data.head(2).assign(month=[6, 24])).tolist() == pytest.approx(
+        [model.estimates["Intercept"], model.estimates["Intercept"] + model.estimates["month[T.24]"]]
+    )
+    with pytest.raises(BadInput, match="month = 30 is not among the levels that were fitted"):
+        model.means(data.head(1).assign(month=30))
+
+
 # What does not work as asked, said aloud
 
 
