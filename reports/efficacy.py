@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ranklsim.pkpd.errors import RunFailed
 from ranklsim.reports import durability, figures, imputation, repeated, summaries, tables, wording
 from ranklsim.reports.arms import month_text, shifted
 from ranklsim.reports.context import SITES, Context, Section, nearest
@@ -89,7 +90,10 @@ def endpoint_section(c: Context) -> Section:
     section.exhibits += [_visit_table(c, found, f"14.2.1.{k}") for k, found in enumerate(fitted, start=2)]
     for found in fitted:
         if found.spec is c.primary and c.control is not None and found.by_visit["difference"].notna().any():
-            section.exhibits.append(_sensitivity_table(c, found, c.control, f"14.2.1.{len(fitted) + 2}"))
+            try:
+                section.exhibits.append(_sensitivity_table(c, found, c.control, f"14.2.1.{len(fitted) + 2}"))
+            except RunFailed as why:
+                section.paragraphs.append(f"{found.spec.name}: no multiple imputation ({str(why).rstrip('.')}).")
     return section
 
 

@@ -76,7 +76,10 @@ def triangle(matrix: np.ndarray) -> np.ndarray:
 
 def redundant_columns(x: np.ndarray) -> np.ndarray:
     """Positions of columns (of length 1) that depend linearly on those before them."""
-    return np.flatnonzero(np.abs(np.diag(triangle(x))) < NEGLIGIBLE)
+    left = np.zeros(x.shape[1])
+    found = np.abs(np.diag(triangle(x)))
+    left[: len(found)] = found  # what is beyond the number of rows has nothing left
+    return np.flatnonzero(left < NEGLIGIBLE)
 
 
 def pool(x: np.ndarray, y: np.ndarray, subject: np.ndarray, visit: np.ndarray, group: np.ndarray) -> list[Block]:
@@ -349,17 +352,17 @@ def minimise(criterion: Criterion) -> np.ndarray:
         step = -vectors @ ((vectors.T @ gradient) / bent)
         promise = float(-gradient @ step)
         if promise < 1e-10:  # of -2 log-likelihood: below what any digit shows
-            _check(criterion, at, values)
+            _refuse_flat(criterion, at, values)
             return at if criterion.point(at + step) is None else at + step
         step *= min(1.0, LONGEST / float(np.linalg.norm(step)))
         moved = _backtrack(criterion, at, point, step, float(gradient @ step))
         if moved is None:
             if promise < 1e-6:  # rounding hides what is left
-                _check(criterion, at, values)
+                _refuse_flat(criterion, at, values)
                 return at
             raise NotConverged("the likelihood cannot be improved although its gradient is not zero")
         at, point = moved
-        _check(criterion, at, None)
+        refuse_improper(criterion, at)
     raise NotConverged(f"{STEPS} steps were not enough")
 
 
@@ -374,13 +377,18 @@ def _backtrack(
     return None
 
 
-def _check(criterion: Criterion, at: np.ndarray, curvatures: np.ndarray | None) -> None:
-    """Raise where a covariance matrix has become singular, or the criterion is not curved upwards at its minimum."""
+def refuse_improper(criterion: Criterion, at: np.ndarray) -> None:
+    """Raise `NotConverged` where a covariance matrix is as good as singular."""
     for matrix in criterion.matrices(at):
         deviations = np.sqrt(np.diag(matrix))
         if np.linalg.eigvalsh(matrix / np.outer(deviations, deviations))[0] < NEARLY_SINGULAR:
             raise NotConverged("the covariance matrix becomes singular")
         if deviations.min() < 1e-6 * deviations.max():
             raise NotConverged("the variance of a visit goes to zero")
-    if curvatures is not None and curvatures[0] <= 1e-10 * curvatures[-1]:
+
+
+def _refuse_flat(criterion: Criterion, at: np.ndarray, curvatures: np.ndarray) -> None:
+    """Raise where the search ends without a minimum: at a singular matrix, or where the criterion is flat."""
+    refuse_improper(criterion, at)
+    if curvatures[0] <= 1e-10 * curvatures[-1]:
         raise NotConverged("the data do not determine every covariance parameter")

@@ -280,8 +280,8 @@ def _refuse_redundant(blocks: list[Block], terms: list[str]) -> None:
         missing = [term for term, size in zip(terms, length, strict=True) if size == 0]
         raise BadInput(f"mmrm: no row of the data has {', '.join(missing)}; leave that out or merge levels.")
     bad = reml_criterion.redundant_columns(x / length)
-    if len(x) < len(terms) or bad.size:
-        which = ", ".join(terms[k] for k in bad) or f"{len(terms)} terms from {len(x)} rows"
+    if bad.size:
+        which = ", ".join(terms[k] for k in bad)
         raise BadInput(f"mmrm: the data do not determine {which} beside the terms before; leave that out.")
 
 

@@ -25,7 +25,7 @@ from scipy import stats
 
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.mmrm.covariance import FALLBACK, NAMES, structure
-from ranklsim.reports.mmrm.criterion import Criterion, NotConverged, minimise
+from ranklsim.reports.mmrm.criterion import Criterion, NotConverged, minimise, refuse_improper
 from ranklsim.reports.mmrm.data import ModelData
 from ranklsim.reports.mmrm.inference import METHODS, Fixed, Inference, two_sided
 
@@ -430,6 +430,11 @@ class Fit:
         -------
         estimates : ndarray, shape (count, p)
         covariances : ndarray, shape (count, groups, m, m)
+
+        Raises
+        ------
+        RunFailed
+            If the data are so few that hardly any draw is a proper covariance matrix.
         """
         search, design = self._search, self._search.design
         point = search.point(self._found)
@@ -437,14 +442,22 @@ class Fit:
         root = np.linalg.cholesky(2 * np.linalg.inv(search.hessian(self._found, point)))
         estimates: list[np.ndarray] = []
         covariances: list[np.ndarray] = []
-        while len(estimates) < count:
+        for _ in range(100 * count):
+            if len(estimates) == count:
+                break
             at = self._found + root @ rng.standard_normal(self._found.size)
             drawn = search.point(at)
-            if drawn is None:  # outside the parameter space of a structure with natural parameters
+            if drawn is None:  # outside the parameter space
+                continue
+            try:
+                refuse_improper(search, at)
+            except NotConverged:
                 continue
             b = drawn.b + np.linalg.cholesky(drawn.phi) @ rng.standard_normal(design.p)
             estimates.append(design.ols + self._to_units @ b)
             covariances.append(np.array([design.scale**2 * matrix for matrix in search.matrices(at)]))
+        if len(estimates) < count:
+            raise RunFailed("mmrm: the data are too few to draw covariance parameters; most draws are not possible.")
         return np.array(estimates), np.array(covariances)
 
     def _needed(self, given: str | None, known: str | None, what: str) -> str:

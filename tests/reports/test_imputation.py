@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
 
-from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports import imputation, mmrm
+from ranklsim.reports.mmrm.criterion import NotConverged
 
 Frames = tuple[mmrm.Fit, pd.DataFrame, pd.DataFrame]
 EFFECT = np.array([2.0, 4.0, 6.0])
@@ -162,3 +163,17 @@ def test_what_cannot_be_imputed_is_refused_in_one_sentence(large: Frames) -> Non
         imputation.impute(fit, wide, people, "placebo", "LOCF", 2, 0)
     with pytest.raises(BadInput, match="no patient is in the reference arm 'zoledronate'"):
         imputation.impute(fit, wide, people, "zoledronate", "J2R", 2, 0)
+
+
+def test_data_that_allow_hardly_any_draw_are_refused(large: Frames, monkeypatch: pytest.MonkeyPatch) -> None:
+    def improper(*_: object) -> None:
+        raise NotConverged("the covariance matrix becomes singular")
+
+    monkeypatch.setattr("ranklsim.reports.mmrm.model.refuse_improper", improper)
+    with pytest.raises(RunFailed, match="the data are too few to draw covariance parameters"):
+        large[0].draws(2, np.random.default_rng(0))
+
+
+def test_a_small_trial_is_imputed_with_finite_intervals() -> None:
+    table = imputation.analyse(*trial(0, 16, leave=0.2), ARMS, "placebo", count=20)
+    assert np.isfinite(table[["estimate", "ci_low", "ci_high"]]).all(axis=None)
