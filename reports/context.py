@@ -16,7 +16,7 @@ from markupsafe import Markup
 from ranklsim.cohorts.storage import open_run
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.parameters import ParameterTable
-from ranklsim.reports import summaries, tables, unknowns, wording
+from ranklsim.reports import repeated, summaries, tables, unknowns, wording
 from ranklsim.reports.arms import ArmView, month_text, view_arms
 from ranklsim.reports.exhibit import Exhibit
 
@@ -119,6 +119,11 @@ class Context:
         self.meanings = {symbol: str(data.table.row(symbol)["meaning"]) for symbol in self.drawn}
         self.result_column = "value" if self.control is None else "difference"
         self.primary = self._primary()
+        self.repeated = [
+            repeated.analyse(data.visits, data.patients, spec, self.names, self.control)
+            for spec in self.trial.endpoints
+            if spec.analysis == "MMRM"
+        ]
         self.endpoints = self._endpoints()
         self.importance = self._importance()
 
@@ -215,10 +220,14 @@ class Context:
     def _endpoints(self) -> pd.DataFrame:
         """All endpoints by arm, with the interval over unknown parameters where the draws hold it."""
         frames = []
+        by_model = {found.spec.name: found for found in self.repeated}
         for k, spec in enumerate(self.trial.endpoints):
-            frame = summaries.endpoint(
-                self.data.visits, self.data.patients, spec, self.names, self.control, seed=self.seed + k
-            )
+            if spec.name in by_model:
+                frame = by_model[spec.name].endpoint()
+            else:
+                frame = summaries.endpoint(
+                    self.data.visits, self.data.patients, spec, self.names, self.control, seed=self.seed + k
+                )
             extra = {"median": "parameter_median", "low": "parameter_low", "high": "parameter_high"}
             extra |= {"draws": "parameter_draws"}
             for name in (*extra.values(), "parameter_default"):

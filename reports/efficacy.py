@@ -7,10 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from ranklsim.reports import durability, figures, summaries, tables, wording
+from ranklsim.pkpd.errors import RunFailed
+from ranklsim.reports import durability, figures, imputation, repeated, summaries, tables, wording
 from ranklsim.reports.arms import month_text, shifted
 from ranklsim.reports.context import SITES, Context, Section, nearest
 from ranklsim.reports.exhibit import Exhibit
+from ranklsim.reports.mmrm.covariance import NAMES
+from ranklsim.reports.repeated import Repeated
 
 MARKERS = {
     "CTX": ("CTX", "resorption"),
@@ -56,9 +59,10 @@ def endpoint_section(c: Context) -> Section:
             "LS mean: least-squares mean, ANCOVA with arm, baseline and strata (ordinary least squares; patients with "
             "both values)."
         )
-    if any("MMRM" in method for method in methods):
+    if any(method.startswith("MMRM") for method in methods):
         notes.append(
-            "The trial file asks for an MMRM; this version fits the ANCOVA of the endpoint's own visit instead."
+            "MMRM: mixed model for repeated measures, fitted to all visits up to that of the endpoint; the tables that "
+            "follow have its terms and every visit."
         )
     if "difference of medians" in methods:
         notes.append(
@@ -71,6 +75,7 @@ def endpoint_section(c: Context) -> Section:
     missing = [e.name for e in c.trial.endpoints if e.name not in set(c.endpoints["endpoint"])]
     if missing:
         section.paragraphs.append(f"No patient had both values needed for: {wording.listed(missing)}.")
+    section.paragraphs += [f"{found.spec.name}: {found.note}" for found in c.repeated if found.note and found.patients]
     section.exhibits.append(
         c.table(
             "14.2.1.1",
@@ -81,7 +86,63 @@ def endpoint_section(c: Context) -> Section:
             note=" ".join(notes),
         )
     )
+    fitted = [found for found in c.repeated if found.fit is not None]
+    section.exhibits += [_visit_table(c, found, f"14.2.1.{k}") for k, found in enumerate(fitted, start=2)]
+    for found in fitted:
+        if found.spec is c.primary and c.control is not None and found.by_visit["difference"].notna().any():
+            try:
+                section.exhibits.append(_sensitivity_table(c, found, c.control, f"14.2.1.{len(fitted) + 2}"))
+            except RunFailed as why:
+                section.paragraphs.append(f"{found.spec.name}: no multiple imputation ({str(why).rstrip('.')}).")
     return section
+
+
+def _visit_table(c: Context, found: Repeated, number: str) -> Exhibit:
+    """LS means of an MMRM at every visit, and their differences to control."""
+    spec, fit = found.spec, found.fit
+    assert fit is not None
+    start = "baseline" if spec.from_month == 0 else f"month {month_text(spec.from_month)}"
+    unit = "Percent change" if spec.kind == "percent" else f"Change ({summaries.UNITS.get(spec.measure, '')})"
+    note = (
+        f"{unit} from {start}. LS mean: least-squares mean at the mean value at {start} and observed strata. Mixed "
+        f"model for repeated measures with {found.terms()}; {NAMES[fit.structure]} covariance; REML; Satterthwaite "
+        f"degrees of freedom. Fitted to {fit.n_observations} values of {found.patients} patients with at least one "
+        f"value after {start}; n: patients with a value at the visit. Differences are not adjusted for multiplicity."
+    )
+    return c.table(
+        number,
+        f"{spec.name}: LS means by visit",
+        found.by_visit,
+        tables.lsmean_table,
+        control=c.control,
+        note=" ".join([note, fit.message]).strip(),
+        folded=spec is not c.primary,
+        decimals=2 if spec.kind == "percent" else 3,
+    )
+
+
+def _sensitivity_table(c: Context, found: Repeated, control: str, number: str) -> Exhibit:
+    """The primary endpoint if patients who left did otherwise than the model assumes."""
+    frame, patients = repeated.sensitivity(found, c.data.visits, c.data.patients, control, seed=c.seed)
+    words = {**imputation.STRATEGIES, "CIR": f"increments of {c.by_name[control].label}"}
+    words["J2R"] = f"jump to {c.by_name[control].label}"
+    note = (
+        f"ANCOVA with arm, baseline and strata of {patients} patients with a baseline, after multiple imputation "
+        f"({imputation.IMPUTATIONS} sets drawn from the mixed model; Rubin's rules, Barnard and Rubin's degrees of "
+        "freedom). Missing at random: patients who left would have gone on as their arm; jump: from the visit after "
+        "the last one seen they have the mean of the control arm; increments: from there they change as the control "
+        "arm (Carpenter, Roger and Kenward 2013)."
+    )
+    return c.table(
+        number,
+        f"{found.spec.name}: sensitivity to what happened to patients who left",
+        frame,
+        tables.sensitivity_table,
+        control=control,
+        words={strategy: wording.first_upper(text) for strategy, text in words.items()},
+        note=note,
+        decimals=2 if found.spec.kind == "percent" else 3,
+    )
 
 
 def bmd(c: Context) -> Section:

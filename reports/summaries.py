@@ -113,18 +113,19 @@ def welch_difference(a: np.ndarray, b: np.ndarray, level: float = LEVEL) -> dict
     Returns
     -------
     dict
-        `difference`, `difference_low`, `difference_high`.
+        `difference`, `difference_low`, `difference_high`, `p` (two-sided).
     """
     one, two = mean_interval(a), mean_interval(b)
     difference = one["mean"] - two["mean"]
     va, vb = one["se"] ** 2, two["se"] ** 2
     if not np.isfinite(va + vb):
-        return {"difference": difference, "difference_low": np.nan, "difference_high": np.nan}
+        return {"difference": difference, "difference_low": np.nan, "difference_high": np.nan, "p": np.nan}
     if va + vb == 0.0:  # every patient alike: the typical-patient run
-        return {"difference": difference, "difference_low": difference, "difference_high": difference}
+        return {"difference": difference, "difference_low": difference, "difference_high": difference, "p": np.nan}
     df = (va + vb) ** 2 / (va**2 / (one["n"] - 1) + vb**2 / (two["n"] - 1))
     half = float(stats.t.ppf(0.5 + level / 2, df)) * np.sqrt(va + vb)
-    return {"difference": difference, "difference_low": difference - half, "difference_high": difference + half}
+    p = 2 * float(stats.t.sf(abs(difference) / np.sqrt(va + vb), df))
+    return {"difference": difference, "difference_low": difference - half, "difference_high": difference + half, "p": p}
 
 
 def mean_by_visit(change: pd.DataFrame, arms: Sequence[str], control: str | None) -> pd.DataFrame:
@@ -226,7 +227,10 @@ ENDPOINT_COLUMNS = (
     "difference",
     "difference_low",
     "difference_high",
+    "p",
+    "note",
 )
+"""Columns of an analysed endpoint: a row an arm; `p` of the difference to control, `note` what a reader must know."""
 
 
 def endpoint(
@@ -239,8 +243,7 @@ def endpoint(
     visits, patients : DataFrame
         As stored in a run folder; `patients` with `stratum`.
     spec : ranklsim.cohorts.trial.Endpoint
-        ``analysis`` is "ANCOVA", "mean difference" or "median difference"; "MMRM" is not fitted by this version: the
-        ANCOVA of the endpoint's own visit stands in, and `method` says so.
+        ``analysis`` is "ANCOVA", "mean difference" or "median difference"; "MMRM" is `ranklsim.reports.repeated`'s.
     arms, control
         As in `mean_by_visit`.
     seed : int
@@ -250,22 +253,21 @@ def endpoint(
     -------
     DataFrame
         Columns `ENDPOINT_COLUMNS`; one row an arm, no row where the measure was not taken at both months.
+
+    Raises
+    ------
+    ValueError
+        If the analysis is none of the three.
     """
     change = change_from(visits, spec.measure, spec.from_month, kind=spec.kind)
     change = change[change["month"] == spec.to_month]
-    unit = "%" if spec.kind == "percent" else UNITS.get(spec.measure, "")
-    fixed: dict[str, object] = {"endpoint": spec.name, "role": spec.role, "measure": spec.measure, "unit": unit}
-    fixed |= {"from_month": float(spec.from_month), "to_month": float(spec.to_month)}
+    fixed = endpoint_facts(spec)
     values = {arm: change.loc[change["arm"] == arm, "value"].to_numpy(float) for arm in arms}
     none = dict.fromkeys(("difference", "difference_low", "difference_high"), np.nan)
     rows: list[dict[str, object]] = []
-    if spec.analysis in ("ANCOVA", "MMRM"):
-        reference = visits.loc[visits["month"] == spec.from_month].set_index("patient")[spec.measure]
-        table = change.assign(baseline=change["patient"].map(reference))
-        strata = patients.set_index("patient")["stratum"] if "stratum" in patients else None
-        table["stratum"] = change["patient"].map(strata) if strata is not None else ""
-        method = "ANCOVA" if spec.analysis == "ANCOVA" else "ANCOVA at this visit; MMRM, as asked, is not available"
-        rows = [fixed | {"method": method, "statistic": "LS mean"} | r for r in ancova(table, arms, control)]
+    if spec.analysis == "ANCOVA":
+        table = with_covariates(change, visits, patients, spec)
+        rows = [fixed | {"method": "ANCOVA", "statistic": "LS mean"} | r for r in ancova(table, arms, control)]
     elif spec.analysis == "median difference":
         for k, arm in enumerate(arms):
             x = values[arm]
@@ -275,13 +277,42 @@ def endpoint(
             if control is not None and arm != control:
                 row |= median_difference(x, values[control], (seed, k))
             rows.append(fixed | {"method": "difference of medians", "statistic": "Median"} | row)
-    else:
+    elif spec.analysis == "mean difference":
         for arm in arms:
             at = mean_interval(values[arm])
             row = {"arm": arm, "n": at["n"], "estimate": at["mean"], "ci_low": at["ci_low"], "ci_high": at["ci_high"]}
             row |= none if control is None or arm == control else welch_difference(values[arm], values[control])
             rows.append(fixed | {"method": "difference of means", "statistic": "Mean"} | row)
+    else:
+        raise ValueError(f"summaries.endpoint does not know the analysis {spec.analysis!r}")
     return pd.DataFrame(rows if len(change) else [], columns=list(ENDPOINT_COLUMNS))
+
+
+def endpoint_facts(spec: Any) -> dict[str, object]:
+    """The columns of an analysed endpoint that are the same for all arms."""
+    unit = "%" if spec.kind == "percent" else UNITS.get(spec.measure, "")
+    facts: dict[str, object] = {"endpoint": spec.name, "role": spec.role, "measure": spec.measure, "unit": unit}
+    return facts | {"from_month": float(spec.from_month), "to_month": float(spec.to_month), "note": ""}
+
+
+def with_covariates(change: pd.DataFrame, visits: pd.DataFrame, patients: pd.DataFrame, spec: Any) -> pd.DataFrame:
+    """Changes of an endpoint with the value that they start from (`baseline`) and the patient's `stratum`."""
+    start = visits.loc[visits["month"] == spec.from_month].set_index("patient")[spec.measure]
+    strata = patients.set_index("patient")["stratum"] if "stratum" in patients else None
+    stratum = change["patient"].map(strata) if strata is not None else ""
+    return change.assign(baseline=change["patient"].map(start), stratum=stratum)
+
+
+def ancova_design(table: pd.DataFrame, arms: Sequence[str]) -> np.ndarray:
+    """Design of `ancova`: an indicator for each of `arms`, then centred covariates as far as data determine them."""
+    indicator = np.column_stack([(table["arm"] == arm).to_numpy(float) for arm in arms])
+    covariates = [table["baseline"].to_numpy(float)]
+    covariates += [(table["stratum"] == s).to_numpy(float) for s in sorted(table["stratum"].unique())[1:]]
+    columns = [c - c.mean() for c in covariates if np.ptp(c) > 1e-9 * max(1.0, abs(c).max())]
+    matrix = np.column_stack([indicator, *columns])
+    if np.linalg.matrix_rank(matrix) < matrix.shape[1] or len(table) <= matrix.shape[1]:
+        return indicator  # too few patients for covariates
+    return matrix
 
 
 def ancova(table: pd.DataFrame, arms: Sequence[str], control: str | None) -> list[dict[str, object]]:
@@ -300,24 +331,15 @@ def ancova(table: pd.DataFrame, arms: Sequence[str], control: str | None) -> lis
     Returns
     -------
     list of dict
-        `arm`, `n`, `estimate`, `ci_low`, `ci_high`, `difference`, `difference_low`, `difference_high`; NaN intervals
-        where no degrees of freedom are left.
+        `arm`, `n`, `estimate`, `ci_low`, `ci_high`, `difference`, `difference_low`, `difference_high`, `p`; NaN
+        intervals where no degrees of freedom are left.
     """
     present = [arm for arm in arms if (table["arm"] == arm).any()]
-    indicator = np.column_stack([(table["arm"] == arm).to_numpy(float) for arm in present]) if present else None
     out: list[dict[str, object]] = []
-    fit: Any = None
-    if indicator is not None:
-        covariates = [table["baseline"].to_numpy(float)]
-        covariates += [(table["stratum"] == s).to_numpy(float) for s in sorted(table["stratum"].unique())[1:]]
-        columns = [c - c.mean() for c in covariates if np.ptp(c) > 1e-9 * max(1.0, abs(c).max())]
-        matrix = np.column_stack([indicator, *columns])
-        if np.linalg.matrix_rank(matrix) < matrix.shape[1] or len(table) <= matrix.shape[1]:
-            matrix = indicator  # too few patients for covariates
-        fit = sm.OLS(table["value"].to_numpy(float), matrix).fit()
+    fit: Any = sm.OLS(table["value"].to_numpy(float), ancova_design(table, present)).fit() if present else None
     for arm in arms:
         row: dict[str, object] = {"arm": arm, "n": int((table["arm"] == arm).sum()), "estimate": np.nan}
-        row |= dict.fromkeys(("ci_low", "ci_high", "difference", "difference_low", "difference_high"), np.nan)
+        row |= dict.fromkeys(("ci_low", "ci_high", "difference", "difference_low", "difference_high", "p"), np.nan)
         out.append(row)
         if arm not in present:
             continue
@@ -329,10 +351,14 @@ def ancova(table: pd.DataFrame, arms: Sequence[str], control: str | None) -> lis
             difference[present.index(str(control))] = -1.0
             contrasts["difference", "difference_low", "difference_high"] = difference
         for (centre, low, high), contrast in contrasts.items():
-            row[centre] = float(contrast @ fit.params)
+            value = float(contrast @ fit.params)
+            row[centre] = value
             if fit.df_resid > 0:
-                half = stats.t.ppf(0.5 + LEVEL / 2, fit.df_resid) * np.sqrt(contrast @ fit.cov_params() @ contrast)
-                row[low], row[high] = row[centre] - half, row[centre] + half
+                error = float(np.sqrt(contrast @ fit.cov_params() @ contrast))
+                half = stats.t.ppf(0.5 + LEVEL / 2, fit.df_resid) * error
+                row[low], row[high] = value - half, value + half
+                if centre == "difference" and error > 1e-9 * abs(value):  # else every patient is alike
+                    row["p"] = 2 * float(stats.t.sf(abs(value) / error, fit.df_resid))
     return out
 
 

@@ -57,6 +57,13 @@ def with_interval(value: float, low: float, high: float, decimals: int = 2) -> s
     return num(value, decimals) if inside == DASH else f"{num(value, decimals)} ({inside})"
 
 
+def p_value(value: float) -> str:
+    """``0.012``, ``<0.001``, or an en dash where there is none."""
+    if not np.isfinite(value):
+        return DASH
+    return "<0.001" if value < 0.0005 else num(value, 3)
+
+
 def share(count: int, of: int) -> str:
     """``n (x.x%)``."""
     return f"{count} ({100 * count / of:.1f}%)" if of else DASH
@@ -216,12 +223,62 @@ def mean_table(
     }
     if control is not None:
         label = next(arm.label for arm in arms if arm.name == control)
-        lines[f"Difference to {label} (95% CI)"] = lambda r: (
-            ""
-            if r["arm"] == control
-            else with_interval(r["difference"], r["difference_low"], r["difference_high"], decimals)
-        )
+        lines[f"Difference to {label} (95% CI)"] = lambda r: _against(r, control, decimals)
     return _months(frame, arms, heading, lines)
+
+
+def lsmean_table(
+    frame: pd.DataFrame, arms: Sequence[ArmView], heading: Heading, *, control: str | None, decimals: int = 2
+) -> str:
+    """Table of `Repeated.by_visit`."""
+    lines: dict[str, Show] = {
+        "n": lambda r: f"{int(r['n'])}",
+        "LS mean (SE)": lambda r: (
+            f"{num(r['estimate'], decimals)} ({num(r['std_error'], decimals)})" if r["n"] else DASH
+        ),
+        "95% CI": lambda r: interval(r["ci_low"], r["ci_high"], decimals),
+    }
+    if control is not None:
+        label = next(arm.label for arm in arms if arm.name == control)
+        lines[f"Difference to {label} (95% CI)"] = lambda r: _against(r, control, decimals)
+        lines["p"] = lambda r: _p_against(r, control)
+    return _months(frame, arms, heading, lines)
+
+
+def sensitivity_table(
+    frame: pd.DataFrame,
+    arms: Sequence[ArmView],
+    heading: Heading,
+    *,
+    control: str,
+    words: Mapping[str, str],
+    decimals: int = 2,
+) -> str:
+    """Table of `imputation.analyse`; `words` says what each strategy is."""
+    label = next(arm.label for arm in arms if arm.name == control)
+    shows: dict[str, Show] = {
+        "Patients; imputed at this visit": lambda r: f"{r['n']}; {r['imputed']}",
+        "LS mean (95% CI)": lambda r: with_interval(r["estimate"], r["ci_low"], r["ci_high"], decimals),
+        f"Difference to {label} (95% CI)": lambda r: _against(r, control, decimals),
+        "p": lambda r: _p_against(r, control),
+    }
+    groups = []
+    for strategy, at in frame.groupby("strategy", sort=False):
+        rows = by_arm(at)
+        own = [rows.get(arm.name) for arm in arms]
+        lines = [(title, [show(r) if r else DASH for r in own], "") for title, show in shows.items()]
+        groups.append((words[str(strategy)], lines))
+    return _groups(arms, heading, groups)
+
+
+def _against(row: Mapping[str, Any], control: str, decimals: int) -> str:
+    """Difference to control with its interval; nothing for control itself."""
+    shown = with_interval(row["difference"], row["difference_low"], row["difference_high"], decimals)
+    return "" if row["arm"] == control else shown
+
+
+def _p_against(row: Mapping[str, Any], control: str) -> str:
+    return "" if row["arm"] == control else p_value(row["p"])
 
 
 def median_table(
@@ -297,6 +354,8 @@ def endpoint_table(frame: pd.DataFrame, arms: Sequence[ArmView], heading: Headin
             against = ["reference" if arm.name == control else cell for arm, cell in zip(arms, against, strict=True)]
             points = "percentage points" if unit == "%" else unit
             lines.append((f"Difference to {label} ({points}; 95% CI)", against, ""))
+            if any(np.isfinite(r["p"]) for r in rows.values()):
+                lines.append(("p", [_p_against(r, control) if r else DASH for r in own], ""))
         open_to = cells("parameter_median", "parameter_low", "parameter_high")
         lines.append(("Same over unknown parameters: median (90% interval)", open_to, "unknown"))
         title = Markup('{} <span class="n">({}; {})</span>').format(name, some["role"], some["method"])

@@ -1,0 +1,300 @@
+"""From a formula and a table of rows to the design that is fitted, and back to combinations of its coefficients.
+
+Formulas are read by `formulaic`, the successor that patsy's own documentation names.
+
+References
+----------
+.. [1] Lenth RV. emmeans: Estimated Marginal Means. R package (reference grid, "proportional" weights).
+.. [2] SAS/STAT User's Guide, Shared Concepts: type III estimable functions.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import formulaic
+import numpy as np
+import pandas as pd
+from formulaic.errors import FormulaicError
+
+from ranklsim.pkpd.errors import BadInput
+from ranklsim.reports.mmrm import criterion as reml_criterion
+from ranklsim.reports.mmrm.criterion import Block, Design
+
+
+@dataclass
+class ModelData:
+    """The rows used, the design made of them, and what is needed to make further rows of the design."""
+
+    formula: str
+    subject: str
+    visit: str
+    group: str | None
+    arm: str | None
+    frame: pd.DataFrame
+    spec: Any
+    terms: list[str]
+    visit_levels: list[Any]
+    group_levels: list[Any]
+    levels: dict[str, list[Any]]
+    covariates: list[str]
+    blocks: list[Block]
+    notes: list[str]
+
+    @classmethod
+    def read(
+        cls, formula: str, data: pd.DataFrame, subject: str, visit: str, group: str | None, arm: str | None
+    ) -> ModelData:
+        """Check and prepare; raises BadInput."""
+        parsed = _parse(formula)
+        response, wanted = _columns(parsed.lhs, data), _columns(parsed.rhs, data)
+        roles = {"subject": subject, "visit": visit, "group": group, "arm": arm}
+        for role, column in roles.items():
+            if column is not None and column not in data:
+                raise BadInput(f"mmrm: {role} = {column!r} is not a column of the data.")
+        if not response:
+            raise BadInput(f"mmrm: the left side of {formula!r} names no column of the data.")
+        named = list(dict.fromkeys([column for column in roles.values() if column is not None]))
+        frame = data[list(dict.fromkeys([*named, *response, *wanted]))]
+        frame = frame[frame[response].notna().all(axis=1)]
+        for column in named:
+            if frame[column].isna().any():
+                raise BadInput(f"mmrm: {column} is missing in {int(frame[column].isna().sum())} rows with a response.")
+        notes = []
+        complete = frame[wanted].notna().all(axis=1)
+        if not complete.all():
+            short = [column for column in wanted if frame[column].isna().any()]
+            notes.append(f"{int((~complete).sum())} rows without {' or '.join(short)} were left out.")
+        frame = frame[complete].reset_index(drop=True)
+        if frame.empty:
+            raise BadInput("mmrm: no row of the data has a response and all covariates.")
+        notes += _as_factors(frame, {visit, *([group] if group else []), *([arm] if arm else [])}, subject, visit)
+        _refuse_repeats(frame, subject, visit)
+        for role, column in (("group", group), ("arm", arm)):
+            if column is not None:
+                _refuse_two(frame, subject, column, role)
+        y, x = _matrices(parsed, frame, formula)
+        blocks, codes = _pooled(frame, x.to_numpy(float), y, subject, visit, group)
+        terms = [str(name) for name in x.columns]
+        _refuse_redundant(blocks, terms)
+        factors = _factors(x.model_spec, frame)
+        covariates = [name for name in wanted if name not in factors and name != subject]
+        return cls(
+            formula=formula,
+            subject=subject,
+            visit=visit,
+            group=group,
+            arm=arm,
+            frame=frame,
+            spec=x.model_spec,
+            terms=terms,
+            visit_levels=codes[0],
+            group_levels=codes[1],
+            levels=factors,
+            covariates=covariates,
+            blocks=blocks,
+            notes=notes,
+        )
+
+    @cached_property
+    def design(self) -> Design:
+        """Orthonormal design; BadInput if the responses do not vary around it."""
+        subjects = self.frame[self.subject].nunique()
+        groups = max(len(self.group_levels), 1)
+        try:
+            return reml_criterion.standardise(self.blocks, subjects, len(self.frame), len(self.visit_levels), groups)
+        except np.linalg.LinAlgError:
+            raise BadInput(
+                "mmrm: the responses do not vary around the fixed effects, so there is no variance to estimate."
+            ) from None
+
+    def fixed_df(self, method: str) -> np.ndarray:
+        """Degrees of freedom of each term: residual, or by whether it varies within subjects."""
+        rows, subjects, p = len(self.frame), self.frame[self.subject].nunique(), len(self.terms)
+        if method == "residual":
+            return np.full(p, float(rows - p))
+        within = np.zeros(p, bool)
+        for block in self.blocks:
+            within |= (block.x != block.x[:, :1]).any(axis=(0, 1))
+        intercept = np.array([name == "Intercept" for name in self.terms])
+        inner = rows - subjects - int(within.sum())
+        outer = subjects - int((~within).sum())
+        return np.where(within | (intercept & (inner > 0)), float(inner), float(outer))
+
+    def grid(self, by: list[str], weights: str, at: dict[str, float]) -> tuple[pd.DataFrame, np.ndarray]:
+        """Combinations of the factors `by`, with the rows used in each, and their weights of the coefficients."""
+        for name in by:
+            if name not in self.levels:
+                raise BadInput(
+                    f"mmrm: {name!r} is not a factor of {self.formula!r}; its factors are {', '.join(self.levels)}."
+                )
+        for name in at:
+            if name not in self.covariates:
+                raise BadInput(f"mmrm: {name!r} is not a covariate of {self.formula!r}.")
+        others = [name for name in self.levels if name not in by]
+        cells = list(itertools.product(*(self.levels[name] for name in by)))
+        rest = list(itertools.product(*(self.levels[name] for name in others)))
+        share = np.full(len(rest), 1 / len(rest))
+        if weights == "proportional" and others:
+            counted = self.frame.groupby(others, observed=False).size()
+            share = np.array([float(counted.get(key if len(others) > 1 else key[0], 0)) for key in rest])
+            share /= share.sum()
+        made = pd.DataFrame([(*cell, *other) for cell in cells for other in rest], columns=[*by, *others])
+        for name in self.covariates:
+            made[name] = at.get(name, float(self.frame[name].mean()))
+        matrix = self.design_of(made).reshape(len(cells), len(rest), -1)
+        counts = self.frame.groupby(by, observed=False).size()
+        table = pd.DataFrame(cells, columns=by)
+        table["n"] = [int(counts.get(cell if len(by) > 1 else cell[0], 0)) for cell in cells]
+        return table, np.einsum("r,crp->cp", share, matrix)
+
+    def design_of(self, rows: pd.DataFrame) -> np.ndarray:
+        """Rows of the design for any rows that have the variables of the formula."""
+        for name, levels in self.levels.items():
+            if unknown := set(rows[name]) - set(levels):
+                raise BadInput(f"mmrm: {name} = {unknown.pop()!r} is not among the levels that were fitted.")
+        typed = rows.assign(**{name: rows[name].astype(self.frame[name].dtype) for name in self.levels})
+        return np.asarray(self.spec.get_model_matrix(typed, na_action="ignore").to_numpy(float))
+
+    def type_three(self) -> dict[str, np.ndarray]:
+        """For each term but the intercept, the combinations of coefficients that are zero under its type III test.
+
+        They are the coefficients that the term would have if factors were coded to sum to zero, turned so that the
+        term's own coefficients have weight 1, as SAS gives them [2]_ (Satterthwaite's denominator depends on that).
+        """
+        kinds = {expression: str(kind[0].value) for expression, kind in self.spec.encoder_state.items()}
+        used = self.spec.factor_variables.items()
+        inside = {factor.expr: [str(name) for name in names if name in self.frame] for factor, names in used}
+        coded = []
+        for term in self.spec.formula:
+            factors = [factor.expr for factor in term.factors]
+            coded.append(
+                ":".join(
+                    f"C({inside[name][0]}, contr.sum)" if kinds.get(name) == "categorical" else name for name in factors
+                )
+            )
+        summed = formulaic.Formula(" + ".join(["0", *coded])).get_model_matrix(self.frame)
+        turn = np.linalg.lstsq(summed.to_numpy(float), self.spec.get_model_matrix(self.frame).to_numpy(float))[0]
+        there = zip(self.spec.term_indices.items(), summed.model_spec.term_indices.values(), strict=True)
+        return {
+            str(term): np.linalg.solve(turn[np.ix_(rows, own)], turn[rows])
+            for (term, own), rows in there
+            if own and str(term) != "1"
+        }
+
+
+def _parse(formula: str) -> Any:
+    try:
+        parsed = formulaic.Formula(formula)
+    except FormulaicError as fault:
+        reason = str(fault).splitlines()[0].rstrip(".")
+        raise BadInput(f'mmrm: the formula {formula!r} cannot be read ({reason}); write "y ~ arm * visit".') from None
+    if not hasattr(parsed, "lhs") or not hasattr(parsed, "rhs"):
+        raise BadInput(f'mmrm: the formula {formula!r} has no response; write "y ~ arm * visit".')
+    return parsed
+
+
+def _columns(side: Any, data: pd.DataFrame) -> list[str]:
+    """Columns of the data that one side of a formula uses, in order."""
+    found: dict[str, None] = {}
+    for term in side:
+        for factor in term.factors:
+            if factor.expr in data:
+                found[factor.expr] = None
+            elif str(factor.eval_method.value) == "python":
+                names = [node.id for node in ast.walk(ast.parse(factor.expr)) if isinstance(node, ast.Name)]
+                found |= dict.fromkeys(name for name in names if name in data)
+            elif str(factor.eval_method.value) == "lookup":
+                raise BadInput(f"mmrm: {factor.expr!r} in the formula is not a column of the data.")
+    return list(found)
+
+
+def _as_factors(frame: pd.DataFrame, always: set[str], subject: str, visit: str) -> list[str]:
+    """Turn text, true/false and `always` into categories that all occur; sentences on visits that do not."""
+    notes = []
+    for name in frame.columns:
+        column = frame[name]
+        if name == subject:
+            continue
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            unused = [level for level in column.cat.categories if not (column == level).any()]
+            if unused and name == visit:
+                notes.append(f"No response at {visit} {', '.join(str(level) for level in unused)}, which was left out.")
+            frame[name] = column.cat.remove_unused_categories()
+        elif name in always or not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+            frame[name] = pd.Categorical(column, categories=sorted(column.unique()))
+    return notes
+
+
+def _refuse_repeats(frame: pd.DataFrame, subject: str, visit: str) -> None:
+    repeated = frame.duplicated([subject, visit])
+    if repeated.any():
+        first = frame[repeated].iloc[0]
+        raise BadInput(
+            f"mmrm: {subject} {first[subject]} has more than one row at {visit} {first[visit]}"
+            f" ({int(repeated.sum())} rows too many in all); keep one row a subject and visit."
+        )
+
+
+def _refuse_two(frame: pd.DataFrame, subject: str, column: str, role: str) -> None:
+    counts = frame.groupby(subject, observed=True)[column].nunique()
+    if (counts > 1).any():
+        who = counts.index[counts > 1][0]
+        values = sorted(str(value) for value in frame.loc[frame[subject] == who, column].unique())
+        raise BadInput(f"mmrm: {subject} {who} is in more than one {role} ({', '.join(values)}); give it one {column}.")
+
+
+def _matrices(parsed: Any, frame: pd.DataFrame, formula: str) -> tuple[np.ndarray, Any]:
+    """Response and design; BadInput where the formula cannot be evaluated or gives what is not a number."""
+    try:
+        both = parsed.get_model_matrix(frame, na_action="ignore")
+    except FormulaicError as fault:
+        reason = str(fault).splitlines()[0].rstrip(".")
+        raise BadInput(f"mmrm: the formula {formula!r} cannot be used with these data ({reason}).") from None
+    y, x = both.lhs.to_numpy(float), both.rhs
+    if y.shape[1] != 1:
+        raise BadInput(f"mmrm: the response of {formula!r} is not one column of numbers.")
+    for name, values in [("the response", y[:, 0]), *((str(n), x[n].to_numpy(float)) for n in x.columns)]:
+        if not np.isfinite(values).all():
+            raise BadInput(f"mmrm: {name} is not a finite number in {int((~np.isfinite(values)).sum())} rows.")
+    return y[:, 0], x
+
+
+def _pooled(
+    frame: pd.DataFrame, x: np.ndarray, y: np.ndarray, subject: str, visit: str, group: str | None
+) -> tuple[list[Block], tuple[list[Any], list[Any]]]:
+    subjects = pd.factorize(frame[subject])[0]
+    groups = frame[group].cat.codes.to_numpy() if group else np.zeros(len(frame), dtype=np.int64)
+    blocks = reml_criterion.pool(x, y, subjects, frame[visit].cat.codes.to_numpy(np.int64), groups.astype(np.int64))
+    return blocks, (list(frame[visit].cat.categories), list(frame[group].cat.categories) if group else [])
+
+
+def _refuse_redundant(blocks: list[Block], terms: list[str]) -> None:
+    x = np.concatenate([block.x.reshape(-1, len(terms)) for block in blocks])
+    length = np.linalg.norm(x, axis=0)
+    if (length == 0).any():
+        missing = [term for term, size in zip(terms, length, strict=True) if size == 0]
+        raise BadInput(f"mmrm: no row of the data has {', '.join(missing)}; leave that out or merge levels.")
+    bad = reml_criterion.redundant_columns(x / length)
+    if bad.size:
+        which = ", ".join(terms[k] for k in bad)
+        raise BadInput(f"mmrm: the data do not determine {which} beside the terms before; leave that out.")
+
+
+def _factors(spec: Any, frame: pd.DataFrame) -> dict[str, list[Any]]:
+    """Factors of the right side with their levels: categories, and whatever stands in C(...)."""
+    found: dict[str, list[Any]] = {}
+    for factor, variables in spec.factor_variables.items():
+        kind = spec.encoder_state.get(factor.expr)
+        if kind is None or str(kind[0].value) != "categorical":
+            continue
+        for name in map(str, variables):
+            if name in frame:
+                column = frame[name]
+                category = isinstance(column.dtype, pd.CategoricalDtype)
+                found[name] = list(column.cat.categories) if category else sorted(column.unique())
+    return found
