@@ -115,10 +115,12 @@ FIELDS: dict[str, dict[str, Field]] = {
         "e_modelling": Field(
             "1", "modelling-based trabecular formation over resting turnover per effect level", "1", least=-math.inf
         ),
-        "e_rankl": Field("1", "change of ln RANKL synthesis per effect level where formation is normal; in proportion to formation", "0.2", least=-math.inf),
+        "e_rankl": Field(
+            "1", "change of ln RANKL synthesis per effect level and unit of bone formed", "0.2", least=-math.inf
+        ),
         "tolerance": Field(
             "1",
-            "adaptation: effects on formation are divided by 1 + tolerance x adaptation, which nears the level with t_tolerance",
+            "effects on formation are divided by 1 + tolerance x adaptation, which nears the level with t_tolerance",
             "0.5",
         ),
         "t_tolerance": _positive("day", "half-life with which adaptation nears the effect level", "90 day"),

@@ -12,7 +12,7 @@ finding of these agents.
 
 References
 ----------
-.. [1] Dempster DW et al. J Bone Miner Res 2018;33:298-306 (teriparatide: most is formed at remodelling sites; recalled).
+.. [1] Dempster DW et al. J Bone Miner Res 2018;33:298-306 (teriparatide: most at remodelling sites; recalled).
 .. [2] Chavassieux P et al. J Bone Miner Res 2019;34:1597-608 (romosozumab: early modelling; recalled).
 .. [3] Leder BZ et al. J Clin Endocrinol Metab 2014;99:1694-700. doi:10.1210/jc.2013-4440
 """
