@@ -51,6 +51,13 @@ def test_shipped_values_are_where_the_shipped_fit_ends(name: str) -> None:
         assert problem.table.row(p.name)["status"] == "fitted"
 
 
+def test_the_joint_fit_keeps_the_parameters_and_priors_of_the_default_fit() -> None:
+    joint = {p.name: p for p in load_spec("sequences").parameters}
+    default = {p.name: p for p in load_spec("default").parameters}
+    assert {name: joint[name] for name in default} == default
+    assert set(joint) - set(default) == {"mix", "zoledronate.potency", "alendronate.t_surface"}
+
+
 def test_evidence_of_these_fits_is_every_row_that_the_default_fit_leaves_to_them() -> None:
     rows = load_evidence().observations
     kinds = {name: load_agent(name).kind for arm in load_evidence().arms.values() for name in arm.agent_names}
