@@ -95,7 +95,7 @@ FIELDS: dict[str, dict[str, Field]] = {
     },
     "bisphosphonate": {
         "F": _share("share of a dose that reaches the blood", "0.006", positive=True),
-        "f_bone": _share("share of what reaches the blood that binds to bone", "0.5"),
+        "f_bone": _share("share of what reaches the blood that binds to bone at normal turnover", "0.5"),
         "max_kill": _positive("1", "relative rise of osteoclast death that no amount exceeds", "4"),
         "potency": Field("1/mg", "relative rise of osteoclast death per mg on the active surface", "0.9 1/mg"),
         "t_surface": _positive("day", "half-life on the active surface at normal turnover", "450 day"),
@@ -108,17 +108,19 @@ FIELDS: dict[str, dict[str, Field]] = {
         "t_effect": _positive("day", "half-life of the effect level", "7 day"),
         "e_formation": Field(
             "1",
-            "collagen laid down by each osteoblast (P1NP, BSAP), relative rise per effect level",
+            "bone laid down at trabecular remodelling sites, relative rise per effect level",
             "1",
             least=-math.inf,
         ),
         "e_modelling": Field(
-            "1", "modelling-based formation over resting turnover per effect level", "1", least=-math.inf
+            "1", "modelling-based trabecular formation over resting turnover per effect level", "1", least=-math.inf
         ),
-        "e_rankl": Field("1", "change of ln RANKL synthesis per effect level", "0.5", least=-math.inf),
+        "e_rankl": Field(
+            "1", "change of ln RANKL synthesis per effect level and unit of bone formed", "0.2", least=-math.inf
+        ),
         "tolerance": Field(
             "1",
-            "adaptation: the effect level is divided by 1 + tolerance x adaptation, which nears it with t_tolerance",
+            "effects on formation are divided by 1 + tolerance x adaptation, which nears the level with t_tolerance",
             "0.5",
         ),
         "t_tolerance": _positive("day", "half-life with which adaptation nears the effect level", "90 day"),

@@ -1,8 +1,20 @@
-"""Bone-forming agents (teriparatide, anti-sclerostin antibodies) as an effect level with tolerance.
+"""Bone-forming agents (teriparatide, anti-sclerostin antibodies) as an effect level that bone adapts to.
 
-Their plasma kinetics (an hour for teriparatide) are far faster than bone, so a dose adds to an effect level that
-decays over days; the reference regimen holds it near 1. The effect wears down as tolerance builds. The form is our
-assumption; it serves published sequences, not dose finding of these agents.
+Their plasma kinetics (an hour for teriparatide) are far faster than bone, so a dose adds to an effect level that decays
+over days; the reference regimen holds it near 1. Osteoblasts at remodelling sites lay down more bone than was resorbed,
+and surfaces at rest form bone without resorption before it [1]_ [2]_. Both are on trabecular bone and what they form
+is what P1NP sees: with the turnover of the skeleton model, P1NP of 1.5 to 2.5 times normal and the gain at the spine
+agree. Formation wears down as its surfaces and precursors are used up (`tolerance`). RANKL is raised (PTH) or lowered
+(anti-sclerostin) in the osteoblast lineage, in proportion to the bone that it forms: resorption follows formation after
+a delay, the anabolic window, and does not where denosumab keeps formation low [3]_. Our assumptions: the form of
+adaptation, that formation makes the RANKL, and that cortical bone gains none; it serves published sequences, not dose
+finding of these agents.
+
+References
+----------
+.. [1] Dempster DW et al. J Bone Miner Res 2018;33:298-306 (teriparatide: most at remodelling sites; recalled).
+.. [2] Chavassieux P et al. J Bone Miner Res 2019;34:1597-608 (romosozumab: early modelling; recalled).
+.. [3] Leder BZ et al. J Clin Endocrinol Metab 2014;99:1694-700. doi:10.1210/jc.2013-4440
 """
 
 from __future__ import annotations
@@ -18,7 +30,7 @@ def states(slots: Slots) -> dict[str, tuple[str, str]]:
     named = {}
     for k in range(1, slots.anabolics + 1):
         named[f"level_{k}"] = ("1", "effect level of an anabolic agent")
-        named[f"adaptation_{k}"] = ("1", "adaptation to it")
+        named[f"adaptation_{k}"] = ("1", "adaptation of formation to it")
     return named
 
 
@@ -37,24 +49,20 @@ def _effect(x: Values, p: Values, k: int) -> float:
 
 
 def matrix(x: Values, p: Values, slots: Slots) -> float:
-    """Collagen laid down by each osteoblast over normal, as P1NP and BSAP see it.
-
-    ASSUMED: markers see this and `modelling` adds lasting bone, each without the other. Were they one, P1NP at 2.8
-    times normal would add 25 % of spine a year, and teriparatide could not add bone under denosumab with P1NP low.
-    """
+    """Bone laid down by each trabecular osteoblast over normal."""
     return 1 + sum(p[f"e_formation_{k}"] * _effect(x, p, k) for k in range(1, slots.anabolics + 1))
 
 
 def modelling(x: Values, p: Values, slots: Slots) -> float:
-    """Modelling-based formation that the agent adds, over resting turnover."""
+    """Modelling-based formation that the agent adds on trabecular bone, over resting turnover."""
     return sum(p[f"e_modelling_{k}"] * _effect(x, p, k) for k in range(1, slots.anabolics + 1))
 
 
-def synthesis(x: Values, p: Values, slots: Slots) -> float:
-    """RANKL synthesis over normal."""
+def synthesis(x: Values, p: Values, formation: float, slots: Slots) -> float:
+    """RANKL synthesis over normal, with whole-body bone formation over normal."""
     fold = 1
     for k in range(1, slots.anabolics + 1):
-        fold = fold * p[f"rankl_fold_{k}"] ** _effect(x, p, k)
+        fold = fold * p[f"rankl_fold_{k}"] ** (x[f"level_{k}"] * formation)
     return fold
 
 

@@ -1,12 +1,17 @@
-"""Bisphosphonates: taken up by bone surfaces, buried by formation, set free again by resorption.
+"""Bisphosphonates: bound where bone is turned over, buried by formation, set free again by resorption.
 
-Plasma drug is bound to bone or excreted within a day [1]_, so a dose goes straight to the active surface. There it
-makes osteoclasts die sooner; it leaves as the surface is covered by new bone, and what is buried comes back when that
-bone is resorbed. Amounts in mg. The one-surface, one-depot form and its turnover dependence are our assumption.
+What reaches the blood is bound to bone or excreted within a day or two [1]_. Bone takes it up in proportion to its
+turnover [2]_ and the kidney takes the rest, so that a dose given while turnover is low, as at the end of a denosumab
+interval, binds less. On the active surface it makes osteoclasts die sooner; it leaves as the surface is covered by new
+bone, and what is buried comes back when that bone is resorbed. Osteoclasts adapt over years (they grow in number and
+size under long treatment [3]_): in FLEX, CTX returns from 24 to 60 % of baseline on unchanged alendronate. Amounts in
+mg. The one-surface, one-depot form and the form of adaptation are our assumption.
 
 References
 ----------
 .. [1] Zometa label: 39 % of a dose in urine within 24 h; Khan SA et al. J Bone Miner Res 1997;12:1700-7 (alendronate).
+.. [2] Fogelman I et al. J Nucl Med 1978;19:270-5: whole-body retention of diphosphonate rises with turnover (recalled).
+.. [3] Weinstein RS et al. N Engl J Med 2009;360:53-62. doi:10.1056/NEJMoa0802633 (recalled)
 """
 
 from __future__ import annotations
@@ -22,31 +27,46 @@ def states(slots: Slots) -> dict[str, tuple[str, str]]:
     """Unit and meaning of each state."""
     named = {}
     for k in range(1, slots.bisphosphonates + 1):
+        named[f"blood_{k}"] = ("mg", "bisphosphonate in blood")
         named[f"surface_{k}"] = ("mg", "bisphosphonate on active bone surfaces")
         named[f"buried_{k}"] = ("mg", "bisphosphonate buried in bone")
+    if slots.bisphosphonates:
+        named["resistance"] = ("1", "adaptation of osteoclasts to bisphosphonates")
     return named
 
 
 def dose(agent: Values, amount_mg: float, route: str) -> tuple[str, float]:
-    """State that a dose enters and how much it adds (mg on bone)."""
-    return "surface", agent.F * agent.f_bone * amount_mg
+    """State that a dose enters and how much it adds (mg)."""
+    return "blood", agent.F * amount_mg
 
 
-def kill(x: Values, p: Values, slots: Slots) -> float:
-    """Osteoclast death over normal, 1 without drug: rises by `potency` a mg on the surface, by `max_kill` at most."""
-    added = 0
+def _attack(x: Values, p: Values, slots: Slots) -> float:
+    """Rise of osteoclast death before adaptation: by `potency` a mg on the surface, by `max_kill` at most."""
+    added = 0.0
     for k in range(1, slots.bisphosphonates + 1):
         linear = p[f"potency_{k}"] * x[f"surface_{k}"]
         added = added + linear / (1 + linear / p[f"max_kill_{k}"])
-    return 1 + added
+    return added
 
 
-def rates(x: Values, p: Values, osteoclasts: float, osteoblasts: float, slots: Slots) -> dict[str, float]:
-    """Time derivatives of `states` (mg/day), with whole-body osteoclasts and osteoblasts over normal."""
+def kill(x: Values, p: Values, slots: Slots) -> float:
+    """Osteoclast death over normal, 1 without drug."""
+    if not slots.bisphosphonates:
+        return 1
+    return 1 + _attack(x, p, slots) / (1 + p.bp_adapt * x.resistance)
+
+
+def rates(x: Values, p: Values, osteoclasts: float, formation: float, slots: Slots) -> dict[str, float]:
+    """Time derivatives of `states` (per day), with whole-body osteoclasts and bone formation over normal."""
     change = {}
     for k in range(1, slots.bisphosphonates + 1):
-        covered = LN2 / p[f"t_surface_{k}"] * (p.bp_rest + (1 - p.bp_rest) * osteoblasts) * x[f"surface_{k}"]
+        cleared = LN2 / p.t_bp_blood * x[f"blood_{k}"]
+        uptake = p[f"f_bone_{k}"] * formation  # against renal loss, which does not depend on turnover
+        covered = LN2 / p[f"t_surface_{k}"] * (p.bp_rest + (1 - p.bp_rest) * formation) * x[f"surface_{k}"]
         freed = LN2 / p[f"t_deep_{k}"] * osteoclasts * x[f"buried_{k}"]
-        change[f"surface_{k}"] = freed - covered
+        change[f"blood_{k}"] = -cleared
+        change[f"surface_{k}"] = cleared * uptake / (uptake + 1 - p[f"f_bone_{k}"]) + freed - covered
         change[f"buried_{k}"] = p[f"f_deep_{k}"] * covered - freed
+    if slots.bisphosphonates:
+        change["resistance"] = LN2 / p.t_bp_adapt * (_attack(x, p, slots) - x.resistance)
     return change

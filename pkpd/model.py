@@ -26,7 +26,8 @@ EMPTY = {
     "binder": dict.fromkeys(("ka", "CL", "Q", "block_shedding", *(f"reach_{source}" for source in SOURCES)), 0.0)
     | dict.fromkeys(("Vc", "Vp"), 1.0)
     | dict.fromkeys(("KD_mRANKL", "KD_sRANKL"), np.inf),
-    "bisphosphonate": {"potency": 0.0, "max_kill": 1.0, "t_surface": np.inf, "f_deep": 0.0, "t_deep": np.inf},
+    "bisphosphonate": dict.fromkeys(("f_bone", "potency", "f_deep"), 0.0)
+    | {"max_kill": 1.0, "t_surface": np.inf, "t_deep": np.inf},
     "anabolic": dict.fromkeys(("e_formation", "e_modelling", "e_rankl", "tolerance"), 0.0)
     | dict.fromkeys(("t_effect", "t_tolerance"), np.inf),
 }
@@ -86,22 +87,28 @@ class Model:
         slots = self.slots
         bound = ligand.binding(x, p, list(free), slots)
         kill = bisphosphonates.kill(x, p, slots)
-        matrix, added = anabolics.matrix(x, p, slots), anabolics.modelling(x, p, slots)
-        osteoclasts, osteoblasts = cells.whole_body(x, p, "OC"), cells.whole_body(x, p, "OB")
+        overfill, modelled = anabolics.matrix(x, p, slots), anabolics.modelling(x, p, slots)
+        osteoclasts, formation = cells.whole_body(x, p, "OC"), self._formation(x, p)
 
         change = pharmacokinetics.rates(x, p, bound, slots)
-        change |= bisphosphonates.rates(x, p, osteoclasts, osteoblasts, slots)
+        change |= bisphosphonates.rates(x, p, osteoclasts, formation, slots)
         change |= anabolics.rates(x, p, slots)
-        change |= ligand.rates(x, p, bound, anabolics.synthesis(x, p, slots), slots)
+        change |= ligand.rates(x, p, bound, anabolics.synthesis(x, p, formation, slots), slots)
         for c in COMPARTMENTS:
             activation = ligand.signal(x, p, bound, c, p.sig_act) * calcium.spared(x, p)
             survival = ligand.signal(x, p, bound, c, p.sig) * calcium.spared(x, p)
             change |= cells.rates(x, p, c, activation, survival, kill)
-        change |= markers.rates(x, p, osteoclasts, osteoblasts * matrix)
+        change |= markers.rates(x, p, osteoclasts, formation)
         for b, c in TEMPLATES.items():
-            change |= skeleton.rates(x, p, b, x[f"OC_{c}"], x[f"OB_{c}"], added)
+            laid, added = (x.OB_T * overfill, modelled) if c == "T" else (x.OB_C, 0.0)
+            change |= skeleton.rates(x, p, b, x[f"OC_{c}"], laid, added)
         change |= calcium.rates(x, p, *self._calcium_traffic(x, p))
         return {name: change[name] for name in self.states}
+
+    def _formation(self, x: Values, p: Values) -> Any:
+        """Whole-body bone formation over untreated, as P1NP and BSAP see it."""
+        overfill, modelled = anabolics.matrix(x, p, self.slots), anabolics.modelling(x, p, self.slots)
+        return p.turn_T * (x.OB_T * overfill + modelled) + (1 - p.turn_T) * x.OB_C
 
     def _calcium_traffic(self, x: Values, p: Values) -> tuple[Any, Any]:
         """Whole-body resorption and mineralisation of osteoid, over untreated."""
@@ -143,7 +150,6 @@ class Model:
         pools = {source: x[f"mRANKL_{source}"] for source in SOURCES}
         total = sum(pools.values())
         osteoclasts, osteoblasts = cells.whole_body(x, p, "OC"), cells.whole_body(x, p, "OB")
-        formed = osteoblasts * anabolics.matrix(x, p, slots)
         out: dict[str, Any] = {f"free_{k + 1}": free[k] for k in range(slots.binders)}
         for source in SOURCES:
             out[f"OCC_mRANKL_{source}"] = 100 * (1 - bound[f"open_{source}"])
@@ -160,7 +166,7 @@ class Model:
             out[f"DRIFT_{c}"] = 100 * x[f"drift_{c}"]
         out["OC"] = 100 * osteoclasts
         out["OB"] = 100 * osteoblasts
-        out |= markers.serum(x, p, osteoclasts, formed)
+        out |= markers.serum(x, p, osteoclasts, self._formation(x, p))
         out["CA"] = p.CA0 * x.calcium
         out["PTH"] = p.PTH0 * calcium.PTH(x, p)
         out |= skeleton.bone_mineral(x, p, t)

@@ -79,7 +79,7 @@ def rates(x: Values, p: Values, b: str, OC: Any, OB: Any, modelling: Any) -> dic
     OC : float
         Osteoclasts of its compartment over untreated.
     OB : float
-        Osteoblasts of its compartment over untreated.
+        Formation at remodelling sites of its compartment over untreated.
     modelling : float
         Modelling-based formation that an anabolic agent adds, over resting turnover.
     """
