@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from ranklsim.cohorts.importance import rank_correlations
 from ranklsim.cohorts.storage import open_run
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.parameters import ParameterTable
@@ -244,7 +245,7 @@ class Context:
         frames = []
         for arm in self.arms:
             result = draws.loc[draws["arm"] == arm.name].set_index("draw")[self.result_column]
-            ranked = unknowns.rank_correlations(self.drawn, result)
+            ranked = rank_correlations(self.drawn.drop(index=0, errors="ignore"), result)
             frames.append(ranked.assign(arm=arm.name, meaning=ranked["symbol"].map(self.meanings).fillna("")))
         return pd.concat(frames, ignore_index=True)[columns]
 
