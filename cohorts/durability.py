@@ -17,8 +17,8 @@ from ranklsim.pkpd.units import DAYS_PER_MONTH
 
 Array = NDArray[np.float64]
 
-LEAST_GAIN = 0.5
-"""Gain in BMD (%) from which on a share of it means something (our choice: half of what DXA resolves in a patient)."""
+LEAST_GAIN = 1.0
+"""Gain in BMD (%) from which on a share of it means something (our choice: about the precision of DXA)."""
 LATER = (12, 24)
 """Months after the end of treatment at which the share of the gain kept is asked."""
 RISE = 5.0
@@ -39,7 +39,13 @@ MEASURES: dict[str, Measure] = {
     for site, words in {"LS": "lumbar spine", "TH": "total hip"}.items()
 }
 MEASURES |= {
-    f"kept_{site}_{later}": Measure("% of the gain", f"share of the {words} gain kept after {later} months", later)
+    f"left_{site}_12": Measure("%", f"{words} BMD over baseline 12 months after treatment", 12.0)
+    for site, words in {"LS": "lumbar spine", "TH": "total hip"}.items()
+}
+MEASURES |= {
+    f"kept_{site}_{later}": Measure(
+        "% of the gain", f"share of the {words} gain kept after {later} months", float(later)
+    )
     for site, words in {"LS": "lumbar spine", "TH": "total hip"}.items()
     for later in LATER
 }
@@ -177,6 +183,8 @@ def after_treatment(
         for later in LATER:
             if later <= left + 1e-9:
                 found[f"kept_{site}_{later}"] = share_kept(months, curves, end, later)
+        if left >= 12.0 - 1e-9:
+            found[f"left_{site}_12"] = at_month(months, curves, end + 12.0)
         found[f"back_{site}"] = crossing_month(months, curves, end) - end
     after = months >= end - 1e-9
     late, tail = months[after], ctx[:, after]

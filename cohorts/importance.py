@@ -29,7 +29,7 @@ Array = NDArray[np.float64]
 LEVEL = 0.95
 LEVELS = 4
 """Levels of the Morris grid, the usual number [2]_."""
-RESAMPLES = 400
+RESAMPLES = 200
 
 
 def morris_sample(symbols: Sequence[str], trajectories: int, seed: int) -> Array:
@@ -54,7 +54,7 @@ def morris_indices(symbols: Sequence[str], unit: Array, y: Array, seed: int) -> 
     unit : ndarray, shape (n, n_symbols)
         From `morris_sample`.
     y : ndarray, shape (n,)
-        Outcome at each point.
+        Outcome at each point; a trajectory with a NaN is left out.
     seed : int
         Of the bootstrap over trajectories.
 
@@ -66,8 +66,15 @@ def morris_indices(symbols: Sequence[str], unit: Array, y: Array, seed: int) -> 
     """
     from SALib.analyze import morris
 
+    use = np.repeat(complete(y, len(symbols) + 1), len(symbols) + 1)
     found = morris.analyze(
-        _problem(symbols), unit, y, num_levels=LEVELS, num_resamples=RESAMPLES, conf_level=LEVEL, seed=_seed(seed)
+        _problem(symbols),
+        unit[use],
+        y[use],
+        num_levels=LEVELS,
+        num_resamples=RESAMPLES,
+        conf_level=LEVEL,
+        seed=_seed(seed),
     )
     columns = ("mu", "mu_star", "mu_star_conf", "sigma")
     return pd.DataFrame({"symbol": list(symbols)} | {name: np.asarray(found[name], float) for name in columns})
@@ -98,7 +105,8 @@ def sobol_indices(symbols: Sequence[str], y: Array, second_order: bool, seed: in
     ----------
     symbols : sequence of str
     y : ndarray, shape (n,)
-        Outcome at each point of `sobol_sample`; not constant.
+        Outcome at each point of `sobol_sample`; not constant. A block (a point of "A" with all that go with it) with a
+        NaN is left out.
     second_order : bool
         As the sample was made.
     seed : int
@@ -115,9 +123,10 @@ def sobol_indices(symbols: Sequence[str], y: Array, second_order: bool, seed: in
     """
     from SALib.analyze import sobol
 
+    size = (2 if second_order else 1) * len(symbols) + 2
     found = sobol.analyze(
         _problem(symbols),
-        y,
+        y[np.repeat(complete(y, size), size)],
         calc_second_order=second_order,
         num_resamples=RESAMPLES,
         conf_level=LEVEL,
@@ -139,6 +148,11 @@ def sobol_indices(symbols: Sequence[str], y: Array, second_order: bool, seed: in
                 pair = {"symbol": symbols[i], "other": symbols[j], "S2": s2, "S2_low": s2 - half, "S2_high": s2 + half}
                 rows.append(pair)
     return pd.DataFrame(columns), pd.DataFrame(rows, columns=["symbol", "other", "S2", "S2_low", "S2_high"])
+
+
+def complete(y: Array, size: int) -> NDArray[np.bool_]:
+    """Which trajectories, or blocks, of `size` points each have every value."""
+    return np.asarray(np.isfinite(y).reshape(-1, size).all(axis=1))
 
 
 def rank_correlations(draws: pd.DataFrame, result: pd.Series) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ from ranklsim.pkpd.simulation import COVARIATES
 from ranklsim.pkpd.skeleton import NAMES
 
 INTERVALS = Path(__file__).parent / "data" / "intervals.csv"
+EXPERIMENTS = Path(__file__).parent / "data" / "experiments.csv"
 KINDS = ("open", "fitted", "assumed", "measured")
 COLUMNS = ("symbol", "kind", "meaning", "value", "unit", "low", "high", "scale", "status", "source")
 DECADE = 10.0
@@ -232,3 +234,61 @@ def _row(
         scale = "log" if low > 0 and high / low >= DECADE else "linear"
     named = {name: facts[name] for name in ("meaning", "value", "unit", "status", "source")}
     return {"symbol": symbol, "kind": kind, "low": low, "high": high, "scale": scale} | named
+
+
+def read_vectors(path: str | Path, parameters: ParameterTable) -> pd.DataFrame:
+    """Vectors of parameter values that belong together, such as an ensemble that fits the data.
+
+    Parameters
+    ----------
+    path : path
+        CSV with a row a vector and a column a symbol (``kT``, ``denosumab.CL``), in the unit of the table.
+    parameters : ParameterTable
+
+    Returns
+    -------
+    DataFrame
+        As in the file.
+
+    Raises
+    ------
+    BadInput
+        If the file can't be read; if a column is no parameter, or holds what is no number or outside the plausible
+        range, one sentence a column.
+    """
+    try:
+        frame = pd.read_csv(path, comment="#")
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        reason = getattr(error, "strerror", None) or str(error).strip()
+        raise BadInput(f"{path}: can't be read as a table of vectors ({reason}); give a CSV file.") from None
+    faults: list[str] = []
+    for symbol in frame:
+        try:
+            row = parameters.row(str(symbol), str(path))
+        except BadInput as fault:
+            faults += fault.messages
+            continue
+        values = pd.to_numeric(frame[symbol], errors="coerce")
+        wrong = ~values.between(row["low"], row["high"])
+        if wrong.any():
+            line = int(np.flatnonzero(wrong)[0])
+            faults.append(
+                f"{path}: {symbol} = {frame[symbol].iloc[line]} in vector {line + 1} is no number from "
+                f"{row['low']:g} to {row['high']:g}, its range."
+            )
+    if faults:
+        raise BadInput(*faults)
+    return frame.astype(float)
+
+
+def experiment(symbol: str) -> str:
+    """What would measure a parameter, as far as we know (``data/experiments.csv``); empty if nothing is said."""
+    return _experiments().get(symbol) or _experiments().get("*." + symbol.rpartition(".")[2], "")
+
+
+@lru_cache(maxsize=1)
+def _experiments() -> dict[str, str]:
+    rows = pd.read_csv(EXPERIMENTS, dtype=str)
+    return {
+        name: text for names, text in zip(rows["symbols"], rows["experiment"], strict=True) for name in names.split()
+    }
