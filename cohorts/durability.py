@@ -39,7 +39,7 @@ MEASURES: dict[str, Measure] = {
     for site, words in {"LS": "lumbar spine", "TH": "total hip"}.items()
 }
 MEASURES |= {
-    f"left_{site}_12": Measure("%", f"{words} BMD over baseline 12 months after treatment", 12.0)
+    f"left_{site}_12": Measure("%", f"{words} BMD gain left after 12 months", 12.0)
     for site, words in {"LS": "lumbar spine", "TH": "total hip"}.items()
 }
 MEASURES |= {

@@ -388,7 +388,7 @@ def _by_outcome(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
 def _facts(
     question: Question, raw: pd.DataFrame, y: pd.DataFrame, default: pd.Series, plain: np.ndarray, block: int
 ) -> pd.DataFrame:
-    """`Sensitivity.outcomes` but for `left_out`, from the rows `plain` of the independent samples; blocks of `block`."""
+    """`Sensitivity.outcomes` but for `left_out`; `plain`: rows of the independent samples, `block`: their step."""
     rows = []
     for row in question.outcomes.to_dict("records"):
         measure = MEASURES[row["measure"]]

@@ -150,10 +150,9 @@ def chosen(frame: pd.DataFrame, only: Sequence[str] | None, exclude: Sequence[st
         keep = frame["symbol"].isin(only) | frame["kind"].isin(only)
     if exclude is not None:
         keep &= ~(frame["symbol"].isin(exclude) | frame["kind"].isin(exclude))
-    if keep.sum() < 2:
-        raise BadInput(
-            f"{keep.sum()} parameter{'s' * (keep.sum() != 1)} left to move; a comparison needs at least two."
-        )
+    left = int(keep.sum())
+    if left < 2:
+        raise BadInput(f"{left} parameter{'s' * (left != 1)} left to move; a comparison needs at least two.")
     return frame[keep].reset_index(drop=True)
 
 

@@ -310,8 +310,9 @@ def _sentence(view: _View, outcome: str) -> str:
     first = best.iloc[0]
     text = (
         f"{view.subject(outcome)}, {row['meaning']}: {_three(row['default'])} at the default values, "
-        f"{_three(row['low'])} to {_three(row['high'])} {view.unit(outcome)} in 90% of the vectors. {first['symbol']} "
-        f"decides most (total order {num(first['ST'], 2)}, 95% CI {num(first['ST_low'], 2)} to {num(first['ST_high'], 2)})"
+        f"{_three(row['low'])} to {_three(row['high'])} {view.unit(outcome)} in 90% of the vectors. "
+        f"{first['symbol']} decides most (total order {num(first['ST'], 2)}, 95% CI {num(first['ST_low'], 2)} to "
+        f"{num(first['ST_high'], 2)})"
     )
     if len(best) > 1:
         second = best.iloc[1]
@@ -365,8 +366,9 @@ def _dots(view: _View) -> Exhibit:
     )
     footnote = (
         "Sobol indices by SALib; bars: 95% intervals by bootstrap. Total order: share of the variance that would be "
-        "left if all else were known; first order: share that would go if this were known. Where total is well above first, "
-        "the parameter acts together with others. An index below 0 or above 1 is sampling noise; see its interval."
+        "left if all else were known; first order: share that would go if this were known. Where total is well "
+        "above first, the parameter acts together with others. An index below 0 or above 1 is sampling noise; see "
+        "its interval."
     )
     return Exhibit("Figure", "1", "What durability and rebound hang on", frame, body, footnote, said)
 
@@ -384,14 +386,16 @@ def _curves(view: _View) -> Section:
     measures = list(dict.fromkeys(str(view.facts.loc[outcome, "measure"]) for outcome in view.headline))[:2]
     plain = found.samples[found.samples["matrix"].isin(["A", "B"])].reset_index(drop=True)
     values = outcome_values(view.question, plain)
+    parts = int(np.clip(len(plain) // 20, 3, 12))
     frame = pd.DataFrame(
         [
             binned | {"measure": measure, "arm": arm}
             for measure in measures
             for arm in view.question.arms
             if f"{arm}.{measure}" in values
-            for binned in _bins(plain[symbol], values[f"{arm}.{measure}"], row)
-        ]
+            for binned in _bins(plain[symbol], values[f"{arm}.{measure}"], row, parts)
+        ],
+        columns=["measure", "arm", "value", "low", "median", "high", "vectors"],
     )
     with drawing(WIDTH * 1.25, 3.5) as figure:
         figure.set_layout_engine("constrained", w_pad=0.1)
@@ -405,8 +409,13 @@ def _curves(view: _View) -> Section:
             ax.axvline(row["value"], color=SOFT, lw=0.9, ls=(0, (1, 1.6)))
             if row["scale"] == "log":
                 ax.set_xscale("log")
-            words = f"{first_upper(MEASURES[measure].meaning)} ({MEASURES[measure].unit})"
-            ax.set_ylabel(two_lines(words, 36), fontsize=9.0)
+                ticks = [
+                    c * 10.0**e for e in range(-4, 5) for c in (1, 2, 5) if row["low"] <= c * 10.0**e <= row["high"]
+                ]
+                ax.set_xticks(ticks[:: 1 + len(ticks) // 7], [f"{tick:g}" for tick in ticks[:: 1 + len(ticks) // 7]])
+                ax.minorticks_off()
+            words = two_lines(first_upper(MEASURES[measure].meaning), 40)
+            ax.set_ylabel(f"{words}\n({MEASURES[measure].unit})", fontsize=9.0)
             _reference(ax, measure)
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper left", ncols=2, frameon=False, fontsize=8.8)
@@ -414,22 +423,22 @@ def _curves(view: _View) -> Section:
         figure.supxlabel(two_lines(f"{symbol}: {row['meaning']}{unit}", 100), fontsize=9.4)
         body = svg_text(figure, "figure-2", f"Outcomes against {symbol}")
     footnote = (
-        f"Line: median over the vectors in each twelfth of the range of {symbol}; band: 90% of them, while the other "
-        f"{len(found.kept) - 1} parameters move (uncertainty of parameters, not spread of patients). Dotted: default."
+        f"Line: median over the vectors in each of {parts} equal parts of the range of {symbol}; band: 90% of them, while "
+        f"the other {len(found.kept) - 1} parameters move (uncertainty of parameters, not spread of patients). Dotted: default."
     )
     exhibit = Exhibit("Figure", "2", f"Outcomes against {symbol}", frame, body, footnote, _trend(view, frame, symbol))
     return Section("2", "The unknown that matters most", "curve", exhibits=[exhibit])
 
 
-def _bins(x: pd.Series, y: pd.Series, row: Mapping[str, Any], count: int = 12) -> list[dict[str, float]]:
-    """Median and 90 % range of `y` in equal parts of the range of a parameter, on its scale."""
+def _bins(x: pd.Series, y: pd.Series, row: Mapping[str, Any], count: int) -> list[dict[str, float]]:
+    """Median and 90 % range of `y` in `count` equal parts of the range of a parameter, on its scale."""
     log = row["scale"] == "log"
     low, high = (np.log(row[end]) if log else float(row[end]) for end in ("low", "high"))
     place = np.clip(((np.log(x) if log else x) - low) / (high - low) * count, 0, count - 1).astype(int)
     out = []
     for k in range(count):
         own = y[place == k].dropna()
-        if len(own) >= 5:
+        if len(own) > 1:
             middle = low + (k + 0.5) / count * (high - low)
             ends = np.percentile(own, [5, 50, 95])
             value = float(np.exp(middle)) if log else middle
@@ -438,16 +447,19 @@ def _bins(x: pd.Series, y: pd.Series, row: Mapping[str, Any], count: int = 12) -
 
 
 def _trend(view: _View, frame: pd.DataFrame, symbol: str) -> str:
-    """What each arm's outcome does from one end of the range to the other."""
-    measure = frame["measure"].iloc[0]
+    """What each arm's outcome does from one end of the range to the other, for the outcome that hangs on it most."""
+    own = view.found.sobol[(view.found.sobol["symbol"] == symbol) & view.found.sobol["outcome"].isin(view.headline)]
+    own = own.assign(measure=own["outcome"].map(view.facts["measure"]))
+    own = own[own["measure"].isin(frame["measure"])]
+    measure = str(own.loc[own["ST"].idxmax(), "measure"])
     parts = []
     for arm in view.question.arms:
-        own = frame[(frame["arm"] == arm) & (frame["measure"] == measure)]
-        if len(own) > 1:
-            first, last = own.iloc[0], own.iloc[-1]
-            parts.append(f"from {num(first['median'], 0)} to {num(last['median'], 0)} ({view.labels[arm]})")
-    unit = MEASURES[measure].unit
-    return f"Over the range of {symbol} the median of the {MEASURES[measure].meaning} goes {listed(parts)}, {unit}."
+        curve = frame[(frame["arm"] == arm) & (frame["measure"] == measure)]
+        if len(curve) > 1:
+            first, last = (_three(curve["median"].iloc[k]) for k in (0, -1))
+            parts.append(f"from {first} to {last} ({view.labels[arm]})")
+    words = f"{MEASURES[measure].meaning} ({MEASURES[measure].unit})"
+    return f"From the low to the high end of {symbol} the median of {words} goes {listed(parts)}."
 
 
 def _reference(ax: Axes, measure: str) -> None:
@@ -513,9 +525,9 @@ def _all(view: _View) -> Section:
     ]
     notes = (
         f"Share of the gain: no value where the gain is {LEAST_GAIN:g}% or less. Month of the highest CTX: no value "
-        f"where it rises by less than {RISE:g}%. Not back: BMD above baseline at the last month, counted as that month. "
-        f"Blocks with a missing value are left out of the indices, which are given if {100 * ENOUGH:.0f}% are left. Screened "
-        "out: share of the squared Morris effects of parameters that did not pass."
+        f"where it rises by less than {RISE:g}%. Not back: BMD above baseline at the last month, counted as that "
+        f"month. Blocks with a missing value are left out of the indices, which are given if {100 * ENOUGH:.0f}% are "
+        "left. Screened out: share of the squared Morris effects of parameters that did not pass."
     )
     listing = table(
         "2", "Every outcome", found.outcomes, rows, notes, group="Arm", folded=True,
@@ -599,9 +611,10 @@ def _screening(view: _View) -> Section:
         + "."
     )
     footnote = (
-        f"Morris screening by SALib, {found.settings.trajectories} trajectories; filled: passed. Near the dashed line "
-        "or above it the effect depends on the other parameters, or bends. Those pass whose squared μ* is greatest as a "
-        "share of its sum, mean over all outcomes; the others stay at their values. Intervals of μ* are in morris.csv."
+        f"Morris screening by SALib, {found.settings.trajectories} trajectories; filled: passed. Near the dashed "
+        "line or above it the effect depends on the other parameters, or bends. Those pass whose squared μ* is "
+        "greatest as a share of its sum, mean over all outcomes; the others stay at their values. Intervals of μ* "
+        "are in morris.csv."
     )
     exhibit = Exhibit("Figure", "4", "Screening of all parameters", frame, body, footnote, headline)
     return Section("4", "Screening", "screening", exhibits=[exhibit])
@@ -680,11 +693,12 @@ def _moved(view: _View) -> Section:
     kinds = [f"{counts[kind]} {kind} ({words})" for kind, words in KINDS.items() if counts.get(kind, 0)]
     paragraphs = [
         f"Moved: {listed(kinds)}.",
-        "Each parameter is moved within its own interval, without the correlations among them. Vectors of fitted parameters "
-        "moved so leave the data: the share of fitted parameters is too large, that of the others too small.",
+        "Each parameter is moved within its own interval, without the correlations among them. Vectors of fitted "
+        "parameters moved so leave the data: the share of fitted parameters is too large, that of the others too "
+        "small.",
         "An agent that takes over a number from another (docs/agents.md) moves with it. Uniform over the range, on "
-        "the logarithm where the scale is log. One typical patient; patients' variability and measurement error have no "
-        "part.",
+        "the logarithm where the scale is log. One typical patient; patients' variability and measurement error "
+        "have no part.",
     ]
     rows = [
         {
