@@ -423,8 +423,9 @@ def _curves(view: _View) -> Section:
         figure.supxlabel(two_lines(f"{symbol}: {row['meaning']}{unit}", 100), fontsize=9.4)
         body = svg_text(figure, "figure-2", f"Outcomes against {symbol}")
     footnote = (
-        f"Line: median over the vectors in each of {parts} equal parts of the range of {symbol}; band: 90% of them, while "
-        f"the other {len(found.kept) - 1} parameters move (uncertainty of parameters, not spread of patients). Dotted: default."
+        f"Line: median over the vectors in each of {parts} equal parts of the range of {symbol}; band: 90% of them, "
+        f"while the other {len(found.kept) - 1} parameters move (uncertainty of parameters, not spread of patients). "
+        "Dotted: default."
     )
     exhibit = Exhibit("Figure", "2", f"Outcomes against {symbol}", frame, body, footnote, _trend(view, frame, symbol))
     return Section("2", "The unknown that matters most", "curve", exhibits=[exhibit])
