@@ -43,9 +43,7 @@ MEASURES |= {
     for site, words in {"LS": "lumbar spine", "TH": "total hip"}.items()
 }
 MEASURES |= {
-    f"kept_{site}_{later}": Measure(
-        "% of the gain", f"share of the {words} gain kept after {later} months", float(later)
-    )
+    f"kept_{site}_{later}": Measure("% of the gain", f"{words} gain kept after {later} months", float(later))
     for site, words in {"LS": "lumbar spine", "TH": "total hip"}.items()
     for later in LATER
 }

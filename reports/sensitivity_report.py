@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from ranklsim import __version__
@@ -187,9 +188,16 @@ class _View:
         self.facts = found.outcomes.set_index("outcome", drop=False)
         self.moved = found.question.moved.set_index("symbol", drop=False)
         self.headline = self._headline()
-        own = found.sobol[found.sobol["outcome"].isin(self.headline)]
+        self.subjects: dict[str, list[str]] = {}
+        for outcome in self.headline:
+            self.subjects.setdefault(self.subject(outcome), []).append(outcome)
+        self.order = self.ranked(self.headline)
+
+    def ranked(self, outcomes: Sequence[str]) -> pd.DataFrame:
+        """Parameters by the mean of their total order over some outcomes; columns `ST`, `S1`."""
+        own = self.found.sobol[self.found.sobol["outcome"].isin(outcomes)]
         means = own.groupby("symbol", sort=False)[["ST", "S1"]].mean()
-        self.order = means.sort_values("ST", ascending=False, kind="stable")
+        return means.sort_values("ST", ascending=False, kind="stable")
 
     def _headline(self) -> list[str]:
         """Durability and rebound: of hypothetical arms against the reference first, then of the arms."""
@@ -242,7 +250,7 @@ class _View:
 
 def _answer(view: _View) -> Section:
     found = view.found
-    key = [_plain_answer(view), *(_sentence(view, outcome) for outcome in view.headline[:4])]
+    key = [_plain_answer(view), *(_sentence(view, subject, names) for subject, names in view.subjects.items())]
     rows, frame = [], []
     for symbol, mean in view.order.head(8).iterrows():
         own = found.sobol[(found.sobol["symbol"] == symbol) & found.sobol["outcome"].isin(view.headline)]
@@ -263,7 +271,7 @@ def _answer(view: _View) -> Section:
         )
         rows.append(
             {
-                "Parameter": symbol,
+                "Parameter": Markup("{}<wbr>{}").format(*_on_two_lines(str(symbol)).partition("\n")[::2]),
                 "What it is": row["meaning"],
                 "Known from": row["kind"],
                 "Total order, mean": num(mean["ST"], 2),
@@ -304,30 +312,27 @@ def _plain_answer(view: _View) -> str:
     return text
 
 
-def _sentence(view: _View, outcome: str) -> str:
-    """Spread of one outcome, and what decides it."""
-    row, best = view.facts.loc[outcome], view.indices(outcome)
-    first = best.iloc[0]
+def _sentence(view: _View, subject: str, outcomes: Sequence[str]) -> str:
+    """What decides the outcomes of one arm or difference, how far they spread, and what to measure."""
+    spread = []
+    for name in outcomes:
+        row = view.facts.loc[name]
+        default = _three(row["default"]) if np.isfinite(row["default"]) else "no value"
+        spread.append(
+            f"{row['meaning']} {_three(row['low'])} to {_three(row['high'])} {view.unit(name)} (default {default})"
+        )
+    order = view.ranked(outcomes)
+    first = str(order.index[0])
+    share = "mean total order" if len(outcomes) > 1 else "total order"
     text = (
-        f"{view.subject(outcome)}, {row['meaning']}: {_three(row['default'])} at the default values, "
-        f"{_three(row['low'])} to {_three(row['high'])} {view.unit(outcome)} in 90% of the vectors. "
-        f"{first['symbol']} decides most (total order {num(first['ST'], 2)}, 95% CI {num(first['ST_low'], 2)} to "
-        f"{num(first['ST_high'], 2)})"
+        f"{subject}, in 90% of the vectors: {listed(spread)}. {view.plain(first)} decides most ({share} "
+        f"{num(order.iloc[0]['ST'], 2)})"
     )
-    if len(best) > 1:
-        second = best.iloc[1]
-        text += f", then {second['symbol']} ({num(second['ST'], 2)})"
-        if first["first"] < SURE:
-            text += f"; {_undecided(view, outcome)}"
+    if len(order) > 1:
+        text += f", then {order.index[1]} ({num(order.iloc[1]['ST'], 2)})"
+    if what := experiment(first):
+        text += f". Worth measuring: {what}"
     return text + "."
-
-
-def _undecided(view: _View, outcome: str) -> str:
-    best = view.indices(outcome)
-    return (
-        f"{view.found.settings.samples} samples are too few to rank these two ({best.iloc[0]['symbol']} is first in "
-        f"{100 * best.iloc[0]['first']:.0f}% of the resamples): double the samples"
-    )
 
 
 def _dots(view: _View) -> Exhibit:
@@ -345,7 +350,7 @@ def _dots(view: _View) -> Exhibit:
             for order, gap, fill in (("S1", -0.17, "white"), ("ST", 0.17, color)):
                 ax.hlines(at + gap, own[f"{order}_low"], own[f"{order}_high"], color=color, lw=1.1)
                 ax.plot(own[order], at + gap, "o", ms=4.6, mfc=fill, mec=color, mew=1.0, ls="none")
-            ax.set_yticks(at, own["symbol"])
+            ax.set_yticks(at, [_on_two_lines(symbol) for symbol in own["symbol"]], linespacing=0.9)
             ax.set_ylim(-0.6, SHOWN - 0.4)
             ax.tick_params(axis="y", length=0, labelsize=8.6)
             ax.set_title(_title(view, outcome), loc="left", fontsize=8.8)
@@ -360,7 +365,8 @@ def _dots(view: _View) -> Exhibit:
     unsure = [outcome for outcome in panels if view.indices(outcome)["first"].iloc[0] < SURE]
     n = view.found.settings.samples
     said = (
-        f"N = {n} is too small to rank the first two in {len(unsure)} of {len(panels)} panels; double the samples."
+        f"N = {n} is too small to rank the first two with certainty in {len(unsure)} of {len(panels)} panels: "
+        "take both as important, or double the samples."
         if unsure
         else f"N = {n} ranks the first above the second in every panel (in {100 * SURE:.0f}% of the resamples or more)."
     )
@@ -375,60 +381,66 @@ def _dots(view: _View) -> Exhibit:
 
 def _title(view: _View, outcome: str) -> str:
     meaning = first_upper(view.facts.loc[outcome, "meaning"])
-    return f"{two_lines(view.subject(outcome), 50)}\n{two_lines(meaning, 50)}"
+    return f"{two_lines(view.subject(outcome), 54)}\n{two_lines(meaning, 54)}"
 
 
 def _curves(view: _View) -> Section:
-    """Outcomes of the arms against the parameter that matters most."""
+    """Outcomes of each arm or difference against the parameter that matters most to it."""
     found = view.found
-    symbol = str(view.order.index[0])
-    row = view.moved.loc[symbol]
-    measures = list(dict.fromkeys(str(view.facts.loc[outcome, "measure"]) for outcome in view.headline))[:2]
     plain = found.samples[found.samples["matrix"].isin(["A", "B"])].reset_index(drop=True)
     values = outcome_values(view.question, plain)
     parts = int(np.clip(len(plain) // 20, 3, 12))
+    tops = {name: str(view.ranked(names).index[0]) for names in view.subjects.values() for name in names}
     frame = pd.DataFrame(
         [
-            binned | {"measure": measure, "arm": arm}
-            for measure in measures
-            for arm in view.question.arms
-            if f"{arm}.{measure}" in values
-            for binned in _bins(plain[symbol], values[f"{arm}.{measure}"], row, parts)
+            binned | {"outcome": name, "symbol": symbol}
+            for name, symbol in tops.items()
+            for binned in _bins(plain[symbol], values[name], view.moved.loc[symbol], parts)
         ],
-        columns=["measure", "arm", "value", "low", "median", "high", "vectors"],
+        columns=["outcome", "symbol", "value", "low", "median", "high", "vectors"],
     )
-    with drawing(WIDTH * 1.25, 3.5) as figure:
-        figure.set_layout_engine("constrained", w_pad=0.1)
-        axes = figure.subplots(1, len(measures), squeeze=False).ravel()
-        for ax, measure in zip(axes, measures, strict=True):
-            for arm in view.question.arms:
-                own = frame[(frame["arm"] == arm) & (frame["measure"] == measure)]
-                color = view.colors[arm]
-                ax.fill_between(own["value"], own["low"], own["high"], color=color, alpha=0.13, lw=0)
-                ax.plot(own["value"], own["median"], color=color, lw=1.7, ls=view.dashes[arm], label=view.labels[arm])
-            ax.axvline(row["value"], color=SOFT, lw=0.9, ls=(0, (1, 1.6)))
-            if row["scale"] == "log":
-                ax.set_xscale("log")
-                ticks = [
-                    c * 10.0**e for e in range(-4, 5) for c in (1, 2, 5) if row["low"] <= c * 10.0**e <= row["high"]
-                ]
-                ax.set_xticks(ticks[:: 1 + len(ticks) // 7], [f"{tick:g}" for tick in ticks[:: 1 + len(ticks) // 7]])
-                ax.minorticks_off()
-            words = two_lines(first_upper(MEASURES[measure].meaning), 40)
-            ax.set_ylabel(f"{words}\n({MEASURES[measure].unit})", fontsize=9.0)
-            _reference(ax, measure)
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper left", ncols=2, frameon=False, fontsize=8.8)
-        unit = "" if row["unit"] == "1" else f" ({row['unit']})"
-        figure.supxlabel(two_lines(f"{symbol}: {row['meaning']}{unit}", 100), fontsize=9.4)
-        body = svg_text(figure, "figure-2", f"Outcomes against {symbol}")
+    down, across = len(view.subjects), max(len(names) for names in view.subjects.values())
+    with drawing(WIDTH * 1.25, 2.35 * down + 0.2) as figure:
+        figure.set_layout_engine("constrained", h_pad=0.09, w_pad=0.09)
+        axes = figure.subplots(down, across, squeeze=False)
+        for ax in axes.ravel():
+            ax.set_visible(False)
+        for line, names in zip(axes, view.subjects.values(), strict=True):
+            for ax, name in zip(line, names, strict=False):
+                ax.set_visible(True)
+                own, row, color = frame[frame["outcome"] == name], view.moved.loc[tops[name]], view.color(name)
+                ax.fill_between(own["value"], own["low"], own["high"], color=color, alpha=0.15, lw=0)
+                ax.plot(own["value"], own["median"], color=color, lw=1.7)
+                ax.axvline(row["value"], color=SOFT, lw=0.9, ls=(0, (1, 1.6)))
+                if row["scale"] == "log":
+                    ax.set_xscale("log")
+                    steps = (c * 10.0**e for e in range(-4, 5) for c in (1, 2, 5))
+                    ticks = [tick for tick in steps if row["low"] <= tick <= row["high"]]
+                    ticks = ticks[:: 1 + len(ticks) // 7]
+                    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+                    ax.minorticks_off()
+                ax.set_title(_title(view, name), loc="left", fontsize=8.8)
+                ax.set_ylabel(first_upper(view.unit(name)), fontsize=9.0)
+                unit = "" if row["unit"] == "1" else f" ({row['unit']})"
+                ax.set_xlabel(f"{tops[name]}{unit}", fontsize=9.0)
+                _reference(ax, 100.0 if view.unit(name) == "% of baseline" else 0.0)
+        body = svg_text(figure, "figure-2", "Outcomes against the parameter that matters most")
+    said = []
+    for subject, names in view.subjects.items():
+        name = max(names, key=lambda n: float(view.indices(n).set_index("symbol").loc[tops[n], "ST"]))
+        curve = frame[frame["outcome"] == name]
+        ends = " to ".join(_three(curve["median"].iloc[k]) for k in (0, -1))
+        said.append(f"{subject}, {view.facts.loc[name, 'meaning']}: {ends} over the range of {tops[name]}")
     footnote = (
-        f"Line: median over the vectors in each of {parts} equal parts of the range of {symbol}; band: 90% of them, "
+        f"Line: median over the vectors in each of {parts} equal parts of the parameter's range; band: 90% of them, "
         f"while the other {len(found.kept) - 1} parameters move (uncertainty of parameters, not spread of patients). "
         "Dotted: default."
     )
-    exhibit = Exhibit("Figure", "2", f"Outcomes against {symbol}", frame, body, footnote, _trend(view, frame, symbol))
-    return Section("2", "The unknown that matters most", "curve", exhibits=[exhibit])
+    exhibit = Exhibit(
+        "Figure", "2", "Outcomes against the unknown that matters most to them", frame, body, footnote,
+        f"Medians, {'; '.join(said)}.",
+    )  # fmt: skip
+    return Section("2", "What the strongest unknowns do", "curve", exhibits=[exhibit])
 
 
 def _bins(x: pd.Series, y: pd.Series, row: Mapping[str, Any], count: int) -> list[dict[str, float]]:
@@ -463,11 +475,15 @@ def _trend(view: _View, frame: pd.DataFrame, symbol: str) -> str:
     return f"From the low to the high end of {symbol} the median of {words} goes {listed(parts)}."
 
 
-def _reference(ax: Axes, measure: str) -> None:
-    level = 100.0 if measure == "peak_CTX" else 0.0
+def _reference(ax: Axes, level: float) -> None:
     low, high = ax.get_ylim()
     if low < level < high:
         ax.axhline(level, color=RULE, lw=0.9, zorder=0)
+
+
+def _on_two_lines(symbol: str) -> str:
+    """A symbol for an axis: an agent's number under the agent's name."""
+    return symbol.replace(".", ".\n", 1)
 
 
 def _all(view: _View) -> Section:
@@ -497,7 +513,8 @@ def _all(view: _View) -> Section:
             ax.tick_params(length=0)
             for spine in ax.spines.values():
                 spine.set_visible(False)
-        axes[-1].set_xticks(range(len(strongest)), list(strongest), rotation=90, fontsize=8.4)
+        names = [_on_two_lines(str(name)) for name in strongest]
+        axes[-1].set_xticks(range(len(names)), names, rotation=90, fontsize=8.4, linespacing=0.9)
         body = svg_text(figure, "figure-3", "Total-order index of every outcome and parameter")
     left = found.outcomes[found.outcomes["left_out"].notna()]
     footnote = (
@@ -591,19 +608,21 @@ def _screening(view: _View) -> Section:
                 place = (row["mu_star"] / most, row["sigma"] / most)
                 if all(abs(place[0] - x) > 0.2 or abs(place[1] - y) > 0.075 for x, y in taken):
                     taken.append(place)
-                    right = place[0] < 0.75
+                    right = place[0] < 0.7
                     ax.annotate(
                         row["symbol"].partition(".")[2] or row["symbol"], (row["mu_star"], row["sigma"]),
-                        xytext=(5 if right else -5, 0), textcoords="offset points", va="center",
-                        ha="left" if right else "right", fontsize=8.0,
+                        xytext=(5, 0) if right else (0, 6), textcoords="offset points",
+                        va="center" if right else "bottom",
+                        ha="left" if right else "center", fontsize=8.0,
                     )  # fmt: skip
             ax.set_xlim(0, most)
             ax.set_ylim(0, most)
             ax.set_title(_title(view, outcome), loc="left", fontsize=8.8)
         for ax in axes[len(panels) :]:
             ax.set_visible(False)
-        figure.supxlabel("μ*: mean absolute effect of moving a parameter over its range (in the outcome's unit)")
-        figure.supylabel("σ: SD of that effect")
+        words = "μ*: mean absolute effect of moving a parameter over its range (in the outcome's unit)"
+        figure.supxlabel(words, fontsize=9.6)
+        figure.supylabel("σ: SD of that effect", fontsize=9.6)
         body = svg_text(figure, "figure-4", "Morris screening")
     nothing = int((found.morris.groupby("symbol")["mu_star"].max() < 1e-3).sum())
     headline = (
