@@ -70,7 +70,7 @@ def plan_course(
         Everything that is wrong with the texts, one sentence each.
     """
     from ranklsim.pkpd.agents import load_agent
-    from ranklsim.pkpd.dosing import parse_regimen
+    from ranklsim.pkpd.dosing import TOO_LARGE, parse_regimen
     from ranklsim.pkpd.units import DAYS_PER_MONTH
 
     faults: list[str] = []
@@ -94,12 +94,18 @@ def plan_course(
         if agent.endswith(".toml"):
             folder, agent = Path(agent).parent, Path(agent).stem
         regimens = [_one_regimen(agent, dose, every, doses, folder, prefix, faults)]
+    faults += [
+        f"{prefix}{'dose' if regimen is None else 'regimen'}: {part.dose_mg:g} mg of {part.agent} is too large; "
+        "check number and unit."
+        for part in regimens
+        if not part.dose_mg < TOO_LARGE
+    ]
     if faults:
         raise BadInput(*faults)
     names = dict.fromkeys(part.agent for part in regimens)
     months = (max(part.end_day for part in regimens) + watched_days) / DAYS_PER_MONTH
     if months > LONGEST:
-        raise BadInput(f"treatment and follow-up last {months:.0f} mo; give at most {LONGEST} mo in all.")
+        raise BadInput(f"treatment and follow-up last {months:.6g} mo; give at most {LONGEST} mo in all.")
     return Course(regimens, [load_agent(name, folder=folder) for name in names], months)
 
 
@@ -240,6 +246,14 @@ def simulate_course(
     of_agents = {name: value for name, value in (covariates or {}).items() if "." in name}
     of_patient = {name: value for name, value in (covariates or {}).items() if "." not in name}
     table = table.replace(of_agents, where)
+    used = {name for agent in course.agents for name in agent.numbers}
+    idle = [
+        f"{where}: {name} changes nothing, since no agent that is given has this number; leave it out."
+        for name in of_agents
+        if name not in used
+    ]
+    if idle:
+        raise BadInput(*idle)
     symbols = checked_covariates(table, of_patient, where)
     given = [part for part in course.regimens if part.dose_mg > 0]  # a placebo is given nothing
     return simulate_typical(given, course.agents, months=list(months), parameters=table, covariates=symbols, tell=tell)

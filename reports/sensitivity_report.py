@@ -318,9 +318,9 @@ def _sentence(view: _View, subject: str, outcomes: Sequence[str]) -> str:
     for name in outcomes:
         row = view.facts.loc[name]
         default = _three(row["default"]) if np.isfinite(row["default"]) else "no value"
-        spread.append(
-            f"{row['meaning']} {_three(row['low'])} to {_three(row['high'])} {view.unit(name)} (default {default})"
-        )
+        unit = view.unit(name)
+        gap = "" if unit.startswith("%") else " "
+        spread.append(f"{row['meaning']} {_three(row['low'])} to {_three(row['high'])}{gap}{unit} (default {default})")
     order = view.ranked(outcomes)
     first = str(order.index[0])
     share = "mean total order" if len(outcomes) > 1 else "total order"
@@ -662,8 +662,8 @@ def _correlated(view: _View) -> Section:
     """What the vectors of an ensemble say, which move together as the data allow."""
     found = view.found
     rows, frames, said = [], [], []
-    known = set(found.correlations["outcome"])
-    for outcome in [name for name in view.headline if name in known]:
+    known = list(dict.fromkeys(found.correlations["outcome"]))
+    for outcome in [name for name in view.headline if name in known] or known[:MOST_PANELS]:
         own = found.correlations[found.correlations["outcome"] == outcome]
         frames.append(own.head(SHOWN))
         beyond = own[own["beyond_chance"].astype(bool)]
@@ -691,11 +691,15 @@ def _correlated(view: _View) -> Section:
         "5%."
     )
     exhibit = table(
-        "4", "Rank correlations over the ensemble", pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(),
-        rows, note, group="Outcome",
+        str(3 + bool(len(found.pairs))),
+        "Rank correlations over the ensemble",
+        pd.concat(frames, ignore_index=True),
+        rows,
+        note,
+        group="Outcome",
         numeric=("Rank correlation (95% CI)", "Share of rank variance, %", "Partial (95% CI)"),
         headline=f"Strongest: {'; '.join(said)}." if said else "No parameter stands out from chance.",
-    )  # fmt: skip
+    )
     words = (
         f"The {count} vectors of the ensemble agree with the data together, so that parameters move with the "
         "correlations that the data leave. The indices above move each within its own range."
@@ -733,5 +737,8 @@ def _moved(view: _View) -> Section:
         }
         for row in question.moved.to_dict("records")
     ]
-    exhibit = table("5", "Parameters and ranges", question.moved, rows, "", numeric=("Value", "Range"), folded=True)
+    number = str(3 + bool(len(view.found.pairs)) + bool(len(view.found.correlations)))
+    exhibit = table(
+        number, "Parameters and ranges", question.moved, rows, "", numeric=("Value", "Range"), folded=True
+    )  # fmt: skip
     return Section("7", "What was moved", "moved", paragraphs=list(paragraphs), exhibits=[exhibit])
