@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts.design import Trial
+from ranklsim.cohorts.design import Arm, Trial
 from ranklsim.cohorts.durability import MEASURES, after_treatment, ends_of_treatment
 from ranklsim.cohorts.importance import (
     complete,
@@ -87,7 +87,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked: outcomes of the active arms, and of hypothetical ones against the reference.
+    """What is asked: outcomes of the active arms, and of hypothetical ones against known ones.
 
     Attributes
     ----------
@@ -98,10 +98,8 @@ class Question:
         Arms whose agent does something.
     ends : dict of str to float
         Month at which the treatment of each ends.
-    reference : str or None
-        Arm that `compared` are set against.
-    compared : list of str
-        Arms with a hypothetical agent.
+    compared : dict of str to str
+        Arm with a hypothetical agent, to the arm that it is set against.
     """
 
     trial: Trial
@@ -110,8 +108,7 @@ class Question:
     moved: pd.DataFrame
     arms: list[str]
     ends: dict[str, float]
-    reference: str | None
-    compared: list[str]
+    compared: dict[str, str]
 
     @property
     def months(self) -> np.ndarray:
@@ -132,11 +129,10 @@ class Question:
                 if measure.after is None or (left > 1e-9 and measure.after <= left + 1e-9):
                     rows.append({"outcome": f"{arm}.{name}", "arm": arm, "versus": "", "measure": name})
         have = {row["outcome"] for row in rows}
-        for arm in self.compared:
+        for arm, versus in self.compared.items():
             for name in MEASURES:
-                if {f"{arm}.{name}", f"{self.reference}.{name}"} <= have:
-                    outcome = f"{arm}-{self.reference}.{name}"
-                    rows.append({"outcome": outcome, "arm": arm, "versus": self.reference or "", "measure": name})
+                if {f"{arm}.{name}", f"{versus}.{name}"} <= have:
+                    rows.append({"outcome": f"{arm}-{versus}.{name}", "arm": arm, "versus": versus, "measure": name})
         return pd.DataFrame(rows)
 
 
@@ -165,10 +161,9 @@ def ask(trial: Trial, parameters: ParameterTable, agents: Sequence[Agent], moved
             "give a trial with one."
         )
     ends = ends_of_treatment(trial.arms, by_name)
+    hypothetical = [arm for arm in active if any(by_name[r.agent].hypothetical for r in arm.regimens)]
+    known = [arm for arm in active if arm not in hypothetical]
     names = [arm.name for arm in active]
-    compared = [arm.name for arm in active if any(by_name[r.agent].hypothetical for r in arm.regimens)]
-    known = [name for name in names if name not in compared]
-    reference = trial.control if trial.control in known else next(iter(known), None)
     return Question(
         trial=trial,
         parameters=parameters,
@@ -176,9 +171,15 @@ def ask(trial: Trial, parameters: ParameterTable, agents: Sequence[Agent], moved
         moved=moved,
         arms=names,
         ends={name: ends[name] for name in names},
-        reference=reference,
-        compared=compared if reference is not None else [],
+        compared={arm.name: _against(arm, known, trial.control) for arm in hypothetical if known},
     )
+
+
+def _against(arm: Arm, known: Sequence[Arm], control: str | None) -> str:
+    """The arm that a hypothetical one is set against: an active control, one with the same plan of doses, the first."""
+    plan = [(r.dose_mg, r.start_day, r.every_days, r.doses) for r in arm.regimens]
+    same = [k.name for k in known if [(r.dose_mg, r.start_day, r.every_days, r.doses) for r in k.regimens] == plan]
+    return next(iter([k.name for k in known if k.name == control] + same), known[0].name)
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def write_sensitivity(found: Sensitivity, folder: Path, command: str = "") -> Pa
         "settings": asdict(found.settings),
         "moved": list(found.question.moved["symbol"]),
         "kept": found.kept,
-        "reference": found.question.reference,
+        "compared": found.question.compared,
         "parameters_hash": found.question.parameters.hash,
         "versions": {"ranklsim": __version__, "python": platform.python_version()}
         | {name: version(name) for name in LIBRARIES},
@@ -200,7 +200,7 @@ class _View:
         return means.sort_values("ST", ascending=False, kind="stable")
 
     def _headline(self) -> list[str]:
-        """Durability and rebound: of hypothetical arms against the reference first, then of the arms."""
+        """Durability and rebound: of hypothetical arms against known ones first, then of the arms."""
         facts = self.found.outcomes
         known = set(self.found.sobol["outcome"])
         subjects = list(dict.fromkeys(zip(facts["arm"], facts["versus"], strict=True)))
@@ -223,10 +223,24 @@ class _View:
         own = self.labels[row["arm"]]
         if not row["versus"]:
             return own
-        mine, other = own.split(), self.labels[row["versus"]].split()
-        while len(mine) > 1 and len(other) > 1 and mine[-1] == other[-1]:  # "60 mg Q6M" of both says nothing
-            mine, other = mine[:-1], other[:-1]
-        return f"{' '.join(mine)} less {' '.join(other)}"
+        return f"{self.short(row['arm'])} less {self.short(row['versus'])}"
+
+    def short(self, arm: str) -> str:
+        """An arm's label without the words that all active arms end with, such as "60 mg Q6M"."""
+        words = [self.labels[name].split() for name in self.question.arms]
+        shared = 0
+        while all(len(own) > shared + 1 for own in words) and len({own[-shared - 1] for own in words}) == 1:
+            shared += 1
+        if any(own[-shared - 1].isdigit() for own in words):  # a dose stays with its unit
+            shared = 0
+        own = self.labels[arm].split()
+        return " ".join(own[: len(own) - shared])
+
+    @property
+    def topic(self) -> str:
+        """What the headline is about."""
+        after = any(MEASURES[str(self.facts.loc[name, "measure"])].after is not None for name in self.headline)
+        return "durability and rebound" if after else "the gain at the end of treatment"
 
     def unit(self, outcome: str) -> str:
         """The unit of an outcome; differences of percentages are in percentage points."""
@@ -250,7 +264,11 @@ class _View:
 
 def _answer(view: _View) -> Section:
     found = view.found
-    key = [_plain_answer(view), *(_sentence(view, subject, names) for subject, names in view.subjects.items())]
+    key, told = [_plain_answer(view)], {str(view.order.index[0])}
+    for subject, names in view.subjects.items():
+        first = str(view.ranked(names).index[0])
+        key.append(_sentence(view, subject, names, suggest=first not in told))
+        told.add(first)
     rows, frame = [], []
     for symbol, mean in view.order.head(8).iterrows():
         own = found.sobol[(found.sobol["symbol"] == symbol) & found.sobol["outcome"].isin(view.headline)]
@@ -288,17 +306,19 @@ def _answer(view: _View) -> Section:
         "1", "What to measure next", pd.DataFrame(frame), rows, footnote,
         numeric=("Total order, mean", "First order, mean"),
     )  # fmt: skip
-    return Section("1", "Which unknown matters most", "answer", key=key, exhibits=[_dots(view), what_next])
+    return Section("1", "Which unknown matters most", "answer", key=list(key), exhibits=[_dots(view), what_next])
 
 
 def _plain_answer(view: _View) -> str:
     """The parameter that decides most over the headline, and the experiment that follows."""
     top = str(view.order.index[0])
     mean = view.order.iloc[0]
+    total = min(mean["ST"], 1.0)  # noise of a small sample: nothing is more than all, or alone more than with others
+    alone = float(np.clip(mean["S1"], 0.0, total))
     text = (
-        f"{view.plain(top)} matters most: of the variance of durability and rebound (the "
-        f"{len(view.headline)} outcomes of Figure 1) a mean share of {num(100 * mean['ST'], 0)}% hangs on it, alone or "
-        f"together with others, and {num(100 * max(mean['S1'], 0.0), 0)}% would go if it were known."
+        f"{view.plain(top)} matters most: of the variance of {view.topic} (the "
+        f"{len(view.headline)} outcomes of Figure 1) a mean share of {num(100 * total, 0)}% hangs on it, alone or "
+        f"together with others, and {num(100 * alone, 0)}% would go if it were known."
     )
     if len(view.order) > 1:
         text += f" {view.plain(str(view.order.index[1]))} comes second ({num(100 * view.order.iloc[1]['ST'], 0)}%)."
@@ -312,8 +332,8 @@ def _plain_answer(view: _View) -> str:
     return text
 
 
-def _sentence(view: _View, subject: str, outcomes: Sequence[str]) -> str:
-    """What decides the outcomes of one arm or difference, how far they spread, and what to measure."""
+def _sentence(view: _View, subject: str, outcomes: Sequence[str], suggest: bool) -> str:
+    """What decides the outcomes of one arm or difference, how far they spread, and what to measure if not said yet."""
     spread = []
     for name in outcomes:
         row = view.facts.loc[name]
@@ -325,12 +345,12 @@ def _sentence(view: _View, subject: str, outcomes: Sequence[str]) -> str:
     first = str(order.index[0])
     share = "mean total order" if len(outcomes) > 1 else "total order"
     text = (
-        f"{subject}, in 90% of the vectors: {listed(spread)}. {view.plain(first)} decides most ({share} "
-        f"{num(order.iloc[0]['ST'], 2)})"
+        f"{subject}, in 90% of the vectors: {listed(spread)}. {view.plain(first) if suggest else first} decides most "
+        f"({share} {num(order.iloc[0]['ST'], 2)})"
     )
     if len(order) > 1:
         text += f", then {order.index[1]} ({num(order.iloc[1]['ST'], 2)})"
-    if what := experiment(first):
+    if suggest and (what := experiment(first)):
         text += f". Worth measuring: {what}"
     return text + "."
 
@@ -376,7 +396,7 @@ def _dots(view: _View) -> Exhibit:
         "above first, the parameter acts together with others. An index below 0 or above 1 is sampling noise; see "
         "its interval."
     )
-    return Exhibit("Figure", "1", "What durability and rebound hang on", frame, body, footnote, said)
+    return Exhibit("Figure", "1", f"What decides {view.topic}", frame, body, footnote, said)
 
 
 def _title(view: _View, outcome: str) -> str:

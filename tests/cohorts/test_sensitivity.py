@@ -38,14 +38,17 @@ def question() -> Question:
 
 def test_active_arms_are_asked_and_hypothetical_ones_compared_with_the_known_one(question: Question) -> None:
     assert question.arms == ["denosumab", "mrankl"]
-    assert (question.reference, question.compared) == ("denosumab", ["mrankl"])
+    assert question.compared == {"mrankl": "denosumab"}
     names = set(question.outcomes["outcome"])
     assert {"denosumab.peak_CTX", "mrankl.kept_LS_12", "mrankl-denosumab.peak_CTX"} <= names
     assert "mrankl.kept_LS_24" not in names  # watched for 14 months
     assert not any(name.startswith("placebo") for name in names)
     exit_ = asked("exit")
-    assert exit_.reference == "nothing"
+    assert set(exit_.compared.values()) == {"nothing"}  # the control, which had denosumab before
     assert set(exit_.ends.values()) == {24.0}
+    doses = asked("dose_ranging").compared  # each against the same dose
+    assert len(doses) == 3
+    assert all(arm.removeprefix("mrankl") == versus.removeprefix("dmab") for arm, versus in doses.items())
 
 
 def test_without_months_after_treatment_only_gains_are_asked_and_without_an_agent_nothing() -> None:
