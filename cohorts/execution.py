@@ -137,7 +137,7 @@ def run(
     if workers is not None and workers < 1:
         raise BadInput(f"workers = {workers} is not positive; give 1 or more.")
     if workers is None:
-        workers = _processors()
+        workers = processors()
     folder: Path | None = None
     state = _State(0, 0)
     try:
@@ -169,7 +169,7 @@ class _State:
     total: int
 
 
-def _processors() -> int:
+def processors() -> int:
     import os
 
     try:

@@ -40,7 +40,7 @@ from ranklsim.cohorts.schema import (
     near,
 )
 from ranklsim.pkpd.agents import load_agent
-from ranklsim.pkpd.dosing import Regimen, check_sequence
+from ranklsim.pkpd.dosing import TOO_LARGE, Regimen, check_sequence
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.tomltext import load_toml
 from ranklsim.pkpd.units import DAYS_PER_MONTH, parse_quantity
@@ -67,7 +67,6 @@ MOST_DRAWS = 100_000
 LARGEST_SHARE = 1000
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_HUGE = 1e9  # days, mg, months or %/yr
 _SAME_DAY = 1e-6  # days; rounding of a time that was converted between units
 _UNKNOWN = Regimen("", 0.0, 0.0, 0.0, 1, together=True)  # keeps the count where a regimen is faulty; overlaps nothing
 
@@ -452,7 +451,7 @@ class _Reading:
     def _quantity(self, path: Key, text: str, unit: str) -> float | None:
         joint = ": " if self.faults.where(path) == self.faults.at(path) else ", "
         value = self._try(path, lambda where: parse_quantity(text, unit, where=f"{where}{joint}{path[-1]}"))
-        if value is not None and not abs(value) < _HUGE:
+        if value is not None and not abs(value) < TOO_LARGE:
             self.faults.add(path, f'{path[-1]} is "{text}", which is too large; check number and unit.')
             return None
         return value

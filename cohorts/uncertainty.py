@@ -9,7 +9,7 @@ no part in it: the spread over draws is what the model leaves open, not what pat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -134,33 +134,76 @@ def ensemble(
         Columns `draw`, `arm`, `month`; CTX_pct, P1NP_pct (% of baseline); BMD_LS_pct, ... (% change); OCC_mRANKL,
         OCC_sRANKL (% of the pool), SIGNAL_T (% of baseline).
     """
-    one = population.typical(trial, parameters).persons
     names = [arm.name for arm in trial.arms]
-    n = len(draws) * len(names)
-    which = np.repeat(np.arange(len(draws)), len(names))
-    arms = np.tile(names, len(draws))
-    persons = pd.concat([one] * n, ignore_index=True)
-    for symbol in draws.columns.drop("draw"):
-        persons[symbol] = draws[symbol].to_numpy()[which]
     months = months_of(trial)
-    times = months * DAYS_PER_MONTH
-    plan = doses_of(trial, np.arange(n), arms, np.full(n, float(trial.months)))
-    doses = as_doses(plan, agents)
-    found = simulate(parameters, persons, agents, doses, times, workers=workers, progress=progress)
+    symbols = draws.drop(columns="draw")
+    found = courses(trial, parameters, agents, symbols, names, months, workers=workers, progress=progress)
+    n = len(draws) * len(names)
     frame = pd.DataFrame(
         {
-            "draw": np.repeat(draws["draw"].to_numpy()[which], months.size),
-            "arm": np.repeat(arms, months.size),
+            "draw": np.repeat(draws["draw"].to_numpy(), len(names) * months.size),
+            "arm": np.repeat(np.tile(names, len(draws)), months.size),
             "month": np.tile(months, n),
         }
     )
     for name in OF_BASELINE:
-        frame[f"{name}_pct"] = (100 * found[name] / found[name][:, :1]).reshape(-1)
+        frame[f"{name}_pct"] = (100 * found[name] / found[name][..., :1]).reshape(-1)
     for name in CHANGE:
-        frame[f"{name}_pct"] = (100 * (found[name] / found[name][:, :1] - 1)).reshape(-1)
+        frame[f"{name}_pct"] = (100 * (found[name] / found[name][..., :1] - 1)).reshape(-1)
     for name in AS_IS:
         frame[name] = found[name].reshape(-1)
     return frame
+
+
+def courses(
+    trial: Trial,
+    parameters: ParameterTable,
+    agents: list[Agent],
+    vectors: pd.DataFrame,
+    arms: Sequence[str],
+    months: np.ndarray,
+    *,
+    workers: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, np.ndarray]:
+    """The typical patient under each arm, for each vector of parameter values.
+
+    Parameters
+    ----------
+    trial : Trial
+    parameters : ParameterTable
+        Values of everything that `vectors` does not hold.
+    agents : list of Agent
+        All that `arms` are given.
+    vectors : DataFrame
+        A row a vector, a column a symbol of the table or a number of an agent (``denosumab.CL``).
+    arms : sequence of str
+        Names of the arms to simulate.
+    months : ndarray, shape (n_months,)
+        Increasing; should begin with 0.
+    workers, progress
+        As of `ensemble`.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (n_vectors, n_arms, n_months)
+        Everything that `simulate` returns.
+    """
+    one = population.typical(trial, parameters).persons
+    n = len(vectors) * len(arms)
+    columns = {symbol: np.full(n, float(one[symbol].iloc[0])) for symbol in one}
+    columns |= {symbol: np.repeat(vectors[symbol].to_numpy(float), len(arms)) for symbol in vectors}
+    plan = doses_of(trial, np.arange(n), np.tile(np.array(arms), len(vectors)), np.full(n, float(trial.months)))
+    found = simulate(
+        parameters,
+        pd.DataFrame(columns, index=range(n)),
+        agents,
+        as_doses(plan, agents),
+        months * DAYS_PER_MONTH,
+        workers=workers,
+        progress=progress,
+    )
+    return {name: values.reshape(len(vectors), len(arms), months.size) for name, values in found.items()}
 
 
 def as_doses(plan: pd.DataFrame, agents: list[Agent]) -> Doses:

@@ -40,7 +40,7 @@ def individual(p: Values, slots: Slots) -> dict[str, float]:
         rest = p.M0 * (p.turn_T * share[source, "T"] + (1 - p.turn_T) * share[source, "C"])
         constants[f"M0_{source}"] = rest
         for c in COMPARTMENTS:
-            constants[f"gain_{source}_{c}"] = share[source, c] / rest
+            constants[f"gain_{source}_{c}"] = share[source, c] / (rest + (rest == 0))  # no pool, no signal: 0, not 0/0
     constants["S0"] = p.fsh * p.kdeg * p.M0 / p.ksel
     # ASSUMED: circulating OPG carries part of sRANKL out of the serum (OPG-null mice have far more of it).
     constants["ksel_i"] = p.ksel * (1 - p.q_OPG * (1 - p.OPG_serum))

@@ -1,4 +1,4 @@
-"""ranklsim from Python, in a few lines: the same five things that the command line does.
+"""ranklsim from Python, in a few lines: the same things that the command line does.
 
 Imports stand inside the functions, so that ``import ranklsim`` and ``ranklsim --help`` do not wait for them.
 """
@@ -17,6 +17,7 @@ from ranklsim.pkpd.errors import BadInput
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ranklsim.cohorts.sensitivity import Sensitivity
     from ranklsim.cohorts.storage import Run
     from ranklsim.pkpd.agents import Agent
     from ranklsim.pkpd.dosing import Regimen
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 LONGEST = 1200
 """Months that a patient can be watched."""
 
-__all__ = ["agents", "report", "run", "simulate", "trials"]
+__all__ = ["agents", "report", "run", "sensitivity", "simulate", "trials"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def plan_course(
         Everything that is wrong with the texts, one sentence each.
     """
     from ranklsim.pkpd.agents import load_agent
-    from ranklsim.pkpd.dosing import parse_regimen
+    from ranklsim.pkpd.dosing import TOO_LARGE, parse_regimen
     from ranklsim.pkpd.units import DAYS_PER_MONTH
 
     faults: list[str] = []
@@ -93,12 +94,18 @@ def plan_course(
         if agent.endswith(".toml"):
             folder, agent = Path(agent).parent, Path(agent).stem
         regimens = [_one_regimen(agent, dose, every, doses, folder, prefix, faults)]
+    faults += [
+        f"{prefix}{'dose' if regimen is None else 'regimen'}: {part.dose_mg:g} mg of {part.agent} is too large; "
+        "check number and unit."
+        for part in regimens
+        if not part.dose_mg < TOO_LARGE
+    ]
     if faults:
         raise BadInput(*faults)
     names = dict.fromkeys(part.agent for part in regimens)
     months = (max(part.end_day for part in regimens) + watched_days) / DAYS_PER_MONTH
     if months > LONGEST:
-        raise BadInput(f"treatment and follow-up last {months:.0f} mo; give at most {LONGEST} mo in all.")
+        raise BadInput(f"treatment and follow-up last {months:.6g} mo; give at most {LONGEST} mo in all.")
     return Course(regimens, [load_agent(name, folder=folder) for name in names], months)
 
 
@@ -239,6 +246,14 @@ def simulate_course(
     of_agents = {name: value for name, value in (covariates or {}).items() if "." in name}
     of_patient = {name: value for name, value in (covariates or {}).items() if "." not in name}
     table = table.replace(of_agents, where)
+    used = {name for agent in course.agents for name in agent.numbers}
+    idle = [
+        f"{where}: {name} changes nothing, since no agent that is given has this number; leave it out."
+        for name in of_agents
+        if name not in used
+    ]
+    if idle:
+        raise BadInput(*idle)
     symbols = checked_covariates(table, of_patient, where)
     given = [part for part in course.regimens if part.dose_mg > 0]  # a placebo is given nothing
     return simulate_typical(given, course.agents, months=list(months), parameters=table, covariates=symbols, tell=tell)
@@ -349,6 +364,98 @@ def report(folder: str | Path) -> Path:
     from ranklsim.reports.report import write_report
 
     return write_report(Path(folder))
+
+
+def sensitivity(
+    trial: str | Path,
+    out: str | Path | None = None,
+    *,
+    only: Iterable[str] | None = None,
+    exclude: Iterable[str] | None = None,
+    trajectories: int = 40,
+    samples: int = 512,
+    keep: int = 20,
+    second_order: bool = False,
+    ensemble: str | Path | None = None,
+    intervals: str | Path | None = None,
+    parameters: Path | str | ParameterTable | None = None,
+    seed: int | None = None,
+    workers: int | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: Callable[[int, int], object] | None = None,
+    command: str = "",
+) -> Sensitivity:
+    """Ask on which parameters the durability and the rebound of a trial's arms depend.
+
+    Parameters
+    ----------
+    trial : str or path
+        The name of a trial that ships, or a TOML file.
+    out : path, optional
+        Folder for tables and a page with figures; nothing is written without it.
+    only, exclude : iterable of str, optional
+        Parameters to move, or not: symbols (``"kT"``, ``"denosumab.CL"``) or kinds ("open", "fitted", "assumed",
+        "measured"). All but the measured ones by default.
+    trajectories : int
+        Morris trajectories of the screening.
+    samples : int
+        N of the Sobol indices, a power of two; N (keep + 2) vectors are simulated.
+    keep : int
+        Parameters that pass the screening.
+    second_order : bool
+        Whether to ask for interactions of pairs; N (2 keep + 2) vectors then.
+    ensemble : path, optional
+        CSV of vectors that fit the data together, a column a symbol: their rank correlations are found besides.
+    intervals : path, optional
+        Intervals of fitted parameters, such as a fit's ``estimates.csv``; those of the default fit by default.
+    parameters : path or ParameterTable, optional
+        Parameter values other than the shipped ones (CSV with symbol and value).
+    seed : int, optional
+        Of the samples; the trial's by default.
+    workers : int, optional
+        Processors to use, all of this machine's by default; no result depends on it.
+    resume, force : bool
+        Go on with the interrupted analysis in `out`; replace the one in `out`.
+    progress : callable, optional
+        Called with persons done and persons in all.
+    command : str
+        What the user typed, for the record.
+
+    Returns
+    -------
+    Sensitivity
+        Its tables as data frames: ``morris``, ``sobol``, ``outcomes``, ``samples``, ``pairs``, ``correlations``.
+
+    Raises
+    ------
+    BadInput
+        If the trial, a name, a number or the folder can't be used as it is.
+    RunFailed
+        If a vector can't be integrated, or no outcome varies.
+    """
+    from ranklsim.cohorts.execution import processors
+    from ranklsim.reports import sensitivity_report
+
+    return sensitivity_report.sensitivity(
+        trial,
+        out,
+        trajectories=trajectories,
+        samples=samples,
+        keep=keep,
+        second_order=second_order,
+        seed=seed,
+        only=None if only is None else list(only),
+        exclude=None if exclude is None else list(exclude),
+        ensemble=ensemble,
+        intervals=intervals,
+        parameters=parameters,
+        workers=processors() if workers is None else workers,
+        resume=resume,
+        force=force,
+        progress=progress,
+        command=command,
+    )
 
 
 def trials() -> pd.DataFrame:

@@ -12,6 +12,7 @@ from typing import Any
 
 from matplotlib.colors import to_hex, to_rgb
 
+from ranklsim.cohorts.durability import ends_of_treatment
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
@@ -127,15 +128,6 @@ def _course(regimen: Any, agent: Any, look: str, color: str) -> Course:
     )
 
 
-def turning_month(arms: Sequence[Any]) -> float | None:
-    """Month of a switch common to all arms, if each starts with the same regimen and they differ only later."""
-    firsts = {(r.agent, r.dose_mg, r.start_day, r.every_days, r.doses) for arm in arms for r in list(arm.regimens)[:1]}
-    same = len(arms) > 1 and len(firsts) == 1 and all(arm.regimens for arm in arms)
-    if not same or len({tuple(map(repr, arm.regimens)) for arm in arms}) == 1:
-        return None
-    return float(arms[0].regimens[0].end_day) / DAYS_PER_MONTH
-
-
 def view_arms(arms: Sequence[Any], agents: Mapping[str, Any]) -> list[ArmView]:
     """Arms of a trial with looks and months.
 
@@ -148,10 +140,10 @@ def view_arms(arms: Sequence[Any], agents: Mapping[str, Any]) -> list[ArmView]:
     Returns
     -------
     list of ArmView
-        In the order of the trial. `end` is the month at which treatment ends: a switch common to all arms
-        (`turning_month`), else the end of the last dose's interval of that arm.
+        In the order of the trial. `end` is the month at which treatment ends (`durability.ends_of_treatment`); for an
+        arm that is given nothing, that of the others.
     """
-    switch = turning_month(arms)
+    ends = ends_of_treatment(arms, agents)
     looks: list[str] = []
     for arm in arms:
         used = [agents[r.agent] for r in arm.regimens]
@@ -166,7 +158,6 @@ def view_arms(arms: Sequence[Any], agents: Mapping[str, Any]) -> list[ArmView]:
         treated = any(agent.kind != "none" for agent in used)
         decisive = [c for c in courses if c.kind != "none"] or courses
         last = max((c.last for c in decisive), default=0.0)
-        end = max((c.end for c in decisive), default=0.0)
         views.append(
             ArmView(
                 name=arm.name,
@@ -178,7 +169,7 @@ def view_arms(arms: Sequence[Any], agents: Mapping[str, Any]) -> list[ArmView]:
                 hypothetical=tuple(dict.fromkeys(a.label for a in used if a.hypothetical)),
                 courses=tuple(courses),
                 last_dose=last,
-                end=end if switch is None else round(switch, 6),
+                end=ends[arm.name],
                 treated=treated,
             )
         )

@@ -98,6 +98,18 @@ class LayerList(click.ParamType):
         return tuple(names)
 
 
+class Names(click.ParamType):
+    """Names, parted by commas."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        if isinstance(value, list):
+            return value
+        names = [part.strip() for part in value.split(",") if part.strip()]
+        return names or self.fail(f"'{value}' names nothing; give names parted by commas", param, ctx)
+
+
 class Listing(click.Group):
     """A verb that lists; ``VERB NAME`` means ``VERB show NAME``."""
 

@@ -8,20 +8,19 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import shutil
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports import cli as main
-from ranklsim.reports.cli import EXIT_CODES, FILE, FORCE, PARAMETERS, Whole, cli
+from ranklsim.reports.cli import EXIT_CODES, FILE, FORCE, PARAMETERS, Names, Whole, cli
 
-FINGERPRINT, OURS = "fingerprint", "ranklsim fit "
 EVIDENCE = click.option(
     "--evidence", type=FILE, metavar="DIR", help="Folder with arms.toml and observations.csv.  [default: what ships]"
 )
@@ -202,11 +201,12 @@ def fit_command(spec: str, out: Path, parameters: Path | None, resume: bool, for
     from ranklsim.pkpd.fitspec import load_spec
     from ranklsim.pkpd.parameters import load_parameters
     from ranklsim.reports.fit_report import finish, warnings_of, write_fit
+    from ranklsim.reports.page import work_folder
 
     table = load_parameters(parameters)
     plan = load_spec(spec, table)
     problem = fitting.make_problem(plan, table)
-    work = _work_folder(out, fitting.fingerprint(problem), resume, force)
+    work = work_folder(out, "fit", "its spec, parameters or evidence", fitting.fingerprint(problem), resume, force)
     try:
         with _status() as tell, warnings.catch_warnings(record=True) as noticed:
             found = fitting.fit(plan, parameters=table, folder=work, workers=os.cpu_count() or 1, progress=tell)
@@ -227,30 +227,78 @@ def fit_command(spec: str, out: Path, parameters: Path | None, resume: bool, for
         raise click.exceptions.Exit(main.RUN_FAILED)
 
 
-def _work_folder(out: Path, fingerprint: str, resume: bool, force: bool) -> Path:
-    """The folder for what is finished, inside `out`; BadInput if `out` holds something that may not be touched."""
-    mark, work = out / FINGERPRINT, out / "work"
-    if out.exists() and not out.is_dir():
-        raise BadInput(f"{out}: is a file; give a folder.")
-    kept = mark.read_text(encoding="utf-8", errors="replace").strip() if mark.is_file() else ""
-    ours = kept.startswith(OURS)
-    if out.is_dir() and any(out.iterdir()):
-        if not ours:
-            raise BadInput(f"{out} holds something other than a fit; give an empty or a new folder.")
-        if not (resume or force):
-            raise BadInput(f"{out} holds a fit; give another folder, --resume to go on, or --force to replace it.")
-        if resume and kept != OURS + fingerprint:
-            raise BadInput(
-                f"{out} holds another fit (its spec, parameters or evidence differ); "
-                "give another folder, or --force to replace it."
+@cli.command(
+    "sensitivity",
+    short_help="Ask which unknown decides a trial's answer.",
+    epilog=f"Example: `ranklsim sensitivity modality -o runs/sensitivity`. {EXIT_CODES}",
+)
+@click.argument("trial")
+@click.option("-o", "--out", type=FILE, metavar="DIR", required=True, help="Folder for the result.")
+@click.option(
+    "--only",
+    type=Names(),
+    metavar="LIST",
+    help="Parameters to move: symbols (kT,denosumab.CL) or kinds (open, fitted, assumed, measured).  "
+    "[default: open,fitted,assumed]",
+)
+@click.option("--exclude", type=Names(), metavar="LIST", help="Parameters not to move: symbols or kinds.")
+@click.option("--trajectories", type=Whole(2), metavar="R", default=40, show_default=True, help="Morris trajectories.")
+@click.option(
+    "--samples",
+    type=Whole(2),
+    metavar="N",
+    default=512,
+    show_default=True,
+    help="N of the Sobol indices, a power of two: N (K + 2) vectors.",
+)
+@click.option(
+    "--keep", type=Whole(2), metavar="K", default=20, show_default=True, help="Parameters that pass the screening."
+)
+@click.option("--second-order", is_flag=True, help="Interactions of pairs too: N (2 K + 2) vectors.")
+@click.option(
+    "--ensemble",
+    type=FILE,
+    metavar="FILE.csv",
+    help="Vectors of values that fit the data together, a column a symbol: rank correlations over them besides.",
+)
+@click.option(
+    "--intervals",
+    type=FILE,
+    metavar="FILE.csv",
+    help="Intervals of fitted parameters: the estimates.csv of your fit.  [default: those of the default fit]",
+)
+@PARAMETERS
+@click.option("--seed", type=Whole(0), metavar="S", help="Seed of the samples.  [default: the trial's]")
+@click.option("--workers", type=Whole(1), metavar="W", help="Processors to use; changes no result.  [default: all]")
+@click.option("--resume", is_flag=True, help="Go on with the interrupted analysis in DIR.")
+@FORCE
+def sensitivity_command(trial: str, out: Path, resume: bool, force: bool, **options: Any) -> None:
+    """Ask on which parameters the durability and the rebound of TRIAL's arms depend, and what to measure next.
+
+    Morris screening of all, then Sobol indices of those that matter, for one typical patient. DIR then holds
+    morris.csv, sobol.csv, outcomes.csv, samples.parquet and index.html; docs/sensitivity.md explains them.
+    """
+    if resume and force:
+        raise BadInput("--resume goes on with the analysis in the folder, --force replaces it: give one of them.")
+    from ranklsim import api
+
+    try:
+        with main.progress_bar() as (progress, _):
+            api.sensitivity(
+                trial,
+                out,
+                resume=resume,
+                force=force,
+                progress=progress,
+                command=shlex.join(["ranklsim", *_words()]),
+                **options,
             )
-        if force:
-            shutil.rmtree(out)
-    elif resume:
-        raise BadInput(f"{out} holds no fit to go on with; leave out --resume.")
-    work.mkdir(parents=True, exist_ok=True)
-    mark.write_text(OURS + fingerprint + "\n", encoding="utf-8")
-    return work
+    except KeyboardInterrupt:
+        again = [word for word in _words() if word not in ("--force", "--resume")]
+        raise main.Interrupted(
+            f"interrupted; what is finished is kept: go on with `{shlex.join(['ranklsim', *again, '--resume'])}`."
+        ) from None
+    click.echo(out / "index.html")
 
 
 @contextlib.contextmanager

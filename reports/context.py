@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from ranklsim.cohorts.importance import rank_correlations
 from ranklsim.cohorts.storage import open_run
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.parameters import ParameterTable
@@ -111,6 +112,7 @@ class Context:
         )
         self.end_words = f"the switch at month {month_text(self.main_end)}" if self.switch else "the end of treatment"
         self.population = f"Simulated data. Full analysis set (N={self.n})"
+        self.typical = "Simulated data. One typical patient"
         version, digest = data.manifest["ranklsim"], str(data.manifest["parameters_hash"])
         self.model = f"ranklsim {version}, parameters {digest[:10]}"
         self.n_draws = int((data.draws["draw"] != 0).sum()) if len(data.draws) else 0
@@ -162,10 +164,14 @@ class Context:
         note: str = "",
         numeric: Sequence[str] = (),
         group: str | None = None,
+        who: str = "",
     ) -> Exhibit:
-        """A table of `frame` row by row; `cells` turns a row into header and text of each column."""
+        """A table of `frame` row by row; `cells` turns a row into header and text of each column.
+
+        `who` is whom it is about: patients (`population`), the typical patient, or nobody.
+        """
         rows = [cells(row) for row in frame.to_dict("records")]
-        body = tables.listing(rows, self.heading(number, title), numeric=numeric, group=group)
+        body = tables.listing(rows, self.heading(number, title, who), numeric=numeric, group=group)
         return Exhibit("Table", number, title, frame, body, self.source(note))
 
     def figure(
@@ -190,11 +196,11 @@ class Context:
         svg = draw(frame, self.arms if arms is None else arms, anchor=shell.anchor, alt=spoken, **options)
         return Exhibit("Figure", number, title, frame, svg, self.source(note), headline)
 
-    def heading(self, number: str, title: str) -> tables.Heading:
-        """What stands over a table."""
+    def heading(self, number: str, title: str, who: str | None = None) -> tables.Heading:
+        """What stands over a table; `who` is whom it is about, the analysis set by default."""
         caption = Markup(
             '<span class="cap"><span class="number">Table {}</span> {}<span class="population">{}</span></span>'
-        ).format(number, title, self.population)
+        ).format(number, title, self.population if who is None else who)
         return tables.Heading(caption, f"Table {number}: {title}", self.counts)
 
     def source(self, note: str) -> str:
@@ -253,7 +259,7 @@ class Context:
         frames = []
         for arm in self.arms:
             result = draws.loc[draws["arm"] == arm.name].set_index("draw")[self.result_column]
-            ranked = unknowns.rank_correlations(self.drawn, result)
+            ranked = rank_correlations(self.drawn.drop(index=0, errors="ignore"), result)
             frames.append(ranked.assign(arm=arm.name, meaning=ranked["symbol"].map(self.meanings).fillna("")))
         return pd.concat(frames, ignore_index=True)[columns]
 

@@ -15,41 +15,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from ranklsim.cohorts.durability import crossing_month
 from ranklsim.reports.summaries import BOOTSTRAPS, LEVEL
-
-
-def crossing_month(months: np.ndarray, curve: np.ndarray, from_month: float) -> np.ndarray:
-    """First month from `from_month` on at which `curve` is back at zero, linear between visits.
-
-    Parameters
-    ----------
-    months : ndarray, shape (n_visits,)
-        Increasing.
-    curve : ndarray, shape (n_visits,) or (n_curves, n_visits)
-        Change from baseline; a curve that is not above zero at `from_month` is back there already.
-
-    Returns
-    -------
-    ndarray, shape () or (n_curves,)
-        Month; inf where the curve stays above zero to the last visit, NaN where it holds a NaN.
-    """
-    curves = np.atleast_2d(np.asarray(curve, float))
-    keep = months > from_month
-    start = np.array([np.interp(from_month, months, row) for row in curves])
-    grid = np.concatenate([[from_month], months[keep]])
-    path = np.column_stack([start, curves[:, keep]])
-    below = path <= 0.0
-    first = np.where(below.any(axis=1), below.argmax(axis=1), -1)
-    month = np.full(len(path), np.inf)
-    for k, j in enumerate(first):
-        if not np.isfinite(path[k]).all():
-            month[k] = np.nan
-        elif j == 0:
-            month[k] = from_month
-        elif j > 0:
-            high, low = path[k, j - 1], path[k, j]
-            month[k] = grid[j - 1] + (grid[j] - grid[j - 1]) * high / (high - low)
-    return month if np.ndim(curve) == 2 else month[0]
 
 
 def bootstrap_means(values: np.ndarray, seed: Sequence[int], replicates: int = BOOTSTRAPS) -> np.ndarray:

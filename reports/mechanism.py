@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from ranklsim.cohorts.durability import LEAST_GAIN
 from ranklsim.pkpd.variants import variants
 from ranklsim.reports import figures, summaries, tables, unknowns, wording
 from ranklsim.reports.arms import PREDICTED, ArmView
@@ -177,8 +178,9 @@ def uncertainty(c: Context) -> Section:
             },
             numeric=("At default values", "Median of draws", "90% interval", "Draws"),
             group="Result",
-            note="One typical patient, no variability between patients, no measurement error. A share of the gain kept "
-            "is given only for draws with a gain above 0.5%.",
+            who=c.typical,
+            note="No variability between patients, no measurement error. A share of the gain kept is given only for "
+            f"draws with a gain above {LEAST_GAIN:g}%.",
         ),
         *_structures(c),
         *_importance(c),
@@ -298,6 +300,7 @@ def _importance(c: Context) -> list[Exhibit]:
             },
             numeric=("Rank correlation (95% CI)", "Share of rank variance, %"),
             group="Arm",
+            who=c.typical,
             note="Share: rho squared. Parameters that the figures tie together share what they explain, so shares need "
             "not add up to 100%.",
         ),

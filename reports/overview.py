@@ -228,6 +228,7 @@ def design(c: Context) -> Section:
                 "Result is": tables.tag(row["basis"]),
             },
             numeric=("N", "Covered until month"),
+            who=c.population,
             note=" ".join(f"{wording.first_upper(b)}: {BASIS_MEANING[b]}." for b in dict.fromkeys(frame["basis"])),
         ),
     ]
@@ -294,6 +295,7 @@ def patients(c: Context) -> Section:
                     "Doses per patient, mean",
                     "Amount per patient, mean (mg)",
                 ),
+                who=c.population,
                 note="Planned: by protocol for every patient randomised; a dose due after dropping out is not given. "
                 "Means per treated patient.",
             )

@@ -10,7 +10,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from ranklsim.reports.exhibit import Exhibit
 from ranklsim.reports.tables import Heading, listing
 
 TEMPLATES = Path(__file__).parent / "templates"
+FINGERPRINT = "fingerprint"
+"""File that says which input a folder's result is of, while it is made and after."""
 
 
 def render(template: str, sections: Sequence[Section], **values: Any) -> str:
@@ -152,6 +154,63 @@ def check_folder(target: Path, mark: str, top: Set[str], force: bool) -> None:
         if not force:
             raise BadInput(f"{target} holds an earlier result; give another folder, or --force to replace it.")
         refuse_foreign(target, top)
+
+
+def work_folder(
+    out: Path,
+    verb: str,
+    identity: str,
+    fingerprint: str,
+    resume: bool,
+    force: bool,
+    top: Callable[[Path], Set[str]] | None = None,
+) -> Path:
+    """The folder for what is finished, inside `out`, which is made, or made anew.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the result.
+    verb : str
+        What writes it, such as "fit"; folders of another verb are not touched.
+    identity : str
+        What a result must have in common with one that goes on, in words.
+    fingerprint : str
+        The same as a hash.
+    resume, force : bool
+        Whether to go on with what is there, or to replace it.
+    top : callable, optional
+        Files that such a folder may hold, from its path (`refuse_foreign`); all go with `force` if not given.
+
+    Raises
+    ------
+    BadInput
+        If `out` holds something that may not be touched.
+    """
+    mark, work, ours = out / FINGERPRINT, out / "work", f"ranklsim {verb} "
+    noun = "a fit" if verb == "fit" else "an analysis"
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"{out}: is a file; give a folder.")
+    kept = mark.read_text(encoding="utf-8", errors="replace").strip() if mark.is_file() else ""
+    if out.is_dir() and any(out.iterdir()):
+        if not kept.startswith(ours):
+            raise BadInput(f"{out} holds something other than {noun}; give an empty or a new folder.")
+        if not (resume or force):
+            raise BadInput(f"{out} holds {noun}; give another folder, --resume to go on, or --force to replace it.")
+        if resume and kept != ours + fingerprint:
+            raise BadInput(
+                f"{out} holds another {noun.split()[1]} ({identity} differ); "
+                "give another folder, or --force to replace it."
+            )
+        if force:
+            if top is not None:
+                refuse_foreign(out, top(out))
+            shutil.rmtree(out)
+    elif resume:
+        raise BadInput(f"{out} holds no {noun.split()[1]} to go on with; leave out --resume.")
+    work.mkdir(parents=True, exist_ok=True)
+    mark.write_text(ours + fingerprint + "\n", encoding="utf-8")
+    return work
 
 
 def is_ours(folder: Path, mark: str) -> bool:

@@ -380,7 +380,7 @@ def baseline_table(frame: pd.DataFrame, arms: Sequence[ArmView], heading: Headin
         )
         lines.append(line(words, cells))
     head = arm_heads(arms, heading, ["Characteristic"], total=sum(heading.counts.values()))
-    return wrap(head, tbody(lines), heading)
+    return wrap(head, tbody(lines), heading, css="arms narrow")
 
 
 def _baseline_cell(row: Mapping[str, Any], kind: str, digits: int) -> str:
@@ -388,8 +388,8 @@ def _baseline_cell(row: Mapping[str, Any], kind: str, digits: int) -> str:
         return DASH
     if kind == "count":
         return f"{int(row['a'])} ({row['b']:.1f}%)"
-    if kind == "median":
-        return with_interval(row["a"], row["b"], row["c"], digits)
+    if kind == "median":  # breaks before the parenthesis, not within it
+        return with_interval(row["a"], row["b"], row["c"], digits).replace(", ", ",\u00a0")
     return f"{num(row['a'], digits)} ({num(row['b'], digits)})"
 
 
@@ -444,7 +444,7 @@ def retention_table(
             lines.append((words, [num(r[f"change_{m}"]) for r in own], ""))
         for m in (12, 24):
             kept = [with_interval(r[f"kept_{m}"], r[f"kept_{m}_low"], r[f"kept_{m}_high"], 0) for r in own]
-            lines.append((f"Share of the gain kept {m} months after it, % (95% CI)", kept, ""))
+            lines.append((f"Share of the gain kept {m} months after it, % (95% CI); below 0: none left", kept, ""))
         lines.append(("Month when mean BMD is back at baseline (95% CI)", [back_words(r) for r in own], ""))
         lines.append((f"Months from {end} until then", [_since_end(r) for r in own], ""))
         groups.append((name, lines))

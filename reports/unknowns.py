@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from ranklsim.reports.summaries import LEVEL
+from ranklsim.cohorts.durability import after_treatment
 
 PARAMETER_LEVEL = 0.90
 """Level of every interval over the draws of the unknown parameters."""
@@ -89,19 +88,28 @@ def after_end_by_draw(uncertainty: pd.DataFrame, ends: Mapping[str, float], site
     -------
     DataFrame
         Columns `draw`, `arm`, `peak_CTX` (highest CTX after the end of treatment, % of baseline) and `kept_12`
-        (share of the gain in `site` left 12 months later, %; NaN where there was no gain or no such month).
+        (share of the gain in `site` left 12 months later, %), as `ranklsim.cohorts.durability` defines them.
     """
-    rows = []
-    for (draw, arm), own in uncertainty.sort_values("month").groupby(["draw", "arm"], sort=True):
-        end = ends[arm]
-        months, bmd = own["month"].to_numpy(float), own[f"{site}_pct"].to_numpy(float)
-        after = own.loc[own["month"] > end, "CTX_pct"]
-        gain = float(np.interp(end, months, bmd))
-        kept = np.nan
-        if gain > 0.5 and end + 12 <= months.max():  # a share of less than half a percent means nothing
-            kept = 100.0 * float(np.interp(end + 12, months, bmd)) / gain
-        rows.append({"draw": draw, "arm": arm, "peak_CTX": after.max() if len(after) else np.nan, "kept_12": kept})
-    return pd.DataFrame(rows, columns=["draw", "arm", "peak_CTX", "kept_12"])
+    frames = []
+    for arm, own in uncertainty.groupby("arm", sort=True):
+        wide = own.pivot(index="draw", columns="month", values=[f"{site}_pct", "CTX_pct"]).sort_index(axis=1)
+        months = wide["CTX_pct"].columns.to_numpy(float)
+        change, ctx = wide[f"{site}_pct"].to_numpy(float), wide["CTX_pct"].to_numpy(float)
+        later = after_treatment(months, {site.removeprefix("BMD_"): change}, ctx, ends[arm])
+        empty = np.full(len(wide), np.nan)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "draw": wide.index.to_numpy(),
+                    "arm": arm,
+                    "peak_CTX": later.get("peak_CTX", empty),
+                    "kept_12": later.get(f"kept_{site.removeprefix('BMD_')}_12", empty),
+                }
+            )
+        )
+    columns = ["draw", "arm", "peak_CTX", "kept_12"]
+    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+    return frame.sort_values(["draw", "arm"], ignore_index=True)[columns]
 
 
 def headlines(
@@ -152,39 +160,3 @@ def fan(uncertainty: pd.DataFrame, column: str, arms: Sequence[str]) -> pd.DataF
             row = {"arm": arm, "month": float(month), "default": float(default.get((arm, month), np.nan))}
             rows.append(row | interval_over_draws(group.to_numpy(float)))
     return pd.DataFrame(rows, columns=["arm", "month", "default", "draws", "median", "q1", "q3", "low", "high"])
-
-
-def rank_correlations(draws: pd.DataFrame, result: pd.Series) -> pd.DataFrame:
-    """Spearman correlation of each drawn parameter with a result, the strongest first.
-
-    Parameters
-    ----------
-    draws : DataFrame
-        One row a draw, index `draw`, one column a parameter; constant columns are left out.
-    result : Series
-        Index `draw`; draw 0 (default values) and NaN are left out.
-
-    Returns
-    -------
-    DataFrame
-        Columns `symbol`, `rho`, `low`, `high` (95 %, Fisher's z with the 1.06 of Fieller, Hartley and Pearson,
-        Biometrika 1957;44:470-81), `share` (rho squared, %: with independent draws about the share of the variance
-        of the ranks), `beyond_chance` (Bonferroni at 5 % over all parameters), `draws`.
-    """
-    common = [d for d in draws.index if d != 0 and d in result.index and np.isfinite(result.loc[d])]
-    y = result.loc[common].to_numpy(float)
-    varying = [c for c in draws.columns if draws.loc[common, c].nunique() > 1]
-    n = len(common)
-    rows = []
-    if n > 3 and np.ptp(y) > 0:
-        se = np.sqrt(1.06 / (n - 3))
-        cut = np.tanh(stats.norm.ppf(1 - 0.025 / len(varying)) * se) if varying else 1.0
-        z = float(stats.norm.ppf(0.5 + LEVEL / 2))
-        for symbol in varying:
-            rho = float(stats.spearmanr(draws.loc[common, symbol].to_numpy(float), y).statistic)
-            mid = np.arctanh(np.clip(rho, -0.999999, 0.999999))
-            row = {"symbol": symbol, "rho": rho, "low": np.tanh(mid - z * se), "high": np.tanh(mid + z * se)}
-            rows.append(row | {"share": 100 * rho**2, "beyond_chance": bool(abs(rho) > cut), "draws": n})
-    frame = pd.DataFrame(rows, columns=["symbol", "rho", "low", "high", "share", "beyond_chance", "draws"])
-    order = frame["rho"].abs().sort_values(ascending=False, kind="stable").index
-    return frame.loc[order].reset_index(drop=True)

@@ -161,18 +161,24 @@ def loss_headline(frame: pd.DataFrame, arms: Sequence[ArmView], what: str, month
 def retention_headline(frame: pd.DataFrame, arms: Sequence[ArmView], what: str, end: str, later: int = 12) -> str:
     """Share of the gain kept `later` months after `end`, arm by arm."""
     rows = frame.set_index("arm")
-    parts, none = [], []
+    parts, gone, none = [], [], []
     for arm in arms:
         if not arm.treated:
             continue
         kept = rows.loc[arm.name, f"kept_{later}"]
-        if np.isfinite(kept):
+        if kept < 0:
+            gone.append(arm.label)
+        elif np.isfinite(kept):
             parts.append(f"{num(kept, 0)}% ({arm.label})")
         elif not rows.loc[arm.name, "gain_low"] > 0:
             none.append(arm.label)
     said = []
     if parts:
         said.append(f"Of the gain in {what}, the share left {later} months after {end} was {listed(parts)}.")
+    if gone:
+        said.append(
+            f"Nothing was left {later} months after {end} under {listed(gone)}: mean {what} was below baseline."
+        )
     if none:
         said.append(f"{listed(none)} had no clear gain to keep.")
     return " ".join(said)
@@ -188,7 +194,11 @@ def parts_headline(
         if not arm.treated or own.empty or own["total"].iloc[0] <= 0.05:
             continue
         top = own.loc[own["mean"].idxmax()]
-        out.append(f"{names[top['part']]} {num(top['mean'], 1)} of {num(top['total'], 1)} ({arm.label})")
+        rest = top["total"] - top["mean"]
+        size = f"{num(top['mean'], 1)} of {num(top['total'], 1)}"
+        if rest < -0.05:  # the other parts take some of it away: it is no share of the total
+            size = f"{num(top['mean'], 1, sign=True)}, with {num(rest, 1)} by the others"
+        out.append(f"{names[top['part']]} {size} ({arm.label})")
     what = f"gain over {over}" if over else "change"
     return (
         f"Largest part of the {what} at month {month_text(month)}, in percentage points: {listed(out)}." if out else ""

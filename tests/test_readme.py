@@ -15,7 +15,10 @@ from ranklsim.reports import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FEW = ("--patients", "12")  # of a trial that a page runs at full size
+FEW = {  # of what a page runs at full size
+    "run": ("--patients", "12"),
+    "sensitivity": ("--trajectories", "2", "--samples", "8", "--keep", "2", "--only", "open"),
+}
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -58,10 +61,10 @@ def test_a_command_of_the_documentation_works(page: str, line: str, tmp_path, mo
     write_evidence(tmp_path)
     write_fit(tmp_path)
     words = shlex.split(line, comments=True)[1:]
-    code = cli.main([*words, *FEW] if words[0] == "run" else words)
+    code = cli.main([*words, *FEW.get(words[0], ())])
     said = capsys.readouterr()
     assert code == 0, said.err
-    if words[0] in ("run", "simulate", "validate", "fit", "genetics"):
+    if words[0] in ("run", "simulate", "validate", "fit", "genetics", "sensitivity"):
         assert (tmp_path / said.out.splitlines()[-1]).exists()
 
 

@@ -299,3 +299,12 @@ def test_the_report_prints_the_potency_that_the_share_of_srankl_means(small_run:
     said = potency_in_words(read(small_run).parameters.set_index("symbol")["value"].to_dict())
     assert "potency of one free sRANKL molecule over one free mRANKL molecule" in said
     assert said in report.read_text(encoding="utf-8")
+
+
+def test_only_tables_of_patients_bear_the_analysis_set(report: Path) -> None:
+    text = report.read_text(encoding="utf-8")
+    captions = re.findall(r'<span class="number">Table ([\d.]+)</span>(.*?)</caption>', text, re.DOTALL)
+    of_nobody = {number for number, caption in captions if "Full analysis set" not in caption}
+    assert {number for number, _ in captions if number.startswith("16.")} <= of_nobody
+    assert not of_nobody & {"9.1", "14.1.1", "14.1.2", "14.1.3", "14.2.1.1"}
+    assert all("typical patient" in caption for number, caption in captions if number.startswith("14.2.7."))

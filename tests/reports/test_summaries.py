@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from ranklsim.cohorts.durability import crossing_month
+from ranklsim.cohorts.importance import rank_correlations
 from ranklsim.reports import durability, summaries, unknowns
 
 ARMS = ["a", "b"]
@@ -197,7 +199,7 @@ def test_contributions_sum_to_the_total():
 )
 def test_month_back_at_baseline_is_read_off_linearly(curve, month):
     months = np.array([0.0, 24, 36, 48, 60])
-    assert durability.crossing_month(months, np.array(curve, float), 24.0) == month
+    assert crossing_month(months, np.array(curve, float), 24.0) == month
 
 
 def test_share_kept_of_a_gain_that_halves_is_half():
@@ -277,7 +279,7 @@ def test_the_parameter_that_decides_comes_first_and_noise_is_not_beyond_chance(u
     result = result[result["arm"] == "b"].set_index("draw")["difference"]
     rng = np.random.default_rng(6)
     draws = pd.DataFrame({"noise": rng.uniform(size=101), "sig": np.r_[0.1, np.arange(1, 101) / 200], "fixed": 1.0})
-    frame = unknowns.rank_correlations(draws, result)
+    frame = rank_correlations(draws.drop(index=0), result)
     assert frame["symbol"].tolist() == ["sig", "noise"]
     assert frame["rho"].iloc[0] == pytest.approx(-1.0)
     assert frame["beyond_chance"].tolist() == [True, False]

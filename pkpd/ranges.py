@@ -1,0 +1,293 @@
+"""Over what each parameter may be moved when one asks what an answer depends on.
+
+Four kinds of parameter have a range, each from its own place:
+
+open
+    drawn in every run, because no datum fixes it (`ParameterTable.uncertain`): the range of its prior;
+fitted
+    the 95 % interval of the fit, as from profile likelihood (``data/intervals.csv``, of the default fit);
+assumed
+    the plausible range of the table or of the agent's file, where the value is assumed, or set from literature
+    without an interval of its own;
+measured
+    the same, where the value was measured.
+
+Left out is what is no property of the biology that a trial's answer could depend on: covariates and start values of a
+patient, references of a scale, measurement error, genotypes (whose value 1 is a definition), and markers' and calcium's
+own constants unless they are fitted, since nothing feeds back from them on bone.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ranklsim.pkpd.agents import FIELDS, Agent
+from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.parameters import ParameterTable
+from ranklsim.pkpd.simulation import COVARIATES
+from ranklsim.pkpd.skeleton import NAMES
+
+INTERVALS = Path(__file__).parent / "data" / "intervals.csv"
+EXPERIMENTS = Path(__file__).parent / "data" / "experiments.csv"
+KINDS = ("open", "fitted", "assumed", "measured")
+COLUMNS = ("symbol", "kind", "meaning", "value", "unit", "low", "high", "scale", "status", "source")
+DECADE = 10.0
+"""A positive range of at least this ratio is moved over on the logarithm (our choice; a prior says so itself)."""
+
+_BIOLOGY = ("ligand", "cells", "skeleton")
+_START = {*COVARIATES.values(), *(f"BMD0_{site}" for site in NAMES)}
+
+
+def ranges(
+    parameters: ParameterTable, agents: Sequence[Agent] = (), intervals: str | Path | None = None
+) -> pd.DataFrame:
+    """Everything that has a range, a row a parameter.
+
+    Parameters
+    ----------
+    parameters : ParameterTable
+        Values, priors and plausible ranges.
+    agents : sequence of Agent
+        Whose numbers to add, as ``AGENT.FIELD``; one that several take over from AGENT stands once and moves all.
+    intervals : path, optional
+        Intervals of another fit than the default: its ``estimates.csv``, or any CSV with `symbol`, `low`, `high`.
+
+    Returns
+    -------
+    DataFrame
+        Columns `COLUMNS`: `kind` as above, `low` to `high` in `unit`, `scale` "linear" or "log". In the order of the
+        table, then of the agents.
+
+    Raises
+    ------
+    BadInput
+        If the intervals can't be read, or one does not hold the parameter's value.
+    """
+    found = read_intervals(intervals or INTERVALS, parameters)
+    rows = []
+    for symbol, row in parameters.frame.iterrows():
+        if "." in str(symbol):  # a number of an agent, laid over by the user: with the agents, below
+            continue
+        if row["prior"] != "fixed":
+            scale = "log" if row["prior"] == "loguniform" else "linear"
+            rows.append(_row(str(symbol), "open", row, float(row["low"]), float(row["high"]), scale))
+        elif symbol in found:
+            rows.append(_row(str(symbol), "fitted", row, *found[str(symbol)]))
+        elif _is_biology(str(symbol), row):
+            kind = "measured" if row["status"] == "measured" else "assumed"
+            rows.append(_row(str(symbol), kind, row, float(row["low"]), float(row["high"])))
+    seen = {row["symbol"] for row in rows}
+    for agent in agents:
+        for number in parameters.apply(agent).provenance:
+            symbol = f"{number.origin}.{number.field}"
+            if symbol in seen or number.low is None or number.high is None or not number.low < number.high:
+                continue
+            if not math.isfinite(number.value):
+                continue
+            seen.add(symbol)
+            facts = {
+                "meaning": f"{number.origin}: {FIELDS[agent.kind][number.field].meaning}",
+                "value": number.value,
+                "unit": number.unit,
+                "status": number.status,
+                "source": number.source,
+            }
+            if symbol in found:
+                rows.append(_row(symbol, "fitted", facts, *found[symbol]))
+            else:
+                kind = "measured" if number.status == "measured" else "assumed"
+                rows.append(_row(symbol, kind, facts, number.low, number.high))
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    outside = frame[(frame["value"] < frame["low"]) | (frame["value"] > frame["high"])]
+    if len(outside):
+        raise BadInput(
+            *(
+                f"{row['symbol']} = {row['value']:g} lies outside {row['low']:g} to {row['high']:g}, its interval in "
+                f"{intervals or 'the default fit'}; give the intervals of the fit that these parameters are from."
+                for row in outside.to_dict("records")
+            )
+        )
+    return frame
+
+
+def chosen(frame: pd.DataFrame, only: Sequence[str] | None, exclude: Sequence[str] | None) -> pd.DataFrame:
+    """Rows of `ranges` that are to be moved.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As from `ranges`.
+    only, exclude : sequence of str, optional
+        Symbols or `KINDS`; without `only` all kinds but "measured".
+
+    Raises
+    ------
+    BadInput
+        If a word is neither, or fewer than two parameters are left.
+    """
+    faults = []
+    for option, words in (("only", only), ("exclude", exclude)):
+        for word in words or ():
+            if word not in KINDS and word not in set(frame["symbol"]):
+                near = difflib.get_close_matches(word, [*frame["symbol"], *KINDS], n=1, cutoff=0.5)
+                hint = f"did you mean '{near[0]}'? " if near else ""
+                faults.append(
+                    f"{option}: '{word}' is no parameter with a range here, nor one of {', '.join(KINDS)}; {hint}"
+                    "see docs/sensitivity.md for what has a range."
+                )
+    if faults:
+        raise BadInput(*faults)
+    keep = frame["kind"] != "measured"
+    if only is not None:
+        keep = frame["symbol"].isin(only) | frame["kind"].isin(only)
+    if exclude is not None:
+        keep &= ~(frame["symbol"].isin(exclude) | frame["kind"].isin(exclude))
+    left = int(keep.sum())
+    if left < 2:
+        raise BadInput(f"{left} parameter{'s' * (left != 1)} left to move; a comparison needs at least two.")
+    return frame[keep].reset_index(drop=True)
+
+
+def natural(unit: NDArray[np.float64], frame: pd.DataFrame) -> NDArray[np.float64]:
+    """Values of the parameters at points of the unit cube.
+
+    Parameters
+    ----------
+    unit : ndarray, shape (n, n_parameters)
+        0 is `low`, 1 is `high`, in between on the parameter's `scale`.
+    frame : DataFrame, n_parameters rows
+        As from `ranges`.
+
+    Returns
+    -------
+    ndarray, shape (n, n_parameters)
+        Each in its `unit`.
+    """
+    low, high = frame["low"].to_numpy(float), frame["high"].to_numpy(float)
+    log = (frame["scale"] == "log").to_numpy()
+    ratio = np.where(log, high / np.where(log, low, 1.0), 1.0)
+    return np.where(log, low * ratio**unit, low + (high - low) * unit)
+
+
+def read_intervals(path: str | Path, parameters: ParameterTable) -> dict[str, tuple[float, float]]:
+    """Symbol to the ends of its interval.
+
+    Parameters
+    ----------
+    path : path
+        CSV with the columns `symbol` (or `parameter`, as in a fit's ``estimates.csv``), `low` and `high`.
+    parameters : ParameterTable
+        For the names.
+
+    Raises
+    ------
+    BadInput
+        For each row that can't be used, with its symbol.
+    """
+    path = Path(path)
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False, comment="#")
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        reason = getattr(error, "strerror", None) or str(error).strip()
+        raise BadInput(f"{path}: can't be read as a table of intervals ({reason}); give a CSV file.") from None
+    name = "parameter" if "parameter" in rows and "symbol" not in rows else "symbol"
+    missing = [column for column in (name, "low", "high") if column not in rows]
+    if missing:
+        raise BadInput(f"{path}: column {', '.join(missing)} is missing; the header needs symbol, low, high.")
+    found: dict[str, tuple[float, float]] = {}
+    faults = []
+    for row in rows.to_dict("records"):
+        where = f"{path}: {row[name]}"
+        try:
+            parameters.known(row[name], str(path))
+            low, high = float(row["low"]), float(row["high"])
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                faults.append(f"{where}: {row['low']} to {row['high']} is no interval; low must be below high.")
+            found[row[name]] = low, high
+        except BadInput as fault:
+            faults += fault.messages
+        except ValueError:
+            faults.append(f"{where}: '{row['low']}' or '{row['high']}' is not a number.")
+    if faults:
+        raise BadInput(*faults)
+    return found
+
+
+def _is_biology(symbol: str, row: pd.Series) -> bool:
+    defined = str(row["source"]).startswith("definition")
+    return row["group"] in _BIOLOGY and row["low"] < row["high"] and symbol not in _START and not defined
+
+
+def _row(
+    symbol: str, kind: str, facts: pd.Series | dict[str, object], low: float, high: float, scale: str | None = None
+) -> dict[str, object]:
+    if scale is None:
+        scale = "log" if low > 0 and high / low >= DECADE else "linear"
+    named = {name: facts[name] for name in ("meaning", "value", "unit", "status", "source")}
+    return {"symbol": symbol, "kind": kind, "low": low, "high": high, "scale": scale} | named
+
+
+def read_vectors(path: str | Path, parameters: ParameterTable) -> pd.DataFrame:
+    """Vectors of parameter values that belong together, such as an ensemble that fits the data.
+
+    Parameters
+    ----------
+    path : path
+        CSV with a row a vector and a column a symbol (``kT``, ``denosumab.CL``), in the unit of the table.
+    parameters : ParameterTable
+
+    Returns
+    -------
+    DataFrame
+        As in the file.
+
+    Raises
+    ------
+    BadInput
+        If the file can't be read; if a column is no parameter, or holds what is no number or outside the plausible
+        range, one sentence a column.
+    """
+    try:
+        frame = pd.read_csv(path, comment="#")
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        reason = getattr(error, "strerror", None) or str(error).strip()
+        raise BadInput(f"{path}: can't be read as a table of vectors ({reason}); give a CSV file.") from None
+    faults: list[str] = []
+    for symbol in frame:
+        try:
+            row = parameters.row(str(symbol), str(path))
+        except BadInput as fault:
+            faults += fault.messages
+            continue
+        values = pd.to_numeric(frame[symbol], errors="coerce")
+        wrong = ~values.between(row["low"], row["high"])
+        if wrong.any():
+            line = int(np.flatnonzero(wrong)[0])
+            faults.append(
+                f"{path}: {symbol} = {frame[symbol].iloc[line]} in vector {line + 1} is no number from "
+                f"{row['low']:g} to {row['high']:g}, its range."
+            )
+    if faults:
+        raise BadInput(*faults)
+    return frame.astype(float)
+
+
+def experiment(symbol: str) -> str:
+    """What would measure a parameter, as far as we know (``data/experiments.csv``); empty if nothing is said."""
+    return _experiments().get(symbol) or _experiments().get("*." + symbol.rpartition(".")[2], "")
+
+
+@lru_cache(maxsize=1)
+def _experiments() -> dict[str, str]:
+    rows = pd.read_csv(EXPERIMENTS, dtype=str)
+    return {
+        name: text for names, text in zip(rows["symbols"], rows["experiment"], strict=True) for name in names.split()
+    }

@@ -1,0 +1,36 @@
+"""Sentences of the report say what their numbers say, also where these have an unusual sign."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ranklsim.reports import wording
+
+ARMS: Any = [SimpleNamespace(name=name, label=name.upper(), treated=True) for name in ("a", "b", "c")]
+
+
+def test_a_part_larger_than_its_sum_is_not_said_to_be_a_share_of_it() -> None:
+    parts = {"a": (3.4, -2.7), "b": (3.0, 1.0)}
+    rows = [
+        {"arm": arm, "month": 36.0, "part": part, "mean": value, "total": sum(values)}
+        for arm, values in parts.items()
+        for part, value in zip(("mineralisation", "remodelling"), values, strict=True)
+    ]
+    names = {"mineralisation": "mineralisation", "remodelling": "remodelling space"}
+    said = wording.parts_headline(pd.DataFrame(rows), ARMS, names, 36.0)
+    assert "mineralisation +3.4, with −2.7 by the others (A)" in said
+    assert "mineralisation 3.0 of 4.0 (B)" in said
+    assert "3.4 of 0.7" not in said
+
+
+def test_a_gain_that_became_a_loss_is_not_a_negative_share() -> None:
+    frame = pd.DataFrame({"arm": ["a", "b", "c"], "kept_12": [24.0, -37.0, np.nan], "gain_low": [8.0, 0.2, -0.5]})
+    said = wording.retention_headline(frame, ARMS, "lumbar spine BMD", "the end of treatment")
+    assert "was 24% (A)." in said
+    assert "Nothing was left 12 months after the end of treatment under B: mean lumbar spine BMD was below" in said
+    assert "C had no clear gain to keep." in said
+    assert "−37" not in said
