@@ -5,7 +5,7 @@ Four kinds of parameter have a range, each from its own place:
 open
     drawn in every run, because no datum fixes it (`ParameterTable.uncertain`): the range of its prior;
 fitted
-    the 95 % interval of the fit, as from profile likelihood (``data/intervals.csv``, of the default fit);
+    the central 95 % of the shipped ensemble (`variants.ensemble`), or the interval of a fit of one's own;
 assumed
     the plausible range of the table or of the agent's file, where the value is assumed, or set from literature
     without an interval of its own;
@@ -29,13 +29,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ranklsim.pkpd import variants
 from ranklsim.pkpd.agents import FIELDS, Agent
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.pkpd.parameters import ParameterTable
+from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 from ranklsim.pkpd.simulation import COVARIATES
 from ranklsim.pkpd.skeleton import NAMES
 
-INTERVALS = Path(__file__).parent / "data" / "intervals.csv"
 EXPERIMENTS = Path(__file__).parent / "data" / "experiments.csv"
 KINDS = ("open", "fitted", "assumed", "measured")
 COLUMNS = ("symbol", "kind", "meaning", "value", "unit", "low", "high", "scale", "status", "source")
@@ -58,7 +58,8 @@ def ranges(
     agents : sequence of Agent
         Whose numbers to add, as ``AGENT.FIELD``; one that several take over from AGENT stands once and moves all.
     intervals : path, optional
-        Intervals of another fit than the default: its ``estimates.csv``, or any CSV with `symbol`, `low`, `high`.
+        Intervals of a fit instead of the shipped ensemble's: its ``estimates.csv``, or any CSV with `symbol`, `low`,
+        `high`.
 
     Returns
     -------
@@ -71,7 +72,7 @@ def ranges(
     BadInput
         If the intervals can't be read, or one does not hold the parameter's value.
     """
-    found = read_intervals(intervals or INTERVALS, parameters)
+    found = of_ensemble() if intervals is None else read_intervals(intervals, parameters)
     rows = []
     for symbol, row in parameters.frame.iterrows():
         if "." in str(symbol):  # a number of an agent, laid over by the user: with the agents, below
@@ -111,11 +112,23 @@ def ranges(
         raise BadInput(
             *(
                 f"{row['symbol']} = {row['value']:g} lies outside {row['low']:g} to {row['high']:g}, its interval in "
-                f"{intervals or 'the default fit'}; give the intervals of the fit that these parameters are from."
+                f"{intervals or 'the shipped ensemble'}; give the intervals of the fit that these parameters are from."
                 for row in outside.to_dict("records")
             )
         )
     return frame
+
+
+def of_ensemble() -> dict[str, tuple[float, float]]:
+    """Central 95 % of each fitted parameter over the shipped ensemble, made as wide as to hold its shipped value."""
+    vectors, shipped = variants.ensemble(), load_parameters()
+    found = {}
+    for symbol in vectors:
+        row = shipped.row(str(symbol))
+        if row["status"] == "fitted" and row["prior"] == "fixed":
+            low, high = np.percentile(vectors[symbol], [2.5, 97.5])
+            found[str(symbol)] = float(min(low, row["value"])), float(max(high, row["value"]))
+    return found
 
 
 def chosen(frame: pd.DataFrame, only: Sequence[str] | None, exclude: Sequence[str] | None) -> pd.DataFrame:

@@ -48,7 +48,7 @@ DURABILITY, REBOUND = ("kept_LS_12", "left_LS_12", "gain_LS"), ("peak_CTX", "gai
 """Measures of the headline: of each the first of which every arm and difference has indices."""
 KINDS = {
     "open": "no datum fixes it; drawn in every run",
-    "fitted": "95 % interval of the fit",
+    "fitted": "95% interval over vectors that fit the data",
     "assumed": "plausible range of an assumed value",
     "measured": "plausible range of a measured value",
 }

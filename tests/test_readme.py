@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FEW = {  # of what a page runs at full size
     "run": ("--patients", "12"),
-    "sensitivity": ("--trajectories", "2", "--samples", "8", "--keep", "2", "--only", "open"),
+    "sensitivity": ("--trajectories", "2", "--samples", "8", "--keep", "2", "--only", "sig,mix,kT"),
 }
 
 

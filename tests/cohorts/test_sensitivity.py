@@ -62,7 +62,7 @@ def test_without_months_after_treatment_only_gains_are_asked_and_without_an_agen
 def test_outcomes_are_those_of_the_same_curves_in_a_run(question: Question) -> None:
     """Draws of `uncertainty.ensemble`, which the trial report shows, give the outcomes that are analysed here."""
     trial = replace(question.trial, uncertainty_draws=3)
-    draws = draws_of(trial, TABLE)
+    draws, _ = draws_of(trial, TABLE, question.agents)
     curves = ensemble(trial, TABLE, question.agents, draws)
     found = evaluate(question, draws.drop(columns="draw"))
     own = curves[curves["arm"] == "mrankl"].pivot(index="draw", columns="month", values="BMD_LS_pct")

@@ -11,22 +11,21 @@ from ranklsim.pkpd.agents import list_agents, load_agent
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.fitspec import load_spec
 from ranklsim.pkpd.parameters import load_parameters
-from ranklsim.pkpd.ranges import chosen, experiment, natural, ranges, read_intervals, read_vectors
+from ranklsim.pkpd.ranges import chosen, experiment, natural, of_ensemble, ranges, read_vectors
+from ranklsim.pkpd.variants import ensemble
 
 TABLE = load_parameters()
 AGENTS = [load_agent(name) for name in ("denosumab", "mrankl-selective")]
 
 
-def test_the_shipped_intervals_are_those_of_what_the_default_fit_fits_and_hold_its_values() -> None:
-    from ranklsim.pkpd.ranges import INTERVALS
-
-    found = read_intervals(INTERVALS, TABLE)
-    assert set(found) == {p.name for p in load_spec("default", TABLE).parameters}
+def test_fitted_parameters_move_over_the_shipped_ensemble_which_holds_their_values() -> None:
+    found = of_ensemble()
+    assert {p.name for p in load_spec("default", TABLE).parameters} == set(found)
+    vectors = ensemble()
     for symbol, (low, high) in found.items():
         row = TABLE.row(symbol)
-        assert low <= row["value"] <= high, symbol
-        assert row["low"] * (1 - 1e-3) <= low, symbol
-        assert high <= row["high"] * (1 + 1e-3), symbol
+        assert row["low"] <= low <= row["value"] <= high <= row["high"], symbol
+        assert vectors[symbol].between(low, high).mean() > 0.94, symbol
 
 
 def test_each_kind_has_its_range_from_its_own_place() -> None:
@@ -36,8 +35,9 @@ def test_each_kind_has_its_range_from_its_own_place() -> None:
     assert tuple(frame.loc["fsh", ["kind", "scale"]]) == ("open", "log")
     assert frame.loc["kT", "kind"] == "fitted"
     assert frame.loc["kT", "low"] > TABLE.row("kT")["low"]
-    assert tuple(frame.loc["om", ["kind", "low", "high", "scale"]]) == ("assumed", 0.1, 10.0, "log")
-    assert frame.loc["kdeg", "kind"] == "measured"
+    assert tuple(frame.loc["om", ["kind", "low", "high", "scale"]]) == ("open", 0.1, 10.0, "log")
+    assert tuple(frame.loc["d_act", ["kind", "low", "high", "scale"]]) == ("assumed", 0.0, 1.0, "linear")
+    assert frame.loc["kd", "kind"] == "measured"
     assert frame.loc["denosumab.block_shedding", "kind"] == "assumed"
     assert frame.loc["denosumab.CL", "kind"] == "fitted"
     assert ((frame["low"] <= frame["value"]) & (frame["value"] <= frame["high"])).all()
@@ -76,9 +76,9 @@ def test_the_unit_cube_spans_each_range_on_its_scale() -> None:
 
 def test_measured_ones_move_only_when_asked_for() -> None:
     frame = ranges(TABLE)
-    assert "kdeg" not in set(chosen(frame, None, None)["symbol"])
-    assert "kdeg" in set(chosen(frame, ["measured", "sig"], None)["symbol"])
-    assert set(chosen(frame, ["open"], ["mix"])["symbol"]) == {"sig", "fsh", "rint"}
+    assert "kd" not in set(chosen(frame, None, None)["symbol"])
+    assert "kd" in set(chosen(frame, ["measured", "sig"], None)["symbol"])
+    assert set(chosen(frame, ["open"], ["mix"])["symbol"]) == set(TABLE.uncertain()) - {"mix"}
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_intervals_of_another_fit_are_read_from_its_estimates(tmp_path: Path) ->
         ("symbol,low,high\nkTT,0.1,0.2\n", "unknown parameter 'kTT'"),
         ("symbol,low,high\nkT,0.3,0.2\n", "low must be below high"),
         ("symbol,low,high\nkT,low,0.2\n", "is not a number"),
-        ("symbol,low,high\nkT,0.3,0.4\n", "kT = 0.2086 lies outside 0.3 to 0.4"),
+        ("symbol,low,high\nkT,0.3,0.4\n", "kT = 0.2033 lies outside 0.3 to 0.4"),
         ("", "can't be read"),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 import ranklsim
 from ranklsim.reports import cli, sensitivity_report
 
-SMALL = ("--trajectories", "2", "--samples", "8", "--keep", "2", "--only", "open")
+SMALL = ("--trajectories", "2", "--samples", "8", "--keep", "2", "--only", "rint,fsh,sig,mix")
 
 
 def said(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, list[str], list[str]]:
@@ -60,7 +60,13 @@ def test_the_folder_holds_the_tables_and_a_page_that_answers(finished: Path) -> 
 
 def test_python_finds_the_same_for_any_number_of_workers(finished: Path) -> None:
     found = ranklsim.sensitivity(
-        "discontinuation", trajectories=2, samples=8, keep=2, only=["open"], second_order=True, workers=1
+        "discontinuation",
+        trajectories=2,
+        samples=8,
+        keep=2,
+        only=["rint", "fsh", "sig", "mix"],
+        second_order=True,
+        workers=1,
     )
     written = pd.read_parquet(finished / "samples.parquet")
     same = written[written["stage"] != "ensemble"].reset_index(drop=True)
