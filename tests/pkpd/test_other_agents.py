@@ -34,7 +34,8 @@ def numbers_of(agent: str) -> list[tuple[str, float]]:
 
 
 def course(regimen: str, months: list[float]) -> pd.DataFrame:
-    return simulate_typical(parse_regimen(regimen), months=months).set_index("month")
+    """The typical woman in a trial, where every arm is given calcium and vitamin D."""
+    return simulate_typical(parse_regimen(regimen), months=months, covariates={"supplements": 1}).set_index("month")
 
 
 @pytest.mark.parametrize("name", ["bisphosphonates", "anabolics"])
@@ -51,11 +52,14 @@ def test_shipped_values_are_where_the_shipped_fit_ends(name: str) -> None:
         assert problem.table.row(p.name)["status"] == "fitted"
 
 
-def test_the_joint_fit_keeps_the_parameters_and_priors_of_the_default_fit() -> None:
-    joint = {p.name: p for p in load_spec("sequences").parameters}
-    default = {p.name: p for p in load_spec("default").parameters}
-    assert {name: joint[name] for name in default} == default
-    assert set(joint) - set(default) == {"mix", "zoledronate.potency", "alendronate.t_surface"}
+def test_the_joint_fit_adds_zoledronate_and_the_share_of_the_stores_to_the_default_fit() -> None:
+    joint, default = load_spec("sequences"), load_spec("default")
+    added = {p.name for p in joint.parameters} - {p.name for p in default.parameters}
+    assert added == {"mix", "zoledronate.potency", "alendronate.t_surface"}
+    rows = load_evidence().observations
+    more = rows[joint.chosen(rows) & ~default.chosen(rows)]
+    assert set(more["arm"]) == {"grey-1", "grey-2.5", "grey-5", "lehmann-switch", "evertsgraber-switch"}
+    assert not (default.chosen(rows) & ~joint.chosen(rows)).any()
 
 
 def test_evidence_of_these_fits_is_every_row_that_the_default_fit_leaves_to_them() -> None:
