@@ -498,7 +498,7 @@ class Program:
         return result
 
     def _step(self, to: Emitter, call: Callable[[str], ir.Function]) -> None:
-        """One step of the Rosenbrock method of `rodas` from ``x`` to ``new``, and the mean square of error over tolerance."""
+        """One step of the method of `rodas` from ``x`` to ``new``, and the mean square of error over tolerance."""
         from llvmlite import ir
 
         from ranklsim.pkpd import lanes

@@ -145,9 +145,8 @@ def integrate_compiled(
             return bool(done.success), done.y.T, str(done.message)
 
     x, t, out = np.array(start, dtype=float), 0.0, np.empty((len(times), n))
-    stops = sorted({time for time, _, _ in events if time < times[-1]} | {float(times[-1])})
     out[times <= 0] = x
-    for until in [0.0, *stops]:
+    for until in sorted({0.0, *(time for time, _, _ in events if time < times[-1]), float(times[-1])}):
         if until > t:
             inside = times[(times > t) & (times < until)]
             success, y, message = reach(x, np.concatenate([[t], inside, [until]]))
