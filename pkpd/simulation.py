@@ -80,7 +80,7 @@ def simulate(
     progress: Callable[[int], None] | None = None,
     tell: Callable[[str], None] | None = None,
     retried: Callable[[int], None] | None = None,
-    method: str = "lanes",
+    integrator: Callable[..., Array] | None = None,
 ) -> dict[str, Array]:
     """Integrate patients from their untreated steady state.
 
@@ -109,8 +109,9 @@ def simulate(
         Called with a sentence when something slow begins (a first compilation).
     retried : callable, optional
         Called with the row of each patient whom the engine could not integrate and the reference integrator did.
-    method : {"lanes", "CVODE", "LSODA"}
-        The engine, or a reference that takes one patient at a time (`reference.integrate_compiled`).
+    integrator : callable, optional
+        Takes the engine's place, one patient at a time, for checks: called with the compiled module, start, parameter
+        vector, events (day, state, amount), times, and ``rtol``, ``atol``; returns states, shape (n_times, n_states).
 
     Returns
     -------
@@ -137,7 +138,7 @@ def simulate(
     def do(task: tuple[_Group, slice]) -> int:
         group, part = task
         rows = group.rows[part]
-        values, again = group.run(part, times, rtol, atol, method)
+        values, again = group.run(part, times, rtol, atol, integrator)
         for i in again:
             values[:, i] = group.by_reference(part.start + int(i), times, rtol, atol)
             if retried:
@@ -242,16 +243,16 @@ class _Group:
                 entered, added = dose_events(self.model, self.constants, (drug.kind, int(k)), drug, mg[at], i[at])
                 self.state[at], self.added[at] = entered, added
 
-    def run(self, part: slice, times: Array, rtol: float, atol: float, method: str) -> tuple[Array, NDArray[np.int64]]:
+    def run(
+        self, part: slice, times: Array, rtol: float, atol: float, integrator: Callable[..., Array] | None
+    ) -> tuple[Array, NDArray[np.int64]]:
         """Outputs (n_outputs, n, n_times) of some patients, and positions of those that can't be integrated."""
-        if method != "lanes":
-            one_by_one = [
-                reference.integrate_compiled(
-                    self.kernel, self.start[i], self.p[i], self._events(i), times, rtol=rtol, atol=atol, method=method
-                )
+        if integrator:
+            states = np.array([
+                integrator(self.kernel, self.start[i], self.p[i], self._events(i), times, rtol=rtol, atol=atol)
                 for i in range(part.start, part.stop)
-            ]
-            return self._read(np.array(one_by_one), self.p[part], times), np.empty(0, dtype=np.int64)
+            ])  # fmt: skip
+            return self._read(states, self.p[part], times), np.empty(0, dtype=np.int64)
         n = part.stop - part.start
         first = self.first[part.start : part.stop + 1]
         events = slice(first[0], first[-1])
