@@ -47,6 +47,11 @@ demo: $(STAMP)  ## run the four-arm trial `modality` and say where its report is
 test: $(STAMP)  ## run the tests
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+# PATIENTS=500 for a quick look.
+.PHONY: bench
+bench: $(STAMP)  ## measure the engine's speed; prints tables and writes build/bench.json
+	@$(BIN)/python scripts/bench.py $(if $(PATIENTS),--patients $(PATIENTS))
+
 .PHONY: lint
 lint: $(STAMP)  ## check style and format
 	@$(BIN)/ruff check .

@@ -42,6 +42,9 @@ from ranklsim.pkpd.units import DAYS_PER_MONTH
 PORTION = 500
 """Patients simulated and written at a time."""
 
+RTOL = 1e-5
+"""Error allowed a step, relative; bone stays within 0.0001 percentage points of the reference (docs/engine.md)."""
+
 Progress = Callable[[int, int], object]
 
 _LIBRARIES = ("numpy", "scipy", "numba", "pandas", "pyarrow")
@@ -68,6 +71,11 @@ class _Plan:
     draws_from: str
 
     @property
+    def rtol(self) -> float:
+        """Error allowed the integrator a step."""
+        return float(self.identity["rtol"])
+
+    @property
     def portions(self) -> list[np.ndarray]:
         """Patient numbers, from 1, of each portion."""
         number = np.arange(1, self.trial.population.patients + 1, dtype=np.int64)
@@ -83,6 +91,7 @@ def run(
     workers: int | None = 1,
     layers: Mapping[str, bool] | Sequence[str] | None = None,
     parameters: ParameterTable | str | Path | None = None,
+    rtol: float = RTOL,
     resume: bool = False,
     force: bool = False,
     progress: Progress | None = None,
@@ -106,6 +115,8 @@ def run(
         Sources of variation: a mapping switches those that it names, a sequence names all that are on.
     parameters : ParameterTable or path, optional
         The shipped table by default.
+    rtol : float
+        Error allowed the integrator a step, relative; 1e-12 to 0.001.
     resume : bool
         Go on with this run if the folder holds it unfinished; start it if the folder is empty.
     force : bool
@@ -136,12 +147,14 @@ def run(
         raise BadInput("resume and force exclude each other: go on with the run in the folder, or replace it.")
     if workers is not None and workers < 1:
         raise BadInput(f"workers = {workers} is not positive; give 1 or more.")
+    if not 1e-12 <= rtol <= 1e-3:
+        raise BadInput(f"rtol = {rtol:g} is no useful tolerance; give 1e-12 to 0.001.")
     if workers is None:
         workers = processors()
     folder: Path | None = None
     state = _State(0, 0)
     try:
-        plan = _prepare(trial, patients, seed, layers, parameters)
+        plan = _prepare(trial, patients, seed, layers, parameters, rtol)
         folder = Path("runs") / plan.trial.name if out is None else Path(out)
         before = _look_at(folder, plan, resume, force)
         if before is not None and before["complete"] is True:
@@ -187,6 +200,7 @@ def _prepare(
     seed: int | None,
     layers: Mapping[str, bool] | Sequence[str] | None,
     parameters: ParameterTable | str | Path | None,
+    rtol: float,
 ) -> _Plan:
     """Read and check all of the input."""
     trial = trial if isinstance(trial, Trial) else load_trial(trial)
@@ -209,6 +223,7 @@ def _prepare(
         "seed": trial.seed,
         "patients": trial.population.patients,
         "layers": dict(vars(trial.layers)),
+        "rtol": rtol,
         "inputs": {name: hash_of(content).hexdigest() for name, content in frozen.items()},
         "ranklsim": ranklsim.__version__,
         "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
@@ -250,7 +265,8 @@ def _look_at(folder: Path, plan: _Plan, resume: bool, force: bool) -> dict[str, 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
     """First thing in which two runs differ, in words."""
-    for key, name in (("trial", "trial"), ("seed", "seed"), ("patients", "patients"), ("layers", "layers")):
+    for key, name in (("trial", "trial"), ("seed", "seed"), ("patients", "patients"), ("layers", "layers"),
+                      ("rtol", "rtol")):  # fmt: skip
         if old.get(key) != new[key]:
             return f"its {name} is {_shown(old.get(key))}, not {_shown(new[key])}"
     for file in sorted({*old.get("inputs", {}), *new["inputs"]}):
@@ -350,17 +366,19 @@ def _work(
         piece = f"{k:06d}"
         note = _finished(chunks, piece)
         if note is None:
-            tables, enrolled = _portion(plan, number, enrolled, workers, advance, tell)
-            _write_piece(chunks, piece, tables, {"enrolled": enrolled})
+            retried: list[int] = []
+            tables, enrolled = _portion(plan, number, enrolled, workers, advance, tell, retried)
+            _write_piece(chunks, piece, tables, {"enrolled": enrolled, "retried": sorted(retried)})
         else:
             enrolled = note["enrolled"]
             advance(number.size)
         state.patients += number.size
     if _finished(chunks, _ENSEMBLE) is None:
-        frame = uncertainty.ensemble(plan.trial, plan.parameters, plan.agents, draws, workers=workers, progress=advance)
+        frame = uncertainty.ensemble(plan.trial, plan.parameters, plan.agents, draws, workers=workers, progress=advance,
+                                     rtol=plan.rtol)  # fmt: skip
         values = [name for name in frame.columns if name not in ("draw", "arm", "month")]
         _refuse_nan({name: frame[name].to_numpy()[:, None] for name in values}, frame["draw"].to_numpy(), "draw")
-        other = uncertainty.by_variant(plan.trial, plan.parameters, plan.agents, workers=workers)
+        other = uncertainty.by_variant(plan.trial, plan.parameters, plan.agents, workers=workers, rtol=plan.rtol)
         tables = {
             "uncertainty": storage.to_arrow(frame, values),
             "uncertainty_draws": storage.to_arrow(draws),
@@ -378,8 +396,12 @@ def _portion(
     workers: int,
     progress: Callable[[int], None],
     tell: Callable[[str], None] | None,
+    retried: list[int],
 ) -> tuple[dict[str, pa.Table], dict[str, int]]:
-    """One portion of patients: its tables, and the patients of each stratum allocated so far."""
+    """One portion of patients: its tables, and the patients of each stratum allocated so far.
+
+    `retried` is extended by the numbers of patients whom the reference integrator had to integrate.
+    """
     trial, parameters = plan.trial, plan.parameters
     people = draw(trial, parameters, number)
     strata = strata_of(trial, people.covariates)
@@ -394,9 +416,12 @@ def _portion(
         plan.agents,
         uncertainty.as_doses(doses, plan.agents),
         months * DAYS_PER_MONTH,
+        rtol=plan.rtol,
+        atol=plan.rtol / 100,
         workers=workers,
         progress=progress,
         tell=tell,
+        retried=lambda row: retried.append(int(number[row])),
     )
     _refuse_nan(latent, number, "patient")
     seen = observe(trial, parameters, number, last, latent)
@@ -481,7 +506,7 @@ def _finish(folder: Path, plan: _Plan, manifest: dict[str, Any], seconds: float)
                 files[name]["rows"] = rows[table]
     manifest = manifest | {
         "files": files,
-        "counts": _counts(folder, plan),
+        "counts": _counts(folder, plan) | {"integrated_by_reference": _retried(chunks, pieces)},
         "finished": _now(),
         "seconds": round(seconds, 1),
     }
@@ -495,6 +520,12 @@ def _finish(folder: Path, plan: _Plan, manifest: dict[str, Any], seconds: float)
 def _parts(chunks: Path, pieces: list[str], table: str) -> Iterator[pa.Table]:
     for piece in pieces:
         yield pq.read_table(chunks / f"{piece}-{table}.parquet")
+
+
+def _retried(chunks: Path, pieces: list[str]) -> int:
+    """Patients whom the engine could not integrate and the reference integrator did."""
+    notes = (json.loads((chunks / f"{piece}.json").read_text(encoding="utf-8")) for piece in pieces)
+    return sum(len(note["retried"]) for note in notes)
 
 
 def _counts(folder: Path, plan: _Plan) -> dict[str, Any]:

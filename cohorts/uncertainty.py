@@ -81,7 +81,9 @@ def draws_of(trial: Trial, parameters: ParameterTable, agents: list[Agent]) -> t
     return pd.DataFrame(drawn), "ranges"
 
 
-def by_variant(trial: Trial, parameters: ParameterTable, agents: list[Agent], *, workers: int = 1) -> pd.DataFrame:
+def by_variant(
+    trial: Trial, parameters: ParameterTable, agents: list[Agent], *, workers: int = 1, rtol: float = 1e-6
+) -> pd.DataFrame:
     """The typical patient under each arm and structural variant.
 
     Returns
@@ -92,7 +94,7 @@ def by_variant(trial: Trial, parameters: ParameterTable, agents: list[Agent], *,
     vectors = variants.as_vectors(parameters, agents)
     names = vectors.index.to_numpy()
     draws = vectors.reset_index(drop=True).rename_axis("draw").reset_index()
-    frame = ensemble(trial, parameters, agents, draws, workers=workers)
+    frame = ensemble(trial, parameters, agents, draws, workers=workers, rtol=rtol)
     frame.insert(0, "variant", names[frame.pop("draw").to_numpy(dtype=int)])
     return frame if trial.layers.parameters else frame.iloc[:0]
 
@@ -112,6 +114,7 @@ def ensemble(
     *,
     workers: int = 1,
     progress: Callable[[int], None] | None = None,
+    rtol: float = 1e-6,
 ) -> pd.DataFrame:
     """The typical patient under each arm, for each draw.
 
@@ -127,6 +130,8 @@ def ensemble(
         Threads; the result does not depend on it.
     progress : callable, optional
         Called with the number of (draw, arm) pairs done since the last call.
+    rtol : float
+        Error allowed the integrator a step, relative.
 
     Returns
     -------
@@ -137,7 +142,7 @@ def ensemble(
     names = [arm.name for arm in trial.arms]
     months = months_of(trial)
     symbols = draws.drop(columns="draw")
-    found = courses(trial, parameters, agents, symbols, names, months, workers=workers, progress=progress)
+    found = courses(trial, parameters, agents, symbols, names, months, rtol=rtol, workers=workers, progress=progress)
     n = len(draws) * len(names)
     frame = pd.DataFrame(
         {
@@ -163,6 +168,7 @@ def courses(
     arms: Sequence[str],
     months: np.ndarray,
     *,
+    rtol: float = 1e-6,
     workers: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, np.ndarray]:
@@ -181,7 +187,7 @@ def courses(
         Names of the arms to simulate.
     months : ndarray, shape (n_months,)
         Increasing; should begin with 0.
-    workers, progress
+    rtol, workers, progress
         As of `ensemble`.
 
     Returns
@@ -200,6 +206,8 @@ def courses(
         agents,
         as_doses(plan, agents),
         months * DAYS_PER_MONTH,
+        rtol=rtol,
+        atol=rtol / 100,
         workers=workers,
         progress=progress,
     )

@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
@@ -105,14 +106,11 @@ def _write(path: Path, text: str) -> None:
 @lru_cache(maxsize=1)
 def _fingerprint() -> str:
     """Hash of the model's text and of what turns it into code."""
-    import llvmlite
-    import numba
-    import sympy
-
+    versions = [version(name) for name in ("sympy", "numba", "llvmlite")]
     seen = hashlib.blake2b(digest_size=8)
     for part in [*_TEXT.split(), "compiler", "lanes", "rodas", "integrator"]:
         seen.update((_SOURCE / f"{part}.py").read_bytes())
-    seen.update(f"{sympy.__version__} {numba.__version__} {llvmlite.__version__} {sys.version}".encode())
+    seen.update(f"{versions} {sys.version}".encode())
     return seen.hexdigest()
 
 

@@ -237,6 +237,7 @@ def simulate_course(
     parameters: Path | str | ParameterTable | None = None,
     where: str = "covariates",
     tell: Callable[[str], None] | None = None,
+    rtol: float = 1e-6,
 ) -> pd.DataFrame:
     """The typical patient under a planned course, at `months`; see `simulate`."""
     from ranklsim.pkpd.parameters import load_parameters
@@ -256,7 +257,9 @@ def simulate_course(
         raise BadInput(*idle)
     symbols = checked_covariates(table, of_patient, where)
     given = [part for part in course.regimens if part.dose_mg > 0]  # a placebo is given nothing
-    return simulate_typical(given, course.agents, months=list(months), parameters=table, covariates=symbols, tell=tell)
+    return simulate_typical(
+        given, course.agents, months=list(months), parameters=table, covariates=symbols, rtol=rtol, tell=tell
+    )
 
 
 def checked_covariates(table: ParameterTable, covariates: Mapping[str, float], where: str) -> dict[str, float]:
@@ -296,6 +299,7 @@ def run(
     layers: Iterable[str] | None = None,
     parameters: Path | str | ParameterTable | None = None,
     workers: int | None = None,
+    rtol: float | None = None,
     resume: bool = False,
     force: bool = False,
     progress: Callable[[int, int], object] | None = None,
@@ -318,6 +322,8 @@ def run(
         Parameter values other than the shipped ones (CSV with symbol and value).
     workers : int, optional
         Processors to use, all of this machine's by default; no result depends on it.
+    rtol : float, optional
+        Error allowed the integrator a step, relative; 1e-5 by default.
     resume : bool
         Go on with the interrupted run in `out`.
     force : bool
@@ -351,6 +357,7 @@ def run(
         layers=None if layers is None else list(layers),
         parameters=parameters,
         workers=workers,
+        rtol=execution.RTOL if rtol is None else rtol,
         resume=resume,
         force=force,
         progress=progress,

@@ -49,6 +49,18 @@ class Whole(click.ParamType):
         return self.fail(f"'{value}' is not a whole number of {self.least} or more", param, ctx)
 
 
+class Tolerance(click.ParamType):
+    """A relative tolerance."""
+
+    name = "tolerance"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        with contextlib.suppress(ValueError):
+            if 1e-12 <= float(value) <= 1e-3:
+                return float(value)
+        return self.fail(f"'{value}' is not a number from 1e-12 to 0.001", param, ctx)
+
+
 class Months(click.ParamType):
     """Months, parted by commas."""
 
@@ -161,6 +173,7 @@ def cli() -> None:
     "[default: the trial's]",
 )
 @PARAMETERS
+@click.option("--rtol", type=Tolerance(), metavar="X", help="Error allowed the integrator a step.  [default: 1e-5]")
 @click.option("--resume", is_flag=True, help="Go on with the interrupted run in DIR.")
 @FORCE
 @click.option("--no-report", is_flag=True, help="Leave out the report; `ranklsim report DIR` writes it later.")
@@ -225,6 +238,14 @@ def run_command(trial: str, out: Path | None, no_report: bool, resume: bool, for
 )
 @click.option("--at", type=Months(), metavar="MONTHS", help="Rows at these months too, such as 0.1,1,6.")
 @PARAMETERS
+@click.option(
+    "--rtol",
+    type=Tolerance(),
+    metavar="X",
+    default="1e-6",
+    show_default=True,
+    help="Error allowed the integrator a step, relative.",
+)
 @click.option("-o", "--out", type=FILE, metavar="FILE.csv", required=True, help="Table to write, a row a month.")
 @click.option("--plot", type=FILE, metavar="FILE.svg", help="Figure to write (.svg, .pdf or .png).")
 @FORCE
@@ -238,6 +259,7 @@ def simulate_command(
     settings: Sequence[tuple[str, float]],
     at: list[float] | None,
     parameters: Path | None,
+    rtol: float,
     out: Path,
     plot: Path | None,
     force: bool,
@@ -260,7 +282,7 @@ def simulate_command(
     rows = api.months_of_interest(course, at)
     drawn = api.months_to_draw(course, rows) if plot is not None else rows
     with progress_bar() as (_, tell):
-        frame = api.simulate_course(course, drawn, dict(settings), parameters, where="--set", tell=tell)
+        frame = api.simulate_course(course, drawn, dict(settings), parameters, where="--set", tell=tell, rtol=rtol)
     with new_files(targets, force) as paths:
         wanted = frame[frame["month"].isin(rows)].round(12) + 0.0  # no -3e-14 for a change that is none
         wanted.to_csv(paths[0], index=False, float_format="%.8g", lineterminator="\n")

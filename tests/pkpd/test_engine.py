@@ -205,3 +205,26 @@ def test_bad_times_and_unknown_parameters_are_named() -> None:
 def test_a_patient_that_cannot_be_integrated_is_an_error_and_not_a_number_in_a_table() -> None:
     with pytest.raises(RunFailed, match="row 0"):
         simulate(TABLE, pd.DataFrame({"tQ": [np.nan]}), [DENOSUMAB], helpers.q6m(60, 1), MONTHS)
+
+
+def test_who_cannot_be_integrated_by_the_engine_is_by_the_reference_and_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    persons = helpers.anyone(TABLE, 3, seed=4)
+    doses, months = helpers.q6m(60, 1, patients=3), np.array([0.0, 30.0, 90.0])
+    right = simulate(TABLE, persons, [DENOSUMAB], doses, months)
+    monkeypatch.setattr("ranklsim.pkpd.simulation.MAX_STEPS", 5)
+    told: list[int] = []
+    found = simulate(TABLE, persons, [DENOSUMAB], doses, months, retried=told.append)
+    assert sorted(told) == [0, 1, 2]
+    for name in ("CTX", "BMD_LS", "C_denosumab"):
+        assert np.allclose(found[name], right[name], rtol=1e-4, atol=1e-6), name
+
+
+def test_sampling_more_often_changes_no_value() -> None:
+    persons, doses = helpers.anyone(TABLE, 2, seed=5), helpers.q6m(60, 3, patients=2)
+    rare = simulate(TABLE, persons, [DENOSUMAB], doses, MONTHS)
+    often = simulate(TABLE, persons, [DENOSUMAB], doses, np.union1d(MONTHS, np.arange(0.0, MONTHS[-1], 7.0)))
+    at = np.searchsorted(np.union1d(MONTHS, np.arange(0.0, MONTHS[-1], 7.0)), MONTHS)
+    for name, values in rare.items():
+        assert np.array_equal(values, often[name][:, at]), name
