@@ -4,8 +4,9 @@ A published figure is a statistic of a group. So every arm of the evidence gets 
 typical one, and its figure is compared with the same statistic of them: a mean with their mean, a median with their
 median, a geometric mean with theirs; one that does not say which it is with their median.
 
-Between-patient variability is drawn by the rules of `population`, each parameter on its own, since an arm's protocol
-tells no correlations; scores are a Latin hypercube [1]_, so that few patients give a steady mean. The interval is
+Between-patient variability is drawn by the rules of `population`, with the correlations between parameters of the
+population `USUAL`, since an arm's protocol tells none; scores are a Latin hypercube [1]_ brought to those correlations
+by its ranks [2]_, so that few patients give a steady mean. The interval is
 that of groups of the published size drawn from the cohort, each patient measured with the table's error at each
 visit. It holds sampling and measurement only: studies differ by more (`evidence_errors.BETWEEN`), and parameters are
 uncertain.
@@ -13,6 +14,7 @@ uncertain.
 References
 ----------
 .. [1] McKay MD, Beckman RJ, Conover WJ. Technometrics 1979;21:239-45. doi:10.1080/00401706.1979.10489755
+.. [2] Iman RL, Conover WJ. Commun Stat Simul Comput 1982;11:311-34. doi:10.1080/03610918208812265
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from ranklsim.cohorts import streams
-from ranklsim.cohorts.population import around
+from ranklsim.cohorts.population import around, load_population
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.evidence import Arm, Evidence
 from ranklsim.pkpd.evidence_errors import ASSUMED_N, RECALLED
@@ -39,6 +41,7 @@ from ranklsim.pkpd.skeleton import NAMES
 Array = NDArray[np.float64]
 Row = dict[str, Any]
 
+USUAL = "postmenopausal-osteoporosis"
 LEVEL = 0.90
 RESAMPLES = 400
 RTOL = 1e-4  # of a cohort: what it errs by is far below what 200 patients do
@@ -63,11 +66,14 @@ class Bands:
         Columns `COURSE`: the curve on which the points of one arm, endpoint and site lie.
     patients : int
         Of each arm; 0 for the typical patient alone, and then there is no interval.
+    drawn : ndarray, shape (patients, n_observations)
+        True value of each figure in each patient; NaN where a figure is of two groups or a patient has none.
     """
 
     predictions: pd.DataFrame
     courses: pd.DataFrame
     patients: int
+    drawn: Array
 
 
 def bands(
@@ -147,7 +153,10 @@ def bands(
     for side, sign in (("low", -1), ("high", 1)):
         half = np.sqrt((frame[side] - frame["predicted"]) ** 2 + z**2 * np.maximum(between, 0.0))
         frame[f"{side}_study"] = frame["predicted"] + sign * half
-    return Bands(frame, courses, patients)
+    single_group = np.array([len(those) == 1 for those in sets])
+    starts = np.cumsum([0, *(len(those) for those in sets)])[:-1]
+    of_one = np.where(single_group, drawn[:, starts], np.nan) if patients else np.empty((0, len(frame)))
+    return Bands(frame, courses, patients, of_one)
 
 
 def cohort(evidence: Evidence, parameters: ParameterTable, patients: int, seed: int) -> dict[str, pd.DataFrame]:
@@ -159,13 +168,30 @@ def cohort(evidence: Evidence, parameters: ParameterTable, patients: int, seed: 
         Arm id to parameter symbols: what the arm tells of its patients, and every parameter that varies between
         patients, drawn around the arm's typical value. Patient k has the same scores in every arm.
     """
+    scores = scores_of(parameters, patients, seed)
+    return {arm.id: _persons(arm, parameters, scores, patients) for arm in evidence.arms.values()}
+
+
+def scores_of(parameters: ParameterTable, patients: int, seed: int) -> dict[str, Array]:
+    """Normal scores of every parameter that varies, each shape (patients,) and evenly spread.
+
+    They depend on neither value nor spread of any parameter, so that a cohort moves smoothly with both.
+    """
     number = np.arange(patients)
     scores = {}
     for symbol in parameters.varying():
         place = streams.uniform(seed, f"bands.place.{symbol}", number).argsort(kind="stable")
         inside = streams.uniform(seed, f"bands.inside.{symbol}", number)
         scores[symbol] = ndtri((place + inside) / patients)
-    return {arm.id: _persons(arm, parameters, scores, patients) for arm in evidence.arms.values()}
+    wanted = load_population(USUAL).effect_correlation()
+    together = [symbol for symbol in wanted.index if symbol in scores]
+    if len(together) > 1:
+        own = np.column_stack([scores[symbol] for symbol in together])
+        by_chance = np.linalg.cholesky(np.corrcoef(own.T))
+        mixed = np.linalg.solve(by_chance, own.T).T @ np.linalg.cholesky(wanted.loc[together, together].to_numpy()).T
+        ranks = mixed.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
+        scores |= dict(zip(together, np.take_along_axis(np.sort(own, axis=0), ranks, axis=0).T, strict=True))
+    return scores
 
 
 def _persons(arm: Arm, parameters: ParameterTable, scores: Mapping[str, Array], patients: int) -> pd.DataFrame:
@@ -215,7 +241,7 @@ class _Groups:
         self.drawn, self.seed = drawn, seed
         # what has to be added to a figure to make it a ratio: a change of 5 % is 105 % of what was
         self.bases = [100.0 if kind in ("percent_change", "change_between") else 0.0 for kind in parts["endpoint"]]
-        self.errors = [_error(part, parameters) for part in parts.to_dict("records")]
+        self.errors = [measurement_error(part, parameters) for part in parts.to_dict("records")]
         self._kept: dict[tuple[int, int], tuple[Array, Array]] = {}
 
     def figure(self, row: Row, places: list[int]) -> tuple[float, float, float]:
@@ -228,7 +254,7 @@ class _Groups:
             values = values[np.isfinite(values)]
             if len(values) < max(1, len(self.drawn) / 2):
                 return np.nan, np.nan, np.nan
-            middle = _statistic(values[None, :], kind, self.bases[place])
+            middle = statistic(values[None, :], kind, self.bases[place])
             middles.append(middle)
             around_them.append(middle + self._deviations(values, kind, n, place, which))
         middle = _combined(row["endpoint"], middles)
@@ -246,11 +272,11 @@ class _Groups:
         base = self.bases[place]
         if self.errors[place]:
             seen = (seen + base) * np.exp(self.errors[place] * z) - base
-        found = _statistic(seen, kind, base)
+        found = statistic(seen, kind, base)
         return (found - found.mean()) * np.sqrt(size / n)
 
 
-def _error(part: Row, parameters: ParameterTable) -> float:
+def measurement_error(part: Row, parameters: ParameterTable) -> float:
     """Standard deviation of the logarithm of a ratio of two measurements; none where there is no second."""
     if part["endpoint"] not in PERCENT or part["month"] == 0:
         return 0.0
@@ -258,8 +284,11 @@ def _error(part: Row, parameters: ParameterTable) -> float:
     return float(np.sqrt(2) * parameters.values[f"CV_DXA_{site}" if site in NAMES else f"CV_{site}"])
 
 
-def _statistic(values: Array, kind: str, base: float) -> Array:
-    """Of each row; shape (n_rows,). A geometric mean is that of `values` + `base`, and 0 if one of them is."""
+def statistic(values: Array, kind: str, base: float) -> Array:
+    """Median, mean or geometric mean of each row; shape (n_rows,).
+
+    A geometric mean is that of `values` + `base`, and 0 if one of them is.
+    """
     if kind == "median":
         return np.median(values, axis=1)
     if kind == "geometric_mean":

@@ -139,6 +139,11 @@ class Population:
         """
         return _assemble(self.marginals, self.shapes, scores)
 
+    def effect_correlation(self) -> pd.DataFrame:
+        """Correlation of the normal scores of the parameters' between-patient effects, by symbol; 1 on the diagonal."""
+        own = self.factor[len(self.marginals) :]
+        return pd.DataFrame(own @ own.T, index=list(self.effects), columns=list(self.effects))
+
     def published(self) -> pd.DataFrame:
         """What the file asks the included to look like: covariate, statistic, value, unit, status, source, doi."""
         rows = [
@@ -182,7 +187,11 @@ def load_population(name: str) -> Population:
     """
     if name not in list_populations():
         raise BadInput(f"unknown population '{name}'; {near(name, list_populations())}")
-    path = POPULATIONS / f"{name}.toml"
+    return read_population(POPULATIONS / f"{name}.toml", name)
+
+
+def read_population(path: Path, name: str) -> Population:
+    """Read a population's file, such as the copy that a run keeps; raises as `load_population` does."""
     return _population(name, path.name, load_toml(path)[1])
 
 

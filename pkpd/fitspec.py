@@ -4,6 +4,8 @@
 
     title    = "Turnover from placebo and denosumab"
     like     = "default"                  # begin with another fit; what this file says stands in its place
+    kind     = "typical"                  # to the figures; "between-patient": to their spreads (`cohorts.variability`)
+    patients = 200                        # virtual ones of each arm, for "between-patient" only
     seed     = 1
     method   = "least_squares"            # any minimiser of lmfit, or "emcee"
     starts   = 3                          # the first from `start`, the others drawn between the bounds
@@ -12,7 +14,7 @@
     evidence = "my-evidence"              # folder, from the spec's own; the shipped evidence by default
 
     [[parameter]]
-    name      = "kT"                      # of the parameter table, or of an agent: "denosumab.CL"
+    name      = "kT"                      # of the parameter table, or of an agent, "denosumab.CL"; "kT.cv" is a spread
     transform = "log"                     # none, log or logit: the scale on which it is fitted
     low       = 0.08                      # bounds; the table's range by default
     high      = 0.6
@@ -46,13 +48,17 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.pkpd.parameters import ParameterTable, load_parameters
+from ranklsim.pkpd.parameters import SPREAD, ParameterTable, load_parameters
 from ranklsim.pkpd.tomltext import load_toml, locate
 
 TRANSFORMS = ("none", "log", "logit")
+KINDS = ("typical", "between-patient")
+PATIENTS = 200
 KEYS = (
     "title",
     "like",
+    "kind",
+    "patients",
     "seed",
     "method",
     "starts",
@@ -119,6 +125,8 @@ class Spec:
     path: Path
     text: str
     title: str
+    kind: str
+    patients: int
     seed: int
     method: str
     starts: int
@@ -218,6 +226,12 @@ class _Reader:
         method = self._text("method", "least_squares")
         if method not in methods():
             self._fault(("method",), f"unknown method '{method}'; {_near(method, methods())}")
+        kind = self._text("kind", KINDS[0])
+        if kind not in KINDS:
+            self._fault(("kind",), f"unknown kind '{kind}'; {_near(kind, KINDS)}")
+        patients = self._whole("patients", PATIENTS, 20)
+        if "patients" in self.data and kind != "between-patient":
+            self._fault(("patients",), 'patients are simulated only for kind = "between-patient"; leave the key out.')
         seed, starts = self._whole("seed", 1, 0), self._whole("starts", 1, 1)
         options = self._table(("options",))
         if method in methods():
@@ -225,6 +239,9 @@ class _Reader:
         fixed = self._values(("fixed",))
         evidence = self._text("evidence", "")
         fitted = self._parameters(fixed)
+        for i, p in enumerate(fitted):
+            if p.name.endswith(SPREAD) and kind != "between-patient":
+                self._fault(("parameter", i, "name"), f'{p.name} is a spread: it needs kind = "between-patient".')
         scenarios = self._scenarios(fitted)
         include, exclude = self._rules("include"), self._rules("exclude")
         title = self._text("title", self.path.stem)
@@ -235,6 +252,8 @@ class _Reader:
             self.path,
             self.text + self.below,
             title,
+            kind,
+            patients,
             seed,
             method,
             starts,
@@ -350,7 +369,7 @@ class _Reader:
 
     def _fitted(self, key: tuple[str | int, ...], row: dict[str, Any], name: str, of_table: pd.Series) -> Fitted | None:
         before = len(self.faults)
-        transform = row.get("transform", "log" if of_table["low"] > 0 else "none")
+        transform = row.get("transform", "log" if of_table["low"] > 0 or name.endswith(SPREAD) else "none")
         if transform not in TRANSFORMS:
             self._fault((*key, "transform"), f"unknown transform '{transform}'; give one of {', '.join(TRANSFORMS)}.")
             return None

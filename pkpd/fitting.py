@@ -33,7 +33,7 @@ from ranklsim.pkpd import posterior
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.evidence import Evidence, load_evidence
 from ranklsim.pkpd.evidence_errors import RHO, cov
-from ranklsim.pkpd.evidence_predictions import Predictor
+from ranklsim.pkpd.evidence_predictions import Predictor, predict
 from ranklsim.pkpd.fitspec import Spec
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 
@@ -129,6 +129,12 @@ class Problem:
         self.evaluations += len(thetas) * len(spec.scenarios)
         return np.where(np.isfinite(objective), -0.5 * objective, -np.inf)
 
+    def compared(self, theta: Array) -> pd.DataFrame:
+        """Each figure beside its prediction under the first scenario: `predict`, and ``weighted``, error over `sd`."""
+        values = self.spec.fixed | self.natural(theta) | self.spec.scenarios[0].fixed
+        frame = predict(self.evidence, self.table.overlaid(values), rtol=1e-7)
+        return frame.assign(weighted=frame["error"] / frame["sd"])
+
     def jacobian(self, theta: Array) -> Array:
         """Central differences of `residuals`, shape (n_residuals, n_parameters)."""
         columns = []
@@ -141,7 +147,20 @@ class Problem:
 
 
 def make_problem(spec: Spec, parameters: ParameterTable | None = None) -> Problem:
-    """Read the evidence that `spec` names and choose its rows.
+    """A fit of typical values made ready.
+
+    Raises
+    ------
+    BadInput
+        As from `chosen_evidence`.
+    """
+    return Problem(spec, parameters or load_parameters(), chosen_evidence(spec))
+
+
+def chosen_evidence(
+    spec: Spec, usable: Callable[[Evidence], pd.Series] | None = None, *, what: str = "row"
+) -> Evidence:
+    """Read the evidence that `spec` names and choose its rows, of those that are `usable` (all by default).
 
     Raises
     ------
@@ -150,15 +169,15 @@ def make_problem(spec: Spec, parameters: ParameterTable | None = None) -> Proble
     """
     evidence = load_evidence(spec.evidence)
     keep = spec.chosen(evidence.observations)
-    chosen = evidence.subset(keep)
+    chosen = evidence.subset(keep if usable is None else keep & usable(evidence))
     if len(chosen.observations) == 0:
-        raise BadInput(f"{spec.path}: no row of the evidence is left after `include` and `exclude`; widen them.")
+        raise BadInput(f"{spec.path}: no {what} of the evidence is left after `include` and `exclude`; widen them.")
     if len(chosen.observations) < len(spec.parameters):
         raise BadInput(
-            f"{spec.path}: {len(spec.parameters)} parameters are more than the {len(chosen.observations)} rows "
+            f"{spec.path}: {len(spec.parameters)} parameters are more than the {len(chosen.observations)} {what}s "
             "they are fitted to; fit fewer, or include more rows."
         )
-    return Problem(spec, parameters or load_parameters(), chosen)
+    return chosen
 
 
 @dataclass
@@ -247,6 +266,7 @@ def fit(
     spec: Spec,
     *,
     parameters: ParameterTable | None = None,
+    problem: Problem | None = None,
     folder: Path | None = None,
     workers: int = 1,
     progress: Callable[[str, float], None] | None = None,
@@ -258,6 +278,8 @@ def fit(
     spec : Spec
     parameters : ParameterTable, optional
         Values of everything that is not fitted; the shipped ones by default.
+    problem : Problem, optional
+        The fit made ready, in place of `parameters`; from `make_problem` by default.
     folder : Path, optional
         Where finished starts, and the walk of emcee, are kept, so that a second call goes on after the last one.
     workers : int
@@ -276,7 +298,7 @@ def fit(
     BadInput
         From `make_problem`.
     """
-    problem = make_problem(spec, parameters)
+    problem = problem or make_problem(spec, parameters)
     rows = []
     for number, theta in enumerate(_starting_points(spec)):
         kept = folder / f"start-{number:03d}.json" if folder else None

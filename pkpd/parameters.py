@@ -2,7 +2,8 @@
 
 The table is ``data/parameters.csv``; no number of biology stands in code. A user's table may hold all columns or just
 ``symbol`` and ``value`` (what a fit writes); it is laid over the shipped one. It may also name a number of an agent, as
-``denosumab.CL``, which then stands in place of the one in the agent's file. Units are checked here, at the edge.
+``denosumab.CL``, which then stands in place of the one in the agent's file, and the spread of a parameter between
+patients, as ``tW.cv``, which stands in place of the table's column ``cv``. Units are checked here, at the edge.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from ranklsim.pkpd.units import check_unit
 
 SHIPPED = Path(__file__).parent / "data" / "parameters.csv"
 COLUMNS = (
-    "symbol group meaning value unit low high prior cv distribution status source doi note".split()  #
+    "symbol group meaning value unit low high prior cv cv_source distribution status source doi note".split()  #
 )
 NUMERIC = ("value", "low", "high", "cv")
+SPREAD = ".cv"  # what follows a symbol to mean its spread between patients
+WIDEST = 2.0  # largest coefficient of variation that may be given
 CHOICES = {
     "group": ("agent", "covariate", "pk", "ligand", "cells", "skeleton", "markers", "calcium", "measurement", "hazard"),
     "prior": ("fixed", "uniform", "loguniform"),
@@ -62,14 +65,30 @@ class ParameterTable:
     def row(self, symbol: str, where: str = "parameters") -> pd.Series:
         """The row of `symbol`; that of an agent's number (``denosumab.CL``) is made from the agent's file.
 
+        A parameter's spread between patients (``tW.cv``) has a row like any number.
+
         Raises
         ------
         BadInput
-            If there is no such symbol.
+            If there is no such symbol, or the parameter is one that has no distribution.
         """
+        if symbol.endswith(SPREAD):
+            return self._spread_row(symbol, where)
         if self.known(symbol, where) in self.frame.index:
             return self.frame.loc[symbol]
         return pd.Series(_agent_row(symbol))
+
+    def _spread_row(self, symbol: str, where: str) -> pd.Series:
+        of = self.frame.loc[self.known(symbol.removesuffix(SPREAD), where)]
+        kind = of["distribution"]
+        if kind == "none":
+            raise BadInput(f"{where}: {of.name} has no distribution between patients, so {symbol} can't be given.")
+        row = of.copy()
+        row["meaning"] = f"{'SD' if kind == 'normal' else 'CV'} between patients of: {of['meaning']}"
+        row["value"], row["low"] = float(of["cv"]), 0.0
+        row["high"] = float(of["high"] - of["low"]) if kind == "normal" else WIDEST
+        row["unit"] = of["unit"] if kind == "normal" else "1"
+        return row.rename(symbol)
 
     def apply(self, agent: Agent) -> Agent:
         """The agent with those of its numbers that this table holds, also where it takes them over from another."""
@@ -120,6 +139,8 @@ class ParameterTable:
                     f"{where}: {symbol} = {value:g}{unit} is outside its range; "
                     f"give {row['low']:g} to {row['high']:g}{unit} ({row['meaning']})."
                 )
+            elif symbol.endswith(SPREAD):
+                frame.loc[symbol.removesuffix(SPREAD), "cv"] = float(value)
             else:
                 frame.loc[symbol] = row
                 frame.loc[symbol, "value"] = float(value)
@@ -130,10 +151,15 @@ class ParameterTable:
     def overlaid(self, values: Mapping[str, float]) -> ParameterTable:
         """A table with other values, unchecked and without the cost of copying rows: for the inner loop of a fit.
 
-        `frame`, `hash` and `to_csv` of what is returned still show this table; use `replace` for one to keep.
+        `frame`, `hash` and `to_csv` of what is returned still show this table's values, though its column ``cv`` is new
+        where a spread is among `values`; use `replace` for one to keep.
         """
-        table = ParameterTable(self.frame)
-        table.__dict__["values"] = self.values | dict(values)
+        frame = self.frame
+        spreads = {symbol.removesuffix(SPREAD): cv for symbol, cv in values.items() if symbol.endswith(SPREAD)}
+        if spreads:
+            frame = frame.assign(cv=frame["cv"].where(~frame.index.isin(spreads), frame.index.map(spreads)))
+        table = ParameterTable(frame)
+        table.__dict__["values"] = self.values | {s: v for s, v in values.items() if not s.endswith(SPREAD)}
         return table
 
     def uncertain(self) -> list[str]:
@@ -156,7 +182,8 @@ def load_parameters(path: str | Path | None = None) -> ParameterTable:
     ----------
     path : path, optional
         Name of a structural variant (`variants`), or CSV with at least ``symbol`` and ``value``; symbols that it does
-        not hold keep their shipped values.
+        not hold keep their shipped values. A column ``cv`` is taken over too where it holds a
+        number.
 
     Returns
     -------
@@ -188,8 +215,12 @@ def load_parameters(path: str | Path | None = None) -> ParameterTable:
                 raise BadInput(f"{where}: {symbol} has unit '{unit}'; give it in {right}.")
             if symbol in values:
                 raise BadInput(f"{where}: {symbol} stands twice; keep one row.")
-            values[symbol] = _number(row["value"], f"{where}: value of {symbol}")
-            shipped.replace({symbol: values[symbol]}, where)
+            found = {symbol: _number(row["value"], f"{where}: value of {symbol}")}
+            if row.get("cv") and symbol in shipped.frame.index:
+                cv = _number(row["cv"], f"{where}: cv of {symbol}")
+                found |= {symbol + SPREAD: cv} if cv != shipped.frame.loc[symbol, "cv"] else {}
+            shipped.replace(found, where)
+            values |= found
         except BadInput as fault:
             faults += fault.messages
     if faults:
@@ -216,6 +247,7 @@ def _agent_row(symbol: str) -> dict[str, object] | None:
                 "high": number.high,
                 "prior": "fixed",
                 "cv": 0.0,
+                "cv_source": "",
                 "distribution": "none",
                 "status": number.status,
                 "source": number.source,

@@ -190,13 +190,14 @@ def validate_command(
 @FORCE
 @click.option("--no-profile", is_flag=True, help="Leave out the profiles: intervals come from the curvature then.")
 def fit_command(spec: str, out: Path, parameters: Path | None, resume: bool, force: bool, no_profile: bool) -> None:
-    """Fit parameters as SPEC says, a TOML file or the name of a shipped fit (default).
+    """Fit parameters as SPEC says, a TOML file or the name of a shipped fit (default, between_patient).
 
     DIR then holds parameters.csv, which every --parameters takes, and index.html, which says how far to believe it;
     docs/fitting.md describes SPEC.
     """
     if resume and force:
         raise BadInput("--resume goes on with the fit in the folder, --force replaces it: give one of them.")
+    from ranklsim.cohorts import variability
     from ranklsim.pkpd import fitting
     from ranklsim.pkpd.fitspec import load_spec
     from ranklsim.pkpd.parameters import load_parameters
@@ -205,11 +206,14 @@ def fit_command(spec: str, out: Path, parameters: Path | None, resume: bool, for
 
     table = load_parameters(parameters)
     plan = load_spec(spec, table)
-    problem = fitting.make_problem(plan, table)
+    if plan.kind == "between-patient":
+        problem: fitting.Problem = variability.make_problem(plan, table, workers=os.cpu_count() or 1)
+    else:
+        problem = fitting.make_problem(plan, table)
     work = work_folder(out, "fit", "its spec, parameters or evidence", fitting.fingerprint(problem), resume, force)
     try:
         with _status() as tell, warnings.catch_warnings(record=True) as noticed:
-            found = fitting.fit(plan, parameters=table, folder=work, workers=os.cpu_count() or 1, progress=tell)
+            found = fitting.fit(plan, problem=problem, folder=work, workers=os.cpu_count() or 1, progress=tell)
             result = finish(found, work, not no_profile, tell)
     except (TypeError, ValueError) as fault:  # of lmfit or scipy: an option's value, a search that can't begin
         raise RunFailed(f"{plan.path}: {plan.method} stopped ({' '.join(str(fault).split()).rstrip('.')}).") from fault

@@ -14,6 +14,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from ranklsim.cohorts.importance import rank_correlations
+from ranklsim.cohorts.population import Population, read_population
 from ranklsim.cohorts.storage import open_run
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.parameters import ParameterTable
@@ -30,6 +31,7 @@ class RunData:
 
     manifest: Mapping[str, Any]
     trial: Any
+    population: Population
     agents: Mapping[str, Any]
     parameters: pd.DataFrame
     patients: pd.DataFrame
@@ -76,6 +78,7 @@ def read(run_folder: str | os.PathLike[str]) -> RunData:
     folder = Path(run_folder) / "agents"
     return RunData(
         manifest=run.manifest,
+        population=read_population(Path(run_folder) / "population.toml", run.trial.population.name),
         trial=run.trial,
         agents={name: load_agent(name, folder=folder) for name in run.trial.agent_names()},
         parameters=run.parameters.frame.reset_index(),

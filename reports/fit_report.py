@@ -20,7 +20,6 @@ from scipy.stats import chi2
 
 from ranklsim import __version__
 from ranklsim.pkpd import fitting, posterior
-from ranklsim.pkpd.evidence_predictions import predict
 from ranklsim.pkpd.fitspec import Spec
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.skeleton import NAMES
@@ -28,7 +27,7 @@ from ranklsim.reports.context import Section
 from ranklsim.reports.drawing import INK, RULE, SOFT, WIDTH, drawing, svg_text, two_lines
 from ranklsim.reports.exhibit import FLOAT_FORMAT, Exhibit
 from ranklsim.reports.page import Page, table
-from ranklsim.reports.tables import num, sig
+from ranklsim.reports.tables import num, sig, with_interval
 
 MARK = "ranklsim-fit"
 LEVEL = 0.95
@@ -55,7 +54,7 @@ class Result:
         From `fitting.intervals`; without profiles its interval is estimate +- 1.96 standard errors on the fitted scale,
         cut at the bounds.
     residuals : DataFrame
-        From `predict` at the estimate, with ``weighted``: the error over its `sd`.
+        From `Problem.compared` at the estimate.
     shortfall : float
         By how much the objective is known to fall below that of the estimate: by one step downhill, or in a profile.
     """
@@ -82,6 +81,16 @@ class Result:
         """The parameter table with what was fitted, and what the spec holds fixed, in it."""
         problem = self.found.problem
         return problem.table.replace(self.spec.fixed | problem.natural(self.found.theta), str(self.spec.path))
+
+    @property
+    def of_spreads(self) -> bool:
+        """Whether what is fitted are spreads between patients (`cohorts.variability`)."""
+        return self.spec.kind == "between-patient"
+
+    @property
+    def noun(self) -> str:
+        """What the fit is to."""
+        return "spreads" if self.of_spreads else "figures"
 
     @property
     def flat(self) -> pd.DataFrame:
@@ -111,9 +120,7 @@ def finish(
     if walk is not None:
         drawn = posterior.summarise(walk, problem.spec.parameters, LEVEL)
         estimates = estimates.assign(low=drawn["low"], high=drawn["high"], identified=drawn["narrowed"] < NARROWED)
-    values = problem.spec.fixed | problem.natural(found.theta) | problem.spec.scenarios[0].fixed
-    residuals = predict(problem.evidence, problem.table.overlaid(values), rtol=1e-7)
-    residuals["weighted"] = residuals["error"] / residuals["sd"]
+    residuals = problem.compared(found.theta)
     below = _downhill(found) if profiles is None else max(_downhill(found), -float(profiles["rise"].min()))
     if walk is not None:
         below = max(below, found.objective + 2 * float(walk.log_posterior.max()))
@@ -236,9 +243,10 @@ def compose(result: Result) -> tuple[Page, list[Section]]:
     rows = len(found.problem.observed)
     page = Page(
         MARK,
-        "Fit to published figures",
+        f"Fit to published {result.noun}",
         spec.title,
-        f"{len(spec.parameters)} parameters, {rows} figures; {spec.method}, {spec.starts} start"
+        f"{len(spec.parameters)} parameters, {rows} {result.noun}"
+        f"{f', {spec.patients} patients an arm' if result.of_spreads else ''}; {spec.method}, {spec.starts} start"
         f"{'s' * (spec.starts > 1)}, seed {spec.seed}; objective {found.objective:.6g}; ranklsim {__version__}",
         "What the data say" if result.converged else "Not converged: do not use these values",
         f"Fitted with ranklsim {__version__}; fit.json names every version, and the fingerprint of spec and evidence.",
@@ -281,7 +289,7 @@ def _estimates(result: Result) -> Section:
     said = [sentence.removeprefix(f"{spec.path}: the ") for sentence in warnings_of(result)]
     key = [f"The {sentence}" for sentence in said] or ["The fit converged, and no estimate stands on a bound."]
     key.append(
-        f"Over {len(weighted)} figures the root mean square of error over its standard deviation is "
+        f"Over {len(weighted)} {result.noun} the root mean square of error over its standard deviation is "
         f"{np.sqrt(np.mean(weighted**2)):.2f}; 1 is what the data's own spread and the difference between studies lead "
         "one to expect."
     )
@@ -324,8 +332,10 @@ def unknown_words(result: Result) -> list[str]:
     flat = result.flat
     if len(flat):
         said.append(
-            f"{len(flat)} of {len(estimates)} directions in which the parameters can move together change no figure "
-            "noticeably when each moves by half of its range: " + "; ".join(flat["direction"]) + "."
+            f"{len(flat)} of {len(estimates)} directions in which the parameters can move together change no "
+            f"{result.noun.removesuffix('s')} noticeably when each moves by half of its range: "
+            + "; ".join(flat["direction"])
+            + "."
         )
     priors = [p.name for p in result.spec.parameters if p.prior_sd is not None]
     leaning = []
@@ -487,20 +497,7 @@ def _correlations(result: Result) -> Section:
 
 def _residuals(result: Result) -> Section:
     rows = result.residuals
-    frame = rows[
-        [
-            "study",
-            "arm",
-            "endpoint",
-            "site_or_marker",
-            "time_months",
-            "phase",
-            "observed",
-            "predicted",
-            "sd",
-            "weighted",
-        ]
-    ]
+    frame = rows["study arm endpoint site_or_marker time_months phase observed predicted sd weighted".split()]
     groups = {
         "BMD": rows["site_or_marker"].isin(list(NAMES)),
         **{str(m): rows["site_or_marker"] == m for m in dict.fromkeys(rows["site_or_marker"]) if m not in NAMES},
@@ -523,10 +520,11 @@ def _residuals(result: Result) -> Section:
         for ax in axes[len(groups) :]:
             ax.set_visible(False)
         figure.supxlabel("Months", fontsize=9.6)
-        figure.supylabel("Predicted less observed (SDs)", fontsize=9.6)
+        label = "Log of predicted over observed (SDs)" if result.of_spreads else "Predicted less observed (SDs)"
+        figure.supylabel(label, fontsize=9.6)
         body = svg_text(figure, "figure-3", "Weighted residuals against time")
     beyond = int((rows["weighted"].abs() > 2).sum())
-    headline = f"{beyond} of {len(rows)} figures ({100 * beyond / len(rows):.0f}%) are more than two SDs off."
+    headline = f"{beyond} of {len(rows)} {result.noun} ({100 * beyond / len(rows):.0f}%) are more than two SDs off."
     exhibit = Exhibit(
         "Figure", "3", "Residuals", frame, body,
         "SD: sampling, difference between studies. In the fit, points of a curve are correlated; here they are not.",
@@ -548,7 +546,44 @@ def _residuals(result: Result) -> Section:
     listing = table(
         "3", f"The {len(worst)} largest residuals", worst, shown, "", numeric=("Month", "Observed", "Predicted", "SDs")
     )
-    return Section("5", "Residuals", "residuals", exhibits=[exhibit, listing])
+    spreads = [_spreads(rows)] if result.of_spreads else []
+    return Section("5", "Residuals", "residuals", exhibits=[exhibit, listing, *spreads])
+
+
+def _spreads(rows: pd.DataFrame) -> Exhibit:
+    """Every published spread beside the cohort's, and what its middle does against the typical patient."""
+    shown = [
+        {
+            "Study": row["study"],
+            "Arm": row["arm"],
+            "Figure": f"{row['endpoint'].replace('_', ' ')}, {row['site_or_marker']}",
+            "Month": f"{row['time_months']:.3g}",
+            "n": f"{row['patients']:.0f}",
+            "Measure": row["measure"],
+            "Published": num(row["observed"], 2),
+            "Simulated": num(row["predicted"], 2),
+            "Ratio (90% interval)": with_interval(row["ratio"], row["low"], row["high"], 2),
+            "Published middle": f"{row['value']:.3g}",
+            "Cohort": f"{row['cohort']:.3g}",
+            "Typical": f"{row['typical']:.3g}",
+        }
+        for row in rows.to_dict("records")
+    ]
+    footnote = (
+        "Spread between patients, measurement error included: SD of a BMD change in percentage points; of others "
+        "the SD of the logarithm from quartiles, or the coefficient of variation from a mean and SD. Interval: from n "
+        "and rounding. Published middle: mean or median; cohort: the same statistic of the virtual patients; typical: "
+        "the typical patient."
+    )
+    inside = 100 * float(((rows["low"] <= 1) & (rows["high"] >= 1)).mean())
+    headline = (
+        f"The simulated spread is {100 * np.exp(np.log(rows['ratio']).mean()):.0f}% of the published one on average "
+        f"(geometric mean), and within chance of it in {inside:.0f}% of {len(rows)} cases."
+    )
+    numeric = [name for name in shown[0] if name not in ("Study", "Arm", "Figure", "Measure")]
+    return table(
+        "5", "Published and simulated spreads", rows, shown, footnote, headline=headline, numeric=numeric, folded=True
+    )
 
 
 def _starts(result: Result) -> Section:

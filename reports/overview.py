@@ -12,6 +12,7 @@ from markupsafe import Markup
 from ranklsim.reports import durability, figures, summaries, tables, wording
 from ranklsim.reports.arms import BASIS_MEANING, PREDICTED, ArmView, month_text
 from ranklsim.reports.context import Context, Section
+from ranklsim.reports.exhibit import Exhibit
 
 BASELINE = {
     "age": ("Age", "yr", "mean"),
@@ -271,6 +272,7 @@ def patients(c: Context) -> Section:
             note=f"Virtual population: {c.trial.population.name}. T-scores: the patient's own; BMD as measured, with "
             "DXA error.",
         ),
+        _targets(c),
     ]
     if len(exposure):
         section.exhibits.append(
@@ -301,6 +303,36 @@ def patients(c: Context) -> Section:
             )
         )
     return section
+
+
+def _targets(c: Context) -> Exhibit:
+    """Published baseline figures beside those of the patients."""
+    frame = summaries.baseline_targets(c.data.patients, c.data.population.published())
+    words = {"mean": "mean", "sd": "SD", "median": "median", "cv": "CV", "share": "share"}
+
+    def cells(row: dict[str, Any]) -> dict[str, object]:
+        label, unit, _ = BASELINE.get(row["covariate"], (row["covariate"].replace("_", " "), row["unit"], ""))
+        unit = "" if row["statistic"] in ("cv", "share") or unit == "1" else f" ({unit})"
+        digits = 2 if row["statistic"] in ("cv", "share") or abs(row["value"]) < 10 else 1
+        return {
+            "Characteristic": f"{wording.first_upper(label)}, {words[row['statistic']]}{unit}",
+            "Target": tables.num(row["value"], digits),
+            "This trial (95% CI)": tables.with_interval(row["achieved"], row["low"], row["high"], digits),
+            "Target is": row["status"],
+            "Source": tables.doi_link(row["source"], row["doi"]),
+        }
+
+    eligible = bool(c.trial.population.eligible)
+    return c.listing(
+        "14.1.2.1",
+        "Baseline: target of the population and this trial",
+        frame,
+        cells,
+        numeric=("Target", "This trial (95% CI)"),
+        note="Target: what the population's file asks those enrolled to look like. "
+        + ("The trial's own eligibility admits only some of them, so its figures may differ. " if eligible else "")
+        + "Interval: chance by the number of patients.",
+    )
 
 
 def _month(month: float) -> str:

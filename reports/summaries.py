@@ -449,6 +449,44 @@ def baseline(
     return pd.DataFrame(rows, columns=["variable", "label", "unit", "kind", "arm", "n", "a", "b", "c"])
 
 
+def baseline_targets(patients: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+    """What a population's file asks the enrolled to look like, beside what the patients look like.
+
+    Parameters
+    ----------
+    patients : DataFrame
+        Columns of covariates.
+    published : DataFrame
+        From `Population.published`.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `published`, and ``achieved``, ``low`` and ``high`` (its 95 % interval by the number of
+        patients: normal for means and shares, for medians of a lognormal as for a normal, 1.96/sqrt(2n) of the value
+        for spreads); NaN where there are fewer than two patients.
+    """
+    rows = []
+    for row in published.to_dict("records"):
+        name, kind = row["covariate"], row["statistic"]
+        x = (
+            patients["age"] - patients["years_since_menopause"] if name == "age_at_menopause" else patients[name]
+        ).to_numpy(float)
+        n = x.size
+        achieved = half = np.nan
+        if n > 1:
+            if kind in ("mean", "share"):
+                achieved, half = x.mean(), 1.96 * x.std(ddof=1) / np.sqrt(n)
+            elif kind == "median":
+                achieved = np.median(x)
+                half = 1.96 * np.sqrt(np.pi / 2) * np.log(x).std(ddof=1) * achieved / np.sqrt(n)
+            else:
+                achieved = x.std(ddof=1) if kind == "sd" else np.sqrt(np.expm1(np.log(x).std(ddof=1) ** 2))
+                half = 1.96 * achieved / np.sqrt(2 * n)
+        rows.append(row | {"achieved": float(achieved), "low": float(achieved - half), "high": float(achieved + half)})
+    return pd.DataFrame(rows)
+
+
 def exposure(doses: pd.DataFrame, patients: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     """Doses planned and given by arm and agent.
 

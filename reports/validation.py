@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ranklsim import __version__
 from ranklsim.cohorts.bands import Bands, bands
+from ranklsim.cohorts.predictive_check import predictive_check
 from ranklsim.pkpd.evidence import Arm, Evidence
 from ranklsim.pkpd.evidence_predictions import COLUMNS, summary
 from ranklsim.pkpd.parameters import ParameterTable
@@ -26,6 +27,7 @@ from ranklsim.reports.context import Section
 from ranklsim.reports.drawing import INK, RULE, SHADE, WIDTH, drawing, svg_text, thinned, two_lines
 from ranklsim.reports.exhibit import FLOAT_FORMAT, Exhibit
 from ranklsim.reports.page import Page, new_folder, table
+from ranklsim.reports.predictive_figure import check_section
 from ranklsim.reports.tables import DASH, num, with_interval
 
 MARK = "ranklsim-validation"
@@ -127,6 +129,7 @@ def compose(
         "How well the model predicts",
         f"Points are published figures, curves are simulated. ranklsim {__version__}.",
     )
+    check = _check(evidence, found, parameters, seed)
     sections = [
         _result(found, used, misfit),
         Section(
@@ -136,12 +139,21 @@ def compose(
             paragraphs=["Each point is a figure of BMD change or of a marker; on the line, model and figure agree."],
             exhibits=[_agreement(used)],
         ),
-        _curves(evidence, found),
+        check,
+        _curves(evidence, found, len(check.exhibits) + 1 if check else 2),
         _others(used),
         _largest(used),
         _left_out(evidence, seen),
     ]  # fmt: skip
     return page, [section for section in sections if section is not None]
+
+
+def _check(evidence: Evidence, found: Bands, parameters: ParameterTable, seed: int) -> Section | None:
+    """The visual predictive check; nothing without a cohort, or without figures that it can be made of."""
+    if not found.patients:
+        return None
+    groups, patients = predictive_check(found, evidence, parameters, seed)
+    return None if groups.empty else check_section(groups, patients, PHASES, 2, "2")
 
 
 def _result(found: Bands, used: pd.DataFrame, misfit: pd.DataFrame) -> Section:
@@ -282,13 +294,13 @@ def _half(rows: pd.DataFrame) -> str:
     return f"Half {' and half '.join(parts)}." if parts else ""
 
 
-def _curves(evidence: Evidence, found: Bands) -> Section | None:
+def _curves(evidence: Evidence, found: Bands, first: int) -> Section | None:
     exhibits: list[Exhibit] = []
     kinds = found.courses[["endpoint", "site_or_marker"]].drop_duplicates()
     order = {name: k for k, name in enumerate((*NAMES, "CTX", "P1NP", "BSAP", "TRAP5B"))}
     for kind in sorted(kinds.to_dict("records"), key=lambda k: order.get(k["site_or_marker"], 99)):
         exhibits.append(
-            _curve_figure(evidence, found, kind["endpoint"], kind["site_or_marker"], f"{len(exhibits) + 2}")
+            _curve_figure(evidence, found, kind["endpoint"], kind["site_or_marker"], f"{len(exhibits) + first}")
         )
     if not exhibits:
         return None
@@ -412,7 +424,7 @@ def _others(used: pd.DataFrame) -> Section | None:
     if rows.empty:
         return None
     exhibit = table(
-        "2", "Figures that are no point of a curve", rows, [_row(row) for row in rows.to_dict("records")],
+        "3", "Figures that are no point of a curve", rows, [_row(row) for row in rows.to_dict("records")],
         "Differences to control, changes between two visits, kinetics: in the unit of the endpoint.", numeric=NUMERIC,
     )  # fmt: skip
     return Section("4", "Figures that are no point of a curve", "others", exhibits=[exhibit])
@@ -423,7 +435,7 @@ def _largest(used: pd.DataFrame) -> Section:
     rows = used.assign(misfit=used["error"] / used["sd"]).loc[off.sort_values(ascending=False).index[:WORST]]
     shown = [_row(row) | {"SDs": num(row["misfit"], 1, sign=True)} for row in rows.to_dict("records")]
     exhibit = table(
-        "3", f"The {len(rows)} largest misfits", rows, shown,
+        "4", f"The {len(rows)} largest misfits", rows, shown,
         "In standard deviations that a fit gives the figure (sampling and difference between studies).",
         numeric=(*NUMERIC, "SDs"),
     )  # fmt: skip
@@ -449,5 +461,5 @@ def _left_out(evidence: Evidence, seen: pd.DataFrame) -> Section:
         f"{len(left)} rows of the published tables were left out when they were converted; predictions.csv lists each."
     )
     shown = [{"Reason": row["reason"] or DASH, "Rows": str(row["rows"])} for row in frame.to_dict("records")]
-    exhibit = table("4", "Rows left out, by reason", frame, shown, "", numeric=("Rows",), folded=True)
+    exhibit = table("5", "Rows left out, by reason", frame, shown, "", numeric=("Rows",), folded=True)
     return Section("6", "Figures that were not used", "left-out", paragraphs=[*words], exhibits=[exhibit])

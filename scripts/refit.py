@@ -1,4 +1,4 @@
-"""Make everything that ships as the result of a fit anew: default values, agents, variants, intervals, ensemble.
+"""Make everything that ships as the result of a fit anew: default values, agents, spreads, variants, ensemble.
 
 Run by ``make refit``. Each step is a ``ranklsim fit SPEC`` in build/refit, where a second call goes on after the last
 finished one; its result is written into the package before the next begins, since later fits start from earlier ones.
@@ -23,6 +23,7 @@ import pandas as pd
 ROOT = Path(__file__).parents[1]
 DATA, WORK = ROOT / "pkpd" / "data", ROOT / "build" / "refit"
 RANKLSIM = Path(sys.executable).with_name("ranklsim")
+SPREADS = "fitted: fit `between_patient` (docs/calibration.md)"
 VECTORS = 1000  # of the ensemble that ships
 SPARE = ("KD_sRANKL", "ksel", "om", "os", "q_OPG", "w_osteocyte_T", "w_osteocyte_C")  # see `ensemble`
 
@@ -44,12 +45,14 @@ def facts(folder: Path) -> dict:
 
 
 def adopt(values: dict[str, float]) -> None:
-    """Write fitted values into the parameter table and the agents' files, to four digits."""
+    """Write fitted values, and spreads (``kT.cv``), into the parameter table and the agents' files, to four digits."""
     path = DATA / "parameters.csv"
     rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
     for row in rows:
         if row["symbol"] in values:
             row["value"] = f"{values[row['symbol']]:.4g}"
+        if (spread := f"{row['symbol']}.cv") in values:
+            row["cv"], row["cv_source"] = f"{values[spread]:.4g}", SPREADS
     text = io.StringIO()
     writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
     writer.writeheader()
@@ -57,7 +60,7 @@ def adopt(values: dict[str, float]) -> None:
     path.write_text(text.getvalue(), "utf-8")
     for symbol, value in values.items():
         agent, _, field = symbol.partition(".")
-        if not field:
+        if field in ("", "cv"):
             continue
         path = DATA / "agents" / f"{agent}.toml"
         pattern = re.compile(rf'^({field} = {{ value = "?)[-+.\de]+', re.MULTILINE)
@@ -77,6 +80,11 @@ def default() -> None:
     adopt(facts(folder)["parameters"])
     found = pd.read_csv(folder / "estimates.csv")
     write("intervals.csv", found[["parameter", "low", "high", "identified"]].rename(columns={"parameter": "symbol"}))
+
+
+def spreads() -> None:
+    """How far patients differ."""
+    adopt(facts(fit("between_patient", "--no-profile"))["parameters"])
 
 
 def variants() -> None:
@@ -118,7 +126,7 @@ def ensemble() -> None:
     shutil.copy(folder / "posterior.csv", DATA / "ensemble_diagnostics.csv")
 
 
-STEPS = {"default": default, "variants": variants, "ensemble": ensemble}
+STEPS = {"default": default, "spreads": spreads, "variants": variants, "ensemble": ensemble}
 
 
 def main() -> None:

@@ -9,8 +9,11 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from ranklsim.cohorts import variability
+from ranklsim.pkpd.fitspec import load_spec
 from ranklsim.reports import cli
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,9 +52,17 @@ def write_evidence(folder: Path) -> None:
 
 
 def write_fit(folder: Path) -> None:
-    """The fit that docs/fitting.md shows."""
-    (text,) = blocks(ROOT / "docs" / "fitting.md", "toml")
-    (folder / "my-fit.toml").write_text(text, encoding="utf-8")
+    """The fits that docs/fitting.md shows: of typical values, and of spreads."""
+    for text, name in zip(blocks(ROOT / "docs" / "fitting.md", "toml"), ("my-fit", "my-spreads"), strict=True):
+        (folder / f"{name}.toml").write_text(text, encoding="utf-8")
+
+
+def test_the_fit_of_spreads_that_the_page_shows_finds_spreads_in_the_evidence_that_the_other_page_shows(tmp_path):
+    write_evidence(tmp_path)
+    write_fit(tmp_path)
+    problem = variability.make_problem(load_spec(tmp_path / "my-spreads.toml"))
+    assert len(problem.observed) >= 4
+    assert np.isfinite(problem.observed).all()
 
 
 @pytest.mark.parametrize("page, line", commands(), ids=lambda value: str(value)[:60])

@@ -113,7 +113,7 @@ def test_parameters_spread_as_their_rows_say(parameters):
     for symbol in set(parameters.varying()) - set_by_covariates:
         row = parameters.frame.loc[symbol]
         x = persons[symbol]
-        assert x.median() == pytest.approx(row["value"], rel=0.02), symbol
+        assert x.median() == pytest.approx(row["value"], rel=0.02, abs=0.05 * x.std()), symbol
         if row["distribution"] == "lognormal":
             assert np.sqrt(np.expm1(np.log(x).std() ** 2)) == pytest.approx(row["cv"], rel=0.05), symbol
         elif row["distribution"] == "logitnormal":
@@ -183,3 +183,12 @@ def test_a_faulty_population_file_is_refused_with_its_line(tmp_path, monkeypatch
     monkeypatch.setattr(population, "POPULATIONS", tmp_path)
     with pytest.raises(BadInput, match=message):
         load_population("x")
+
+
+def test_women_with_kidney_disease_have_a_low_egfr_and_are_older(parameters):
+    ckd, freedom = (
+        draw(a_trial(name), parameters, range(1, 400)).covariates
+        for name in ("chronic-kidney-disease", "postmenopausal-osteoporosis")
+    )
+    assert ckd["eGFR"].between(15, 60).all()
+    assert ckd["age"].mean() > freedom["age"].mean() + 2

@@ -232,3 +232,26 @@ def test_a_faulty_spec_gets_one_sentence_and_no_folder(
     assert (code, out, len(err)) == (2, [], 1), err
     assert part in err[0]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_fit_of_spreads_writes_the_new_cv_and_sets_published_beside_simulated(tmp_path: Path) -> None:
+    path = tmp_path / "spreads.toml"
+    path.write_text(
+        'kind = "between-patient"\npatients = 20\noptions = { ftol = 1e-2 }\n'
+        '[[parameter]]\nname = "kT.cv"\nlow = 0.1\nhigh = 1.5\nstart = 0.4\n'
+        '[[include]]\narm = ["freedom-denosumab"]\nsite_or_marker = ["LS"]\n',
+        encoding="utf-8",
+    )
+    out = tmp_path / "out"
+    assert cli.main(["fit", str(path), "-o", str(out), "--no-profile"]) == 0
+    facts = json.loads((out / "fit.json").read_text(encoding="utf-8"))
+    assert facts["figures"] == 5
+    table = load_parameters(out / "parameters.csv")
+    assert table.frame.loc["kT", "cv"] == pytest.approx(facts["parameters"]["kT.cv"])
+    assert table.values == load_parameters().values
+    spreads = pd.read_csv(out / "residuals.csv")
+    assert np.allclose(spreads["ratio"], spreads["predicted"] / spreads["observed"], rtol=1e-4)
+    assert {"value", "cohort", "typical", "low", "high", "patients"} <= set(spreads)
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert "Published and simulated spreads" in page
+    assert "5 spreads" in page

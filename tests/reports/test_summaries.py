@@ -301,3 +301,20 @@ def test_draws_that_move_a_known_arm_are_told_apart(uncertainty):
 def test_the_interval_over_draws_holds_its_median(values):
     got = unknowns.interval_over_draws(np.array(values))
     assert got["low"] <= got["q1"] <= got["median"] <= got["q3"] <= got["high"]
+
+
+def test_baseline_targets_stand_beside_what_was_achieved_with_its_interval():
+    score = stats.norm.ppf((np.arange(400) + 0.5) / 400)
+    patients = pd.DataFrame({"age": 70 + 5 * score, "CTX": 0.5 * np.exp(0.4 * score)})
+    patients["years_since_menopause"] = patients["age"] - 50
+    patients["prevalent_fracture"] = (np.arange(400) < 100).astype(float)
+    asked = [("age", "mean"), ("age", "sd"), ("age_at_menopause", "mean"), ("CTX", "median"), ("CTX", "cv")]
+    published = pd.DataFrame([*asked, ("prevalent_fracture", "share")], columns=["covariate", "statistic"])
+    found = summaries.baseline_targets(patients, published.assign(value=0.0))
+    truth = [70, 5, 50, 0.5, np.sqrt(np.expm1(0.16)), 0.25]
+    assert found["achieved"].to_numpy() == pytest.approx(truth, rel=0.02)
+    assert (found["low"] <= np.array(truth) + 1e-9).all()
+    assert (found["high"] >= np.array(truth) - 1e-9).all()
+    assert found["high"][0] - found["achieved"][0] == pytest.approx(1.96 * 5 / 20, rel=0.01)
+    alone = summaries.baseline_targets(patients.iloc[:1], published.assign(value=0.0))
+    assert alone["achieved"].isna().all()
