@@ -33,7 +33,7 @@ from ranklsim.pkpd import posterior
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.evidence import Evidence, load_evidence
 from ranklsim.pkpd.evidence_errors import RHO, cov
-from ranklsim.pkpd.evidence_predictions import Predictor, predict
+from ranklsim.pkpd.evidence_predictions import Predictor
 from ranklsim.pkpd.fitspec import Spec
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 
@@ -113,27 +113,20 @@ class Problem:
         ]
         return np.concatenate([*parts, np.array(priors, dtype=float)])
 
-    def log_posterior(self, thetas: Array, workers: int = 1) -> Array:
-        """Minus half the objective of several vectors at once, shape (n,); -inf where a figure has no prediction."""
+    def residuals_of(self, thetas: Array, workers: int = 1) -> Array:
+        """`residuals` of several vectors at once, shape (n, n_residuals); NaN where a figure has no prediction."""
         spec = self.spec
         vectors = pd.DataFrame([self.natural(theta) for theta in thetas])
-        objective = np.zeros(len(thetas))
-        for i, p in enumerate(spec.parameters):
-            if p.prior_sd is not None:
-                objective += ((thetas[:, i] - p.prior_mean) / p.prior_sd) ** 2
+        parts = []
         for scenario in spec.scenarios:
             table = self.table.overlaid(spec.fixed | scenario.fixed)
             misfit = self._predictor.of_vectors(vectors, table, rtol=WALK_RTOL, workers=workers) - self.observed
-            whitened = misfit @ self._whiten.T
-            objective += scenario.weight * np.einsum("ij,ij->i", whitened, whitened)
+            parts.append(np.sqrt(scenario.weight) * (misfit @ self._whiten.T))
+        priors = [
+            (thetas[:, i] - p.prior_mean) / p.prior_sd for i, p in enumerate(spec.parameters) if p.prior_sd is not None
+        ]
         self.evaluations += len(thetas) * len(spec.scenarios)
-        return np.where(np.isfinite(objective), -0.5 * objective, -np.inf)
-
-    def compared(self, theta: Array) -> pd.DataFrame:
-        """Each figure beside its prediction under the first scenario: `predict`, and ``weighted``, error over `sd`."""
-        values = self.spec.fixed | self.natural(theta) | self.spec.scenarios[0].fixed
-        frame = predict(self.evidence, self.table.overlaid(values), rtol=1e-7)
-        return frame.assign(weighted=frame["error"] / frame["sd"])
+        return np.column_stack([*parts, *priors])
 
     def jacobian(self, theta: Array) -> Array:
         """Central differences of `residuals`, shape (n_residuals, n_parameters)."""
@@ -323,10 +316,11 @@ def fit(
     )
     if spec.method == "emcee":
         found.walk = posterior.sample(
-            lambda thetas: problem.log_posterior(thetas, workers),
+            lambda thetas: problem.residuals_of(thetas, workers),
             spec.parameters,
             theta,
-            found.information,
+            found.jacobian,
+            anywhere=np.array([problem.table.row(name)["status"] != "fitted" for name in problem.names]),
             seed=spec.seed,
             kept=folder / "walk.npz" if folder else None,
             progress=progress,

@@ -2,15 +2,17 @@
 
 Where least squares gives one vector and a profile an interval, this gives vectors, correlations included, and lets
 parameters that leave no trace in the data keep the whole of their prior. The sampler is emcee's affine-invariant
-ensemble [1]_ with moves of differential evolution [2]_ [3]_, which need no tuning and follow narrow, slanted valleys;
-walkers start around the estimate, as wide as the curvature there and the bounds allow. All walkers of a half go
-through one call of the model.
+ensemble [1]_ with moves of differential evolution [2]_ [3]_, which need no tuning and follow narrow, slanted valleys.
+Walkers start wide: what is assumed and not fitted anywhere between its bounds, the rest where randomised maximum
+likelihood [4]_ puts it for that (each figure moved by a draw of its error, then Gauss-Newton steps), which is the
+posterior itself where the model is linear. All walkers of a half go through one call of the model.
 
 References
 ----------
 .. [1] Foreman-Mackey D et al. Publ Astron Soc Pac 2013;125:306-12. doi:10.1086/670067
 .. [2] ter Braak CJF. Stat Comput 2006;16:239-49. doi:10.1007/s11222-006-8769-1
 .. [3] ter Braak CJF, Vrugt JA. Stat Comput 2008;18:435-46. doi:10.1007/s11222-008-9104-9
+.. [4] Bardsley JM et al. SIAM J Sci Comput 2014;36:A1895-910. doi:10.1137/140964023
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from ranklsim.pkpd.fitspec import Fitted
 Array = NDArray[np.float64]
 
 PORTION = 25  # steps between two states of the walk that are kept
+RELAX = 15  # Gauss-Newton steps of the start
 TRUSTED = 50  # a chain this many autocorrelation times long is long enough (emcee's advice)
 
 
@@ -91,11 +94,12 @@ class Walk:
 
 
 def sample(
-    log_posterior: Callable[[Array], Array],
+    residuals: Callable[[Array], Array],
     parameters: tuple[Fitted, ...],
     centre: Array,
-    information: Array,
+    jacobian: Array,
     *,
+    anywhere: NDArray[np.bool_] | None = None,
     walkers: int | None = None,
     steps: int = 1000,
     burn: int = 300,
@@ -108,14 +112,17 @@ def sample(
 
     Parameters
     ----------
-    log_posterior : callable
-        From vectors (n, parameters) on the fitted scale to (n,); -inf where there is no prediction.
+    residuals : callable
+        From vectors (n, parameters) on the fitted scale to their residuals (n, n_residuals), priors included, whose
+        squares sum to the objective; NaN where there is no prediction.
     parameters : tuple of Fitted
         Bounds are walls: outside them the prior is zero.
     centre : ndarray, shape (parameters,)
         An estimate, such as that of least squares.
-    information : ndarray, shape (parameters, parameters)
-        Fisher information there, priors included.
+    jacobian : ndarray, shape (n_residuals, parameters)
+        Of the residuals there.
+    anywhere : ndarray of bool, shape (parameters,), optional
+        Which parameters start anywhere between their bounds; none by default.
     walkers : int, optional
         Even, more than twice the parameters; three times their number by default.
     steps, burn, thin : int
@@ -150,7 +157,8 @@ def sample(
         inside = ((theta >= low) & (theta <= high)).all(axis=1)
         found = np.full(len(theta), -np.inf)
         if inside.any():
-            found[inside] = log_posterior(theta[inside])
+            objective = np.square(residuals(theta[inside])).sum(axis=1)
+            found[inside] = np.where(np.isfinite(objective), -0.5 * objective, -np.inf)
         return found
 
     moves = [(emcee.moves.DEMove(), 0.7), (emcee.moves.DEMove(gamma0=1.0), 0.1), (emcee.moves.DESnookerMove(), 0.2)]
@@ -163,7 +171,7 @@ def sample(
         state: Any = emcee.State(chain[-1], log_prob=logs[-1], random_state=sampler.random_state)
     else:
         generator = np.random.Generator(np.random.Philox(key=[seed, 0]))
-        state = _around(centre, information, low, high, generator, walkers)
+        state = _spread(residuals, centre, jacobian, anywhere, low, high, generator, walkers)
         sampler.random_state = np.random.RandomState(seed).get_state()
     while len(chain) < steps:
         portion = min(PORTION, steps - len(chain))
@@ -179,15 +187,48 @@ def sample(
     return Walk(chain[burn::thin], logs[burn::thin], accepted / (steps * walkers))
 
 
-def _around(
-    centre: Array, information: Array, low: Array, high: Array, generator: np.random.Generator, walkers: int
+def _spread(
+    residuals: Callable[[Array], Array],
+    centre: Array,
+    jacobian: Array,
+    anywhere: NDArray[np.bool_] | None,
+    low: Array,
+    high: Array,
+    generator: np.random.Generator,
+    walkers: int,
 ) -> Array:
-    """Walkers around `centre` as wide as curvature and bounds together allow, folded back where they pass a bound."""
-    flat = np.diag(12 / (high - low) ** 2)  # as if the bounds were a normal prior of the same SD
-    root = np.linalg.cholesky(np.linalg.inv(information + flat))
-    theta = centre + generator.standard_normal((walkers, len(centre))) @ root.T
-    within = (theta - low) % (2 * (high - low))
-    return np.asarray(low + np.minimum(within, 2 * (high - low) - within), dtype=float)
+    """Where walkers start: some parameters anywhere, the others relaxed to figures that are moved."""
+    flat = (high - low) / np.sqrt(12)
+    sd = np.sqrt(np.diag(np.linalg.inv(jacobian.T @ jacobian + np.diag(flat**-2))))
+    held = np.zeros(len(centre), dtype=bool) if anywhere is None else anywhere
+    free = ~held
+    theta = np.tile(centre, (walkers, 1))
+    theta[:, held] = generator.uniform(low[held], high[held], (walkers, held.sum()))
+    if not free.any():
+        return theta
+    noise = generator.standard_normal((walkers, len(jacobian)))
+    scale = sd[free]
+    slope = np.tile(jacobian[:, free] * scale, (walkers, 1, 1))
+    current = residuals(theta) - noise
+    damping = np.full(walkers, 1.0)
+    for _ in range(RELAX):
+        step = np.zeros_like(theta)
+        for k in range(walkers):
+            square = slope[k].T @ slope[k]
+            downhill = slope[k].T @ np.nan_to_num(current[k])
+            step[k, free] = -np.linalg.solve(square + damping[k] * np.eye(len(square)), downhill) * scale
+        trial = np.clip(theta + step, low, high)
+        new = residuals(trial) - noise
+        for k in range(walkers):
+            moved = (trial[k] - theta[k])[free] / scale
+            better = np.square(new[k]).sum() < np.square(current[k]).sum() or not np.isfinite(current[k]).all()
+            if np.isfinite(new[k]).all() and np.isfinite(current[k]).all() and moved @ moved > 0:  # Broyden's update
+                slope[k] += np.outer(new[k] - current[k] - slope[k] @ moved, moved) / (moved @ moved)
+            if better and np.isfinite(new[k]).all():
+                theta[k], current[k], damping[k] = trial[k], new[k], 0.2 * damping[k]
+            else:
+                damping[k] = max(4 * damping[k], 0.1)
+    return theta
 
 
 def _keep(path: Path, chain: Array, logs: Array, accepted: float, state: Any) -> None:

@@ -7,8 +7,6 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats
 
 from ranklsim.cohorts.durability import crossing_month
@@ -289,18 +287,6 @@ def test_draw_zero_is_the_default_and_no_draw(uncertainty):
     frame = unknowns.fan(uncertainty, "BMD_LS_pct", ["b"]).set_index("month")
     assert frame.loc[36.0, "default"] == pytest.approx(9.0)
     assert frame.loc[36.0, "draws"] == 100
-
-
-def test_draws_that_move_a_known_arm_are_told_apart(uncertainty):
-    draws = unknowns.endpoint_by_draw(uncertainty, "BMD_LS", 0.0, 36.0, "a")
-    kept = unknowns.draws_like_default(draws, ["b"], 1.0)
-    assert kept == list(range(1, 41))  # 10 * |sig - 0.1| <= 1, with sig = draw / 200
-
-
-@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60))
-def test_the_interval_over_draws_holds_its_median(values):
-    got = unknowns.interval_over_draws(np.array(values))
-    assert got["low"] <= got["q1"] <= got["median"] <= got["q3"] <= got["high"]
 
 
 def test_baseline_targets_stand_beside_what_was_achieved_with_its_interval():
