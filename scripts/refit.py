@@ -82,6 +82,12 @@ def default() -> None:
     write("intervals.csv", found[["parameter", "low", "high", "identified"]].rename(columns={"parameter": "symbol"}))
 
 
+def agents() -> None:
+    """Bisphosphonates, then bone-forming agents, whose sequences meet them; both at the default values."""
+    for name in ("bisphosphonates", "anabolics"):
+        adopt(facts(fit(name, "--no-profile"))["parameters"])
+
+
 def spreads() -> None:
     """How far patients differ."""
     adopt(facts(fit("between_patient", "--no-profile"))["parameters"])
@@ -126,7 +132,7 @@ def ensemble() -> None:
     shutil.copy(folder / "posterior.csv", DATA / "ensemble_diagnostics.csv")
 
 
-STEPS = {"default": default, "spreads": spreads, "variants": variants, "ensemble": ensemble}
+STEPS = {"default": default, "agents": agents, "spreads": spreads, "variants": variants, "ensemble": ensemble}
 
 
 def main() -> None:
