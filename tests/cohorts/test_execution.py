@@ -138,7 +138,7 @@ def test_an_arm_may_be_given_nothing(trial_file, tmp_path):
     text = TRIAL.replace('[{ agent = "placebo", every = "6 mo", doses = 2 }]', "[]")
     for name, both in (("one", text), ("none", text.replace(text[text.rindex("[{") : text.rindex("}]") + 2], "[]"))):
         (trial_file.parent / f"{name}.toml").write_text(both)
-        found = run(trial_file.parent / f"{name}.toml", tmp_path / name, patients=4)
+        found = run(trial_file.parent / f"{name}.toml", tmp_path / name, patients=4, layers={"patients": False})
         assert set(found.doses["arm"]) == ({"own"} if name == "one" else set())
         assert found.doses["given"].dtype == bool
         assert (found.visits.query("arm == 'placebo'")["true_SIGNAL_T"] == 100).all()
