@@ -33,7 +33,7 @@ from ranklsim.pkpd import posterior
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.evidence import Evidence, load_evidence
 from ranklsim.pkpd.evidence_errors import RHO, cov
-from ranklsim.pkpd.evidence_predictions import Predictor
+from ranklsim.pkpd.evidence_predictions import Predictor, predict
 from ranklsim.pkpd.fitspec import Spec
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 
@@ -127,6 +127,12 @@ class Problem:
         ]
         self.evaluations += len(thetas) * len(spec.scenarios)
         return np.column_stack([*parts, *priors])
+
+    def compared(self, theta: Array) -> pd.DataFrame:
+        """Each figure beside its prediction under the first scenario: `predict`, and ``weighted``, error over `sd`."""
+        values = self.spec.fixed | self.natural(theta) | self.spec.scenarios[0].fixed
+        frame = predict(self.evidence, self.table.overlaid(values), rtol=1e-7)
+        return frame.assign(weighted=frame["error"] / frame["sd"])
 
     def jacobian(self, theta: Array) -> Array:
         """Central differences of `residuals`, shape (n_residuals, n_parameters)."""

@@ -10,7 +10,6 @@ import csv
 import io
 import json
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -78,8 +77,6 @@ def default() -> None:
     """Values and profile intervals of the default table."""
     folder = fit("default")
     adopt(facts(folder)["parameters"])
-    found = pd.read_csv(folder / "estimates.csv")
-    write("intervals.csv", found[["parameter", "low", "high", "identified"]].rename(columns={"parameter": "symbol"}))
 
 
 def agents() -> None:
@@ -129,7 +126,6 @@ def ensemble() -> None:
         wide = low > 0 and high / low > 3
         vectors[symbol] = low * (high / low) ** u if wide else low + (high - low) * u
     write("ensemble.csv", vectors)
-    shutil.copy(folder / "posterior.csv", DATA / "ensemble_diagnostics.csv")
 
 
 STEPS = {"default": default, "agents": agents, "spreads": spreads, "variants": variants, "ensemble": ensemble}

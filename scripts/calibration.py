@@ -1,0 +1,152 @@
+"""Renew the tables of docs/calibration.md: what the model predicts, and what the fits in build/refit found.
+
+.venv/bin/python scripts/calibration.py     tables whose fit is not in build/refit stay as they are
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ranklsim.cohorts import uncertainty
+from ranklsim.cohorts.trial import load_trial
+from ranklsim.pkpd.agents import load_agent
+from ranklsim.pkpd.evidence import load_evidence
+from ranklsim.pkpd.evidence_predictions import predict, summary
+from ranklsim.pkpd.fitspec import load_spec
+from ranklsim.pkpd.parameters import load_parameters
+from ranklsim.pkpd.variants import fits, variants
+from ranklsim.reports.arms import view_arms
+from ranklsim.reports.unknowns import headlines
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE, WORK = ROOT / "docs" / "calibration.md", ROOT / "build" / "refit"
+BARS = {
+    ("percent_change", "LS", "on"): 0.7,
+    ("percent_change", "TH", "on"): 0.55,
+    ("percent_change", "FN", "on"): 0.7,
+    ("percent_change", "R13", "on"): 0.8,
+    ("percent_change", "TH", "off"): 0.7,
+    ("change_between", "LS", "off"): 1.2,
+    ("percent_of_baseline", "CTX", "on"): 15,
+    ("percent_of_baseline", "CTX", "off"): 20,
+    ("percent_of_baseline", "P1NP", "on"): 12,
+    ("percent_of_baseline", "P1NP", "off"): 20,
+}
+
+
+def lines(columns: list[str], rows: list[list[object]]) -> str:
+    """A table in Markdown."""
+    body = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in row) + " |" for row in body)
+
+
+def fit() -> str:
+    """Misfit by endpoint, under each reading of the rebound."""
+    table, evidence = load_parameters(), load_evidence()
+    rows = evidence.subset(load_spec("default").chosen(evidence.observations))
+    key = ["endpoint", "site_or_marker", "phase"]
+    found = {mix: predict(rows, table.replace({"mix": mix})) for mix in (0.5, 1.0, 0.0)}
+    by = {mix: summary(frame).set_index(key) for mix, frame in found.items()}
+    cells: list[list[object]] = []
+    for name, row in by[0.5].iterrows():
+        bar = BARS.get(name, "")
+        rmse = [f"{by[mix].loc[name, 'RMSE']:.2f}" for mix in (0.5, 1.0, 0.0)]
+        cells.append([*name, int(row["n"]), rmse[0], bar, f"{row['bias']:+.2f}", *rmse[1:]])
+    frame = found[0.5]
+    high = frame[(frame["site_or_marker"] == "CTX") & (frame["phase"] == "on") & (frame["dose_mg"] >= 60)]
+    error = high["error"]
+    cells.append(["percent_of_baseline", "CTX, 60 mg and above", "on", len(high), f"{(error**2).mean() ** 0.5:.2f}", 8,
+                  f"{error.mean():+.2f}", "", ""])  # fmt: skip
+    head = ["endpoint", "site or marker", "phase", "n", "RMSE", "bar", "bias", "RMSE, waiting cells only"]
+    return lines([*head, "RMSE, drift only"], cells)
+
+
+def profiles() -> str | None:
+    """Profile intervals of the default fit."""
+    path = WORK / "default" / "estimates.csv"
+    if not path.is_file():
+        return None
+    return lines(
+        ["parameter", "unit", "estimate", "95 % profile interval", "both ends inside the bounds"],
+        [
+            [f"`{r['parameter']}`", r["unit"], f"{r['estimate']:.3g}", f"{r['low']:.3g} to {r['high']:.3g}",
+             "yes" if r["identified"] else "no"]
+            for r in pd.read_csv(path).to_dict("records")
+        ],
+    )  # fmt: skip
+
+
+def ensemble() -> str | None:
+    """What the walk says of each parameter, and its diagnostics."""
+    path = WORK / "ensemble" / "posterior.csv"
+    if not path.is_file():
+        return None
+    return lines(
+        ["parameter", "median", "95 % of draws", "SD over prior's", "R-hat", "independent draws"],
+        [
+            [f"`{r['parameter']}`", f"{r['median']:.3g}", f"{r['low']:.3g} to {r['high']:.3g}", f"{r['narrowed']:.2f}",
+             f"{r['R_hat']:.3f}", f"{r['effective']:.0f}"]
+            for r in pd.read_csv(path).to_dict("records")
+        ],
+    )  # fmt: skip
+
+
+def structures() -> str:
+    """Headlines of `modality` under each structure, and over the ensemble."""
+    trial, table = load_trial("modality"), load_parameters()
+    agents = [load_agent(name) for name in trial.agent_names()]
+    views = view_arms(trial.arms, {agent.name: agent for agent in agents})
+    ends = {view.name: view.end for view in views if view.end < trial.months}
+    draws, _ = uncertainty.draws_of(trial, table, agents)
+    endpoints = [e for e in trial.endpoints if e.measure == "BMD_LS" and e.kind == "percent"][:1]
+    under = uncertainty.by_variant(trial, table, agents).rename(columns={"variant": "draw"})
+    over = uncertainty.ensemble(trial, table, agents, draws)
+    found = {
+        "structure": headlines(under, endpoints, None, ends, "treatment"),
+        "draw": headlines(over, endpoints, None, ends, "treatment"),
+    }
+    arms = [arm for arm in trial.arms if arm.name in ends and arm.name != trial.control]
+    results = list(dict.fromkeys(found["draw"]["result"]))
+
+    def text(x: float) -> str:
+        return "none" if np.isnan(x) else f"{x:.1f}" if abs(x) < 30 else f"{x:.0f}"
+
+    def cells(frame: pd.DataFrame, label: str, question: str, misfit: str) -> list[object]:
+        value = frame.set_index(["result", "arm"])["value"]
+        shown = [" / ".join(text(value[result, arm.name]) for result in results) for arm in arms]
+        return [question, label, misfit, *shown]
+
+    drawn = found["draw"]
+    misfit = fits().set_index("variant")["objective"]
+    rows = [cells(drawn[drawn["draw"] == 0], "default", "", "")]
+    for v in variants():
+        own = found["structure"][found["structure"]["draw"] == v.name]
+        rows.append(cells(own, v.label, v.question, f"{misfit[v.name]:.1f}"))
+    wide = drawn[drawn["draw"] != 0].groupby(["result", "arm"])["value"].quantile([0.05, 0.95]).unstack()
+    spans = [
+        " / ".join(f"{text(wide.loc[(r, a.name), 0.05])} to {text(wide.loc[(r, a.name), 0.95])}" for r in results)
+        for a in arms
+    ]
+    rows.append(["", "ensemble, 90 %", "", *spans])
+    return lines(["question", "structure", "misfit", *(f"{a.label}: gain % / peak CTX % / kept %" for a in arms)], rows)
+
+
+def main() -> None:
+    """Put every table between its marks."""
+    text = PAGE.read_text(encoding="utf-8")
+    for name, make in {"fit": fit, "profiles": profiles, "ensemble": ensemble, "variants": structures}.items():
+        block = make()
+        if block is not None:
+            begin, end = f"<!-- {name}: scripts/calibration.py -->", f"<!-- end of {name} -->"
+            text, times = re.subn(f"{begin}.*?{end}", lambda _: f"{begin}\n\n{block}\n\n{end}", text, flags=re.DOTALL)  # noqa: B023
+            if times != 1:
+                raise SystemExit(f"{PAGE} holds {begin} ... {end} {times} times; it must be there once.")
+    PAGE.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
