@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import pytest
 import sympy as sp
 from numba import njit, types
 from numba.extending import intrinsic
 
 from ranklsim.pkpd import compiler, lanes, rodas
+from ranklsim.pkpd.agents import load_agent
+from ranklsim.pkpd.parameters import load_parameters
+from ranklsim.pkpd.simulation import patient_constants
 from ranklsim.pkpd.values import Slots
 
 
@@ -85,16 +89,19 @@ def test_one_step_of_the_method_is_what_dense_algebra_gives(slots: Slots) -> Non
     """Newton, sparse elimination and stages against numpy on the same rates and Jacobian."""
     kernel = compiler.compiled(slots)
     program = compiler._program(slots)
-    rng = np.random.default_rng(8)
-    n = len(kernel.STATES)
-    start = rng.uniform(0.5, 1.5, (1, n))
-    p = rng.uniform(0.5, 1.5, (1, len(kernel.PARAMETERS)))
-    h = 0.05
+    names = ["denosumab", "mrankl-selective"][: slots.binders]
+    names += ["zoledronate", "teriparatide"][: slots.bisphosphonates + slots.anabolics]
+    table = load_parameters()
+    model, constants, _ = patient_constants(table, pd.DataFrame(index=[0]), [load_agent(name) for name in names])
+    n, h = len(kernel.STATES), 0.05
+    untreated = np.array([np.asarray(value).item() for value in model.start(constants).values()])
+    start = (untreated * np.random.default_rng(8).uniform(0.8, 1.2, n) + 0.1 * (untreated == 0))[None]
+    p = np.array([[np.asarray(constants[name]).item() for name in kernel.PARAMETERS]])
     out, status = np.empty((1, 1, n)), np.zeros(1, dtype=np.int64)
     none = np.empty(0)
     first = np.zeros(2, dtype=np.int64)
     steps, _ = kernel.integrate(
-        start, p, first, none, none.astype(np.int64), none, np.array([h]), 1.0, 1.0, 10, out, status
+        start, p, first, none, none.astype(np.int64), none, np.array([h]), 1e9, 1e9, 10, out, status
     )
     assert steps == 1
     held, f, J = kernel.hold(p[0]), np.empty(n), np.empty((n, n))
