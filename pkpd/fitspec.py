@@ -7,7 +7,7 @@
     kind     = "typical"                  # to the figures; "between-patient": to their spreads (`cohorts.variability`)
     patients = 200                        # virtual ones of each arm, for "between-patient" only
     seed     = 1
-    method   = "least_squares"            # any minimiser of lmfit, or "emcee"
+    method   = "least_squares"            # any minimiser of lmfit, "emcee", "importance"
     starts   = 3                          # the first from `start`, the others drawn between the bounds
     options  = { max_nfev = 50 }          # passed to the method
     fixed    = { fade = 2.0 }             # held at another value than the parameter table's
@@ -160,7 +160,17 @@ def methods() -> list[str]:
     """Names of lmfit's minimisers that can be asked for."""
     from lmfit.minimizer import SCALAR_METHODS
 
-    own = {"leastsq", "least_squares", "brute", "basinhopping", "ampgo", "emcee", "shgo", "dual_annealing"}
+    own = {
+        "leastsq",
+        "least_squares",
+        "brute",
+        "basinhopping",
+        "ampgo",
+        "emcee",
+        "importance",
+        "shgo",
+        "dual_annealing",
+    }
     return sorted(own | set(SCALAR_METHODS))
 
 
@@ -303,11 +313,11 @@ class _Reader:
         import lmfit
         import scipy.optimize
 
-        if method == "emcee":
-            own = ("walkers", "steps", "burn", "thin")
+        if method in ("emcee", "importance"):
+            own = ("walkers", "steps", "burn", "thin") if method == "emcee" else ("candidates", "keep")
             for name in options:
                 if name not in own:
-                    self._fault(("options", name), f"method 'emcee' takes no option '{name}'; {_near(name, own)}")
+                    self._fault(("options", name), f"method '{method}' takes no option '{name}'; {_near(name, own)}")
                 elif isinstance(options[name], bool) or not isinstance(options[name], int) or options[name] < 1:
                     self._fault(("options", name), f"{name} is {options[name]!r}; give a whole number, 1 or more.")
             return

@@ -29,13 +29,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from ranklsim.pkpd import posterior
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.evidence import Evidence, load_evidence
 from ranklsim.pkpd.evidence_errors import RHO, cov
 from ranklsim.pkpd.evidence_predictions import Predictor, predict
 from ranklsim.pkpd.fitspec import Spec
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
+from ranklsim.pkpd.posterior import Walk, Weighed, importance, sample
 
 Array = NDArray[np.float64]
 
@@ -198,8 +198,8 @@ class Fit:
         One row a start: objective, converged, evaluations and the estimate.
     jacobian : ndarray
         Of the residuals at the estimate.
-    walk : Walk or None
-        Of `posterior`, where the method is emcee.
+    posterior : Walk or Weighed or None
+        Draws, where the method is emcee or importance.
     """
 
     problem: Problem
@@ -209,7 +209,7 @@ class Fit:
     message: str
     starts: pd.DataFrame
     jacobian: Array
-    walk: posterior.Walk | None = None
+    posterior: Walk | Weighed | None = None
 
     @property
     def information(self) -> Array:
@@ -229,9 +229,9 @@ class Fit:
         return pd.DataFrame(self.covariance / np.outer(sd, sd), index=names, columns=names)
 
     def draws(self, n: int) -> pd.DataFrame:
-        """`n` parameter vectors of the walk in natural units, what the spec holds included, and ``objective``."""
-        assert self.walk is not None
-        theta, log_posterior = self.walk.draws(n)
+        """`n` parameter vectors of the posterior in natural units, what the spec holds included, and ``objective``."""
+        assert self.posterior is not None
+        theta, log_posterior = self.posterior.draws(n)
         vectors = pd.DataFrame([self.problem.natural(row) for row in theta])
         return vectors.assign(**self.problem.spec.fixed, objective=-2 * log_posterior)
 
@@ -320,13 +320,26 @@ def fit(
         starts,
         problem.jacobian(theta),
     )
-    if spec.method == "emcee":
-        found.walk = posterior.sample(
+    assumed = np.array([problem.table.row(name)["status"] != "fitted" for name in problem.names])
+    if spec.method == "importance":
+        found.posterior = importance(
             lambda thetas: problem.residuals_of(thetas, workers),
             spec.parameters,
             theta,
             found.jacobian,
-            anywhere=np.array([problem.table.row(name)["status"] != "fitted" for name in problem.names]),
+            assumed,
+            seed=spec.seed,
+            kept=folder / "candidates.npz" if folder else None,
+            progress=progress,
+            **spec.options,
+        )
+    if spec.method == "emcee":
+        found.posterior = sample(
+            lambda thetas: problem.residuals_of(thetas, workers),
+            spec.parameters,
+            theta,
+            found.jacobian,
+            anywhere=assumed,
             seed=spec.seed,
             kept=folder / "walk.npz" if folder else None,
             progress=progress,
@@ -348,7 +361,8 @@ def _one_start(
     problem: Problem, theta: Array, number: int, progress: Callable[[str, float], None] | None
 ) -> dict[str, Any]:
     spec = problem.spec
-    method, options = ("least_squares", {}) if spec.method == "emcee" else (spec.method, dict(spec.options))
+    samples = spec.method in ("emcee", "importance")
+    method, options = ("least_squares", {}) if samples else (spec.method, dict(spec.options))
     # lmfit sees every parameter as OFFSET plus steps that matter, so that relative differences suit all of them alike.
     scale, middle = np.array([p.scale for p in spec.parameters]), np.array([p.start for p in spec.parameters])
     parameters = lmfit.Parameters()

@@ -13,6 +13,7 @@ References
 .. [2] ter Braak CJF. Stat Comput 2006;16:239-49. doi:10.1007/s11222-006-8769-1
 .. [3] ter Braak CJF, Vrugt JA. Stat Comput 2008;18:435-46. doi:10.1007/s11222-008-9104-9
 .. [4] Bardsley JM et al. SIAM J Sci Comput 2014;36:A1895-910. doi:10.1137/140964023
+.. [5] Tierney L, Kadane JB. J Am Stat Assoc 1986;81:82-6. doi:10.1080/01621459.1986.10478240
 """
 
 from __future__ import annotations
@@ -33,7 +34,11 @@ from ranklsim.pkpd.fitspec import Fitted
 Array = NDArray[np.float64]
 
 PORTION = 25  # steps between two states of the walk that are kept
-RELAX = 15  # Gauss-Newton steps of the start
+RELAX = 10  # Gauss-Newton steps at most
+SETTLED = 0.1  # fall of the objective below which they end
+BATCH = 400  # vectors at once
+MIXED = 1.1  # R-hat from which walkers are said to disagree
+ENOUGH = 100  # independent candidates that importance resampling must be worth
 TRUSTED = 50  # a chain this many autocorrelation times long is long enough (emcee's advice)
 
 
@@ -75,6 +80,37 @@ class Walk:
         """Independent draws that the chain is worth, for each parameter."""
         steps, walkers, _ = self.chain.shape
         return steps * walkers / self.autocorrelation
+
+    @property
+    def flat(self) -> Array:
+        """All draws, shape (n, parameters)."""
+        return self.chain.reshape(-1, self.chain.shape[-1])
+
+    @property
+    def least(self) -> float:
+        """Least objective met."""
+        return -2 * float(self.log_posterior.max())
+
+    def columns(self) -> dict[str, Array]:
+        """What a table of parameters says besides: `R_hat`, `effective`."""
+        return {"R_hat": self.r_hat, "effective": self.effective}
+
+    def trouble(self, names: list[str]) -> str:
+        """Why the draws can't be trusted; empty if they can."""
+        worst = int(self.r_hat.argmax())
+        if self.r_hat[worst] < MIXED:
+            return ""
+        return f"walkers disagree, R-hat of {names[worst]} is {self.r_hat[worst]:.2f}: more steps are needed"
+
+    def words(self) -> str:
+        """How the draws came about, in a sentence."""
+        steps, walkers, _ = self.chain.shape
+        slowest = float(self.autocorrelation.max())
+        return (
+            f"{walkers} walkers took {steps} steps after the burn-in, {100 * self.acceptance:.0f}% of moves were "
+            f"accepted; a walker forgets where it was within {slowest:.0f} steps, so the draws are worth at least "
+            f"{steps * walkers / slowest:.0f} independent ones."
+        )
 
     def draws(self, n: int) -> tuple[Array, Array]:
         """`n` vectors spread evenly over steps and walkers, shape (n, parameters), and their log posterior (n,).
@@ -171,7 +207,11 @@ def sample(
         state: Any = emcee.State(chain[-1], log_prob=logs[-1], random_state=sampler.random_state)
     else:
         generator = np.random.Generator(np.random.Philox(key=[seed, 0]))
-        state = _spread(residuals, centre, jacobian, anywhere, low, high, generator, walkers)
+        held = np.zeros(d, dtype=bool) if anywhere is None else anywhere
+        theta = np.tile(centre, (walkers, 1))
+        theta[:, held] = generator.uniform(low[held], high[held], (walkers, int(held.sum())))
+        noise = generator.standard_normal((walkers, len(jacobian)))
+        state = _relaxed(residuals, theta, jacobian, ~held, low, high, noise)[0]
         sampler.random_state = np.random.RandomState(seed).get_state()
     while len(chain) < steps:
         portion = min(PORTION, steps - len(chain))
@@ -187,48 +227,174 @@ def sample(
     return Walk(chain[burn::thin], logs[burn::thin], accepted / (steps * walkers))
 
 
-def _spread(
+def _relaxed(
     residuals: Callable[[Array], Array],
-    centre: Array,
+    theta: Array,
     jacobian: Array,
-    anywhere: NDArray[np.bool_] | None,
+    free: NDArray[np.bool_],
     low: Array,
     high: Array,
-    generator: np.random.Generator,
-    walkers: int,
-) -> Array:
-    """Where walkers start: some parameters anywhere, the others relaxed to figures that are moved."""
-    flat = (high - low) / np.sqrt(12)
-    sd = np.sqrt(np.diag(np.linalg.inv(jacobian.T @ jacobian + np.diag(flat**-2))))
-    held = np.zeros(len(centre), dtype=bool) if anywhere is None else anywhere
-    free = ~held
-    theta = np.tile(centre, (walkers, 1))
-    theta[:, held] = generator.uniform(low[held], high[held], (walkers, held.sum()))
-    if not free.any():
-        return theta
-    noise = generator.standard_normal((walkers, len(jacobian)))
-    scale = sd[free]
-    slope = np.tile(jacobian[:, free] * scale, (walkers, 1, 1))
-    current = residuals(theta) - noise
-    damping = np.full(walkers, 1.0)
+    noise: Array | float,
+) -> tuple[Array, Array, Array]:
+    """Least squares of several vectors at once over the `free` parameters, figures moved by `noise`.
+
+    Damped Gauss-Newton steps from `theta` (n, parameters), with Broyden's update of `jacobian` (that of the centre).
+
+    Returns
+    -------
+    theta, objective (n,), information
+        Information: log determinant of the free parameters' Fisher information there, bounds as a wide normal prior.
+    """
+    flat = ((high - low) / np.sqrt(12))[free]
+    scale = np.sqrt(np.diag(np.linalg.inv(jacobian[:, free].T @ jacobian[:, free] + np.diag(flat**-2))))
+    n, theta = len(theta), theta.copy()
+    slope = np.tile(jacobian[:, free] * scale, (n, 1, 1))
+    noise = np.broadcast_to(noise, (n, len(jacobian)))
+    current, damping, active = np.nan_to_num(residuals(theta) - noise, nan=1e3), np.full(n, 0.3), np.arange(n)
     for _ in range(RELAX):
-        step = np.zeros_like(theta)
-        for k in range(walkers):
-            square = slope[k].T @ slope[k]
-            downhill = slope[k].T @ np.nan_to_num(current[k])
-            step[k, free] = -np.linalg.solve(square + damping[k] * np.eye(len(square)), downhill) * scale
-        trial = np.clip(theta + step, low, high)
-        new = residuals(trial) - noise
-        for k in range(walkers):
-            moved = (trial[k] - theta[k])[free] / scale
-            better = np.square(new[k]).sum() < np.square(current[k]).sum() or not np.isfinite(current[k]).all()
-            if np.isfinite(new[k]).all() and np.isfinite(current[k]).all() and moved @ moved > 0:  # Broyden's update
-                slope[k] += np.outer(new[k] - current[k] - slope[k] @ moved, moved) / (moved @ moved)
-            if better and np.isfinite(new[k]).all():
-                theta[k], current[k], damping[k] = trial[k], new[k], 0.2 * damping[k]
+        trial = theta[active].copy()
+        for a, k in enumerate(active):
+            square = slope[k].T @ slope[k] + damping[k] * np.eye(len(scale))
+            trial[a, free] -= np.linalg.solve(square, slope[k].T @ current[k]) * scale
+        trial = np.clip(trial, low, high)
+        new = residuals(trial) - noise[active]
+        going = []
+        for a, k in enumerate(active):
+            moved = (trial[a] - theta[k])[free] / scale
+            fall = current[k] @ current[k] - new[a] @ new[a]
+            if np.isfinite(fall) and moved @ moved > 0:
+                slope[k] += np.outer(new[a] - current[k] - slope[k] @ moved, moved) / (moved @ moved)
+            if fall > 0:
+                theta[k], current[k], damping[k] = trial[a], new[a], 0.2 * damping[k]
             else:
                 damping[k] = max(4 * damping[k], 0.1)
-    return theta
+            if not 0 <= fall < SETTLED:
+                going.append(k)
+        active = np.array(going, dtype=int)
+        if not active.size:
+            break
+    information = [np.linalg.slogdet(j.T @ j + np.diag((scale / flat) ** 2))[1] for j in slope]
+    return theta, np.einsum("ij,ij->i", current, current), np.array(information)
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """Draws by importance resampling, on the fitted scale.
+
+    Attributes
+    ----------
+    theta : ndarray, shape (n, parameters)
+        Of equal weight, in random order.
+    objective : ndarray, shape (n,)
+        At each.
+    misfit : ndarray, shape (candidates,)
+        Least objective at each candidate's assumed values.
+    effective : float
+        Independent candidates that the resampled ones are worth (Kish).
+    """
+
+    theta: Array
+    objective: Array
+    misfit: Array
+    effective: float
+
+    @property
+    def flat(self) -> Array:
+        """All draws, shape (n, parameters)."""
+        return self.theta
+
+    @property
+    def least(self) -> float:
+        """Least objective met."""
+        return float(self.misfit.min())
+
+    def columns(self) -> dict[str, Array]:
+        """Nothing is said parameter by parameter."""
+        return {}
+
+    def trouble(self, names: list[str]) -> str:
+        """Why the draws can't be trusted; empty if they can."""
+        if self.effective >= ENOUGH:
+            return ""
+        return f"the candidates are worth only {self.effective:.0f} independent ones: more are needed"
+
+    def words(self) -> str:
+        """How the draws came about, in a sentence."""
+        low, middle, high = np.percentile(self.misfit, [5, 50, 95])
+        rise = self.objective - self.least
+        return (
+            f"{len(self.misfit)} candidates held what is assumed anywhere within its range; the best fit of the rest "
+            f"had an objective of {low:.0f}, {middle:.0f} and {high:.0f} (5th, 50th, 95th percentile; least "
+            f"{self.least:.0f}). Weighed by their likelihood they are worth {self.effective:.0f} independent ones. The "
+            f"{len(self.theta)} draws lie {rise.mean():.0f} (SD {rise.std():.0f}) above the least."
+        )
+
+    def draws(self, n: int) -> tuple[Array, Array]:
+        """The first `n` vectors, shape (n, parameters), and their log posterior (n,)."""
+        if n > len(self.theta):
+            raise ValueError(f"{n} draws asked of {len(self.theta)}.")
+        return self.theta[:n], -0.5 * self.objective[:n]
+
+
+def importance(
+    residuals: Callable[[Array], Array],
+    parameters: tuple[Fitted, ...],
+    centre: Array,
+    jacobian: Array,
+    anywhere: NDArray[np.bool_],
+    *,
+    candidates: int = 20000,
+    keep: int = 1000,
+    seed: int = 1,
+    kept: Path | None = None,
+    progress: Callable[[str, float], None] | None = None,
+) -> Weighed:
+    """Draws from the posterior where some parameters are assumed and the others follow nearly linearly.
+
+    Candidates hold the assumed parameters anywhere between their bounds. Each weighs by its marginal likelihood: that
+    of the best fit of the others, times the volume that they have around it (Laplace's approximation [5]_). Candidates
+    are resampled by weight, and for each the others are drawn by randomised maximum likelihood [4]_.
+
+    Parameters
+    ----------
+    residuals, parameters, centre, jacobian, anywhere, seed, kept, progress
+        As of `sample`.
+    candidates, keep : int
+        How many are weighed, and how many draws are wanted.
+
+    Returns
+    -------
+    Weighed
+    """
+    low, high = (np.array([getattr(p, end) for p in parameters]) for end in ("low", "high"))
+    generator = np.random.Generator(np.random.Philox(key=[seed, 1]))
+    held = generator.uniform(low[anywhere], high[anywhere], (candidates, int(anywhere.sum())))
+    noise = generator.standard_normal((keep, len(jacobian)))
+    lots = generator.uniform(size=keep)
+    theta, misfit, information = np.empty((0, len(centre))), np.empty(0), np.empty(0)
+    if kept and kept.is_file():
+        with np.load(kept, allow_pickle=False) as old:
+            theta, misfit, information = old["theta"], old["misfit"], old["information"]
+    for first in range(len(misfit), candidates, BATCH):
+        some = np.tile(centre, (min(BATCH, candidates - first), 1))
+        some[:, anywhere] = held[first : first + BATCH]
+        best, least, volume = _relaxed(residuals, some, jacobian, ~anywhere, low, high, 0.0)
+        theta, misfit = np.concatenate([theta, best]), np.concatenate([misfit, least])
+        information = np.concatenate([information, volume])
+        if kept:
+            temporary = kept.with_name(f".{kept.name}.tmp.npz")
+            np.savez(temporary, theta=theta, misfit=misfit, information=information)
+            os.replace(temporary, kept)
+        if progress:
+            progress(f"candidate {len(misfit)} of {candidates}", float(misfit.min()))
+    weight = np.exp(-0.5 * (misfit + information) - np.max(-0.5 * (misfit + information)))
+    chosen = np.searchsorted(np.cumsum(weight) / weight.sum(), lots)
+    drawn = np.empty((keep, len(centre)))
+    for first in range(0, keep, BATCH):
+        rows = slice(first, first + BATCH)
+        drawn[rows] = _relaxed(residuals, theta[chosen[rows]], jacobian, ~anywhere, low, high, noise[rows])[0]
+    objective = np.square(residuals(drawn)).sum(axis=1)
+    return Weighed(drawn, objective, misfit, float(weight.sum() ** 2 / np.square(weight).sum()))
 
 
 def _keep(path: Path, chain: Array, logs: Array, accepted: float, state: Any) -> None:
@@ -245,32 +411,22 @@ def _random_state(old: Any) -> Any:
     return str(old["name"]), old["keys"], int(old["place"]), int(old["gauss"]), float(old["cached"])
 
 
-def summarise(walk: Walk, parameters: tuple[Fitted, ...], level: float = 0.95) -> pd.DataFrame:
-    """What the walk says of each parameter, and how far to trust it.
+def summarise(found: Walk | Weighed, parameters: tuple[Fitted, ...], level: float = 0.95) -> pd.DataFrame:
+    """What the draws say of each parameter.
 
     Returns
     -------
     DataFrame, one row a parameter
-        ``parameter, median, low, high`` (central interval of `level`), ``narrowed`` (SD on the
-        fitted scale over that of the prior between its bounds: 1 where the data are silent), ``R_hat``, ``effective``
-        (independent draws).
+        ``parameter, median, low, high`` (central interval of `level`), ``narrowed`` (SD on the fitted scale over that
+        of the prior between its bounds: 1 where the data are silent), and what `columns` adds.
     """
     rows = []
-    r_hat, effective = walk.r_hat, walk.effective
+    more = found.columns()
     for i, p in enumerate(parameters):
-        x = walk.chain[:, :, i].ravel()
+        x = found.flat[:, i]
         low, median, high = (p.natural(float(q)) for q in np.quantile(x, [(1 - level) / 2, 0.5, (1 + level) / 2]))
         flat = (p.high - p.low) / np.sqrt(12)
         prior = flat if p.prior_sd is None else min(flat, p.prior_sd)
-        rows.append(
-            {
-                "parameter": p.name,
-                "median": median,
-                "low": low,
-                "high": high,
-                "narrowed": float(x.std() / prior),
-                "R_hat": float(r_hat[i]),
-                "effective": float(effective[i]),
-            }
-        )
+        row = {"parameter": p.name, "median": median, "low": low, "high": high, "narrowed": float(x.std() / prior)}
+        rows.append(row | {name: float(values[i]) for name, values in more.items()})
     return pd.DataFrame(rows)

@@ -33,7 +33,6 @@ MARK = "ranklsim-fit"
 LEVEL = 0.95
 BLUE, WARM = "#0072B2", "#D55E00"
 LOWER, FAR = 0.5, 2.0  # falls of the objective below the estimate: worth a warning; not converged, whatever was said
-MIXED = 1.1  # R-hat from which walkers are said to disagree
 NARROWED = 0.7  # posterior SD over prior SD from which a parameter is called identified by the data
 MOST_DRAWS = 2000  # written to samples.csv
 STRONG = 0.9  # correlation of two estimates above which the page names the pair
@@ -68,8 +67,9 @@ class Result:
     @property
     def converged(self) -> bool:
         """Whether the method says so and neither a step downhill nor a profile shows otherwise."""
-        mixed = self.found.walk is None or bool(self.found.walk.r_hat.max() < MIXED)
-        return self.found.converged and self.shortfall <= FAR and mixed
+        drawn = self.found.posterior
+        trusted = drawn is None or not drawn.trouble(self.found.problem.names)
+        return self.found.converged and self.shortfall <= FAR and trusted
 
     @property
     def spec(self) -> Spec:
@@ -113,17 +113,17 @@ def finish(
     progress : callable, optional
         As of `fitting.profile`.
     """
-    problem, walk = found.problem, found.walk
-    with_profiles = with_profiles and walk is None
+    problem, drawn = found.problem, found.posterior
+    with_profiles = with_profiles and drawn is None
     profiles = fitting.profile(found, level=LEVEL, folder=folder, progress=progress) if with_profiles else None
     estimates = fitting.intervals(found, _parabolas(found) if profiles is None else profiles, LEVEL)
-    if walk is not None:
-        drawn = posterior.summarise(walk, problem.spec.parameters, LEVEL)
-        estimates = estimates.assign(low=drawn["low"], high=drawn["high"], identified=drawn["narrowed"] < NARROWED)
+    if drawn is not None:
+        said = posterior.summarise(drawn, problem.spec.parameters, LEVEL)
+        estimates = estimates.assign(low=said["low"], high=said["high"], identified=said["narrowed"] < NARROWED)
     residuals = problem.compared(found.theta)
     below = _downhill(found) if profiles is None else max(_downhill(found), -float(profiles["rise"].min()))
-    if walk is not None:
-        below = max(below, found.objective + 2 * float(walk.log_posterior.max()))
+    if drawn is not None:
+        below = max(below, found.objective - drawn.least)
     return Result(found, profiles, estimates, residuals, below)
 
 
@@ -156,10 +156,9 @@ def warnings_of(result: Result) -> list[str]:
     said = []
     if not result.converged:
         message = " ".join(found.message.split()).rstrip(".") or "no reason given"
-        walk = found.walk
-        if walk is not None and walk.r_hat.max() >= MIXED:
-            worst = found.problem.names[int(walk.r_hat.argmax())]
-            message = f"walkers disagree, R-hat of {worst} is {walk.r_hat.max():.2f}: more steps are needed"
+        trouble = "" if found.posterior is None else found.posterior.trouble(found.problem.names)
+        if trouble:
+            message = trouble
         elif found.converged:
             message = f"an objective lower by {result.shortfall:.3g} lies near the estimate"
         said.append(
@@ -205,9 +204,9 @@ def write_fit(result: Result, folder: Path, command: str = "") -> Path:
     }
     if result.profiles is not None:
         frames["profiles"] = result.profiles
-    if found.walk is not None:
-        frames["posterior"] = posterior.summarise(found.walk, spec.parameters, LEVEL)
-        frames["samples"] = found.draws(min(MOST_DRAWS, found.walk.log_posterior.size))
+    if found.posterior is not None:
+        frames["posterior"] = posterior.summarise(found.posterior, spec.parameters, LEVEL)
+        frames["samples"] = found.draws(min(MOST_DRAWS, len(found.posterior.flat)))
     for name, frame in frames.items():
         frame.to_csv(folder / f"{name}.csv", index=False, float_format=FLOAT_FORMAT, lineterminator="\n")
     facts = {
@@ -223,6 +222,7 @@ def write_fit(result: Result, folder: Path, command: str = "") -> Path:
         "figures": len(problem.observed),
         "parameters": problem.natural(found.theta),
         "fixed": spec.fixed,
+        "draws": "" if found.posterior is None else found.posterior.words(),
         "on_bound": found.on_bound(),
         "not_identified": result.estimates.loc[~result.estimates["identified"], "parameter"].tolist(),
         "fingerprint": fitting.fingerprint(problem),
@@ -255,7 +255,7 @@ def compose(result: Result) -> tuple[Page, list[Section]]:
         _estimates(result),
         _unknown(result),
         *([_profiles(result)] if result.profiles is not None else []),
-        *([_posterior(result)] if found.walk is not None else []),
+        *([_posterior(result)] if found.posterior is not None else []),
         _correlations(result),
         _residuals(result),
         _starts(result),
@@ -268,7 +268,7 @@ def _estimates(result: Result) -> Section:
         "by profile likelihood"
         if result.profiles is not None
         else "from the curvature at the estimate (profiles were left out)"
-        if found.walk is None
+        if found.posterior is None
         else "quantiles of the draws"
     )
     shown = [
@@ -356,9 +356,10 @@ def unknown_words(result: Result) -> list[str]:
 
 
 def _posterior(result: Result) -> Section:
-    walk, spec = result.found.walk, result.spec
-    assert walk is not None
-    frame = posterior.summarise(walk, spec.parameters, LEVEL)
+    drawn, spec = result.found.posterior, result.spec
+    assert drawn is not None
+    frame = posterior.summarise(drawn, spec.parameters, LEVEL)
+    more = {"R_hat": ("R-hat", 3), "effective": ("Independent draws", 0)}
     shown = [
         {
             "Parameter": row["parameter"],
@@ -366,28 +367,21 @@ def _posterior(result: Result) -> Section:
             "Median": sig(row["median"]),
             "95% interval": f"{sig(row['low'])}, {sig(row['high'])}",
             "SD over prior's": num(row["narrowed"], 2),
-            "R-hat": num(row["R_hat"], 3),
-            "Independent draws": num(row["effective"], 0),
+            **{label: num(row[name], digits) for name, (label, digits) in more.items() if name in row},
         }
         for row in frame.to_dict("records")
     ]
-    steps, walkers, _ = walk.chain.shape
-    slowest = float(walk.autocorrelation.max())
-    key = [
-        f"{walkers} walkers took {steps} steps after the burn-in, {100 * walk.acceptance:.0f}% of moves were accepted; "
-        f"a walker forgets where it was within {slowest:.0f} steps, so the draws are worth at least "
-        f"{steps * walkers / slowest:.0f} independent ones."
-    ]
+    key = [drawn.words()]
     silent = frame.loc[frame["narrowed"] > NARROWED, "parameter"].tolist()
     if silent:
-        key.append(
-            f"The data leave {', '.join(silent)} about where the prior had {'it' if len(silent) == 1 else 'them'}."
+        key.append(f"About where the prior had them the data leave {', '.join(silent)}.")
+    note = "SD over prior's: on the fitted scale; 1 where the data are silent."
+    if "R_hat" in frame:
+        note += (
+            " R-hat: split, over all walkers. Independent draws: steps times walkers over the integrated "
+            "autocorrelation time."
         )
-    note = (
-        "SD over prior's: on the fitted scale; 1 where the data are silent. R-hat: split, over all walkers. "
-        "Independent draws: steps times walkers over the integrated autocorrelation time."
-    )
-    numeric = ("Median", "95% interval", "SD over prior's", "R-hat", "Independent draws")
+    numeric = ("Median", "95% interval", "SD over prior's", *(label for label, _ in more.values()))
     exhibit = table("3", "Draws from the posterior", frame, shown, note, numeric=numeric)
     return Section("3", "Posterior", "posterior", key=key, exhibits=[exhibit])
 

@@ -259,6 +259,7 @@ def _structures(c: Context) -> list[Exhibit]:
             },
             numeric=[arm.label for arm in shown],
             group="Result",
+            who=c.typical,
             note="Each structure has a fit of its own to the same published figures, none of which it fits noticeably "
             "worse than the default; `ranklsim variants` lists them. Any of them runs a trial: --parameters NAME.",
         )

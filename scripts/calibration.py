@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -85,14 +86,12 @@ def ensemble() -> str | None:
     path = WORK / "ensemble" / "posterior.csv"
     if not path.is_file():
         return None
-    return lines(
-        ["parameter", "median", "95 % of draws", "SD over prior's", "R-hat", "independent draws"],
-        [
-            [f"`{r['parameter']}`", f"{r['median']:.3g}", f"{r['low']:.3g} to {r['high']:.3g}", f"{r['narrowed']:.2f}",
-             f"{r['R_hat']:.3f}", f"{r['effective']:.0f}"]
-            for r in pd.read_csv(path).to_dict("records")
-        ],
-    )  # fmt: skip
+    said = json.loads((path.parent / "fit.json").read_text("utf-8"))["draws"]
+    rows = [
+        [f"`{r['parameter']}`", f"{r['median']:.3g}", f"{r['low']:.3g} to {r['high']:.3g}", f"{r['narrowed']:.2f}"]
+        for r in pd.read_csv(path).to_dict("records")
+    ]
+    return said + "\n\n" + lines(["parameter", "median", "95 % of draws", "SD over prior's"], rows)
 
 
 def structures() -> str:

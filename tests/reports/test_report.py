@@ -180,7 +180,7 @@ def test_the_key_result_holds_the_numbers_of_the_primary_endpoint(page, context)
         assert f"{abs(rows.loc[arm, 'estimate']):.1f}%" in text
         assert f"{rows.loc[arm, 'difference']:+.1f} percentage points against Placebo" in text
     low, high = rows.loc["mrankl", ["parameter_low", "parameter_high"]]
-    assert f"between {low:.1f} and {high:.1f} percentage points (90% interval over unknown parameters" in text
+    assert f"between {low:.1f} and {high:.1f} percentage points (90% interval over what is not known" in text
 
 
 def test_the_interval_over_parameters_is_that_of_the_draws(context, small_run):
