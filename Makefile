@@ -83,6 +83,7 @@ readme: $(STAMP)  ## renew the README's table of figures, and its pictures from 
 .PHONY: refit
 refit: $(STAMP)  ## make every shipped value that is the result of a fit anew (hours; goes on where it stopped)
 	@$(BIN)/python scripts/refit.py $(STEPS)
+	@$(BIN)/python scripts/calibration.py
 
 .PHONY: lock
 lock:  ## renew requirements/lock.txt with the newest versions that pyproject.toml allows

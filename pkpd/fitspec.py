@@ -51,6 +51,8 @@ from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import SPREAD, ParameterTable, load_parameters
 from ranklsim.pkpd.tomltext import load_toml, locate
 
+SAMPLERS = ("emcee", "importance")
+"""Methods that draw from the posterior (`posterior`)."""
 TRANSFORMS = ("none", "log", "logit")
 KINDS = ("typical", "between-patient")
 PATIENTS = 200
@@ -239,6 +241,8 @@ class _Reader:
         kind = self._text("kind", KINDS[0])
         if kind not in KINDS:
             self._fault(("kind",), f"unknown kind '{kind}'; {_near(kind, KINDS)}")
+        if kind == "between-patient" and method in SAMPLERS:
+            self._fault(("method",), f'{method} draws typical values; with kind = "{kind}" use a minimiser of lmfit.')
         patients = self._whole("patients", PATIENTS, 20)
         if "patients" in self.data and kind != "between-patient":
             self._fault(("patients",), 'patients are simulated only for kind = "between-patient"; leave the key out.')
@@ -313,7 +317,7 @@ class _Reader:
         import lmfit
         import scipy.optimize
 
-        if method in ("emcee", "importance"):
+        if method in SAMPLERS:
             own = ("walkers", "steps", "burn", "thin") if method == "emcee" else ("candidates", "keep")
             for name in options:
                 if name not in own:

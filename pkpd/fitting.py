@@ -29,11 +29,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
+from ranklsim.pkpd.descent import descend
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.evidence import Evidence, load_evidence
 from ranklsim.pkpd.evidence_errors import RHO, cov
 from ranklsim.pkpd.evidence_predictions import Predictor, predict
-from ranklsim.pkpd.fitspec import Spec
+from ranklsim.pkpd.fitspec import SAMPLERS, Spec
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 from ranklsim.pkpd.posterior import Walk, Weighed, importance, sample
 
@@ -320,28 +321,16 @@ def fit(
         starts,
         problem.jacobian(theta),
     )
-    assumed = np.array([problem.table.row(name)["status"] != "fitted" for name in problem.names])
-    if spec.method == "importance":
-        found.posterior = importance(
+    if spec.method in SAMPLERS:
+        draw: Any = {"importance": importance, "emcee": sample}[spec.method]
+        found.posterior = draw(
             lambda thetas: problem.residuals_of(thetas, workers),
             spec.parameters,
             theta,
             found.jacobian,
-            assumed,
+            anywhere=np.array([problem.table.row(name)["status"] != "fitted" for name in problem.names]),
             seed=spec.seed,
-            kept=folder / "candidates.npz" if folder else None,
-            progress=progress,
-            **spec.options,
-        )
-    if spec.method == "emcee":
-        found.posterior = sample(
-            lambda thetas: problem.residuals_of(thetas, workers),
-            spec.parameters,
-            theta,
-            found.jacobian,
-            anywhere=assumed,
-            seed=spec.seed,
-            kept=folder / "walk.npz" if folder else None,
+            kept=folder / "draws.npz" if folder else None,
             progress=progress,
             **spec.options,
         )
@@ -361,8 +350,7 @@ def _one_start(
     problem: Problem, theta: Array, number: int, progress: Callable[[str, float], None] | None
 ) -> dict[str, Any]:
     spec = problem.spec
-    samples = spec.method in ("emcee", "importance")
-    method, options = ("least_squares", {}) if samples else (spec.method, dict(spec.options))
+    method, options = ("least_squares", {}) if spec.method in SAMPLERS else (spec.method, dict(spec.options))
     # lmfit sees every parameter as OFFSET plus steps that matter, so that relative differences suit all of them alike.
     scale, middle = np.array([p.scale for p in spec.parameters]), np.array([p.start for p in spec.parameters])
     parameters = lmfit.Parameters()
@@ -466,35 +454,28 @@ def profile(
 def _follow(problem: Problem, theta: Array, i: int, held: float, slope: Array) -> tuple[Array, float, Array]:
     """Hold parameter `i` and let the others go downhill from where the last value left them.
 
-    Damped Gauss-Newton steps; `slope` is the Jacobian where the search starts, kept up by Broyden's update.
+    `slope` is the Jacobian where the search starts; the one returned is kept up (`descent`).
     """
     low, high = (np.array([getattr(p, end) for p in problem.spec.parameters]) for end in ("low", "high"))
     scale = np.array([p.scale for p in problem.spec.parameters])
     others = np.arange(len(theta)) != i
     best, slope = theta.copy(), slope.copy()
     best[i] = held
-    residual = problem.residuals(best)
-    least, damping = float(residual @ residual), 0.0
-    for _ in range(FOLLOW_STEPS):
-        scaled = (slope * scale)[:, others]
-        square = scaled.T @ scaled
-        step = np.zeros_like(best)
-        step[others] = np.linalg.solve(square + (damping + 1e-9) * np.eye(len(square)), -(scaled.T @ residual))
-        moved = np.clip(best + step * scale, low, high) - best
-        if not np.any(moved):
-            break
-        new = problem.residuals(best + moved)
-        length = moved / scale
-        slope = slope + np.outer((new - residual) - slope @ moved, length / scale) / (length @ length)
-        objective = float(new @ new)
-        if objective < least:
-            fell, best, residual, least = least - objective, best + moved, new, objective
-            damping *= 0.2
-            if fell < ENOUGH:
-                break
-        else:
-            damping = max(4 * damping, 1.0)
-    return best, least, slope
+    moved, residual, slopes = descend(
+        lambda vectors, _: np.array([problem.residuals(vector) for vector in vectors]),
+        best[None],
+        (slope * scale)[:, others],
+        others,
+        low,
+        high,
+        scale[others],
+        steps=FOLLOW_STEPS,
+        enough=ENOUGH,
+        damping=0.0,
+        firmer=1.0,
+    )
+    slope[:, others] = slopes[0] / scale[others]
+    return moved[0], float(residual[0] @ residual[0]), slope
 
 
 def intervals(found: Fit, profiles: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:

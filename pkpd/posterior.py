@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ranklsim.pkpd.descent import descend
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.fitspec import Fitted
 
@@ -238,7 +239,7 @@ def _relaxed(
 ) -> tuple[Array, Array, Array]:
     """Least squares of several vectors at once over the `free` parameters, figures moved by `noise`.
 
-    Damped Gauss-Newton steps from `theta` (n, parameters), with Broyden's update of `jacobian` (that of the centre).
+    `theta` (n, parameters) is where they start, `jacobian` that of the centre.
 
     Returns
     -------
@@ -247,33 +248,21 @@ def _relaxed(
     """
     flat = ((high - low) / np.sqrt(12))[free]
     scale = np.sqrt(np.diag(np.linalg.inv(jacobian[:, free].T @ jacobian[:, free] + np.diag(flat**-2))))
-    n, theta = len(theta), theta.copy()
-    slope = np.tile(jacobian[:, free] * scale, (n, 1, 1))
-    noise = np.broadcast_to(noise, (n, len(jacobian)))
-    current, damping, active = np.nan_to_num(residuals(theta) - noise, nan=1e3), np.full(n, 0.3), np.arange(n)
-    for _ in range(RELAX):
-        trial = theta[active].copy()
-        for a, k in enumerate(active):
-            square = slope[k].T @ slope[k] + damping[k] * np.eye(len(scale))
-            trial[a, free] -= np.linalg.solve(square, slope[k].T @ current[k]) * scale
-        trial = np.clip(trial, low, high)
-        new = residuals(trial) - noise[active]
-        going = []
-        for a, k in enumerate(active):
-            moved = (trial[a] - theta[k])[free] / scale
-            fall = current[k] @ current[k] - new[a] @ new[a]
-            if np.isfinite(fall) and moved @ moved > 0:
-                slope[k] += np.outer(new[a] - current[k] - slope[k] @ moved, moved) / (moved @ moved)
-            if fall > 0:
-                theta[k], current[k], damping[k] = trial[a], new[a], 0.2 * damping[k]
-            else:
-                damping[k] = max(4 * damping[k], 0.1)
-            if not 0 <= fall < SETTLED:
-                going.append(k)
-        active = np.array(going, dtype=int)
-        if not active.size:
-            break
-    information = [np.linalg.slogdet(j.T @ j + np.diag((scale / flat) ** 2))[1] for j in slope]
+    noise = np.broadcast_to(noise, (len(theta), len(jacobian)))
+    theta, current, slopes = descend(
+        lambda vectors, which: residuals(vectors) - noise[which],
+        theta,
+        jacobian[:, free] * scale,
+        free,
+        low,
+        high,
+        scale,
+        steps=RELAX,
+        enough=SETTLED,
+        damping=0.3,
+        firmer=0.1,
+    )
+    information = [np.linalg.slogdet(j.T @ j + np.diag((scale / flat) ** 2))[1] for j in slopes]
     return theta, np.einsum("ij,ij->i", current, current), np.array(information)
 
 

@@ -415,7 +415,7 @@ def sensitivity(
     ensemble : path, optional
         CSV of vectors that fit the data together, a column a symbol: their rank correlations are found besides.
     intervals : path, optional
-        Intervals of fitted parameters, such as a fit's ``estimates.csv``; those of the default fit by default.
+        Intervals of fitted parameters, such as a fit's ``estimates.csv``; 95 % of the shipped ensemble by default.
     parameters : path or ParameterTable, optional
         Parameter values other than the shipped ones (CSV with symbol and value).
     seed : int, optional

@@ -218,10 +218,7 @@ def fit_command(spec: str, out: Path, parameters: Path | None, resume: bool, for
     except (TypeError, ValueError) as fault:  # of lmfit or scipy: an option's value, a search that can't begin
         raise RunFailed(f"{plan.path}: {plan.method} stopped ({' '.join(str(fault).split()).rstrip('.')}).") from fault
     except KeyboardInterrupt:
-        again = [word for word in _words() if word not in ("--force", "--resume")]
-        raise main.Interrupted(
-            f"interrupted; what is finished is kept: go on with `{shlex.join(['ranklsim', *again, '--resume'])}`."
-        ) from None
+        raise _interrupted() from None
     page = write_fit(result, out, shlex.join(["ranklsim", *_words()]))
     of_lmfit = {" ".join(str(w.message).split()) for w in noticed if "lmfit" in w.filename}
     for sentence in [*sorted(f"{plan.path}: {text.rstrip('.')}." for text in of_lmfit), *warnings_of(result)]:
@@ -269,7 +266,7 @@ def fit_command(spec: str, out: Path, parameters: Path | None, resume: bool, for
     "--intervals",
     type=FILE,
     metavar="FILE.csv",
-    help="Intervals of fitted parameters: the estimates.csv of your fit.  [default: those of the default fit]",
+    help="Intervals of fitted parameters: the estimates.csv of your fit.  [default: 95 % of the shipped ensemble]",
 )
 @PARAMETERS
 @click.option("--seed", type=Whole(0), metavar="S", help="Seed of the samples.  [default: the trial's]")
@@ -298,10 +295,7 @@ def sensitivity_command(trial: str, out: Path, resume: bool, force: bool, **opti
                 **options,
             )
     except KeyboardInterrupt:
-        again = [word for word in _words() if word not in ("--force", "--resume")]
-        raise main.Interrupted(
-            f"interrupted; what is finished is kept: go on with `{shlex.join(['ranklsim', *again, '--resume'])}`."
-        ) from None
+        raise _interrupted() from None
     click.echo(out / "index.html")
 
 
@@ -323,6 +317,14 @@ def _status() -> Iterator[Callable[[str, float], None] | None]:
     finally:
         sys.stderr.write("\r\033[K")
         sys.stderr.flush()
+
+
+def _interrupted() -> main.Interrupted:
+    """What an interrupted verb that can resume says."""
+    again = [word for word in _words() if word not in ("--force", "--resume")]
+    return main.Interrupted(
+        f"interrupted; what is finished is kept: go on with `{shlex.join(['ranklsim', *again, '--resume'])}`."
+    )
 
 
 def _words() -> list[str]:

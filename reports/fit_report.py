@@ -6,11 +6,8 @@ estimates.csv, correlations.csv, profiles.csv, identifiability.csv, residuals.cs
 
 from __future__ import annotations
 
-import json
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +22,8 @@ from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.skeleton import NAMES
 from ranklsim.reports.context import Section
 from ranklsim.reports.drawing import INK, RULE, SOFT, WIDTH, drawing, svg_text, two_lines
-from ranklsim.reports.exhibit import FLOAT_FORMAT, Exhibit
-from ranklsim.reports.page import Page, table
+from ranklsim.reports.exhibit import Exhibit
+from ranklsim.reports.page import Page, table, write_result
 from ranklsim.reports.tables import num, sig, with_interval
 
 MARK = "ranklsim-fit"
@@ -207,8 +204,6 @@ def write_fit(result: Result, folder: Path, command: str = "") -> Path:
     if found.posterior is not None:
         frames["posterior"] = posterior.summarise(found.posterior, spec.parameters, LEVEL)
         frames["samples"] = found.draws(min(MOST_DRAWS, len(found.posterior.flat)))
-    for name, frame in frames.items():
-        frame.to_csv(folder / f"{name}.csv", index=False, float_format=FLOAT_FORMAT, lineterminator="\n")
     facts = {
         "title": spec.title,
         "status": "converged" if result.converged else "not converged",
@@ -227,11 +222,8 @@ def write_fit(result: Result, folder: Path, command: str = "") -> Path:
         "not_identified": result.estimates.loc[~result.estimates["identified"], "parameter"].tolist(),
         "fingerprint": fitting.fingerprint(problem),
         "evidence": "shipped" if spec.evidence is None else str(spec.evidence),
-        "versions": {"ranklsim": __version__, "python": platform.python_version()}
-        | {name: version(name) for name in LIBRARIES},
-        "command": command,
     }
-    (folder / "fit.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8", newline="")
+    write_result(folder, "fit", frames, facts, LIBRARIES, command)
     page, sections = compose(result)
     page.write(folder, sections)
     return folder / "index.html"

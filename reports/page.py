@@ -7,11 +7,14 @@ latter.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +22,27 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from ranklsim import __version__
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.context import Section
-from ranklsim.reports.exhibit import Exhibit
+from ranklsim.reports.exhibit import FLOAT_FORMAT, Exhibit
 from ranklsim.reports.tables import Heading, listing
 
 TEMPLATES = Path(__file__).parent / "templates"
 FINGERPRINT = "fingerprint"
 """File that says which input a folder's result is of, while it is made and after."""
+
+
+def write_result(
+    folder: Path, name: str, frames: Mapping[str, pd.DataFrame], facts: Mapping[str, Any], libraries: Sequence[str],
+    command: str,
+) -> None:  # fmt: skip
+    """Write an analysis into `folder`: each frame as ``FRAME.csv``, and `facts` with every version as ``NAME.json``."""
+    for frame, table in frames.items():
+        table.to_csv(folder / f"{frame}.csv", index=False, float_format=FLOAT_FORMAT, lineterminator="\n")
+    versions = {"ranklsim": __version__, "python": platform.python_version()}
+    said = {**facts, "versions": versions | {library: version(library) for library in libraries}, "command": command}
+    (folder / f"{name}.json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8", newline="")
 
 
 def render(template: str, sections: Sequence[Section], **values: Any) -> str:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +30,8 @@ from ranklsim.pkpd.ranges import chosen, experiment, ranges, read_vectors
 from ranklsim.reports.arms import view_arms
 from ranklsim.reports.context import Section
 from ranklsim.reports.drawing import INK, RULE, SHADE, SOFT, WIDTH, drawing, svg_text, two_lines
-from ranklsim.reports.exhibit import FLOAT_FORMAT, Exhibit
-from ranklsim.reports.page import Page, table, work_folder
+from ranklsim.reports.exhibit import Exhibit
+from ranklsim.reports.page import Page, table, work_folder, write_result
 from ranklsim.reports.tables import num, sig
 from ranklsim.reports.wording import first_upper, listed
 
@@ -129,8 +127,6 @@ def write_sensitivity(found: Sensitivity, folder: Path, command: str = "") -> Pa
         frames["pairs"] = found.pairs
     if len(found.correlations):
         frames["correlations"] = found.correlations
-    for name, frame in frames.items():
-        frame.to_csv(folder / f"{name}.csv", index=False, float_format=FLOAT_FORMAT, lineterminator="\n")
     found.samples.to_parquet(folder / "samples.parquet", index=False)
     facts = {
         "trial": found.question.trial.name,
@@ -139,11 +135,8 @@ def write_sensitivity(found: Sensitivity, folder: Path, command: str = "") -> Pa
         "kept": found.kept,
         "compared": found.question.compared,
         "parameters_hash": found.question.parameters.hash,
-        "versions": {"ranklsim": __version__, "python": platform.python_version()}
-        | {name: version(name) for name in LIBRARIES},
-        "command": command,
     }
-    (folder / "sensitivity.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8", newline="")
+    write_result(folder, "sensitivity", frames, facts, LIBRARIES, command)
     page, sections = compose(found)
     page.write(folder, sections)
     return folder / "index.html"

@@ -22,20 +22,30 @@ import pandas as pd
 ROOT = Path(__file__).parents[1]
 DATA, WORK = ROOT / "pkpd" / "data", ROOT / "build" / "refit"
 RANKLSIM = Path(sys.executable).with_name("ranklsim")
+BAD_INPUT = 2  # exit code
 SPREADS = "fitted: fit `between_patient` (docs/calibration.md)"
 VECTORS = 1000  # of the ensemble that ships
 SPARE = ("KD_sRANKL", "ksel", "om", "os", "q_OPG", "w_osteocyte_T", "w_osteocyte_C")  # see `ensemble`
 
 
 def fit(spec: str, *options: str) -> Path:
-    """Run a fit, or go on with it; the folder of its result."""
+    """Run a fit, or go on with it; the folder of its result.
+
+    One that started from other values than those of now is made again, unless it is their source.
+    """
     folder = WORK / spec
-    if not (folder / "fit.json").is_file():
-        began = time.monotonic()
-        resume = ["--resume"] if (folder / "work").is_dir() else []
-        print(f"{spec}: fitting", flush=True)
-        subprocess.run([RANKLSIM, "fit", spec, "-o", folder, *options, *resume], check=True, stdout=subprocess.DEVNULL)
-        print(f"{spec}: {time.monotonic() - began:.0f} s", flush=True)
+    if (folder / "fit.json").is_file() and all(
+        p.read_text("utf-8") == t for p, t in adopting(facts(folder)["parameters"])
+    ):
+        return folder
+    began = time.monotonic()
+    print(f"{spec}: fitting", flush=True)
+    for way in (["--resume"], ["--force"]) if folder.is_dir() else ([],):
+        done = subprocess.run([RANKLSIM, "fit", spec, "-o", folder, *options, *way], stdout=subprocess.DEVNULL)
+        if done.returncode != BAD_INPUT:  # as it is where the folder holds a fit of other values
+            break
+    done.check_returncode()
+    print(f"{spec}: {time.monotonic() - began:.0f} s", flush=True)
     return folder
 
 
@@ -45,6 +55,12 @@ def facts(folder: Path) -> dict:
 
 def adopt(values: dict[str, float]) -> None:
     """Write fitted values, and spreads (``kT.cv``), into the parameter table and the agents' files, to four digits."""
+    for path, text in adopting(values):
+        path.write_text(text, "utf-8")
+
+
+def adopting(values: dict[str, float]) -> list[tuple[Path, str]]:
+    """The files that hold such values, and what they would read."""
     path = DATA / "parameters.csv"
     rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
     for row in rows:
@@ -52,21 +68,21 @@ def adopt(values: dict[str, float]) -> None:
             row["value"] = f"{values[row['symbol']]:.4g}"
         if (spread := f"{row['symbol']}.cv") in values:
             row["cv"], row["cv_source"] = f"{values[spread]:.4g}", SPREADS
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+    table = io.StringIO()
+    writer = csv.DictWriter(table, rows[0].keys(), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    path.write_text(text.getvalue(), "utf-8")
+    texts = {path: table.getvalue()}
     for symbol, value in values.items():
         agent, _, field = symbol.partition(".")
-        if field in ("", "cv"):
+        if not field or field == "cv":
             continue
         path = DATA / "agents" / f"{agent}.toml"
         pattern = re.compile(rf'^({field} = {{ value = "?)[-+.\de]+', re.MULTILINE)
-        text_, found = pattern.subn(rf"\g<1>{value:.4g}", path.read_text("utf-8"))
+        texts[path], found = pattern.subn(rf"\g<1>{value:.4g}", texts.get(path) or path.read_text("utf-8"))
         if found != 1:
             raise SystemExit(f"{path}: {field} is not there once, but {found} times")
-        path.write_text(text_, "utf-8")
+    return list(texts.items())
 
 
 def write(name: str, frame: pd.DataFrame) -> None:
@@ -74,7 +90,7 @@ def write(name: str, frame: pd.DataFrame) -> None:
 
 
 def default() -> None:
-    """Values and profile intervals of the default table."""
+    """Values of the default table; its profiles stay in build/refit, for docs/calibration.md."""
     folder = fit("default")
     adopt(facts(folder)["parameters"])
 
@@ -138,8 +154,7 @@ def main() -> None:
             raise SystemExit(f"unknown step '{name}'; there are {', '.join(STEPS)}")
     WORK.mkdir(parents=True, exist_ok=True)
     for name in wanted:
-        subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r}); "
-                        f"import refit; refit.STEPS[{name!r}]()"], check=True)  # fmt: skip
+        STEPS[name]()
 
 
 if __name__ == "__main__":

@@ -1,15 +1,59 @@
-"""Shorthand of the model's tests: constants of drawn patients, doses of one regimen."""
+"""Shorthand of the tests: constants of drawn patients, doses of one regimen, what the command line says."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
+import pytest
 
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.simulation import Doses
 
 INTERVAL = 6 * 30.4375
+
+
+SMALL_FIT = """
+title   = "Small"
+seed    = 3
+starts  = {starts}
+options = {{ max_nfev = {most} }}
+
+[[parameter]]
+name  = "kT"
+start = 0.35{more}
+prior = {{ mean = 0.25, sd = 1.0 }}
+[[parameter]]
+{second}
+
+[[include]]
+arm = ["freedom-denosumab", "freedom-placebo"]
+[[exclude]]
+endpoint = "difference_to_control"
+reason   = "to keep the test small"
+"""
+
+
+def small_fit(folder: Path, second: str, starts: int = 1, most: int = 200, more: str = "") -> Path:
+    """A fit of kT, of which `more` may be said, and of a `second` parameter to FREEDOM's figures."""
+    path = folder / "small.toml"
+    path.write_text(
+        SMALL_FIT.format(second=second, starts=starts, most=most, more=more and f"\n{more}"), encoding="utf-8"
+    )
+    return path
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, list[str], list[str]]:
+    """Exit code of ``ranklsim WORDS``, and the lines on stdout and stderr; a traceback is never among them."""
+    from ranklsim.reports import cli
+
+    capsys.readouterr()
+    code = cli.main([str(word) for word in words])
+    both = capsys.readouterr()
+    assert "Traceback" not in both.err
+    return code, both.out.splitlines(), both.err.splitlines()
 
 
 def q6m(mg: float, doses: int, patients: int = 1, agent: int = 0) -> Doses:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import small_fit
 
 from ranklsim.pkpd import fitting
 from ranklsim.pkpd.errors import BadInput
@@ -15,32 +16,9 @@ from ranklsim.pkpd.evidence_predictions import Predictor
 from ranklsim.pkpd.fitspec import load_spec, methods
 from ranklsim.pkpd.parameters import load_parameters
 
-SMALL = """
-title   = "Small"
-seed    = 3
-starts  = {starts}
-options = {{ max_nfev = {most} }}
-
-[[parameter]]
-name  = "kT"
-start = 0.35
-prior = {{ mean = 0.25, sd = 1.0 }}
-[[parameter]]
-name  = "c0"
-start = 0.2
-
-[[include]]
-arm = ["freedom-denosumab", "freedom-placebo"]
-[[exclude]]
-endpoint = "difference_to_control"
-reason   = "to keep the test small"
-"""
-
 
 def small(folder: Path, starts: int = 1, most: int = 200) -> Path:
-    path = folder / "small.toml"
-    path.write_text(SMALL.format(starts=starts, most=most), encoding="utf-8")
-    return path
+    return small_fit(folder, 'name  = "c0"\nstart = 0.2', starts, most)
 
 
 @pytest.fixture(scope="module")
@@ -217,4 +195,11 @@ def test_a_spec_that_is_like_another_takes_what_it_does_not_say_from_it(tmp_path
         load_spec(path)
     path.write_text('like = "nothing"\n', "utf-8")
     with pytest.raises(BadInput, match="like is 'nothing'"):
+        load_spec(path)
+
+
+def test_draws_from_the_posterior_are_of_typical_values_only(tmp_path: Path) -> None:
+    path = tmp_path / "spreads.toml"
+    path.write_text('like = "between_patient"\nmethod = "emcee"\n', "utf-8")
+    with pytest.raises(BadInput, match=r"spreads\.toml:2: emcee draws typical values"):
         load_spec(path)

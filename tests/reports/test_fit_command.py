@@ -8,46 +8,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import said, small_fit
 
 from ranklsim.pkpd import fitting
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.reports import cli, fit_report
 
-SPEC = """\
-title   = "Small"
-seed    = 3
-starts  = {starts}
-options = {{ max_nfev = {most} }}
-
-[[parameter]]
-name  = "kT"
-start = 0.35
-{high}
-prior = {{ mean = 0.25, sd = 1.0 }}
-[[parameter]]
-name  = "denosumab.CL"
-
-[[include]]
-arm = ["freedom-denosumab", "freedom-placebo"]
-[[exclude]]
-endpoint = "difference_to_control"
-reason   = "to keep the test small"
-"""
 FILES = "correlations estimates identifiability parameters profiles residuals starts".split()
 
 
 def spec(folder: Path, starts: int = 1, most: int = 200, high: str = "") -> Path:
-    path = folder / "small.toml"
-    path.write_text(SPEC.format(starts=starts, most=most, high=high), encoding="utf-8")
-    return path
-
-
-def said(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, list[str], list[str]]:
-    capsys.readouterr()
-    code = cli.main([str(word) for word in words])
-    both = capsys.readouterr()
-    assert "Traceback" not in both.err
-    return code, both.out.splitlines(), both.err.splitlines()
+    return small_fit(folder, 'name = "denosumab.CL"', starts, most, high)
 
 
 @pytest.fixture(scope="module")
@@ -196,8 +167,8 @@ def test_an_estimate_on_a_bound_is_named_with_the_bound(tmp_path: Path, capsys: 
 def test_what_the_data_leave_open_is_said_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """BMD and markers say nothing of calcium fluxes, which do not feed back on bone."""
     path = tmp_path / "open.toml"
-    text = SPEC.format(starts=1, most=200, high="") + '[[parameter]]\nname = "J_bone"\n'
-    path.write_text(text.replace('name  = "denosumab.CL"', 'name  = "J_gut"'), encoding="utf-8")
+    text = small_fit(tmp_path, 'name = "J_gut"').read_text(encoding="utf-8")
+    path.write_text(text + '[[parameter]]\nname = "J_bone"\n', encoding="utf-8")
     code, _, _ = said(capsys, "fit", path, "-o", tmp_path / "out", "--no-profile")
     assert code == 0
     facts = json.loads((tmp_path / "out" / "fit.json").read_text(encoding="utf-8"))

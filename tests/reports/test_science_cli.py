@@ -6,21 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from helpers import said
 
 from ranklsim.pkpd.evidence import SHIPPED, load_evidence
-from ranklsim.reports import cli
 
 ARMS = '[[arm]]\nid = "a"\nstudy = "S"\nlabel = "A"\nregimen = "denosumab 60mg x1"\nfollow_up = "12 mo"\n'
 HEAD = "study,arm,endpoint,site_or_marker,month,value,unit,statistic,spread,spread_type,n,phase,source,verification\n"
 GOOD = "S,a,percent_of_baseline,CTX,6,30,%,median,,,20,on,Doe,read\n"
-
-
-def said(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, list[str], list[str]]:
-    capsys.readouterr()
-    code = cli.main([str(word) for word in words])
-    both = capsys.readouterr()
-    assert "Traceback" not in both.err
-    return code, both.out.splitlines(), both.err.splitlines()
 
 
 def written(folder: Path, rows: str, arms: str = ARMS) -> Path:

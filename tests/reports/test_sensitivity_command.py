@@ -8,19 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from helpers import said
 
 import ranklsim
 from ranklsim.reports import cli, sensitivity_report
 
 SMALL = ("--trajectories", "2", "--samples", "8", "--keep", "2", "--only", "rint,fsh,sig,mix")
-
-
-def said(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, list[str], list[str]]:
-    capsys.readouterr()
-    code = cli.main([str(word) for word in words])
-    both = capsys.readouterr()
-    assert "Traceback" not in both.err
-    return code, both.out.splitlines(), both.err.splitlines()
 
 
 @pytest.fixture(scope="module")
