@@ -287,14 +287,30 @@ def _off_curve(endpoint: str, t: Array, y: Array) -> float:
         return highest if endpoint == "Cmax" else day - t[0]
     if endpoint == "time_of_nadir":
         return _peak(t, -y)[0] - t[0]
-    seen = y > 0
     if endpoint == "terminal_half_life":
-        falling = np.arange(len(y)) > y.argmax()
-        seen = falling & (y >= TERMINAL[0]) & (y <= TERMINAL[1])
+        t, y = _terminal(t, y)
+    seen = y > 0
     if seen.sum() < 3:
         return float("nan")
     slope = np.polyfit(t[seen], np.log(y[seen]), 1)[0]
     return float(-np.log(2) / slope) if slope < 0 else float("nan")
+
+
+def _terminal(t: Array, y: Array) -> tuple[Array, Array]:
+    """The fall after the peak between the levels `TERMINAL`, on an even grid between the moments they are crossed.
+
+    Whole samples would come and go as parameters move, and the slope through them would jump. Empty where the curve
+    does not fall to the lower level.
+    """
+    peak = int(y.argmax())
+    below = np.flatnonzero(y[peak:] < TERMINAL[0])
+    if not below.size or y[peak] <= TERMINAL[0]:
+        return np.empty(0), np.empty(0)
+    fall = slice(peak, peak + below[0] + 1)
+    height = np.log(np.maximum(y[fall], np.finfo(float).tiny))
+    begin, end = (np.interp(-np.log(level), -height, t[fall]) for level in reversed(TERMINAL))
+    grid = np.linspace(begin, end, 25)
+    return grid, np.exp(np.interp(grid, t[fall], height))
 
 
 def _peak(t: Array, y: Array) -> tuple[float, float]:
