@@ -27,17 +27,14 @@ import pyarrow.parquet as pq
 
 import ranklsim
 from ranklsim.cohorts import storage, uncertainty
-from ranklsim.cohorts.allocation import allocate, strata_of
-from ranklsim.cohorts.conduct import MEASURES, doses_of, events_of, last_months, observe
-from ranklsim.cohorts.population import POPULATIONS, Patients, draw, typical
+from ranklsim.cohorts.population import POPULATIONS, typical
+from ranklsim.cohorts.portion import portion, refuse_nan
 from ranklsim.cohorts.storage import CHUNKS, MANIFEST, TABLES, Run
 from ranklsim.cohorts.trial import Trial, load_trial
 from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.agents import to_toml as agent_text
-from ranklsim.pkpd.errors import BadInput, RanklsimError, RunFailed
+from ranklsim.pkpd.errors import BadInput, RanklsimError
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
-from ranklsim.pkpd.simulation import simulate
-from ranklsim.pkpd.units import DAYS_PER_MONTH
 
 PORTION = 500
 """Patients simulated and written at a time."""
@@ -366,9 +363,10 @@ def _work(
         piece = f"{k:06d}"
         note = _finished(chunks, piece)
         if note is None:
-            retried: list[int] = []
-            tables, enrolled = _portion(plan, number, enrolled, workers, advance, tell, retried)
-            _write_piece(chunks, piece, tables, {"enrolled": enrolled, "retried": sorted(retried)})
+            made = portion(plan.trial, plan.parameters, plan.agents, number, enrolled, rtol=plan.rtol, workers=workers,
+                           progress=advance, tell=tell)  # fmt: skip
+            enrolled = made.enrolled
+            _write_piece(chunks, piece, made.tables, {"enrolled": enrolled, "retried": made.retried})
         else:
             enrolled = note["enrolled"]
             advance(number.size)
@@ -377,7 +375,7 @@ def _work(
         frame = uncertainty.ensemble(plan.trial, plan.parameters, plan.agents, draws, workers=workers, progress=advance,
                                      rtol=plan.rtol)  # fmt: skip
         values = [name for name in frame.columns if name not in ("draw", "arm", "month")]
-        _refuse_nan({name: frame[name].to_numpy()[:, None] for name in values}, frame["draw"].to_numpy(), "draw")
+        refuse_nan({name: frame[name].to_numpy()[:, None] for name in values}, frame["draw"].to_numpy(), "draw")
         other = uncertainty.by_variant(plan.trial, plan.parameters, plan.agents, workers=workers, rtol=plan.rtol)
         tables = {
             "uncertainty": storage.to_arrow(frame, values),
@@ -387,83 +385,6 @@ def _work(
         _write_piece(chunks, _ENSEMBLE, tables, {})
     else:
         advance(len(draws) * len(plan.trial.arms))
-
-
-def _portion(
-    plan: _Plan,
-    number: np.ndarray,
-    enrolled: dict[str, int],
-    workers: int,
-    progress: Callable[[int], None],
-    tell: Callable[[str], None] | None,
-    retried: list[int],
-) -> tuple[dict[str, pa.Table], dict[str, int]]:
-    """One portion of patients: its tables, and the patients of each stratum allocated so far.
-
-    `retried` is extended by the numbers of patients whom the reference integrator had to integrate.
-    """
-    trial, parameters = plan.trial, plan.parameters
-    people = draw(trial, parameters, number)
-    strata = strata_of(trial, people.covariates)
-    arms, enrolled = allocate(trial, strata, enrolled)
-    last = last_months(trial, number)
-    doses = doses_of(trial, number, arms, last)
-    months = np.asarray(trial.visits.months, dtype=float)
-    persons = people.persons.set_axis(number, axis="index")  # so that a complaint names the patient
-    latent = simulate(
-        parameters,
-        persons,
-        plan.agents,
-        uncertainty.as_doses(doses, plan.agents),
-        months * DAYS_PER_MONTH,
-        rtol=plan.rtol,
-        atol=plan.rtol / 100,
-        workers=workers,
-        progress=progress,
-        tell=tell,
-        retried=lambda row: retried.append(int(number[row])),
-    )
-    _refuse_nan(latent, number, "patient")
-    seen = observe(trial, parameters, number, last, latent)
-    n, m = number.size, months.size
-    frame = pd.DataFrame(
-        {
-            "patient": np.repeat(number, m),
-            "arm": np.repeat(arms, m),
-            "visit": np.tile(np.arange(m), n),
-            "month": np.tile(months, n),
-            **{name: seen[name].reshape(-1) for name in (*MEASURES, "CTX_BLQ", "attended")},
-            **{f"true_{name}": values.reshape(-1) for name, values in latent.items()},
-        }
-    )
-    narrow = [*MEASURES, *(f"true_{name}" for name in latent)]
-    tables = {
-        "patients": storage.to_arrow(_patients(people, arms, strata, last)),
-        "visits": storage.to_arrow(frame, narrow),
-        "doses": storage.to_arrow(doses[["patient", "arm", "agent", "month", "amount_mg", "given"]]),
-        "events": storage.to_arrow(events_of(trial, number, arms, last)),
-    }
-    return tables, enrolled
-
-
-def _patients(people: Patients, arms: np.ndarray, strata: np.ndarray, last: np.ndarray) -> pd.DataFrame:
-    frame = people.covariates.copy()
-    frame.insert(1, "arm", arms)
-    frame.insert(2, "stratum", strata)
-    frame["last_month"] = last
-    own = people.persons.add_prefix("param_").reset_index(drop=True)
-    return pd.concat([frame.reset_index(drop=True), own], axis="columns")
-
-
-def _refuse_nan(latent: Mapping[str, np.ndarray], number: np.ndarray, what: str) -> None:
-    """No value that is not a number reaches a table."""
-    for name, values in latent.items():
-        wrong = ~np.isfinite(values).all(axis=1)
-        if wrong.any():
-            raise RunFailed(
-                f"{what} {number[np.argmax(wrong)]}: the simulation gave a {name} that is not a finite number; "
-                "look at her parameters, and report the case with the run's manifest."
-            )
 
 
 # -- portions on disk --------------------------------------------------------------------------------------------------

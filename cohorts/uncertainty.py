@@ -214,7 +214,7 @@ def courses(
     return {name: values.reshape(len(vectors), len(arms), months.size) for name, values in found.items()}
 
 
-def as_doses(plan: pd.DataFrame, agents: list[Agent]) -> Doses:
+def as_doses(plan: pd.DataFrame, agents: Sequence[Agent]) -> Doses:
     """Doses given, of agents that do something, as `simulate` takes them; `plan` as from `conduct.doses_of`."""
     place = {agent.name: k for k, agent in enumerate(agents)}
     idle = [agent.name for agent in agents if agent.kind == "none"]

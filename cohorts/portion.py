@@ -1,0 +1,134 @@
+"""One portion of a trial's patients, from their numbers to their tables; it knows of no folder and no other portion.
+
+All that a portion needs of those before it is how many patients of each stratum have been allocated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ranklsim.cohorts import storage, uncertainty
+from ranklsim.cohorts.allocation import allocate, strata_of
+from ranklsim.cohorts.conduct import MEASURES, doses_of, events_of, last_months, observe
+from ranklsim.cohorts.population import Patients, draw
+from ranklsim.cohorts.trial import Trial
+from ranklsim.pkpd.agents import Agent
+from ranklsim.pkpd.errors import RunFailed
+from ranklsim.pkpd.parameters import ParameterTable
+from ranklsim.pkpd.simulation import simulate
+from ranklsim.pkpd.units import DAYS_PER_MONTH
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Tables of some patients, by name; patients of each stratum allocated so far; whom the reference integrated."""
+
+    tables: dict[str, pa.Table]
+    enrolled: dict[str, int]
+    retried: list[int]
+
+
+def portion(
+    trial: Trial,
+    parameters: ParameterTable,
+    agents: Sequence[Agent],
+    number: NDArray[np.int64],
+    enrolled: Mapping[str, int],
+    *,
+    rtol: float,
+    workers: int = 1,
+    progress: Callable[[int], None] | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Portion:
+    """Draw, randomise, simulate and observe some patients.
+
+    Parameters
+    ----------
+    trial : Trial
+    parameters : ParameterTable
+    agents : sequence of Agent
+        Those of ``trial.agent_names()``, in that order.
+    number : ndarray of int, shape (n,)
+        Patient numbers, from 1.
+    enrolled : mapping
+        Patients of each stratum who were allocated before.
+    rtol : float
+        Error allowed the integrator a step, relative.
+    workers : int
+        Threads; no result depends on it.
+    progress, tell : callable, optional
+        As of `simulate`.
+
+    Raises
+    ------
+    RunFailed
+        If a patient cannot be integrated.
+    """
+    people = draw(trial, parameters, number)
+    strata = strata_of(trial, people.covariates)
+    arms, after = allocate(trial, strata, enrolled)
+    last = last_months(trial, number)
+    doses = doses_of(trial, number, arms, last)
+    months = np.asarray(trial.visits.months, dtype=float)
+    persons = people.persons.set_axis(number, axis="index")  # so that a complaint names the patient
+    retried: list[int] = []
+    latent = simulate(
+        parameters,
+        persons,
+        agents,
+        uncertainty.as_doses(doses, agents),
+        months * DAYS_PER_MONTH,
+        rtol=rtol,
+        atol=rtol / 100,
+        workers=workers,
+        progress=progress,
+        tell=tell,
+        retried=lambda row: retried.append(int(number[row])),
+    )
+    refuse_nan(latent, number, "patient")
+    seen = observe(trial, parameters, number, last, latent)
+    n, m = number.size, months.size
+    frame = pd.DataFrame(
+        {
+            "patient": np.repeat(number, m),
+            "arm": np.repeat(arms, m),
+            "visit": np.tile(np.arange(m), n),
+            "month": np.tile(months, n),
+            **{name: seen[name].reshape(-1) for name in (*MEASURES, "CTX_BLQ", "attended")},
+            **{f"true_{name}": values.reshape(-1) for name, values in latent.items()},
+        }
+    )
+    narrow = [*MEASURES, *(f"true_{name}" for name in latent)]
+    tables = {
+        "patients": storage.to_arrow(_patients(people, arms, strata, last)),
+        "visits": storage.to_arrow(frame, narrow),
+        "doses": storage.to_arrow(doses[["patient", "arm", "agent", "month", "amount_mg", "given"]]),
+        "events": storage.to_arrow(events_of(trial, number, arms, last)),
+    }
+    return Portion(tables, after, sorted(retried))
+
+
+def _patients(people: Patients, arms: np.ndarray, strata: np.ndarray, last: np.ndarray) -> pd.DataFrame:
+    frame = people.covariates.copy()
+    frame.insert(1, "arm", arms)
+    frame.insert(2, "stratum", strata)
+    frame["last_month"] = last
+    own = people.persons.add_prefix("param_").reset_index(drop=True)
+    return pd.concat([frame.reset_index(drop=True), own], axis="columns")
+
+
+def refuse_nan(latent: Mapping[str, np.ndarray], number: np.ndarray, what: str) -> None:
+    """No value that is not a number reaches a table."""
+    for name, values in latent.items():
+        wrong = ~np.isfinite(values).all(axis=1)
+        if wrong.any():
+            raise RunFailed(
+                f"{what} {number[np.argmax(wrong)]}: the simulation gave a {name} that is not a finite number; "
+                "look at her parameters, and report the case with the run's manifest."
+            )
