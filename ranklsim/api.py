@@ -383,7 +383,7 @@ def sensitivity(
     samples: int = 512,
     keep: int = 20,
     second_order: bool = False,
-    ensemble: str | Path | None = None,
+    ensemble: str | Path | None = "shipped",
     intervals: str | Path | None = None,
     parameters: Path | str | ParameterTable | None = None,
     seed: int | None = None,
@@ -413,7 +413,8 @@ def sensitivity(
     second_order : bool
         Whether to ask for interactions of pairs; N (2 keep + 2) vectors then.
     ensemble : path, optional
-        CSV of vectors that fit the data together, a column a symbol: their rank correlations are found besides.
+        CSV of vectors that fit the data together, a column a symbol, of which rank correlations are found besides the
+        indices; the ensemble that ships by default, none with None.
     intervals : path, optional
         Intervals of fitted parameters, such as a fit's ``estimates.csv``; 95 % of the shipped ensemble by default.
     parameters : path or ParameterTable, optional

@@ -260,7 +260,9 @@ def fit_command(spec: str, out: Path, parameters: Path | None, resume: bool, for
     "--ensemble",
     type=FILE,
     metavar="FILE.csv",
-    help="Vectors of values that fit the data together, a column a symbol: rank correlations over them besides.",
+    default="shipped",
+    help="Vectors of values that fit the data together, a column a symbol: rank correlations over them; or none.  "
+    "[default: the shipped ensemble]",
 )
 @click.option(
     "--intervals",

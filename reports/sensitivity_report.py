@@ -23,7 +23,8 @@ from ranklsim import __version__
 from ranklsim.cohorts.durability import LEAST_GAIN, MEASURES, RISE
 from ranklsim.cohorts.sensitivity import ENOUGH, Progress, Question, Sensitivity, Settings, analyse, ask, outcome_values
 from ranklsim.cohorts.trial import load_trial
-from ranklsim.pkpd.agents import load_agent, to_toml
+from ranklsim.pkpd import variants
+from ranklsim.pkpd.agents import Agent, load_agent, to_toml
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 from ranklsim.pkpd.ranges import chosen, experiment, ranges, read_vectors
@@ -37,6 +38,7 @@ from ranklsim.reports.wording import first_upper, listed
 
 MARK = "ranklsim-sensitivity"
 VERB = "sensitivity"
+SHIPPED, NONE = "shipped", "none"  # what may stand for the file of an ensemble
 SHOWN = 6  # parameters in a panel
 MOST_PANELS = 6
 SURE = 0.95  # share of resamples in which the first has to be first
@@ -63,7 +65,7 @@ def sensitivity(
     seed: int | None = None,
     only: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
-    ensemble: str | Path | None = None,
+    ensemble: str | Path | None = SHIPPED,
     intervals: str | Path | None = None,
     parameters: Path | str | ParameterTable | None = None,
     workers: int = 1,
@@ -80,7 +82,7 @@ def sensitivity(
     agents = [load_agent(name, folder=design.folder) for name in design.agent_names()]
     moved = chosen(ranges(values, agents, intervals), only, exclude)
     question = ask(design, values, agents, moved)
-    vectors = None if ensemble is None else read_vectors(ensemble, values)
+    vectors = _vectors(ensemble, values, agents)
     if out is None:
         return analyse(question, options, ensemble=vectors, workers=workers, progress=progress)
     folder = Path(out)
@@ -92,6 +94,15 @@ def sensitivity(
     write_sensitivity(found, folder, command)
     shutil.rmtree(work)
     return found
+
+
+def _vectors(named: str | Path | None, values: ParameterTable, agents: list[Agent]) -> pd.DataFrame | None:
+    """The ensemble of this name or file; None if none is wanted."""
+    if named is None or str(named) == NONE:
+        return None
+    if str(named) == SHIPPED:
+        return variants.fit_for(variants.ensemble(), values, agents)
+    return read_vectors(named, values)
 
 
 def _fingerprint(question: Question, settings: Settings, vectors: pd.DataFrame | None) -> str:

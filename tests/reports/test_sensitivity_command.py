@@ -11,9 +11,10 @@ import pytest
 from helpers import said
 
 import ranklsim
+from ranklsim.pkpd import variants
 from ranklsim.reports import cli, sensitivity_report
 
-SMALL = ("--trajectories", "2", "--samples", "8", "--keep", "2", "--only", "rint,fsh,sig,mix")
+SMALL = ("--ensemble", "none", "--trajectories", "2", "--samples", "8", "--keep", "2", "--only", "rint,fsh,sig,mix")
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +60,19 @@ def test_python_finds_the_same_for_any_number_of_workers(finished: Path) -> None
         keep=2,
         only=["rint", "fsh", "sig", "mix"],
         second_order=True,
+        ensemble=None,
         workers=1,
     )
     written = pd.read_parquet(finished / "samples.parquet")
     same = written[written["stage"] != "ensemble"].reset_index(drop=True)
     pd.testing.assert_frame_equal(found.samples, same[list(found.samples)], check_exact=True)
+
+
+def test_correlations_are_over_the_shipped_ensemble_unless_told_otherwise() -> None:
+    found = ranklsim.sensitivity("discontinuation", only=["sig", "mix"], trajectories=2, samples=8, keep=2)
+    drawn = found.samples[found.samples["stage"] == "ensemble"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(drawn[["sig", "mix"]], variants.ensemble()[["sig", "mix"]])
+    assert set(found.correlations["symbol"]) <= set(variants.ensemble())
 
 
 def test_an_interrupted_analysis_goes_on_to_the_same_bytes(
