@@ -17,6 +17,7 @@ import pandas as pd
 import tomlkit
 
 from ranklsim.cohorts.criteria import Range, Stratum, admitted, parse_stratum
+from ranklsim.cohorts.protocol import Conduct
 from ranklsim.pkpd.dosing import Regimen
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.units import DAYS_PER_MONTH
@@ -39,12 +40,14 @@ class Arm:
         Returns
         -------
         DataFrame
-            Columns agent, month, day, amount_mg; in order of time, doses of one day in order of the regimens.
+            Columns agent, month, day, amount_mg, every_days (the regimen's interval); in order of time, doses of one
+            day in order of the regimens.
         """
-        plan = [(r.agent, day, r.dose_mg) for r in self.regimens for day in r.times_days()]
-        frame = pd.DataFrame(plan, columns=["agent", "day", "amount_mg"])
+        plan = [(r.agent, day, r.dose_mg, r.every_days) for r in self.regimens for day in r.times_days()]
+        frame = pd.DataFrame(plan, columns=["agent", "day", "amount_mg", "every_days"])
         frame.insert(1, "month", frame["day"].astype(float) / DAYS_PER_MONTH)
-        return frame.astype({"day": float, "amount_mg": float}).sort_values("day", kind="stable", ignore_index=True)
+        frame = frame.astype({"day": float, "amount_mg": float, "every_days": float})
+        return frame.sort_values("day", kind="stable", ignore_index=True)
 
     @property
     def last_dose_month(self) -> float | None:
@@ -113,17 +116,6 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
-class Conduct:
-    """How the trial is run.
-
-    `dropout_per_year` is the constant hazard of leaving, 1/yr; `supplements` whether all start calcium and vitamin D.
-    """
-
-    dropout_per_year: float = 0.0
-    supplements: bool = False
-
-
-@dataclass(frozen=True)
 class Layers:
     """Three sources of variation, switched separately: patients differ, measurements err, parameters are uncertain."""
 
@@ -158,8 +150,9 @@ class Trial:
         return next((arm for arm in self.arms if arm.name == name), None) or self._no_arm(name)
 
     def agent_names(self) -> list[str]:
-        """Agents that any arm is given, in order of first use."""
-        return list(dict.fromkeys(regimen.agent for arm in self.arms for regimen in arm.regimens))
+        """Agents that any arm is given, in order of first use, then those of rescue and switch."""
+        planned = [regimen.agent for arm in self.arms for regimen in arm.regimens]
+        return list(dict.fromkeys([*planned, *(rule.agent for rule in self.conduct.rules if rule.agent)]))
 
     def with_overrides(
         self,

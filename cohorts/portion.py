@@ -13,16 +13,14 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ranklsim.cohorts import storage, uncertainty
+from ranklsim.cohorts import storage
 from ranklsim.cohorts.allocation import allocate, strata_of
-from ranklsim.cohorts.conduct import MEASURES, doses_of, events_of, last_months, observe
+from ranklsim.cohorts.conduct import MEASURES, observe, play
 from ranklsim.cohorts.population import Patients, draw
 from ranklsim.cohorts.trial import Trial
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.errors import RunFailed
 from ranklsim.pkpd.parameters import ParameterTable
-from ranklsim.pkpd.simulation import simulate
-from ranklsim.pkpd.units import DAYS_PER_MONTH
 
 
 @dataclass(frozen=True)
@@ -73,26 +71,15 @@ def portion(
     people = draw(trial, parameters, number)
     strata = strata_of(trial, people.covariates)
     arms, after = allocate(trial, strata, enrolled)
-    last = last_months(trial, number)
-    doses = doses_of(trial, number, arms, last)
-    months = np.asarray(trial.visits.months, dtype=float)
-    persons = people.persons.set_axis(number, axis="index")  # so that a complaint names the patient
     retried: list[int] = []
-    latent = simulate(
-        parameters,
-        persons,
-        agents,
-        uncertainty.as_doses(doses, agents),
-        months * DAYS_PER_MONTH,
-        rtol=rtol,
-        atol=rtol / 100,
-        workers=workers,
-        progress=progress,
-        tell=tell,
-        retried=lambda row: retried.append(int(number[row])),
-    )
+    course = play(
+        trial, parameters, agents, people, number, arms,
+        rtol=rtol, workers=workers, progress=progress, tell=tell, retried=retried.append,
+    )  # fmt: skip
+    latent = course.latent
     refuse_nan(latent, number, "patient")
-    seen = observe(trial, parameters, number, last, latent)
+    seen = observe(trial, parameters, number, course.last, latent)
+    months = np.asarray(trial.visits.months, dtype=float)
     n, m = number.size, months.size
     frame = pd.DataFrame(
         {
@@ -106,10 +93,10 @@ def portion(
     )
     narrow = [*MEASURES, *(f"true_{name}" for name in latent)]
     tables = {
-        "patients": storage.to_arrow(_patients(people, arms, strata, last)),
+        "patients": storage.to_arrow(_patients(people, arms, strata, course.last)),
         "visits": storage.to_arrow(frame, narrow),
-        "doses": storage.to_arrow(doses[["patient", "arm", "agent", "month", "amount_mg", "given"]]),
-        "events": storage.to_arrow(events_of(trial, number, arms, last)),
+        "doses": storage.to_arrow(course.doses),
+        "events": storage.to_arrow(course.events),
     }
     return Portion(tables, after, sorted(retried))
 
@@ -118,6 +105,7 @@ def _patients(people: Patients, arms: np.ndarray, strata: np.ndarray, last: np.n
     frame = people.covariates.copy()
     frame.insert(1, "arm", arms)
     frame.insert(2, "stratum", strata)
+    frame["enrolled_month"] = 0.0
     frame["last_month"] = last
     own = people.persons.add_prefix("param_").reset_index(drop=True)
     return pd.concat([frame.reset_index(drop=True), own], axis="columns")

@@ -106,11 +106,34 @@ class EndpointTable(Table):
     analysis: Annotated[Analysis | None, needed('analysis = "ANCOVA"')] = None
 
 
+class LateTable(Table):
+    """How many doses are late, and by how much."""
+
+    share: Annotated[str | None, needed('share = "10 %"')] = None
+    median: Annotated[str | None, needed('median = "3 wk"')] = None
+    p95: Annotated[str | None, needed('p95 = "4 mo"')] = None
+    distribution: Annotated[Literal["lognormal", "gamma"], Says('distribution = "lognormal"')] = "lognormal"
+
+
 class ConductTable(Table):
     """What goes otherwise than planned."""
 
     dropout: Annotated[str, Says('dropout = "5 %/yr"')] = "0 %/yr"
+    dropout_arms: Annotated[dict[str, float], Says("dropout_arms = { placebo = 1.3 }")] = {}
+    dropout_months: Annotated[dict[str, float], Says('dropout_months = { "12 mo" = 0.7 }')] = {}
     supplements: Annotated[bool, Says("supplements = true or false")] = False
+    stop_treatment: Annotated[str, Says('stop_treatment = "3 %/yr"')] = "0 %/yr"
+    stop_arms: Annotated[dict[str, float], Says("stop_arms = { placebo = 0.8 }")] = {}
+    stop_months: Annotated[dict[str, float], Says('stop_months = { "12 mo" = 0.5 }')] = {}
+    missed_doses: Annotated[str, Says('missed_doses = "3 %"')] = "0 %"
+    late_doses: Annotated[LateTable | None, Says('late_doses = { share = "10 %", median = "3 wk", p95 = "4 mo" }')] = (
+        None
+    )
+    fractures: Annotated[bool, Says("fractures = true or false")] = False
+    imaging: Annotated[list[float] | None, Says("imaging = [12, 24, 36]")] = None
+    deaths: Annotated[bool, Says("deaths = true or false")] = False
+    life_table: Annotated[str, Says('life_table = "us-women-2009"')] = "us-women-2009"
+    mortality_ratio: Annotated[float | None, Says("mortality_ratio = 0.4")] = None
 
 
 class LayersTable(Table):

@@ -26,7 +26,7 @@ from ranklsim.pkpd.errors import BadInput, RanklsimError, RunFailed
 if TYPE_CHECKING:
     from ranklsim.cohorts.trial import Trial
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 TABLES = ("patients", "visits", "doses", "events", "uncertainty", "uncertainty_draws", "variants")
 CHUNKS = "chunks"
@@ -206,12 +206,12 @@ class Run:
 
     @cached_property
     def doses(self) -> pd.DataFrame:
-        """One row a planned dose, and whether it was given."""
+        """One row a dose planned or added by rescue: when it was planned, when given, and why not or why otherwise."""
         return self.read("doses")
 
     @cached_property
     def events(self) -> pd.DataFrame:
-        """Randomised, dropout, completed; with month."""
+        """One row an event that the trial records: patient, arm, event, month, detail, count (see `cohorts.events`)."""
         return self.read("events")
 
     @cached_property

@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ranklsim.cohorts.conduct_reading import ConductReading
 from ranklsim.cohorts.criteria import Range, Stratum, parse_range, parse_stratum
 from ranklsim.cohorts.design import (
     Arm,
-    Conduct,
     Endpoint,
     Layers,
     Population,
@@ -25,6 +25,7 @@ from ranklsim.cohorts.design import (
     bad_patients,
     bad_seed,
 )
+from ranklsim.cohorts.protocol import Conduct
 from ranklsim.cohorts.schema import (
     BMD_MEASURES,
     MARKER_MEASURES,
@@ -135,7 +136,9 @@ class _Reading:
         population = self._population(tables.population, names)
         visits = self._visits(months)
         endpoints = self._endpoints(visits)
-        dropout = self._dropout(tables.conduct.dropout)
+        conduct = ConductReading(
+            self.faults, self._quantity, tables.conduct, names if self.names_known else [], months
+        ).conduct()
         if messages := self.faults.messages():
             raise BadInput(*messages)
         assert tables.title is not None  # these four are needed, so that there would have been a fault
@@ -154,7 +157,7 @@ class _Reading:
             arms=arms,
             visits=visits,
             endpoints=endpoints,
-            conduct=Conduct(dropout, tables.conduct.supplements),
+            conduct=conduct,
             layers=Layers(**tables.layers.model_dump()),
             uncertainty_draws=tables.uncertainty_draws,
             source_text=self.text,
@@ -186,13 +189,6 @@ class _Reading:
         elif control is not None and names and control not in names and self.names_known:
             self.faults.add(("control",), f"control '{control}' is not an arm; {near(control, names)}")
         return control
-
-    def _dropout(self, text: str) -> float:
-        path: Key = ("conduct", "dropout")
-        percent = self._quantity(path, text, "%/yr")
-        if percent is not None and not 0 <= percent < 100:
-            self.faults.add(path, f'dropout is "{text}"; give a rate of at least 0 and below 100 %/yr.')
-        return (percent or 0.0) / 100
 
     # arms
 

@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts import population, streams
-from ranklsim.cohorts.conduct import doses_of
+from ranklsim.cohorts.doses import as_doses, planned
 from ranklsim.pkpd import variants
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable
-from ranklsim.pkpd.simulation import Doses, simulate
+from ranklsim.pkpd.simulation import simulate
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def courses(
     n = len(vectors) * len(arms)
     columns = {symbol: np.full(n, float(one[symbol].iloc[0])) for symbol in one}
     columns |= {symbol: np.repeat(vectors[symbol].to_numpy(float), len(arms)) for symbol in vectors}
-    plan = doses_of(trial, np.arange(n), np.tile(np.array(arms), len(vectors)), np.full(n, float(trial.months)))
+    plan = planned(trial, np.arange(n), np.tile(np.array(arms), len(vectors)))
     found = simulate(
         parameters,
         pd.DataFrame(columns, index=range(n)),
@@ -212,16 +212,3 @@ def courses(
         progress=progress,
     )
     return {name: values.reshape(len(vectors), len(arms), months.size) for name, values in found.items()}
-
-
-def as_doses(plan: pd.DataFrame, agents: Sequence[Agent]) -> Doses:
-    """Doses given, of agents that do something, as `simulate` takes them; `plan` as from `conduct.doses_of`."""
-    place = {agent.name: k for k, agent in enumerate(agents)}
-    idle = [agent.name for agent in agents if agent.kind == "none"]
-    given = plan[plan["given"] & ~plan["agent"].isin(idle)]
-    return Doses(
-        patient=given["row"].to_numpy(dtype=np.int64),
-        time=given["day"].to_numpy(dtype=float),
-        agent=given["agent"].map(place).to_numpy(dtype=np.int64),
-        amount=given["amount_mg"].to_numpy(dtype=float),
-    )

@@ -33,10 +33,9 @@ from numba.extending import intrinsic
 
 from ranklsim.cohorts import execution
 from ranklsim.cohorts.allocation import allocate, strata_of
-from ranklsim.cohorts.conduct import doses_of, last_months
+from ranklsim.cohorts.doses import as_doses, planned
 from ranklsim.cohorts.population import draw
 from ranklsim.cohorts.trial import load_trial
-from ranklsim.cohorts.uncertainty import as_doses
 from ranklsim.pkpd import compiler, lanes, rodas, simulation
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.parameters import load_parameters
@@ -60,7 +59,7 @@ def problem(patients: int) -> dict[str, Any]:
     people = draw(trial, TABLE, number)
     arms, _ = allocate(trial, strata_of(trial, people.covariates), {})
     agents = [TABLE.apply(load_agent(agent)) for agent in trial.agent_names()]
-    doses = as_doses(doses_of(trial, number, arms, last_months(trial, number)), agents)
+    doses = as_doses(planned(trial, number, arms), agents)
     times = np.asarray(trial.visits.months, dtype=float) * DAYS_PER_MONTH
     return {"parameters": TABLE, "persons": people.persons, "agents": agents, "doses": doses, "times": times}
 

@@ -7,11 +7,10 @@ import pytest
 import references
 
 from ranklsim.cohorts.allocation import allocate, strata_of
-from ranklsim.cohorts.conduct import doses_of, last_months
+from ranklsim.cohorts.doses import as_doses, planned
 from ranklsim.cohorts.execution import RTOL
 from ranklsim.cohorts.population import draw
 from ranklsim.cohorts.trial import load_trial, shipped
-from ranklsim.cohorts.uncertainty import as_doses
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.simulation import MARKERS, simulate
@@ -30,7 +29,7 @@ def test_bone_markers_and_drug_of_a_trial_are_those_of_the_reference(name: str) 
     number = np.arange(1, PATIENTS + 1)
     people = draw(trial, TABLE, number)
     arms, _ = allocate(trial, strata_of(trial, people.covariates), {})
-    doses = as_doses(doses_of(trial, number, arms, last_months(trial, number)), agents)
+    doses = as_doses(planned(trial, number, arms), agents)
     times = np.asarray(trial.visits.months, dtype=float) * DAYS_PER_MONTH
 
     given = (TABLE, people.persons, agents, doses, times)

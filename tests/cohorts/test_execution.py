@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranklsim.cohorts import execution, load_trial, open_run, portion, run
+from ranklsim.cohorts import conduct, execution, load_trial, open_run, run
 from ranklsim.cohorts.conduct import MEASURES
 from ranklsim.cohorts.execution import Interrupted
 from ranklsim.cohorts.storage import MANIFEST, TABLES
@@ -79,7 +79,7 @@ def table_bytes(folder):
 
 def interrupt_after(monkeypatch, calls):
     """Let `calls` simulations pass, and press Ctrl-C in the next one."""
-    counted, simulate = [], portion.simulate
+    counted, simulate = [], conduct.simulate
 
     def some(*args, **kwargs):
         counted.append(1)
@@ -87,7 +87,7 @@ def interrupt_after(monkeypatch, calls):
             raise KeyboardInterrupt
         return simulate(*args, **kwargs)
 
-    monkeypatch.setattr(portion, "simulate", some)
+    monkeypatch.setattr(conduct, "simulate", some)
     return counted
 
 
@@ -303,12 +303,12 @@ def test_a_killed_run_resumes_to_the_same_bytes(trial_file, tmp_path, small_port
     whole = run(trial_file, tmp_path / "whole")
     code = (
         "import sys, time\n"
-        "from ranklsim.cohorts import execution, portion\n"
+        "from ranklsim.cohorts import conduct, execution\n"
         "execution.PORTION = 5\n"
-        "simulate = portion.simulate\n"
+        "simulate = conduct.simulate\n"
         "def slow(*a, **k):\n"
         "    found = simulate(*a, **k); time.sleep(0.5); return found\n"
-        "portion.simulate = slow\n"
+        "conduct.simulate = slow\n"
         "execution.run(*sys.argv[1:])\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(trial_file), str(tmp_path / "b")])
@@ -434,14 +434,14 @@ def test_a_disk_that_refuses_leaves_nothing_half_written(trial_file, tmp_path, m
 
 
 def test_a_value_that_is_no_number_reaches_no_table(trial_file, tmp_path, monkeypatch):
-    simulate = portion.simulate
+    simulate = conduct.simulate
 
     def broken(*args, **kwargs):
         found = simulate(*args, **kwargs)
         found["CTX"][2, 1] = np.nan
         return found
 
-    monkeypatch.setattr(portion, "simulate", broken)
+    monkeypatch.setattr(conduct, "simulate", broken)
     with pytest.raises(RunFailed, match="patient 3: the simulation gave a CTX that is not a finite number"):
         run(trial_file, tmp_path / "b", patients=4)
 
