@@ -1,4 +1,4 @@
-"""What a trial is once its file has been read: population, arms, visits, endpoints, conduct.
+"""What a trial is once its file has been read: population, arms, visits, conduct (endpoints: `endpoints`).
 
 Times are months of 30.4375 days since randomisation, unless a name ends in ``_day``. Everything is immutable:
 `Trial.with_overrides` gives another trial.
@@ -17,6 +17,7 @@ import pandas as pd
 import tomlkit
 
 from ranklsim.cohorts.criteria import Range, Stratum, admitted, parse_stratum
+from ranklsim.cohorts.endpoints import Change, Endpoint, Estimand, Multiplicity
 from ranklsim.cohorts.protocol import Conduct
 from ranklsim.pkpd.dosing import Regimen
 from ranklsim.pkpd.errors import BadInput
@@ -99,23 +100,6 @@ class Visits:
 
 
 @dataclass(frozen=True)
-class Endpoint:
-    """A change of one measure between two of its visits.
-
-    `role` is primary, key secondary, secondary or exploratory; `kind` is percent or absolute; `analysis` is ANCOVA,
-    MMRM, mean difference or median difference.
-    """
-
-    name: str
-    role: str
-    measure: str
-    from_month: float
-    to_month: float
-    kind: str
-    analysis: str
-
-
-@dataclass(frozen=True)
 class Layers:
     """Three sources of variation, switched separately: patients differ, measurements err, parameters are uncertain."""
 
@@ -126,7 +110,10 @@ class Layers:
 
 @dataclass(frozen=True)
 class Trial:
-    """A trial, checked; two trials are equal if they are the same trial, wherever their files are."""
+    """A trial, checked; two trials are equal if they are the same trial, wherever their files are.
+
+    `twins` is the most patients of whom counterfactual courses are simulated, where there is an estimand.
+    """
 
     name: str
     title: str
@@ -142,12 +129,27 @@ class Trial:
     conduct: Conduct
     layers: Layers
     uncertainty_draws: int
+    estimands: list[Estimand]
+    multiplicity: Multiplicity | None
+    twins: int
     source_text: str = field(compare=False, repr=False)
     folder: Path = field(compare=False, repr=False)
 
     def arm(self, name: str) -> Arm:
         """The arm of that name; KeyError if there is none."""
         return next((arm for arm in self.arms if arm.name == name), None) or self._no_arm(name)
+
+    @property
+    def changes(self) -> list[Change]:
+        """Endpoints that are a change of a measure between two visits."""
+        return [endpoint for endpoint in self.endpoints if isinstance(endpoint, Change)]
+
+    def endpoint(self, name: str) -> Endpoint:
+        """The endpoint of that name; KeyError if there is none."""
+        found = next((endpoint for endpoint in self.endpoints if endpoint.name == name), None)
+        if found is None:
+            raise KeyError(f"{self.name} has no endpoint '{name}'")
+        return found
 
     def agent_names(self) -> list[str]:
         """Agents that any arm is given, in order of first use, then those of rescue and switch."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ranklsim.cohorts import events
+
 
 @dataclass(frozen=True)
 class Hazard:
@@ -166,6 +168,23 @@ class Conduct:
     life_table: str = "us-women-2009"
     mortality_ratio: float | None = None
     hypocalcaemia: bool = False
+
+    @property
+    def recorded(self) -> set[str]:
+        """Events of `events` that such a trial may record, besides randomised and completed."""
+        found = {rule.event for rule in self.rules}
+        leaving = self.dropout_per_year > 0
+        stopping = self.stop.per_year > 0 or any(a.stop_per_year > 0 for a in self.adherence.values())
+        for event, on in (
+            (events.DROPOUT, leaving),
+            (events.STOPPED, stopping),
+            (events.DEATH, self.deaths),
+            (events.HYPOCALCAEMIA, self.hypocalcaemia),
+            *((event, self.fractures) for event in events.FRACTURES),
+        ):
+            if on:
+                found.add(event)
+        return found
 
     @property
     def dropout(self) -> Hazard:

@@ -24,7 +24,18 @@ MARKER_MEASURES = ("CTX", "P1NP", "TRAP5B", "BSAP", "CA", "PTH")
 
 Role = Literal["primary", "key secondary", "secondary", "exploratory"]
 Change = Literal["percent", "absolute"]
-Analysis = Literal["ANCOVA", "MMRM", "mean difference", "median difference"]
+Analysis = Literal[
+    "ANCOVA", "MMRM", "mean difference", "median difference", "logistic", "Mantel-Haenszel", "Miettinen-Nurminen",
+    "Cox", "log-rank", "cumulative incidence", "negative binomial",
+]  # fmt: skip
+Strategy = Literal["treatment policy", "hypothetical", "while on treatment", "composite"]
+Missing = Literal["MAR", "J2R", "CIR", "CR"]
+Summary = Literal[
+    "difference of means", "difference of medians", "risk difference", "risk ratio", "odds ratio", "hazard ratio",
+    "rate ratio",
+]  # fmt: skip
+Correction = Literal["fixed sequence", "Bonferroni", "Holm", "Hochberg", "graphical"]
+Outcome = Literal["months back", "share kept", "area", "peak", "peak month"]
 
 
 @dataclass(frozen=True)
@@ -95,15 +106,85 @@ class ChangeTable(Table):
     as_: Annotated[Change, Says('as = "percent"')] = Field("percent", alias="as")
 
 
+class ResponderTable(Table):
+    """Which patients an endpoint counts as responders: percent change of a measure between two visits."""
+
+    of: Annotated[str | None, needed('of = "BMD_LS"')] = None
+    from_: Annotated[str, Says('from = "0 mo"')] = Field("0 mo", alias="from")
+    at: Annotated[str | None, needed('at = "36 mo"')] = None
+    gain: Annotated[str | None, needed('gain = ">= 3 %"')] = None
+
+
+class EventTable(Table):
+    """Which event an endpoint waits for."""
+
+    of: Annotated[str | None, needed('of = "vertebral"')] = None
+    from_: Annotated[str, Says('from = "0 mo"')] = Field("0 mo", alias="from")
+    by: Annotated[str | None, needed('by = "36 mo"')] = None
+    least: Annotated[int, Says("least = 2")] = 1
+
+
+class RateTable(Table):
+    """Which event an endpoint counts."""
+
+    of: Annotated[str | None, needed('of = "vertebral"')] = None
+    from_: Annotated[str, Says('from = "0 mo"')] = Field("0 mo", alias="from")
+    by: Annotated[str | None, needed('by = "36 mo"')] = None
+
+
+class DurabilityTable(Table):
+    """What an endpoint asks of the time after the end of treatment."""
+
+    of: Annotated[str | None, needed('of = "BMD_TH"')] = None
+    what: Annotated[Outcome | None, needed('what = "share kept"')] = None
+    after: Annotated[str | None, Says('after = "12 mo"')] = None
+
+
 class EndpointTable(Table):
-    """One endpoint."""
+    """One endpoint: exactly one of `change`, `responder`, `event`, `rate` and `durability`."""
 
     name: Annotated[str | None, needed('name = "Lumbar spine BMD over 36 months"')] = None
     role: Annotated[Role | None, needed('role = "primary"')] = None
     change: Annotated[
-        ChangeTable | None, needed('change = { of = "BMD_LS", from = "0 mo", to = "36 mo", as = "percent" }')
+        ChangeTable | None, Says('change = { of = "BMD_LS", from = "0 mo", to = "36 mo", as = "percent" }')
+    ] = None
+    responder: Annotated[
+        ResponderTable | None, Says('responder = { of = "BMD_LS", at = "36 mo", gain = ">= 3 %" }')
+    ] = None
+    event: Annotated[EventTable | None, Says('event = { of = "vertebral", by = "36 mo" }')] = None
+    rate: Annotated[RateTable | None, Says('rate = { of = "vertebral", by = "36 mo" }')] = None
+    durability: Annotated[
+        DurabilityTable | None, Says('durability = { of = "BMD_TH", what = "share kept", after = "12 mo" }')
     ] = None
     analysis: Annotated[Analysis | None, needed('analysis = "ANCOVA"')] = None
+    margin: Annotated[str | None, Says('margin = "1 %"')] = None
+    covariates: Annotated[list[str], Says('covariates = ["age", "eGFR"]')] = []
+
+
+class EstimandTable(Table):
+    """One question after ICH E9(R1)."""
+
+    name: Annotated[str | None, needed('name = "Effect if all had stayed on treatment"')] = None
+    endpoint: Annotated[str | None, needed('endpoint = "Lumbar spine BMD over 36 months"')] = None
+    primary: Annotated[bool, Says("primary = true or false")] = False
+    population: Annotated[dict[str, str] | None, Says('population = { age = ">= 75 yr" }')] = None
+    treatment: Annotated[list[str] | None, Says('treatment = ["denosumab"]')] = None
+    events: Annotated[
+        dict[str, Strategy] | None, needed('events = { stopped = "treatment policy", rescue = "hypothetical" }')
+    ] = None
+    missing: Annotated[Missing, Says('missing = "MAR"')] = "MAR"
+    summary: Annotated[Summary | None, Says('summary = "difference of means"')] = None
+
+
+class MultiplicityTable(Table):
+    """How the type-I error over several hypotheses is kept."""
+
+    method: Annotated[Correction | None, needed('method = "fixed sequence"')] = None
+    alpha: Annotated[float, Says("alpha = 0.05")] = 0.05
+    order: Annotated[list[str] | None, needed('order = ["Lumbar spine BMD over 36 months"]')] = None
+    arms: Annotated[list[str] | None, Says('arms = ["denosumab"]')] = None
+    weights: Annotated[list[float] | None, Says("weights = [0.5, 0.5]")] = None
+    transitions: Annotated[list[list[float]] | None, Says("transitions = [[0.0, 1.0], [1.0, 0.0]]")] = None
 
 
 class LateTable(Table):
@@ -159,6 +240,9 @@ class TrialTable(Table):
     arm: Annotated[list[ArmTable] | None, needed("one or more tables [[arm]]")] = None
     visits: Annotated[VisitsTable | None, needed("a table [visits]")] = None
     endpoint: Annotated[list[EndpointTable] | None, needed("one or more tables [[endpoint]]")] = None
+    estimand: Annotated[list[EstimandTable], Says("a table [[estimand]]")] = []
+    multiplicity: Annotated[MultiplicityTable | None, Says("a table [multiplicity]")] = None
+    twins: Annotated[int, Says("twins = 2000")] = 2000
     conduct: Annotated[ConductTable, Says("a table [conduct]")] = ConductTable()
     layers: Annotated[LayersTable, Says("a table [layers]")] = LayersTable()
 
@@ -199,7 +283,7 @@ class Faults:
 
     def _part(self, path: Key) -> str:
         """'arm 'selective', regimen 2', 'endpoint 'x'' or nothing."""
-        if len(path) < 2 or path[0] not in ("arm", "endpoint") or not isinstance(path[1], int):
+        if len(path) < 2 or path[0] not in ("arm", "endpoint", "estimand") or not isinstance(path[1], int):
             return ""
         table = _get(self.data, path[:2])
         name = table.get("name") if isinstance(table, dict) else None

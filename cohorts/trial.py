@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from ranklsim.cohorts.conduct_reading import ConductReading
 from ranklsim.cohorts.criteria import Range, Stratum, parse_range, parse_stratum
 from ranklsim.cohorts.design import (
+    MOST_PATIENTS,
     Arm,
-    Endpoint,
     Layers,
     Population,
     Trial,
@@ -25,12 +25,10 @@ from ranklsim.cohorts.design import (
     bad_patients,
     bad_seed,
 )
+from ranklsim.cohorts.objectives import Objectives
 from ranklsim.cohorts.protocol import Conduct
 from ranklsim.cohorts.schema import (
-    BMD_MEASURES,
-    MARKER_MEASURES,
     ArmTable,
-    EndpointTable,
     Faults,
     Key,
     PopulationTable,
@@ -49,7 +47,6 @@ from ranklsim.pkpd.units import DAYS_PER_MONTH, parse_quantity
 __all__ = [
     "Arm",
     "Conduct",
-    "Endpoint",
     "Layers",
     "Population",
     "Trial",
@@ -135,10 +132,14 @@ class _Reading:
         control = self._control(tables.control, names)
         population = self._population(tables.population, names)
         visits = self._visits(months)
-        endpoints = self._endpoints(visits)
         conduct = ConductReading(
             self.faults, self._quantity, tables.conduct, names if self.names_known else [], months
         ).conduct()
+        objectives = Objectives(tables, self.faults, names, control, visits, months, self._quantity, conduct.recorded)
+        endpoints = objectives.endpoints()
+        estimands = objectives.estimands(endpoints)
+        multiplicity = objectives.multiplicity(endpoints)
+        self._whole(("twins",), tables.twins, MOST_PATIENTS)
         if messages := self.faults.messages():
             raise BadInput(*messages)
         assert tables.title is not None  # these four are needed, so that there would have been a fault
@@ -160,6 +161,9 @@ class _Reading:
             conduct=conduct,
             layers=Layers(**tables.layers.model_dump()),
             uncertainty_draws=tables.uncertainty_draws,
+            estimands=estimands,
+            multiplicity=multiplicity,
+            twins=tables.twins,
             source_text=self.text,
             folder=self.folder,
         )
@@ -359,7 +363,7 @@ class _Reading:
                 self.faults.add(("population", "ratio"), f"ratio leaves out arm '{name}'; add {name} = 1.")
         return {name: ratio[name] for name in names if name in ratio}
 
-    # visits and endpoints
+    # visits
 
     def _visits(self, months: float | None) -> Visits:
         found: dict[str, tuple[float, ...]] = {}
@@ -389,58 +393,6 @@ class _Reading:
                     here,
                     f"visits {kind} has {month:g} after {times[index - 1]:g}; put the months in order, each once.",
                 )
-
-    def _endpoints(self, visits: Visits) -> list[Endpoint]:
-        tables = self.tables.endpoint
-        if tables is None:
-            return []
-        found = [self._endpoint(index, table, visits) for index, table in enumerate(tables)]
-        roles_known = all(table.role is not None for table in tables)
-        if roles_known and not any(table.role == "primary" for table in tables):
-            self.faults.add(("endpoint",), 'no endpoint is primary; give one role = "primary".')
-        for index, table in enumerate(tables):
-            if table.name is not None and table.name in [other.name for other in tables[:index]]:
-                self.faults.add(("endpoint", index, "name"), "this name is used twice; give each endpoint its own.")
-        return [endpoint for endpoint in found if endpoint is not None]
-
-    def _endpoint(self, index: int, table: EndpointTable, visits: Visits) -> Endpoint | None:
-        change = table.change
-        if change is None:
-            return None
-        path: Key = ("endpoint", index, "change")
-        measures = (*BMD_MEASURES, *MARKER_MEASURES)
-        planned: tuple[float, ...] = ()
-        if change.of is not None and change.of not in measures:
-            self.faults.add((*path, "of"), f"unknown measure '{change.of}'; {near(change.of, measures)}")
-        elif change.of is not None:
-            planned = visits.BMD if change.of in BMD_MEASURES else visits.markers
-        kind = "BMD" if change.of in BMD_MEASURES else "markers"
-        month = {
-            key: self._visit((*path, key), text, planned, kind)
-            for key, text in (("from", change.from_), ("to", change.to))
-        }
-        start, end = month["from"], month["to"]
-        if start is not None and end is not None and start >= end:
-            self.faults.add((*path, "to"), f"to = {end:g} mo is not after from = {start:g} mo; swap or change them.")
-        if table.name is None or table.role is None or table.analysis is None or change.of is None:
-            return None
-        if start is None or end is None:
-            return None
-        return Endpoint(table.name, table.role, change.of, start, end, change.as_, table.analysis)
-
-    def _visit(self, path: Key, text: str | None, planned: tuple[float, ...], kind: str) -> float | None:
-        """The visit of an endpoint, as the visits have it."""
-        month = None if text is None else self._quantity(path, text, "mo")
-        if month is None or not planned:
-            return month
-        nearest = min(planned, key=lambda visit: abs(visit - month))
-        if abs(nearest - month) * DAYS_PER_MONTH > _SAME_DAY:
-            self.faults.add(
-                path,
-                f'{path[-1]} = "{text}" is not a visit of {kind}; add {month:g} to visits, or use "{nearest:g} mo".',
-            )
-            return None
-        return nearest
 
     # small things
 

@@ -101,7 +101,7 @@ def by_variant(
 
 def months_of(trial: Trial) -> np.ndarray:
     """Every month of the trial, its visits, and the months that its endpoints name."""
-    named = [month for endpoint in trial.endpoints for month in (endpoint.from_month, endpoint.to_month)]
+    named = [month for endpoint in trial.endpoints for month in endpoint.months]
     whole = range(int(np.floor(trial.months)) + 1)
     return np.array(sorted({*map(float, whole), *map(float, trial.visits.months), *map(float, named)}))
 

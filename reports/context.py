@@ -126,7 +126,7 @@ class Context:
         self.primary = self._primary()
         self.repeated = [
             repeated.analyse(data.visits, data.patients, spec, self.names, self.control)
-            for spec in self.trial.endpoints
+            for spec in self.trial.changes
             if spec.analysis == "MMRM"
         ]
         self.endpoints = self._endpoints()
@@ -211,7 +211,7 @@ class Context:
         return " ".join(part for part in (note, f"Seed {self.seed}; {self.model}.") if part)
 
     def _primary(self) -> Any:
-        ranked = [e for e in self.trial.endpoints if e.role == "primary"] or list(self.trial.endpoints)
+        ranked = [e for e in self.trial.changes if e.role == "primary"] or list(self.trial.changes)
         return ranked[0] if ranked else None
 
     def can_draw(self, spec: Any) -> bool:
@@ -230,7 +230,7 @@ class Context:
         """All endpoints by arm, with the interval over unknown parameters where the draws hold it."""
         frames = []
         by_model = {found.spec.name: found for found in self.repeated}
-        for k, spec in enumerate(self.trial.endpoints):
+        for k, spec in enumerate(self.trial.changes):
             if spec.name in by_model:
                 frame = by_model[spec.name].endpoint()
             else:
@@ -286,13 +286,13 @@ class Context:
         every = [(self.data.uncertainty[self.data.uncertainty["draw"] == 0].assign(variant=""))]
         every.append(self.data.variants)
         courses = pd.concat(every, ignore_index=True).drop(columns="draw").rename(columns={"variant": "draw"})
-        return unknowns.headlines(courses, [e for e in self.trial.endpoints if self.can_draw(e)], self.control,
+        return unknowns.headlines(courses, [e for e in self.trial.changes if self.can_draw(e)], self.control,
                                   self.ends, self.end_words).rename(columns={"draw": "variant"})  # fmt: skip
 
     @cached_property
     def by_vector(self) -> pd.DataFrame:
         """The same headline results for each parameter vector: columns `draw`, `result`, `arm`, `value`."""
-        return unknowns.headlines(self.data.uncertainty, [e for e in self.trial.endpoints if self.can_draw(e)],
+        return unknowns.headlines(self.data.uncertainty, [e for e in self.trial.changes if self.can_draw(e)],
                                   self.control, self.ends, self.end_words)  # fmt: skip
 
     def strongest(self, arm: str) -> pd.DataFrame:

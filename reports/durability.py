@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.durability import crossing_month
-from ranklsim.reports.summaries import BOOTSTRAPS, LEVEL
+from ranklsim.reports.analyses.ancova import LEVEL
+from ranklsim.reports.summaries import BOOTSTRAPS
 
 
 def bootstrap_means(values: np.ndarray, seed: Sequence[int], replicates: int = BOOTSTRAPS) -> np.ndarray:

@@ -72,7 +72,7 @@ def endpoint_section(c: Context) -> Section:
     if c.n_draws:
         what = "difference to control" if c.control else "change"
         notes.append(f"Unknown parameters: {what} of the typical patient over {c.n_draws} draws.")
-    missing = [e.name for e in c.trial.endpoints if e.name not in set(c.endpoints["endpoint"])]
+    missing = [e.name for e in c.trial.changes if e.name not in set(c.endpoints["endpoint"])]
     if missing:
         section.paragraphs.append(f"No patient had both values needed for: {wording.listed(missing)}.")
     section.paragraphs += [f"{found.spec.name}: {found.note}" for found in c.repeated if found.note and found.patients]

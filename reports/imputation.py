@@ -34,7 +34,7 @@ from scipy import stats
 
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports import mmrm
-from ranklsim.reports.summaries import LEVEL, ancova_design
+from ranklsim.reports.analyses.ancova import LEVEL, ancova_design
 
 STRATEGIES = {
     "MAR": "missing at random",

@@ -88,6 +88,7 @@ class Repeated:
             "baseline:month": "baseline-by-visit",
             "stratum": "strata",
         }
+        words |= {name: name.replace("_", " ") for name in self.spec.covariates}
         used = [word for term, word in words.items() if all(part in self.formula for part in term.split(":"))]
         return ", ".join(word for word in used if len(self.by_visit["month"].unique()) > 1 or "visit" not in word)
 
@@ -133,7 +134,7 @@ def analyse(
     if control is not None and control in present:
         present = [control, *(arm for arm in present if arm != control)]  # the first is what others are compared with
     table = table.assign(arm=pd.Categorical(table["arm"], present), stratum=table["stratum"].astype(str))
-    fit, formula, why = _fit(table)
+    fit, formula, why = _fit(table, spec.covariates)
     if fit is None:
         notes.append(f"No model could be fitted ({why}): plain means are given, without intervals.")
         by_visit = _plain(table, arms, control)
@@ -171,7 +172,7 @@ def sensitivity(
     arms = [str(arm) for arm in table["arm"].cat.categories]
     start = visits[(visits["month"] == spec.from_month) & visits[spec.measure].notna() & visits["arm"].isin(arms)]
     people = summaries.with_covariates(start, visits, patients, spec).set_index("patient")[
-        ["arm", "baseline", "stratum"]
+        ["arm", "baseline", "stratum", *spec.covariates]
     ]
     people["stratum"] = people["stratum"].astype(str)
     known = people["stratum"].isin(set(table["stratum"])) if "stratum" in found.formula else people["arm"].notna()
@@ -180,11 +181,12 @@ def sensitivity(
     return imputation.analyse(found.fit, wide, people, arms, control, seed=seed), len(people)
 
 
-def _fit(table: pd.DataFrame) -> tuple[mmrm.Fit | None, str, str]:
+def _fit(table: pd.DataFrame, covariates: Sequence[str] = ()) -> tuple[mmrm.Fit | None, str, str]:
     """The richest model that the data determine, its formula, and what it lacks; or None and why."""
     first = ""
     for formula, lacks in FORMULAS.items():
-        used = _applicable(formula, table)
+        more = () if lacks.endswith("reference value") else covariates
+        used = _applicable(" + ".join([formula, *more]), table, more)
         try:
             fit = mmrm.fit(used, table, subject="patient", visit="month", arm="arm")
         except (BadInput, RunFailed) as fault:
@@ -194,9 +196,9 @@ def _fit(table: pd.DataFrame) -> tuple[mmrm.Fit | None, str, str]:
     return None, "", first
 
 
-def _applicable(formula: str, table: pd.DataFrame) -> str:
+def _applicable(formula: str, table: pd.DataFrame, covariates: Sequence[str] = ()) -> str:
     """The formula without what does not vary: one arm, one visit, one stratum, a constant reference value."""
-    names = ("arm", "month", "baseline", "stratum")
+    names = ("arm", "month", "baseline", "stratum", *covariates)
     spread = {name: table[name].nunique() > 1 for name in names}
     span = table["baseline"].max() - table["baseline"].min()
     spread["baseline"] = bool(span > 1e-9 * max(1.0, abs(table["baseline"]).max()))
@@ -208,7 +210,9 @@ def _applicable(formula: str, table: pd.DataFrame) -> str:
 def _by_visit(fit: mmrm.Fit, table: pd.DataFrame, arms: Sequence[str], control: str | None) -> pd.DataFrame:
     """LS means and differences as `COLUMNS`; an arm or visit that does not vary is not in the formula."""
     factors = [name for name in ("arm", "month") if table[name].nunique() > 1]
-    at = {"baseline": table.groupby("patient")["baseline"].first().mean()} if "baseline" in fit.formula else {}
+    numbers = [name for name in table.columns if name not in ("patient", "arm", "month", "value", "stratum")]
+    people = table.groupby("patient")[numbers].first()
+    at = {name: people[name].mean() for name in numbers if name in fit.formula}
     fixed = {name: table[name].iloc[0] for name in ("arm", "month") if name not in factors}
     means = fit.lsmeans(factors, weights="proportional", at=at).assign(**fixed)
     if "arm" in factors and control in set(table["arm"]):

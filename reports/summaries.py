@@ -21,12 +21,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
 from scipy import stats
 
-LEVEL = 0.95
-"""Level of every confidence interval (patients)."""
-
+from ranklsim.cohorts.criteria import values_of
+from ranklsim.reports.analyses.ancova import LEVEL, ancova
 
 BOOTSTRAPS = 1000
 """Resamples behind every bootstrap interval."""
@@ -267,7 +265,8 @@ def endpoint(
     rows: list[dict[str, object]] = []
     if spec.analysis == "ANCOVA":
         table = with_covariates(change, visits, patients, spec)
-        rows = [fixed | {"method": "ANCOVA", "statistic": "LS mean"} | r for r in ancova(table, arms, control)]
+        fixed |= {"method": "ANCOVA", "statistic": "LS mean"}
+        rows = [fixed | row for row in ancova(table, arms, control, spec.covariates)]
     elif spec.analysis == "median difference":
         for k, arm in enumerate(arms):
             x = values[arm]
@@ -296,70 +295,13 @@ def endpoint_facts(spec: Any) -> dict[str, object]:
 
 
 def with_covariates(change: pd.DataFrame, visits: pd.DataFrame, patients: pd.DataFrame, spec: Any) -> pd.DataFrame:
-    """Changes of an endpoint with the value that they start from (`baseline`) and the patient's `stratum`."""
+    """Changes of an endpoint with the value that they start from (`baseline`), the patient's `stratum`, covariates."""
     start = visits.loc[visits["month"] == spec.from_month].set_index("patient")[spec.measure]
     strata = patients.set_index("patient")["stratum"] if "stratum" in patients else None
     stratum = change["patient"].map(strata) if strata is not None else ""
-    return change.assign(baseline=change["patient"].map(start), stratum=stratum)
-
-
-def ancova_design(table: pd.DataFrame, arms: Sequence[str]) -> np.ndarray:
-    """Design of `ancova`: an indicator for each of `arms`, then centred covariates as far as data determine them."""
-    indicator = np.column_stack([(table["arm"] == arm).to_numpy(float) for arm in arms])
-    covariates = [table["baseline"].to_numpy(float)]
-    covariates += [(table["stratum"] == s).to_numpy(float) for s in sorted(table["stratum"].unique())[1:]]
-    columns = [c - c.mean() for c in covariates if np.ptp(c) > 1e-9 * max(1.0, abs(c).max())]
-    matrix = np.column_stack([indicator, *columns])
-    if np.linalg.matrix_rank(matrix) < matrix.shape[1] or len(table) <= matrix.shape[1]:
-        return indicator  # too few patients for covariates
-    return matrix
-
-
-def ancova(table: pd.DataFrame, arms: Sequence[str], control: str | None) -> list[dict[str, object]]:
-    """Least-squares means and differences from value ~ arm + baseline + stratum, by ordinary least squares.
-
-    Covariates enter centred, so that an LS mean is that of an arm at the mean baseline and the strata as they were
-    found (observed margins). A covariate that does not vary is left out.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Columns `arm`, `value`, `baseline`, `stratum`.
-    arms, control
-        As in `mean_by_visit`.
-
-    Returns
-    -------
-    list of dict
-        `arm`, `n`, `estimate`, `ci_low`, `ci_high`, `difference`, `difference_low`, `difference_high`, `p`; NaN
-        intervals where no degrees of freedom are left.
-    """
-    present = [arm for arm in arms if (table["arm"] == arm).any()]
-    out: list[dict[str, object]] = []
-    fit: Any = sm.OLS(table["value"].to_numpy(float), ancova_design(table, present)).fit() if present else None
-    for arm in arms:
-        row: dict[str, object] = {"arm": arm, "n": int((table["arm"] == arm).sum()), "estimate": np.nan}
-        row |= dict.fromkeys(("ci_low", "ci_high", "difference", "difference_low", "difference_high", "p"), np.nan)
-        out.append(row)
-        if arm not in present:
-            continue
-        mean = np.zeros(fit.model.exog.shape[1])
-        mean[present.index(arm)] = 1.0
-        contrasts = {("estimate", "ci_low", "ci_high"): mean}
-        if control in present and arm != control:
-            difference = mean.copy()
-            difference[present.index(str(control))] = -1.0
-            contrasts["difference", "difference_low", "difference_high"] = difference
-        for (centre, low, high), contrast in contrasts.items():
-            value = float(contrast @ fit.params)
-            row[centre] = value
-            if fit.df_resid > 0:
-                error = float(np.sqrt(contrast @ fit.cov_params() @ contrast))
-                half = stats.t.ppf(0.5 + LEVEL / 2, fit.df_resid) * error
-                row[low], row[high] = value - half, value + half
-                if centre == "difference" and error > 1e-9 * abs(value):  # else every patient is alike
-                    row["p"] = 2 * float(stats.t.sf(abs(value) / error, fit.df_resid))
-    return out
+    more = {name: pd.Series(values_of(name, patients), patients["patient"]) for name in spec.covariates}
+    further = {name: change["patient"].map(values) for name, values in more.items()}
+    return change.assign(baseline=change["patient"].map(start), stratum=stratum, **further)
 
 
 def median_difference(a: np.ndarray, b: np.ndarray, seed: Sequence[int]) -> dict[str, float]:

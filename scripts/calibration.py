@@ -101,7 +101,7 @@ def structures() -> str:
     views = view_arms(trial.arms, {agent.name: agent for agent in agents})
     ends = {view.name: view.end for view in views if view.end < trial.months}
     draws, _ = uncertainty.draws_of(trial, table, agents)
-    endpoints = [e for e in trial.endpoints if e.measure == "BMD_LS" and e.kind == "percent"][:1]
+    endpoints = [e for e in trial.changes if e.measure == "BMD_LS" and e.kind == "percent"][:1]
     under = uncertainty.by_variant(trial, table, agents).rename(columns={"variant": "draw"})
     over = uncertainty.ensemble(trial, table, agents, draws)
     found = {

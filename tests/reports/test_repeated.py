@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from ranklsim.cohorts.endpoints import Change
 from ranklsim.reports import mmrm, repeated, summaries
 
 ARMS = ["drug", "control"]
@@ -15,9 +16,9 @@ MONTHS = [0.0, 12.0, 24.0, 36.0]
 Frames = tuple[pd.DataFrame, pd.DataFrame]
 
 
-def spec(**changes: object) -> SimpleNamespace:
-    facts = {"name": "BMD", "role": "primary", "measure": "BMD_LS", "from_month": 0.0, "to_month": 36.0}
-    return SimpleNamespace(**facts | {"kind": "percent", "analysis": "MMRM"} | changes)
+def spec(**changes: Any) -> Change:
+    facts: dict[str, Any] = {"name": "BMD", "role": "primary", "measure": "BMD_LS", "from_month": 0.0, "to_month": 36.0}
+    return Change(**facts | {"kind": "percent", "analysis": "MMRM"} | changes)
 
 
 def trial(seed: int = 1, patients: int = 80) -> Frames:

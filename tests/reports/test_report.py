@@ -270,7 +270,7 @@ def test_a_typical_patient_run_says_so_and_still_reports(tmp_path):
 
 
 def test_methods_asked_for_are_the_ones_reported(context):
-    asked = {e.name: e.analysis for e in context.trial.endpoints}
+    asked = {e.name: e.analysis for e in context.trial.changes}
     for name, method in context.endpoints.groupby("endpoint")["method"].first().items():
         words = {"MMRM": "MMRM, unstructured covariance", "median difference": "difference of medians"}
         assert words[asked[name]] == method

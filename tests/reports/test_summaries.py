@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
 from ranklsim.cohorts.durability import crossing_month
+from ranklsim.cohorts.endpoints import Change
 from ranklsim.cohorts.importance import rank_correlations
 from ranklsim.reports import durability, summaries, unknowns
 
@@ -93,8 +92,8 @@ def test_an_arm_without_data_keeps_its_row():
     assert frame[frame["arm"] == "b"]["n"].tolist() == [0, 0]
 
 
-def spec(analysis: str, kind: str = "percent") -> SimpleNamespace:
-    return SimpleNamespace(
+def spec(analysis: str, kind: str = "percent") -> Change:
+    return Change(
         name="e", role="primary", measure="BMD_LS", from_month=0.0, to_month=12.0, kind=kind, analysis=analysis
     )
 

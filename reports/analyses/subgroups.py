@@ -1,0 +1,115 @@
+"""Effects in subgroups of the patients, for a forest plot, and whether they differ by more than chance.
+
+The p value of interaction is that of Cochran's Q [1]_ over the subgroups' estimates on the scale on which they are
+normal (logarithms of ratios): with independent subgroups it is the Wald test of arm by subgroup.
+
+References
+----------
+.. [1] Cochran WG. Biometrics 1954;10:101-29. doi:10.2307/3001666
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ranklsim.cohorts.criteria import values_of
+from ranklsim.pkpd.errors import BadInput, RunFailed
+
+COLUMNS = ("factor", "level", "n", "n_control", "estimate", "low", "high", "p_interaction", "note")
+
+CUTS: dict[str, tuple[str, tuple[float, ...], tuple[str, ...]]] = {
+    "age": ("Age", (65.0, 75.0), ("<65 yr", "65 to <75 yr", "≥75 yr")),
+    "T_lowest": ("Lowest T-score, spine or hip", (-3.0,), ("<−3.0", "≥−3.0")),
+    "prevalent_fracture": ("Prevalent vertebral fracture", (0.5,), ("no", "yes")),
+    "eGFR": ("eGFR", (60.0,), ("<60 mL/min/1.73 m²", "≥60 mL/min/1.73 m²")),
+}
+"""Covariate: name, cuts, and names of the groups between them (a value at a cut belongs above it)."""
+
+
+def groups_of(patients: pd.DataFrame) -> dict[str, pd.Series]:
+    """Subgroup of every patient by each factor of `CUTS`: factor name to labels, index the patient."""
+    found = {}
+    for covariate, (name, cuts, labels) in CUTS.items():
+        values = values_of(covariate, patients)
+        at = np.searchsorted(np.array(cuts), values, side="right")
+        found[name] = pd.Series(pd.Categorical.from_codes(at, list(labels)), index=patients["patient"].to_numpy())
+    return found
+
+
+def forest(
+    table: pd.DataFrame,
+    arm: str,
+    control: str,
+    groups: Mapping[str, pd.Series],
+    effect: Callable[[pd.DataFrame], Mapping[str, Any]],
+    *,
+    ratio: bool = False,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Effect overall and in each subgroup.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A row a patient: `patient`, `arm` and what `effect` needs.
+    arm, control : str
+    groups : mapping
+        Factor to the label of each patient (index).
+    effect : callable
+        From such a table to `estimate`, `low`, `high`; may raise `BadInput` or `RunFailed`.
+    ratio : bool
+        Whether the effect is a ratio, normal on the log scale.
+    level : float
+        Of the intervals that `effect` gives.
+
+    Returns
+    -------
+    DataFrame
+        Columns `COLUMNS`; first the row of all patients, factor "All". `p_interaction` stands in the first row of each
+        factor; NaN where fewer than two subgroups have an interval. `note` says why a subgroup has no estimate.
+    """
+    both = table[table["arm"].isin([arm, control])]
+    rows = [_row("All", "", both, arm, control, effect)]
+    for factor, label_of in groups.items():
+        labels = both["patient"].map(label_of.astype(object))
+        levels = [str(level) for level in label_of.cat.categories if (labels == level).any()]
+        own = [_row(factor, level, both[labels == level], arm, control, effect) for level in levels]
+        if own:
+            own[0]["p_interaction"] = heterogeneity(pd.DataFrame(own), ratio=ratio, level=level)
+        rows += own
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _row(
+    factor: str,
+    level: str,
+    table: pd.DataFrame,
+    arm: str,
+    control: str,
+    effect: Callable[[pd.DataFrame], Mapping[str, Any]],
+) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(COLUMNS, np.nan) | {"factor": factor, "level": level, "note": ""}
+    row |= {"n": int((table["arm"] == arm).sum()), "n_control": int((table["arm"] == control).sum())}
+    try:
+        found = effect(table)
+    except (BadInput, RunFailed) as why:
+        return row | {"note": str(why)}
+    return row | {name: float(found[name]) for name in ("estimate", "low", "high")}
+
+
+def heterogeneity(rows: pd.DataFrame, *, ratio: bool = False, level: float = 0.95) -> float:
+    """p of Cochran's Q over estimates with intervals (columns `estimate`, `low`, `high`); NaN for fewer than two."""
+    known = rows[np.isfinite(rows[["estimate", "low", "high"]].to_numpy(float)).all(axis=1)]
+    known = known[known["high"] > known["low"]]
+    if len(known) < 2 or (ratio and (known["low"] <= 0).any()):
+        return float("nan")
+    values = known[["estimate", "low", "high"]].to_numpy(float)
+    centre, low, high = (np.log(values) if ratio else values).T
+    weight = ((high - low) / (2 * stats.norm.ppf(0.5 + level / 2))) ** -2.0
+    mean = (weight * centre).sum() / weight.sum()
+    return float(stats.chi2.sf((weight * (centre - mean) ** 2).sum(), len(known) - 1))
