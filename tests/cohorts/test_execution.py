@@ -293,7 +293,7 @@ def test_a_damaged_portion_is_done_again(trial_file, tmp_path, monkeypatch, smal
         interrupt_after(patch, 2)
         with pytest.raises(Interrupted):
             run(trial_file, tmp_path / "b")
-    damaged = tmp_path / "b" / "chunks" / "000000-visits.parquet"
+    damaged = tmp_path / "b" / "chunks" / "000000-visits.arrow"
     damaged.write_bytes(damaged.read_bytes()[:-100])
     resumed = run(trial_file, tmp_path / "b", resume=True)
     assert table_bytes(resumed.folder) == table_bytes(whole.folder)
@@ -420,7 +420,7 @@ def test_a_disk_that_refuses_leaves_nothing_half_written(trial_file, tmp_path, m
     replace = os.replace
 
     def refuse(source, target):
-        if str(target).endswith("000000-visits.parquet"):
+        if str(target).endswith("000000-visits.arrow"):
             raise OSError(number, os.strerror(number), str(target))
         replace(source, target)
 
