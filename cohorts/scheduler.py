@@ -102,7 +102,7 @@ class Dask:
 
         futures = {self.client.submit(perform_elsewhere, job, task, pure=False): task for task in tasks}
         try:
-            for future in distributed.as_completed(list(futures)):
+            for future in distributed.as_completed(list(futures), loop=self.client.loop):
                 note = future.result()
                 progress(futures[future].persons)
                 yield futures[future], note
