@@ -433,7 +433,7 @@ def _finish(
         files[f"{table}.parquet"] = written._asdict()
     manifest = manifest | {
         "files": files,
-        "counts": _counts(Run(folder, manifest), plan)
+        "counts": _sum([notes[name]["counts"] for name in names])
         | {"integrated_by_reference": sum(len(notes[name]["retried"]) for name in names)},
         "finished": _now(),
         "seconds": round(seconds, 1),
@@ -445,16 +445,12 @@ def _finish(
     return Run(folder, manifest)
 
 
-def _counts(run: Run, plan: _Plan) -> dict[str, Any]:
-    """Patients by arm, those who dropped out, and doses given."""
-    people = run.read("patients", ["arm", "last_month"])
-    left = people["last_month"] < plan.trial.months
-    given = run.read("doses", ["given"])["given"]
+def _sum(counts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Sums, key by key, also within tables."""
+    first = counts[0]
     return {
-        "patients": {arm.name: int((people["arm"] == arm.name).sum()) for arm in plan.trial.arms},
-        "dropouts": {arm.name: int((left & (people["arm"] == arm.name)).sum()) for arm in plan.trial.arms},
-        "doses_planned": int(given.size),
-        "doses_given": int(given.sum()),
+        key: _sum([one[key] for one in counts]) if isinstance(first[key], dict) else sum(one[key] for one in counts)
+        for key in first
     }
 
 

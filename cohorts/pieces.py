@@ -135,8 +135,8 @@ def perform(
     Returns
     -------
     dict
-        ``files`` (name to SHA-256), what `portion_tasks` or the manifest needs besides (``strata``, ``retried``), and
-        which run it belongs to.
+        ``files`` (name to SHA-256), what `portion_tasks` or the manifest needs besides (``strata``; ``retried``,
+        ``counts``), and which run it belongs to.
 
     Raises
     ------
@@ -221,7 +221,19 @@ def _simulate(job: Job, task: Task, **how: Any) -> tuple[dict[str, pa.Table], No
     made = portion.portion(
         job.trial, job.parameters, job.agents, _drawn(job, task), task.before, rtol=job.rtol, **how
     )  # fmt: skip
-    return made.tables, {"retried": made.retried}
+    return made.tables, {"retried": made.retried, "counts": _counts(job, made.tables)}
+
+
+def _counts(job: Job, tables: Mapping[str, pa.Table]) -> dict[str, Any]:
+    """Patients by arm, those who dropped out, and doses given, as the manifest has them."""
+    arm, last = (tables["patients"].column(name).to_numpy() for name in ("arm", "last_month"))
+    given = tables["doses"].column("given").to_numpy()
+    return {
+        "patients": {one.name: int((arm == one.name).sum()) for one in job.trial.arms},
+        "dropouts": {one.name: int(((arm == one.name) & (last < job.trial.months)).sum()) for one in job.trial.arms},
+        "doses_planned": int(given.size),
+        "doses_given": int(given.sum()),
+    }
 
 
 def _ensemble(job: Job, task: Task, *, workers: int, **how: Any) -> tuple[dict[str, pa.Table], Note]:

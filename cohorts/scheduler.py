@@ -9,6 +9,7 @@ import contextlib
 import importlib.metadata
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import lru_cache
 from typing import Any, Protocol
 
 from ranklsim.cohorts import storage
@@ -144,6 +145,7 @@ def perform_elsewhere(job: Job, task: Task) -> Note:
     return perform(job, task)
 
 
+@lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
     """Versions of ranklsim and of the libraries on which results depend."""
     import ranklsim
