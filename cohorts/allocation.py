@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ranklsim.cohorts import streams
 
@@ -50,14 +51,14 @@ def strata_of(trial: Trial, covariates: pd.DataFrame) -> np.ndarray:
     return np.where(labels == "", ALL, labels).astype(str)
 
 
-def block(trial: Trial, stratum: str, number: int, replicate: int = 0) -> list[str]:
-    """Arms of one block of a stratum, in order of allocation."""
+def blocks(trial: Trial, stratum: str, number: NDArray[np.int64], replicate: int = 0) -> np.ndarray:
+    """Arms of blocks of a stratum, in order of allocation; shape (n_blocks, seats)."""
     shares = {arm: round(share) for arm, share in trial.population.ratio.items()}
     common = gcd(*shares.values())
     times = -(-_LEAST * common // sum(shares.values()))
-    seats = [arm for arm, share in shares.items() for _ in range(times * share // common)]
-    lots = streams.uniform(trial.seed, f"allocation.{stratum}", number, np.arange(len(seats)), replicate)
-    return [seats[k] for k in np.argsort(lots, kind="stable")]
+    seats = np.array([arm for arm, share in shares.items() for _ in range(times * share // common)], dtype=object)
+    lots = streams.uniform(trial.seed, f"allocation.{stratum}", number[:, None], np.arange(seats.size), replicate)
+    return seats[np.argsort(lots, axis=1, kind="stable")]
 
 
 def allocate(
@@ -87,9 +88,9 @@ def allocate(
     for stratum in sorted(set(strata)):
         members = np.flatnonzero(strata == stratum)
         first = after.get(stratum, 0)
-        size = len(block(trial, stratum, 0, replicate))
+        size = blocks(trial, stratum, np.zeros(1, dtype=np.int64), replicate).size
         last = first + members.size
-        order = [arm for k in range(first // size, -(-last // size)) for arm in block(trial, stratum, k, replicate)]
+        order = blocks(trial, stratum, np.arange(first // size, -(-last // size)), replicate).reshape(-1)
         skip = first % size
         arms[members] = order[skip : skip + members.size]
         after[stratum] = last

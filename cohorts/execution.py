@@ -1,34 +1,32 @@
 """Run a trial: draw, randomise, simulate and observe its patients in portions, and write down all of it.
 
-Patients are worked off in portions of a fixed size, by number. A finished portion is on disk with its hashes, so an
-interrupted run goes on where it stopped and ends with the same bytes; the number of workers changes nothing but time.
-Everything that can be wrong with the input is found before the output folder is touched.
+Portions are tasks (`pieces`) that a scheduler (`scheduler`) has done by threads or by other machines. A finished one is
+on disk with its hashes, so an interrupted run goes on where it stopped and ends with the same bytes; neither the size
+of a portion nor who did it changes anything but time. Everything that can be wrong with the input is found before the
+output folder is touched.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import json
 import platform
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256 as hash_of
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-import ranklsim
-from ranklsim.cohorts import storage, uncertainty
+from ranklsim.cohorts import pieces, storage, uncertainty
+from ranklsim.cohorts.pieces import Job, Note, Task
 from ranklsim.cohorts.population import POPULATIONS, typical
-from ranklsim.cohorts.portion import portion, refuse_nan
+from ranklsim.cohorts.scheduler import LIBRARIES, Scheduler, versions
+from ranklsim.cohorts.scheduler import chosen as choose
 from ranklsim.cohorts.storage import CHUNKS, MANIFEST, TABLES, Run
 from ranklsim.cohorts.trial import Trial, load_trial
 from ranklsim.pkpd.agents import Agent, load_agent
@@ -36,17 +34,16 @@ from ranklsim.pkpd.agents import to_toml as agent_text
 from ranklsim.pkpd.errors import BadInput, RanklsimError
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 
-PORTION = 500
-"""Patients simulated and written at a time."""
+PORTION, LEAST = 5000, 500
+"""Patients of a portion: at most, and at least where there are as many workers as portions."""
+
+ROWS = 100_000
+"""Visits of a portion, at most: what a task holds in memory."""
 
 RTOL = 1e-5
 """Error allowed a step, relative; bone stays within 0.0001 percentage points of the reference (docs/engine.md)."""
 
 Progress = Callable[[int, int], object]
-
-_LIBRARIES = ("numpy", "scipy", "numba", "pandas", "pyarrow")
-_ENSEMBLE = "ensemble"
-_OF_ENSEMBLE = ("uncertainty", "uncertainty_draws", "variants")
 
 
 class Interrupted(RanklsimError):
@@ -68,15 +65,15 @@ class _Plan:
     draws_from: str
 
     @property
-    def rtol(self) -> float:
-        """Error allowed the integrator a step."""
-        return float(self.identity["rtol"])
+    def run(self) -> str:
+        """Hash of what a resumed run must have in common."""
+        return hash_of(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
 
-    @property
-    def portions(self) -> list[np.ndarray]:
-        """Patient numbers, from 1, of each portion."""
-        number = np.arange(1, self.trial.population.patients + 1, dtype=np.int64)
-        return [number[first : first + PORTION] for first in range(0, number.size, PORTION)]
+    def job(self, folder: Path, size: int) -> Job:
+        """What its tasks need, for portions of so many patients."""
+        versions = {"ranklsim": self.identity["ranklsim"], **self.identity["libraries"]}
+        rtol = float(self.identity["rtol"])
+        return Job(folder, self.run, versions, self.trial, self.parameters, self.agents, rtol, size)
 
 
 def run(
@@ -91,6 +88,7 @@ def run(
     rtol: float = RTOL,
     resume: bool = False,
     force: bool = False,
+    scheduler: Any = None,
     progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
     command: str | None = None,
@@ -101,9 +99,9 @@ def run(
     ----------
     trial : Trial, str or Path
         A trial, the name of a shipped one, or the path of its file.
-    out : path, optional
+    out : path or URL, optional
         Folder of the run; it must be empty or new, or hold this run (`resume`) or an older one (`force`).
-        ``runs/NAME`` by default.
+        ``runs/NAME`` by default. A URL is one that fsspec knows, such as ``s3://bucket/run``.
     patients, seed : int, optional
         Instead of the trial's; 0 is a seed.
     workers : int, optional
@@ -118,10 +116,13 @@ def run(
         Go on with this run if the folder holds it unfinished; start it if the folder is empty.
     force : bool
         Replace a run that the folder holds.
+    scheduler : str or distributed.Client, optional
+        Dask cluster that does the work instead of `workers`, by address (``tcp://host:8786``) or client. Its workers
+        write to `out`, which they must see under the same name. No result depends on it.
     progress : callable, optional
         Called with (done, total), in simulated persons: the patients, and the typical patient's ensemble.
     tell : callable, optional
-        Called with a sentence when something slow begins.
+        Called with a sentence when something slow begins, and with what a resumed run found.
     command : str, optional
         What the user typed, for the manifest.
 
@@ -146,13 +147,11 @@ def run(
         raise BadInput(f"workers = {workers} is not positive; give 1 or more.")
     if not 1e-12 <= rtol <= 1e-3:
         raise BadInput(f"rtol = {rtol:g} is no useful tolerance; give 1e-12 to 0.001.")
-    if workers is None:
-        workers = processors()
     folder: Path | None = None
     state = _State(0, 0)
     try:
         plan = _prepare(trial, patients, seed, layers, parameters, rtol)
-        folder = Path("runs") / plan.trial.name if out is None else Path(out)
+        folder = storage.place(Path("runs") / plan.trial.name if out is None else out)
         before = _look_at(folder, plan, resume, force)
         if before is not None and before["complete"] is True:
             finished = storage.open_run(folder)
@@ -160,9 +159,11 @@ def run(
             if progress:
                 progress(plan.trial.population.patients, plan.trial.population.patients)
             return finished
-        manifest = _begin(folder, plan, before, command)
-        _work(folder, plan, workers, progress, tell, state)
-        return _finish(folder, plan, manifest, time.monotonic() - started)
+        with choose(scheduler, processors() if workers is None else workers) as who:
+            manifest = _begin(folder, plan, before, command, _portion_size(plan.trial, who.slots))
+            job = plan.job(folder, manifest["portion"])
+            names, notes = _work(job, plan, who, progress, tell, state, manifest)
+        return _finish(job, plan, manifest, names, notes, time.monotonic() - started)
     except KeyboardInterrupt:
         if folder is None or not (folder / MANIFEST).is_file():
             raise Interrupted("interrupted before the first patient; nothing was written.") from None
@@ -222,15 +223,17 @@ def _prepare(
         "layers": dict(vars(trial.layers)),
         "rtol": rtol,
         "inputs": {name: hash_of(content).hexdigest() for name, content in frozen.items()},
-        "ranklsim": ranklsim.__version__,
-        "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
-        "portion": PORTION,
+        "ranklsim": versions()["ranklsim"],
+        "libraries": {name: versions()[name] for name in LIBRARIES},
     }
     return _Plan(trial, table, agents, frozen, identity, *uncertainty.draws_of(trial, table, agents))
 
 
 def _look_at(folder: Path, plan: _Plan, resume: bool, force: bool) -> dict[str, Any] | None:
-    """Refuse a folder that must not be written to; return the manifest of a run that is to be resumed."""
+    """Refuse a folder that must not be written to; return the manifest of a run that is to be resumed.
+
+    A damaged manifest beside portions of this run is no reason to lose them: what is returned then is an empty one.
+    """
     if not folder.exists():
         return None
     if not folder.is_dir():
@@ -239,6 +242,8 @@ def _look_at(folder: Path, plan: _Plan, resume: bool, force: bool) -> dict[str, 
         held = sorted(path.name for path in folder.iterdir() if not path.name.endswith(".tmp"))
     if not held:
         return None
+    if resume and pieces.size_of(folder / CHUNKS, plan.run) is not None and not storage.is_readable(folder):
+        return {"complete": False, "resumed": 0, "damaged": True}
     if MANIFEST not in held:
         raise BadInput(f"{folder}: holds files that are no run of ranklsim ({held[0]}); give an empty or new folder.")
     if force:
@@ -274,7 +279,7 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
     for library, version in new["libraries"].items():
         if (was := old.get("libraries", {}).get(library)) != version:
             return f"it was started with {library} {was}, this is {version}"
-    return None if old.get("portion") == new["portion"] else "it has portions of another size"
+    return None
 
 
 def _shown(value: Any) -> str:
@@ -286,20 +291,22 @@ def _shown(value: Any) -> str:
 # -- the run -----------------------------------------------------------------------------------------------------------
 
 
-def _begin(folder: Path, plan: _Plan, before: dict[str, Any] | None, command: str | None) -> dict[str, Any]:
+def _portion_size(trial: Trial, slots: int) -> int:
+    """Patients a portion: two portions for each of `slots`, within the bounds above."""
+    most = max(1, min(PORTION, ROWS // len(trial.visits.months)))
+    return max(min(LEAST, most), min(most, -(-trial.population.patients // (2 * slots))))
+
+
+def _begin(folder: Path, plan: _Plan, before: dict[str, Any] | None, command: str | None, size: int) -> dict[str, Any]:
     """Make the folder ready: manifest (unfinished), frozen inputs; an older run is removed."""
-    with storage.explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    if before is not None:
-        for leftover in folder.glob("**/.*.tmp"):
-            leftover.unlink()
-        storage.write_json(folder / MANIFEST, before | {"resumed": before["resumed"] + 1})
-        return before | {"resumed": before["resumed"] + 1}
+    storage.make_folder(folder)
     manifest = {
         "format": storage.FORMAT,
         "complete": False,
         "simulated": "All data of this folder are simulated; no patient took part.",
         **plan.identity,
+        "run": plan.run,
+        "portion": size,
         "title": plan.trial.title,
         "variability": _variability(plan.trial),
         "draws": plan.draws_from,
@@ -310,15 +317,22 @@ def _begin(folder: Path, plan: _Plan, before: dict[str, Any] | None, command: st
         "started": _now(),
         "resumed": 0,
     }
-    storage.write_json(folder / MANIFEST, manifest)  # from here on an older run in the folder is no longer complete
+    if before is not None:
+        size = before.get("portion") or pieces.size_of(folder / CHUNKS, plan.run) or size
+        manifest |= before | {"portion": size, "resumed": before["resumed"] + 1}
+    said = {key: value for key, value in manifest.items() if key != "damaged"}
+    storage.write_json(folder / MANIFEST, said)  # from here on an older run in the folder is no longer complete
     with storage.explained(folder):
-        for name in ("report", "agents", CHUNKS):
-            if (folder / name).is_dir():
-                shutil.rmtree(folder / name)
-        for table in TABLES:
-            (folder / f"{table}.parquet").unlink(missing_ok=True)
-        for name in ("agents", CHUNKS):
-            (folder / name).mkdir()
+        if before is None:
+            for name in ("report", "agents", CHUNKS):
+                storage.remove_folder(folder / name)
+            for table in TABLES:
+                (folder / f"{table}.parquet").unlink(missing_ok=True)
+        else:
+            for leftover in [*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")]:
+                leftover.unlink()
+    for name in ("agents", CHUNKS):
+        storage.make_folder(folder / name)
     for name, content in plan.frozen.items():
         storage.write_bytes(folder / name, content)
     return manifest
@@ -334,100 +348,93 @@ def _variability(trial: Trial) -> str:
 
 
 def _work(
-    folder: Path,
+    job: Job,
     plan: _Plan,
-    workers: int,
+    who: Scheduler,
     progress: Progress | None,
     tell: Callable[[str], None] | None,
     state: _State,
-) -> None:
-    """Simulate and write every portion that is not there yet."""
-    chunks = folder / CHUNKS
-    with storage.explained(chunks):
-        chunks.mkdir(exist_ok=True)
-    draws = plan.draws
-    total = plan.trial.population.patients + len(draws) * len(plan.trial.arms)
-    state.total = plan.trial.population.patients
-    done = 0
+    manifest: dict[str, Any],
+) -> tuple[list[str], dict[str, Note]]:
+    """Have every task done that is not done yet; names of the portions in order, and the notes of all tasks."""
+    ensemble = pieces.ensemble_task(job, plan.draws)
+    state.total = job.trial.population.patients
+    total, done, lock = state.total + ensemble.persons, 0, Lock()
 
     def advance(count: int) -> None:
         nonlocal done
-        done += count
-        if progress:
-            progress(done, total)
+        with lock:
+            done += count
+            if progress:
+                progress(done, total)
+
+    found = _found(job) if manifest["resumed"] else {}
+    if manifest["resumed"]:
+        manifest["recovered"] = _recovered(job, found, "damaged" in manifest)
+        manifest.pop("damaged", None)
+        if tell:
+            tell(f"{job.folder}: {manifest['recovered']}")
+    notes: dict[str, Note] = {}
+
+    def have_done(tasks: list[Task]) -> None:
+        waiting = []
+        for task in tasks:
+            if note := found.get(task.name, (None, False))[0]:
+                notes[task.name] = note
+                state.patients += task.patients
+                advance(task.persons)
+            else:
+                waiting.append(task)
+        for task, note in who.perform(job, waiting, advance, tell):
+            notes[task.name] = note
+            state.patients += task.patients
 
     if progress:
         progress(0, total)
-    enrolled: dict[str, int] = {}
-    for k, number in enumerate(plan.portions):
-        piece = f"{k:06d}"
-        note = _finished(chunks, piece)
-        if note is None:
-            made = portion(plan.trial, plan.parameters, plan.agents, number, enrolled, rtol=plan.rtol, workers=workers,
-                           progress=advance, tell=tell)  # fmt: skip
-            enrolled = made.enrolled
-            _write_piece(chunks, piece, made.tables, {"enrolled": enrolled, "retried": made.retried})
-        else:
-            enrolled = note["enrolled"]
-            advance(number.size)
-        state.patients += number.size
-    if _finished(chunks, _ENSEMBLE) is None:
-        frame = uncertainty.ensemble(plan.trial, plan.parameters, plan.agents, draws, workers=workers, progress=advance,
-                                     rtol=plan.rtol)  # fmt: skip
-        values = [name for name in frame.columns if name not in ("draw", "arm", "month")]
-        refuse_nan({name: frame[name].to_numpy()[:, None] for name in values}, frame["draw"].to_numpy(), "draw")
-        other = uncertainty.by_variant(plan.trial, plan.parameters, plan.agents, workers=workers, rtol=plan.rtol)
-        tables = {
-            "uncertainty": storage.to_arrow(frame, values),
-            "uncertainty_draws": storage.to_arrow(draws),
-            "variants": storage.to_arrow(other, values),
-        }
-        _write_piece(chunks, _ENSEMBLE, tables, {})
-    else:
-        advance(len(draws) * len(plan.trial.arms))
+    first = pieces.draw_tasks(job)
+    have_done(first)
+    tasks = pieces.portion_tasks(job, [notes[task.name] for task in first])
+    have_done([*tasks, ensemble])
+    return [task.name for task in tasks], notes
 
 
-# -- portions on disk --------------------------------------------------------------------------------------------------
+def _found(job: Job) -> dict[str, tuple[Note | None, bool]]:
+    """What an interrupted run left of each task; see `pieces.look_at`."""
+    names = [f"{kind}{k:06d}" for kind in ("people-", "") for k in range(job.portions)]
+    return {name: pieces.look_at(job, name) for name in [*names, "ensemble"]}
 
 
-def _write_piece(chunks: Path, piece: str, tables: Mapping[str, pa.Table], note: Mapping[str, Any]) -> None:
-    """Write a portion's tables, and last the note that they are whole."""
-    hashes = {}
-    for table, content in tables.items():
-        path = chunks / f"{piece}-{table}.parquet"
-        storage.write_table(path, [content])
-        hashes[path.name] = storage.sha256(path)
-    storage.write_json(chunks / f"{piece}.json", {"files": hashes, **note})
+def _recovered(job: Job, found: Mapping[str, tuple[Note | None, bool]], manifest_damaged: bool) -> str:
+    """What a resumed run found, as a sentence."""
+    portions = [found[f"{k:06d}"] for k in range(job.portions)]
+    whole = sum(note is not None for note, _ in portions)
+    damaged = sum(note is None and there for note, there in portions)
+    text = f"{whole} of {job.portions} portions {'was' if whole == 1 else 'were'} whole"
+    if damaged:
+        text += (
+            f", {damaged} {'was' if damaged == 1 else 'were'} damaged and {'is' if damaged == 1 else 'are'} done again"
+        )
+    return text + ("; the manifest was damaged and is written anew." if manifest_damaged else ".")
 
 
-def _finished(chunks: Path, piece: str) -> dict[str, Any] | None:
-    """The note of a portion that is whole on disk; None if it has to be simulated (again)."""
-    try:
-        note = json.loads((chunks / f"{piece}.json").read_text(encoding="utf-8"))
-        whole = all(storage.sha256(chunks / name) == known for name, known in note["files"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return note if whole else None
+# -- the end -----------------------------------------------------------------------------------------------------------
 
 
-def _finish(folder: Path, plan: _Plan, manifest: dict[str, Any], seconds: float) -> Run:
+def _finish(
+    job: Job, plan: _Plan, manifest: dict[str, Any], names: list[str], notes: Mapping[str, Note], seconds: float
+) -> Run:
     """Join the portions, hash every file, and only then call the run complete."""
-    chunks = folder / CHUNKS
-    pieces = [f"{k:06d}" for k in range(len(plan.portions))]
-    rows = {}
+    folder = job.folder
+    files: dict[str, Any] = {}
+    for name, content in plan.frozen.items():
+        files[name] = {"sha256": hash_of(content).hexdigest(), "bytes": len(content)}
     for table in TABLES:
-        parts = [_ENSEMBLE] if table in _OF_ENSEMBLE else pieces
-        rows[table] = storage.write_table(folder / f"{table}.parquet", _parts(chunks, parts, table))
-    files = {}
-    with storage.explained(folder):
-        for name in [*plan.frozen, *(f"{table}.parquet" for table in TABLES)]:
-            path = folder / name
-            files[name] = {"sha256": storage.sha256(path), "bytes": path.stat().st_size}
-            if (table := path.stem) in rows:
-                files[name]["rows"] = rows[table]
+        written = storage.write_table(folder / f"{table}.parquet", pieces.parts(job, table, names, notes))
+        files[f"{table}.parquet"] = written._asdict()
     manifest = manifest | {
         "files": files,
-        "counts": _counts(folder, plan) | {"integrated_by_reference": _retried(chunks, pieces)},
+        "counts": _sum([notes[name]["counts"] for name in names])
+        | {"integrated_by_reference": sum(len(notes[name]["retried"]) for name in names)},
         "finished": _now(),
         "seconds": round(seconds, 1),
     }
@@ -438,33 +445,18 @@ def _finish(folder: Path, plan: _Plan, manifest: dict[str, Any], seconds: float)
     return Run(folder, manifest)
 
 
-def _parts(chunks: Path, pieces: list[str], table: str) -> Iterator[pa.Table]:
-    for piece in pieces:
-        yield pq.read_table(chunks / f"{piece}-{table}.parquet")
-
-
-def _retried(chunks: Path, pieces: list[str]) -> int:
-    """Patients whom the engine could not integrate and the reference integrator did."""
-    notes = (json.loads((chunks / f"{piece}.json").read_text(encoding="utf-8")) for piece in pieces)
-    return sum(len(note["retried"]) for note in notes)
-
-
-def _counts(folder: Path, plan: _Plan) -> dict[str, Any]:
-    """Patients by arm, those who dropped out, and doses given."""
-    people = pq.read_table(folder / "patients.parquet", columns=["arm", "last_month"]).to_pandas()
-    left = people["last_month"] < plan.trial.months
-    given = pq.read_table(folder / "doses.parquet", columns=["given"]).column("given").to_numpy()
+def _sum(counts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Sums, key by key, also within tables."""
+    first = counts[0]
     return {
-        "patients": {arm.name: int((people["arm"] == arm.name).sum()) for arm in plan.trial.arms},
-        "dropouts": {arm.name: int((left & (people["arm"] == arm.name)).sum()) for arm in plan.trial.arms},
-        "doses_planned": int(given.size),
-        "doses_given": int(given.sum()),
+        key: _sum([one[key] for one in counts]) if isinstance(first[key], dict) else sum(one[key] for one in counts)
+        for key in first
     }
 
 
 def _remove_chunks(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # they are of no use any more, and in nobody's way
-        shutil.rmtree(folder / CHUNKS)
+    with contextlib.suppress(Exception):  # they are of no use any more, and in nobody's way
+        storage.remove_folder(folder / CHUNKS)
 
 
 def _now() -> str:

@@ -300,7 +300,7 @@ def _first_admitted(
     waiting = np.arange(number.size)
     attempt = 0
     while waiting.size:
-        at_once = max(1, min(int(np.ceil(1.5 / share)), 200_000 // waiting.size))
+        at_once = max(1, min(int(np.ceil(1.5 / share)), 5_000 // waiting.size))  # one at a time while many wait
         tries = np.arange(attempt, attempt + at_once)
         who = number[waiting][:, None]
         raw = np.stack(
@@ -584,6 +584,7 @@ def _sobol(dimensions: int) -> NDArray[np.float64]:
     return ndtri(qmc.Sobol(dimensions, scramble=False).random(_POINTS) + 0.5 / _POINTS)
 
 
+@lru_cache(maxsize=4)
 def _cloud(population: Population) -> pd.DataFrame:
     """The fixed cloud of persons of a population, before inclusion."""
     n = len(population.marginals)

@@ -1,4 +1,4 @@
-"""One portion of a trial's patients, from their numbers to their tables; it knows of no folder and no other portion.
+"""One portion of a trial's patients, from those drawn to their tables; it knows of no folder and no other portion.
 
 All that a portion needs of those before it is how many patients of each stratum have been allocated.
 """
@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from ranklsim.cohorts import storage
 from ranklsim.cohorts.allocation import allocate, strata_of
 from ranklsim.cohorts.conduct import MEASURES, observe, play
-from ranklsim.cohorts.population import Patients, draw
+from ranklsim.cohorts.population import Patients
 from ranklsim.cohorts.trial import Trial
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.errors import RunFailed
@@ -25,10 +24,9 @@ from ranklsim.pkpd.parameters import ParameterTable
 
 @dataclass(frozen=True)
 class Portion:
-    """Tables of some patients, by name; patients of each stratum allocated so far; whom the reference integrated."""
+    """Tables of some patients, by name, and whom the reference integrated."""
 
     tables: dict[str, pa.Table]
-    enrolled: dict[str, int]
     retried: list[int]
 
 
@@ -36,7 +34,7 @@ def portion(
     trial: Trial,
     parameters: ParameterTable,
     agents: Sequence[Agent],
-    number: NDArray[np.int64],
+    people: Patients,
     enrolled: Mapping[str, int],
     *,
     rtol: float,
@@ -44,7 +42,7 @@ def portion(
     progress: Callable[[int], None] | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Portion:
-    """Draw, randomise, simulate and observe some patients.
+    """Randomise, simulate and observe some patients.
 
     Parameters
     ----------
@@ -52,8 +50,8 @@ def portion(
     parameters : ParameterTable
     agents : sequence of Agent
         Those of ``trial.agent_names()``, in that order.
-    number : ndarray of int, shape (n,)
-        Patient numbers, from 1.
+    people : Patients
+        As drawn, in order of their numbers.
     enrolled : mapping
         Patients of each stratum who were allocated before.
     rtol : float
@@ -68,9 +66,9 @@ def portion(
     RunFailed
         If a patient cannot be integrated.
     """
-    people = draw(trial, parameters, number)
+    number = people.covariates["patient"].to_numpy()
     strata = strata_of(trial, people.covariates)
-    arms, after = allocate(trial, strata, enrolled)
+    arms, _ = allocate(trial, strata, enrolled)
     retried: list[int] = []
     course = play(
         trial, parameters, agents, people, number, arms,
@@ -98,7 +96,7 @@ def portion(
         "doses": storage.to_arrow(course.doses),
         "events": storage.to_arrow(course.events),
     }
-    return Portion(tables, after, sorted(retried))
+    return Portion(tables, sorted(retried))
 
 
 def _patients(people: Patients, arms: np.ndarray, strata: np.ndarray, last: np.ndarray) -> pd.DataFrame:

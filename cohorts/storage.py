@@ -1,8 +1,11 @@
 """A run on disk: Parquet tables, the frozen inputs, and a manifest that is complete only when everything else is.
 
-Every file is written under a temporary name, flushed to the disk and renamed, so that a name either holds a whole file
-or does not exist. Tables have the same bytes whenever their content is the same (no times, no machine in them):
-zstd, values as float32 in byte-stream-split encoding, months and covariates as float64.
+Every file is written under a temporary name and renamed, so that a name either holds a whole file or does not exist.
+Tables have the same bytes whenever their content is the same (no times, no machine in them, row groups of a fixed
+size): zstd, values as float32 in byte-stream-split encoding, months and covariates as float64.
+
+A folder is a path, or a URL that fsspec knows (``s3://bucket/run``); the latter is an `UPath`, which has the methods
+of a path.
 """
 
 from __future__ import annotations
@@ -10,12 +13,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import importlib
 import json
 import os
+import shutil
+import tempfile
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 import pyarrow as pa
@@ -31,8 +39,51 @@ MANIFEST = "manifest.json"
 TABLES = ("patients", "visits", "doses", "events", "uncertainty", "uncertainty_draws", "variants")
 CHUNKS = "chunks"
 
+ROW_GROUP = 100_000
+"""Rows of a row group: what a reader of one column holds at a time, whatever the portions were."""
+
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def place(where: str | os.PathLike[str]) -> Path:
+    """The folder that a path or a URL names.
+
+    Raises
+    ------
+    BadInput
+        If it is a URL that can't be used.
+    """
+    text = os.fspath(where) if not hasattr(where, "fs") else str(where)
+    if "://" not in text:
+        return Path(where)
+    url = urlsplit(text)
+    if url.scheme in ("file", "local"):
+        return Path(unquote(url.netloc + url.path))
+    try:
+        url_path: Any = importlib.import_module("upath").UPath
+    except ImportError:
+        raise BadInput(f"{text}: URLs need more libraries; `pip install 'ranklsim[dask]'` brings them.") from None
+    try:
+        found: Path = url_path(text)
+        found.fs.exists(found.path)  # type: ignore[attr-defined]
+    except ImportError as error:
+        raise BadInput(
+            f"{text}: {url.scheme}:// needs another library ({error}); install it, or give a path."
+        ) from None
+    except (ValueError, TypeError) as error:
+        known = f"is no URL that fsspec knows ({error})"
+        raise BadInput(f"{text}: {known}; give a path, or a URL such as s3://bucket/run.") from None
+    except Exception as error:  # whatever the store's own library raises
+        raise BadInput(
+            f"{text}: can't be reached ({_first_line(error)}); check the URL and your permissions."
+        ) from None
+    return found
+
+
+def is_local(path: Path) -> bool:
+    """Whether a place is a path of this machine and not a URL."""
+    return isinstance(path, Path)
 
 
 @contextlib.contextmanager
@@ -48,8 +99,14 @@ def explained(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except RanklsimError:
+        raise
     except OSError as error:
         raise _explain(error, path) from None
+    except Exception as error:
+        if is_local(path):
+            raise
+        raise RunFailed(f"{path}: can't be written ({_first_line(error)}); try again with --resume.") from None
 
 
 def _explain(error: OSError, path: Path) -> RanklsimError:
@@ -64,68 +121,182 @@ def _explain(error: OSError, path: Path) -> RanklsimError:
     return RunFailed(f"{path}: can't be written ({error.strerror or error}); try again with --resume.")
 
 
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+class Written(NamedTuple):
+    """What a file holds."""
+
+    sha256: str
+    bytes: int
+    rows: int = 0
+
+
+class _Hashing:
+    """A file open for writing that knows the hash and the size of what went into it."""
+
+    closed = False
+
+    def __init__(self, file: Any) -> None:
+        self.file, self.hash, self.size = file, hashlib.sha256(), 0
+
+    def write(self, content: Any) -> int:
+        self.hash.update(content)
+        self.size += memoryview(content).nbytes
+        return int(self.file.write(content))
+
+    def flush(self) -> None:
+        self.file.flush()
+
+    def tell(self) -> int:
+        return self.size
+
+    def written(self, rows: int = 0) -> Written:
+        return Written(self.hash.hexdigest(), self.size, rows)
+
+
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Any]:
-    """A file open for writing that takes the name `path` when it is whole; on any fault nothing of it remains."""
-    temporary = path.with_name(f".{path.name}.tmp")
+def replacing(path: Path, *, lasting: bool = True) -> Iterator[_Hashing]:
+    """A file open for writing that takes the name `path` when it is whole; on any fault nothing of it remains.
+
+    It is on the disk before it has the name, so that it outlives a loss of power, unless `lasting` is false: then it
+    outlives the end of this process only. Two processes may write the same file; the one that ends last has it.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     with explained(path):
         try:
-            with open(temporary, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            with temporary.open("wb") as file:
+                yield _Hashing(file)
+                if is_local(path):
+                    file.flush()
+                    if lasting:
+                        os.fsync(file.fileno())
+            if is_local(path):
+                os.replace(temporary, path)
+            else:
+                temporary.fs.mv(temporary.path, path.path)  # type: ignore[attr-defined]
         except BaseException:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(Exception):
                 temporary.unlink()
             raise
 
 
-def write_bytes(path: Path, content: bytes) -> str:
-    """Write a file whole or not at all; returns its SHA-256."""
-    with replacing(path) as file:
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, where missing."""
+    with explained(path):
+        if is_local(path):
+            path.mkdir(parents=True, exist_ok=True)
+        else:
+            path.fs.makedirs(path.path, exist_ok=True)  # type: ignore[attr-defined]
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all that is in it, if there is one."""
+    if not path.is_dir():
+        return
+    if is_local(path):
+        shutil.rmtree(path)
+    else:
+        path.fs.rm(path.path, recursive=True)  # type: ignore[attr-defined]
+
+
+def upload(source: Path, target: Path) -> None:
+    """Put a folder of this machine in the place of the one behind a URL."""
+    with explained(target):
+        remove_folder(target)
+        target.fs.put(f"{source}/", f"{target.path}/", recursive=True)  # type: ignore[attr-defined]
+
+
+def write_bytes(path: Path, content: bytes, *, lasting: bool = True) -> Written:
+    """Write a file whole or not at all."""
+    with replacing(path, lasting=lasting) as file:
         file.write(content)
-    return hashlib.sha256(content).hexdigest()
+    return file.written()
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any], *, lasting: bool = True) -> None:
     """Write a JSON file whole or not at all."""
-    write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode(), lasting=lasting)
 
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file (hexadecimal)."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with path.open("rb") as file:
+        seen = hashlib.sha256()
+        while block := file.read(1 << 20):
+            seen.update(block)
+    return seen.hexdigest()
 
 
-def write_table(path: Path, parts: Iterable[pa.Table]) -> int:
-    """Write tables of one schema, one after another, as one Parquet file; returns the number of rows.
+def write_table(path: Path, parts: Iterable[pa.Table]) -> Written:
+    """Write tables of one schema, one after another, as one Parquet file.
 
     Parameters
     ----------
     path : Path
     parts : iterable of pyarrow.Table
-        At least one; each becomes a row group.
+        At least one. How the rows are shared out among them changes no byte.
     """
     rows = 0
     writer: pq.ParquetWriter | None = None
     with replacing(path) as file:
-        for part in parts:
+        for group in _groups(parts):
             if writer is None:
-                narrow = [f.name for f in part.schema if f.type == pa.float32()]
+                narrow = [f.name for f in group.schema if f.type == pa.float32()]
                 writer = pq.ParquetWriter(
                     file,
-                    part.schema,
+                    group.schema,
                     compression="zstd",
-                    use_dictionary=[name for name in part.schema.names if name not in narrow],
+                    use_dictionary=[name for name in group.schema.names if name not in narrow],
                     column_encoding=dict.fromkeys(narrow, "BYTE_STREAM_SPLIT"),
                 )
-            writer.write_table(part, row_group_size=max(1, part.num_rows))
-            rows += part.num_rows
+            writer.write_table(group, row_group_size=ROW_GROUP)
+            rows += group.num_rows
         if writer is not None:
             writer.close()
-    return rows
+    return file.written(rows)
+
+
+def _groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The rows of `parts` in tables of `ROW_GROUP` rows; the last may be shorter, or empty if all are.
+
+    Each is one piece in memory: the pages of a column begin anew with each piece of it.
+    """
+    waiting: list[pa.Table] = []
+    held = 0
+    for part in parts:
+        waiting.append(part)
+        held += part.num_rows
+        while held > ROW_GROUP:
+            whole = pa.concat_tables(waiting)
+            yield whole.slice(0, ROW_GROUP).combine_chunks()
+            waiting, held = [whole.slice(ROW_GROUP)], held - ROW_GROUP
+    yield pa.concat_tables(waiting).combine_chunks()
+
+
+def write_chunk(path: Path, content: pa.Table) -> Written:
+    """Write a table of a portion: as it is in memory, for it is soon read once and then removed."""
+    with replacing(path, lasting=False) as file, pa.ipc.new_stream(file, content.schema) as writer:
+        writer.write_table(content)
+    return file.written(content.num_rows)
+
+
+def read_chunk(path: Path, known: str) -> pa.Table:
+    """Read a table of a portion whose SHA-256 is `known`.
+
+    Raises
+    ------
+    RunFailed
+        If the file is not what was written.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError:
+        content = b""
+    if hashlib.sha256(content).hexdigest() != known:
+        raise RunFailed(f"{path}: was damaged after it was written; go on with --resume.")
+    return pa.ipc.open_stream(content).read_all()
 
 
 def to_arrow(frame: pd.DataFrame, narrow: Iterable[str] = ()) -> pa.Table:
@@ -165,18 +336,31 @@ class Run:
         return f"Run('{self.folder}': {self.manifest['trial']}, {self.manifest['patients']} patients)"
 
     @cached_property
+    def inputs(self) -> Path:
+        """A folder of this machine with the frozen inputs: the run's own, or a copy of those behind a URL."""
+        if is_local(self.folder):
+            return self.folder
+        self._copy = tempfile.TemporaryDirectory(prefix="ranklsim-")  # there as long as this run
+        for name in self.manifest["files"]:
+            if not name.endswith(".parquet"):
+                copy = Path(self._copy.name) / name
+                copy.parent.mkdir(exist_ok=True)
+                copy.write_bytes((self.folder / name).read_bytes())
+        return Path(self._copy.name)
+
+    @cached_property
     def trial(self) -> Trial:
         """The trial as it was run."""
         from ranklsim.cohorts.trial import load_trial
 
-        return load_trial(self.folder / "trial.toml", folder=self.folder / "agents")
+        return load_trial(self.inputs / "trial.toml", folder=self.inputs / "agents")
 
     @cached_property
     def parameters(self) -> Any:
         """The parameter table of the run."""
         from ranklsim.pkpd.parameters import load_parameters
 
-        return load_parameters(self.folder / "parameters.csv")
+        return load_parameters(self.inputs / "parameters.csv")
 
     def read(self, table: str, columns: list[str] | None = None) -> pd.DataFrame:
         """Read a table, or some columns of it.
@@ -192,7 +376,8 @@ class Run:
         DataFrame
             Missed measurements are NaN.
         """
-        return pq.read_table(self.folder / f"{table}.parquet", columns=columns).to_pandas()
+        with (self.folder / f"{table}.parquet").open("rb") as file:
+            return pq.read_table(file, columns=columns).to_pandas()
 
     @cached_property
     def patients(self) -> pd.DataFrame:
@@ -238,7 +423,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     BadInput
         If the folder holds no run that this version of ranklsim can read.
     """
-    folder = Path(folder)
+    folder = place(folder)
     if not folder.is_dir():
         raise BadInput(f"{folder}: there is no such folder; give the folder of a run (`ranklsim run TRIAL -o DIR`).")
     path = folder / MANIFEST
@@ -262,6 +447,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def is_readable(folder: Path) -> bool:
+    """Whether the manifest of a run folder is there and can be read."""
+    try:
+        read_manifest(folder)
+    except BadInput:
+        return False
+    return True
+
+
 def checksum(manifest: dict[str, Any]) -> str:
     """Hash of everything that a manifest says, but for the hash itself."""
     said = {key: value for key, value in manifest.items() if key != "checksum"}
@@ -277,7 +471,7 @@ def was_ours(folder: Path) -> bool:
     return ('"format"' in text and '"ranklsim"' in text) or (folder / "trial.toml").is_file()
 
 
-def open_run(folder: str | Path, *, verify: bool = True) -> Run:
+def open_run(folder: str | os.PathLike[str], *, verify: bool = True) -> Run:
     """Open a finished run.
 
     Parameters
@@ -296,7 +490,7 @@ def open_run(folder: str | Path, *, verify: bool = True) -> Run:
         If the folder holds no run, an unfinished one, or one of which a file is missing, truncated or altered
         (every such file is named).
     """
-    folder = Path(folder)
+    folder = place(folder)
     manifest = read_manifest(folder)
     if manifest["complete"] is not True:
         raise BadInput(f"{folder}: its run is not finished; go on with it: `ranklsim run ... -o {folder} --resume`.")

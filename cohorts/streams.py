@@ -148,9 +148,9 @@ def uniform(
         if array.dtype.kind not in "iu" or (array.dtype.kind == "i" and array.size and array.min() < 0):
             raise ValueError(f"{name} must hold whole numbers from 0 on")
         labels.append(array.astype(np.uint64))
-    broadcast = np.broadcast_arrays(*labels)
-    flat = [np.ascontiguousarray(label).reshape(-1) for label in broadcast]
-    return _uniform(key(seed, purpose), *flat).reshape(broadcast[0].shape)
+    shape = np.broadcast_shapes(*(label.shape for label in labels))
+    flat = [np.array(np.broadcast_to(label, shape), order="C").reshape(-1) for label in labels]
+    return _uniform(key(seed, purpose), *flat).reshape(shape)
 
 
 def normal(

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ranklsim.pkpd.errors import BadInput
 
@@ -302,6 +302,7 @@ def run(
     rtol: float | None = None,
     resume: bool = False,
     force: bool = False,
+    scheduler: Any = None,
     progress: Callable[[int, int], object] | None = None,
     tell: Callable[[str], None] | None = None,
     command: str | None = None,
@@ -312,8 +313,9 @@ def run(
     ----------
     trial : str or path
         The name of a trial that ships, or a TOML file.
-    out : path, optional
-        Folder for the run, ``runs/NAME`` by default; it may not hold anything, unless `resume` or `force`.
+    out : path or URL, optional
+        Folder for the run, ``runs/NAME`` by default; it may not hold anything, unless `resume` or `force`. A URL is one
+        that fsspec knows, such as ``s3://bucket/run``.
     patients, seed : int, optional
         Instead of the trial's own.
     layers : iterable of str, optional
@@ -328,10 +330,12 @@ def run(
         Go on with the interrupted run in `out`.
     force : bool
         Replace the run in `out`.
+    scheduler : str or distributed.Client, optional
+        Dask cluster that does the work, by address (``tcp://host:8786``) or client; no result depends on it.
     progress : callable, optional
         Called with persons done and persons in all.
     tell : callable, optional
-        Called with a sentence when something slow begins.
+        Called with a sentence when something slow begins, and with what a resumed run found.
     command : str, optional
         What the user typed, for the manifest.
 
@@ -360,6 +364,7 @@ def run(
         rtol=execution.RTOL if rtol is None else rtol,
         resume=resume,
         force=force,
+        scheduler=scheduler,
         progress=progress,
         tell=tell,
         command=command,
@@ -367,10 +372,10 @@ def run(
 
 
 def report(folder: str | Path) -> Path:
-    """Write the report of the run in `folder`; returns the path of its ``report/index.html``."""
+    """Write the report of the run in `folder` (a path or a URL); returns the place of its ``report/index.html``."""
     from ranklsim.reports.report import write_report
 
-    return write_report(Path(folder))
+    return write_report(folder)
 
 
 def sensitivity(

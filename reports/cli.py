@@ -15,6 +15,7 @@ import tempfile
 import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,15 @@ class LayerList(click.ParamType):
         return tuple(names)
 
 
+class Place(click.ParamType):
+    """A folder: a path, or a URL that fsspec knows."""
+
+    name = "folder"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | Path:
+        return value if "://" in str(value) else Path(value)
+
+
 class Names(click.ParamType):
     """Names, parted by commas."""
 
@@ -160,7 +170,11 @@ def cli() -> None:
 )
 @click.argument("trial")
 @click.option(
-    "-o", "--out", type=FILE, metavar="DIR", help="Folder for the run.  [default: runs/ and the trial's name]"
+    "-o",
+    "--out",
+    type=Place(),
+    metavar="DIR",
+    help="Folder for the run, or a URL such as s3://bucket/run.  [default: runs/ and the trial's name]",
 )
 @click.option("--patients", type=Whole(1), metavar="N", help="Patients over all arms.  [default: the trial's]")
 @click.option("--seed", type=Whole(0), metavar="S", help="Seed of every random number.  [default: the trial's]")
@@ -174,10 +188,15 @@ def cli() -> None:
 )
 @PARAMETERS
 @click.option("--rtol", type=Tolerance(), metavar="X", help="Error allowed the integrator a step.  [default: 1e-5]")
+@click.option(
+    "--scheduler",
+    metavar="URL",
+    help="Dask cluster that does the work, such as tcp://host:8786; its workers must see DIR. Changes no result.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the interrupted run in DIR.")
 @FORCE
 @click.option("--no-report", is_flag=True, help="Leave out the report; `ranklsim report DIR` writes it later.")
-def run_command(trial: str, out: Path | None, no_report: bool, resume: bool, force: bool, **options: Any) -> None:
+def run_command(trial: str, out: str | Path | None, no_report: bool, resume: bool, force: bool, **options: Any) -> None:
     """Run TRIAL, a shipped trial's name or a TOML file, and write its report.
 
     DIR then holds manifest.json, trial.toml, patients, visits, doses and events as Parquet, and report/index.html.
@@ -190,6 +209,8 @@ def run_command(trial: str, out: Path | None, no_report: bool, resume: bool, for
     command = shlex.join(["ranklsim", *_words()])
     try:
         with progress_bar() as (progress, tell):
+            if resume and tell is None:  # what is left of the interrupted run is said anywhere
+                tell = partial(click.echo, err=True)
             run = api.run(
                 trial, out, resume=resume, force=force, progress=progress, tell=tell, command=command, **options
             )
@@ -299,9 +320,12 @@ def simulate_command(
     short_help="Write the report of a run again.",
     epilog=f"Example: `ranklsim report runs/modality`. {EXIT_CODES}",
 )
-@click.argument("folder", metavar="DIR", type=FILE)
-def report_command(folder: Path) -> None:
-    """Write the report of the run in DIR (again): DIR/report/index.html, one file that needs no other."""
+@click.argument("folder", metavar="DIR", type=Place())
+def report_command(folder: str | Path) -> None:
+    """Write the report of the run in DIR (again): DIR/report/index.html, one file that needs no other.
+
+    DIR may be a URL, as of `ranklsim run -o`.
+    """
     from ranklsim import api
 
     click.echo(api.report(folder))

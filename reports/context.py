@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,13 +73,12 @@ def read(run_folder: str | os.PathLike[str]) -> RunData:
     BadInput
         If the folder holds no finished run, or a file was altered.
     """
-    run = open_run(Path(run_folder))
-    folder = Path(run_folder) / "agents"
+    run = open_run(run_folder)
     return RunData(
         manifest=run.manifest,
-        population=read_population(Path(run_folder) / "population.toml", run.trial.population.name),
+        population=read_population(run.inputs / "population.toml", run.trial.population.name),
         trial=run.trial,
-        agents={name: load_agent(name, folder=folder) for name in run.trial.agent_names()},
+        agents={name: load_agent(name, folder=run.inputs / "agents") for name in run.trial.agent_names()},
         parameters=run.parameters.frame.reset_index(),
         patients=run.patients,
         visits=run.visits,

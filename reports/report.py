@@ -8,9 +8,11 @@ numbers follow ICH E3 (9 design, 10 patients, 11 efficacy, 12 safety, 16 appendi
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ranklsim.cohorts import storage
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports import appendix, efficacy, mechanism, overview
 from ranklsim.reports.context import Context, Section, read
@@ -41,7 +43,7 @@ def write_report(run_folder: str | os.PathLike[str], *, out: str | os.PathLike[s
 
     Parameters
     ----------
-    run_folder : path
+    run_folder : path or URL
         A folder written by ``ranklsim run``.
     out : path, optional
         Folder of the report; ``<run_folder>/report`` by default. An earlier report there is replaced, any other
@@ -58,8 +60,13 @@ def write_report(run_folder: str | os.PathLike[str], *, out: str | os.PathLike[s
     BadInput
         If the run is incomplete or altered, or the folder can't be written or holds something else.
     """
+    target = Path(out) if out is not None else storage.place(run_folder) / "report"
+    if not storage.is_local(target):
+        with tempfile.TemporaryDirectory(prefix="ranklsim-") as here:
+            write_report(run_folder, out=Path(here) / "report")
+            storage.upload(Path(here) / "report", target)
+        return target / "index.html"
     data = read(run_folder)
-    target = Path(out) if out is not None else Path(run_folder) / "report"
     _check_target(target)
     try:
         with new_folder(target) as work:

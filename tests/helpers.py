@@ -8,11 +8,60 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ranklsim.cohorts.storage import TABLES
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.simulation import Doses
 
 INTERVAL = 6 * 30.4375
+
+
+TWO_ARMS = """
+title   = "Two arms, a year"
+seed    = 11
+months  = 12
+control = "placebo"
+uncertainty_draws = 2
+[population]
+name     = "postmenopausal-osteoporosis"
+patients = 12
+strata   = ["age >= 72 yr"]
+[[arm]]
+name    = "placebo"
+regimen = [{ agent = "placebo", every = "6 mo", doses = 2 }]
+[[arm]]
+name    = "own"
+regimen = [{ agent = "abc-301", dose = "60 mg", every = "6 mo", doses = 2 }]
+[visits]
+BMD     = [0, 6, 12]
+markers = [0, 1, 6, 12]
+[[endpoint]]
+name     = "Lumbar spine"
+role     = "primary"
+change   = { of = "BMD_LS", from = "0 mo", to = "12 mo" }
+analysis = "ANCOVA"
+[conduct]
+dropout = "30 %/yr"
+"""
+
+OWN_AGENT = """
+label        = "ABC-301"
+hypothetical = true
+like         = "denosumab"
+KD_sRANKL    = "none"
+"""
+
+
+def two_arms(folder: Path) -> Path:
+    """The file of a trial of a year with an agent of the user's own, 12 patients in two strata."""
+    (folder / "two.toml").write_text(TWO_ARMS, encoding="utf-8")
+    (folder / "abc-301.toml").write_text(OWN_AGENT, encoding="utf-8")
+    return folder / "two.toml"
+
+
+def table_bytes(folder: Path) -> dict[str, bytes]:
+    """The tables of a run folder, byte by byte."""
+    return {table: (folder / f"{table}.parquet").read_bytes() for table in TABLES}
 
 
 SMALL_FIT = """

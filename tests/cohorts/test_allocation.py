@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranklsim.cohorts.allocation import allocate, block, strata_of
+from ranklsim.cohorts.allocation import allocate, blocks, strata_of
 from ranklsim.cohorts.trial import load_trial
 
 
@@ -19,14 +19,14 @@ def a_trial(ratio=None, strata=(), seed=1):
 def test_every_block_holds_the_ratio(ratio):
     trial = a_trial(ratio)
     for number in range(20):
-        seats = Counter(block(trial, "all", number))
+        seats = Counter(blocks(trial, "all", np.array([number]))[0])
         assert seats["denosumab"] * ratio["placebo"] == seats["placebo"] * ratio["denosumab"]
         assert sum(seats.values()) >= 4
 
 
 def test_blocks_differ_in_order():
     trial = a_trial()
-    assert len({tuple(block(trial, "all", number)) for number in range(50)}) == 6  # all orders of two and two
+    assert len({tuple(seats) for seats in blocks(trial, "all", np.arange(50))}) == 6  # all orders of two and two
 
 
 def test_arms_are_balanced_within_each_stratum_at_any_moment():

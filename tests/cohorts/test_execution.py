@@ -1,66 +1,22 @@
-import errno
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import TWO_ARMS, table_bytes, two_arms
 
-from ranklsim.cohorts import conduct, execution, load_trial, open_run, run
+from ranklsim.cohorts import conduct, execution, load_trial, run
 from ranklsim.cohorts.conduct import MEASURES
-from ranklsim.cohorts.execution import Interrupted
 from ranklsim.cohorts.storage import MANIFEST, TABLES
 from ranklsim.pkpd import variants
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.simulation import outputs
 
-TRIAL = """
-title   = "Two arms, a year"
-seed    = 11
-months  = 12
-control = "placebo"
-uncertainty_draws = 2
-[population]
-name     = "postmenopausal-osteoporosis"
-patients = 12
-strata   = ["age >= 72 yr"]
-[[arm]]
-name    = "placebo"
-regimen = [{ agent = "placebo", every = "6 mo", doses = 2 }]
-[[arm]]
-name    = "own"
-regimen = [{ agent = "abc-301", dose = "60 mg", every = "6 mo", doses = 2 }]
-[visits]
-BMD     = [0, 6, 12]
-markers = [0, 1, 6, 12]
-[[endpoint]]
-name     = "Lumbar spine"
-role     = "primary"
-change   = { of = "BMD_LS", from = "0 mo", to = "12 mo" }
-analysis = "ANCOVA"
-[conduct]
-dropout = "30 %/yr"
-"""
-
-AGENT = """
-label        = "ABC-301"
-hypothetical = true
-like         = "denosumab"
-KD_sRANKL    = "none"
-"""
-
 
 @pytest.fixture(scope="module")
 def trial_file(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trial")
-    (folder / "two.toml").write_text(TRIAL)
-    (folder / "abc-301.toml").write_text(AGENT)
-    return folder / "two.toml"
+    return two_arms(tmp_path_factory.mktemp("trial"))
 
 
 @pytest.fixture(scope="module")
@@ -71,24 +27,6 @@ def finished(trial_file, tmp_path_factory):
 @pytest.fixture
 def small_portions(monkeypatch):
     monkeypatch.setattr(execution, "PORTION", 5)
-
-
-def table_bytes(folder):
-    return {table: (folder / f"{table}.parquet").read_bytes() for table in TABLES}
-
-
-def interrupt_after(monkeypatch, calls):
-    """Let `calls` simulations pass, and press Ctrl-C in the next one."""
-    counted, simulate = [], conduct.simulate
-
-    def some(*args, **kwargs):
-        counted.append(1)
-        if len(counted) > calls:
-            raise KeyboardInterrupt
-        return simulate(*args, **kwargs)
-
-    monkeypatch.setattr(conduct, "simulate", some)
-    return counted
 
 
 # -- what a run folder holds -------------------------------------------------------------------------------------------
@@ -135,7 +73,7 @@ def test_only_the_treated_have_drug_and_only_while_they_stay(finished):
 
 
 def test_an_arm_may_be_given_nothing(trial_file, tmp_path):
-    text = TRIAL.replace('[{ agent = "placebo", every = "6 mo", doses = 2 }]', "[]")
+    text = TWO_ARMS.replace('[{ agent = "placebo", every = "6 mo", doses = 2 }]', "[]")
     for name, both in (("one", text), ("none", text.replace(text[text.rindex("[{") : text.rindex("}]") + 2], "[]"))):
         (trial_file.parent / f"{name}.toml").write_text(both)
         found = run(trial_file.parent / f"{name}.toml", tmp_path / name, patients=4, layers={"patients": False})
@@ -207,10 +145,12 @@ def test_workers_change_no_byte(finished, trial_file, tmp_path):
     assert table_bytes(two.folder) == table_bytes(finished.folder)
 
 
-def test_the_size_of_a_portion_changes_no_value(finished, trial_file, tmp_path, small_portions):
-    other = run(trial_file, tmp_path / "b")
-    for table in TABLES:
-        pd.testing.assert_frame_equal(other.read(table), finished.read(table), check_exact=True)
+@pytest.mark.parametrize("size", [1, 5, 11])
+def test_the_size_of_a_portion_changes_no_byte(finished, trial_file, tmp_path, monkeypatch, size):
+    monkeypatch.setattr(execution, "PORTION", size)
+    other = run(trial_file, tmp_path / "b", workers=2)
+    assert other.manifest["portion"] == size
+    assert table_bytes(other.folder) == table_bytes(finished.folder)
 
 
 def test_a_patient_does_not_depend_on_how_many_there_are(finished, trial_file, tmp_path):
@@ -222,7 +162,7 @@ def test_a_patient_does_not_depend_on_how_many_there_are(finished, trial_file, t
 
 
 def test_a_patient_is_the_same_person_in_another_design(finished, trial_file, tmp_path):
-    text = TRIAL.replace('dose = "60 mg"', 'dose = "6 mg"')
+    text = TWO_ARMS.replace('dose = "60 mg"', 'dose = "6 mg"')
     text = text.replace("[0, 6, 12]", "[0, 6]").replace("[0, 1, 6, 12]", "[0, 3, 6]").replace('"12 mo"', '"6 mo"')
     (trial_file.parent / "other.toml").write_text(text)
     other = run(trial_file.parent / "other.toml", tmp_path / "b")
@@ -264,75 +204,7 @@ def test_progress_ends_at_the_total(trial_file, tmp_path):
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
-# -- interrupted, resumed ----------------------------------------------------------------------------------------------
-
-
-def test_an_interrupted_run_resumes_to_the_same_bytes_without_redoing_what_was_done(
-    trial_file, tmp_path, monkeypatch, small_portions
-):
-    whole = run(trial_file, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, 2)
-        with pytest.raises(Interrupted, match="interrupted after 10 of 12 patients; go on with --resume") as stop:
-            run(trial_file, tmp_path / "b")
-    assert stop.value.exit_code == 130
-    with pytest.raises(BadInput, match="not finished"):
-        open_run(tmp_path / "b")
-    with monkeypatch.context() as patch:
-        calls = interrupt_after(patch, 99)
-        resumed = run(trial_file, tmp_path / "b", resume=True, workers=2)
-    assert len(calls) == 1
-    assert resumed.manifest["resumed"] == 1
-    assert table_bytes(resumed.folder) == table_bytes(whole.folder)
-    open_run(resumed.folder)
-
-
-def test_a_damaged_portion_is_done_again(trial_file, tmp_path, monkeypatch, small_portions):
-    whole = run(trial_file, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, 2)
-        with pytest.raises(Interrupted):
-            run(trial_file, tmp_path / "b")
-    damaged = tmp_path / "b" / "chunks" / "000000-visits.parquet"
-    damaged.write_bytes(damaged.read_bytes()[:-100])
-    resumed = run(trial_file, tmp_path / "b", resume=True)
-    assert table_bytes(resumed.folder) == table_bytes(whole.folder)
-
-
-def test_a_killed_run_resumes_to_the_same_bytes(trial_file, tmp_path, small_portions):
-    whole = run(trial_file, tmp_path / "whole")
-    code = (
-        "import sys, time\n"
-        "from ranklsim.cohorts import conduct, execution\n"
-        "execution.PORTION = 5\n"
-        "simulate = conduct.simulate\n"
-        "def slow(*a, **k):\n"
-        "    found = simulate(*a, **k); time.sleep(0.5); return found\n"
-        "conduct.simulate = slow\n"
-        "execution.run(*sys.argv[1:])\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code, str(trial_file), str(tmp_path / "b")])
-    first = tmp_path / "b" / "chunks" / "000000.json"
-    until = time.monotonic() + 120
-    while not first.exists() and process.poll() is None and time.monotonic() < until:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    with pytest.raises(BadInput, match="not finished"):
-        open_run(tmp_path / "b")
-    resumed = run(trial_file, tmp_path / "b", resume=True)
-    assert table_bytes(resumed.folder) == table_bytes(whole.folder)
-
-
-def test_resuming_a_finished_run_gives_it_back(finished, trial_file, monkeypatch):
-    before = (finished.folder / MANIFEST).read_bytes()
-    interrupt_after(monkeypatch, 0)
-    run(trial_file, finished.folder, resume=True)
-    assert (finished.folder / MANIFEST).read_bytes() == before
-
-
-def test_resuming_in_an_empty_folder_starts_the_run(finished, trial_file, tmp_path):
-    assert table_bytes(run(trial_file, tmp_path, resume=True).folder) == table_bytes(finished.folder)
+# -- which run a folder holds ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -407,30 +279,6 @@ def test_bad_input_leaves_no_folder(trial_file, tmp_path):
     with pytest.raises(BadInput, match="exclude each other"):
         run(trial_file, tmp_path / "b", resume=True, force=True)
     assert not (tmp_path / "b").exists()
-
-
-@pytest.mark.parametrize(
-    ("number", "kind", "message"),
-    [
-        (errno.ENOSPC, RunFailed, "no space left on the disk; make room, then go on with --resume"),
-        (errno.EACCES, BadInput, "writing here is not allowed; give another folder"),
-    ],
-)
-def test_a_disk_that_refuses_leaves_nothing_half_written(trial_file, tmp_path, monkeypatch, number, kind, message):
-    replace = os.replace
-
-    def refuse(source, target):
-        if str(target).endswith("000000-visits.parquet"):
-            raise OSError(number, os.strerror(number), str(target))
-        replace(source, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", refuse)
-        with pytest.raises(kind, match=message):
-            run(trial_file, tmp_path / "b", patients=4)
-    assert not list((tmp_path / "b").glob("**/*.tmp"))
-    assert not list((tmp_path / "b").glob("**/*visits*"))
-    assert run(trial_file, tmp_path / "b", patients=4, resume=True).manifest["complete"]
 
 
 def test_a_value_that_is_no_number_reaches_no_table(trial_file, tmp_path, monkeypatch):

@@ -93,10 +93,31 @@ def test_a_run_of_another_format_is_refused(folder):
 def test_equal_tables_have_equal_bytes_and_parts_are_joined(tmp_path):
     frame = pd.DataFrame({"patient": np.arange(10), "x": np.linspace(0, 1, 10)})
     for name in ("a", "b"):
-        rows = write_table(tmp_path / name, [to_arrow(frame[:4], ["x"]), to_arrow(frame[4:], ["x"])])
-        assert rows == 10
+        written = write_table(tmp_path / name, [to_arrow(frame[:4], ["x"]), to_arrow(frame[4:], ["x"])])
+        assert written.rows == 10
+        assert written.sha256 == storage.sha256(tmp_path / name)
+        assert written.bytes == (tmp_path / name).stat().st_size
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert pq.read_table(tmp_path / "a").column("patient").to_pylist() == list(range(10))
+
+
+def test_how_rows_are_shared_out_among_parts_changes_no_byte_of_a_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "ROW_GROUP", 7)
+    table = to_arrow(pd.DataFrame({"arm": list("abcab") * 4, "x": np.arange(20.0)}), ["x"])
+    found = set()
+    for size in (1, 3, 7, 20, 50):
+        written = write_table(tmp_path / "t", (table.slice(at, size) for at in range(0, 20, size)))
+        found.add(written.sha256)
+    assert len(found) == 1
+    groups = pq.ParquetFile(tmp_path / "t").metadata
+    assert [groups.row_group(k).num_rows for k in range(groups.num_row_groups)] == [7, 7, 6]
+    assert pq.read_table(tmp_path / "t").equals(table)
+
+
+def test_an_empty_table_is_written_with_its_columns(tmp_path):
+    empty = to_arrow(pd.DataFrame({"arm": ["a"], "x": [1.0]})).slice(0, 0)
+    assert write_table(tmp_path / "t", [empty, empty]).rows == 0
+    assert pq.read_table(tmp_path / "t").schema == empty.schema
 
 
 def test_columns_have_plain_types():
@@ -119,7 +140,7 @@ def test_an_empty_table_keeps_its_types():
 def test_a_fault_while_writing_leaves_the_old_file(tmp_path):
     write_bytes(tmp_path / "x", b"old")
     with pytest.raises(TypeError), storage.replacing(tmp_path / "x") as file:
-        file.writelines([b"new", None])
+        [file.write(part) for part in (b"new", None)]
     assert (tmp_path / "x").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
