@@ -134,6 +134,9 @@ class Trial:
     twins: int
     source_text: str = field(compare=False, repr=False)
     folder: Path = field(compare=False, repr=False)
+    populations: Path = field(compare=False, repr=False)  # where the user's own populations are
+    population_files: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+    """Files of its population by name, once a run has read them: wherever its portions are done, they are the same."""
 
     def arm(self, name: str) -> Arm:
         """The arm of that name; KeyError if there is none."""

@@ -13,7 +13,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256 as hash_of
 from pathlib import Path
@@ -24,7 +24,7 @@ import pandas as pd
 
 from ranklsim.cohorts import pieces, storage, uncertainty
 from ranklsim.cohorts.pieces import Job, Note, Task
-from ranklsim.cohorts.population import POPULATIONS, typical
+from ranklsim.cohorts.population import population_of, typical
 from ranklsim.cohorts.scheduler import LIBRARIES, Scheduler, versions
 from ranklsim.cohorts.scheduler import chosen as choose
 from ranklsim.cohorts.storage import CHUNKS, MANIFEST, TABLES, Run
@@ -210,12 +210,14 @@ def _prepare(
     trial = trial.with_overrides(patients=patients, seed=seed, layers=layers)
     table = parameters if isinstance(parameters, ParameterTable) else load_parameters(parameters)
     agents = [table.apply(load_agent(name, folder=trial.folder)) for name in trial.agent_names()]
+    trial = replace(trial, population_files=population_of(trial).files)
     typical(trial, table)  # refuses criteria that hardly anyone fulfils
     frozen = {
         "trial.toml": trial.to_toml().encode(),
-        "population.toml": (POPULATIONS / f"{trial.population.name}.toml").read_bytes(),
         "parameters.csv": table.to_csv().encode(),
-    } | {f"agents/{agent.name}.toml": agent_text(agent).encode() for agent in agents}
+        **{f"population/{name}": content for name, content in trial.population_files.items()},
+        **{f"agents/{agent.name}.toml": agent_text(agent).encode() for agent in agents},
+    }
     identity = {
         "trial": trial.name,
         "seed": trial.seed,
@@ -324,14 +326,14 @@ def _begin(folder: Path, plan: _Plan, before: dict[str, Any] | None, command: st
     storage.write_json(folder / MANIFEST, said)  # from here on an older run in the folder is no longer complete
     with storage.explained(folder):
         if before is None:
-            for name in ("report", "agents", CHUNKS):
+            for name in ("report", "agents", "population", CHUNKS):
                 storage.remove_folder(folder / name)
             for table in TABLES:
                 (folder / f"{table}.parquet").unlink(missing_ok=True)
         else:
             for leftover in [*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")]:
                 leftover.unlink()
-    for name in ("agents", CHUNKS):
+    for name in ("agents", "population", CHUNKS):
         storage.make_folder(folder / name)
     for name, content in plan.frozen.items():
         storage.write_bytes(folder / name, content)

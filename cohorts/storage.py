@@ -342,7 +342,7 @@ class Run:
             return self.folder
         self._copy = tempfile.TemporaryDirectory(prefix="ranklsim-")  # there as long as this run
         for name in self.manifest["files"]:
-            if not name.endswith(".parquet"):
+            if "/" in name or not name.endswith(".parquet"):
                 copy = Path(self._copy.name) / name
                 copy.parent.mkdir(exist_ok=True)
                 copy.write_bytes((self.folder / name).read_bytes())
@@ -353,7 +353,9 @@ class Run:
         """The trial as it was run."""
         from ranklsim.cohorts.trial import load_trial
 
-        return load_trial(self.inputs / "trial.toml", folder=self.inputs / "agents")
+        return load_trial(
+            self.inputs / "trial.toml", folder=self.inputs / "agents", populations=self.inputs / "population"
+        )
 
     @cached_property
     def parameters(self) -> Any:

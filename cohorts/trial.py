@@ -26,6 +26,7 @@ from ranklsim.cohorts.design import (
     bad_seed,
 )
 from ranklsim.cohorts.objectives import Objectives
+from ranklsim.cohorts.population_file import find_population, list_populations
 from ranklsim.cohorts.protocol import Conduct
 from ranklsim.cohorts.schema import (
     ArmTable,
@@ -58,7 +59,6 @@ __all__ = [
 T = TypeVar("T")
 
 TRIALS = Path(__file__).parent / "data" / "trials"
-POPULATIONS = Path(__file__).parent / "data" / "populations"
 LONGEST = 1200.0  # months; like the limits below, beyond this a number is a slip
 MOST_DOSES = 50_000  # of one regimen; twice a day for 68 years
 MOST_DRAWS = 100_000
@@ -69,7 +69,7 @@ _SAME_DAY = 1e-6  # days; rounding of a time that was converted between units
 _UNKNOWN = Regimen("", 0.0, 0.0, 0.0, 1, together=True)  # keeps the count where a regimen is faulty; overlaps nothing
 
 
-def load_trial(trial: str | Path, *, folder: Path | None = None) -> Trial:
+def load_trial(trial: str | Path, *, folder: Path | None = None, populations: Path | None = None) -> Trial:
     """Read and check a trial.
 
     Parameters
@@ -79,6 +79,8 @@ def load_trial(trial: str | Path, *, folder: Path | None = None) -> Trial:
         is a path.
     folder : Path, optional
         Where the user's own agents are; the folder of the file if not given.
+    populations : Path, optional
+        Where the user's own populations are; the folder of the file if not given.
 
     Returns
     -------
@@ -96,7 +98,7 @@ def load_trial(trial: str | Path, *, folder: Path | None = None) -> Trial:
         hint = f"`ranklsim trials` lists all {len(shipped())}, or give the path of a TOML file."
         raise BadInput(f"unknown trial '{text}'; {near(text, shipped(), ' ')} {hint}".replace(";   `", "; `"))
     data, source = load_toml(path)
-    return _Reading(data, source, path, folder or path.parent).trial()
+    return _Reading(data, source, path, folder or path.parent, populations or path.parent).trial()
 
 
 def shipped() -> list[str]:
@@ -112,8 +114,8 @@ def list_trials() -> list[Trial]:
 class _Reading:
     """One file on its way to a trial; every method that finds a fault notes it and goes on with what is left."""
 
-    def __init__(self, data: dict[str, Any], text: str, path: Path, folder: Path) -> None:
-        self.text, self.path, self.folder = text, path, folder
+    def __init__(self, data: dict[str, Any], text: str, path: Path, folder: Path, populations: Path) -> None:
+        self.text, self.path, self.folder, self.populations = text, path, folder, populations
         self.faults = Faults(path.name, text, data)
         self.tables = check_shape(data, self.faults)
         self.names_known = True  # false once an arm's name is missing, unusable or used twice
@@ -166,6 +168,7 @@ class _Reading:
             twins=tables.twins,
             source_text=self.text,
             folder=self.folder,
+            populations=self.populations,
         )
 
     # the whole
@@ -322,10 +325,10 @@ class _Reading:
     def _population(self, table: PopulationTable | None, names: list[str]) -> Population | None:
         if table is None:
             return None
-        known = sorted(path.stem for path in POPULATIONS.glob("*.toml"))
-        own = table.name is not None and (self.folder / f"{table.name}.toml").is_file()
-        if table.name is not None and table.name not in known and not own:
-            self.faults.add(("population", "name"), f"unknown population '{table.name}'; {near(table.name, known)}")
+        if table.name is not None and find_population(table.name, self.populations) is None:
+            known = list_populations()
+            hint = f"{near(table.name, known)} One of your own is a file beside the trial's, {table.name}.toml."
+            self.faults.add(("population", "name"), f"unknown population '{table.name}'; {hint}")
         if table.patients is not None:
             self._each(("population", "patients"), bad_patients(table.patients, len(names)))
         eligible = {}

@@ -609,4 +609,5 @@ def _fail(text: str, code: int) -> int:
     return code
 
 
+from ranklsim.reports import cli_populations as cli_populations  # noqa: E402  (as is the next)
 from ranklsim.reports import cli_science as cli_science  # noqa: E402  (at the end: it adds its verbs to `cli`)

@@ -13,7 +13,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from ranklsim.cohorts.importance import rank_correlations
-from ranklsim.cohorts.population import Population, read_population
+from ranklsim.cohorts.population import Population, population_of
 from ranklsim.cohorts.storage import open_run
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.parameters import ParameterTable
@@ -76,7 +76,7 @@ def read(run_folder: str | os.PathLike[str]) -> RunData:
     run = open_run(run_folder)
     return RunData(
         manifest=run.manifest,
-        population=read_population(run.inputs / "population.toml", run.trial.population.name),
+        population=population_of(run.trial),
         trial=run.trial,
         agents={name: load_agent(name, folder=run.inputs / "agents") for name in run.trial.agent_names()},
         parameters=run.parameters.frame.reset_index(),

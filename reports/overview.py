@@ -29,6 +29,7 @@ BASELINE = {
     "BMD_LS": ("Lumbar spine BMD, measured", "g/cm²", "mean"),
     "BMD_TH": ("Total hip BMD, measured", "g/cm²", "mean"),
     "prevalent_fracture": ("Prevalent vertebral fracture", "", "count"),
+    "prior_treatment": ("Earlier osteoporosis treatment", "", "count"),
     "CTX": ("Serum CTX", "ng/mL", "median"),
     "P1NP": ("Serum P1NP", "ng/mL", "median"),
 }
@@ -273,6 +274,7 @@ def patients(c: Context) -> Section:
             "DXA error.",
         ),
         _targets(c),
+        _correlations(c),
     ]
     if len(exposure):
         section.exhibits.append(
@@ -312,26 +314,56 @@ def _targets(c: Context) -> Exhibit:
 
     def cells(row: dict[str, Any]) -> dict[str, object]:
         label, unit, _ = BASELINE.get(row["covariate"], (row["covariate"].replace("_", " "), row["unit"], ""))
+        within = wording.within(row["range_low"], row["range_high"], unit)
         unit = "" if row["statistic"] in ("cv", "share") or unit == "1" else f" ({unit})"
         digits = 2 if row["statistic"] in ("cv", "share") or abs(row["value"]) < 10 else 1
+        digits += row["statistic"] == "share" and 0 < row["value"] < 0.1
+        by_chance = row["low"] <= row["value"] <= row["high"]
         return {
-            "Characteristic": f"{wording.first_upper(label)}, {words[row['statistic']]}{unit}",
+            "Characteristic": f"{wording.first_upper(label)}{within}, {words[row['statistic']]}{unit}",
             "Target": tables.num(row["value"], digits),
             "This trial (95% CI)": tables.with_interval(row["achieved"], row["low"], row["high"], digits),
+            "Tolerance": f"\u00b1{tables.num(row['tolerance'], digits + 1)}",
+            "Within": "yes" if row["within"] else "no, by chance" if by_chance else "no",
             "Target is": row["status"],
             "Source": tables.doi_link(row["source"], row["doi"]),
         }
 
     eligible = bool(c.trial.population.eligible)
+    missed = int((~frame["within"]).sum())
     return c.listing(
         "14.1.2.1",
         "Baseline: target of the population and this trial",
         frame,
         cells,
-        numeric=("Target", "This trial (95% CI)"),
-        note="Target: what the population's file asks those enrolled to look like. "
+        numeric=("Target", "This trial (95% CI)", "Tolerance"),
+        note=f"{c.data.population.method} Target: what the population's file asks those enrolled to look like. "
+        "Tolerance: a tenth of the SD for a mean or median, of the yes/no for a share (a standardised difference of "
+        f"0.1, Austin 2009), a tenth of an SD or CV itself; {missed} of {len(frame)} figures are outside it, "
+        "'by chance' where the interval holds the target. "
         + ("The trial's own eligibility admits only some of them, so its figures may differ. " if eligible else "")
         + "Interval: chance by the number of patients.",
+    )
+
+
+def _correlations(c: Context) -> Exhibit:
+    """How the patients' covariates go together, beside their population."""
+    frame = summaries.baseline_correlations(c.data.patients, c.data.population.correlations())
+    labels = {name: BASELINE[name][0] for name in {*frame["first"], *frame["second"]}}
+    return c.listing(
+        "14.1.2.2",
+        "Baseline: correlations of the population and this trial",
+        frame,
+        lambda row: {
+            "Pair": f"{wording.first_upper(labels[row['first']])} with {wording.first_lower(labels[row['second']])}",
+            "Declared, before inclusion": tables.num(row["declared"], 2),
+            "Population, among those let in": tables.num(row["enrolled"], 2),
+            "This trial (95% CI)": tables.with_interval(row["achieved"], row["low"], row["high"], 2),
+        },
+        numeric=("Declared, before inclusion", "Population, among those let in", "This trial (95% CI)"),
+        note="Declared: correlation of normal scores (Gaussian copula); a table declares none. Letting in by a range "
+        "of a covariate changes it: where the lower of two T-scores counts, those with a good hip are in because of "
+        "their spine. Others: Spearman; interval by Fisher's z. The trial's own eligibility changes correlations too.",
     )
 
 

@@ -24,6 +24,7 @@ import pandas as pd
 from scipy import stats
 
 from ranklsim.cohorts.criteria import values_of
+from ranklsim.cohorts.joint import coordinate
 from ranklsim.reports.analyses.ancova import LEVEL, ancova
 
 BOOTSTRAPS = 1000
@@ -406,14 +407,16 @@ def baseline_targets(patients: pd.DataFrame, published: pd.DataFrame) -> pd.Data
     DataFrame
         The columns of `published`, and ``achieved``, ``low`` and ``high`` (its 95 % interval by the number of
         patients: normal for means and shares, for medians of a lognormal as for a normal, 1.96/sqrt(2n) of the value
-        for spreads); NaN where there are fewer than two patients.
+        for spreads); NaN where there are fewer than two patients. ``within``: whether what was achieved is within the
+        target's tolerance.
     """
     rows = []
     for row in published.to_dict("records"):
         name, kind = row["covariate"], row["statistic"]
-        x = (
-            patients["age"] - patients["years_since_menopause"] if name == "age_at_menopause" else patients[name]
-        ).to_numpy(float)
+        x = coordinate(name, patients)
+        ends = np.array([row["range_low"], row["range_high"]], dtype=float)
+        if kind == "share" and np.isfinite(ends).any():
+            x = ((x >= np.nan_to_num(ends[0], nan=-np.inf)) & (x <= np.nan_to_num(ends[1], nan=np.inf))).astype(float)
         n = x.size
         achieved = half = np.nan
         if n > 1:
@@ -425,8 +428,40 @@ def baseline_targets(patients: pd.DataFrame, published: pd.DataFrame) -> pd.Data
             else:
                 achieved = x.std(ddof=1) if kind == "sd" else np.sqrt(np.expm1(np.log(x).std(ddof=1) ** 2))
                 half = 1.96 * achieved / np.sqrt(2 * n)
-        rows.append(row | {"achieved": float(achieved), "low": float(achieved - half), "high": float(achieved + half)})
+        within = abs(achieved - row["value"]) <= row["tolerance"]
+        rows.append(
+            row
+            | {"achieved": float(achieved), "low": float(achieved - half), "high": float(achieved + half)}
+            | {"within": bool(within)}
+        )
     return pd.DataFrame(rows)
+
+
+def baseline_correlations(patients: pd.DataFrame, expected: pd.DataFrame) -> pd.DataFrame:
+    """Rank correlations of the patients' covariates beside those of their population.
+
+    Parameters
+    ----------
+    patients : DataFrame
+        Columns of covariates.
+    expected : DataFrame
+        From `Population.correlations`.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `expected`, and ``achieved`` (Spearman), ``low`` and ``high`` (its 95 % interval by Fisher's z
+        with the variance 1.06/(n - 3), Fieller 1957); NaN for fewer than five patients, or where a covariate does not
+        vary.
+    """
+    n = len(patients)
+    ranks = patients[list(dict.fromkeys([*expected["first"], *expected["second"]]))].rank().corr()
+    achieved = np.array([ranks.loc[a, b] for a, b in zip(expected["first"], expected["second"], strict=True)])
+    if n < 5:
+        achieved = np.full(achieved.size, np.nan)
+    half = 1.96 * np.sqrt(1.06 / max(n - 3, 1))
+    z = np.arctanh(np.clip(achieved, -0.999999, 0.999999))
+    return expected.assign(achieved=achieved, low=np.tanh(z - half), high=np.tanh(z + half))
 
 
 def exposure(doses: pd.DataFrame, patients: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:

@@ -36,13 +36,26 @@ def listed(words: Sequence[str]) -> str:
 
 
 def first_upper(text: str) -> str:
-    """The text with its first letter in upper case, the rest as it is."""
-    return text[:1].upper() + text[1:]
+    """The text with its first letter in upper case, the rest as it is; eGFR and its like stay."""
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
+
+
+def first_lower(text: str) -> str:
+    """The text with its first letter in lower case, unless it is an abbreviation."""
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 
 
 def to_interval(low: float, high: float, decimals: int) -> str:
     """``1.2 to 3.4`` with true minus signs."""
     return f"{num(low, decimals)} to {num(high, decimals)}"
+
+
+def within(low: float, high: float, unit: str) -> str:
+    """The range of a share, such as ' 15 to 60 mL/min/1.73m2', to follow its name; empty where there is none (NaN)."""
+    if np.isnan(low) and np.isnan(high):
+        return ""
+    text = f"up to {high:g}" if np.isnan(low) else f"from {low:g}" if np.isnan(high) else f"{low:g} to {high:g}"
+    return f" {text} {unit}".rstrip()
 
 
 def moved(value: float, unit: str = "%", decimals: int = 1) -> str:

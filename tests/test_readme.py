@@ -57,6 +57,34 @@ def write_fit(folder: Path) -> None:
         (folder / f"{name}.toml").write_text(text, encoding="utf-8")
 
 
+def write_population(folder: Path) -> None:
+    """The table of women and the population that docs/populations.md shows."""
+    page = ROOT / "docs" / "populations.md"
+    for language, name in (("csv", "patients.csv"), ("toml", "my-women.toml")):
+        (text,) = blocks(page, language)
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def test_the_population_of_the_documentation_reaches_its_targets(tmp_path: Path) -> None:
+    from ranklsim.cohorts.population import load_population
+
+    write_population(tmp_path)
+    population = load_population("my-women", tmp_path)
+    people = population.enrolled
+    assert people["age"].mean() == pytest.approx(73.5, abs=0.3)
+    assert people["prevalent_fracture"].mean() == pytest.approx(0.35, abs=0.02)
+    size, n = population.effective_size
+    assert n == 30
+    assert 15 < size < 30
+
+
+def test_the_covariates_of_the_page_on_populations_are_those_that_are_drawn() -> None:
+    from ranklsim.cohorts.population import COLUMNS
+
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "populations.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == {*COLUMNS, "age_at_menopause"}
+
+
 def test_the_fit_of_spreads_that_the_page_shows_finds_spreads_in_the_evidence_that_the_other_page_shows(tmp_path):
     write_evidence(tmp_path)
     write_fit(tmp_path)
@@ -71,6 +99,7 @@ def test_a_command_of_the_documentation_works(page: str, line: str, tmp_path, mo
     write_agent(tmp_path)
     write_evidence(tmp_path)
     write_fit(tmp_path)
+    write_population(tmp_path)
     words = shlex.split(line, comments=True)[1:]
     code = cli.main([*words, *FEW.get(words[0], ())])
     said = capsys.readouterr()

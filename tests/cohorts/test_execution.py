@@ -127,7 +127,8 @@ def test_the_manifest_says_what_was_run(finished, trial_file):
     assert manifest["files"]["visits.parquet"]["rows"] == 48
     assert set(manifest["files"]) == {
         *(f"{table}.parquet" for table in TABLES),
-        *("trial.toml", "population.toml", "parameters.csv", "agents/placebo.toml", "agents/abc-301.toml"),
+        *("trial.toml", "population/postmenopausal-osteoporosis.toml", "parameters.csv"),
+        *("agents/placebo.toml", "agents/abc-301.toml"),
     }
     assert not (finished.folder / "chunks").exists()
 

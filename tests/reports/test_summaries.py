@@ -288,6 +288,19 @@ def test_draw_zero_is_the_default_and_no_draw(uncertainty):
     assert frame.loc[36.0, "draws"] == 100
 
 
+def test_baseline_correlations_stand_beside_those_of_the_population():
+    x = np.arange(103.0)
+    patients = pd.DataFrame({"age": x, "CTX": np.exp(x / 20), "T_LS": (x * 37) % 103})
+    pairs = [("age", "CTX"), ("age", "T_LS")]
+    expected = pd.DataFrame(pairs, columns=["first", "second"]).assign(declared=np.nan, enrolled=0.0)
+    found = summaries.baseline_correlations(patients, expected)
+    rho = stats.spearmanr(patients["age"], patients["T_LS"])[0]
+    assert found["achieved"].to_numpy() == pytest.approx([1.0, rho])
+    half = 1.96 * np.sqrt(1.06 / 100)
+    assert np.arctanh(found["high"][1]) - np.arctanh(rho) == pytest.approx(half)
+    assert summaries.baseline_correlations(patients.iloc[:3], expected)["achieved"].isna().all()
+
+
 def test_baseline_targets_stand_beside_what_was_achieved_with_its_interval():
     score = stats.norm.ppf((np.arange(400) + 0.5) / 400)
     patients = pd.DataFrame({"age": 70 + 5 * score, "CTX": 0.5 * np.exp(0.4 * score)})
@@ -295,6 +308,7 @@ def test_baseline_targets_stand_beside_what_was_achieved_with_its_interval():
     patients["prevalent_fracture"] = (np.arange(400) < 100).astype(float)
     asked = [("age", "mean"), ("age", "sd"), ("age_at_menopause", "mean"), ("CTX", "median"), ("CTX", "cv")]
     published = pd.DataFrame([*asked, ("prevalent_fracture", "share")], columns=["covariate", "statistic"])
+    published = published.assign(range_low=np.nan, range_high=np.nan, tolerance=1.0)
     found = summaries.baseline_targets(patients, published.assign(value=0.0))
     truth = [70, 5, 50, 0.5, np.sqrt(np.expm1(0.16)), 0.25]
     assert found["achieved"].to_numpy() == pytest.approx(truth, rel=0.02)

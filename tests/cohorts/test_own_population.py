@@ -1,0 +1,271 @@
+"""Populations of one's own: a file, or a table of women, beside the trial."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+
+from ranklsim.cohorts.execution import run
+from ranklsim.cohorts.population import draw, load_population, population_of, typical
+from ranklsim.cohorts.population_file import POPULATIONS
+from ranklsim.cohorts.storage import open_run
+from ranklsim.cohorts.trial import load_trial
+from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.parameters import load_parameters
+
+KNOWN = ["age", "years_since_menopause", "weight", "height", "eGFR", "T_LS", "T_TH", "prevalent_fracture", "CTX"]
+FILE = """
+title  = "Women of a clinic"
+table  = "patients.csv"
+like   = "low-bone-mass"
+ignore = ["id"]
+"""
+OLDER = """
+[[target]]
+covariate = "age"
+mean      = 63.0
+sd        = 6.5
+status    = "assumed"
+source    = "a test"
+
+[[target]]
+covariate = "eGFR"
+share     = 0.3
+high      = 70
+status    = "assumed"
+source    = "a test"
+"""
+
+
+@pytest.fixture(scope="module")
+def parameters():
+    return load_parameters()
+
+
+@pytest.fixture(scope="module")
+def women():
+    """120 women of a shipped population, to play the table."""
+    people = load_population("low-bone-mass").enrolled.iloc[::70].head(120).reset_index(drop=True)
+    table = people[KNOWN].round({"age": 1, "years_since_menopause": 1, "weight": 1, "height": 1, "eGFR": 0, "CTX": 3})
+    return table.assign(prevalent_fracture=np.arange(120) % 5 == 0).astype({"prevalent_fracture": int})
+
+
+def write(folder, women, more="", text=FILE):
+    women.assign(id=[f"W{k}" for k in range(len(women))]).to_csv(folder / "patients.csv", index=False)
+    (folder / "clinic.toml").write_text(text + more, encoding="utf-8")
+    return load_population("clinic", folder)
+
+
+def clinic():
+    return replace(load_trial("modality").population, name="clinic", eligible={})
+
+
+def drawn(folder, parameters, numbers):
+    return draw(replace(load_trial("modality"), population=clinic(), populations=folder), parameters, numbers)
+
+
+def test_without_smoothing_every_patient_is_a_woman_of_the_table(tmp_path, women, parameters):
+    write(tmp_path, women)
+    people = drawn(tmp_path, parameters, range(1, 400)).covariates
+    own = {tuple(row) for row in women[["weight", "height", "eGFR", "T_LS", "T_TH", "CTX"]].to_numpy()}
+    for row in people[["weight", "height", "eGFR", "T_LS", "T_TH", "CTX"]].to_numpy():
+        assert tuple(row) in own
+    assert people["P1NP"].nunique() == len(people)  # not in the table: drawn
+    assert people["weight"].nunique() > 90
+
+
+def test_smoothing_makes_new_women_with_the_marginals_and_correlations_of_the_table(tmp_path, women, parameters):
+    write(tmp_path, women, "smoothing = 0.5\n")
+    people = drawn(tmp_path, parameters, range(1, 4000)).covariates
+    assert people["weight"].nunique() > 3000
+    for name in KNOWN:
+        spread = women[name].std()
+        assert people[name].mean() == pytest.approx(women[name].mean(), abs=0.08 * spread), name
+        assert people[name].std() == pytest.approx(spread, rel=0.12), name
+        assert people[name].min() >= women[name].min() - (10 if name == "years_since_menopause" else 1e-9)
+    for a, b in (("T_LS", "T_TH"), ("age", "eGFR"), ("height", "weight")):
+        assert spearmanr(people[a], people[b])[0] == pytest.approx(spearmanr(women[a], women[b])[0], abs=0.12)
+
+
+def test_what_the_table_lacks_goes_with_what_it_has_as_in_the_population_that_it_is_like(tmp_path, women, parameters):
+    write(tmp_path, women)
+    people = drawn(tmp_path, parameters, range(1, 4000))
+    like = load_population("low-bone-mass").enrolled
+    x = people.covariates
+    assert x["P1NP"].median() == pytest.approx(like["P1NP"].median(), rel=0.06)
+    assert spearmanr(x["CTX"], x["P1NP"])[0] == pytest.approx(spearmanr(like["CTX"], like["P1NP"])[0], abs=0.08)
+    assert spearmanr(people.persons["CTX0"], people.persons["kT"])[0] == pytest.approx(0.58, abs=0.06)
+
+
+def test_missing_values_are_drawn_given_the_rest(tmp_path, women, parameters):
+    holes = women.astype(object)
+    holes.loc[np.arange(120) % 3 == 0, "T_TH"] = ""
+    population = write(tmp_path, holes)
+    people = drawn(tmp_path, parameters, range(1, 3000)).covariates
+    seen = women["T_TH"][np.arange(120) % 3 > 0]
+    filled = people[~people["T_TH"].isin(seen)]
+    assert 0.25 < len(filled) / len(people) < 0.42
+    assert spearmanr(filled["T_TH"], filled["T_LS"])[0] == pytest.approx(spearmanr(women.T_TH, women.T_LS)[0], abs=0.25)
+    assert "40 missing values drawn given the rest" in population.method
+
+
+def test_weights_bring_the_table_to_targets_and_say_what_they_cost(tmp_path, women, parameters):
+    population = write(tmp_path, women, OLDER)
+    size, n = population.effective_size
+    assert n == 120
+    assert 20 < size < 110
+    assert f"effective sample size {size:.0f} (Kish)" in population.method
+    people = drawn(tmp_path, parameters, range(1, 6000)).covariates
+    assert people["age"].mean() == pytest.approx(63.0, abs=0.3)
+    assert people["age"].std() == pytest.approx(6.5, abs=0.3)
+    assert (people["eGFR"] <= 70).mean() == pytest.approx(0.3, abs=0.025)
+
+
+@pytest.mark.parametrize("more", ["", "smoothing = 0.4\n"])
+def test_a_patient_of_a_table_depends_on_nobody_else(tmp_path, women, parameters, more):
+    holes = women.astype(object)
+    holes.loc[::4, "CTX"] = ""
+    write(tmp_path, holes, more + OLDER)
+    among = drawn(tmp_path, parameters, range(1, 300))
+    alone = drawn(tmp_path, parameters, [77])
+    assert (alone.covariates.iloc[0] == among.covariates.iloc[76]).all()
+    assert (alone.persons.iloc[0] == among.persons.iloc[76]).all()
+
+
+def test_a_table_in_parquet_or_under_other_headings_and_units_is_the_same(tmp_path, women, parameters):
+    write(tmp_path, women)
+    plain = drawn(tmp_path, parameters, range(1, 50))
+    (tmp_path / "other").mkdir()
+    women.assign(H=women["height"] / 100).drop(columns="height").to_parquet(tmp_path / "other" / "t.parquet")
+    text = 'table = "t.parquet"\nlike = "low-bone-mass"\ncolumns = { height = "H" }\nunits = { height = "m" }\n'
+    (tmp_path / "other" / "clinic.toml").write_text(text, encoding="utf-8")
+    other = drawn(tmp_path / "other", parameters, range(1, 50))
+    pd.testing.assert_frame_equal(plain.covariates, other.covariates)
+
+
+def test_a_declared_population_is_tilted_to_further_targets_and_keeps_the_rest(tmp_path):
+    text = (POPULATIONS / "low-bone-mass.toml").read_text(encoding="utf-8")
+    (tmp_path / "clinic.toml").write_text(
+        text + '[[target]]\ncovariate = "age"\nshare = 0.2\nlow = 70\nstatus = "assumed"\nsource = "a test"\n'
+    )
+    before, after = load_population("low-bone-mass").enrolled, load_population("clinic", tmp_path).enrolled
+    assert (before["age"] >= 70).mean() < 0.13
+    assert (after["age"] >= 70).mean() == pytest.approx(0.2, abs=0.01)
+    for name in ("age", "T_LS", "CTX", "eGFR"):
+        assert after[name].mean() == pytest.approx(before[name].mean(), abs=0.05 * before[name].std()), name
+    assert "Kish" in load_population("clinic", tmp_path).method
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "value", "message"),
+    [
+        (3, "age", "172", r"patients\.csv:5: column 'age': 172 yr is outside what is possible, 18 to 110"),
+        (0, "CTX", "low", r"patients\.csv:2: column 'CTX': 'low' is no number"),
+        (7, "prevalent_fracture", "2", r"patients\.csv:9: column 'prevalent_fracture': 2 is neither yes"),
+        (2, "years_since_menopause", "55", r"patients\.csv:4: .*puts the menopause before the age of 20"),
+    ],
+)
+def test_a_faulty_cell_is_refused_with_its_line_and_column(tmp_path, women, row, column, value, message):
+    faulty = women.astype(object)
+    faulty.loc[row, column] = value
+    with pytest.raises(BadInput, match=message):
+        write(tmp_path, faulty)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (FILE.replace('["id"]', "[]"), r"patients\.csv:1: column 'id' is no covariate"),
+        (FILE.replace('["id"]', '["id", "site"]'), r"patients\.csv:1: there is no column 'site'"),
+        (FILE.replace("patients.csv", "women.csv"), r"clinic\.toml:3: table 'women.csv' beside this file: No such"),
+        (FILE.replace("patients.csv", "../patients.csv"), r"clinic\.toml:3: table is .*name a file in"),
+        (FILE.replace("low-bone-mass", "low-bonemass"), r"clinic\.toml:4: .*like; did you mean 'low-bone-mass'"),
+        (FILE + "target = 3\n", r"clinic\.toml:6: target has the wrong form; write tables \[\[target\]\]"),
+        (FILE + "smoothing = 3\n", r"clinic\.toml:6: smoothing is 3; give a number from 0"),
+        (FILE + "smooth = 0.3\n", r"clinic\.toml:6: unknown key 'smooth'; did you mean 'smoothing'"),
+        (FILE + 'units = { height = "kg" }\n', r"clinic\.toml:6: height: \"kg\" cannot be turned into"),
+        (FILE + OLDER.replace("mean      = 63.0\n", ""), r"clinic\.toml:7: age: give mean, mean and sd"),
+        (FILE + OLDER.replace("high      = 70\n", ""), r"eGFR: a share of whom\? Give low, high or both"),
+        (FILE + OLDER.replace("63.0", "90.0"), r"clinic\.toml:7: no weighting of women .* gives age mean = 90"),
+        (
+            FILE + OLDER.replace("eGFR", "years_since_menopause").replace("0.3", "0.99").replace("= 70", "= 2"),
+            r"no weighting of women .* share of years_since_menopause <= 2",
+        ),
+    ],
+)  # fmt: skip
+def test_a_faulty_file_of_a_table_is_refused_with_its_line(tmp_path, women, text, message):
+    with pytest.raises(BadInput, match=message):
+        write(tmp_path, women, text=text)
+
+
+def test_weights_that_lean_on_a_few_women_are_refused(tmp_path, women):
+    with pytest.raises(BadInput, match=r"the targets lean on few women: of 120 in patients\.csv .* worth \d\.\d"):
+        write(tmp_path, women, OLDER.replace("63.0", "76.0").replace("6.5", "3.0").replace("0.3", "0.9"))
+
+
+def test_a_table_of_few_women_is_refused(tmp_path, women):
+    with pytest.raises(BadInput, match=r"patients\.csv: holds 12 women; give at least 20"):
+        write(tmp_path, women.head(12))
+
+
+def test_ones_own_file_comes_before_one_that_ships(tmp_path, women):
+    write(tmp_path, women)
+    (tmp_path / "low-bone-mass.toml").write_text(FILE.replace("low-bone-mass", "postmenopausal-osteoporosis"))
+    assert load_population("low-bone-mass", tmp_path).title == "Women of a clinic"
+
+
+TRIAL = """
+title  = "Six months in the women of a clinic"
+seed   = 7
+months = 6
+uncertainty_draws = 1
+[population]
+name     = "clinic"
+patients = 6
+[[arm]]
+name    = "denosumab"
+regimen = [{ agent = "denosumab", dose = "60 mg", every = "6 mo", doses = 1 }]
+[visits]
+BMD     = [0, 6]
+markers = [0, 6]
+[[endpoint]]
+name     = "CTX"
+role     = "primary"
+change   = { of = "CTX", from = "0 mo", to = "6 mo" }
+analysis = "mean difference"
+[layers]
+parameters = false
+"""
+
+
+def test_a_run_keeps_the_table_so_that_it_can_be_read_without_it(tmp_path, women):
+    write(tmp_path, women, OLDER)
+    (tmp_path / "six.toml").write_text(TRIAL, encoding="utf-8")
+    found = run(tmp_path / "six.toml", tmp_path / "run")
+    table = (tmp_path / "patients.csv").read_bytes()
+    (tmp_path / "patients.csv").unlink()
+    (tmp_path / "clinic.toml").unlink()
+    assert (found.folder / "population" / "patients.csv").read_bytes() == table
+    assert {f"population/{name}" for name in ("clinic.toml", "patients.csv", "low-bone-mass.toml")} <= set(
+        found.manifest["files"]
+    )
+    again = population_of(open_run(found.folder).trial)
+    assert "patients.csv (120 women" in again.method
+    assert set(found.patients["weight"]) <= set(women["weight"])
+
+
+def test_a_trial_without_its_population_says_where_one_belongs(tmp_path):
+    (tmp_path / "six.toml").write_text(TRIAL, encoding="utf-8")
+    with pytest.raises(
+        BadInput, match=r"six\.toml:7: unknown population 'clinic'; .* beside the trial's, clinic\.toml"
+    ):
+        load_trial(tmp_path / "six.toml")
+
+
+def test_a_correlation_with_an_effect_of_no_parameter_is_refused(tmp_path, women, parameters):
+    pair = '[[correlation]]\nstatus = "assumed"\nsource = "a test"\npairs = [["CTX", "eta_kTT", 0.1]]\n'
+    write(tmp_path, women, pair)
+    with pytest.raises(BadInput, match=r"clinic\.toml: 'eta_kTT' names no parameter; did you mean"):
+        typical(replace(load_trial("modality"), population=clinic(), populations=tmp_path), parameters)
