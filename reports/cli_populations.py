@@ -10,8 +10,6 @@ from pathlib import Path
 import click
 
 from ranklsim.reports.cli import EXIT_CODES, Listing, cli, print_table
-from ranklsim.reports.tables import num
-from ranklsim.reports.wording import within
 
 
 @cli.group(cls=Listing, invoke_without_command=True, short_help="List populations, or check one of your own.")
@@ -46,6 +44,8 @@ def check_population(name: str) -> None:
     """
     from ranklsim.cohorts.population import load_population
     from ranklsim.reports.summaries import baseline_targets
+    from ranklsim.reports.tables import num
+    from ranklsim.reports.wording import within
 
     path = Path(name)
     folder, stem = (path.parent, path.stem) if path.suffix == ".toml" else (Path.cwd(), name)
