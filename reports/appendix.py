@@ -58,8 +58,7 @@ def safety(c: Context) -> Section:
 
 def _measured(c: Context, measure: str) -> pd.DataFrame:
     """The observed values of a measure, in the form of a change."""
-    seen = c.data.visits.loc[c.data.visits[measure].notna(), ["patient", "arm", "month", measure]]
-    return seen.rename(columns={measure: "value"})
+    return c.data.seen(measure).dropna(subset=[measure]).rename(columns={measure: "value"})
 
 
 def assumptions(c: Context) -> Section:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from ranklsim.cohorts.importance import rank_correlations
 from ranklsim.cohorts.population import Population, population_of
-from ranklsim.cohorts.storage import open_run
+from ranklsim.cohorts.storage import Run, open_run
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.reports import repeated, summaries, tables, unknowns, wording
@@ -26,25 +26,103 @@ SITES = {"LS": "Lumbar spine", "TH": "Total hip", "FN": "Femoral neck", "R13": "
 
 @dataclass(frozen=True)
 class RunData:
-    """A run as the report needs it; frames as in the run folder."""
+    """A run as the report needs it; frames as in the run folder, read when they are first asked for.
 
-    manifest: Mapping[str, Any]
-    trial: Any
+    Of the visits, which are by far the largest table, take the columns that are needed (`seen`): all of them are 60
+    numbers a patient and visit.
+    """
+
+    run: Run
     population: Population
     agents: Mapping[str, Any]
-    parameters: pd.DataFrame
-    patients: pd.DataFrame
-    visits: pd.DataFrame
-    doses: pd.DataFrame
-    events: pd.DataFrame
-    uncertainty: pd.DataFrame
-    draws: pd.DataFrame
-    variants: pd.DataFrame
 
-    @cached_property
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """The run's manifest."""
+        return self.run.manifest
+
+    @property
+    def trial(self) -> Any:
+        """The trial as it was run."""
+        return self.run.trial
+
+    @property
     def table(self) -> ParameterTable:
         """The parameter table of the run."""
-        return ParameterTable(self.parameters.set_index("symbol"))
+        table: ParameterTable = self.run.parameters
+        return table
+
+    @cached_property
+    def parameters(self) -> pd.DataFrame:
+        """The parameter table, a row a parameter with its symbol."""
+        return self.table.frame.reset_index()
+
+    @property
+    def patients(self) -> pd.DataFrame:
+        """A row a patient."""
+        return self.run.patients
+
+    @property
+    def visits(self) -> pd.DataFrame:
+        """A row a patient and visit, with every column: large."""
+        return self.run.visits
+
+    @property
+    def doses(self) -> pd.DataFrame:
+        """A row a planned dose."""
+        return self.run.doses
+
+    @property
+    def events(self) -> pd.DataFrame:
+        """A row an event."""
+        return self.run.events
+
+    @property
+    def uncertainty(self) -> pd.DataFrame:
+        """The typical patient by arm and parameter vector."""
+        return self.run.uncertainty
+
+    @property
+    def draws(self) -> pd.DataFrame:
+        """The parameter vectors."""
+        return self.run.uncertainty_draws
+
+    @property
+    def variants(self) -> pd.DataFrame:
+        """The typical patient by arm and structure of the model."""
+        return self.run.variants
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """Columns of the visits."""
+        return self.run.columns("visits")
+
+    def seen(self, *columns: str, attended: bool = False, months: Collection[float] | None = None) -> pd.DataFrame:
+        """Some columns of the visits, read anew at each call so that they need not be kept.
+
+        Parameters
+        ----------
+        *columns : str
+            Such as ``"BMD_LS"`` or ``"true_SIGNAL_T"``, besides `patient`, `arm` (categories) and `month`.
+        attended : bool
+            Only the visits that the patient came to.
+        months : collection of float, optional
+            Only the visits of these months.
+
+        Returns
+        -------
+        DataFrame
+            In the order of patients and visits; measurements as float32, NaN where missed.
+        """
+        only: list[tuple[str, str, Any]] = [("attended", "==", True)] if attended else []
+        only += [("month", "in", list(months))] if months is not None else []
+        return self.run.read("visits", ["patient", "arm", "month", *columns], only or None)
+
+    @cached_property
+    def months(self) -> list[float]:
+        """Months of the visits, ascending."""
+        first = self.run.first("visits", len(self.trial.visits.months))
+        return [float(month) for month in np.unique(first["month"])]
 
 
 @dataclass
@@ -75,18 +153,9 @@ def read(run_folder: str | os.PathLike[str]) -> RunData:
     """
     run = open_run(run_folder)
     return RunData(
-        manifest=run.manifest,
+        run=run,
         population=population_of(run.trial),
-        trial=run.trial,
         agents={name: load_agent(name, folder=run.inputs / "agents") for name in run.trial.agent_names()},
-        parameters=run.parameters.frame.reset_index(),
-        patients=run.patients,
-        visits=run.visits,
-        doses=run.doses,
-        events=run.events,
-        uncertainty=run.uncertainty,
-        draws=run.uncertainty_draws,
-        variants=run.variants,
     )
 
 
@@ -104,8 +173,7 @@ class Context:
         self.n = len(data.patients)
         self.control: str | None = data.trial.control
         self.seed = int(data.manifest["seed"])
-        self.present = data.visits[data.visits["attended"].astype(bool)]
-        self.last_month = float(data.visits["month"].max())
+        self.last_month = data.months[-1]
         self.ends = {a.name: a.end for a in self.arms if a.end < self.last_month - 1e-9}
         self.main_end = min(max((a.end for a in self.arms), default=0.0), self.last_month)
         self.switch = len({a.end for a in self.arms}) == 1 and any(
@@ -123,7 +191,7 @@ class Context:
         self.result_column = "value" if self.control is None else "difference"
         self.primary = self._primary()
         self.repeated = [
-            repeated.analyse(data.visits, data.patients, spec, self.names, self.control)
+            repeated.analyse(data.seen(spec.measure), data.patients, spec, self.names, self.control)
             for spec in self.trial.changes
             if spec.analysis == "MMRM"
         ]
@@ -233,7 +301,7 @@ class Context:
                 frame = by_model[spec.name].endpoint()
             else:
                 frame = summaries.endpoint(
-                    self.data.visits, self.data.patients, spec, self.names, self.control, seed=self.seed + k
+                    self.data.seen(spec.measure), self.data.patients, spec, self.names, self.control, seed=self.seed + k
                 )
             extra = {"median": "parameter_median", "low": "parameter_low", "high": "parameter_high"}
             extra |= {"draws": "parameter_draws"}
@@ -300,9 +368,12 @@ class Context:
 
     def marker_medians(self, marker: str) -> pd.DataFrame | None:
         """A marker in percent of baseline by visit and arm; None if it was not measured."""
-        if marker not in self.data.visits or not self.data.visits[marker].notna().any():
+        if marker not in self.data.columns:
             return None
-        change = summaries.change_from(self.data.visits, marker, kind="of_baseline")
+        visits = self.data.seen(marker)
+        if not visits[marker].notna().any():
+            return None
+        change = summaries.change_from(visits, marker, kind="of_baseline")
         return summaries.median_by_visit(change, self.names, self.control)
 
 

@@ -123,7 +123,9 @@ def _visit_table(c: Context, found: Repeated, number: str) -> Exhibit:
 
 def _sensitivity_table(c: Context, found: Repeated, control: str, number: str) -> Exhibit:
     """The primary endpoint if patients who left did otherwise than the model assumes."""
-    frame, patients = repeated.sensitivity(found, c.data.visits, c.data.patients, control, seed=c.seed)
+    frame, patients = repeated.sensitivity(
+        found, c.data.seen(found.spec.measure), c.data.patients, control, seed=c.seed
+    )
     words = {**imputation.STRATEGIES, "CIR": f"increments of {c.by_name[control].label}"}
     words["J2R"] = f"jump to {c.by_name[control].label}"
     note = (
@@ -149,7 +151,7 @@ def bmd(c: Context) -> Section:
     """BMD by site, visit and arm."""
     section = Section("11.2", "Bone mineral density", "bmd", 3)
     for k, (site, name) in enumerate(SITES.items(), start=1):
-        change = summaries.change_from(c.data.visits, f"BMD_{site}")
+        change = summaries.change_from(c.data.seen(f"BMD_{site}"), f"BMD_{site}")
         if change.empty:
             continue
         frame = summaries.mean_by_visit(change, c.names, c.control)
@@ -221,10 +223,11 @@ def markers(c: Context) -> Section:
 def _limit_note(c: Context, marker: str) -> str:
     """How many values of a marker lie below its limit of quantitation, where the run says so."""
     flag = f"{marker}_BLQ"
-    if flag not in c.data.visits:
+    if flag not in c.data.columns:
         return ""
-    measured = c.data.visits[marker].notna()
-    below = int(c.data.visits.loc[measured, flag].sum())
+    visits = c.data.seen(marker, flag)
+    measured = visits[marker].notna()
+    below = int(visits.loc[measured, flag].sum())
     return (
         f"{tables.share(below, int(measured.sum()))} values lay below the limit of quantitation and count as the limit."
     )
@@ -295,7 +298,7 @@ def _bmd_exhibits(c: Context) -> list[Exhibit]:
     kept = []
     for site in AFTER_SITES:
         name = f"{SITES[site][0].lower()}{SITES[site][1:]} BMD"
-        change = summaries.change_from(c.data.visits, f"BMD_{site}")
+        change = summaries.change_from(c.data.seen(f"BMD_{site}"), f"BMD_{site}")
         if change.empty:
             continue
         kept.append(durability.retention(change, c.ends, seed=c.seed).assign(site=site))
@@ -343,9 +346,10 @@ MEASURE_OF = {site: wording.MEASURES[f"BMD_{site}"] for site in SITES}
 def _bmd_since(c: Context, measure: str) -> pd.DataFrame:
     """Mean change since each arm's own end of treatment, by months since then."""
     parts = []
+    visits = c.data.seen(measure)
     for end in sorted(set(c.ends.values())):
         names = [name for name, at in c.ends.items() if at == end]
-        change = summaries.change_from(c.data.visits[c.data.visits["arm"].isin(names)], measure, end)
+        change = summaries.change_from(visits[visits["arm"].isin(names)], measure, end)
         change = change[change["month"] >= end]
         parts.append(change.assign(month=change["month"] - end))
     return summaries.mean_by_visit(

@@ -26,7 +26,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -44,6 +44,8 @@ STRATEGIES = {
 }
 IMPUTATIONS = 100
 """Completed data sets behind every result."""
+SLICE = 5000
+"""Patients completed at a time, which bounds the memory."""
 
 COLUMNS = (
     *("strategy", "arm", "n", "imputed", "estimate", "std_error", "df", "ci_low", "ci_high"),
@@ -83,6 +85,13 @@ def impute(
     BadInput
         If the strategy is unknown, or the model has a covariance matrix for each group or no such reference arm.
     """
+    return np.concatenate(list(_completed(fit, wide, patients, reference, strategy, count, seed)), axis=1)
+
+
+def _completed(
+    fit: mmrm.Fit, wide: pd.DataFrame, patients: pd.DataFrame, reference: str, strategy: str, count: int, seed: int
+) -> Iterator[np.ndarray]:
+    """What `impute` gives, for `SLICE` patients at a time."""
     if strategy not in STRATEGIES:
         raise BadInput(f"imputation: strategy = {strategy!r} is unknown; use one of {', '.join(STRATEGIES)}.")
     if isinstance(fit.covariance.index, pd.MultiIndex):
@@ -92,20 +101,23 @@ def impute(
     rng = np.random.default_rng([seed, list(STRATEGIES).index(strategy)])
     estimates, covariances = fit.draws(count, rng)
     covariances = covariances[:, 0]
-    own = _means(fit, wide, patients, estimates)
-    other = _means(fit, wide, patients.assign(arm=reference), estimates)
-    seen = wide.notna().to_numpy()
-    values = wide.to_numpy(float)
-    out = np.repeat(values[None], count, axis=0)
-    last = np.where(seen.any(axis=1), seen.shape[1] - 1 - seen[:, ::-1].argmax(axis=1), -1)
-    patterns, member_of = np.unique(seen, axis=0, return_inverse=True)
-    for k, pattern in enumerate(patterns):
-        if pattern.all():
-            continue
-        members = np.flatnonzero(member_of.ravel() == k)
-        mean = _assumed(own[:, members], other[:, members], int(last[members[0]]), strategy)
-        out[:, members[:, None], np.flatnonzero(~pattern)] = _drawn(values[members], mean, covariances, pattern, rng)
-    return out
+    for first in range(0, len(wide), SLICE):
+        some, them = wide.iloc[first : first + SLICE], patients.iloc[first : first + SLICE]
+        own = _means(fit, some, them, estimates)
+        other = _means(fit, some, them.assign(arm=reference), estimates)
+        seen = some.notna().to_numpy()
+        values = some.to_numpy(float)
+        out = np.repeat(values[None], count, axis=0)
+        last = np.where(seen.any(axis=1), seen.shape[1] - 1 - seen[:, ::-1].argmax(axis=1), -1)
+        patterns, member_of = np.unique(seen, axis=0, return_inverse=True)
+        for k, pattern in enumerate(patterns):
+            if pattern.all():
+                continue
+            members = np.flatnonzero(member_of.ravel() == k)
+            mean = _assumed(own[:, members], other[:, members], int(last[members[0]]), strategy)
+            drawn = _drawn(values[members], mean, covariances, pattern, rng)
+            out[:, members[:, None], np.flatnonzero(~pattern)] = drawn
+        yield out
 
 
 def _means(fit: mmrm.Fit, wide: pd.DataFrame, patients: pd.DataFrame, estimates: np.ndarray) -> np.ndarray:
@@ -207,7 +219,8 @@ def analyse(
     gone = wide.iloc[:, -1].isna().to_numpy()
     rows = []
     for strategy in strategies:
-        y = impute(fit, wide, patients, reference, strategy, count, seed)[:, :, -1].T
+        completed = _completed(fit, wide, patients, reference, strategy, count, seed)
+        y = np.concatenate([values[:, :, -1].copy() for values in completed], axis=1).T
         beta = inverse @ matrix.T @ y
         variance = ((y - matrix @ beta) ** 2).sum(axis=0) / df
         for k, arm in enumerate(arms):

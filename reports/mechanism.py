@@ -58,7 +58,7 @@ def ligand(c: Context) -> Section:
         "just before the dose. Occupancy is the share of a RANKL pool that carries drug."
     )
     for k, (title, names, looks, decimals) in enumerate(LIGAND, start=1):
-        frame = summaries.latent_by_visit(c.present, list(names), c.names)
+        frame = latent_by_visit(c, list(names))
         section.exhibits += [
             c.figure(
                 f"14.2.5.{k}",
@@ -93,7 +93,7 @@ def ligand(c: Context) -> Section:
     )
     binders = {f"C_{a.name}": f"Free serum {a.label}" for a in c.data.agents.values() if a.kind == "binder"}
     if binders:
-        frame = summaries.latent_by_visit(c.present, list(binders), c.names)
+        frame = latent_by_visit(c, list(binders))
         given = {(arm.name, f"C_{course.agent}") for arm in c.arms for course in arm.courses}
         own = [pair in given for pair in zip(frame["arm"], frame["output"], strict=True)]
         section.exhibits.append(
@@ -106,6 +106,12 @@ def ligand(c: Context) -> Section:
     return section
 
 
+def latent_by_visit(c: Context, names: list[str]) -> pd.DataFrame:
+    """Latent outputs of the patients still in the trial, one at a time (`summaries.latent_by_visit`)."""
+    parts = [summaries.latent_by_visit(c.data.seen(f"true_{name}", attended=True), [name], c.names) for name in names]
+    return pd.concat(parts, ignore_index=True)
+
+
 def contributions(c: Context) -> Section:
     """What the BMD change is made of."""
     section = Section("11.6", "What the lumbar spine gain is made of", "contributions", 3)
@@ -114,10 +120,14 @@ def contributions(c: Context) -> Section:
         "mineralisation of bone that is left to age, and modelling-based formation, which needs no RANKL. The spine "
         "artefact is degenerative change that DXA reads as bone."
     )
-    months = [m for m in sorted(c.data.visits["month"].unique()) if m > 0]
+    months = [m for m in c.data.months if m > 0]
     wanted = [12.0, c.main_end, c.main_end + 12, c.main_end + 24, c.last_month]
     shown = sorted({nearest(months, month) for month in wanted if month <= c.last_month})
-    frame = summaries.contributions(c.present, "LS", c.names, shown)
+    frame = summaries.contributions(
+        c.data.seen(*(f"true_LS_{part}" for part in PARTS if f"true_LS_{part}" in c.data.columns), attended=True), "LS",
+        c.names, shown,
+    )  # fmt: skip
+
     at = nearest(shown, c.main_end)
     title = "Contributions to the change in lumbar spine BMD"
     note = "Means of patients still in the trial."

@@ -253,7 +253,7 @@ def patients(c: Context) -> Section:
         section.exhibits.append(
             c.figure("14.1.1", "Flow of patients (CONSORT)", disposition, figures.flow, headline=said)
         )
-    first = data.visits[data.visits["month"] == 0].set_index("patient")
+    first = data.seen("BMD_LS", "BMD_TH", months=[0.0]).set_index("patient")
     measured = {column: data.patients["patient"].map(first[column]) for column in ("BMD_LS", "BMD_TH")}
     exposure = summaries.exposure(data.doses, data.patients, c.names)
     section.exhibits += [

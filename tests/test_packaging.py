@@ -107,7 +107,9 @@ def test_every_dependency_has_both_bounds_and_the_lock_file_lies_within_them() -
 
 
 def test_every_import_of_the_code_is_a_dependency() -> None:
-    named = {re.split(r"[<>=~!]", text)[0].lower() for text in PROJECT["project"]["dependencies"]}
+    project = PROJECT["project"]
+    texts = [*project["dependencies"], *project["optional-dependencies"]["dask"]]
+    named = {re.split(r"[<>=~!]", text)[0].lower() for text in texts}
     for path in sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             modules = []
