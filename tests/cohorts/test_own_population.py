@@ -1,5 +1,6 @@
 """Populations of one's own: a file, or a table of women, beside the trial."""
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -269,3 +270,14 @@ def test_a_correlation_with_an_effect_of_no_parameter_is_refused(tmp_path, women
     write(tmp_path, women, pair)
     with pytest.raises(BadInput, match=r"clinic\.toml: 'eta_kTT' names no parameter; did you mean"):
         typical(replace(load_trial("modality"), population=clinic(), populations=tmp_path), parameters)
+
+
+def test_a_trial_that_carries_its_population_draws_the_same_women_where_no_file_is(tmp_path, women, parameters):
+    population = write(tmp_path, women)
+    here = drawn(tmp_path, parameters, range(1, 20))
+    carried = replace(
+        load_trial("modality"), population=clinic(), populations=tmp_path / "gone", population_files=population.files
+    )
+    there = draw(pickle.loads(pickle.dumps(carried)), parameters, range(1, 20))
+    pd.testing.assert_frame_equal(here.covariates, there.covariates)
+    pd.testing.assert_frame_equal(here.persons, there.persons)
