@@ -133,7 +133,8 @@ def analyse(
         notes.append("There is one visit only, so the model is the analysis of covariance at that visit.")
     if control is not None and control in present:
         present = [control, *(arm for arm in present if arm != control)]  # the first is what others are compared with
-    table = table.assign(arm=pd.Categorical(table["arm"], present), stratum=table["stratum"].astype(str))
+    arm = table["arm"].astype("category").cat.set_categories(present)
+    table = table.assign(arm=arm, stratum=table["stratum"].astype(str))
     fit, formula, why = _fit(table, spec.covariates)
     if fit is None:
         notes.append(f"No model could be fitted ({why}): plain means are given, without intervals.")
