@@ -9,6 +9,7 @@ import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -371,11 +372,55 @@ def run(
     )
 
 
-def report(folder: str | Path) -> Path:
-    """Write the report of the run in `folder` (a path or a URL); returns the place of its ``report/index.html``."""
+def report(folder: str | Path, *, formats: Sequence[str] = ("html",)) -> Path:
+    """Write the report of the run in `folder`.
+
+    Parameters
+    ----------
+    folder : path or URL
+    formats : sequence of str
+        Some of "html" (always written), "docx", "rtf" and "parquet".
+
+    Returns
+    -------
+    Path
+        ``report/index.html`` in `folder`; ``report.docx`` and ``rtf/`` lie beside it.
+    """
     from ranklsim.reports.report import write_report
 
-    return write_report(folder)
+    return write_report(folder, formats=formats)
+
+
+def cdisc(
+    folder: str | Path,
+    out: str | Path,
+    *,
+    formats: Sequence[str] = ("parquet", "xpt", "json"),
+    first_day: date | None = None,
+    force: bool = False,
+) -> Path:
+    """Write the data of the run in `folder` as ADaM data sets with define.xml into `out`.
+
+    Parameters
+    ----------
+    folder : path or URL
+    out : path
+    formats : sequence of str
+        Some of "parquet", "xpt" (SAS transport version 5) and "json" (Dataset-JSON 1.1).
+    first_day : date, optional
+        On which the first patient is randomised; 2000-01-03 by default.
+    force : bool
+        Whether to replace earlier data sets in `out`.
+
+    Returns
+    -------
+    Path
+        `out`.
+    """
+    from ranklsim.reports.cdisc.datasets import FIRST_DAY
+    from ranklsim.reports.cdisc.export import write_cdisc
+
+    return write_cdisc(folder, out, formats=formats, first_day=first_day or FIRST_DAY, force=force)
 
 
 def sensitivity(

@@ -1,4 +1,4 @@
-"""Sections 12 and 16: safety, assumptions, reproducibility."""
+"""Section 16: assumptions, reproducibility."""
 
 from __future__ import annotations
 
@@ -12,53 +12,11 @@ from markupsafe import Markup
 
 from ranklsim.pkpd.ligand import potency
 from ranklsim.pkpd.values import Values
-from ranklsim.reports import summaries, tables, wording
-from ranklsim.reports.arms import PREDICTED, month_text
-from ranklsim.reports.context import Context, Section
+from ranklsim.reports import tables, wording
+from ranklsim.reports.arms import PREDICTED
+from ranklsim.reports.context import NOT_KNOWN, Context, Section
 
 SOFTNESS = {"assumed": 0, "fitted": 1, "measured": 2}
-
-
-def safety(c: Context) -> Section:
-    """Calcium and PTH as measured."""
-    section = Section("12", "Safety: calcium and PTH", "safety")
-    section.paragraphs.append(
-        "Serum calcium and PTH as the model has them. The occupancy of RANKL on lymphocytes (Table 14.2.5.3) is an "
-        "exposure of that tissue, not a rate of adverse events, for which the model has no data. Calcium supplements "
-        "are not modelled."
-    )
-    calcium = summaries.mean_by_visit(_measured(c, "CA"), c.names, c.control)
-    low = calcium.loc[calcium["mean"].idxmin()]
-    section.exhibits += [
-        c.table(
-            "14.3.1",
-            "Serum calcium by visit (mmol/L)",
-            calcium,
-            tables.mean_table,
-            control=c.control,
-            decimals=3,
-            note="Observed values; t interval of the mean; Welch's interval of the difference.",
-            headline=f"The lowest mean serum calcium was {tables.num(low['mean'], 2)} mmol/L, at month "
-            f"{month_text(low['month'])} under {c.by_name[low['arm']].label}.",
-            folded=True,
-        ),
-        c.table(
-            "14.3.2",
-            "Plasma PTH by visit (pmol/L)",
-            summaries.median_by_visit(_measured(c, "PTH"), c.names, c.control),
-            tables.median_table,
-            control=c.control,
-            decimals=2,
-            note="Observed values.",
-            folded=True,
-        ),
-    ]
-    return section
-
-
-def _measured(c: Context, measure: str) -> pd.DataFrame:
-    """The observed values of a measure, in the form of a change."""
-    return c.data.seen(measure).dropna(subset=[measure]).rename(columns={measure: "value"})
 
 
 def assumptions(c: Context) -> Section:
@@ -68,14 +26,15 @@ def assumptions(c: Context) -> Section:
     said = wording.listed([f"{int(n)} {status}" for status, n in counts.items()])
     section.paragraphs.append(
         f"The model has {len(c.data.parameters)} parameters: {said}. Measured: taken from a published measurement. "
-        "Fitted: adjusted to published trials, mostly of denosumab. Assumed: our choice, with the range that a "
+        f"Fitted: adjusted to published trials, mostly of denosumab. Assumed: our choice, with the range that a "
         "reasonable opponent could claim. Whatever is said here of a hypothetical agent rests on the assumed and the "
-        "fitted ones; those marked “drawn” were varied in section 11.7."
+        "fitted ones; those marked “drawn” were varied in section {NOT_KNOWN}."
     )
     section.paragraphs.append(potency_in_words(c.data.parameters.set_index("symbol")["value"].to_dict()))
     note = "Range: what a reasonable opponent could claim. CV: spread between patients."
     drawn = (
-        "Drawn: varied in section 11.7; ρ: strongest rank correlation with the primary endpoint of a hypothetical arm."
+        f"Drawn: varied in section {NOT_KNOWN}; ρ: strongest rank correlation with the primary endpoint of a "
+        "hypothetical arm."
     )
     parameters = _parameters(c)
     soft = parameters["status"] != "measured"
@@ -119,7 +78,7 @@ def potency_in_words(values: Mapping[str, float]) -> str:
 
 
 def _parameters(c: Context) -> pd.DataFrame:
-    """The parameter table, the softest first, with what section 11.7 found about each."""
+    """The parameter table, the softest first, with what the section on unknowns found about each."""
     predicted = [arm.name for arm in c.arms if arm.basis == PREDICTED] or c.names
     own = c.importance[c.importance["arm"].isin(predicted)]
     strongest = own.loc[own["rho"].abs().groupby(own["symbol"]).idxmax()].set_index("symbol")["rho"]

@@ -315,22 +315,6 @@ def simulate_command(
         click.echo(target)
 
 
-@cli.command(
-    "report",
-    short_help="Write the report of a run again.",
-    epilog=f"Example: `ranklsim report runs/modality`. {EXIT_CODES}",
-)
-@click.argument("folder", metavar="DIR", type=Place())
-def report_command(folder: str | Path) -> None:
-    """Write the report of the run in DIR (again): DIR/report/index.html, one file that needs no other.
-
-    DIR may be a URL, as of `ranklsim run -o`.
-    """
-    from ranklsim import api
-
-    click.echo(api.report(folder))
-
-
 @cli.group(cls=Listing, invoke_without_command=True, short_help="List trials, or show one's file.")
 @click.pass_context
 def trials(ctx: click.Context) -> None:
@@ -609,5 +593,7 @@ def _fail(text: str, code: int) -> int:
     return code
 
 
-from ranklsim.reports import cli_populations as cli_populations  # noqa: E402  (as is the next)
-from ranklsim.reports import cli_science as cli_science  # noqa: E402  (at the end: it adds its verbs to `cli`)
+# At the end: they add their verbs to `cli`.
+from ranklsim.reports import cli_populations as cli_populations  # noqa: E402
+from ranklsim.reports import cli_reports as cli_reports  # noqa: E402
+from ranklsim.reports import cli_science as cli_science  # noqa: E402

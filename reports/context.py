@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,29 @@ from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.reports import repeated, summaries, tables, unknowns, wording
 from ranklsim.reports.arms import ArmView, month_text, view_arms
 from ranklsim.reports.exhibit import Exhibit
+
+BASELINE = {
+    "age": ("Age", "yr", "mean"),
+    "years_since_menopause": ("Years since menopause", "yr", "mean"),
+    "weight": ("Weight", "kg", "mean"),
+    "height": ("Height", "cm", "mean"),
+    "BMI": ("Body mass index", "kg/m²", "mean"),
+    "eGFR": ("eGFR", "mL/min/1.73 m²", "mean"),
+    "vitamin_D": ("Serum 25-OH-D", "ng/mL", "median"),
+    "T_LS": ("Lumbar spine BMD", "T-score", "mean"),
+    "T_TH": ("Total hip BMD", "T-score", "mean"),
+    "T_FN": ("Femoral neck BMD", "T-score", "mean"),
+    "T_R13": ("1/3 radius BMD", "T-score", "mean"),
+    "BMD_LS": ("Lumbar spine BMD, measured", "g/cm²", "mean"),
+    "BMD_TH": ("Total hip BMD, measured", "g/cm²", "mean"),
+    "prevalent_fracture": ("Prevalent vertebral fracture", "", "count"),
+    "prior_treatment": ("Earlier osteoporosis treatment", "", "count"),
+    "CTX": ("Serum CTX", "ng/mL", "median"),
+    "P1NP": ("Serum P1NP", "ng/mL", "median"),
+}
+
+NOT_KNOWN = "11.4.7"
+"""Number of the section on what the unknown parameters leave open, to which others refer."""
 
 SITES = {"LS": "Lumbar spine", "TH": "Total hip", "FN": "Femoral neck", "R13": "1/3 radius"}
 
@@ -221,7 +244,9 @@ class Context:
         A `folded` one opens on demand, and in print; `arms` are its columns, all by default.
         """
         body = make(frame, self.arms if arms is None else arms, self.heading(number, title), **options)
-        return Exhibit("Table", number, title, frame, body, self.source(note), headline, folded)
+        return Exhibit(
+            "Table", number, title, frame, body, self.source(note, self.population), headline, folded, self.population
+        )
 
     def listing(
         self,
@@ -241,7 +266,7 @@ class Context:
         """
         rows = [cells(row) for row in frame.to_dict("records")]
         body = tables.listing(rows, self.heading(number, title, who), numeric=numeric, group=group)
-        return Exhibit("Table", number, title, frame, body, self.source(note))
+        return Exhibit("Table", number, title, frame, body, self.source(note, who), population=who)
 
     def figure(
         self,
@@ -262,8 +287,9 @@ class Context:
         """
         shell = Exhibit("Figure", number, title, frame, "", "")
         spoken = " ".join(part for part in (f"{title}.", headline or alt, f"Numbers: {shell.stem}.csv") if part)
-        svg = draw(frame, self.arms if arms is None else arms, anchor=shell.anchor, alt=spoken, **options)
-        return Exhibit("Figure", number, title, frame, svg, self.source(note), headline)
+        shown = self.arms if arms is None else arms
+        redraw = partial(draw, frame, shown, anchor=shell.anchor, alt=spoken, **options)
+        return Exhibit("Figure", number, title, frame, redraw(), self.source(note), headline, redraw=redraw, alt=spoken)
 
     def heading(self, number: str, title: str, who: str | None = None) -> tables.Heading:
         """What stands over a table; `who` is whom it is about, the analysis set by default."""
@@ -272,9 +298,15 @@ class Context:
         ).format(number, title, self.population if who is None else who)
         return tables.Heading(caption, f"Table {number}: {title}", self.counts)
 
-    def source(self, note: str) -> str:
-        """Footnote: the note, then seed and model."""
-        return " ".join(part for part in (note, f"Seed {self.seed}; {self.model}.") if part)
+    def source(self, note: str, who: str = "") -> str:
+        """Footnote: the note, then N by arm where `who` is the analysis set, then seed and model."""
+        counted = f"Randomised: {self.sizes}." if who == self.population else ""
+        return " ".join(part for part in (note, counted, f"Seed {self.seed}; {self.model}.") if part)
+
+    @property
+    def sizes(self) -> str:
+        """Patients randomised, by arm."""
+        return ", ".join(f"{arm.label} {self.counts[arm.name]}" for arm in self.arms)
 
     def _primary(self) -> Any:
         ranked = [e for e in self.trial.changes if e.role == "primary"] or list(self.trial.changes)
@@ -305,15 +337,17 @@ class Context:
                 )
             extra = {"median": "parameter_median", "low": "parameter_low", "high": "parameter_high"}
             extra |= {"draws": "parameter_draws"}
-            for name in (*extra.values(), "parameter_default"):
+            both = {"both_low": "unknown_low", "both_high": "unknown_high"}
+            for name in (*extra.values(), "parameter_default", *both.values()):
                 frame[name] = np.nan
             if self.can_draw(spec):
                 draws = self.by_draw(spec)
                 for at, arm in frame["arm"].items():
                     own = draws[draws["arm"] == arm]
                     over = unknowns.interval_over_draws(own.loc[own["draw"] != 0, self.result_column].to_numpy())
-                    for source, target in extra.items():
-                        frame.loc[at, target] = over[source]
+                    whole = self.whole_range(self.result_of(spec), arm)
+                    for source, target in (extra | both).items():
+                        frame.loc[at, target] = (over | whole)[source]
                     default = own.loc[own["draw"] == 0, self.result_column]
                     frame.loc[at, "parameter_default"] = float(default.iloc[0]) if len(default) else np.nan
             frames.append(frame)
@@ -361,6 +395,35 @@ class Context:
         return unknowns.headlines(self.data.uncertainty, [e for e in self.trial.changes if self.can_draw(e)],
                                   self.control, self.ends, self.end_words)  # fmt: skip
 
+    def whole_range(self, result: str, arm: str) -> dict[str, float]:
+        """What is not known about one headline result, from `by_vector` and `by_structure`.
+
+        Returns
+        -------
+        dict
+            `low`, `high`: the 90% interval over the parameter vectors; `structure_low`, `structure_high`: the least and
+            the most under any other structure (at its own fit); `both_low`, `both_high`: the range that holds both;
+            NaN where there is none.
+        """
+        drawn = self.by_vector[(self.by_vector["result"] == result) & (self.by_vector["arm"] == arm)]
+        over = unknowns.interval_over_draws(drawn.loc[drawn["draw"] != 0, "value"].to_numpy(float))
+        other = self.by_structure[(self.by_structure["result"] == result) & (self.by_structure["arm"] == arm)]
+        value = other.loc[other["variant"] != "", "value"].to_numpy(float)
+        value = value[np.isfinite(value)]
+        least, most = (value.min(), value.max()) if value.size else (np.nan, np.nan)
+        return {
+            "low": over["low"],
+            "high": over["high"],
+            "structure_low": float(least),
+            "structure_high": float(most),
+            "both_low": float(np.fmin(over["low"], least)),
+            "both_high": float(np.fmax(over["high"], most)),
+        }
+
+    def result_of(self, spec: Any) -> str:
+        """How `by_vector` and `by_structure` name an endpoint."""
+        return unknowns.endpoint_words(spec, self.control)
+
     def strongest(self, arm: str) -> pd.DataFrame:
         """The parameters that move an arm's primary endpoint beyond chance, the strongest first."""
         own = self.importance[self.importance["arm"] == arm]
@@ -375,6 +438,14 @@ class Context:
             return None
         change = summaries.change_from(visits, marker, kind="of_baseline")
         return summaries.median_by_visit(change, self.names, self.control)
+
+
+def month_span(first: float, last: float) -> str:
+    """``0 to 30``, one month if both are the same, or an en dash."""
+    if not np.isfinite(first):
+        return tables.DASH
+    start, end = month_text(first), month_text(last)
+    return start if start == end else f"{start} to {end}"
 
 
 def nearest(months: Any, wanted: float) -> float:

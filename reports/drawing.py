@@ -12,6 +12,7 @@ import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from html import escape
 
 import matplotlib as mpl
@@ -24,6 +25,7 @@ from matplotlib.patches import Rectangle
 
 from ranklsim.reports.arms import ArmView, month_text
 
+DPI = 200  # of pictures
 WIDTH = 6.2  # inches; text stays legible when printed at 12 cm
 
 INK, SOFT, RULE, SHADE = "#1F2933", "#52606D", "#9AA5B1", "#EEF1F4"
@@ -67,6 +69,20 @@ def drawing(width: float, height: float) -> Iterator[Figure]:
         yield figure
 
 
+_KEPT: ContextVar[list[bytes] | None] = ContextVar("_KEPT", default=None)
+
+
+@contextmanager
+def pictures() -> Iterator[list[bytes]]:
+    """A list that gets every figure drawn meanwhile, as a PNG that Word and slides take in."""
+    kept: list[bytes] = []
+    token = _KEPT.set(kept)
+    try:
+        yield kept
+    finally:
+        _KEPT.reset(token)
+
+
 def svg_text(figure: Figure, anchor: str, alt: str) -> str:
     """The figure as one ``<svg>`` element that can stand in a page beside others.
 
@@ -79,6 +95,11 @@ def svg_text(figure: Figure, anchor: str, alt: str) -> str:
     alt : str
         What a screen reader says.
     """
+    kept = _KEPT.get()
+    if kept is not None:
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": None})
+        kept.append(picture.getvalue())
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ranklsim.pkpd.errors import RunFailed
-from ranklsim.reports import durability, figures, imputation, repeated, summaries, tables, wording
+from ranklsim.reports import durability, figures, figures_patients, imputation, repeated, summaries, tables, wording
 from ranklsim.reports.arms import month_text, shifted
 from ranklsim.reports.context import SITES, Context, Section, nearest
 from ranklsim.reports.exhibit import Exhibit
@@ -23,6 +23,7 @@ MARKERS = {
 }
 AFTER_SITES = ("LS", "TH")
 AFTER_MARKERS = ("CTX", "P1NP")
+COURSES = 20  # patients of an arm whose courses are drawn
 LOOK_BACK = -12.0  # months before the end of treatment at which figures of what follows begin
 QUARTILES: dict[str, Any] = {
     "value": "median",
@@ -35,20 +36,18 @@ QUARTILES: dict[str, Any] = {
 
 
 def efficacy(c: Context) -> Section:
-    """What the two kinds of interval in the following sections mean."""
-    section = Section("11", "Efficacy", "efficacy")
-    section.paragraphs.append(
-        "Two kinds of interval appear below and are never mixed. A 95% CI describes the sampling of patients and "
-        "shrinks with their number. A 90% interval over unknown parameters (section 11.7) describes what no human data "
-        "tell us about the model; it does not shrink with the number of patients, and for predicted arms it is the one "
-        "to look at."
-    )
-    return section
+    """Heading of section 11."""
+    return Section("11", "Efficacy", "efficacy")
+
+
+def results(c: Context) -> Section:
+    """Heading of the results."""
+    return Section("11.4", "Efficacy results", "results", 3)
 
 
 def endpoint_section(c: Context) -> Section:
     """Endpoints of the protocol."""
-    section = Section("11.1", "Endpoints of the protocol", "endpoints", 3)
+    section = Section("11.4.1", "Endpoints of the protocol", "endpoints", 4)
     if c.endpoints.empty:
         section.paragraphs.append("The trial names no endpoint that was measured.")
         return section
@@ -86,6 +85,7 @@ def endpoint_section(c: Context) -> Section:
             note=" ".join(notes),
         )
     )
+    section.exhibits += _waterfall(c)
     fitted = [found for found in c.repeated if found.fit is not None]
     section.exhibits += [_visit_table(c, found, f"14.2.1.{k}") for k, found in enumerate(fitted, start=2)]
     for found in fitted:
@@ -95,6 +95,30 @@ def endpoint_section(c: Context) -> Section:
             except RunFailed as why:
                 section.paragraphs.append(f"{found.spec.name}: no multiple imputation ({str(why).rstrip('.')}).")
     return section
+
+
+def _waterfall(c: Context) -> list[Exhibit]:
+    """Every patient's result on the primary endpoint."""
+    spec = c.primary
+    change = summaries.change_from(c.data.seen(spec.measure), spec.measure, spec.from_month, kind=spec.kind)
+    own = change.loc[change["month"] == spec.to_month, ["patient", "arm", "value"]]
+    if own.empty:
+        return []
+    frame = own.sort_values(["arm", "value", "patient"], ascending=[True, False, True], ignore_index=True)
+    gained = {arm.label: 100 * (frame.loc[frame["arm"] == arm.name, "value"] > 0).mean() for arm in c.arms}
+    parts = [f"{tables.num(share, 0)}% ({label})" for label, share in gained.items()]
+    unit = "%" if spec.kind == "percent" else summaries.UNITS.get(spec.measure, "")
+    return [
+        c.figure(
+            "14.2.1.1",
+            f"{spec.name}: every patient",
+            frame,
+            figures_patients.waterfall,
+            ylabel=f"Change ({unit})",
+            headline=f"Patients whose value was above zero: {wording.listed(parts)}.",
+            note="Patients with both values, as observed: measurement error is part of each.",
+        )
+    ]
 
 
 def _visit_table(c: Context, found: Repeated, number: str) -> Exhibit:
@@ -149,7 +173,7 @@ def _sensitivity_table(c: Context, found: Repeated, control: str, number: str) -
 
 def bmd(c: Context) -> Section:
     """BMD by site, visit and arm."""
-    section = Section("11.2", "Bone mineral density", "bmd", 3)
+    section = Section("11.4.2", "Bone mineral density", "bmd", 4)
     for k, (site, name) in enumerate(SITES.items(), start=1):
         change = summaries.change_from(c.data.seen(f"BMD_{site}"), f"BMD_{site}")
         if change.empty:
@@ -179,12 +203,30 @@ def bmd(c: Context) -> Section:
                 folded=k > 1,
             ),
         ]
+        if k == 1:
+            section.exhibits.append(_courses(c, change, f"14.2.2.{len(SITES) + 1}", what))
     return section
+
+
+def _courses(c: Context, change: pd.DataFrame, number: str, what: str) -> Exhibit:
+    """Courses of the first patients of each arm: by number, so that no result has a say in who is shown."""
+    first = change.drop_duplicates("patient").sort_values("patient").groupby("arm").head(COURSES)["patient"]
+    return c.figure(
+        number,
+        f"Percent change in {what} from baseline, single patients",
+        change.loc[change["patient"].isin(first), ["patient", "arm", "month", "value"]].reset_index(drop=True),
+        figures_patients.spaghetti,
+        ylabel="Change (%)",
+        xlabel="Months since randomisation",
+        note=f"The first {COURSES} patients of each arm by number; bold: their mean. As observed: precision error of "
+        "DXA is part of every value.",
+        alt="One line a patient.",
+    )
 
 
 def markers(c: Context) -> Section:
     """Markers in percent of baseline."""
-    section = Section("11.3", "Bone turnover markers", "markers", 3)
+    section = Section("11.4.3", "Bone turnover markers", "markers", 4)
     section.paragraphs.append(
         "Percent of each patient's own baseline, median and quartiles; a value at a dosing visit is the one just "
         "before the dose, so visits at the end of an interval show the effect at its weakest."
@@ -235,7 +277,7 @@ def _limit_note(c: Context, marker: str) -> str:
 
 def after(c: Context) -> Section:
     """After the end of treatment (or after a switch common to all arms)."""
-    section = Section("11.4", f"After {c.end_words}" if c.switch else "After the last dose", "after", 3)
+    section = Section("11.4.4", f"After {c.end_words}" if c.switch else "After the last dose", "after", 4)
     if not c.ends:
         section.paragraphs.append(
             "The trial ends with the treatment, so it says nothing about what happens after the last dose."

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -33,6 +34,13 @@ class Exhibit:
         One sentence computed from `frame`, HTML; empty for none.
     folded : bool
         Whether the page shows it on demand only.
+    population : str
+        Whom it is about, with their number; empty for nobody.
+    redraw : callable, optional
+        Draws a figure again and gives the same `body`: for formats that need it as a picture
+        (`ranklsim.reports.drawing.pictures`).
+    alt : str
+        What a figure says to those who don't see it.
     """
 
     kind: str
@@ -43,6 +51,9 @@ class Exhibit:
     footnote: str
     headline: str = ""
     folded: bool = False
+    population: str = ""
+    redraw: Callable[[], str] | None = field(default=None, compare=False, repr=False)
+    alt: str = ""
 
     @property
     def anchor(self) -> str:

@@ -303,6 +303,8 @@ def flow(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, alt: str)
             text = f"Dropped out\nn = {int(row['dropout'])}"
             if np.isfinite(row["dropout_month_median"]):
                 text += f"\nmedian month {row['dropout_month_median']:.0f}"
+            if "death" in row:
+                text += f"\nDied n = {int(row['death'])}"
             box(x, 0.33, wide * 0.94, 0.2, text)
             arrow(x, 0.23, x, 0.16)
             box(x, 0.09, wide * 0.94, 0.14, f"Completed\nn = {int(row['completed'])}", arm.color)
@@ -316,7 +318,7 @@ def two_intervals(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, 
     ----------
     frame : DataFrame
         Columns `arm`, `estimate`, `ci_low`, `ci_high` (patients) and `parameter_median`, `parameter_low`,
-        `parameter_high` (unknown parameters; NaN to leave out).
+        `parameter_high` (unknown parameters; NaN to leave out), `unknown_low`, `unknown_high` (with other structures).
     """
     by_name = {arm.name: arm for arm in arms}
     n = len(frame)
@@ -324,7 +326,8 @@ def two_intervals(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, 
     with drawing(WIDTH, total) as figure:
         ax = figure.add_axes((0.25, 0.5 / total, 0.73, (total - 0.5 - 0.6) / total))
         ax.axvline(0, color=INK, lw=0.8, zorder=1)
-        values = frame[["estimate", "ci_low", "ci_high", "parameter_low", "parameter_high"]].to_numpy(float)
+        ends = ["estimate", "ci_low", "ci_high", "parameter_low", "parameter_high", "unknown_low", "unknown_high"]
+        values = frame[ends].to_numpy(float)
         low, high = min(0.0, float(np.nanmin(values))), max(0.0, float(np.nanmax(values)))
         room = max(high - low, 1e-6)
         ax.set_xlim(low - 0.06 * room, high + 0.06 * room)
@@ -338,6 +341,8 @@ def two_intervals(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, 
             ax.plot(
                 [row.estimate], [y + 0.17], marker=arm.marker, ms=7, color=arm.color, mec="white", mew=0.8, zorder=4
             )
+            if np.isfinite(row.unknown_low):
+                ax.plot([row.unknown_low, row.unknown_high], [y - 0.185] * 2, color=SOFT, lw=1.2, marker="|", ms=6)
             if np.isfinite(row.parameter_low):
                 span = row.parameter_high - row.parameter_low
                 ax.add_patch(
@@ -359,7 +364,7 @@ def two_intervals(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, 
         ax.set_xlabel(xlabel)
         key = (
             "solid: estimate and 95% CI (patients)",
-            "hatched: 90% interval over unknown parameters; line: median of the draws",
+            "hatched: 90% interval over unknown parameters, upright line its median; thin: with other structures too",
         )
         for k, words in enumerate(key):
             figure.text(0.012, 1 - (0.15 + 0.18 * k) / total, words, fontsize=8.6, color=SOFT, va="center")

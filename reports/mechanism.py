@@ -13,7 +13,7 @@ from ranklsim.cohorts.durability import LEAST_GAIN
 from ranklsim.pkpd.variants import variants
 from ranklsim.reports import figures, summaries, tables, unknowns, wording
 from ranklsim.reports.arms import PREDICTED, ArmView
-from ranklsim.reports.context import Context, Section, nearest
+from ranklsim.reports.context import NOT_KNOWN, Context, Section, nearest
 from ranklsim.reports.exhibit import Exhibit
 
 STRONGEST = 8
@@ -52,7 +52,7 @@ PARTS = {
 
 def ligand(c: Context) -> Section:
     """Drug, occupancy and free ligand."""
-    section = Section("11.5", "Drug, occupancy and free ligand by modality", "ligand", 3)
+    section = Section("11.4.5", "Drug, occupancy and free ligand by modality", "ligand", 4)
     section.paragraphs.append(
         "Model values of the patients still in the trial, without assay error; at a dosing visit the value is the one "
         "just before the dose. Occupancy is the share of a RANKL pool that carries drug."
@@ -114,7 +114,7 @@ def latent_by_visit(c: Context, names: list[str]) -> pd.DataFrame:
 
 def contributions(c: Context) -> Section:
     """What the BMD change is made of."""
-    section = Section("11.6", "What the lumbar spine gain is made of", "contributions", 3)
+    section = Section("11.4.6", "What the lumbar spine gain is made of", "contributions", 4)
     section.paragraphs.append(
         "Model values, in percentage points of baseline BMD: bone held in the remodelling space and its balance, "
         "mineralisation of bone that is left to age, and modelling-based formation, which needs no RANKL. The spine "
@@ -162,7 +162,7 @@ def contributions(c: Context) -> Section:
 
 def uncertainty(c: Context) -> Section:
     """What the unknown parameters leave open."""
-    section = Section("11.7", "What is not known, and how far the result depends on it", "uncertainty", 3)
+    section = Section(NOT_KNOWN, "What is not known, and how far the result depends on it", "uncertainty", 4)
     if not c.n_draws:
         section.paragraphs.append(
             "Parameter uncertainty was switched off in this run: figures for hypothetical agents hold for the default "
@@ -184,12 +184,23 @@ def uncertainty(c: Context) -> Section:
                 "At default values": tables.num(row["default"], 1),
                 "Median of draws": tables.num(row["median"], 1),
                 "90% interval": tables.interval(row["low"], row["high"], 1),
+                "Other structures": tables.interval(row["structure_low"], row["structure_high"], 1),
+                "Range over both": tables.interval(row["both_low"], row["both_high"], 1),
                 "Draws": str(row["draws"]),
             },
-            numeric=("At default values", "Median of draws", "90% interval", "Draws"),
+            numeric=(
+                "At default values",
+                "Median of draws",
+                "90% interval",
+                "Other structures",
+                "Range over both",
+                "Draws",
+            ),
             group="Result",
             who=c.typical,
-            note="No variability between patients, no measurement error. A share of the gain kept is given only for "
+            note="No variability between patients, no measurement error. Other structures: the least and the most "
+            "under any, each at its own fit (Table 14.2.7.3). Range over both: from the lower of the lower ends to "
+            "the higher of the higher ends; it has no level. A share of the gain kept is given only for "
             f"draws with a gain above {LEAST_GAIN:g}%.",
         ),
         *_structures(c),
@@ -241,8 +252,10 @@ def _results(c: Context) -> pd.DataFrame:
         values = own.set_index("draw")["value"]
         over = unknowns.interval_over_draws(values.drop(index=0, errors="ignore").to_numpy(float))
         if over["draws"]:
-            rows.append({"result": words, "arm": arm, "default": values.get(0, np.nan)} | over)
-    return pd.DataFrame(rows, columns=["result", "arm", "default", "draws", "median", "q1", "q3", "low", "high"])
+            whole = c.whole_range(str(words), str(arm))
+            rows.append({"result": words, "arm": arm, "default": values.get(0, np.nan)} | over | whole)
+    columns = ["result", "arm", "default", "draws", "median", "q1", "q3", "low", "high"]
+    return pd.DataFrame(rows, columns=[*columns, "structure_low", "structure_high", "both_low", "both_high"])
 
 
 def _structures(c: Context) -> list[Exhibit]:

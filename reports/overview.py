@@ -1,4 +1,4 @@
-"""Sections 2, 9 and 10: synopsis, design, patients."""
+"""Sections 2 and 9: synopsis and design."""
 
 from __future__ import annotations
 
@@ -9,42 +9,26 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from ranklsim.reports import durability, figures, summaries, tables, wording
-from ranklsim.reports.arms import BASIS_MEANING, PREDICTED, ArmView, month_text
-from ranklsim.reports.context import Context, Section
+from ranklsim.reports import durability, figures, tables, wording
+from ranklsim.reports.arms import BASIS_MEANING, PREDICTED, ArmView
+from ranklsim.reports.context import BASELINE, NOT_KNOWN, Context, Section, month_span
 from ranklsim.reports.exhibit import Exhibit
-
-BASELINE = {
-    "age": ("Age", "yr", "mean"),
-    "years_since_menopause": ("Years since menopause", "yr", "mean"),
-    "weight": ("Weight", "kg", "mean"),
-    "height": ("Height", "cm", "mean"),
-    "BMI": ("Body mass index", "kg/m²", "mean"),
-    "eGFR": ("eGFR", "mL/min/1.73 m²", "mean"),
-    "vitamin_D": ("Serum 25-OH-D", "ng/mL", "median"),
-    "T_LS": ("Lumbar spine BMD", "T-score", "mean"),
-    "T_TH": ("Total hip BMD", "T-score", "mean"),
-    "T_FN": ("Femoral neck BMD", "T-score", "mean"),
-    "T_R13": ("1/3 radius BMD", "T-score", "mean"),
-    "BMD_LS": ("Lumbar spine BMD, measured", "g/cm²", "mean"),
-    "BMD_TH": ("Total hip BMD, measured", "g/cm²", "mean"),
-    "prevalent_fracture": ("Prevalent vertebral fracture", "", "count"),
-    "prior_treatment": ("Earlier osteoporosis treatment", "", "count"),
-    "CTX": ("Serum CTX", "ng/mL", "median"),
-    "P1NP": ("Serum P1NP", "ng/mL", "median"),
-}
-
-
-FLOW_ARMS = 5
-"""More arms than this do not fit beside each other in the flow of patients."""
+from ranklsim.reports.grid import plain
 
 
 def synopsis(c: Context) -> Section:
-    """Key result in words, and drawn with both kinds of interval."""
+    """Key result in words, drawn with both kinds of interval, and the trial in a table."""
     section = Section("2", "Synopsis", "synopsis")
+    _result(c, section)
+    section.exhibits.append(synopsis_table(c))
+    return section
+
+
+def _result(c: Context, section: Section) -> None:
+    """Key sentences and the figure of the primary endpoint."""
     if c.primary is None or c.endpoints.empty:
         section.key.append("The trial names no endpoint.")
-        return section
+        return
     rows = c.endpoints[c.endpoints["endpoint"] == c.primary.name].set_index("arm", drop=False)
     control = c.by_name.get(c.control or "")
     known = [arm for arm in c.arms if arm.basis != PREDICTED and arm.name in rows.index]
@@ -63,11 +47,13 @@ def synopsis(c: Context) -> Section:
         )
         said = [wording.predicted_sentence(row, control)]
         if np.isfinite(row["parameter_low"]):
-            said.append(wording.unknowns_sentence(row, c.vectors, c.strongest(arm.name)))
+            said.insert(0, wording.unknowns_sentence(row, control, c.vectors, _across_structures(c, arm)))
+            said.append(wording.depends_sentence(c.strongest(arm.name)))
             said.append(_against_known(c, arm))
-            said.append(_across_structures(c, arm))
         elif c.n_draws:
-            said.append("The parameter draws hold no figure of this kind; section 11.7 has those that they hold.")
+            said.append(
+                f"The parameter draws hold no figure of this kind; section {NOT_KNOWN} has those that they hold."
+            )
         else:
             said.append("Unknown parameters were not drawn in this run, so the figure stands for default values only.")
         section.key.append(head + " ".join(part for part in said if part))
@@ -99,7 +85,23 @@ def synopsis(c: Context) -> Section:
                 "the patients, so the two need not share a centre.",
             )
         )
-    return section
+
+
+def synopsis_table(c: Context) -> Exhibit:
+    """The tabular part of a synopsis as ICH E3 has it."""
+    rows = synopsis_rows(c)
+    body = tables.tbody(
+        [Markup('<tr><th scope="row">{}</th><td>{}</td></tr>').format(head, text) for head, text in rows]
+    )
+    title = "Synopsis of the trial"
+    return Exhibit(
+        "Table",
+        "2.1",
+        title,
+        pd.DataFrame([(head, plain(text)) for head, text in rows], columns=["item", "text"]),
+        tables.wrap(Markup(""), body, c.heading("2.1", title, ""), css="synopsis"),
+        c.source(""),
+    )
 
 
 def _against_known(c: Context, arm: ArmView) -> str:
@@ -131,9 +133,9 @@ def _across_structures(c: Context, arm: ArmView) -> str:
     default = own[""]
     holding = int(((np.sign(other) == np.sign(default)) & (other.abs() >= 0.5 * abs(default))).sum())
     return (
-        f"Under {len(other)} other structures of the model that fit the published figures it is "
-        f"{wording.to_interval(float(other.min()), float(other.max()), 1)} percentage points; in {holding} of them it "
-        "keeps its sign and at least half of its size."
+        f"under {len(other)} other structures of the model that fit the published figures it is "
+        f"{wording.to_interval(float(other.min()), float(other.max()), 1)}, in {holding} of them with the same sign "
+        "and at least half of the size"
     )
 
 
@@ -145,7 +147,7 @@ def _after_words(c: Context) -> str:
 
 
 def synopsis_rows(c: Context) -> list[tuple[str, str | Markup]]:
-    """The tabular part of a synopsis as ICH E3 has it."""
+    """Items of the synopsis and their text."""
     t = c.trial
     regimens = [
         Markup("<li><strong>{}</strong> (N={}): {}</li>").format(arm.label, c.counts[arm.name], arm.words)
@@ -166,12 +168,7 @@ def synopsis_rows(c: Context) -> list[tuple[str, str | Markup]]:
         ("Population", f"{t.population.name}" + (f"; eligible: {eligible}" if eligible else "")),
         ("Treatments", Markup("<ul>{}</ul>").format(Markup("").join(regimens))),
         ("Variation", "; ".join(layers)),
-        (
-            "Dropout",
-            f"constant hazard of {100 * t.conduct.dropout_per_year:.1f}% per year"
-            if t.conduct.dropout_per_year
-            else "none",
-        ),
+        ("Conduct", _conduct_words(t.conduct)),
     ]
     endpoints = [Markup("<li>{} ({}; {})</li>").format(e.name, e.role, e.analysis) for e in t.endpoints]
     rows.append(("Endpoints", Markup("<ul>{}</ul>").format(Markup("").join(endpoints))))
@@ -179,6 +176,23 @@ def synopsis_rows(c: Context) -> list[tuple[str, str | Markup]]:
         items = Markup("").join(Markup("<li>{}</li>").format(s) for s in t.sources)
         rows.append(("Modelled on", Markup("<ul>{}</ul>").format(items)))
     return rows
+
+
+def _conduct_words(conduct: Any) -> str:
+    """What may go otherwise than planned."""
+    said = [
+        f"{words} {100 * hazard:.1f}% per year"
+        for words, hazard in (("dropout", conduct.dropout_per_year), ("stopping of treatment", conduct.stop.per_year))
+        if hazard
+    ]
+    if conduct.missed:
+        said.append(f"{100 * conduct.missed:.1f}% of doses missed")
+    if conduct.late is not None:
+        said.append(f"{100 * conduct.late.share:.0f}% of doses late")
+    recorded = [words for words, on in (("fractures", conduct.fractures), ("deaths", conduct.deaths)) if on]
+    if recorded:
+        said.append(f"records {wording.listed(recorded)}")
+    return wording.first_upper("; ".join(said)) if said else "No dropout, every dose as planned"
 
 
 def design(c: Context) -> Section:
@@ -225,8 +239,8 @@ def design(c: Context) -> Section:
                 "Arm": row["label"],
                 "N": str(row["randomised"]),
                 "Regimen": row["regimen"],
-                "Doses, months": _span(row["start_month"], row["last_dose_month"]),
-                "Covered until month": _month(row["end_month"]),
+                "Doses, months": month_span(row["start_month"], row["last_dose_month"]),
+                "Covered until month": month_span(row["end_month"], row["end_month"]),
                 "Result is": tables.tag(row["basis"]),
             },
             numeric=("N", "Covered until month"),
@@ -237,144 +251,18 @@ def design(c: Context) -> Section:
     return section
 
 
-def patients(c: Context) -> Section:
-    """Disposition, baseline, exposure."""
-    section = Section("10", "Trial patients", "patients")
-    data = c.data
-    disposition = summaries.disposition(data.patients, data.events, c.names)
-    total = disposition.set_index("arm").loc["Total"]
-    n = int(total["randomised"])
-    said = (
-        f"Of {n} patients randomised, {tables.share(int(total['completed']), n)} completed the trial and "
-        f"{tables.share(int(total['dropout']), n)} dropped out."
-    )
-    drawn = len(c.arms) <= FLOW_ARMS
-    if drawn:
-        section.exhibits.append(
-            c.figure("14.1.1", "Flow of patients (CONSORT)", disposition, figures.flow, headline=said)
-        )
-    first = data.seen("BMD_LS", "BMD_TH", months=[0.0]).set_index("patient")
-    measured = {column: data.patients["patient"].map(first[column]) for column in ("BMD_LS", "BMD_TH")}
-    exposure = summaries.exposure(data.doses, data.patients, c.names)
-    section.exhibits += [
-        c.table(
-            "14.1.1",
-            "Disposition",
-            disposition,
-            tables.disposition_table,
-            note="Patients, n (%).",
-            headline="" if drawn else said,
-        ),
-        c.table(
-            "14.1.2",
-            "Demographics and baseline characteristics",
-            summaries.baseline(data.patients.assign(**measured), c.names, BASELINE),
-            tables.baseline_table,
-            note=f"Virtual population: {c.trial.population.name}. T-scores: the patient's own; BMD as measured, with "
-            "DXA error.",
-        ),
-        _targets(c),
-        _correlations(c),
+def methods(c: Context) -> Section:
+    """How the intervals of the report are to be read."""
+    section = Section("9.7", "Statistical methods", "methods", 3)
+    section.paragraphs += [
+        "Two kinds of interval appear in this report and are never mixed. A 95% CI describes the sampling of patients "
+        f"and shrinks with their number. A 90% interval over unknown parameters (section {NOT_KNOWN}) describes what "
+        "no human data tell us about the model; it does not shrink with the number of patients, and for predicted arms "
+        "it is the one to look at.",
+        "Every table says beneath it by which method it was made. Patients are analysed in the arm to which they were "
+        "randomised; a value that was not observed is missing unless the method says what stands for it.",
     ]
-    if len(exposure):
-        section.exhibits.append(
-            c.listing(
-                "14.1.3",
-                "Exposure: doses planned and given",
-                exposure,
-                lambda row: {
-                    "Arm": c.by_name[row["arm"]].label,
-                    "Agent": data.agents[row["agent"]].label,
-                    "Patients treated, n (%)": tables.share(row["treated"], row["randomised"]),
-                    "Doses planned": str(row["planned"]),
-                    "Doses given, n (%)": tables.share(row["given"], row["planned"]),
-                    "Doses per patient, mean": tables.num(row["per_patient"], 1),
-                    "Amount per patient, mean (mg)": tables.num(row["total_mg"], 1),
-                    "Months": _span(row["first_month"], row["last_month"]),
-                },
-                numeric=(
-                    "Patients treated, n (%)",
-                    "Doses planned",
-                    "Doses given, n (%)",
-                    "Doses per patient, mean",
-                    "Amount per patient, mean (mg)",
-                ),
-                who=c.population,
-                note="Planned: by protocol for every patient randomised; a dose due after dropping out is not given. "
-                "Means per treated patient.",
-            )
-        )
     return section
-
-
-def _targets(c: Context) -> Exhibit:
-    """Published baseline figures beside those of the patients."""
-    frame = summaries.baseline_targets(c.data.patients, c.data.population.published())
-    words = {"mean": "mean", "sd": "SD", "median": "median", "cv": "CV", "share": "share"}
-
-    def cells(row: dict[str, Any]) -> dict[str, object]:
-        label, unit, _ = BASELINE.get(row["covariate"], (row["covariate"].replace("_", " "), row["unit"], ""))
-        within = wording.within(row["range_low"], row["range_high"], unit)
-        unit = "" if row["statistic"] in ("cv", "share") or unit == "1" else f" ({unit})"
-        digits = 2 if row["statistic"] in ("cv", "share") or abs(row["value"]) < 10 else 1
-        digits += row["statistic"] == "share" and 0 < row["value"] < 0.1
-        by_chance = row["low"] <= row["value"] <= row["high"]
-        return {
-            "Characteristic": f"{wording.first_upper(label)}{within}, {words[row['statistic']]}{unit}",
-            "Target": tables.num(row["value"], digits),
-            "This trial (95% CI)": tables.with_interval(row["achieved"], row["low"], row["high"], digits),
-            "Tolerance": f"\u00b1{tables.num(row['tolerance'], digits + 1)}",
-            "Within": "yes" if row["within"] else "no, by chance" if by_chance else "no",
-            "Target is": row["status"],
-            "Source": tables.doi_link(row["source"], row["doi"]),
-        }
-
-    eligible = bool(c.trial.population.eligible)
-    missed = int((~frame["within"]).sum())
-    return c.listing(
-        "14.1.2.1",
-        "Baseline: target of the population and this trial",
-        frame,
-        cells,
-        numeric=("Target", "This trial (95% CI)", "Tolerance"),
-        note=f"{c.data.population.method} Target: what the population's file asks those enrolled to look like. "
-        "Tolerance: a tenth of the SD for a mean or median, of the yes/no for a share (a standardised difference of "
-        f"0.1, Austin 2009), a tenth of an SD or CV itself; {missed} of {len(frame)} figures are outside it, "
-        "'by chance' where the interval holds the target. "
-        + ("The trial's own eligibility admits only some of them, so its figures may differ. " if eligible else "")
-        + "Interval: chance by the number of patients.",
-    )
-
-
-def _correlations(c: Context) -> Exhibit:
-    """How the patients' covariates go together, beside their population."""
-    frame = summaries.baseline_correlations(c.data.patients, c.data.population.correlations())
-    labels = {name: BASELINE[name][0] for name in {*frame["first"], *frame["second"]}}
-    return c.listing(
-        "14.1.2.2",
-        "Baseline: correlations of the population and this trial",
-        frame,
-        lambda row: {
-            "Pair": f"{wording.first_upper(labels[row['first']])} with {wording.first_lower(labels[row['second']])}",
-            "Declared, before inclusion": tables.num(row["declared"], 2),
-            "Population, among those let in": tables.num(row["enrolled"], 2),
-            "This trial (95% CI)": tables.with_interval(row["achieved"], row["low"], row["high"], 2),
-        },
-        numeric=("Declared, before inclusion", "Population, among those let in", "This trial (95% CI)"),
-        note="Declared: correlation of normal scores (Gaussian copula); a table declares none. Letting in by a range "
-        "of a covariate changes it: where the lower of two T-scores counts, those with a good hip are in because of "
-        "their spine. Others: Spearman; interval by Fisher's z. The trial's own eligibility changes correlations too.",
-    )
-
-
-def _month(month: float) -> str:
-    return month_text(month) if np.isfinite(month) else tables.DASH
-
-
-def _span(first: float, last: float) -> str:
-    if not np.isfinite(first):
-        return tables.DASH
-    return _month(first) if _month(first) == _month(last) else f"{_month(first)} to {_month(last)}"
 
 
 def _ratio(trial: Any, names: Sequence[str]) -> str:

@@ -135,14 +135,14 @@ def refuse_foreign(folder: Path, top: Set[str]) -> None:
     folder : Path
         Folder of an earlier page.
     top : set of str
-        Files that such a folder has beside ``tables/`` and ``figures/``.
+        Files that such a folder has beside ``tables/``, ``figures/`` and ``rtf/``.
 
     Raises
     ------
     BadInput
         If it holds any other.
     """
-    ours = {("tables", ".csv"), ("figures", ".svg")}
+    ours = {("tables", ".csv"), ("tables", ".parquet"), ("figures", ".svg"), ("rtf", ".rtf")}
     for path in sorted(folder.rglob("*")):
         place = path.relative_to(folder)
         if path.is_file() and place.as_posix() not in top and (place.parent.as_posix(), path.suffix) not in ours:

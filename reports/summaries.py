@@ -335,11 +335,11 @@ def disposition(patients: pd.DataFrame, events: pd.DataFrame, arms: Sequence[str
     Returns
     -------
     DataFrame
-        Columns `arm` ("Total" last), `randomised`, `completed`, `dropout`, any further event that was recorded
-        (patients with at least one), `dropout_month_median`, `other` (neither completed nor dropped out).
+        Columns `arm` ("Total" last), `randomised`, `completed`, `dropout`, `death` and `stopped` (treatment, in the
+        trial) where anyone did, `dropout_month_median`, `other` (no end recorded).
     """
     rows = []
-    kinds = [event for event in sorted(events["event"].unique()) if event not in ("randomised", "completed", "dropout")]
+    kinds = [event for event in ("death", "stopped") if (events["event"] == event).any()]
     for arm in [*arms, "Total"]:
         members = patients if arm == "Total" else patients[patients["arm"] == arm]
         own = events if arm == "Total" else events[events["arm"] == arm]
@@ -348,7 +348,7 @@ def disposition(patients: pd.DataFrame, events: pd.DataFrame, arms: Sequence[str
         row: dict[str, Any] = {"arm": arm, "randomised": len(members)}
         row |= {event: with_event.get(event, 0) for event in ("completed", "dropout", *kinds)}
         row["dropout_month_median"] = float(dropout_months.median()) if len(dropout_months) else np.nan
-        row["other"] = row["randomised"] - row["completed"] - row["dropout"]
+        row["other"] = row["randomised"] - row["completed"] - row["dropout"] - row.get("death", 0)
         rows.append(row)
     return pd.DataFrame(rows)
 

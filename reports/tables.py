@@ -182,6 +182,35 @@ def _groups(
     return wrap(arm_heads(arms, heading, [""]), Markup("").join(bodies), heading)
 
 
+def cross_table(
+    frame: pd.DataFrame,
+    arms: Sequence[ArmView],
+    heading: Heading,
+    *,
+    lines: Mapping[str, Show],
+    groups: str = "",
+    total: bool = True,
+) -> str:
+    """One row for each of `lines`, made from an arm's row of `frame`; arms as columns, with the total if asked.
+
+    Rows of nothing but dashes are left out; where `groups` names a column, its values head row groups.
+    """
+    names = [*(arm.name for arm in arms), *(["Total"] if total else [])]
+    bodies = []
+    for words, at in [("", frame)] if not groups else frame.groupby(groups, sort=False):
+        rows = by_arm(at)
+        shown = [(what, [show(rows[name]) if name in rows else DASH for name in names]) for what, show in lines.items()]
+        # A cell breaks before an interval, not before a percentage.
+        kept = [
+            line(what, [cell if "," in cell else cell.replace(" ", "\u00a0") for cell in cells])
+            for what, cells in shown
+            if any(cell != DASH for cell in cells)
+        ]
+        bodies.append(tbody([*([group_row(words, len(names) + 1)] if groups else []), *kept]))
+    whole = sum(heading.counts.values()) if total else None
+    return wrap(arm_heads(arms, heading, [""], total=whole), Markup("").join(bodies), heading, css="arms narrow")
+
+
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 
@@ -358,6 +387,8 @@ def endpoint_table(frame: pd.DataFrame, arms: Sequence[ArmView], heading: Headin
                 lines.append(("p", [_p_against(r, control) if r else DASH for r in own], ""))
         open_to = cells("parameter_median", "parameter_low", "parameter_high")
         lines.append(("Same over unknown parameters: median (90% interval)", open_to, "unknown"))
+        both = [interval(r["unknown_low"], r["unknown_high"], digits) if r else DASH for r in own]
+        lines.append(("Range over these and other structures of the model", both, "unknown"))
         title = Markup('{} <span class="n">({}; {})</span>').format(name, some["role"], some["method"])
         groups.append((title, lines))
     return _groups(arms, heading, groups)
@@ -397,10 +428,11 @@ def disposition_table(frame: pd.DataFrame, arms: Sequence[ArmView], heading: Hea
     """Table of `summaries.disposition`."""
     rows = by_arm(frame)
     own = [rows[name] for name in (*(arm.name for arm in arms), "Total")]
-    words = {"completed": "Completed the trial", "dropout": "Dropped out"}
+    words = {"completed": "Completed the trial", "dropout": "Dropped out", "death": "Died"}
+    words["stopped"] = "Stopped treatment, stayed in the trial"
     lines = [line("Randomised", [f"{r['randomised']}" for r in own])]
     for event in [c for c in frame.columns if c not in ("arm", "randomised", "dropout_month_median", "other")]:
-        title = words.get(event, f"{event.capitalize()} (patients with at least one)")
+        title = words[event]
         lines.append(line(title, [share(int(r[event]), int(r["randomised"])) for r in own]))
         if event == "dropout":
             lines.append(line("Month of dropping out, median", [num(r["dropout_month_median"], 1) for r in own]))

@@ -112,6 +112,11 @@ def after_end_by_draw(uncertainty: pd.DataFrame, ends: Mapping[str, float], site
     return frame.sort_values(["draw", "arm"], ignore_index=True)[columns]
 
 
+def endpoint_words(spec: Any, control: str | None) -> str:
+    """How an endpoint is called among the headline results."""
+    return f"{spec.name}: {'difference to control, percentage points' if control else '%'}"
+
+
 def headlines(
     courses: pd.DataFrame, endpoints: Sequence[Any], control: str | None, ends: Mapping[str, float], end_words: str
 ) -> pd.DataFrame:
@@ -135,12 +140,11 @@ def headlines(
         Columns `draw`, `result` (words), `arm`, `value`: each endpoint (difference to control where there is one),
         highest CTX after the end, and share of the spine's gain kept 12 months later.
     """
-    against = "difference to control, percentage points" if control else "%"
     column = "value" if control is None else "difference"
     parts = []
     for spec in endpoints:
         own = endpoint_by_draw(courses, spec.measure, spec.from_month, spec.to_month, control)
-        parts.append(own.assign(result=f"{spec.name}: {against}", value=own[column]))
+        parts.append(own.assign(result=endpoint_words(spec, control), value=own[column]))
     if ends:
         later = after_end_by_draw(courses[courses["arm"].isin(list(ends))], ends)
         parts.append(later.assign(result=f"Highest CTX after {end_words}, % of baseline", value=later["peak_CTX"]))

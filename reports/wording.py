@@ -109,32 +109,40 @@ def endpoint_sentence(row: Mapping[str, Any], arm: ArmView, control: ArmView | N
 def predicted_sentence(row: Mapping[str, Any], control: ArmView | None) -> str:
     """A hypothetical arm's result at default parameter values."""
     digits = 1 if row["unit"] == "%" else 3
-    text = f"{first_upper(MEASURES.get(row['measure'], row['measure']))} {moved(row['estimate'], row['unit'], digits)}"
+    text = f"{MEASURES.get(row['measure'], row['measure'])} {moved(row['estimate'], row['unit'], digits)}"
     if control is not None and np.isfinite(row["difference"]):
         text += f", {_difference(row, control)}"
         if row["difference_low"] <= 0 <= row["difference_high"]:
             text += ", an interval that includes no difference"
-    return f"{text}, if the default values of all parameters are true."
+    return f"If the default values of all parameters are true, {text}."
 
 
-def unknowns_sentence(row: Mapping[str, Any], vectors: str, strongest: pd.DataFrame) -> str:
-    """What the unknown parameters leave open for one arm's headline, and which of them matter.
+def unknowns_sentence(row: Mapping[str, Any], control: ArmView | None, vectors: str, structures: str) -> str:
+    """What is not known about one arm's headline: the range over everything first.
 
-    `vectors` says what was drawn.
+    `vectors` says what was drawn; `structures` what other structures of the model say, a clause or nothing.
     """
-    span = to_interval(row["parameter_low"], row["parameter_high"], 1).replace(" to ", " and ")
-    text = (
-        f"Over {int(row['parameter_draws'])} {vectors} the typical patient's result lies between {span} percentage "
-        f"points (90% interval over what is not known, median {num(row['parameter_median'], 1)})"
+    what = MEASURES.get(row["measure"], row["measure"])
+    differs = f"differs from that under {control.label} by" if control is not None else "is"
+    unit = " percentage points" if control is not None else "%"
+    low, high = ("unknown_low", "unknown_high") if structures else ("parameter_low", "parameter_high")
+    inside = to_interval(row["parameter_low"], row["parameter_high"], 1).replace(" to ", " and ")
+    return (
+        f"Over all that is not known, the typical patient's change in {what} {differs} "
+        f"{to_interval(row[low], row[high], 1)}{unit}: 90% of {int(row['parameter_draws'])} {vectors} lie between "
+        f"{inside}, median {num(row['parameter_median'], 1)}{f'; {structures}' if structures else ''}."
     )
-    if len(strongest):
-        top = strongest.iloc[0]
-        text += f". It depends most on {top['symbol']} ({top['meaning']}; rank correlation {num(top['rho'], 2)})"
-        if len(strongest) > 1:
-            second = strongest.iloc[1]
-            text += f", then on {second['symbol']} ({num(second['rho'], 2)})"
-    else:
-        text += ". No single one of them stands out from chance"
+
+
+def depends_sentence(strongest: pd.DataFrame) -> str:
+    """On which unknown parameters a headline depends most."""
+    if strongest.empty:
+        return "No single parameter stands out from chance."
+    top = strongest.iloc[0]
+    text = f"It depends most on {top['symbol']} ({top['meaning']}; rank correlation {num(top['rho'], 2)})"
+    if len(strongest) > 1:
+        second = strongest.iloc[1]
+        text += f", then on {second['symbol']} ({num(second['rho'], 2)})"
     return text + "."
 
 

@@ -118,7 +118,7 @@ def test_every_import_of_the_code_is_a_dependency() -> None:
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 modules = [str(node.module)]
             for module in modules:
-                top = module.split(".")[0]
+                top = {"docx": "python-docx"}.get(module.split(".")[0], module.split(".")[0])
                 known = top in sys.stdlib_module_names or top == "ranklsim" or top.lower() in named
                 assert known, f"{path.relative_to(ROOT)} imports {top}, which pyproject.toml does not name"
 

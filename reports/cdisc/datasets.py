@@ -1,0 +1,367 @@
+"""A run's tables as ADaM data sets: ADSL, ADBMD, ADLB, ADTTE, ADEX, ADPC.
+
+Frames hold text as str ("" is null), numbers and dates as float64 (NaN is null); a date is a number of days since
+1960-01-01. Simulated time has no calendar: the first patient is randomised on a date that the caller gives.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ranklsim.cohorts import events as kinds
+from ranklsim.cohorts.storage import Run
+from ranklsim.pkpd.units import DAYS_PER_MONTH
+from ranklsim.reports.cdisc.metadata import LABELS, TEXT, keys, variables
+
+EPOCH = date(1960, 1, 1)
+"""Day 0 of SAS dates."""
+
+FIRST_DAY = date(2000, 1, 3)
+"""Day on which the first patient is randomised, where none is given."""
+
+BMD = {
+    "BMD_LS": ("BMDLS", "Lumbar Spine Bone Mineral Density (g/cm2)"),
+    "BMD_TH": ("BMDTH", "Total Hip Bone Mineral Density (g/cm2)"),
+    "BMD_FN": ("BMDFN", "Femoral Neck Bone Mineral Density (g/cm2)"),
+    "BMD_R13": ("BMDR13", "1/3 Radius Bone Mineral Density (g/cm2)"),
+}
+LABORATORY = {
+    "CTX": ("CTX", "C-Terminal Telopeptide of Type I Collagen (ng/mL)"),
+    "P1NP": ("P1NP", "Procollagen 1 N-Terminal Propeptide (ng/mL)"),
+    "TRAP5B": ("TRAP5B", "Tartrate-Resistant Acid Phosphatase 5b (U/L)"),
+    "BSAP": ("BSAP", "Bone Specific Alkaline Phosphatase (ng/mL)"),
+    "CA": ("CA", "Calcium (mmol/L)"),
+    "PTH": ("PTH", "Parathyroid Hormone, Intact (pmol/L)"),
+}
+TIMES: dict[str, tuple[str, str, str]] = {
+    kinds.VERTEBRAL: ("TTVFX", "Time to First New Morphometric Vertebral Fracture (Days)", "fractures"),
+    kinds.CLINICAL_VERTEBRAL: ("TTCVFX", "Time to First Clinical Vertebral Fracture (Days)", "fractures"),
+    kinds.NONVERTEBRAL: ("TTNVFX", "Time to First Nonvertebral Fracture (Days)", "fractures"),
+    kinds.HIP: ("TTHIP", "Time to First Hip Fracture (Days)", "fractures"),
+    kinds.HYPOCALCAEMIA: ("TTHYPOCA", "Time to First Hypocalcemia (Days)", "hypocalcaemia"),
+    kinds.DEATH: ("TTDEATH", "Time to Death (Days)", "deaths"),
+    kinds.STOPPED: ("TTSTOP", "Time to Stopping Treatment (Days)", ""),
+    kinds.DROPOUT: ("TTDISC", "Time to Leaving the Study (Days)", ""),
+}
+"""Event: code, parameter, and the key of [conduct] by which the trial records it ("": always)."""
+
+REASONS = {"withdrew": "WITHDRAWAL BY SUBJECT", "own decision": "WITHDRAWAL BY SUBJECT", "": "OTHER"}
+ROUTES = {"SC": "SUBCUTANEOUS", "IV": "INTRAVENOUS", "PO": "ORAL"}
+CENSORED = {1: "END OF OBSERVATION", 2: "LEFT THE STUDY", 3: "DIED"}
+
+
+def build(run: Run, agents: Mapping[str, Any], first_day: date = FIRST_DAY) -> dict[str, pd.DataFrame]:
+    """All data sets of a run.
+
+    Parameters
+    ----------
+    run : Run
+    agents : mapping of str to Agent
+        Every agent of the trial.
+    first_day : date
+        On which the first patient is randomised.
+
+    Returns
+    -------
+    dict of DataFrame
+        By name, in the order of `metadata.LABELS`; columns as `metadata.variables` has them. ADPC has no row if no
+        agent has concentrations.
+    """
+    study = study_id(str(run.manifest["trial"]))
+    people = _people(run, study, first_day)
+    adsl = _adsl(run, people)
+    made = {
+        "ADSL": adsl,
+        "ADBMD": _measured("ADBMD", run.visits, people, BMD),
+        "ADLB": _measured("ADLB", run.visits, people, LABORATORY),
+        "ADTTE": _adtte(run, people),
+        "ADEX": _adex(run, people, agents),
+        "ADPC": _adpc(run, people, agents),
+    }
+    return {name: _ordered(name, made[name]) for name in LABELS}
+
+
+def study_id(name: str) -> str:
+    """A study identifier from a trial's name: capitals, digits and hyphens."""
+    return re.sub(r"[^A-Z0-9]+", "-", ascii_text(name).upper()).strip("-") or "TRIAL"
+
+
+def ascii_text(text: str) -> str:
+    """Text in the letters that a transport file holds; a minus sign, a multiplication sign and dashes are spelt."""
+    for sign, plain in (("−", "-"), ("–", "-"), ("×", "x"), ("≥", ">="), ("≤", "<="), ("µ", "u"), ("²", "2")):
+        text = text.replace(sign, plain)
+    return text.encode("ascii", "replace").decode().replace("?", " ").strip()
+
+
+def days(months: Any) -> np.ndarray:
+    """Whole days of months."""
+    return np.round(np.asarray(months, float) * DAYS_PER_MONTH)
+
+
+def decimal(values: Any) -> np.ndarray:
+    """Numbers held with single precision as the shortest decimals that mean them, not as 0.5140130519866943."""
+    values = np.asarray(values)
+    if values.dtype != np.float32:
+        return values.astype(float)
+    return pd.Series(values).astype(str).astype(float).to_numpy()
+
+
+def _people(run: Run, study: str, first_day: date) -> pd.DataFrame:
+    """What every data set needs of a patient, by her number."""
+    patients = run.patients.set_index("patient")
+    width = max(4, len(str(int(patients.index.max()))))
+    labels = {arm.name: ascii_text(arm.label or arm.name)[:200] for arm in run.trial.arms}
+    order = {arm.name: k for k, arm in enumerate(run.trial.arms, 1)}
+    enrolled = patients["enrolled_month"].to_numpy(float)
+    return pd.DataFrame(
+        {
+            "STUDYID": study,
+            "USUBJID": [f"{study}-{number:0{width}d}" for number in patients.index],
+            "SUBJID": [f"{number:0{width}d}" for number in patients.index],
+            "arm": patients["arm"].to_numpy(),
+            "TRT01P": patients["arm"].map(labels).to_numpy(),
+            "TRT01PN": patients["arm"].map(order).to_numpy(float),
+            "RANDDT": (first_day - EPOCH).days + days(enrolled - enrolled.min()),
+        },
+        index=patients.index,
+    )
+
+
+def _adsl(run: Run, people: pd.DataFrame) -> pd.DataFrame:
+    patients = run.patients.set_index("patient")
+    given = run.doses[run.doses["given"].astype(bool)].groupby("patient")["month"]
+    treated = people.index.isin(given.first().index)
+    frame = people.assign(
+        SITEID="001",
+        AGE=patients["age"].astype(float),
+        AGEU="YEARS",
+        SEX="F",
+        ARM=people["TRT01P"],
+        ARMCD=[ascii_text(str(arm))[:20] for arm in people["arm"]],
+        TRT01A=np.where(treated, people["TRT01P"], ""),
+        TRT01AN=np.where(treated, people["TRT01PN"], np.nan),
+        STRATAR=[ascii_text(str(stratum))[:200] for stratum in patients["stratum"]],
+        RFSTDTC=[iso(day) for day in people["RANDDT"]],
+        TRTSDT=people["RANDDT"] + days(given.min().reindex(people.index)),
+        TRTEDT=people["RANDDT"] + days(given.max().reindex(people.index)),
+        EOSDT=people["RANDDT"] + days(patients["last_month"]),
+        ITTFL="Y",
+        FASFL="Y",
+        SAFFL=np.where(treated, "Y", "N"),
+        HEIGHTBL=patients["height"],
+        WEIGHTBL=patients["weight"],
+        BMIBL=patients["BMI"],
+        YSMBL=patients["years_since_menopause"],
+        EGFRBL=patients["eGFR"],
+        VITDBL=patients["vitamin_D"],
+        TLSBL=patients["T_LS"],
+        TTHBL=patients["T_TH"],
+        TFNBL=patients["T_FN"],
+        TR13BL=patients["T_R13"],
+        PVFXFL=np.where(patients["prevalent_fracture"] > 0, "Y", "N"),
+    )
+    frame["ACTARM"], frame["ACTARMCD"] = frame["ARM"], frame["ARMCD"]
+    return frame.assign(**_ends(run, people))
+
+
+def _ends(run: Run, people: pd.DataFrame) -> dict[str, Any]:
+    """How each patient's study and treatment ended."""
+    first = {
+        kind: run.events[run.events["event"] == kind].drop_duplicates("patient").set_index("patient")
+        for kind in (kinds.COMPLETED, kinds.DROPOUT, kinds.DEATH, kinds.STOPPED)
+    }
+    completed, died = (people.index.isin(first[kind].index) for kind in (kinds.COMPLETED, kinds.DEATH))
+    left = first[kinds.DROPOUT]["detail"].map(_reason).reindex(people.index, fill_value="")
+    stopped = first[kinds.STOPPED]
+    return {
+        "EOSSTT": np.where(completed, "COMPLETED", "DISCONTINUED"),
+        "COMPLFL": np.where(completed, "Y", "N"),
+        "DCSREAS": np.where(died, "DEATH", left),
+        "DTHFL": np.where(died, "Y", ""),
+        "DTHDT": people["RANDDT"] + days(first[kinds.DEATH]["month"].reindex(people.index)),
+        "DCTDT": people["RANDDT"] + days(stopped["month"].reindex(people.index)),
+        "DCTREAS": stopped["detail"].map(_reason).reindex(people.index, fill_value=""),
+    }
+
+
+def _reason(detail: str) -> str:
+    return REASONS.get(detail, ascii_text(detail).upper()[:200])
+
+
+def iso(day: float) -> str:
+    """A number of days since 1960-01-01 as ISO 8601."""
+    return date.fromordinal(EPOCH.toordinal() + int(day)).isoformat()
+
+
+def _measured(
+    name: str, visits: pd.DataFrame, people: pd.DataFrame, parameters: Mapping[str, tuple[str, str]]
+) -> pd.DataFrame:
+    """Observed values in the Basic Data Structure."""
+    parts = []
+    for number, (column, (code, label)) in enumerate(parameters.items(), 1):
+        if column not in visits:
+            continue
+        seen = visits.loc[visits[column].notna(), ["patient", "month"]].reset_index(drop=True)
+        value = decimal(visits.loc[visits[column].notna(), column].to_numpy())
+        part = seen.assign(AVAL=value, PARAM=label, PARAMCD=code, PARAMN=float(number))
+        at_zero = part["month"] == 0
+        part["BASE"] = part["patient"].map(part[at_zero].set_index("patient")["AVAL"])
+        part["CHG"] = (part["AVAL"] - part["BASE"]).where(~at_zero)
+        part["PCHG"] = (100 * (part["AVAL"] - part["BASE"]) / part["BASE"]).where(~at_zero)
+        part["ABLFL"] = np.where(at_zero, "Y", "")
+        part["ANL01FL"] = np.where(~at_zero & part["BASE"].notna(), "Y", "")
+        flag = f"{column}_BLQ"
+        below = visits.loc[visits[column].notna(), flag].to_numpy(bool) if flag in visits else np.zeros(len(part), bool)
+        part["BLQFL"] = np.where(below, "Y", "")
+        parts.append(part)
+    return _at_visits(pd.concat(parts, ignore_index=True), people)
+
+
+def _at_visits(frame: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
+    """Identifiers, treatment, visit and day for rows with `patient` and `month`."""
+    frame = _identified(frame, people)
+    month = frame["month"].to_numpy(float)
+    named = {m: "Baseline" if m == 0 else f"Month {m:g}" for m in np.unique(month)}
+    frame["AVISITN"], frame["AVISIT"] = month, [named[m] for m in month]
+    frame["ADT"] = frame["RANDDT"] + days(month)
+    frame["ADY"] = days(month) + 1
+    return frame
+
+
+def _identified(frame: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
+    own = people.loc[frame["patient"].to_numpy(), ["STUDYID", "USUBJID", "TRT01P", "TRT01PN", "RANDDT"]]
+    own = own.reset_index(drop=True).rename(columns={"TRT01P": "TRTP", "TRT01PN": "TRTPN"})
+    return pd.concat([own, frame.reset_index(drop=True)], axis="columns")
+
+
+def _adtte(run: Run, people: pd.DataFrame) -> pd.DataFrame:
+    """First event of each kind that the trial records, or the time at which the patient was seen last."""
+    last = run.patients.set_index("patient")["last_month"]
+    ended = run.events[run.events["event"].isin([kinds.DROPOUT, kinds.DEATH])].set_index("patient")["event"]
+    how = ended.reindex(people.index).map({kinds.DROPOUT: 2, kinds.DEATH: 3}).fillna(1).astype(int)
+    seen = set(run.events["event"])
+    parts = []
+    for number, (event, (code, label, key)) in enumerate(TIMES.items(), 1):
+        if key and event not in seen and not getattr(run.trial.conduct, key, False):
+            continue  # the trial does not record it: that none was seen says nothing
+        own = run.events[run.events["event"] == event].sort_values(["patient", "month"], kind="stable")
+        own = own.drop_duplicates("patient").set_index("patient")
+        happened = people.index.isin(own.index)
+        until = last.copy()
+        if event == kinds.VERTEBRAL:  # what no image has shown yet is not known: seen until the last image
+            images = np.array([0.0, *(run.trial.conduct.imaging or ())])
+            until[:] = images[np.searchsorted(images, last.to_numpy(float) + 1e-9, side="right") - 1]
+        month = np.where(happened, own["month"].reindex(people.index), until)
+        cause = np.where(event == kinds.VERTEBRAL, 1, how)  # its observation ends with the last image
+        parts.append(
+            pd.DataFrame(
+                {
+                    "patient": people.index,
+                    "PARAM": label,
+                    "PARAMCD": code,
+                    "PARAMN": float(number),
+                    "AVAL": days(month) + 1,
+                    "ADY": days(month) + 1,
+                    "CNSR": np.where(happened, 0, cause).astype(float),
+                    "EVNTDESC": np.where(happened, label.removesuffix(" (Days)").removeprefix("Time to ").upper(),
+                                         [CENSORED[int(k)] for k in cause]),
+                    "CNSDTDSC": np.where(happened, "", [CENSORED[int(k)] for k in cause]),
+                    "AECNT": own["count"].reindex(people.index).astype(float),
+                }
+            )
+        )  # fmt: skip
+    frame = _identified(pd.concat(parts, ignore_index=True), people)
+    return frame.assign(STARTDT=frame["RANDDT"], ADT=frame["RANDDT"] + frame["AVAL"] - 1, AVALU="DAYS")
+
+
+def _adex(run: Run, people: pd.DataFrame, agents: Mapping[str, Any]) -> pd.DataFrame:
+    """Doses as given."""
+    given = run.doses[run.doses["given"].astype(bool)]
+    given = given.sort_values(["patient", "month", "agent"], kind="stable").reset_index(drop=True)
+    names = {name: ascii_text(agent.label).upper()[:200] for name, agent in agents.items()}
+    routes = {name: ROUTES.get(agent.route, "") for name, agent in agents.items()}
+    frame = _identified(given[["patient", "month", "planned_month"]], people)
+    return frame.assign(
+        ASEQ=(frame.groupby("patient").cumcount() + 1).astype(float),
+        EXTRT=given["agent"].map(names),
+        EXDOSE=decimal(given["amount_mg"]),
+        EXDOSU="mg",
+        EXROUTE=given["agent"].map(routes),
+        ASTDT=frame["RANDDT"] + days(frame["month"]),
+        ASTDY=days(frame["month"]) + 1,
+        EXPLDY=days(frame["planned_month"]) + 1,
+        EXDELAY=days(frame["month"]) - days(frame["planned_month"]),
+    )
+
+
+def _adpc(run: Run, people: pd.DataFrame, agents: Mapping[str, Any]) -> pd.DataFrame:
+    """Serum concentrations of the agents of a patient's arm, at the visits that she attended."""
+    codes = agent_codes([name for name in agents if f"true_C_{name}" in run.visits])
+    attended = run.visits[run.visits["attended"].astype(bool)]
+    parts = []
+    for number, (name, code) in enumerate(codes.items(), 1):
+        doses = run.doses[run.doses["agent"] == name]
+        arms = set(doses["arm"])
+        seen = attended[attended["arm"].isin(arms)]
+        given = doses[doses["given"].astype(bool)].sort_values(["month", "patient"], kind="stable")
+        part = seen[["patient", "month"]].assign(
+            PARAM=f"{ascii_text(agents[name].label)} Concentration, Serum, Free (ug/mL)"[:200],
+            PARAMCD=code,
+            PARAMN=float(number),
+            AVAL=decimal(seen[f"true_C_{name}"].to_numpy()),
+            AVALU="ug/mL",
+        )
+        planned, first = (
+            part["patient"].map(frame.groupby("patient")[column].min())
+            for frame, column in ((doses, "planned_month"), (given, "month"))
+        )
+        # A sample on the day of a dose is taken before it: only an earlier dose is a reference.
+        before = pd.merge_asof(
+            part[["patient", "month"]].astype({"month": float}).reset_index().sort_values("month", kind="stable"),
+            given[["patient", "month"]].assign(dose=given["month"]).astype({"month": float}),
+            on="month",
+            by="patient",
+            allow_exact_matches=False,
+        ).set_index("index")["dose"].reindex(part.index)  # fmt: skip
+        same_day = pd.MultiIndex.from_frame(part[["patient", "month"]]).isin(
+            pd.MultiIndex.from_frame(given[["patient", "month"]])
+        )
+        part["NFRLT"] = days(part["month"] - planned)
+        part["AFRLT"] = days(part["month"] - first)
+        part["ARRLT"] = days(part["month"] - before)
+        part["ATPT"] = np.where(same_day, "PREDOSE", "")
+        parts.append(part)
+    if not parts:
+        return pd.DataFrame(columns=[variable.name for variable in variables("ADPC")])
+    return _at_visits(pd.concat(parts, ignore_index=True), people)
+
+
+def agent_codes(names: Sequence[str]) -> dict[str, str]:
+    """A parameter code of at most 8 characters for each agent, no two alike."""
+    codes: dict[str, str] = {}
+    for name in names:
+        stem = re.sub(r"[^A-Z0-9]", "", ascii_text(name).upper()).lstrip("0123456789") or "AGENT"
+        code, k = stem[:8], 1
+        while code in codes.values():
+            k += 1
+            code = f"{stem[: 8 - len(str(k))]}{k}"
+        codes[name] = code
+    return codes
+
+
+def _ordered(name: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """The variables in order, in their types, records sorted by key; text without null, numbers as float64."""
+    out = {}
+    for variable in variables(name):
+        column = frame[variable.name] if variable.name in frame else pd.Series(np.nan, index=frame.index)
+        if variable.type == TEXT:
+            out[variable.name] = column.fillna("").astype(str)
+        else:
+            out[variable.name] = column.astype(float)
+    return pd.DataFrame(out).sort_values(keys(name), kind="stable", ignore_index=True)

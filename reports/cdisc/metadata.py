@@ -1,0 +1,111 @@
+"""What a data set of ADaM consists of: its variables with label, type, codelist and origin, as data.
+
+Structure and names follow the ADaM Implementation Guide 1.3 (ADSL, Basic Data Structure, time to event, occurrence
+data) and controlled terminology of NCI/CDISC; both are recalled, so the codelist codes want a look before anyone
+submits. Names, lengths and labels obey what SAS transport files version 5 can hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+
+FOLDER = Path(__file__).parent
+
+LABELS = {
+    "ADSL": "Subject-Level Analysis Dataset",
+    "ADBMD": "Bone Mineral Density Analysis Dataset",
+    "ADLB": "Laboratory Analysis Dataset",
+    "ADTTE": "Time to Event Analysis Dataset",
+    "ADEX": "Exposure Analysis Dataset",
+    "ADPC": "Pharmacokinetic Concentrations",
+}
+STRUCTURES = {
+    "ADSL": ("SUBJECT LEVEL ANALYSIS DATASET", "One record per subject"),
+    "ADBMD": ("BASIC DATA STRUCTURE", "One record per subject, parameter and visit"),
+    "ADLB": ("BASIC DATA STRUCTURE", "One record per subject, parameter and visit"),
+    "ADTTE": ("BASIC DATA STRUCTURE", "One record per subject and parameter"),
+    "ADEX": ("OCCURRENCE DATA STRUCTURE", "One record per subject and dose given"),
+    "ADPC": ("BASIC DATA STRUCTURE", "One record per subject, parameter and visit"),
+}
+BDS = ("ADBMD", "ADLB")
+TEXT, INTEGER, FLOAT, DATE = "text", "integer", "float", "date"
+TYPES = (TEXT, INTEGER, FLOAT, DATE)
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable of a data set.
+
+    Attributes
+    ----------
+    name, label : str
+        At most 8 and 40 characters.
+    type : str
+        One of `TYPES`; a date is held as days since 1960-01-01, as SAS counts them.
+    codelist : str
+        Name in `codelists`, or empty.
+    core : str
+        "req" (present, never null), "cond" (present) or "perm".
+    key : int
+        Place in the data set's key, 0 if not part of it.
+    derivation : str
+        Where the value comes from.
+    """
+
+    name: str
+    label: str
+    type: str
+    codelist: str
+    core: str
+    key: int
+    derivation: str
+
+
+@cache
+def variables(dataset: str) -> tuple[Variable, ...]:
+    """The variables of a data set, in order.
+
+    Raises
+    ------
+    KeyError
+        If there is no such data set.
+    """
+    if dataset not in LABELS:
+        raise KeyError(dataset)
+    frame = pd.read_csv(FOLDER / "variables.csv", keep_default_na=False, dtype=str)
+    wanted = ["*", "BDS", dataset] if dataset in BDS else ["*", dataset]
+    own = frame[frame["dataset"].isin(wanted)]
+    return tuple(
+        Variable(
+            row["variable"],
+            row["label"],
+            row["type"],
+            row["codelist"],
+            row["core"],
+            int(row["key"] or 0),
+            row["derivation"],
+        )
+        for row in own.to_dict("records")
+    )
+
+
+def keys(dataset: str) -> list[str]:
+    """Names of the variables that tell records apart, in order."""
+    own = sorted((variable.key, variable.name) for variable in variables(dataset) if variable.key)
+    return [name for _, name in own]
+
+
+@cache
+def codelists() -> pd.DataFrame:
+    """Terms: columns `codelist`, `code` (of NCI), `name`, `term`, `decode`, `extensible`."""
+    return pd.read_csv(FOLDER / "codelists.csv", keep_default_na=False, dtype=str)
+
+
+def terms(codelist: str) -> list[str]:
+    """Terms of a codelist."""
+    frame = codelists()
+    return list(frame.loc[frame["codelist"] == codelist, "term"])

@@ -1,0 +1,303 @@
+"""A run as CDISC data sets: the rules are kept, a breach of each is named, and every format reads back the same."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pandas as pd
+import pyreadstat
+import pytest
+from helpers import said
+
+from ranklsim.cohorts.execution import run
+from ranklsim.cohorts.storage import Run, open_run
+from ranklsim.pkpd.agents import load_agent
+from ranklsim.pkpd.units import DAYS_PER_MONTH
+from ranklsim.reports.cdisc import export
+from ranklsim.reports.cdisc.datasets import EPOCH, agent_codes, ascii_text, build, decimal
+from ranklsim.reports.cdisc.files import DEF, ODM
+from ranklsim.reports.cdisc.metadata import LABELS, TEXT, variables
+from ranklsim.reports.cdisc.rules import check
+
+CONDUCT = """[conduct]
+dropout = "10 %/yr"
+stop_treatment = "8 %/yr"
+missed_doses = "5 %"
+late_doses = { share = "20 %", median = "3 wk", p95 = "4 mo" }
+fractures = true
+imaging = [12, 24, 36]
+deaths = true
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """FREEDOM with 60 patients, of whom some leave, stop, come late, fall ill."""
+    from ranklsim.cohorts.trial import load_trial
+
+    work = tmp_path_factory.mktemp("cdisc")
+    text = load_trial("freedom").source_text
+    text = text[: text.index("[conduct]")] if "[conduct]" in text else text
+    (work / "eventful.toml").write_text(text + "\n" + CONDUCT, encoding="utf-8")
+    run(str(work / "eventful.toml"), work / "run", patients=60, layers=["patients", "residual"])
+    return work / "run"
+
+
+@pytest.fixture(scope="module")
+def trial(folder: Path) -> Run:
+    return open_run(folder)
+
+
+@pytest.fixture(scope="module")
+def datasets(trial: Run, folder: Path) -> dict[str, pd.DataFrame]:
+    agents = {name: load_agent(name, folder=folder / "agents") for name in trial.trial.agent_names()}
+    return build(trial, agents, date(2020, 2, 28))
+
+
+@pytest.fixture(scope="module")
+def written(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export.write_cdisc(folder, tmp_path_factory.mktemp("adam") / "out", first_day=date(2020, 2, 28))
+
+
+def test_the_data_sets_of_an_eventful_trial_break_no_rule(datasets):
+    assert list(datasets) == list(LABELS)
+    assert check(datasets) == []
+    assert all(len(frame) for frame in datasets.values())
+
+
+def copy(datasets: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    return {name: frame.copy() for name, frame in datasets.items()}
+
+
+def _put(name: str, column: str, row: int, value: object) -> Callable[[dict[str, pd.DataFrame]], None]:
+    def change(data: dict[str, pd.DataFrame]) -> None:
+        data[name].loc[row, column] = value
+
+    return change
+
+
+def _twice(name: str) -> Callable[[dict[str, pd.DataFrame]], None]:
+    def change(data: dict[str, pd.DataFrame]) -> None:
+        data[name] = pd.concat([data[name], data[name].iloc[[0]]], ignore_index=True)
+
+    return change
+
+
+BREACHES: list[tuple[Callable[[dict[str, pd.DataFrame]], object], str]] = [
+    (lambda d: d.pop("ADSL"), "ADSL is missing"),
+    (_twice("ADSL"), "ADSL: has more than one record for a subject (1)"),
+    (_twice("ADTTE"), "ADTTE: has records with the same STUDYID, USUBJID, PARAMCD (1)"),
+    (lambda d: d["ADSL"].pop("SEX"), "ADSL: SEX is missing"),
+    (lambda d: d["ADSL"].insert(0, "FAVOURITE", ""), "ADSL: FAVOURITE has no metadata"),
+    (_put("ADSL", "SEX", 0, "W"), "ADSL: SEX holds 'W', which is no term of SEX"),
+    (_put("ADSL", "ARM", 0, ""), "ADSL: ARM is null in 1 records"),
+    (_put("ADSL", "ARM", 0, "x" * 201), "ADSL: ARM holds a text of more than 200 characters"),
+    (_put("ADSL", "ARM", 0, "60 µg"), "ADSL: ARM holds letters that a transport file can't hold"),
+    (_put("ADSL", "RFSTDTC", 0, "28FEB2020"), "ADSL: RFSTDTC holds a date that is not ISO 8601"),
+    (_put("ADSL", "RANDDT", 0, 100.5), "ADSL: RANDDT holds a number that is not whole"),
+    (_put("ADSL", "AGE", 0, np.inf), "ADSL: AGE holds an infinite number"),
+    (_put("ADSL", "TRT01PN", 0, 9.0), "ADSL: TRT01P and TRT01PN do not go together one to one"),
+    (_put("ADBMD", "USUBJID", 0, "NOBODY-1"), "ADBMD: 1 subjects are not in ADSL"),
+    (_put("ADBMD", "CHG", 1, 9.0), "ADBMD: CHG is not AVAL - BASE"),
+    (_put("ADBMD", "PCHG", 1, 99.0), "ADBMD: PCHG is not 100 (AVAL - BASE) / BASE"),
+    (_put("ADBMD", "BASE", 1, 9.0), "ADBMD: BASE differs within a subject and parameter"),
+    (_put("ADBMD", "ABLFL", 1, "Y"), "ADBMD: has more than one record with ABLFL"),
+    (_put("ADBMD", "ABLFL", 1, "maybe"), "ADBMD: ABLFL holds 'maybe', which is no term of NY"),
+    (_put("ADBMD", "AVISIT", 0, "Screening"), "ADBMD: AVISIT and AVISITN do not go together one to one"),
+    (_put("ADLB", "ADY", 0, 0.0), "ADLB: ADY holds day 0"),
+    (_put("ADLB", "ADY", 0, 7.0), "ADLB: ADY is not ADT - RANDDT + 1"),
+    (_put("ADEX", "TRTP", 0, "Something else"), "ADEX: TRTP is not TRT01P of ADSL"),
+    (_put("ADTTE", "CNSR", 0, 7.0), "ADTTE: CNSR holds '7', which is no term of CNSR"),
+    (_put("ADEX", "EXDOSU", 0, "stone"), "ADEX: EXDOSU holds 'stone', which is no term of UNIT"),
+]
+
+
+@pytest.mark.parametrize(("breach", "words"), BREACHES, ids=[words for _, words in BREACHES])
+def test_a_breach_of_each_rule_is_named(datasets, breach, words):
+    data = copy(datasets)
+    breach(data)
+    assert any(words in fault for fault in check(data)), check(data)
+
+
+def test_labels_names_and_types_are_those_that_a_transport_file_holds():
+    for name in LABELS:
+        names = [variable.name for variable in variables(name)]
+        assert len(names) == len(set(names))
+        for variable in variables(name):
+            assert re.fullmatch(r"[A-Z][A-Z0-9_]{0,7}", variable.name)
+            assert 0 < len(variable.label) <= 40
+            assert variable.type in ("text", "integer", "float", "date")
+
+
+def test_every_patient_is_one_record_of_adsl_and_her_end_is_that_of_the_run(datasets, trial):
+    adsl = datasets["ADSL"].assign(patient=lambda d: d["SUBJID"].astype(int)).set_index("patient")
+    assert sorted(adsl.index) == sorted(trial.patients["patient"])
+    ended = trial.events.set_index("patient")["event"]
+    assert set(adsl.index[adsl["EOSSTT"] == "COMPLETED"]) == set(ended.index[ended == "completed"])
+    assert set(adsl.index[adsl["DTHFL"] == "Y"]) == set(ended.index[ended == "death"])
+    assert set(adsl.index[adsl["DCTDT"].notna()]) == set(ended.index[ended == "stopped"])
+    last = trial.patients.set_index("patient")["last_month"]
+    assert (adsl["EOSDT"] - adsl["RANDDT"]).to_dict() == (last * DAYS_PER_MONTH).round().to_dict()
+
+
+def test_every_observed_value_is_a_record_and_nothing_else(datasets, trial):
+    for name, measures in (("ADBMD", ["BMD_LS", "BMD_TH", "BMD_FN", "BMD_R13"]),
+                           ("ADLB", ["CTX", "P1NP", "TRAP5B", "BSAP", "CA", "PTH"])):  # fmt: skip
+        assert len(datasets[name]) == sum(int(trial.visits[measure].notna().sum()) for measure in measures)
+    spine = datasets["ADBMD"].query("PARAMCD == 'BMDLS' and AVISITN == 36").set_index("USUBJID")["AVAL"]
+    seen = trial.visits.query("month == 36")[["patient", "BMD_LS"]].dropna().set_index("patient")["BMD_LS"]
+    np.testing.assert_allclose(np.sort(spine), np.sort(seen), rtol=1e-6)
+
+
+def test_time_to_event_counts_the_events_of_the_run_and_censors_the_rest(datasets, trial):
+    adtte = datasets["ADTTE"]
+    for event, code in (
+        ("vertebral", "TTVFX"),
+        ("nonvertebral", "TTNVFX"),
+        ("death", "TTDEATH"),
+        ("stopped", "TTSTOP"),
+    ):
+        own = adtte[adtte["PARAMCD"] == code]
+        assert len(own) == 60
+        hit = trial.events[trial.events["event"] == event].drop_duplicates("patient")
+        assert (own["CNSR"] == 0).sum() == len(hit)
+        assert sorted(own.loc[own["CNSR"] == 0, "AVAL"]) == sorted((hit["month"] * DAYS_PER_MONTH).round() + 1)
+    assert not adtte["PARAMCD"].eq("TTHYPOCA").any(), "what the trial does not record has no record"
+
+
+def test_a_spine_is_seen_until_its_last_image_only(datasets):
+    own = datasets["ADTTE"].query("PARAMCD == 'TTVFX' and CNSR > 0")
+    images = {1.0, *(float(np.round(month * DAYS_PER_MONTH) + 1) for month in (12, 24, 36))}
+    assert set(own["AVAL"]) <= images
+
+
+def test_doses_are_those_given_with_their_delay(datasets, trial):
+    adex, given = datasets["ADEX"], trial.doses[trial.doses["given"]]
+    assert len(adex) == len(given)
+    assert adex["EXDOSE"].sum() == pytest.approx(given["amount_mg"].sum())
+    assert (adex["EXDELAY"] > 0).sum() == (given["reason"] == "late").sum()
+    assert (adex["EXDELAY"] == adex["ASTDY"] - adex["EXPLDY"]).all()
+
+
+def test_a_concentration_refers_to_the_last_dose_before_it(datasets):
+    adpc = datasets["ADPC"]
+    assert (adpc.loc[adpc["ARRLT"].notna(), "ARRLT"] > 0).all()
+    assert (adpc["ARRLT"].fillna(0) <= adpc["AFRLT"].fillna(0)).all()
+    assert (adpc.loc[adpc["AVISITN"] == 0, "AVAL"] == 0).all()
+
+
+def test_a_transport_file_reads_back_as_what_was_written(datasets, written):
+    for name, frame in datasets.items():
+        back, meta = pyreadstat.read_xport(str(written / f"{name.lower()}.xpt"))
+        assert meta.table_name == name
+        assert list(back.columns) == list(frame.columns)
+        assert meta.column_names_to_labels == {variable.name: variable.label for variable in variables(name)}
+        for variable in variables(name):
+            if variable.type == TEXT:
+                assert back[variable.name].tolist() == frame[variable.name].tolist()
+            elif variable.type == "date":
+                days = [np.nan if pd.isna(day) else (day - EPOCH).days for day in back[variable.name]]
+                np.testing.assert_array_equal(days, frame[variable.name])
+            else:
+                np.testing.assert_array_equal(back[variable.name].astype(float), frame[variable.name])
+
+
+def test_dataset_json_reads_back_as_what_was_written(datasets, written):
+    for name, frame in datasets.items():
+        found = json.loads((written / f"{name.lower()}.json").read_text(encoding="utf-8"))
+        assert (found["datasetJSONVersion"], found["name"], found["records"]) == ("1.1.0", name, len(frame))
+        assert len(found["rows"]) == len(frame)
+        assert [column["name"] for column in found["columns"]] == list(frame.columns)
+        back = pd.DataFrame(found["rows"], columns=list(frame.columns))
+        for column in found["columns"]:
+            own, theirs = back[column["name"]], frame[column["name"]]
+            if column["dataType"] == "string":
+                assert own.tolist() == theirs.tolist()
+                assert own.str.len().max() <= column["length"] <= 200
+            elif column["dataType"] == "date":
+                assert column["targetDataType"] == "integer"
+                days = [np.nan if pd.isna(day) else (date.fromisoformat(day) - EPOCH).days for day in own]
+                np.testing.assert_array_equal(days, theirs)
+            else:
+                np.testing.assert_array_equal(own.astype(float), theirs)
+
+
+def test_parquet_has_dates_as_dates_and_labels(datasets, written):
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(written / "adsl.parquet")
+    assert table.column("RANDDT").to_pylist()[0] == date(2020, 2, 28)
+    assert table.schema.field("RANDDT").metadata[b"label"] == b"Date of Randomization"
+    assert table.column("DTHFL").null_count == (datasets["ADSL"]["DTHFL"] == "").sum()
+    assert table.num_rows == len(datasets["ADSL"])
+
+
+def test_define_xml_names_every_variable_and_every_reference_leads_somewhere(written):
+    root = ET.parse(written / "define.xml").getroot()
+    assert root.tag == f"{{{ODM}}}ODM"
+    oids = {node.get("OID") for node in root.iter() if node.get("OID")}
+    leaves = {node.get("ID") for node in root.iter(f"{{{DEF}}}leaf")}
+    for node in root.iter():
+        for attribute in ("ItemOID", "CodeListOID", "MethodOID"):
+            if node.get(attribute):
+                assert node.get(attribute) in oids
+        place = node.get(f"{{{DEF}}}ArchiveLocationID")
+        assert place is None or place in leaves
+    for name in LABELS:
+        group = next(g for g in root.iter(f"{{{ODM}}}ItemGroupDef") if g.get("Name") == name)
+        items = [item.get("ItemOID") for item in group.iter(f"{{{ODM}}}ItemRef")]
+        assert items == [f"IT.{name}.{variable.name}" for variable in variables(name)]
+    for leaf in root.iter(f"{{{DEF}}}leaf"):
+        assert (written / leaf.get("{http://www.w3.org/1999/xlink}href", "")).is_file()
+
+
+def test_the_same_run_gives_the_same_bytes(folder, written, tmp_path):
+    again = export.write_cdisc(folder, tmp_path / "again", first_day=date(2020, 2, 28))
+    assert {path.name for path in again.iterdir()} == {path.name for path in written.iterdir()}
+    for path in again.iterdir():
+        assert path.read_bytes() == (written / path.name).read_bytes(), path.name
+
+
+def test_nothing_is_written_if_a_rule_is_broken(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "check", lambda datasets: ["ADSL: SEX is missing."])
+    with pytest.raises(Exception, match=r"break rules of CDISC, nothing was written: ADSL: SEX is missing"):
+        export.write_cdisc(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_line_writes_refuses_and_replaces(folder, tmp_path, capsys):
+    out = tmp_path / "adam"
+    words = ["cdisc", folder, "-o", out, "--format", "xpt"]
+    assert said(capsys, *words) == (0, [str(out)], [])
+    assert {path.suffix for path in out.iterdir()} == {".xpt", ".xml"}
+    code, _, err = said(capsys, *words)
+    assert (code, len(err)) == (2, 1)
+    assert "holds earlier data sets" in err[0]
+    assert said(capsys, *words, "--force")[0] == 0
+    (out / "mine.txt").write_text("kept")
+    assert said(capsys, *words, "--force")[0] == 2
+    assert (out / "mine.txt").read_text() == "kept"
+    code, _, err = said(capsys, "cdisc", folder, "-o", tmp_path / "x", "--format", "sas", "--first-day", "2020-01-01")
+    assert (code, err) == (2, ["unknown format 'sas'; give some of parquet, xpt, json."])
+    assert said(capsys, "cdisc", folder, "-o", tmp_path / "x", "--first-day", "Monday")[0] == 2
+
+
+def test_codes_of_agents_are_short_and_no_two_alike():
+    codes = agent_codes(["mrankl-selective", "mrankl-selective-noshed", "denosumab", "2-drug"])
+    assert codes == {
+        "mrankl-selective": "MRANKLSE",
+        "mrankl-selective-noshed": "MRANKLS2",
+        "denosumab": "DENOSUMA",
+        "2-drug": "DRUG",
+    }
+
+
+def test_numbers_of_single_precision_are_the_decimals_that_they_mean():
+    assert decimal(np.array([0.1, 3.270332], dtype=np.float32)).tolist() == [0.1, 3.270332]
+    assert ascii_text("−2.5 µg × 3") == "-2.5 ug x 3"
