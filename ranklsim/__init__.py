@@ -13,10 +13,21 @@ from typing import TYPE_CHECKING, Any
 from ranklsim.pkpd.errors import BadInput, RanklsimError, RunFailed
 
 if TYPE_CHECKING:
-    from ranklsim.api import agents, report, run, sensitivity, simulate, trials
+    from ranklsim.api import agents, analyse, report, run, sensitivity, simulate, trials
 
 __version__ = "0.1.0"
-__all__ = ["BadInput", "RanklsimError", "RunFailed", "agents", "report", "run", "sensitivity", "simulate", "trials"]
+__all__ = [
+    "BadInput",
+    "RanklsimError",
+    "RunFailed",
+    "agents",
+    "analyse",
+    "report",
+    "run",
+    "sensitivity",
+    "simulate",
+    "trials",
+]
 
 
 def __getattr__(name: str) -> Any:

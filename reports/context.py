@@ -18,6 +18,7 @@ from ranklsim.cohorts.storage import open_run
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.reports import repeated, summaries, tables, unknowns, wording
+from ranklsim.reports.analyses.results import Analyses, analyse
 from ranklsim.reports.arms import ArmView, month_text, view_arms
 from ranklsim.reports.exhibit import Exhibit
 
@@ -40,6 +41,8 @@ class RunData:
     uncertainty: pd.DataFrame
     draws: pd.DataFrame
     variants: pd.DataFrame
+    twins: pd.DataFrame
+    twin_events: pd.DataFrame
 
     @cached_property
     def table(self) -> ParameterTable:
@@ -87,6 +90,8 @@ def read(run_folder: str | os.PathLike[str]) -> RunData:
         uncertainty=run.uncertainty,
         draws=run.uncertainty_draws,
         variants=run.variants,
+        twins=run.twins,
+        twin_events=run.twin_events,
     )
 
 
@@ -263,6 +268,11 @@ class Context:
             ranked = rank_correlations(self.drawn.drop(index=0, errors="ignore"), result)
             frames.append(ranked.assign(arm=arm.name, meaning=ranked["symbol"].map(self.meanings).fillna("")))
         return pd.concat(frames, ignore_index=True)[columns]
+
+    @cached_property
+    def analyses(self) -> Analyses:
+        """Endpoints of every kind, estimands, subgroups and multiplicity."""
+        return analyse(self.data, self.endpoints)
 
     def symbol_label(self, symbol: str) -> str:
         """A parameter with meaning and unit, for an axis."""

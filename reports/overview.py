@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from ranklsim.reports import durability, figures, summaries, tables, wording
+from ranklsim.reports import durability, figures, outcomes, summaries, tables, wording
 from ranklsim.reports.arms import BASIS_MEANING, PREDICTED, ArmView, month_text
 from ranklsim.reports.context import Context, Section
 from ranklsim.reports.exhibit import Exhibit
@@ -41,8 +41,11 @@ FLOW_ARMS = 5
 def synopsis(c: Context) -> Section:
     """Key result in words, and drawn with both kinds of interval."""
     section = Section("2", "Synopsis", "synopsis")
+    found = c.analyses.endpoints
+    section.key += outcomes.sentences(c, found[(found["role"] == "primary") & (found["kind"] != "change")])
     if c.primary is None or c.endpoints.empty:
-        section.key.append("The trial names no endpoint.")
+        if not section.key:
+            section.key.append("The trial names no endpoint that was measured.")
         return section
     rows = c.endpoints[c.endpoints["endpoint"] == c.primary.name].set_index("arm", drop=False)
     control = c.by_name.get(c.control or "")
@@ -88,7 +91,7 @@ def synopsis(c: Context) -> Section:
         section.exhibits.append(
             c.figure(
                 "2.1",
-                f"Primary endpoint: {c.primary.name}",
+                f"{wording.first_upper(c.primary.role)} endpoint: {c.primary.name}",
                 frame,
                 figures.two_intervals,
                 xlabel=label,

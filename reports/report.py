@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ranklsim.cohorts import storage
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.reports import appendix, efficacy, mechanism, overview
+from ranklsim.reports import appendix, efficacy, lasting, mechanism, outcomes, overview
 from ranklsim.reports.context import Context, Section, read
 from ranklsim.reports.page import new_folder, refuse_foreign, render, write_page
 
@@ -32,6 +32,11 @@ SECTIONS = (
     mechanism.ligand,
     mechanism.contributions,
     mechanism.uncertainty,
+    lasting.durable,
+    outcomes.outcomes,
+    outcomes.decisions,
+    outcomes.questions,
+    outcomes.forests,
     appendix.safety,
     appendix.assumptions,
     appendix.reproducibility,
