@@ -21,12 +21,12 @@ FOLD_FORESTS_FROM = 3
 
 
 def outcomes(c: Context) -> Section:
-    """Responders, events, rates and durability, by arm."""
+    """Responders, events, rates and durability, by arm; changes with a margin of non-inferiority."""
     section = Section("11.4.8", "Fractures, responders and durability", "outcomes", 4)
     frame = c.analyses.endpoints
-    frame = frame[frame["kind"] != "change"].reset_index(drop=True)
+    frame = frame[(frame["kind"] != "change") | frame["margin"].notna()].reset_index(drop=True)
     if frame.empty:
-        section.paragraphs.append("The trial names no endpoint but changes of BMD and markers.")
+        section.paragraphs.append("The trial names no endpoint but changes of BMD and markers, and no margin.")
         return section
     section.paragraphs += sentences(c, frame)
     section.exhibits.append(
@@ -127,6 +127,8 @@ def _kind_words(spec: Endpoint) -> str:
     if isinstance(spec, Responder):
         sign = {">=": "≥", "<=": "≤"}.get(spec.sign, spec.sign)
         return f"{spec.measure} change {sign} {num(spec.limit, 1)}% at month {month_text(spec.to_month)}"
+    if isinstance(spec, Change):
+        return f"{spec.measure} change, months {month_text(spec.from_month)} to {month_text(spec.to_month)}"
     return str(getattr(spec, "what", ""))
 
 
