@@ -39,7 +39,7 @@ EVENT_WORDS = {
 DURABILITY = {
     "months back": ("mo", "months from the end of treatment until BMD is back at baseline"),
     "share kept": ("%", "share of the gain in BMD that is kept"),
-    "area": ("%-months", "area of BMD above baseline after the end of treatment"),
+    "area": ("%-months", "area of BMD (or a marker) above baseline after the end of treatment"),
     "peak": ("%", "highest marker after the end of treatment, percent of baseline"),
     "peak month": ("mo", "months from the end of treatment to the highest marker"),
 }
@@ -101,7 +101,7 @@ class Responder(Endpoint):
 
 @dataclass(frozen=True, kw_only=True)
 class Event(Endpoint):
-    """Whether and when something happened, after `from_month` and by `by_month`; at least `least` of it at once."""
+    """Whether and when something happened, after `from_month` and by `by_month`; at least `least` of it summed up."""
 
     event: str
     by_month: float

@@ -22,12 +22,12 @@ from typing import Any
 
 import pandas as pd
 
-from ranklsim.cohorts import pieces, storage, uncertainty
+from ranklsim.cohorts import pieces, storage, twins, uncertainty
 from ranklsim.cohorts.pieces import Job, Note, Task
 from ranklsim.cohorts.population import population_of, typical
 from ranklsim.cohorts.scheduler import LIBRARIES, Scheduler, versions
 from ranklsim.cohorts.scheduler import chosen as choose
-from ranklsim.cohorts.storage import CHUNKS, MANIFEST, TABLES, Run
+from ranklsim.cohorts.storage import CHUNKS, MANIFEST, TABLES, TWIN_TABLES, Run
 from ranklsim.cohorts.trial import Trial, load_trial
 from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.agents import to_toml as agent_text
@@ -120,7 +120,7 @@ def run(
         Dask cluster that does the work instead of `workers`, by address (``tcp://host:8786``) or client. Its workers
         write to `out`, which they must see under the same name. No result depends on it.
     progress : callable, optional
-        Called with (done, total), in simulated persons: the patients, and the typical patient's ensemble.
+        Called with (done, total), in simulated persons: the patients, their twins, and the typical patient's ensemble.
     tell : callable, optional
         Called with a sentence when something slow begins, and with what a resumed run found.
     command : str, optional
@@ -328,7 +328,7 @@ def _begin(folder: Path, plan: _Plan, before: dict[str, Any] | None, command: st
         if before is None:
             for name in ("report", "agents", "population", CHUNKS):
                 storage.remove_folder(folder / name)
-            for table in TABLES:
+            for table in (*TABLES, *TWIN_TABLES):
                 (folder / f"{table}.parquet").unlink(missing_ok=True)
         else:
             for leftover in [*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")]:
@@ -361,7 +361,8 @@ def _work(
     """Have every task done that is not done yet; names of the portions in order, and the notes of all tasks."""
     ensemble = pieces.ensemble_task(job, plan.draws)
     state.total = job.trial.population.patients
-    total, done, lock = state.total + ensemble.persons, 0, Lock()
+    more = sum(twins.persons(job.trial, job.number(k)) for k in range(job.portions))
+    total, done, lock = state.total + more + ensemble.persons, 0, Lock()
 
     def advance(count: int) -> None:
         nonlocal done
@@ -430,7 +431,7 @@ def _finish(
     files: dict[str, Any] = {}
     for name, content in plan.frozen.items():
         files[name] = {"sha256": hash_of(content).hexdigest(), "bytes": len(content)}
-    for table in TABLES:
+    for table in storage.tables_of(job.trial):
         written = storage.write_table(folder / f"{table}.parquet", pieces.parts(job, table, names, notes))
         files[f"{table}.parquet"] = written._asdict()
     manifest = manifest | {

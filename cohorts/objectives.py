@@ -53,7 +53,7 @@ ANALYSES = {
     "responder": ("Miettinen-Nurminen", "Mantel-Haenszel", "logistic"),
     "event": ("Cox", "log-rank", "cumulative incidence", "Mantel-Haenszel", "logistic"),
     "rate": ("negative binomial",),
-    "durability": ("mean difference", "median difference"),
+    "durability": ("bootstrap",),
 }
 """Analyses of each kind of endpoint."""
 
@@ -246,7 +246,9 @@ class Objectives:
     def _durability(self, path: Key, t: DurabilityTable) -> _Made | None:
         if t.what is None or t.of is None:
             return None
-        known = MARKER_MEASURES if t.what.startswith("peak") else BMD_MEASURES
+        known = {"peak": MARKER_MEASURES, "peak month": MARKER_MEASURES, "area": (*BMD_MEASURES, *MARKER_MEASURES)}.get(
+            t.what, BMD_MEASURES
+        )
         if t.of not in known:
             self.faults.add((*path, "of"), f"'{t.of}' has no {t.what}; use {one_of(known)}.")
             return None
@@ -274,7 +276,8 @@ class Objectives:
         if made is Durability or analysis == "median difference":
             self.faults.add(path, "a margin has no meaning for this analysis; leave it out.")
             return None
-        ratio = made in (Event, Rate) or (made is Responder and analysis != "Miettinen-Nurminen")
+        difference = {Event: "cumulative incidence", Responder: "Miettinen-Nurminen"}.get(made)
+        ratio = made is not Change and analysis != difference
         unit = "1" if ratio else "%"
         if made is Change and values["kind"] == "absolute":
             unit = _UNITS[str(values["measure"])]
@@ -336,6 +339,8 @@ class Objectives:
         if endpoint is None or table.name is None or table.events is None:
             return None
         choices = SUMMARIES.get(type(endpoint))
+        if isinstance(endpoint, Event) and endpoint.grouped:
+            choices = ("risk ratio", "risk difference")
         if choices is None:
             self.faults.add(
                 (*path, "endpoint"), f"'{endpoint.name}' is a durability, of which no estimand is computed."

@@ -22,7 +22,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ranklsim.cohorts import portion, storage, uncertainty
+from ranklsim.cohorts import portion, storage, twins, uncertainty
 from ranklsim.cohorts.allocation import ALL, strata_of
 from ranklsim.cohorts.population import Patients, draw
 from ranklsim.cohorts.storage import CHUNKS
@@ -97,13 +97,14 @@ def portion_tasks(job: Job, drawn: list[Note]) -> list[Task]:
     """
     tasks, before = [], dict.fromkeys(sorted({s for note in drawn for s in note["strata"]}), 0)
     for k in range(job.portions):
-        n = job.number(k).size
+        number = job.number(k)
+        n, persons = number.size, number.size + twins.persons(job.trial, number)
         if drawn:
-            task = Task(f"{k:06d}", _simulate, n, n, k, dict(before), drawn[k])
+            task = Task(f"{k:06d}", _simulate, persons, n, k, dict(before), drawn[k])
             for stratum, count in drawn[k]["strata"].items():
                 before[stratum] += count
         else:
-            task = Task(f"{k:06d}", _simulate, n, n, k, {ALL: k * job.size})
+            task = Task(f"{k:06d}", _simulate, persons, n, k, {ALL: k * job.size})
         tasks.append(task)
     return tasks
 

@@ -17,6 +17,7 @@ from ranklsim.cohorts.allocation import allocate, strata_of
 from ranklsim.cohorts.conduct import MEASURES, observe, play
 from ranklsim.cohorts.population import Patients
 from ranklsim.cohorts.trial import Trial
+from ranklsim.cohorts.twins import twins_of
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.errors import RunFailed
 from ranklsim.pkpd.parameters import ParameterTable
@@ -96,6 +97,11 @@ def portion(
         "doses": storage.to_arrow(course.doses),
         "events": storage.to_arrow(course.events),
     }
+    if trial.estimands:
+        tables |= twins_of(
+            trial, parameters, agents, people, number, arms, course,
+            rtol=rtol, workers=workers, progress=progress, tell=tell,
+        )  # fmt: skip
     return Portion(tables, sorted(retried))
 
 

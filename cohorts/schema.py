@@ -26,7 +26,7 @@ Role = Literal["primary", "key secondary", "secondary", "exploratory"]
 Change = Literal["percent", "absolute"]
 Analysis = Literal[
     "ANCOVA", "MMRM", "mean difference", "median difference", "logistic", "Mantel-Haenszel", "Miettinen-Nurminen",
-    "Cox", "log-rank", "cumulative incidence", "negative binomial",
+    "Cox", "log-rank", "cumulative incidence", "negative binomial", "bootstrap",
 ]  # fmt: skip
 Strategy = Literal["treatment policy", "hypothetical", "while on treatment", "composite"]
 Missing = Literal["MAR", "J2R", "CIR", "CR"]
@@ -269,7 +269,7 @@ class Faults:
         if path in self.answered:
             return
         part = self._part(path)
-        joint = "" if not part else " " if sentence.startswith("lasts ") else ", "
+        joint = "" if not part else " " if sentence.startswith(("lasts ", "counts ", "names ")) else ", "
         self.add_message(path, f"{self.at(path)}: {part}{joint}{sentence}")
 
     def add_message(self, path: Key, message: str) -> None:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 FORMAT = 3
 MANIFEST = "manifest.json"
 TABLES = ("patients", "visits", "doses", "events", "uncertainty", "uncertainty_draws", "variants")
+TWIN_TABLES = ("twins", "twin_events")
+"""Tables of a run whose trial has an estimand."""
 CHUNKS = "chunks"
 
 ROW_GROUP = 100_000
@@ -319,6 +321,11 @@ def to_arrow(frame: pd.DataFrame, narrow: Iterable[str] = ()) -> pa.Table:
     return pa.table(columns)
 
 
+def tables_of(trial: Trial) -> tuple[str, ...]:
+    """Names of the tables of a run of this trial."""
+    return (*TABLES, *TWIN_TABLES) if trial.estimands else TABLES
+
+
 class Run:
     """A finished run. Tables are read when they are first asked for.
 
@@ -363,6 +370,13 @@ class Run:
         from ranklsim.pkpd.parameters import load_parameters
 
         return load_parameters(self.inputs / "parameters.csv")
+
+    @cached_property
+    def agents(self) -> dict[str, Any]:
+        """The agents of the run, by name."""
+        from ranklsim.pkpd.agents import load_agent
+
+        return {name: load_agent(name, folder=self.inputs / "agents") for name in self.trial.agent_names()}
 
     def read(
         self,
@@ -427,6 +441,19 @@ class Run:
     def events(self) -> pd.DataFrame:
         """One row an event that the trial records: patient, arm, event, month, detail, count (see `cohorts.events`)."""
         return self.read("events")
+
+    @cached_property
+    def twins(self) -> pd.DataFrame:
+        """One row a counterfactual patient and visit: the truth in each arm; no row without an estimand."""
+        return self._twin_table("twins")
+
+    @cached_property
+    def twin_events(self) -> pd.DataFrame:
+        """Events of the counterfactual patients; no row without an estimand."""
+        return self._twin_table("twin_events")
+
+    def _twin_table(self, table: str) -> pd.DataFrame:
+        return self.read(table) if self.trial.estimands else pd.DataFrame(columns=["patient", "arm", "conduct"])
 
     @cached_property
     def uncertainty(self) -> pd.DataFrame:

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from ranklsim.pkpd.agents import Agent
     from ranklsim.pkpd.dosing import Regimen
     from ranklsim.pkpd.parameters import ParameterTable
+    from ranklsim.reports.analyses.results import Analyses
 
 LONGEST = 1200
 """Months that a patient can be watched."""
 
-__all__ = ["agents", "report", "run", "sensitivity", "simulate", "trials"]
+__all__ = ["agents", "analyse", "report", "run", "sensitivity", "simulate", "trials"]
 
 
 @dataclass(frozen=True)
@@ -421,6 +422,26 @@ def cdisc(
     from ranklsim.reports.cdisc.export import write_cdisc
 
     return write_cdisc(folder, out, formats=formats, first_day=first_day or FIRST_DAY, force=force)
+
+
+def analyse(run: Run | str | Path) -> Analyses:
+    """Analyse a finished run as its trial file asks.
+
+    Parameters
+    ----------
+    run : Run or path
+        As `run` returns, or its folder.
+
+    Returns
+    -------
+    ranklsim.reports.analyses.results.Analyses
+        Data frames: `endpoints` (estimate, interval, p and conclusion by arm), `estimands` (estimates beside the truth
+        from counterfactual twins), `curves` and `at_risk` of times to event, `subgroups`, `multiplicity`.
+    """
+    from ranklsim.cohorts.storage import open_run
+    from ranklsim.reports.analyses import results
+
+    return results.analyse(open_run(Path(run)) if isinstance(run, str | Path) else run)
 
 
 def sensitivity(

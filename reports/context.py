@@ -18,6 +18,7 @@ from ranklsim.cohorts.storage import Run, open_run
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.reports import repeated, summaries, tables, unknowns, wording
+from ranklsim.reports.analyses.results import Analyses, analyse
 from ranklsim.reports.arms import ArmView, month_text, view_arms
 from ranklsim.reports.exhibit import Exhibit
 
@@ -41,7 +42,7 @@ BASELINE = {
     "P1NP": ("Serum P1NP", "ng/mL", "median"),
 }
 
-NOT_KNOWN = "11.4.7"
+NOT_KNOWN = "11.4.12"
 """Number of the section on what the unknown parameters leave open, to which others refer."""
 
 SITES = {"LS": "Lumbar spine", "TH": "Total hip", "FN": "Femoral neck", "R13": "1/3 radius"}
@@ -114,6 +115,16 @@ class RunData:
     def variants(self) -> pd.DataFrame:
         """The typical patient by arm and structure of the model."""
         return self.run.variants
+
+    @property
+    def twins(self) -> pd.DataFrame:
+        """A row a twin and visit; none where the trial has no estimand."""
+        return self.run.twins
+
+    @property
+    def twin_events(self) -> pd.DataFrame:
+        """A row an event of a twin."""
+        return self.run.twin_events
 
     @cached_property
     def columns(self) -> list[str]:
@@ -365,6 +376,11 @@ class Context:
             ranked = rank_correlations(self.drawn.drop(index=0, errors="ignore"), result)
             frames.append(ranked.assign(arm=arm.name, meaning=ranked["symbol"].map(self.meanings).fillna("")))
         return pd.concat(frames, ignore_index=True)[columns]
+
+    @cached_property
+    def analyses(self) -> Analyses:
+        """Endpoints of every kind, estimands, subgroups and multiplicity."""
+        return analyse(self.data, self.endpoints)
 
     def symbol_label(self, symbol: str) -> str:
         """A parameter with meaning and unit, for an axis."""

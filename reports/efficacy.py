@@ -173,7 +173,7 @@ def _sensitivity_table(c: Context, found: Repeated, control: str, number: str) -
 
 def bmd(c: Context) -> Section:
     """BMD by site, visit and arm."""
-    section = Section("11.4.2", "Bone mineral density", "bmd", 4)
+    section = Section("11.4.5", "Bone mineral density", "bmd", 4)
     for k, (site, name) in enumerate(SITES.items(), start=1):
         change = summaries.change_from(c.data.seen(f"BMD_{site}"), f"BMD_{site}")
         if change.empty:
@@ -226,7 +226,7 @@ def _courses(c: Context, change: pd.DataFrame, number: str, what: str) -> Exhibi
 
 def markers(c: Context) -> Section:
     """Markers in percent of baseline."""
-    section = Section("11.4.3", "Bone turnover markers", "markers", 4)
+    section = Section("11.4.6", "Bone turnover markers", "markers", 4)
     section.paragraphs.append(
         "Percent of each patient's own baseline, median and quartiles; a value at a dosing visit is the one just "
         "before the dose, so visits at the end of an interval show the effect at its weakest."
@@ -277,7 +277,7 @@ def _limit_note(c: Context, marker: str) -> str:
 
 def after(c: Context) -> Section:
     """After the end of treatment (or after a switch common to all arms)."""
-    section = Section("11.4.4", f"After {c.end_words}" if c.switch else "After the last dose", "after", 4)
+    section = Section("11.4.7", f"After {c.end_words}" if c.switch else "After the last dose", "after", 4)
     if not c.ends:
         section.paragraphs.append(
             "The trial ends with the treatment, so it says nothing about what happens after the last dose."

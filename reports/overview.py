@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from ranklsim.reports import durability, figures, tables, wording
+from ranklsim.reports import durability, figures, outcomes, tables, wording
 from ranklsim.reports.arms import BASIS_MEANING, PREDICTED, ArmView
 from ranklsim.reports.context import BASELINE, NOT_KNOWN, Context, Section, month_span
 from ranklsim.reports.exhibit import Exhibit
@@ -26,8 +26,11 @@ def synopsis(c: Context) -> Section:
 
 def _result(c: Context, section: Section) -> None:
     """Key sentences and the figure of the primary endpoint."""
+    found = c.analyses.endpoints
+    section.key += outcomes.sentences(c, found[(found["role"] == "primary") & (found["kind"] != "change")])
     if c.primary is None or c.endpoints.empty:
-        section.key.append("The trial names no endpoint.")
+        if not section.key:
+            section.key.append("The trial names no endpoint that was measured.")
         return
     rows = c.endpoints[c.endpoints["endpoint"] == c.primary.name].set_index("arm", drop=False)
     control = c.by_name.get(c.control or "")
@@ -75,7 +78,7 @@ def _result(c: Context, section: Section) -> None:
         section.exhibits.append(
             c.figure(
                 "2.1",
-                f"Primary endpoint: {c.primary.name}",
+                f"{wording.first_upper(c.primary.role)} endpoint: {c.primary.name}",
                 frame,
                 figures.two_intervals,
                 xlabel=label,

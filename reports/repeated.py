@@ -148,7 +148,13 @@ def analyse(
 
 
 def sensitivity(
-    found: Repeated, visits: pd.DataFrame, patients: pd.DataFrame, control: str, *, seed: int
+    found: Repeated,
+    visits: pd.DataFrame,
+    patients: pd.DataFrame,
+    control: str,
+    *,
+    seed: int,
+    strategies: Sequence[str] = ("MAR", "J2R", "CIR"),
 ) -> tuple[pd.DataFrame, int]:
     """The endpoint under other assumptions on missing values; see `ranklsim.reports.imputation`.
 
@@ -161,6 +167,8 @@ def sensitivity(
     control : str
         Reference arm, to which J2R and CIR refer.
     seed : int
+    strategies : sequence of str
+        Of `imputation.STRATEGIES`.
 
     Returns
     -------
@@ -179,7 +187,8 @@ def sensitivity(
     known = people["stratum"].isin(set(table["stratum"])) if "stratum" in found.formula else people["arm"].notna()
     people = people[known]  # a stratum in which nobody was seen again has no place in the model
     wide = table.pivot(index="patient", columns="month", values="value").reindex(people.index)
-    return imputation.analyse(found.fit, wide, people, arms, control, seed=seed), len(people)
+    frame = imputation.analyse(found.fit, wide, people, arms, control, strategies=strategies, seed=seed)
+    return frame, len(people)
 
 
 def _fit(table: pd.DataFrame, covariates: Sequence[str] = ()) -> tuple[mmrm.Fit | None, str, str]:

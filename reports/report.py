@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ranklsim.cohorts import storage
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.reports import appendix, efficacy, mechanism, overview, patients, safety
+from ranklsim.reports import appendix, efficacy, lasting, mechanism, outcomes, overview, patients, safety
 from ranklsim.reports.context import Context, Section, read
 from ranklsim.reports.page import new_folder, refuse_foreign, render, write_page
 
@@ -35,9 +35,14 @@ SECTIONS = (
     patients.compliance,
     efficacy.results,
     efficacy.endpoint_section,
+    outcomes.outcomes,
+    outcomes.decisions,
+    outcomes.questions,
     efficacy.bmd,
     efficacy.markers,
     efficacy.after,
+    lasting.durable,
+    outcomes.forests,
     mechanism.ligand,
     mechanism.contributions,
     mechanism.uncertainty,

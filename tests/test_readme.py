@@ -124,8 +124,8 @@ def test_a_python_example_of_the_documentation_works(page: Path, number: int, tm
 def test_the_trial_of_the_documentation_can_be_run(tmp_path: Path) -> None:
     from ranklsim.cohorts.trial import load_trial
 
-    (text,) = blocks(ROOT / "docs" / "trials.md", "toml")
-    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    parts = blocks(ROOT / "docs" / "trials.md", "toml")  # the trial, and what may be added to it
+    (tmp_path / "mine.toml").write_text("\n".join(parts), encoding="utf-8")
     trial = load_trial(tmp_path / "mine.toml")
     assert [arm.name for arm in trial.arms] == ["zoledronate", "selective"]
     assert trial.population.ratio == {"zoledronate": 1, "selective": 2}

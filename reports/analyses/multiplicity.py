@@ -19,7 +19,7 @@ METHODS = {"Bonferroni": "bonferroni", "Holm": "holm", "Hochberg": "simes-hochbe
 
 
 def adjusted(
-    p: Sequence[float],
+    p: Sequence[float] | np.ndarray,
     method: str,
     *,
     weights: Sequence[float] = (),

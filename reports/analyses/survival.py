@@ -225,26 +225,54 @@ def cox(
     return {"estimate": np.exp(slope), "low": np.exp(slope - half), "high": np.exp(slope + half), "p": p}
 
 
-def incidence_difference(
-    table: pd.DataFrame, arm: str, control: str, month: float, *, level: float = 0.95
+def incidence_contrast(
+    table: pd.DataFrame, arm: str, control: str, month: float, *, ratio: bool = False, level: float = 0.95
 ) -> dict[str, float]:
-    """Cumulative incidence at a month, of an arm minus that of control; normal interval.
+    """Cumulative incidence at a month, of an arm against that of control: difference, or ratio.
 
     Parameters
     ----------
     table : DataFrame
         A row a patient: `arm`, `time`, `cause` (0 none, 1 the event, 2 a competing one).
+    arm, control : str
+    month : float
+    ratio : bool
+        Whether the ratio is asked, with its interval on the log scale.
+    level : float
+
+    Returns
+    -------
+    dict
+        `estimate`, `low`, `high`, `p` (Wald), `std_error` (of the logarithm of a ratio).
+
+    Raises
+    ------
+    BadInput
+        If an arm has no patient left, or nobody of it was followed so long.
+    RunFailed
+        If a ratio is asked and an arm has no event.
     """
     _refuse_empty(table, (arm, control))
     found = {}
     for name in (arm, control):
         own = table[table["arm"] == name]
         found[name] = at_month(cumulative_incidence(own["time"].to_numpy(), own["cause"].to_numpy()), month)
-    gap = found[arm]["estimate"] - found[control]["estimate"]
-    error = float(np.hypot(found[arm]["std_error"], found[control]["std_error"]))
-    half = stats.norm.ppf(0.5 + level / 2) * error
+        if np.isnan(found[name]["estimate"]):
+            raise BadInput(f"no patient of {name} was followed for {month:g} months.")
+        if ratio and found[name]["estimate"] == 0:
+            raise RunFailed(f"the risk ratio is not finite: no patient of {name} had the event.")
+    here, there = found[arm], found[control]
+    z = stats.norm.ppf(0.5 + level / 2)
+    if ratio:
+        gap = float(np.log(here["estimate"] / there["estimate"]))
+        error = float(np.hypot(here["std_error"] / here["estimate"], there["std_error"] / there["estimate"]))
+        out = {"estimate": np.exp(gap), "low": np.exp(gap - z * error), "high": np.exp(gap + z * error)}
+    else:
+        gap = here["estimate"] - there["estimate"]
+        error = float(np.hypot(here["std_error"], there["std_error"]))
+        out = {"estimate": gap, "low": gap - z * error, "high": gap + z * error}
     p = 2 * float(stats.norm.sf(abs(gap) / error)) if error > 0 else np.nan
-    return {"estimate": gap, "low": gap - half, "high": gap + half, "p": p}
+    return out | {"p": p, "std_error": error}
 
 
 def _refuse_empty(table: pd.DataFrame, arms: Sequence[str]) -> None:

@@ -1,0 +1,85 @@
+"""Effect of an arm against control on an endpoint that is no change: which analysis gives which measure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from ranklsim.cohorts.endpoints import Endpoint, Event, Rate, Responder
+from ranklsim.reports.analyses import proportions, rates, survival
+
+MEASURE = {
+    "Miettinen-Nurminen": "risk difference",
+    "Mantel-Haenszel": "risk ratio",
+    "logistic": "odds ratio",
+    "Cox": "hazard ratio",
+    "log-rank": "hazard ratio",
+    "cumulative incidence": "risk difference",
+    "negative binomial": "rate ratio",
+    "bootstrap": "difference",
+}
+"""What each analysis estimates, unless an estimand asks for another summary measure."""
+
+
+def is_ratio(measure: str) -> bool:
+    """Whether no effect is 1."""
+    return measure.endswith("ratio")
+
+
+def higher_is_better(endpoint: Endpoint) -> bool:
+    """Which side of control a benefit is on: more BMD, calcium and responders; less turnover, fewer events."""
+    if isinstance(endpoint, Event | Rate):
+        return False
+    measure = str(getattr(endpoint, "measure", ""))
+    return isinstance(endpoint, Responder) or measure.startswith("BMD") or measure == "CA"
+
+
+def effect(endpoint: Endpoint, table: pd.DataFrame, arm: str, control: str, measure: str) -> dict[str, Any]:
+    """One measure of effect.
+
+    Parameters
+    ----------
+    endpoint : Responder, Event or Rate
+    table : DataFrame
+        As from `variables.responders`, `variables.times` or `variables.counts`.
+    arm, control : str
+    measure : str
+        Risk difference, risk ratio, odds ratio, hazard ratio or rate ratio.
+
+    Returns
+    -------
+    dict
+        `estimate`, `low`, `high`, `p`, `method`; shares as shares, not percent.
+
+    Raises
+    ------
+    BadInput
+        If an arm has no patient left.
+    RunFailed
+        If a model does not converge, or has no finite answer.
+    """
+    covariates = endpoint.covariates
+    adjusted = f", adjusted for {', '.join(name.replace('_', ' ') for name in covariates)}" if covariates else ""
+    if isinstance(endpoint, Rate):
+        found: dict[str, Any] = rates.rate_ratio(table, arm, control, covariates)
+        return found | {"method": f"{found['method']}, strata{adjusted}"}
+    if isinstance(endpoint, Responder) or (isinstance(endpoint, Event) and endpoint.grouped):
+        if measure == "odds ratio":
+            return proportions.odds_ratio(table, arm, control, covariates) | {"method": f"logistic, strata{adjusted}"}
+        if measure == "risk difference" and endpoint.analysis == "Miettinen-Nurminen":
+            cells = table.groupby("arm", observed=True)["event"].agg(["sum", "size"])
+            (x1, n1), (x0, n0) = (map(int, cells.loc[a]) if a in cells.index else (0, 0) for a in (arm, control))
+            return proportions.risk_difference(x1, n1, x0, n0) | {"method": "Miettinen-Nurminen score"}
+        pooled = proportions.mantel_haenszel(table, arm, control, measure=measure)
+        return pooled | {"method": "Mantel-Haenszel over strata"}
+    assert isinstance(endpoint, Event)
+    if measure == "hazard ratio":
+        ratio = survival.cox(table, arm, control, covariates, stratified=True)
+        test = survival.log_rank(table, [arm, control], stratified=True)["p"]
+        tested = endpoint.analysis == "log-rank"
+        words = "Cox, stratified; p of the stratified log-rank test" if tested else "Cox, stratified"
+        return ratio | ({"p": test} if tested else {}) | {"method": words + adjusted}
+    span = endpoint.by_month - endpoint.from_month
+    found = survival.incidence_contrast(table, arm, control, span, ratio=is_ratio(measure))
+    return found | {"method": "cumulative incidence (Aalen-Johansen)"}

@@ -1,0 +1,366 @@
+"""Each estimand of a trial: its estimate from what was seen, beside the truth from counterfactual twins.
+
+A twin is the same patient, with the same random numbers, put in each arm (table `twins` of a run): once as things
+happen to her there ("real"), once with doses as planned and no intercurrent event ("ideal"). The truth under each
+strategy:
+
+================== ===========================================================================================
+treatment policy   her real course, seen or not
+hypothetical       her ideal course if the event happens to her, else the real one
+while on treatment her real course up to the event
+composite          failure if the event happens to her
+================== ===========================================================================================
+
+It is a mean (or median, ratio) over all twins with a Monte-Carlo error. Fractures are recorded while a patient is in
+the study, so that the truth of a time to event takes those who leave as censored at random, as the estimate does. An
+odds ratio is that of the shares of all patients together, whereas the estimate is conditional on strata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ranklsim.cohorts.endpoints import EVENT_WORDS, Change, Endpoint, Estimand, Event, Rate, Responder
+from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.reports import repeated, summaries
+from ranklsim.reports.analyses import survival, variables
+from ranklsim.reports.analyses.ancova import ancova
+from ranklsim.reports.analyses.effects import effect, higher_is_better
+
+COLUMNS = (
+    *("estimand", "primary", "endpoint", "summary", "strategies", "arm", "n", "n_control"),
+    *("estimate", "low", "high", "p", "method", "truth", "truth_error", "bias", "covered", "twins", "note"),
+)
+"""Columns of `estimate_all`; shares are shares, `truth_error` is the standard error of `truth`, `bias` their gap."""
+
+ENDS = ("completed", "dropout", "death")
+
+
+def estimate_all(data: Any, twins: tuple[pd.DataFrame, pd.DataFrame] | None = None) -> pd.DataFrame:
+    """Estimates and truths of all estimands of a trial.
+
+    Parameters
+    ----------
+    data : Run or RunData
+        With `trial`, `patients`, `visits`, `events`.
+    twins : (DataFrame, DataFrame), optional
+        Tables `twins` and `twin_events`; the truth is NaN without.
+
+    Returns
+    -------
+    DataFrame
+        Columns `COLUMNS`, a row an estimand and arm that is compared with control. What could not be estimated is NaN,
+        and `note` says why.
+    """
+    rows = []
+    for estimand in data.trial.estimands:
+        endpoint = data.trial.endpoint(estimand.endpoint)
+        facts = {
+            "estimand": estimand.name,
+            "primary": estimand.primary,
+            "endpoint": endpoint.name,
+            "summary": estimand.summary,
+            "strategies": strategies_in_words(estimand),
+        }
+        by_arm = estimate(data, endpoint, estimand)
+        for arm in estimand.arms:
+            row = dict.fromkeys(COLUMNS, np.nan) | facts | {"arm": arm, "note": "", "method": ""} | by_arm[arm]
+            if twins is not None:
+                row |= truth(data, endpoint, estimand, arm, *twins)
+                row["bias"] = row["estimate"] - row["truth"]
+                known = np.isfinite([row["low"], row["high"], row["truth"]]).all()
+                row["covered"] = float(row["low"] <= row["truth"] <= row["high"]) if known else np.nan
+            rows.append(row)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def strategies_in_words(estimand: Estimand) -> str:
+    """Such as "stopping treatment: treatment policy; death: composite"."""
+    return "; ".join(f"{EVENT_WORDS[event]}: {how}" for event, how in estimand.events.items())
+
+
+# -- estimates ---------------------------------------------------------------------------------------------------------
+
+
+def estimate(data: Any, endpoint: Endpoint, estimand: Estimand) -> dict[str, dict[str, Any]]:
+    """Estimate of each arm: `n`, `n_control`, `estimate`, `low`, `high`, `p`, `method`, `note`."""
+    patients = variables.in_population(data.patients, estimand)
+    none = _never(data.events, patients, estimand)
+    if isinstance(endpoint, Change):
+        found = _changes(data, endpoint, estimand, patients)
+    else:
+        table = _table(data, endpoint, estimand, patients)
+        found = {arm: _effect(endpoint, table, arm, data.trial.control, estimand.summary) for arm in estimand.arms}
+    for row in found.values():
+        row["note"] = " ".join(part for part in (row.get("note", ""), none) if part)
+    return found
+
+
+def _never(events: pd.DataFrame, patients: pd.DataFrame, estimand: Estimand) -> str:
+    """Which intercurrent events happened to nobody, in a sentence."""
+    seen = set(events.loc[events["patient"].isin(patients["patient"]), "event"])
+    absent = [EVENT_WORDS[event] for event in estimand.events if event not in seen]
+    return f"Happened to nobody: {', '.join(absent)}." if absent else ""
+
+
+def _table(data: Any, endpoint: Endpoint, estimand: Estimand, patients: pd.DataFrame) -> pd.DataFrame:
+    """A row a patient of what is no change."""
+    if isinstance(endpoint, Responder):
+        visits = data.visits[data.visits["patient"].isin(patients["patient"])]
+        seen = variables.masked(visits, data.events, endpoint, estimand)
+        return _with_failures(variables.responders(seen, patients, endpoint), data.events, patients, endpoint, estimand)
+    if isinstance(endpoint, Rate):
+        return variables.counts(data.events, patients, endpoint, estimand)
+    assert isinstance(endpoint, Event)
+    table = variables.times(data.events, patients, endpoint, estimand)
+    return found_at_visits(data.trial, endpoint, table)
+
+
+def found_at_visits(trial: Any, endpoint: Event, table: pd.DataFrame) -> pd.DataFrame:
+    """Of a grouped endpoint on vertebral fractures, the patients who had an image at all."""
+    imaging = [m for m in getattr(trial.conduct, "imaging", ()) if m > endpoint.from_month]
+    if not endpoint.grouped or endpoint.event != "vertebral" or not imaging:
+        return table
+    return variables.found_by_visit(table, min(imaging) - endpoint.from_month)
+
+
+def _with_failures(
+    table: pd.DataFrame, events: pd.DataFrame, patients: pd.DataFrame, endpoint: Responder, estimand: Estimand
+) -> pd.DataFrame:
+    """Responders, those who failed by the composite strategy among the others, with or without a value."""
+    failed = variables.failures(events, patients, estimand, endpoint.to_month)
+    lost = failed[failed].index
+    if not len(lost):
+        return table
+    own = variables.people(patients[patients["patient"].isin(lost)], endpoint.covariates).assign(event=False)
+    return pd.concat([table[~table["patient"].isin(lost)], own], ignore_index=True)
+
+
+def _effect(endpoint: Endpoint, table: pd.DataFrame, arm: str, control: str, measure: str) -> dict[str, Any]:
+    sizes = {"n": int((table["arm"] == arm).sum()), "n_control": int((table["arm"] == control).sum())}
+    try:
+        found = effect(endpoint, table, arm, control, measure)
+    except (BadInput, RunFailed) as why:
+        return sizes | {"note": in_a_sentence(why)}
+    return sizes | {name: found[name] for name in ("estimate", "low", "high", "p", "method")}
+
+
+def in_a_sentence(why: Exception) -> str:
+    text = str(why)
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def _changes(data: Any, endpoint: Change, estimand: Estimand, patients: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Estimates of a change from a visit."""
+    control, arms = data.trial.control, [data.trial.control, *estimand.arms]
+    patients = patients[patients["arm"].isin(arms)]
+    visits = data.visits[data.visits["patient"].isin(patients["patient"])]
+    seen = variables.masked(visits, data.events, endpoint, estimand)
+    if estimand.summary == "difference of medians":
+        return _medians(data, endpoint, estimand, patients, seen)
+    if estimand.missing != "MAR" or (endpoint.analysis == "MMRM" and not estimand.with_strategy("while on treatment")):
+        return _by_model(data, endpoint, estimand, patients, seen, arms)
+    change = summaries.change_from(seen, endpoint.measure, endpoint.from_month, kind=endpoint.kind)
+    table = summaries.with_covariates(change[change["month"] == endpoint.to_month], seen, patients, endpoint)
+    found: dict[str, dict[str, Any]] = {
+        str(row["arm"]): row for row in ancova(table, arms, control, endpoint.covariates)
+    }
+    return {arm: _against(found[arm], int(found[control]["n"]), "ANCOVA at the visit") for arm in estimand.arms}
+
+
+def _against(row: Mapping[str, Any], n_control: int, method: str, note: str = "") -> dict[str, Any]:
+    out = {"n": int(row["n"]), "n_control": n_control, "method": method, "note": note, "p": row["p"]}
+    out |= {"estimate": row["difference"], "low": row["difference_low"], "high": row["difference_high"]}
+    if not out["n"] or not n_control:
+        out["note"] = f"No patient of {'this arm' if n_control else 'control'} is left for the analysis. {note}".strip()
+    return out
+
+
+def _by_model(
+    data: Any, endpoint: Change, estimand: Estimand, patients: pd.DataFrame, seen: pd.DataFrame, arms: list[str]
+) -> dict[str, dict[str, Any]]:
+    """Mixed model of all visits; imputation from it where values that were not seen are not missing at random."""
+    control = data.trial.control
+    found = repeated.analyse(seen, patients, replace(endpoint, analysis="MMRM"), arms, control)
+    rows = {str(row["arm"]): row for row in found.endpoint().to_dict("records")}
+    if estimand.missing != "MAR" and found.fit is not None and control in set(found.table["arm"]):
+        seed = int(data.manifest["seed"])
+        strategies = (estimand.missing,)
+        frame, _ = repeated.sensitivity(found, seen, patients, control, seed=seed, strategies=strategies)
+        rows = {str(row["arm"]): row for row in frame.to_dict("records")}
+        method = f"multiple imputation ({estimand.missing}) and ANCOVA"
+    else:
+        method = found.method
+    empty = dict.fromkeys(("difference", "difference_low", "difference_high", "p"), np.nan) | {"n": 0}
+    n_control = int(rows.get(control, empty)["n"])
+    return {arm: _against(rows.get(arm, empty), n_control, method, found.note) for arm in estimand.arms}
+
+
+def _medians(
+    data: Any, endpoint: Change, estimand: Estimand, patients: pd.DataFrame, seen: pd.DataFrame
+) -> dict[str, dict[str, Any]]:
+    """Differences of medians, with failures below (or above) every value."""
+    change = summaries.change_from(seen, endpoint.measure, endpoint.from_month, kind=endpoint.kind)
+    value = change[change["month"] == endpoint.to_month].set_index("patient")["value"]
+    values = _ranked(value.reindex(patients["patient"]), data.events, patients, endpoint, estimand)
+    by_arm = {arm: own[~np.isnan(own)] for arm, own in _split(values, patients).items()}
+    control = by_arm.get(data.trial.control, np.empty(0))
+    out = {}
+    for k, arm in enumerate(estimand.arms):
+        own = by_arm.get(arm, np.empty(0))
+        row: dict[str, Any] = {"n": own.size, "n_control": control.size, "method": "medians, bootstrap", "note": ""}
+        with np.errstate(invalid="ignore"):
+            gap = summaries.median_difference(own, control, (int(data.manifest["seed"]), k))
+        row |= {"estimate": gap["difference"], "low": gap["difference_low"], "high": gap["difference_high"]}
+        if not (own.size and control.size):
+            row["note"] = "No patient of an arm is left for the analysis."
+        elif not np.isfinite(row["estimate"]):
+            row |= dict.fromkeys(("estimate", "low", "high"), np.nan)
+            row["note"] = "Half of an arm or more had an event that counts as failure, so that there is no median."
+        out[arm] = row
+    return out
+
+
+def _ranked(
+    value: pd.Series, events: pd.DataFrame, patients: pd.DataFrame, endpoint: Change, estimand: Estimand
+) -> pd.Series:
+    """Values, infinite on the bad side for those who failed."""
+    failed = variables.failures(events, patients, estimand, endpoint.to_month)
+    return value.where(~failed.reindex(value.index), -np.inf if higher_is_better(endpoint) else np.inf)
+
+
+def _split(values: pd.Series, patients: pd.DataFrame) -> dict[str, np.ndarray]:
+    arms = patients.set_index("patient")["arm"].reindex(values.index)
+    return {str(arm): own.to_numpy(float) for arm, own in values.groupby(arms.to_numpy())}
+
+
+# -- truth -------------------------------------------------------------------------------------------------------------
+
+
+def truth(
+    data: Any, endpoint: Endpoint, estimand: Estimand, arm: str, twins: pd.DataFrame, twin_events: pd.DataFrame
+) -> dict[str, Any]:
+    """True value of an estimand over all twins.
+
+    Returns
+    -------
+    dict
+        `truth`, `truth_error` (of the logarithm of a ratio), `twins` (patients), and `note` where there is none.
+    """
+    control = data.trial.control
+    everyone = data.patients[data.patients["patient"].isin(set(twins["patient"]))]
+    everyone = variables.in_population(everyone, estimand)
+    out: dict[str, Any] = {"truth": np.nan, "truth_error": np.nan, "twins": len(everyone)}
+    if everyone.empty:
+        return out
+    worlds = [_world(everyone, estimand, name, twins, twin_events) for name in (arm, control)]
+    try:
+        if isinstance(endpoint, Change | Responder):
+            value, error = _from_values(worlds, endpoint, estimand)
+        elif isinstance(endpoint, Rate):
+            value, error = _from_counts(worlds, endpoint, estimand)
+        else:
+            assert isinstance(endpoint, Event)
+            value, error = _from_times(worlds, endpoint, estimand, arm, control)
+    except (BadInput, RunFailed):
+        return out
+    return out | {"truth": value, "truth_error": error}
+
+
+World = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]  # patients, visits, events, as in a run folder, in one arm
+
+
+def _world(
+    everyone: pd.DataFrame, estimand: Estimand, arm: str, twins: pd.DataFrame, twin_events: pd.DataFrame
+) -> World:
+    """All patients in one arm: the real course of each, or the ideal one where a hypothetical event happens to her."""
+    courses = twins[(twins["arm"] == arm) & twins["patient"].isin(everyone["patient"])]
+    happened = twin_events[(twin_events["arm"] == arm) & twin_events["patient"].isin(everyone["patient"])]
+    real = happened[happened["conduct"] == "real"]
+    supposed = set(real.loc[real["event"].isin(list(estimand.with_strategy("hypothetical"))), "patient"])
+    visits, events = (
+        frame[(frame["conduct"] == "ideal") == frame["patient"].isin(supposed)] for frame in (courses, happened)
+    )
+    last = events[events["event"].isin(ENDS)].groupby("patient")["month"].max()
+    patients = everyone.assign(arm=arm, last_month=everyone["patient"].map(last).to_numpy(float))
+    measures = {name: name.removeprefix("true_") for name in visits.columns if name.startswith("true_")}
+    return patients, visits.rename(columns=measures), events
+
+
+def _from_values(worlds: list[World], endpoint: Change | Responder, estimand: Estimand) -> tuple[float, float]:
+    """Difference of means, medians or shares, or a ratio of shares, of the same patients in two arms."""
+    pair = []
+    for patients, visits, events in worlds:
+        seen = variables.masked(visits, events, endpoint, estimand)
+        kind = endpoint.kind if isinstance(endpoint, Change) else "percent"
+        change = summaries.change_from(seen, endpoint.measure, endpoint.from_month, kind=kind)
+        value = change[np.abs(change["month"] - endpoint.to_month) < 1e-9].set_index("patient")["value"]
+        value = value.reindex(patients["patient"])
+        if isinstance(endpoint, Change):
+            pair.append(_ranked(value, events, patients, endpoint, estimand).to_numpy(float))
+            continue
+        met = variables.COMPARE[endpoint.sign](value, endpoint.limit).astype(float).where(value.notna())
+        failed = variables.failures(events, patients, estimand, endpoint.to_month).reindex(value.index)
+        pair.append(met.where(~failed, 0.0).to_numpy(float))
+    known = ~np.isnan(pair[0]) & ~np.isnan(pair[1])
+    here, there = pair[0][known], pair[1][known]
+    n = here.size
+    if n < 2:
+        raise BadInput("too few twins.")
+    if estimand.summary == "difference of medians":
+        return _median_truth(here, there)
+    a, b = float(here.mean()), float(there.mean())
+    if estimand.summary in ("difference of means", "risk difference"):
+        return a - b, float((here - there).std(ddof=1) / np.sqrt(n))
+    if not (0 < a < 1 and 0 < b < 1):
+        raise RunFailed("no finite ratio.")
+    if estimand.summary == "risk ratio":
+        return a / b, float((here / a - there / b).std(ddof=1) / np.sqrt(n))
+    odds = a * (1 - b) / (b * (1 - a))
+    return odds, float((here / (a * (1 - a)) - there / (b * (1 - b))).std(ddof=1) / np.sqrt(n))
+
+
+def _median_truth(here: np.ndarray, there: np.ndarray) -> tuple[float, float]:
+    with np.errstate(invalid="ignore"):
+        value = float(np.median(here) - np.median(there))
+    if not np.isfinite(value):
+        raise RunFailed("no median.")
+    rng = np.random.default_rng(here.size)
+    picks = rng.integers(0, here.size, (200, here.size))
+    with np.errstate(invalid="ignore"):
+        gaps = np.median(here[picks], axis=1) - np.median(there[picks], axis=1)
+    return value, float(gaps[np.isfinite(gaps)].std(ddof=1))
+
+
+def _from_counts(worlds: list[World], endpoint: Rate, estimand: Estimand) -> tuple[float, float]:
+    """Ratio of the rates of the same patients in two arms; error by linearisation, which knows that they are pairs."""
+    parts = []
+    for patients, _, events in worlds:
+        table = variables.counts(events, patients, endpoint, estimand).set_index("patient")
+        own = table.reindex(patients["patient"])[["count", "years"]].fillna(0.0).to_numpy(float)
+        total, years = own.sum(axis=0)
+        if total == 0:
+            raise RunFailed("no event.")
+        parts.append((total / years, (own[:, 0] - own[:, 1] * total / years) / total))
+    (rate, here), (reference, there) = parts
+    return rate / reference, float(np.sqrt(here.size) * (here - there).std(ddof=1))
+
+
+def _from_times(
+    worlds: list[World], endpoint: Event, estimand: Estimand, arm: str, control: str
+) -> tuple[float, float]:
+    """Hazard ratio, or risks by the end, of the same patients in two arms (error as if they were not the same)."""
+    table = pd.concat(
+        [variables.times(events, patients, endpoint, estimand) for patients, _, events in worlds], ignore_index=True
+    )
+    if estimand.summary == "hazard ratio":
+        found = survival.cox(table, arm, control, stratified=True)
+        return found["estimate"], float(np.log(found["high"] / found["low"]) / (2 * 1.959963984540054))
+    span = endpoint.by_month - endpoint.from_month
+    found = survival.incidence_contrast(table, arm, control, span, ratio=estimand.summary == "risk ratio")
+    return found["estimate"], found["std_error"]

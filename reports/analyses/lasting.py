@@ -1,0 +1,146 @@
+"""What lasts after the end of treatment: BMD and markers of each arm, compared with control.
+
+Everything is read off an arm's mean BMD (median marker) by visit, linear between visits, as
+`ranklsim.cohorts.durability` defines it; intervals are percentiles of a bootstrap over patients [1]_, those of a
+difference from independent resamples of the two arms.
+
+References
+----------
+.. [1] Efron B, Tibshirani RJ. An Introduction to the Bootstrap, Chapman & Hall 1993, chapter 13.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from ranklsim.cohorts.durability import RISE, at_month, crossing_month, share_kept
+from ranklsim.cohorts.endpoints import Durability
+from ranklsim.cohorts.schema import BMD_MEASURES
+from ranklsim.reports import summaries
+from ranklsim.reports.analyses.ancova import LEVEL
+from ranklsim.reports.durability import bootstrap_means
+from ranklsim.reports.summaries import BOOTSTRAPS
+
+COLUMNS = ("arm", "n", "estimate", "low", "high", "effect", "effect_low", "effect_high", "note")
+
+
+def lasting(
+    visits: pd.DataFrame,
+    spec: Durability,
+    ends: Mapping[str, float],
+    arms: Sequence[str],
+    control: str | None,
+    *,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """One outcome of the time after treatment, by arm.
+
+    Parameters
+    ----------
+    visits : DataFrame
+        As in a run folder.
+    spec : Durability
+    ends : mapping
+        Arm to the month at which its treatment ends.
+    arms, control
+        Arm names in the order of the trial; reference of the differences.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        Columns `COLUMNS`; months back are infinite where the mean is above baseline at the last visit.
+    """
+    marker = spec.measure not in BMD_MEASURES
+    change = summaries.change_from(visits, spec.measure, kind="of_baseline" if marker else "percent")
+    rows, draws = [], {}
+    for k, arm in enumerate(arms):
+        row: dict[str, object] = dict.fromkeys(COLUMNS, np.nan) | {"arm": arm, "n": 0, "note": ""}
+        rows.append(row)
+        wide = change[change["arm"] == arm].pivot(index="patient", columns="month", values="value").sort_index(axis=1)
+        months = wide.columns.to_numpy(float)
+        if wide.empty:
+            row["note"] = "No patient of this arm is left for the analysis."
+            continue
+        if not (months[0] <= ends[arm] < months[-1] - 1e-9):
+            row["note"] = "No visit follows the end of treatment."
+            continue
+        values = wide.to_numpy(float)
+        middle = np.nanmedian(values, axis=0) if marker else np.nanmean(values, axis=0)
+        resampled = (_medians if marker else bootstrap_means)(values, (seed, k))
+        every = outcome(months, np.vstack([middle, resampled]), spec, ends[arm])
+        row |= {"n": int(np.isfinite(values[:, -1]).sum()), "estimate": float(every[0])}
+        draws[arm] = every
+        row["low"], row["high"] = _percentiles(every[1:])
+        if np.isnan(every[0]):
+            row["note"] = _why_none(spec)
+    for row in rows:
+        if control is None or row["arm"] == control or row["arm"] not in draws or control not in draws:
+            continue
+        with np.errstate(invalid="ignore"):
+            gap = draws[str(row["arm"])] - draws[control]
+        row["effect"] = float(gap[0])
+        row["effect_low"], row["effect_high"] = _percentiles(gap[1:])
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def outcome(months: np.ndarray, curves: np.ndarray, spec: Durability, end: float) -> np.ndarray:
+    """One of `DURABILITY` for each curve.
+
+    Parameters
+    ----------
+    months : ndarray, shape (n_months,)
+        Increasing.
+    curves : ndarray, shape (n_curves, n_months)
+        Change from baseline (%) of BMD, percent of baseline of a marker.
+    spec : Durability
+    end : float
+        Month at which treatment ends.
+
+    Returns
+    -------
+    ndarray, shape (n_curves,)
+    """
+    late = months >= end - 1e-9
+    if spec.what == "months back":
+        return np.asarray(crossing_month(months, curves, end)) - end
+    if spec.what == "share kept":
+        return share_kept(months, curves, end, float(spec.after or 0.0))
+    if spec.what == "area":
+        after = months > end + 1e-9
+        grid = np.concatenate([[end], months[after]])
+        path = np.column_stack([at_month(months, curves, end), curves[:, after]])
+        baseline = 0.0 if spec.measure in BMD_MEASURES else 100.0
+        return np.asarray(np.trapezoid(np.clip(path - baseline, 0.0, None), grid, axis=1))
+    tail = curves[:, late]
+    peak = tail.max(axis=1)
+    if spec.what == "peak":
+        return np.asarray(peak)
+    return np.where(peak > 100 + RISE, months[late][tail.argmax(axis=1)] - end, np.nan)
+
+
+def _medians(values: np.ndarray, seed: Sequence[int]) -> np.ndarray:
+    """Medians by visit of resamples of the patients (rows), shape (resamples, visits)."""
+    rng = np.random.default_rng(list(seed))
+    n = len(values)
+    return np.array([np.nanmedian(values[rng.integers(0, n, n)], axis=0) for _ in range(BOOTSTRAPS)])
+
+
+def _percentiles(draws: np.ndarray) -> tuple[float, float]:
+    """Order statistics, so that infinite months need no interpolation; NaN where a draw in twenty has no value."""
+    known = np.sort(draws[~np.isnan(draws)])
+    if known.size < LEVEL * draws.size or known.size < 2:
+        return float("nan"), float("nan")
+    tail = (1 - LEVEL) / 2
+    return float(known[int(tail * (known.size - 1))]), float(known[int(np.ceil((1 - tail) * (known.size - 1)))])
+
+
+def _why_none(spec: Durability) -> str:
+    return {
+        "share kept": "There is no gain to keep, or no visit as late.",
+        "peak month": "The marker does not rise above baseline.",
+    }.get(spec.what, "There is no value.")

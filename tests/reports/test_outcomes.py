@@ -1,0 +1,138 @@
+"""Sections of the report on fractures, estimands, subgroups, multiplicity and durability, of a small run."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import ranklsim
+from ranklsim.cohorts.execution import run
+from ranklsim.reports.report import write_report
+
+TRIAL = """\
+title   = "Outcomes"
+seed    = 11
+months  = 36
+control = "placebo"
+twins   = 20
+uncertainty_draws = 3
+[population]
+name     = "postmenopausal-osteoporosis"
+patients = 60
+strata   = ["age >= 75 yr"]
+[[arm]]
+name    = "placebo"
+regimen = [{ agent = "placebo", every = "6 mo", doses = 4 }]
+[[arm]]
+name    = "denosumab"
+regimen = [{ agent = "denosumab", dose = "60 mg", every = "6 mo", doses = 4 }]
+[[arm]]
+name    = "selective"
+regimen = [{ agent = "mrankl-selective", dose = "60 mg", every = "6 mo", doses = 4 }]
+[visits]
+BMD     = [0, 12, 24, 36]
+markers = [0, 6, 24, 30, 36]
+[[endpoint]]
+name     = "fracture"
+role     = "primary"
+event    = { of = "vertebral", by = "24 mo" }
+analysis = "Mantel-Haenszel"
+[[endpoint]]
+name     = "hip"
+role     = "secondary"
+event    = { of = "hip", by = "36 mo" }
+analysis = "Cox"
+[[endpoint]]
+name     = "gain"
+role     = "key secondary"
+change   = { of = "BMD_LS", from = "0 mo", to = "24 mo" }
+analysis = "MMRM"
+margin   = "1 %"
+[[endpoint]]
+name       = "kept"
+role       = "secondary"
+durability = { of = "BMD_LS", what = "share kept", after = "12 mo" }
+analysis   = "bootstrap"
+[[estimand]]
+name     = "if all had stayed"
+endpoint = "gain"
+primary  = true
+events   = { dropout = "hypothetical", death = "hypothetical" }
+[multiplicity]
+method = "Holm"
+order  = ["fracture", "gain"]
+[conduct]
+dropout   = "10 %/yr"
+fractures = true
+deaths    = true
+"""
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("outcomes")
+    (folder / "outcomes.toml").write_text(TRIAL, encoding="utf-8")
+    run(folder / "outcomes.toml", folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def page(done) -> str:
+    return write_report(done).read_text(encoding="utf-8")
+
+
+def table(done: Path, number: str) -> pd.DataFrame:
+    return pd.read_csv(next((done / "report" / "tables").glob(f"*-{number}-*.csv")))
+
+
+def test_python_and_the_report_give_the_same_numbers(done, page):
+    found = ranklsim.analyse(done)
+    shown = table(done, "14.2.10.1")
+    assert shown["estimate"].to_numpy() == pytest.approx(found.estimands["estimate"].to_numpy(float), rel=1e-5)
+    assert shown["truth"].to_numpy() == pytest.approx(found.estimands["truth"].to_numpy(float), rel=1e-5)
+    assert len(table(done, "14.2.9.1")) == 4  # two endpoints, two arms against control
+
+
+def test_an_estimate_of_many_percent_is_beside_its_truth(done, page):
+    own = table(done, "14.2.10.1").set_index("arm").loc["denosumab"]
+    assert own["twins"] == 20
+    assert abs(own["bias"]) < 4
+    assert 4 < own["truth"] < 14
+
+
+def test_the_synopsis_begins_with_the_primary_endpoint_though_it_is_no_change(page):
+    start = page.index('id="synopsis"')
+    assert page.index("fracture, denosumab:", start) < page.index('id="design"')
+
+
+def test_a_margin_is_concluded_in_words(done, page):
+    own = table(done, "14.2.8.1").query("endpoint == 'gain' and arm == 'denosumab'").iloc[0]
+    assert own["conclusion"] == "non-inferior to control, and superior"
+
+
+def test_a_model_without_answer_is_said_where_the_answer_would_stand(done, page):
+    hips = table(done, "14.2.8.1").query("endpoint == 'hip' and arm != 'placebo'")
+    silent = hips[hips["effect"].isna()]
+    assert silent["note"].str.contains("no finite hazard ratio").all()
+    for note in silent["note"]:
+        assert note in page
+
+
+def test_durability_of_each_arm_and_of_the_predicted_one_over_the_ensemble_is_there(done, page):
+    own = table(done, "14.2.12.1")
+    assert set(own["arm"]) == {"placebo", "denosumab", "selective"}
+    over = table(done, "14.2.12.2").set_index("outcome")
+    assert set(over["reference"]) == {"denosumab"}
+    assert over.loc["peak_CTX", "low"] <= over.loc["peak_CTX", "median"] <= over.loc["peak_CTX", "high"]
+    assert "sign is" in page
+
+
+def test_every_forest_plot_names_its_subgroups_and_the_numbers_at_risk_stand_below_the_curves(done, page):
+    forests = [path for path in (done / "report" / "figures").iterdir() if "-14.2.11." in path.name]
+    assert len(forests) == 4
+    for path in forests:
+        text = path.read_text(encoding="utf-8")
+        for words in ("Age", "Lowest T-score", "Prevalent vertebral fracture", "eGFR"):
+            assert words in text
+    curve = next(p for p in (done / "report" / "figures").iterdir() if "-14.2.8." in p.name)
+    assert "Patients at risk" in curve.read_text(encoding="utf-8")
