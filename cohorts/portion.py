@@ -80,20 +80,19 @@ def portion(
     seen = observe(trial, parameters, number, course.last, latent)
     months = np.asarray(trial.visits.months, dtype=float)
     n, m = number.size, months.size
-    frame = pd.DataFrame(
-        {
-            "patient": np.repeat(number, m),
-            "arm": np.repeat(arms, m),
-            "visit": np.tile(np.arange(m), n),
-            "month": np.tile(months, n),
-            **{name: seen[name].reshape(-1) for name in (*MEASURES, "CTX_BLQ", "attended")},
-            **{f"true_{name}": values.reshape(-1) for name, values in latent.items()},
-        }
-    )
+    names, code = np.unique(arms, return_inverse=True)
+    visits = {
+        "patient": np.repeat(number, m),
+        "arm": pd.Categorical.from_codes(np.repeat(code, m), names),
+        "visit": np.tile(np.arange(m), n),
+        "month": np.tile(months, n),
+        **{name: seen[name].reshape(-1) for name in (*MEASURES, "CTX_BLQ", "attended")},
+        **{f"true_{name}": values.reshape(-1) for name, values in latent.items()},
+    }
     narrow = [*MEASURES, *(f"true_{name}" for name in latent)]
     tables = {
         "patients": storage.to_arrow(_patients(people, arms, strata, course.last)),
-        "visits": storage.to_arrow(frame, narrow),
+        "visits": storage.to_arrow(visits, narrow),
         "doses": storage.to_arrow(course.doses),
         "events": storage.to_arrow(course.events),
     }

@@ -25,8 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ranklsim.pkpd.errors import BadInput, RanklsimError, RunFailed
@@ -245,13 +247,13 @@ def write_table(path: Path, parts: Iterable[pa.Table]) -> Written:
     with replacing(path) as file:
         for group in _groups(parts):
             if writer is None:
-                narrow = [f.name for f in group.schema if f.type == pa.float32()]
+                spread = [name for name in group.schema.names if _hardly_repeats(group.column(name))]
                 writer = pq.ParquetWriter(
                     file,
                     group.schema,
                     compression="zstd",
-                    use_dictionary=[name for name in group.schema.names if name not in narrow],
-                    column_encoding=dict.fromkeys(narrow, "BYTE_STREAM_SPLIT"),
+                    use_dictionary=[name for name in group.schema.names if name not in spread],
+                    column_encoding=dict.fromkeys(spread, "BYTE_STREAM_SPLIT"),
                 )
             writer.write_table(group, row_group_size=ROW_GROUP)
             rows += group.num_rows
@@ -275,6 +277,14 @@ def _groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
             yield whole.slice(0, ROW_GROUP).combine_chunks()
             waiting, held = [whole.slice(ROW_GROUP)], held - ROW_GROUP
     yield pa.concat_tables(waiting).combine_chunks()
+
+
+def _hardly_repeats(column: pa.ChunkedArray) -> bool:
+    """Whether a column holds numbers of which a dictionary would be as long as the column."""
+    if column.type == pa.float32():
+        return True
+    few = column.slice(0, 1000)
+    return bool(column.type == pa.float64()) and 2 * pc.count_distinct(few).as_py() > len(few)
 
 
 def write_chunk(path: Path, content: pa.Table) -> Written:
@@ -301,23 +311,32 @@ def read_chunk(path: Path, known: str) -> pa.Table:
     return pa.ipc.open_stream(content).read_all()
 
 
-def to_arrow(frame: pd.DataFrame, narrow: Iterable[str] = ()) -> pa.Table:
-    """A data frame as a table of plain types: int32, text, bool, float64, and float32 for the columns `narrow`."""
+def to_arrow(frame: Mapping[str, Any] | pd.DataFrame, narrow: Iterable[str] = ()) -> pa.Table:
+    """Columns of equal length as a table of plain types.
+
+    Parameters
+    ----------
+    frame : DataFrame, or mapping of str to ndarray or Categorical
+    narrow : iterable of str
+        Columns that become float32; others int32, text, bool or float64.
+    """
     narrow = set(narrow)
     columns = {}
-    for name in frame.columns:
-        values = frame[name].to_numpy()
+    for name, column in frame.items():
+        if isinstance(column, pd.Categorical):
+            texts = pa.array(column.categories.to_numpy(dtype=object), type=pa.string())
+            columns[str(name)] = pa.DictionaryArray.from_arrays(pa.array(column.codes), texts).cast(pa.string())
+            continue
+        values = column.to_numpy() if isinstance(column, pd.Series) else column
         if name in narrow:
-            kind = pa.float32()
+            kind, values = pa.float32(), values.astype(np.float32)
         elif values.dtype.kind == "f":
             kind = pa.float64()
         elif values.dtype.kind in "iu":
             kind = pa.int32()
         else:
             kind = pa.bool_() if values.dtype.kind == "b" else pa.string()
-        columns[str(name)] = pa.array(values, type=pa.float64() if name in narrow else kind, from_pandas=False)
-        if name in narrow:
-            columns[str(name)] = columns[str(name)].cast(pa.float32(), safe=False)
+        columns[str(name)] = pa.array(values, type=kind, from_pandas=False)
     return pa.table(columns)
 
 
