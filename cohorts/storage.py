@@ -19,7 +19,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -426,6 +426,27 @@ class Run:
             return pq.read_table(
                 file, columns=columns, filters=only, read_dictionary=texts, pre_buffer=False, use_threads=False
             ).to_pandas(split_blocks=True, self_destruct=True)
+
+    def seen(self, *columns: str, attended: bool = False, months: Collection[float] | None = None) -> pd.DataFrame:
+        """Some columns of the visits, read anew at each call so that they need not be kept.
+
+        Parameters
+        ----------
+        *columns : str
+            Such as ``"BMD_LS"`` or ``"true_SIGNAL_T"``, besides `patient`, `arm` (categories) and `month`.
+        attended : bool
+            Only the visits that the patient came to.
+        months : collection of float, optional
+            Only the visits of these months.
+
+        Returns
+        -------
+        DataFrame
+            In the order of patients and visits; measurements as float32, NaN where missed.
+        """
+        only: list[tuple[str, str, Any]] = [("attended", "==", True)] if attended else []
+        only += [("month", "in", list(months))] if months is not None else []
+        return self.read("visits", ["patient", "arm", "month", *columns], only or None)
 
     def columns(self, table: str) -> list[str]:
         """Names of a table's columns."""

@@ -132,25 +132,8 @@ class RunData:
         return self.run.columns("visits")
 
     def seen(self, *columns: str, attended: bool = False, months: Collection[float] | None = None) -> pd.DataFrame:
-        """Some columns of the visits, read anew at each call so that they need not be kept.
-
-        Parameters
-        ----------
-        *columns : str
-            Such as ``"BMD_LS"`` or ``"true_SIGNAL_T"``, besides `patient`, `arm` (categories) and `month`.
-        attended : bool
-            Only the visits that the patient came to.
-        months : collection of float, optional
-            Only the visits of these months.
-
-        Returns
-        -------
-        DataFrame
-            In the order of patients and visits; measurements as float32, NaN where missed.
-        """
-        only: list[tuple[str, str, Any]] = [("attended", "==", True)] if attended else []
-        only += [("month", "in", list(months))] if months is not None else []
-        return self.run.read("visits", ["patient", "arm", "month", *columns], only or None)
+        """Some columns of the visits; see `Run.seen`."""
+        return self.run.seen(*columns, attended=attended, months=months)
 
     @cached_property
     def months(self) -> list[float]:

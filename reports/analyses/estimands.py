@@ -111,7 +111,8 @@ def _never(events: pd.DataFrame, patients: pd.DataFrame, estimand: Estimand) -> 
 def _table(data: Any, endpoint: Endpoint, estimand: Estimand, patients: pd.DataFrame) -> pd.DataFrame:
     """A row a patient of what is no change."""
     if isinstance(endpoint, Responder):
-        visits = data.visits[data.visits["patient"].isin(patients["patient"])]
+        visits = data.seen(endpoint.measure)
+        visits = visits[visits["patient"].isin(patients["patient"])]
         seen = variables.masked(visits, data.events, endpoint, estimand)
         return _with_failures(variables.responders(seen, patients, endpoint), data.events, patients, endpoint, estimand)
     if isinstance(endpoint, Rate):
@@ -159,7 +160,8 @@ def _changes(data: Any, endpoint: Change, estimand: Estimand, patients: pd.DataF
     """Estimates of a change from a visit."""
     control, arms = data.trial.control, [data.trial.control, *estimand.arms]
     patients = patients[patients["arm"].isin(arms)]
-    visits = data.visits[data.visits["patient"].isin(patients["patient"])]
+    visits = data.seen(endpoint.measure)
+    visits = visits[visits["patient"].isin(patients["patient"])]
     seen = variables.masked(visits, data.events, endpoint, estimand)
     if estimand.summary == "difference of medians":
         return _medians(data, endpoint, estimand, patients, seen)

@@ -70,7 +70,7 @@ def analyse(data: Any, changes: pd.DataFrame | None = None) -> Analyses:
     Parameters
     ----------
     data : Run or RunData
-        `trial`, `patients`, `visits`, `events`, `manifest`, and `twins`, `twin_events` where there is an estimand.
+        `trial`, `patients`, `seen`, `events`, `manifest`, and `twins`, `twin_events` where there is an estimand.
     changes : DataFrame, optional
         Endpoints that are a change, as analysed already (columns of `summaries.ENDPOINT_COLUMNS`).
 
@@ -115,17 +115,21 @@ def analysed_changes(data: Any, arms: Sequence[str]) -> pd.DataFrame:
     frames = []
     for k, spec in enumerate(data.trial.changes):
         if spec.analysis == "MMRM":
-            frames.append(repeated.analyse(data.visits, data.patients, spec, arms, data.trial.control).endpoint())
+            frames.append(
+                repeated.analyse(data.seen(spec.measure), data.patients, spec, arms, data.trial.control).endpoint()
+            )
         else:
             seed = int(data.manifest["seed"]) + k
-            frames.append(summaries.endpoint(data.visits, data.patients, spec, arms, data.trial.control, seed=seed))
+            frames.append(
+                summaries.endpoint(data.seen(spec.measure), data.patients, spec, arms, data.trial.control, seed=seed)
+            )
     return _joined(frames, list(summaries.ENDPOINT_COLUMNS))
 
 
 def table_of(data: Any, spec: Endpoint) -> pd.DataFrame:
     """A row a patient of an endpoint that is no change: all that was seen counts."""
     if isinstance(spec, Responder):
-        return variables.responders(data.visits, data.patients, spec)
+        return variables.responders(data.seen(spec.measure), data.patients, spec)
     if isinstance(spec, Rate):
         return variables.counts(data.events, data.patients, spec)
     assert isinstance(spec, Event)
@@ -182,7 +186,7 @@ def _of_change(changes: pd.DataFrame, spec: Change, arms: Sequence[str]) -> list
 def _of_durability(data: Any, spec: Durability, arms: Sequence[str], seed: int) -> list[dict[str, Any]]:
     trial = data.trial
     ends = ends_of_treatment(trial.arms, data.agents)
-    found = lasting(data.visits, spec, ends, arms, trial.control, seed=seed).set_index("arm")
+    found = lasting(data.seen(spec.measure), spec, ends, arms, trial.control, seed=seed).set_index("arm")
     middle = "mean" if spec.measure in BMD_MEASURES else "median"
     method = f"bootstrap of the arm's {middle} curve"
     names = ("n", "estimate", "low", "high", "effect", "effect_low", "effect_high", "note")
@@ -262,9 +266,10 @@ def _forest(data: Any, spec: Endpoint, arm: str) -> pd.DataFrame:
     effect_of: Callable[[pd.DataFrame], Any]
     if isinstance(spec, Change):
         measure = "difference of means"
-        change = summaries.change_from(data.visits, spec.measure, spec.from_month, kind=spec.kind)
+        visits = data.seen(spec.measure)
+        change = summaries.change_from(visits, spec.measure, spec.from_month, kind=spec.kind)
         change = change[change["month"] == spec.to_month]
-        table = summaries.with_covariates(change, data.visits, data.patients, spec)
+        table = summaries.with_covariates(change, visits, data.patients, spec)
         effect_of = partial(_mean_difference, arm=arm, control=control, covariates=spec.covariates)
     else:
         measure = MEASURE[spec.analysis]
