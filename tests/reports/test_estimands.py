@@ -62,8 +62,9 @@ def world() -> SimpleNamespace:
         arms=[SimpleNamespace(name="placebo"), SimpleNamespace(name="drug")], multiplicity=None, changes=[GAIN],
     )  # fmt: skip
     trial.endpoint = {e.name: e for e in trial.endpoints}.__getitem__
+    visits = course(number, arm, seen)
     return SimpleNamespace(
-        trial=trial, patients=patients, visits=course(number, arm, seen), events=happened(stopped),
+        trial=trial, patients=patients, visits=visits, seen=lambda measure: visits.copy(), events=happened(stopped),
         manifest={"seed": 1}, twins=pd.concat(twins), twin_events=pd.concat(twin_events),
     )  # fmt: skip
 
