@@ -73,13 +73,13 @@ def questions_of(c: Context) -> list[tuple[str, Durability]]:
     asked = []
     for site in SITES_SHOWN:
         measure, words = f"BMD_{site}", f"{SITES[site].lower()} BMD"
-        if c.data.visits[measure].notna().any():
+        if variables.visits_with(c.data, measure)[measure].notna().any():
             asked.append((f"Months until mean {words} is back at baseline", _asked(measure, "months back")))
             for after in (12.0, 24.0):
                 text = f"Share of the gain in {words} kept {after:g} months on (%)"
                 asked.append((text, _asked(measure, "share kept", after)))
             asked.append((f"Area of mean {words} above baseline (%-months)", _asked(measure, "area")))
-    if c.data.visits["CTX"].notna().any():
+    if variables.visits_with(c.data, "CTX")["CTX"].notna().any():
         asked.append(("Highest median CTX (% of baseline)", _asked("CTX", "peak")))
         asked.append(("Months until it is highest", _asked("CTX", "peak month")))
         asked.append(("Area of median CTX above baseline (%-months)", _asked("CTX", "area")))
@@ -96,7 +96,8 @@ def by_arm(c: Context, arms: list[ArmView]) -> pd.DataFrame:
     control = c.control if c.control in names else None
     parts = []
     for k, (words, spec) in enumerate(questions_of(c)):
-        found = lasting(c.data.visits, spec, c.ends, names, control, seed=c.seed + k)
+        visits = variables.visits_with(c.data, spec.measure)
+        found = lasting(visits, spec, c.ends, names, control, seed=c.seed + k)
         parts.append(found.assign(outcome=words))
     if c.trial.conduct.fractures:
         parts.append(_multiple(c, names).assign(outcome=MULTIPLE))

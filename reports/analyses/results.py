@@ -114,18 +114,19 @@ def analysed_changes(data: Any, arms: Sequence[str]) -> pd.DataFrame:
     """Every endpoint that is a change, analysed as its file asks: columns `summaries.ENDPOINT_COLUMNS`."""
     frames = []
     for k, spec in enumerate(data.trial.changes):
+        visits = variables.visits_with(data, spec.measure)
         if spec.analysis == "MMRM":
-            frames.append(repeated.analyse(data.visits, data.patients, spec, arms, data.trial.control).endpoint())
+            frames.append(repeated.analyse(visits, data.patients, spec, arms, data.trial.control).endpoint())
         else:
             seed = int(data.manifest["seed"]) + k
-            frames.append(summaries.endpoint(data.visits, data.patients, spec, arms, data.trial.control, seed=seed))
+            frames.append(summaries.endpoint(visits, data.patients, spec, arms, data.trial.control, seed=seed))
     return _joined(frames, list(summaries.ENDPOINT_COLUMNS))
 
 
 def table_of(data: Any, spec: Endpoint) -> pd.DataFrame:
     """A row a patient of an endpoint that is no change: all that was seen counts."""
     if isinstance(spec, Responder):
-        return variables.responders(data.visits, data.patients, spec)
+        return variables.responders(variables.visits_with(data, spec.measure), data.patients, spec)
     if isinstance(spec, Rate):
         return variables.counts(data.events, data.patients, spec)
     assert isinstance(spec, Event)
@@ -182,7 +183,9 @@ def _of_change(changes: pd.DataFrame, spec: Change, arms: Sequence[str]) -> list
 def _of_durability(data: Any, spec: Durability, arms: Sequence[str], seed: int) -> list[dict[str, Any]]:
     trial = data.trial
     ends = ends_of_treatment(trial.arms, data.agents)
-    found = lasting(data.visits, spec, ends, arms, trial.control, seed=seed).set_index("arm")
+    found = lasting(variables.visits_with(data, spec.measure), spec, ends, arms, trial.control, seed=seed).set_index(
+        "arm"
+    )
     middle = "mean" if spec.measure in BMD_MEASURES else "median"
     method = f"bootstrap of the arm's {middle} curve"
     names = ("n", "estimate", "low", "high", "effect", "effect_low", "effect_high", "note")
@@ -262,9 +265,10 @@ def _forest(data: Any, spec: Endpoint, arm: str) -> pd.DataFrame:
     effect_of: Callable[[pd.DataFrame], Any]
     if isinstance(spec, Change):
         measure = "difference of means"
-        change = summaries.change_from(data.visits, spec.measure, spec.from_month, kind=spec.kind)
+        visits = variables.visits_with(data, spec.measure)
+        change = summaries.change_from(visits, spec.measure, spec.from_month, kind=spec.kind)
         change = change[change["month"] == spec.to_month]
-        table = summaries.with_covariates(change, data.visits, data.patients, spec)
+        table = summaries.with_covariates(change, visits, data.patients, spec)
         effect_of = partial(_mean_difference, arm=arm, control=control, covariates=spec.covariates)
     else:
         measure = MEASURE[spec.analysis]

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,18 @@ from ranklsim.reports import summaries
 COMPARE = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 MONTHS_PER_YEAR = 12.0
 _TOLERANCE = 1e-9
+
+
+def visits_with(data: Any, measure: str) -> pd.DataFrame:
+    """Columns `patient`, `arm`, `month` and one measure of a run's visits, read anew so that they need not be kept.
+
+    Parameters
+    ----------
+    data : Run or RunData
+    measure : str
+    """
+    found: pd.DataFrame = getattr(data, "run", data).read("visits", ["patient", "arm", "month", measure])
+    return found
 
 
 def first_month(events: pd.DataFrame, names: Sequence[str], patients: pd.Series) -> np.ndarray:

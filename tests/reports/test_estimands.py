@@ -62,10 +62,12 @@ def world() -> SimpleNamespace:
         arms=[SimpleNamespace(name="placebo"), SimpleNamespace(name="drug")], multiplicity=None, changes=[GAIN],
     )  # fmt: skip
     trial.endpoint = {e.name: e for e in trial.endpoints}.__getitem__
-    return SimpleNamespace(
+    found = SimpleNamespace(
         trial=trial, patients=patients, visits=course(number, arm, seen), events=happened(stopped),
         manifest={"seed": 1}, twins=pd.concat(twins), twin_events=pd.concat(twin_events),
     )  # fmt: skip
+    found.read = lambda table, columns: getattr(found, table)[columns]
+    return found
 
 
 def answer(world: SimpleNamespace, estimand: Estimand) -> dict[str, Any]:
