@@ -96,7 +96,8 @@ def by_arm(c: Context, arms: list[ArmView]) -> pd.DataFrame:
     control = c.control if c.control in names else None
     parts = []
     for k, (words, spec) in enumerate(questions_of(c)):
-        found = lasting(c.data.seen(spec.measure), spec, c.ends, names, control, seed=c.seed + k)
+        visits = c.data.seen(spec.measure)
+        found = lasting(visits, spec, c.ends, names, control, seed=c.seed + k)
         parts.append(found.assign(outcome=words))
     if c.trial.conduct.fractures:
         parts.append(_multiple(c, names).assign(outcome=MULTIPLE))

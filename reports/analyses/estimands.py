@@ -111,8 +111,7 @@ def _never(events: pd.DataFrame, patients: pd.DataFrame, estimand: Estimand) -> 
 def _table(data: Any, endpoint: Endpoint, estimand: Estimand, patients: pd.DataFrame) -> pd.DataFrame:
     """A row a patient of what is no change."""
     if isinstance(endpoint, Responder):
-        visits = data.seen(endpoint.measure)
-        visits = visits[visits["patient"].isin(patients["patient"])]
+        visits = _visits_of(data, endpoint, patients)
         seen = variables.masked(visits, data.events, endpoint, estimand)
         return _with_failures(variables.responders(seen, patients, endpoint), data.events, patients, endpoint, estimand)
     if isinstance(endpoint, Rate):
@@ -120,6 +119,11 @@ def _table(data: Any, endpoint: Endpoint, estimand: Estimand, patients: pd.DataF
     assert isinstance(endpoint, Event)
     table = variables.times(data.events, patients, endpoint, estimand)
     return found_at_visits(data.trial, endpoint, table)
+
+
+def _visits_of(data: Any, endpoint: Change | Responder, patients: pd.DataFrame) -> pd.DataFrame:
+    visits = data.seen(endpoint.measure)
+    return visits[visits["patient"].isin(patients["patient"])]
 
 
 def found_at_visits(trial: Any, endpoint: Event, table: pd.DataFrame) -> pd.DataFrame:
@@ -160,8 +164,7 @@ def _changes(data: Any, endpoint: Change, estimand: Estimand, patients: pd.DataF
     """Estimates of a change from a visit."""
     control, arms = data.trial.control, [data.trial.control, *estimand.arms]
     patients = patients[patients["arm"].isin(arms)]
-    visits = data.seen(endpoint.measure)
-    visits = visits[visits["patient"].isin(patients["patient"])]
+    visits = _visits_of(data, endpoint, patients)
     seen = variables.masked(visits, data.events, endpoint, estimand)
     if estimand.summary == "difference of medians":
         return _medians(data, endpoint, estimand, patients, seen)

@@ -70,7 +70,7 @@ def analyse(data: Any, changes: pd.DataFrame | None = None) -> Analyses:
     Parameters
     ----------
     data : Run or RunData
-        `trial`, `patients`, `seen`, `events`, `manifest`, and `twins`, `twin_events` where there is an estimand.
+        `trial`, `patients`, `visits`, `events`, `manifest`, and `twins`, `twin_events` where there is an estimand.
     changes : DataFrame, optional
         Endpoints that are a change, as analysed already (columns of `summaries.ENDPOINT_COLUMNS`).
 
@@ -114,15 +114,12 @@ def analysed_changes(data: Any, arms: Sequence[str]) -> pd.DataFrame:
     """Every endpoint that is a change, analysed as its file asks: columns `summaries.ENDPOINT_COLUMNS`."""
     frames = []
     for k, spec in enumerate(data.trial.changes):
+        visits = data.seen(spec.measure)
         if spec.analysis == "MMRM":
-            frames.append(
-                repeated.analyse(data.seen(spec.measure), data.patients, spec, arms, data.trial.control).endpoint()
-            )
+            frames.append(repeated.analyse(visits, data.patients, spec, arms, data.trial.control).endpoint())
         else:
             seed = int(data.manifest["seed"]) + k
-            frames.append(
-                summaries.endpoint(data.seen(spec.measure), data.patients, spec, arms, data.trial.control, seed=seed)
-            )
+            frames.append(summaries.endpoint(visits, data.patients, spec, arms, data.trial.control, seed=seed))
     return _joined(frames, list(summaries.ENDPOINT_COLUMNS))
 
 

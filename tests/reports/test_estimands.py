@@ -62,11 +62,12 @@ def world() -> SimpleNamespace:
         arms=[SimpleNamespace(name="placebo"), SimpleNamespace(name="drug")], multiplicity=None, changes=[GAIN],
     )  # fmt: skip
     trial.endpoint = {e.name: e for e in trial.endpoints}.__getitem__
-    visits = course(number, arm, seen)
-    return SimpleNamespace(
-        trial=trial, patients=patients, visits=visits, seen=lambda measure: visits.copy(), events=happened(stopped),
+    found = SimpleNamespace(
+        trial=trial, patients=patients, visits=course(number, arm, seen), events=happened(stopped),
         manifest={"seed": 1}, twins=pd.concat(twins), twin_events=pd.concat(twin_events),
     )  # fmt: skip
+    found.seen = lambda measure: found.visits.copy()
+    return found
 
 
 def answer(world: SimpleNamespace, estimand: Estimand) -> dict[str, Any]:
@@ -220,3 +221,16 @@ def test_the_difference_between_arms_that_are_alike_is_about_zero():
     assert found.loc["a", "estimate"] == pytest.approx(50.0, abs=3)
     assert found.loc["b", "effect_low"] < 0 < found.loc["b", "effect_high"]
     assert np.isnan(found.loc["a", "effect"])
+
+
+def test_bootstrap_medians_are_medians_of_the_resampled_patients():
+    rng = np.random.default_rng(4)
+    values = rng.normal(size=(25, 3))
+    values[::4, 1] = np.nan
+    values[:, 2] = np.nan
+    found = lasting.bootstrap_medians(values, (1, 2), replicates=120)
+    times = np.vstack([np.random.default_rng([1, 2]).multinomial(25, np.full(25, 1 / 25), size=100)])
+    for row, weights in zip(found, times, strict=False):
+        drawn = np.repeat(values, weights, axis=0)
+        assert row[:2] == pytest.approx(np.nanmedian(drawn[:, :2], axis=0))
+    assert np.isnan(found[:, 2]).all()
