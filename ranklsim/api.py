@@ -444,6 +444,29 @@ def analyse(run: Run | str | Path) -> Analyses:
     return results.analyse(open_run(Path(run)) if isinstance(run, str | Path) else run)
 
 
+def compare(folders: Sequence[str | Path], out: str | Path, *, force: bool = False, command: str = "") -> Path:
+    """Set finished runs side by side in one page; the first is the one that others are compared with.
+
+    Parameters
+    ----------
+    folders : sequence of path or URL
+        Two runs or more.
+    out : path
+    force : bool
+        Whether to replace an earlier comparison in `out`.
+    command : str
+        What was typed, for the page.
+
+    Returns
+    -------
+    Path
+        ``index.html`` in `out`.
+    """
+    from ranklsim.reports.compare import write_comparison
+
+    return write_comparison(folders, out, force=force, command=command)
+
+
 def sensitivity(
     trial: str | Path,
     out: str | Path | None = None,

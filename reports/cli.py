@@ -206,7 +206,7 @@ def run_command(trial: str, out: str | Path | None, no_report: bool, resume: boo
     from ranklsim import api
     from ranklsim.cohorts import execution
 
-    command = shlex.join(["ranklsim", *_words()])
+    command = shlex.join(["ranklsim", *words()])
     try:
         with progress_bar() as (progress, tell):
             if resume and tell is None:  # what is left of the interrupted run is said anywhere
@@ -215,7 +215,7 @@ def run_command(trial: str, out: str | Path | None, no_report: bool, resume: boo
                 trial, out, resume=resume, force=force, progress=progress, tell=tell, command=command, **options
             )
     except execution.Interrupted as error:
-        going_on = shlex.join(["ranklsim", *(word for word in _words() if word not in ("--force", "--resume"))])
+        going_on = shlex.join(["ranklsim", *(word for word in words() if word not in ("--force", "--resume"))])
         text = str(error).replace("go on with --resume", f"go on with `{going_on} --resume`")
         raise Interrupted(text) from None
     if no_report:
@@ -497,10 +497,10 @@ def new_files(targets: Sequence[Path], force: bool) -> Iterator[list[Path]]:
         raise OSError(error.errno, error.strerror, " and ".join(str(target) for target in targets)) from None
 
 
-def _words() -> list[str]:
+def words() -> list[str]:
     """What was typed after ``ranklsim``."""
-    words: list[str] = click.get_current_context().meta["ranklsim.words"]
-    return words
+    typed: list[str] = click.get_current_context().meta["ranklsim.words"]
+    return typed
 
 
 def explain_usage(error: click.UsageError) -> str:

@@ -5,13 +5,15 @@ The module registers them with `ranklsim.reports.cli` when it is imported.
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ranklsim.reports.cli import EXIT_CODES, FILE, FORCE, Names, Place, cli
+from ranklsim.reports.cli import EXIT_CODES, FILE, FORCE, Names, Place, cli, words
 
 
 @cli.command(
@@ -88,3 +90,22 @@ def cdisc_command(folder: str | Path, out: Path, formats: list[str], first_day: 
     from ranklsim import api
 
     click.echo(api.cdisc(folder, out, formats=formats, first_day=first_day, force=force))
+
+
+@cli.command(
+    "compare",
+    short_help="Set several runs side by side.",
+    epilog=f"Example: `ranklsim compare runs/modality runs/seed0 -o runs/compared`. {EXIT_CODES}",
+)
+@click.argument("folders", metavar="DIR1 DIR2 ...", type=Place(), nargs=-1, required=True)
+@click.option("-o", "--out", type=FILE, metavar="DIR", required=True, help="Folder for the page and its tables.")
+@FORCE
+def compare_command(folders: Sequence[str | Path], out: Path, force: bool) -> None:
+    """Set the runs in DIR1, DIR2, ... side by side: what differs in what went in, endpoints, durability.
+
+    Runs with the same seed and population are of the same patients, and are compared patient by patient with the first.
+    """
+    from ranklsim import api
+
+    command = shlex.join(["ranklsim", *words()])
+    click.echo(api.compare(folders, out, force=force, command=command))

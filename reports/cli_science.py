@@ -173,7 +173,7 @@ def validate_command(
                 seed=seed,
                 workers=os.cpu_count() or 1,
                 progress=progress,
-                command=shlex.join(["ranklsim", *_words()]),
+                command=shlex.join(["ranklsim", *words()]),
             )
         )
 
@@ -219,7 +219,7 @@ def fit_command(spec: str, out: Path, parameters: Path | None, resume: bool, for
         raise RunFailed(f"{plan.path}: {plan.method} stopped ({' '.join(str(fault).split()).rstrip('.')}).") from fault
     except KeyboardInterrupt:
         raise _interrupted() from None
-    page = write_fit(result, out, shlex.join(["ranklsim", *_words()]))
+    page = write_fit(result, out, shlex.join(["ranklsim", *words()]))
     of_lmfit = {" ".join(str(w.message).split()) for w in noticed if "lmfit" in w.filename}
     for sentence in [*sorted(f"{plan.path}: {text.rstrip('.')}." for text in of_lmfit), *warnings_of(result)]:
         click.echo(sentence, err=True)
@@ -293,7 +293,7 @@ def sensitivity_command(trial: str, out: Path, resume: bool, force: bool, **opti
                 resume=resume,
                 force=force,
                 progress=progress,
-                command=shlex.join(["ranklsim", *_words()]),
+                command=shlex.join(["ranklsim", *words()]),
                 **options,
             )
     except KeyboardInterrupt:
@@ -323,16 +323,16 @@ def _status() -> Iterator[Callable[[str, float], None] | None]:
 
 def _interrupted() -> main.Interrupted:
     """What an interrupted verb that can resume says."""
-    again = [word for word in _words() if word not in ("--force", "--resume")]
+    again = [word for word in words() if word not in ("--force", "--resume")]
     return main.Interrupted(
         f"interrupted; what is finished is kept: go on with `{shlex.join(['ranklsim', *again, '--resume'])}`."
     )
 
 
-def _words() -> list[str]:
+def words() -> list[str]:
     """What was typed after ``ranklsim``."""
-    words: list[str] = click.get_current_context().meta["ranklsim.words"]
-    return words
+    typed: list[str] = click.get_current_context().meta["ranklsim.words"]
+    return typed
 
 
 def _count(number: int, noun: str) -> str:

@@ -132,7 +132,7 @@ def month_cell(month: float, rows: int) -> Markup:
 
 def arm_heads(arms: Sequence[ArmView], heading: Heading, first: Sequence[str], total: int | None = None) -> Markup:
     """The head row: `first` columns, then an arm each with colour, N and whether it is predicted, then the total."""
-    cells = [Markup('<th scope="col">{}</th>').format(title) for title in first]
+    cells = [Markup('<th scope="col">{}</th>').format(title) if title else Markup("<td></td>") for title in first]
     for arm in arms:
         mark = tag(PREDICTED) if arm.basis == PREDICTED else ""
         cells.append(
