@@ -106,8 +106,8 @@ Row = tuple[str, str, str, float, float, str, str]  # study, arm, figure, publis
 
 def _fit(n: int) -> Iterable[Row]:
     source = "Black 1996 doi:10.1016/s0140-6736(96)07088-2"
-    arms = {"placebo": group("placebo every 12mo x3", n, **FIT),
-            "alendronate": group("alendronate 35mg every 1wk for 24mo, alendronate 70mg every 1wk for 12mo", n, **FIT)}  # fmt: skip
+    alendronate = "alendronate 35mg every 1wk for 24mo, alendronate 70mg every 1wk for 12mo"
+    arms = {"placebo": group("placebo every 12mo x3", n, **FIT), "alendronate": group(alendronate, n, **FIT)}
     published = {
         "vertebral": (15.0, 8.0),
         "clinical vertebral": (5.0, 2.3),
