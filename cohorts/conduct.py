@@ -38,6 +38,9 @@ __all__ = ["MEASURES", "Course", "Intent", "intended", "observe", "play"]
 OWN_DECISION, NOT_PERSISTENT, WITHDREW = "own decision", "not persistent", "withdrew"
 """Details of stopping and of dropout."""
 
+STEP = 0.5
+"""Months between looks at what hazards follow."""
+
 AFTER_DOSE = (3.0, 7.0, 10.0, 14.0, 21.0)
 """Days after a dose at a visit at which serum calcium is looked at; its nadir is at about ten days."""
 
@@ -242,30 +245,16 @@ class _Run:
         visit_days = planned + intent.off
         months = np.broadcast_to(np.asarray(trial.visits.months, dtype=float), visit_days.shape)
         self.kept = np.where(intent.off == 0, months, visit_days / DAYS_PER_MONTH)
-        self.days = self._days(visit_days)
-        self.months = self.days / DAYS_PER_MONTH
-        self.at_visits = np.searchsorted(self.days, visit_days)
+        grid = _grid(trial, agents) * DAYS_PER_MONTH
+        self.days = np.unique(np.concatenate([grid, visit_days.reshape(-1)]))
+        self.months = grid / DAYS_PER_MONTH  # on which events are looked for: the same whoever else is in the portion
+        self.on_grid, self.at_visits = np.searchsorted(self.days, grid), np.searchsorted(self.days, visit_days)
         self.latent: dict[str, Array] = {}
         self.since = np.zeros(number.size)
         self.open = [
             decisions.concerned(rule, k, trial.seed, number, arms, replicate) & bool(rule.triggers)
             for k, rule in enumerate(trial.conduct.rules)
         ]
-
-    def _days(self, visit_days: Array) -> Array:
-        """Days on which patients are looked at: visits, and a grid between them if events follow from the course."""
-        conduct, end = self.trial.conduct, float(self.trial.months)
-        parts = [visit_days.reshape(-1)]
-        if conduct.fractures or conduct.dropout_response:
-            parts.append(np.array([*np.arange(np.floor(end) + 1), end]) * DAYS_PER_MONTH)
-            parts.append(np.array([start for start, _ in conduct.dropout_from]) * DAYS_PER_MONTH)
-        if conduct.hypocalcaemia:
-            parts.append(np.arange(0.0, end * DAYS_PER_MONTH, 7.0))
-            clinic = doses.at_visits(self.plan, self.agents)
-            dosed = np.unique(self.plan["planned_month"].to_numpy(dtype=float)[clinic]) * DAYS_PER_MONTH
-            near = (dosed[:, None] + np.array(AFTER_DOSE)).reshape(-1)
-            parts.append(near[near < end * DAYS_PER_MONTH])
-        return np.unique(np.concatenate(parts))
 
     def plan_of(self, rows: NDArray[np.int64]) -> pd.DataFrame:
         """The plan of some patients (in ascending order), whose places are counted among them."""
@@ -285,9 +274,9 @@ class _Run:
 
     def seen(self, rows: NDArray[np.int64]) -> decisions.Seen:
         """What can be known of some patients, as if nobody left."""
-        latent = {name: self.latent[name][rows] for name in MEASURES}
-        at = self.at_visits[rows]
-        visits = {name: np.take_along_axis(latent[name], at, axis=1) for name in MEASURES}
+        course = {name: self.latent[name][rows] for name in MEASURES}
+        visits = {name: np.take_along_axis(course[name], self.at_visits[rows], axis=1) for name in MEASURES}
+        latent = {name: course[name][:, self.on_grid] for name in MEASURES}
         stays = np.full(rows.size, np.inf)
         read = observe(self.trial, self.parameters, self.number[rows], stays, visits, self.replicate)
         broken: list[Happened] = []
@@ -348,13 +337,14 @@ class _Run:
         """The end of it."""
         conduct, trial, last = self.trial.conduct, self.trial, self.last
         n = self.number.size
+        latent = {name: self.latent[name][:, self.on_grid] for name in MEASURES}
         if conduct.fractures:
             found = fractures.happen(
-                self.parameters, self.people.covariates, self.months, self.latent, trial.seed, self.replicate
+                self.parameters, self.people.covariates, self.months, latent, trial.seed, self.replicate
             )
             self.parts += fractures.recorded(found, np.asarray(conduct.imaging), last)
         if conduct.hypocalcaemia:
-            self.parts += hypocalcaemia.recorded(self.months, self.latent["CA"], last)
+            self.parts += hypocalcaemia.recorded(self.months, latent["CA"], last)
         replaced = np.full(n, np.inf)
         for part in self.parts:
             if part.event in (events.RESCUE, events.SWITCH):
@@ -373,6 +363,23 @@ class _Run:
             kept=self.kept,
             latent={name: np.take_along_axis(v, self.at_visits, axis=1) for name, v in self.latent.items()},
         )
+
+
+def _grid(trial: Trial, agents: Sequence[Agent]) -> Array:
+    """Months at which everybody is looked at: planned visits, and those between them if events follow the course."""
+    conduct, end = trial.conduct, float(trial.months)
+    parts = [np.asarray(trial.visits.months, dtype=float)]
+    if conduct.fractures or conduct.dropout_response:
+        parts.append(np.array([*np.arange(0.0, end, STEP), end]))
+        parts.append(np.array([start for start, _ in conduct.dropout_from]))
+    if conduct.hypocalcaemia:
+        parts.append(np.arange(0.0, end, 7.0 / DAYS_PER_MONTH))
+        one_each = np.array([arm.name for arm in trial.arms])
+        plan = doses.planned(trial, np.arange(one_each.size), one_each)
+        dosed = np.unique(plan["planned_month"].to_numpy(dtype=float)[doses.at_visits(plan, agents)])
+        parts.append((dosed[:, None] + np.array(AFTER_DOSE) / DAYS_PER_MONTH).reshape(-1))
+    months = np.unique(np.concatenate(parts))
+    return months[months <= end]
 
 
 def _replaced(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ranklsim.cohorts import doses, streams
 from ranklsim.cohorts.events import Happened
 from ranklsim.cohorts.protocol import Hazard, Response, Rule, Trigger
-from ranklsim.cohorts.waiting import PER_MONTH, crossing
+from ranklsim.cohorts.waiting import crossing, cumulative
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
@@ -69,9 +69,7 @@ def leaving(hazard: Hazard, response: Response, arms: np.ndarray, used: Array, s
     own = np.array([hazard.arms.get(arm, 1.0) for arm in arms], dtype=float)
     # Beyond a hundredfold, which nobody measured, the hazard does not change any more.
     factor = np.exp(np.clip(np.log(response.ratio) * change / response.per, -np.log(100), np.log(100)))
-    rate = hazard.per_year * PER_MONTH * own[:, None] * spell * factor
-    total = np.concatenate([np.zeros((len(used), 1)), np.cumsum(rate[:, :-1] * np.diff(months), axis=1)], axis=1)
-    return crossing(months, total, used)
+    return crossing(months, cumulative(months, hazard.per_year * own[:, None] * spell * factor), used)
 
 
 def observed_change(measure: str, seen: Seen) -> Array:

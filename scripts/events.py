@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts import deaths, doses, fractures
+from ranklsim.cohorts.conduct import STEP
 from ranklsim.cohorts.design import Arm
 from ranklsim.cohorts.event_numbers import event_numbers
 from ranklsim.cohorts.population import draw
@@ -86,7 +87,7 @@ def group(
     people = draw(trial, TABLE, number)
     agents = [TABLE.apply(load_agent(name)) for name in trial.agent_names()]
     plan = doses.planned(trial, number, np.full(n, "one"))
-    grid = np.arange(0.0, months + 0.5)
+    grid = np.arange(0.0, months + STEP, STEP)
     latent = simulate(TABLE, people.persons, agents, doses.as_doses(plan, agents), grid * DAYS_PER_MONTH, rtol=1e-5,
                       atol=1e-7)  # fmt: skip
     found = [fractures.happen(TABLE, people.covariates, grid, latent, seed, k) for k in range(REPLICATES)]
