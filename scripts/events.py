@@ -1,4 +1,4 @@
-"""Fractures and deaths that the model predicts beside published ones: writes docs/events.csv.
+"""Fractures, deaths and low calcium that the model predicts beside published ones: docs/events.csv, docs/events.md.
 
     .venv/bin/python scripts/events.py [PATIENTS]
 
@@ -30,7 +30,8 @@ from ranklsim.pkpd.simulation import simulate
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
 OUT = Path(__file__).parent.parent / "docs" / "events.csv"
-PATIENTS, REPLICATES = 2000, 10
+PAGE, MARKS = OUT.with_suffix(".md"), ("<!-- table: scripts/events.py -->", "<!-- end -->")
+PATIENTS, REPLICATES = 3000, 10
 TABLE = load_parameters()
 
 
@@ -273,7 +274,42 @@ def _deaths(n: int) -> Iterable[Row]:
         )
 
 
-STUDIES: tuple[Callable[[int], Iterable[Row]], ...] = (_fit, _horizon, _more, _freedom, _delays, _deaths)
+def _calcium(n: int) -> Iterable[Row]:
+    p = event_numbers()
+    days = np.array([0.0, 3, 5, 7, 10, 14, 21, 30.4375, 60, 182.6])
+    for study, name, limits in (
+        ("FREEDOM", None, {"CA_grade_1": ("at month 1 or 6", days[[0, 7, 9]], 1.7, "below 8.5 mg/dL, %")}),
+        (
+            "Block 2012",
+            "chronic-kidney-disease",
+            {"CA_grade_2": ("at any time", days, 100 * 12 / 55, "below 8.0 mg/dL, %")},
+        ),
+    ):
+        trial = load_trial("freedom")
+        if name:
+            trial = replace(trial, population=replace(trial.population, name=name, eligible={}))
+        number = np.arange(1, n + 1)
+        people = draw(trial, TABLE, number)
+        agents = [TABLE.apply(load_agent(agent)) for agent in trial.agent_names()]
+        plan = doses.planned(trial, number, np.full(n, "denosumab"))
+        found = simulate(TABLE, people.persons, agents, doses.as_doses(plan, agents), days, rtol=1e-5, atol=1e-7)["CA"]
+        for limit, (when, seen, value, figure) in limits.items():
+            low = (found[:, np.isin(days, seen)] < p[limit]).any(axis=1)
+            source = "doi:10.1056/NEJMoa0809493, recalled" if study == "FREEDOM" else "doi:10.1002/jbmr.1613"
+            yield study, "denosumab", f"true calcium {when} {figure}", value, 100 * low.mean(), "check", source
+        if study == "FREEDOM":
+            yield (
+                study,
+                "denosumab",
+                "day of the calcium nadir",
+                10,
+                float(days[found.mean(axis=0).argmin()]),
+                "check",
+                "US label, recalled",
+            )
+
+
+STUDIES: tuple[Callable[[int], Iterable[Row]], ...] = (_fit, _horizon, _more, _freedom, _delays, _deaths, _calcium)
 
 
 def main(n: int) -> None:
@@ -282,7 +318,16 @@ def main(n: int) -> None:
     frame = pd.DataFrame(rows, columns=["study", "arm", "figure", "published", "predicted", "use", "source"])
     frame[["published", "predicted"]] = frame[["published", "predicted"]].astype(float).round(3)
     frame.to_csv(OUT, index=False, lineterminator="\n")
-    print(frame.drop(columns="source").to_string())
+    shown = frame.drop(columns="source").astype({"published": object, "predicted": object})
+    for column in ("published", "predicted"):
+        shown[column] = [f"{value:.2f}" if "ratio" in figure else f"{value:.1f}"
+                         for value, figure in zip(frame[column], frame["figure"], strict=True)]  # fmt: skip
+    cells = [list(shown.columns), ["---"] * shown.shape[1], *shown.to_numpy().tolist()]
+    table = "\n".join("| " + " | ".join(map(str, row)) + " |" for row in cells)
+    text = PAGE.read_text(encoding="utf-8")
+    begin, end = (text.index(mark) for mark in MARKS)
+    PAGE.write_text(text[: begin + len(MARKS[0])] + "\n" + table + "\n" + text[end:], encoding="utf-8")
+    print(shown.to_string())
 
 
 if __name__ == "__main__":
