@@ -139,7 +139,7 @@ RULE = 'rescue = {{ {}, agent = "denosumab", dose = "60 mg", every = "6 mo" }}'
             "unknown measure 'BMD_XX'",
         ),
         (
-            'dropout_response = { of = "BMD_TH", per = "0 %", ratio = 2 }',
+            'dropout = "5 %/yr"\ndropout_response = { of = "BMD_TH", per = "0 %", ratio = 2 }',
             "per is 0 %; give the change that the ratio is for",
         ),
         ('missed_doses = "100 %"', 'missed_doses is "100 %"; give a share of at least 0 and below 100 %.'),
