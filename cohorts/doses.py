@@ -9,7 +9,7 @@ woman is late for the same visit in every arm.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,8 +53,8 @@ def planned(trial: Trial, patients: NDArray[np.int64], arms: np.ndarray) -> pd.D
     -------
     DataFrame
         `COLUMNS`, and `row`, the patient's place in `patients`; `day`, of the dose; `clinic`, whether it is given at
-        a visit if its agent allows. Sorted by row, then time. A dose planned for the moment of the trial's end is
-        not in it.
+        a visit if its agent allows; `added`, by a rescue or switch. Sorted by row, then time. A dose planned for the
+        moment of the trial's end is not in it.
     """
     parts = []
     for arm in trial.arms:
@@ -68,9 +68,9 @@ def planned(trial: Trial, patients: NDArray[np.int64], arms: np.ndarray) -> pd.D
     row = doses["row"].to_numpy(dtype=np.int64)
     doses["patient"], doses["arm"] = patients[row], arms[row]
     doses["planned_month"] = doses["month"]
-    doses["given"], doses["reason"] = True, ""
+    doses["given"], doses["reason"], doses["added"] = True, "", False
     doses["clinic"] = (doses["every_days"] == 0) | (doses["every_days"] >= AT_VISITS)
-    return doses[[*COLUMNS, "row", "day", "clinic"]]
+    return doses[[*COLUMNS, "row", "day", "clinic", "added"]]
 
 
 def as_doses(plan: pd.DataFrame, agents: Sequence[Agent]) -> Doses:
@@ -111,7 +111,7 @@ def delay_days(delay: Delay, share: Array) -> Array:
 
 
 def postpone(
-    plan: pd.DataFrame, trial: Trial, agents: Sequence[Agent], off: Mapping[float, Array] | None, replicate: int = 0
+    plan: pd.DataFrame, trial: Trial, agents: Sequence[Agent], off: Array | None = None, replicate: int = 0
 ) -> pd.DataFrame:
     """The plan with doses late, missed or moved along with their visit.
 
@@ -121,8 +121,8 @@ def postpone(
         As from `planned`.
     trial : Trial
     agents : sequence of Agent
-    off : mapping of float to ndarray, shape (n,), or None
-        By how many days each patient's visit of a planned month is off; doses of that month at visits move with it.
+    off : ndarray, shape (n, n_visits), optional
+        By how many days each patient's visits are off; doses at a visit move with it.
     replicate : int
 
     Returns
@@ -131,7 +131,7 @@ def postpone(
         Same rows and columns.
     """
     conduct = trial.conduct
-    if not (conduct.missed or conduct.late or off):
+    if not (conduct.missed or conduct.late or off is not None):
         return plan
     plan = plan.copy()
     patient, row = plan["patient"].to_numpy(dtype=np.int64), plan["row"].to_numpy(dtype=np.int64)
@@ -157,10 +157,10 @@ def postpone(
         before = np.where(begins > 0, total[begins - 1], 0.0)
         pushed = total[group] - np.repeat(before, np.diff(np.r_[first, len(row)]))
     moved = pushed > 0
-    if off:
-        for planned_month, days in off.items():
+    if off is not None:
+        for visit, planned_month in enumerate(trial.visits.months):
             here = clinic & ~moved & (np.abs(month - planned_month) < 1e-9)
-            pushed[here] = days[row[here]]
+            pushed[here] = off[row[here], visit]
     plan["day"] = plan["day"].to_numpy(dtype=float) + pushed
     plan["month"] = np.where(pushed == 0, month, plan["day"] / DAYS_PER_MONTH)
     plan["reason"] = np.where(moved, LATE, plan["reason"])
@@ -170,19 +170,19 @@ def postpone(
 
 
 def at_home(
-    plan: pd.DataFrame, trial: Trial, agents: Sequence[Agent], replicate: int = 0
-) -> tuple[pd.DataFrame, dict[str, Array]]:
-    """The plan with doses at home missed, and the month at which each patient gives each such agent up.
+    plan: pd.DataFrame, trial: Trial, agents: Sequence[Agent], n: int, replicate: int = 0
+) -> tuple[pd.DataFrame, Array]:
+    """The plan with doses at home missed, and the month at which each patient gives such an agent up.
 
     Returns
     -------
     plan : DataFrame
         Same rows and columns.
-    given_up : dict of str to ndarray, shape (n_rows_of_plan,)
-        Month of each dose's patient, inf if never, by agent.
+    given_up : ndarray, shape (n,)
+        Month of each of the `n` patients, inf if never.
     """
     conduct = trial.conduct
-    given_up: dict[str, Array] = {}
+    given_up = np.full(n, np.inf)
     if not conduct.adherence:
         return plan, given_up
     plan = plan.copy()
@@ -194,12 +194,12 @@ def at_home(
         taken = own_adherence(habit, streams.uniform(trial.seed, f"adherence.{agent}", patient, 0, replicate))
         forgotten = mine & (streams.uniform(trial.seed, f"taken.{agent}", patient, hour, replicate) > taken)
         _withhold(plan, forgotten, MISSED)
-        start = np.full(int(row.max(initial=-1)) + 1, np.inf)
+        start = np.full(n, np.inf)
         np.minimum.at(start, row[mine], plan["month"].to_numpy(dtype=float)[mine])
         rate = habit.stop_per_year * DAYS_PER_MONTH / DAYS_PER_YEAR
         wait = patience(trial.seed, f"persistence.{agent}", patient, 0, replicate) / rate if rate else np.inf
         until = start[row] + wait
-        given_up[agent] = until
+        np.minimum.at(given_up, row[mine], until[mine])
         _withhold(plan, mine & (plan["month"].to_numpy(dtype=float) >= until), STOPPED)
     return plan, given_up
 
@@ -214,8 +214,9 @@ def own_adherence(habit: Adherence, share: Array) -> Array:
 
 def finished(plan: pd.DataFrame) -> pd.DataFrame:
     """The run's table of doses: a dose that was not given stands at its planned month."""
-    table = plan[list(COLUMNS)].copy()
-    table["month"] = np.where(plan["given"], plan["month"], plan["planned_month"])
+    plan = plan.iloc[np.lexsort((plan["planned_month"], plan["row"]))]
+    table = plan[list(COLUMNS)].reset_index(drop=True)
+    table["month"] = np.where(table["given"], table["month"], table["planned_month"])
     return table
 
 

@@ -93,7 +93,7 @@ def happen(
     covariates : DataFrame, n rows
         `patient`, `age`, `prevalent_fracture`.
     months : ndarray, shape (m,)
-        From 0, increasing; a month apart or less.
+        From 0, increasing; half a month apart or less.
     latent : mapping of str to ndarray, shape (n, m)
         True CTX, BMD_LS and BMD_TH.
     seed, replicate : int

@@ -15,6 +15,7 @@ import pyarrow as pa
 from ranklsim.cohorts import storage
 from ranklsim.cohorts.allocation import allocate, strata_of
 from ranklsim.cohorts.conduct import MEASURES, observe, play
+from ranklsim.cohorts.enrolment import enrolled_months
 from ranklsim.cohorts.population import Patients
 from ranklsim.cohorts.trial import Trial
 from ranklsim.cohorts.twins import twins_of
@@ -77,7 +78,7 @@ def portion(
     )  # fmt: skip
     latent = course.latent
     refuse_nan(latent, number, "patient")
-    seen = observe(trial, parameters, number, course.last, latent)
+    seen = observe(trial, parameters, number, course.last, latent, kept=course.kept)
     months = np.asarray(trial.visits.months, dtype=float)
     n, m = number.size, months.size
     names, code = np.unique(arms, return_inverse=True)
@@ -86,12 +87,13 @@ def portion(
         "arm": pd.Categorical.from_codes(np.repeat(code, m), names),
         "visit": np.tile(np.arange(m), n),
         "month": np.tile(months, n),
+        "actual_month": course.kept.reshape(-1),
         **{name: seen[name].reshape(-1) for name in (*MEASURES, "CTX_BLQ", "attended")},
         **{f"true_{name}": values.reshape(-1) for name, values in latent.items()},
     }
     narrow = [*MEASURES, *(f"true_{name}" for name in latent)]
     tables = {
-        "patients": storage.to_arrow(_patients(people, arms, strata, course.last)),
+        "patients": storage.to_arrow(_patients(people, arms, strata, course.last, enrolled_months(trial, number))),
         "visits": storage.to_arrow(visits, narrow),
         "doses": storage.to_arrow(course.doses),
         "events": storage.to_arrow(course.events),
@@ -104,11 +106,13 @@ def portion(
     return Portion(tables, sorted(retried))
 
 
-def _patients(people: Patients, arms: np.ndarray, strata: np.ndarray, last: np.ndarray) -> pd.DataFrame:
+def _patients(
+    people: Patients, arms: np.ndarray, strata: np.ndarray, last: np.ndarray, enrolled_month: np.ndarray
+) -> pd.DataFrame:
     frame = people.covariates.copy()
     frame.insert(1, "arm", arms)
     frame.insert(2, "stratum", strata)
-    frame["enrolled_month"] = 0.0
+    frame["enrolled_month"] = enrolled_month
     frame["last_month"] = last
     own = people.persons.add_prefix("param_").reset_index(drop=True)
     return pd.concat([frame.reset_index(drop=True), own], axis="columns")

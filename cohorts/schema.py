@@ -196,12 +196,54 @@ class LateTable(Table):
     distribution: Annotated[Literal["lognormal", "gamma"], Says('distribution = "lognormal"')] = "lognormal"
 
 
+class ResponseTable(Table):
+    """How dropout depends on response."""
+
+    of: Annotated[str | None, needed('of = "BMD_TH"')] = None
+    per: Annotated[str | None, needed('per = "-3 %"')] = None
+    ratio: Annotated[float | None, needed("ratio = 1.5")] = None
+    seen: Annotated[Literal["observed", "latent"], Says('seen = "observed"')] = "observed"
+
+
+class AdherenceTable(Table):
+    """How an agent is taken at home."""
+
+    agent: Annotated[str | None, needed('agent = "alendronate"')] = None
+    taken: Annotated[str | None, needed('taken = "80 %"')] = None
+    sd: Annotated[str, Says('sd = "15 %"')] = "0 %"
+    stop: Annotated[str, Says('stop = "30 %/yr"')] = "0 %/yr"
+
+
+class RuleTable(Table):
+    """Another treatment from a month or a trigger on."""
+
+    when: Annotated[list[str] | None, Says('when = ["T_TH < -3.5", "hip"]')] = None
+    at: Annotated[str | None, Says('at = "24 mo"')] = None
+    agent: Annotated[str | None, Says('agent = "zoledronate"')] = None
+    dose: Annotated[str | None, Says('dose = "5 mg"')] = None
+    every: Annotated[str | None, Says('every = "12 mo"')] = None
+    doses: Annotated[int | None, Says("doses = 1")] = None
+    after: Annotated[str, Says('after = "12 mo"')] = "0 mo"
+    arms: Annotated[list[str] | None, Says('arms = ["placebo"]')] = None
+    share: Annotated[str, Says('share = "50 %"')] = "100 %"
+
+
+class EnrolmentTable(Table):
+    """How fast patients come."""
+
+    rate: Annotated[str | None, needed('rate = "60 patients/mo"')] = None
+    ramp_up: Annotated[str, Says('ramp_up = "6 mo"')] = "0 mo"
+
+
 class ConductTable(Table):
     """What goes otherwise than planned."""
 
     dropout: Annotated[str, Says('dropout = "5 %/yr"')] = "0 %/yr"
     dropout_arms: Annotated[dict[str, float], Says("dropout_arms = { placebo = 1.3 }")] = {}
     dropout_months: Annotated[dict[str, float], Says('dropout_months = { "12 mo" = 0.7 }')] = {}
+    dropout_response: Annotated[
+        ResponseTable | None, Says('dropout_response = { of = "BMD_TH", per = "-3 %", ratio = 1.5 }')
+    ] = None
     supplements: Annotated[bool, Says("supplements = true or false")] = False
     stop_treatment: Annotated[str, Says('stop_treatment = "3 %/yr"')] = "0 %/yr"
     stop_arms: Annotated[dict[str, float], Says("stop_arms = { placebo = 0.8 }")] = {}
@@ -210,11 +252,24 @@ class ConductTable(Table):
     late_doses: Annotated[LateTable | None, Says('late_doses = { share = "10 %", median = "3 wk", p95 = "4 mo" }')] = (
         None
     )
+    adherence: Annotated[
+        list[AdherenceTable] | None, Says('adherence = [{ agent = "alendronate", taken = "80 %" }]')
+    ] = None
+    visit_window: Annotated[str, Says('visit_window = "7 day"')] = "0 day"
+    rescue: Annotated[
+        RuleTable | None, Says('rescue = { when = ["T_TH < -3.5"], agent = "zoledronate", dose = "5 mg", doses = 1 }')
+    ] = None
+    switch: Annotated[
+        list[RuleTable] | None, Says('switch = [{ at = "24 mo", agent = "zoledronate", dose = "5 mg", doses = 1 }]')
+    ] = None
+    enrolment: Annotated[EnrolmentTable | None, Says('enrolment = { rate = "60 patients/mo" }')] = None
+    looks: Annotated[list[str] | None, Says('looks = ["24 mo", "50 % completed", "60 hip"]')] = None
     fractures: Annotated[bool, Says("fractures = true or false")] = False
     imaging: Annotated[list[float] | None, Says("imaging = [12, 24, 36]")] = None
     deaths: Annotated[bool, Says("deaths = true or false")] = False
     life_table: Annotated[str, Says('life_table = "us-women-2009"')] = "us-women-2009"
     mortality_ratio: Annotated[float | None, Says("mortality_ratio = 0.4")] = None
+    hypocalcaemia: Annotated[bool, Says("hypocalcaemia = true or false")] = False
 
 
 class LayersTable(Table):

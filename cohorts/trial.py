@@ -135,7 +135,7 @@ class _Reading:
         population = self._population(tables.population, names)
         visits = self._visits(months)
         conduct = ConductReading(
-            self.faults, self._quantity, tables.conduct, names if self.names_known else [], months
+            self.faults, self._quantity, tables.conduct, arms if self.names_known else [], months, self.folder
         ).conduct()
         objectives = Objectives(tables, self.faults, names, control, visits, months, self._quantity, conduct.recorded)
         endpoints = objectives.endpoints()

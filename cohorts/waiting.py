@@ -51,8 +51,11 @@ def by_spells(hazard: Hazard, arms: np.ndarray, used: Array) -> Array:
 
 
 def cumulative(months: Array, rate: Array) -> Array:
-    """Cumulative hazard on a grid of months, by the trapezoid rule; `rate` 1/yr, shape (n, n_months)."""
-    steps = 0.5 * (rate[:, 1:] + rate[:, :-1]) * np.diff(months) * PER_MONTH
+    """Cumulative hazard on a grid of months; `rate` 1/yr, shape (n, n_months).
+
+    The hazard of a step is that at its beginning, so that what is decided within a step changes nothing before it.
+    """
+    steps = rate[:, :-1] * np.diff(months) * PER_MONTH
     return np.concatenate([np.zeros((len(rate), 1)), np.cumsum(steps, axis=1)], axis=1)
 
 

@@ -24,6 +24,7 @@ import pandas as pd
 from scipy import stats
 
 from ranklsim.cohorts.criteria import values_of
+from ranklsim.cohorts.events import DEATH, ENDS, RESCUE, STOPPED, SWITCH
 from ranklsim.cohorts.joint import coordinate
 from ranklsim.reports.analyses.ancova import LEVEL, ancova
 
@@ -335,11 +336,11 @@ def disposition(patients: pd.DataFrame, events: pd.DataFrame, arms: Sequence[str
     Returns
     -------
     DataFrame
-        Columns `arm` ("Total" last), `randomised`, `completed`, `dropout`, `death` and `stopped` (treatment, in the
-        trial) where anyone did, `dropout_month_median`, `other` (no end recorded).
+        Columns `arm` ("Total" last), `randomised`, `completed`, `dropout`, each of death, stopped, rescue and switch
+        that was recorded (patients with at least one), `dropout_month_median`, `other` (no end recorded).
     """
     rows = []
-    kinds = [event for event in ("death", "stopped") if (events["event"] == event).any()]
+    kinds = [event for event in (DEATH, STOPPED, RESCUE, SWITCH) if (events["event"] == event).any()]
     for arm in [*arms, "Total"]:
         members = patients if arm == "Total" else patients[patients["arm"] == arm]
         own = events if arm == "Total" else events[events["arm"] == arm]
@@ -348,7 +349,7 @@ def disposition(patients: pd.DataFrame, events: pd.DataFrame, arms: Sequence[str
         row: dict[str, Any] = {"arm": arm, "randomised": len(members)}
         row |= {event: with_event.get(event, 0) for event in ("completed", "dropout", *kinds)}
         row["dropout_month_median"] = float(dropout_months.median()) if len(dropout_months) else np.nan
-        row["other"] = row["randomised"] - row["completed"] - row["dropout"] - row.get("death", 0)
+        row["other"] = row["randomised"] - sum(with_event.get(end, 0) for end in ENDS)
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -428,12 +428,17 @@ def disposition_table(frame: pd.DataFrame, arms: Sequence[ArmView], heading: Hea
     """Table of `summaries.disposition`."""
     rows = by_arm(frame)
     own = [rows[name] for name in (*(arm.name for arm in arms), "Total")]
-    words = {"completed": "Completed the trial", "dropout": "Dropped out", "death": "Died"}
-    words["stopped"] = "Stopped treatment, stayed in the trial"
+    words = {
+        "completed": "Completed the trial",
+        "dropout": "Dropped out",
+        "death": "Died",
+        "stopped": "Stopped treatment, stayed in the trial",
+        "rescue": "Rescued with another drug",
+        "switch": "Switched to another drug",
+    }
     lines = [line("Randomised", [f"{r['randomised']}" for r in own])]
     for event in [c for c in frame.columns if c not in ("arm", "randomised", "dropout_month_median", "other")]:
-        title = words[event]
-        lines.append(line(title, [share(int(r[event]), int(r["randomised"])) for r in own]))
+        lines.append(line(words[event], [share(int(r[event]), int(r["randomised"])) for r in own]))
         if event == "dropout":
             lines.append(line("Month of dropping out, median", [num(r["dropout_month_median"], 1) for r in own]))
     if (frame["other"] != 0).any():

@@ -124,11 +124,23 @@ def test_a_python_example_of_the_documentation_works(page: Path, number: int, tm
 def test_the_trial_of_the_documentation_can_be_run(tmp_path: Path) -> None:
     from ranklsim.cohorts.trial import load_trial
 
-    parts = blocks(ROOT / "docs" / "trials.md", "toml")  # the trial, and what may be added to it
+    *parts, _ = blocks(ROOT / "docs" / "trials.md", "toml")  # the trial, what may be added to it, and [conduct] in full
     (tmp_path / "mine.toml").write_text("\n".join(parts), encoding="utf-8")
     trial = load_trial(tmp_path / "mine.toml")
     assert [arm.name for arm in trial.arms] == ["zoledronate", "selective"]
     assert trial.population.ratio == {"zoledronate": 1, "selective": 2}
+
+
+def test_the_conduct_of_the_documentation_names_every_key_and_can_be_read(tmp_path: Path) -> None:
+    from ranklsim.cohorts.schema import ConductTable
+    from ranklsim.cohorts.trial import TRIALS, load_trial
+
+    *_, conduct = blocks(ROOT / "docs" / "trials.md", "toml")
+    freedom = (TRIALS / "freedom.toml").read_text(encoding="utf-8")
+    (tmp_path / "mine.toml").write_text(freedom[: freedom.index("[conduct]")] + conduct, encoding="utf-8")
+    assert load_trial(tmp_path / "mine.toml").conduct.enrolment is not None
+    said = set(re.findall(r"^(\w+) +=", conduct, re.MULTILINE)) | {"stop_arms", "stop_months"}
+    assert said == set(ConductTable.model_fields)
 
 
 def test_the_covariates_of_the_documentation_are_those_that_criteria_know() -> None:

@@ -1,0 +1,334 @@
+"""Fractures, deaths and low calcium that the model predicts beside published ones: docs/events.csv, docs/events.md.
+
+    .venv/bin/python scripts/events.py [PATIENTS]
+
+Each study is a population of ours with the study's entry criteria, its arms, and its figures. Patients are simulated as
+planned, then given fractures REPLICATES times over, so that chance hardly blurs what the model says. Figures that the
+levels and powers in cohorts/data/events.csv were set by have use "calibration"; all others judge them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ranklsim.cohorts import deaths, doses, fractures
+from ranklsim.cohorts.conduct import STEP
+from ranklsim.cohorts.design import Arm
+from ranklsim.cohorts.event_numbers import event_numbers
+from ranklsim.cohorts.population import draw
+from ranklsim.cohorts.trial import load_trial
+from ranklsim.pkpd.agents import load_agent
+from ranklsim.pkpd.dosing import parse_regimen
+from ranklsim.pkpd.parameters import load_parameters
+from ranklsim.pkpd.simulation import simulate
+from ranklsim.pkpd.units import DAYS_PER_MONTH
+
+OUT = Path(__file__).parent.parent / "docs" / "events.csv"
+PAGE, MARKS = OUT.with_suffix(".md"), ("<!-- table: scripts/events.py -->", "<!-- end -->")
+PATIENTS, REPLICATES = 3000, 10
+TABLE = load_parameters()
+
+
+@dataclass(frozen=True)
+class Group:
+    """Patients of one arm: their covariates, and fractures of every replicate."""
+
+    covariates: pd.DataFrame
+    found: list[dict[str, fractures.Fractures]]
+
+    def broken(self, site: str, start: float, end: float, clinical: bool = False) -> np.ndarray:
+        """Whether each patient has such a fracture in (start, end] months, shape (replicates, n)."""
+        return np.array([self._one(f, site, start, end, clinical) > 0 for f in self.found])
+
+    def _one(
+        self, found: dict[str, fractures.Fractures], site: str, start: float, end: float, clinical: bool
+    ) -> np.ndarray:
+        count = np.zeros(len(self.covariates), dtype=int)
+        for name in (fractures.HIP, fractures.OTHER) if site == "nonvertebral" else (site,):
+            f = found[name]
+            mine = (f.month > start) & (f.month <= end) & (f.clinical | (not clinical))
+            np.add.at(count, f.row[mine], f.vertebrae[mine])
+        return count
+
+    def percent(
+        self, site: str, end: float = 36, start: float = 0, which: np.ndarray | None = None, **more: bool
+    ) -> float:
+        """Share with such a fracture, %."""
+        hit = self.broken(site, start, end, **more)
+        return float(100 * (hit if which is None else hit[:, which]).mean())
+
+    def multiple(self, end: float, start: float = 0) -> float:
+        """Share with two or more new vertebral fractures among those with any, %."""
+        counts = np.array([self._one(f, fractures.VERTEBRAL, start, end, False) for f in self.found])
+        return float(100 * (counts >= 2).sum() / (counts >= 1).sum())
+
+    def rate(self, site: str, start: float, end: float) -> float:
+        """First such fractures in the window by 100 patient-years of it."""
+        hit = self.broken(site, start, end).mean()
+        return float(-np.log1p(-hit) / ((end - start) / 12) * 100)
+
+
+def group(
+    regimen: str, n: int, months: float = 36, seed: int = 1, supplements: bool = True, **eligible: tuple
+) -> Group:
+    """Women of the population postmenopausal-osteoporosis with these entry criteria, under a regimen."""
+    trial = load_trial("freedom")
+    arms = [Arm("one", "one", parse_regimen(regimen))]
+    trial = replace(
+        trial, seed=seed, months=months, arms=arms, conduct=replace(trial.conduct, supplements=supplements),
+        population=replace(trial.population, eligible=eligible),
+    )  # fmt: skip
+    number = np.arange(1, n + 1)
+    people = draw(trial, TABLE, number)
+    agents = [TABLE.apply(load_agent(name)) for name in trial.agent_names()]
+    plan = doses.planned(trial, number, np.full(n, "one"))
+    grid = np.arange(0.0, months + STEP, STEP)
+    latent = simulate(TABLE, people.persons, agents, doses.as_doses(plan, agents), grid * DAYS_PER_MONTH, rtol=1e-5,
+                      atol=1e-7)  # fmt: skip
+    found = [fractures.happen(TABLE, people.covariates, grid, latent, seed, k) for k in range(REPLICATES)]
+    return Group(people.covariates, found)
+
+
+YES, NO = (1.0, 1.0), (0.0, 0.0)
+FREEDOM = {"age": (60.0, 90.0), "T_lowest": (-4.0, -2.5), "vitamin_D": (12.0, None)}
+FIT = {"age": (60.0, 81.0), "T_FN": (None, -1.5), "prevalent_fracture": YES}
+MORE = {"age": (60.0, 80.0)}
+WITH, WITHOUT = 0.63, 0.37  # of HORIZON's women, with and without a vertebral fracture
+HORIZON = ({"age": (65.0, 89.0), "T_FN": (None, -1.5), "prevalent_fracture": YES},
+           {"age": (65.0, 89.0), "T_FN": (None, -2.5), "prevalent_fracture": NO})  # fmt: skip
+MULTIPLE = "multiple among those with a vertebral fracture, %"
+Row = tuple[str, str, str, float, float, str, str]  # study, arm, figure, published, predicted, use, source
+
+
+def _fit(n: int) -> Iterable[Row]:
+    source = "Black 1996 doi:10.1016/s0140-6736(96)07088-2"
+    alendronate = "alendronate 35mg every 1wk for 24mo, alendronate 70mg every 1wk for 12mo"
+    arms = {"placebo": group("placebo every 12mo x3", n, **FIT), "alendronate": group(alendronate, n, **FIT)}
+    published = {
+        "vertebral": (15.0, 8.0),
+        "clinical vertebral": (5.0, 2.3),
+        "hip": (2.2, 1.1),
+        "nonvertebral": (14.7, 11.9),
+    }
+    yield from _both("FIT, prevalent fracture", arms, published, "calibration", source)
+    many = arms["placebo"].multiple(36)
+    yield "FIT, prevalent fracture", "placebo", MULTIPLE, 100 * 4.9 / 15.0, many, "calibration", f"{source}, recalled"
+
+
+def _both(
+    study: str, arms: dict[str, Group], published: dict[str, tuple[float, float]], use: str, source: str
+) -> Iterable[Row]:
+    for figure, values in published.items():
+        site, clinical = figure.split()[-1], figure.startswith("clinical")
+        found = [g.percent(site, clinical=clinical) for g in arms.values()]
+        for arm, value, predicted in zip(arms, values, found, strict=True):
+            yield study, arm, f"{figure}, 36 mo, %", value, predicted, use, source
+        yield (
+            study,
+            " / ".join(reversed(arms)),
+            f"{figure}, risk ratio",
+            values[1] / values[0],
+            found[1] / found[0],
+            use,
+            source,
+        )
+
+
+def _horizon(n: int) -> Iterable[Row]:
+    source = "Black 2007 doi:10.1056/NEJMoa067312, recalled"
+    published = {
+        "vertebral": (10.9, 3.3),
+        "clinical vertebral": (2.6, 0.5),
+        "hip": (2.5, 1.4),
+        "nonvertebral": (10.7, 8.0),
+    }
+    arms = {
+        name: [group(regimen, n, **who) for who in HORIZON]
+        for name, regimen in {
+            "placebo": "placebo every 12mo x3",
+            "zoledronate": "zoledronate 5mg every 12mo x3",
+        }.items()
+    }
+    for figure, values in published.items():
+        site, clinical = figure.split()[-1], figure.startswith("clinical")
+        found = [
+            WITH * a.percent(site, clinical=clinical) + WITHOUT * b.percent(site, clinical=clinical)
+            for a, b in arms.values()
+        ]
+        for arm, value, predicted in zip(arms, values, found, strict=True):
+            yield "HORIZON", arm, f"{figure}, 36 mo, %", value, predicted, "calibration", source
+        yield (
+            "HORIZON",
+            "zoledronate / placebo",
+            f"{figure}, risk ratio",
+            values[1] / values[0],
+            found[1] / found[0],
+            "calibration",
+            source,
+        )
+
+
+def _more(n: int) -> Iterable[Row]:
+    source = "Ettinger 1999 doi:10.1001/jama.282.7.637, subgroups recalled"
+    for status, name, value in ((NO, "no prevalent fracture", 4.5), (YES, "prevalent fracture", 21.2)):
+        low = {} if status == YES else {"T_lowest": (None, -2.5)}
+        g = group("placebo every 12mo x3", n, **MORE, **low, prevalent_fracture=status)
+        yield "MORE", f"placebo, {name}", "vertebral, 36 mo, %", value, g.percent("vertebral"), "calibration", source
+
+
+def _freedom(n: int) -> Iterable[Row]:
+    source = "Cummings 2009 doi:10.1056/NEJMoa0809493, recalled"
+    arms = {
+        "placebo": group("placebo every 6mo x6", n, months=60, **FREEDOM),
+        "denosumab": group("denosumab 60mg every 6mo x6", n, months=60, **FREEDOM),
+    }
+    published = {
+        "vertebral": (7.2, 2.3),
+        "clinical vertebral": (2.6, 0.8),
+        "hip": (1.2, 0.7),
+        "nonvertebral": (8.0, 6.5),
+    }
+    yield from _both("FREEDOM", arms, published, "check", source)
+    for month, values in ((12, (2.2, 0.9)), (24, (5.0, 1.4))):
+        for (arm, g), value in zip(arms.items(), values, strict=True):
+            yield (
+                "FREEDOM",
+                arm,
+                f"vertebral, {month} mo, %",
+                value,
+                g.percent("vertebral", month),
+                "check",
+                "US label, recalled",
+            )
+    for arm, value in (("placebo", 100 * 1.6 / 7.2), ("denosumab", 100 * 0.6 / 2.3)):
+        yield "FREEDOM", arm, MULTIPLE, value, arms[arm].multiple(36), "check", source
+    source = "Boonen 2011 doi:10.1210/jc.2010-2784"
+    for what, values, column in (("age >= 75", (2.3, 0.9), "age"), ("FN T <= -2.5", (2.8, 1.4), "T_FN")):
+        for (arm, g), value in zip(arms.items(), values, strict=True):
+            c = g.covariates[column].to_numpy()
+            yield (
+                "FREEDOM",
+                f"{arm}, {what}",
+                "hip, 36 mo, %",
+                value,
+                g.percent("hip", which=c >= 75 if column == "age" else c <= -2.5),
+                "check",
+                source,
+            )
+    source = "Cummings 2018 doi:10.1002/jbmr.3337"
+    for arm, rate, many in (("placebo", 8.5, 38.7), ("denosumab", 7.1, 60.7)):  # off: from 7 months after the last dose
+        yield (
+            "FREEDOM, stopped",
+            arm,
+            "vertebral by 100 patient-years off treatment",
+            rate,
+            arms[arm].rate("vertebral", 37, 55),
+            "check",
+            source,
+        )
+        yield "FREEDOM, stopped", arm, MULTIPLE, many, arms[arm].multiple(55, 37), "check", source
+    ratio = arms["denosumab"].rate("vertebral", 37, 55) / arms["placebo"].rate("vertebral", 37, 55)
+    yield "FREEDOM, stopped", "denosumab / placebo", "rate ratio off treatment", 7.1 / 8.5, ratio, "check", source
+
+
+def _delays(n: int) -> Iterable[Row]:
+    source = "Lyu 2020 doi:10.7326/M20-0882"
+    late = {"on time": 0.0, "10 weeks late": 70 / DAYS_PER_MONTH, "26 weeks late": 182 / DAYS_PER_MONTH}
+    rate = {}
+    for name, months in late.items():
+        gap = f"nothing {months}mo, " if months else ""
+        g = group(f"denosumab 60mg every 6mo x3, {gap}denosumab 60mg every 6mo x2", n, months=36, **FREEDOM)
+        rate[name] = g.percent("vertebral", 24, 18)
+    for name, value in (("10 weeks late", 1.48), ("26 weeks late", 3.91)):
+        yield (
+            "delayed denosumab",
+            f"{name} / on time",
+            "vertebral hazard ratio in the 6 months after a dose is due",
+            value,
+            rate[name] / rate["on time"],
+            "check",
+            source,
+        )
+
+
+def _deaths(n: int) -> Iterable[Row]:
+    g = draw(load_trial("freedom"), TABLE, np.arange(1, n + 1)).covariates["age"].to_numpy()
+    years = np.array([deaths.hazard("us-women-2009", g + t) for t in np.arange(0.125, 3, 0.25)]) * 0.25
+    dead = 1 - np.exp(-event_numbers().mortality_ratio * years.sum(axis=0))
+    followed = 0.92  # of three years, on average, with 83 % completing
+    for arm, value in (("placebo", 90 / 39.06), ("denosumab", 70 / 39.02)):
+        yield (
+            "FREEDOM",
+            arm,
+            "deaths, 36 mo, %",
+            value,
+            100 * followed * dead.mean(),
+            "check",
+            "Cummings 2009 doi:10.1056/NEJMoa0809493, recalled",
+        )
+
+
+def _calcium(n: int) -> Iterable[Row]:
+    p = event_numbers()
+    days = np.array([0.0, 3, 5, 7, 10, 14, 21, 30.4375, 60, 182.6])
+    for study, name, limits in (
+        ("FREEDOM", None, {"CA_grade_1": ("at month 1 or 6", days[[0, 7, 9]], 1.7, "below 8.5 mg/dL, %")}),
+        (
+            "Block 2012",
+            "chronic-kidney-disease",
+            {"CA_grade_2": ("at any time", days, 100 * 12 / 55, "below 8.0 mg/dL, %")},
+        ),
+    ):
+        trial = load_trial("freedom")
+        if name:
+            trial = replace(trial, population=replace(trial.population, name=name, eligible={}))
+        number = np.arange(1, n + 1)
+        people = draw(trial, TABLE, number)
+        agents = [TABLE.apply(load_agent(agent)) for agent in trial.agent_names()]
+        plan = doses.planned(trial, number, np.full(n, "denosumab"))
+        found = simulate(TABLE, people.persons, agents, doses.as_doses(plan, agents), days, rtol=1e-5, atol=1e-7)["CA"]
+        for limit, (when, seen, value, figure) in limits.items():
+            low = (found[:, np.isin(days, seen)] < p[limit]).any(axis=1)
+            source = "doi:10.1056/NEJMoa0809493, recalled" if study == "FREEDOM" else "doi:10.1002/jbmr.1613"
+            yield study, "denosumab", f"true calcium {when} {figure}", value, 100 * low.mean(), "check", source
+        if study == "FREEDOM":
+            yield (
+                study,
+                "denosumab",
+                "day of the calcium nadir",
+                10,
+                float(days[found.mean(axis=0).argmin()]),
+                "check",
+                "US label, recalled",
+            )
+
+
+STUDIES: tuple[Callable[[int], Iterable[Row]], ...] = (_fit, _horizon, _more, _freedom, _delays, _deaths, _calcium)
+
+
+def main(n: int) -> None:
+    """Simulate every study and write the table."""
+    rows = [row for study in STUDIES for row in study(n)]
+    frame = pd.DataFrame(rows, columns=["study", "arm", "figure", "published", "predicted", "use", "source"])
+    frame[["published", "predicted"]] = frame[["published", "predicted"]].astype(float).round(3)
+    frame.to_csv(OUT, index=False, lineterminator="\n")
+    shown = frame.drop(columns="source").astype({"published": object, "predicted": object})
+    for column in ("published", "predicted"):
+        shown[column] = [f"{value:.2f}" if "ratio" in figure else f"{value:.1f}"
+                         for value, figure in zip(frame[column], frame["figure"], strict=True)]  # fmt: skip
+    cells = [list(shown.columns), ["---"] * shown.shape[1], *shown.to_numpy().tolist()]
+    table = "\n".join("| " + " | ".join(map(str, row)) + " |" for row in cells)
+    text = PAGE.read_text(encoding="utf-8")
+    begin, end = (text.index(mark) for mark in MARKS)
+    PAGE.write_text(text[: begin + len(MARKS[0])] + "\n" + table + "\n" + text[end:], encoding="utf-8")
+    print(shown.to_string())
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else PATIENTS)

@@ -1,0 +1,123 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from ranklsim.cohorts import fractures
+from ranklsim.cohorts.event_numbers import EVENT_NUMBERS, event_numbers
+from ranklsim.cohorts.events import CLINICAL_VERTEBRAL, HIP, NONVERTEBRAL, VERTEBRAL
+from ranklsim.cohorts.waiting import at, crossing, cumulative
+from ranklsim.pkpd.parameters import load_parameters
+
+TABLE, P = load_parameters(), event_numbers()
+MONTHS = np.arange(0.0, 36.5, 0.5)
+N = 20_000
+
+
+def women(n=N, age=72.0, prevalent=0.0):
+    return pd.DataFrame({"patient": np.arange(1, n + 1), "age": age, "prevalent_fracture": prevalent})
+
+
+def course(n=N, T_LS=-2.8, T_TH=-1.9, CTX=0.5):
+    bone = {"LS": T_LS, "TH": T_TH}
+    still = {f"BMD_{b}": TABLE[f"REF_{b}"] + T * TABLE[f"REFSD_{b}"] for b, T in bone.items()} | {"CTX": CTX}
+    return {name: np.broadcast_to(value, (n, MONTHS.size)).astype(float) for name, value in still.items()}
+
+
+def hazard(site, **bone):
+    return fractures.hazard(site, TABLE, np.array([72.0]), MONTHS, course(1, **bone))[0, 0]
+
+
+@pytest.mark.parametrize("site", fractures.SITES)
+def test_the_reference_woman_has_the_level_of_the_table(site):
+    assert hazard(site) == pytest.approx(P[f"level_{site}"])
+
+
+def test_hazard_follows_bone_and_resorption_as_the_table_says():
+    assert hazard("vertebral", T_LS=-3.8) / hazard("vertebral") == pytest.approx(P.BMD_vertebral)
+    assert hazard("hip", T_TH=-2.9) / hazard("hip") == pytest.approx(P.BMD_hip)
+    assert hazard("hip", T_LS=-4.0) == pytest.approx(hazard("hip"))
+    for site in fractures.SITES:
+        assert hazard(site, CTX=1.0) / hazard(site) == pytest.approx(2 ** P[f"CTX_{site}"])
+
+
+@pytest.mark.parametrize(("site", "prevalent"), [("vertebral", 0.0), ("vertebral", 1.0), ("hip", 0.0), ("other", 1.0)])
+def test_shares_with_a_fracture_are_those_of_the_hazard(site, prevalent):
+    found = fractures.happen(TABLE, women(prevalent=prevalent), MONTHS, course(), seed=1)[site]
+    ratio = P[f"prior_{site}"] if prevalent else 1.0
+    level = ratio * np.trapezoid(fractures.hazard(site, TABLE, np.array([72.0]), MONTHS, course(1))[0], MONTHS / 12)
+    share = 1 - np.exp(-level)
+    few = 0.004 if site != "vertebral" and not prevalent else 0.0  # of women whose spine fractured first
+    assert np.unique(found.row).size / N == pytest.approx(share, abs=4 * np.sqrt(share / N) + few)
+
+
+def test_a_fractured_vertebra_raises_the_hazard_from_then_on():
+    found = fractures.happen(TABLE, women(), MONTHS, course(), seed=1)["vertebral"]
+    first = pd.Series(found.month).groupby(found.row).min()
+    exposed = ((36 - first) / 12).sum()
+    again = found.row.size - first.size
+    assert again / exposed == pytest.approx(P.prior_vertebral * P.level_vertebral, rel=0.25)
+
+
+def test_the_same_woman_breaks_the_same_bones_in_any_company():
+    everybody = fractures.happen(TABLE, women(500), MONTHS, course(500), seed=3)
+    some = np.array([6, 100, 321])
+    alone = fractures.happen(TABLE, women(500).iloc[some], MONTHS, {k: v[some] for k, v in course(500).items()}, seed=3)
+    for site, found in alone.items():
+        mine = np.isin(everybody[site].row, some)
+        assert np.array_equal(everybody[site].month[mine], found.month)
+        assert np.array_equal(everybody[site].vertebrae[mine], found.vertebrae)
+
+
+def test_more_bone_only_delays_the_first_fracture():
+    thin = fractures.happen(TABLE, women(), MONTHS, course(), seed=1)["vertebral"]
+    thick = fractures.happen(TABLE, women(), MONTHS, course(T_LS=-1.8), seed=1)["vertebral"]
+    assert set(thick.row) < set(thin.row)
+
+
+def test_faster_loss_takes_more_vertebrae():
+    slow, fast = (fractures._vertebrae(np.full(N, lost), np.linspace(1e-6, 1 - 1e-6, N)) for lost in (0.0, 6.0))
+    assert (slow > 1).mean() == pytest.approx(P.more / (1 + P.more), abs=1e-3)
+    odds = P.more * P.more_loss**6
+    assert (fast > 1).mean() == pytest.approx(odds / (1 + odds), abs=1e-3)
+    assert fast.max() <= fractures.VERTEBRAE
+
+
+def a_kind(row, month, vertebrae=1, clinical=True):
+    row = np.array(row, dtype=np.int64)
+    return fractures.Fractures(
+        row, np.array(month, dtype=float), np.full(row.size, vertebrae), np.full(row.size, clinical)
+    )
+
+
+def test_spine_images_find_what_happened_since_the_last_one_she_had():
+    none = a_kind([], [])
+    spine = a_kind([0, 0, 1, 2], [3, 10, 13, 30], vertebrae=2, clinical=False)
+    parts = fractures.recorded(
+        {"vertebral": spine, "hip": none, "other": none}, np.array([12.0, 24.0]), np.array([36.0, 20.0, 36.0])
+    )
+    images = next(part for part in parts if part.event == VERTEBRAL)
+    assert (images.row.tolist(), images.month.tolist(), images.count.tolist()) == ([0], [12.0], [4])
+    assert next(part for part in parts if part.event == CLINICAL_VERTEBRAL).row.size == 0
+
+
+def test_a_hip_fracture_is_a_nonvertebral_one_too_and_known_while_she_is_followed():
+    found = {"vertebral": a_kind([], []), "hip": a_kind([0, 1], [5, 30]), "other": a_kind([2], [7])}
+    parts = fractures.recorded(found, np.array([12.0]), np.array([36.0, 20.0, 36.0]))
+    rows = {event: [r for part in parts if part.event == event for r in part.row] for event in (HIP, NONVERTEBRAL)}
+    assert rows == {HIP: [0], NONVERTEBRAL: [0, 2]}
+
+
+def test_a_crossing_lies_where_the_cumulative_hazard_has_the_level():
+    rate = np.random.default_rng(1).uniform(0.1, 2, size=(50, MONTHS.size))
+    total = cumulative(MONTHS, rate)
+    level = np.linspace(0.01, 1, 50) * total[:, -1]
+    assert at(MONTHS, total, crossing(MONTHS, total, level)) == pytest.approx(level)
+    assert np.isinf(crossing(MONTHS, total, total[:, -1] * 1.01)).all()
+
+
+def test_every_number_has_unit_range_status_and_source():
+    frame = pd.read_csv(EVENT_NUMBERS, dtype={"unit": str})
+    assert frame["symbol"].is_unique
+    assert frame[["unit", "meaning", "status", "source"]].notna().all(axis=None)
+    assert frame["status"].isin(["measured", "fitted", "assumed"]).all()
+    assert ((frame["low"] <= frame["value"]) & (frame["value"] <= frame["high"])).all()
