@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ranklsim.pkpd.errors import BadInput, RanklsimError, RunFailed
 
 if TYPE_CHECKING:
-    from ranklsim.api import agents, analyse, cdisc, report, run, sensitivity, simulate, trials
+    from ranklsim.api import agents, analyse, cdisc, replicate, report, run, sensitivity, simulate, trials
 
 __version__ = "0.1.0"
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "agents",
     "analyse",
     "cdisc",
+    "replicate",
     "report",
     "run",
     "sensitivity",

@@ -169,8 +169,7 @@ def _power_table(view: _View) -> Exhibit:
     for spec, arm in view.subjects():
         for size in view.sizes:
             here = {"endpoint": spec.name, "arm": arm, "patients": size, "quantity": view.quantity}
-            row = {"Endpoint": _name(view, spec, arm), "Role": spec.role, "Analysis": spec.analysis}
-            row["Patients"] = str(size)
+            row = {"Patients": str(size), "Endpoint": f"{_name(view, spec, arm)} ({spec.role}, {spec.analysis})"}
             if view.quantity == DIFFERENCE:
                 row["Power"] = _percent(*view.cell("power", **here))
                 row["Type I error"] = _percent(*view.cell("type I error", **here))
@@ -186,7 +185,7 @@ def _power_table(view: _View) -> Exhibit:
     )
     return table(
         "1", "Power, type I error and coverage", pd.concat(kept), shown, footnote,
-        numeric=["Patients", "Power", "Type I error", "Coverage", "No interval"],
+        numeric=["Power", "Type I error", "Coverage", "No interval"], group="Endpoint",
     )  # fmt: skip
 
 
@@ -196,7 +195,7 @@ def _bias_table(view: _View) -> Exhibit:
         digits = view.digits(spec)
         for size in view.sizes:
             here = {"endpoint": spec.name, "arm": arm, "patients": size, "quantity": view.quantity}
-            row = {"Endpoint": _name(view, spec, arm), "Unit": view.unit(spec), "Patients": str(size)}
+            row = {"Patients": str(size), "Endpoint": f"{_name(view, spec, arm)} ({view.unit(spec)})"}
             row["True value"] = _with_error(*view.cell("truth", AS_PLANNED, **here), digits)
             row["Bias"] = _with_error(*view.cell("bias", AS_PLANNED, **here), digits)
             row["True value, as run"] = _with_error(*view.cell("truth", AS_RUN, **here), digits)
@@ -211,8 +210,9 @@ def _bias_table(view: _View) -> Exhibit:
         "treatment: as planned (every dose given, nobody leaves), and as run (whatever happened, seen or not). "
         "Empirical SE: SD of the estimates. Model SE: root mean square of the standard errors; medians have none."
     )
-    numeric = [name for name in shown[0] if name not in ("Endpoint", "Unit")]
-    return table("2", f"Bias and precision of the {view.quantity}", pd.concat(kept), shown, footnote, numeric=numeric)
+    numeric = [name for name in shown[0] if name not in ("Endpoint", "Patients")]
+    title = f"Bias and precision of the {view.quantity}"
+    return table("2", title, pd.concat(kept), shown, footnote, numeric=numeric, group="Endpoint")
 
 
 # -- power against n ---------------------------------------------------------------------------------------------------
@@ -426,8 +426,8 @@ def _assurance_table(view: _View) -> Exhibit:
     shown = []
     wanted = ("power", "type I error", "coverage") if view.quantity == DIFFERENCE else ("coverage",)
     for spec, arm in view.subjects():
-        for size in view.sizes:
-            for measure in wanted:
+        for measure in wanted:
+            for size in view.sizes:
                 own = mine[
                     (mine["endpoint"] == spec.name) & (mine["arm"] == arm) & (mine["patients"] == size)
                     & (mine["measure"] == measure)
@@ -437,7 +437,7 @@ def _assurance_table(view: _View) -> Exhibit:
                 row = own.iloc[0]
                 ends = f"{num(100 * row['low'], 0)} to {num(100 * row['high'], 0)}%"
                 shown.append(
-                    {"Endpoint": _name(view, spec, arm), "Patients": str(size), "Measure": measure}
+                    {"Measure": first_upper(measure), "Patients": str(size), "Endpoint": _name(view, spec, arm)}
                     | {"Mean over vectors": _percent(row["mean"], row["mc_se"])}
                     | {"SD between vectors": f"{num(100 * row['sd'], 1)}", "90% of vectors": ends}
                 )
@@ -448,7 +448,7 @@ def _assurance_table(view: _View) -> Exhibit:
     )
     return table(
         "3", "Operating characteristics over parameter vectors", mine, shown, footnote,
-        numeric=["Patients", "Mean over vectors", "SD between vectors", "90% of vectors"],
+        numeric=["Patients", "Mean over vectors", "SD between vectors", "90% of vectors"], group="Endpoint",
     )  # fmt: skip
 
 
@@ -475,6 +475,8 @@ def _method(view: _View) -> Section:
             "Vectors are drawn over plausible ranges, not from the shipped ensemble, because a parameter or an agent "
             "that it holds has a value of your own."
         )
+    if view.found.left_out:
+        words.append(view.found.left_out)
     fallback = view.rows(measure="fallback", quantity=view.quantity)
     if len(fallback) and fallback["value"].max() > 0:
         words.append(

@@ -35,7 +35,7 @@ from ranklsim.reports.operating import Protocol
 from ranklsim.reports.page import work_folder, write_result
 
 VERB = "replicate"
-LIBRARIES = ("numpy", "scipy", "numba", "pandas", "statsmodels")
+LIBRARIES = ("numpy", "scipy", "numba", "pandas", "pyarrow", "statsmodels")
 FILES = ("operating", "assurance", "truth", "vectors")
 KEPT = ("patients", "visits")
 
@@ -62,6 +62,14 @@ class Replicates:
     truth: pd.DataFrame
     assurance: pd.DataFrame
     estimates: pd.DataFrame
+
+    @property
+    def left_out(self) -> str:
+        """Endpoints that are not analysed, in a sentence; empty if all are."""
+        names = [e.name for e in self.plan.trial.endpoints if e not in self.protocol.endpoints]
+        if not names:
+            return ""
+        return f"Not analysed, for they are no change of a measure between two visits: {'; '.join(names)}."
 
 
 @dataclass(frozen=True)
@@ -106,8 +114,11 @@ def replicate(
         raise BadInput("patients can be kept in a folder only; name one by out.")
     on = None if layers is None else dict.fromkeys(vars(design.layers), False) | dict.fromkeys(layers, True)
     design = design.with_overrides(patients=sizes[-1], seed=seed, layers=on)
-    if not design.endpoints:
-        raise BadInput(f"{design.name}: the trial has no endpoint to analyse; add a table [[endpoint]].")
+    if not design.changes:
+        raise BadInput(
+            f"{design.name}: no endpoint is a change of a measure between two visits, which is what replicates are "
+            "analysed for; add a table [[endpoint]] with change."
+        )
     if not (design.layers.patients or design.layers.residual):
         raise BadInput(
             "the layers 'patients' and 'residual' are both off, so every study would be the same; switch one on."
@@ -202,8 +213,7 @@ def _work(job: _Job, workers: int, progress: Progress | None, tell: Callable[[st
         hashes = {}
         for name, table in tables.items():
             path = job.work / f"{k:06d}-{name}.parquet"
-            storage.write_table(path, [storage.to_arrow(table)])
-            hashes[path.name] = storage.sha256(path)
+            hashes[path.name] = storage.write_table(path, [storage.to_arrow(table)]).sha256
         storage.write_json(job.work / f"{k:06d}.json", hashes)
 
 
@@ -267,6 +277,8 @@ def _write(job: _Job, found: Replicates, folder: Path, command: str) -> None:
         "seed": plan.trial.seed,
         "replicates": plan.replicates,
         "patients": list(job.protocol.sizes),
+        "endpoints": [spec.name for spec in job.protocol.endpoints],
+        "left_out": found.left_out,
         "vectors": len(plan.vectors) - 1,
         "vectors_from": plan.source,
         "null": job.null,
