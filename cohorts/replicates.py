@@ -202,7 +202,7 @@ def replication(
     """
     faults = []
     if not 1 <= replicates <= MOST_REPLICATES:
-        faults.append(f"replicates = {replicates} is not possible; give 1 or more.")
+        faults.append(f"replicates = {replicates} is not possible; give 1 to {MOST_REPLICATES}.")
     if isinstance(vectors, str) and vectors != ALL:
         faults.append(f"vectors = '{vectors}' is neither a number nor '{ALL}'; give 20, or '{ALL}' for the ensemble.")
     elif not isinstance(vectors, str) and vectors < 0:
@@ -211,7 +211,11 @@ def replication(
         faults.append("vectors are asked for, but the trial's layer 'parameters' is off; switch it on.")
     if faults:
         raise BadInput(*faults)
-    count = len(variants.ensemble()) if vectors == ALL else int(vectors)
+    held = len(variants.ensemble())
+    count = held if vectors == ALL else int(vectors)
+    fits = len(variants.fit_for(variants.ensemble(), parameters, agents).columns) == len(variants.ensemble().columns)
+    if fits and count > held:
+        raise BadInput(f"vectors = {count}, but the ensemble holds {held}; give at most that.")
     draws, source = uncertainty.draws_of(replace(trial, uncertainty_draws=max(count, 1)), parameters, agents)
     draws = draws.iloc[: count + 1]
     return Replication(trial, parameters, agents, replicates, draws, source if count else "none", rtol)

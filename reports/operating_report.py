@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from statsmodels.stats.proportion import proportion_confint
 
 from ranklsim import __version__
@@ -21,7 +21,7 @@ from ranklsim.reports.operating import DIFFERENCE, MEAN, SPREAD, TRIAL
 from ranklsim.reports.page import Page, table
 from ranklsim.reports.summaries import LEVEL, UNITS
 from ranklsim.reports.tables import DASH, num
-from ranklsim.reports.wording import MEASURES, first_upper, listed
+from ranklsim.reports.wording import first_upper, listed
 
 if TYPE_CHECKING:
     from ranklsim.reports.replication import Replicates
@@ -178,7 +178,7 @@ def _power_table(view: _View) -> Exhibit:
             shown.append(row)
             kept.append(view.rows(**here))
     footnote = (
-        f"{view.studies} under the default parameter values; {MC} Power: share of studies whose difference to control "
+        f"{view.studies} under the default parameter values. {MC} Power: share of studies whose difference to control "
         "is significant, two-sided 5% (p-value; the interval for medians). Type I error: the same where every arm is "
         "given the control treatment. Coverage: share of 95% intervals that hold the true value as planned. No "
         "interval: the analysis could not be made, which counts as no difference found."
@@ -288,13 +288,6 @@ def _of_studies(view: _View, spec: Any, arm: str) -> pd.DataFrame:
     return found[mine]
 
 
-def _axis(view: _View, spec: Any) -> str:
-    what = MEASURES.get(spec.measure, spec.measure)
-    unit = view.unit(spec)
-    change = "Difference in change" if view.quantity == DIFFERENCE else "Change"
-    return f"{change} of {what}\n({unit})"
-
-
 def _intervals(view: _View) -> Exhibit:
     spec, kept = view.primary, []
     with drawing(WIDTH * 1.15, 2.5 * len(view.others) + 0.4) as figure:
@@ -315,7 +308,7 @@ def _intervals(view: _View) -> Exhibit:
                 ax.plot(x[some], own["estimate"][some], ls="none", marker=arm.marker, ms=2.6, color=fill)
             ax.axhline(truth, color=INK, lw=1.0, ls=(0, (4, 2)))
             ax.axhline(0, color=RULE, lw=0.8, zorder=0.5)
-            ax.set_ylabel(_axis(view, spec))
+            ax.set_ylabel(f"{first_upper(view.quantity)}\n({view.unit(spec)})")
             ax.set_xticks([])
             ax.set_title(arm.label, loc="left", fontsize=9.0)
         axes[-1].set_xlabel("Studies, by their estimate")
@@ -360,6 +353,7 @@ def _distributions(view: _View) -> Exhibit:
                 ]
             ax.set_title(two_lines(spec.name, 44), loc="left", fontsize=9.0)
             ax.set_xlabel(view.unit(spec), fontsize=8.6)
+            ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
             ax.tick_params(labelsize=8.2)
         for ax in axes[::columns]:
             ax.set_ylabel("Studies")
