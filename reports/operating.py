@@ -33,7 +33,7 @@ from ranklsim.cohorts.conduct import MEASURES
 from ranklsim.cohorts.replicates import AS_PLANNED, AS_RUN, CONTROL, OWN, Studies
 from ranklsim.cohorts.trial import Trial
 from ranklsim.reports import repeated, summaries
-from ranklsim.reports.summaries import LEVEL
+from ranklsim.reports.analyses.ancova import LEVEL
 
 TRIAL, NULL = "trial", "null"
 """Design of a study: as the trial file says, or with the control treatment in every arm."""

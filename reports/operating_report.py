@@ -13,13 +13,14 @@ from statsmodels.stats.proportion import proportion_confint
 
 from ranklsim import __version__
 from ranklsim.cohorts.replicates import AS_PLANNED, AS_RUN
+from ranklsim.reports.analyses.ancova import LEVEL
 from ranklsim.reports.arms import ArmView, month_text, view_arms
 from ranklsim.reports.context import Section
 from ranklsim.reports.drawing import INK, RULE, WIDTH, drawing, svg_text, two_lines
 from ranklsim.reports.exhibit import Exhibit
 from ranklsim.reports.operating import DIFFERENCE, MEAN, SPREAD, TRIAL
 from ranklsim.reports.page import Page, table
-from ranklsim.reports.summaries import LEVEL, UNITS
+from ranklsim.reports.summaries import UNITS
 from ranklsim.reports.tables import DASH, num
 from ranklsim.reports.wording import first_upper, listed
 
@@ -138,7 +139,7 @@ def _answer(view: _View) -> Section:
         if view.quantity == DIFFERENCE:
             power, error = view.cell("power", **here), view.cell("type I error", **here)
             text = (
-                f"{first_upper(view.primary.name)}, {label} against {view.arms[view.protocol.control].label}: "
+                f"{first_upper(view.primary.name)}, {label} against {view.arms[str(view.protocol.control)].label}: "
                 f"{num(100 * power[0], 0)}% of {view.studies} of {view.largest} patients found a difference at the "
                 f"two-sided 5% level (Monte-Carlo SE {num(100 * power[1], 1)} percentage points)"
             )
@@ -165,11 +166,15 @@ def _answer(view: _View) -> Section:
 
 
 def _power_table(view: _View) -> Exhibit:
-    shown, kept = [], []
+    shown: list[dict[str, object]] = []
+    kept = []
     for spec, arm in view.subjects():
         for size in view.sizes:
             here = {"endpoint": spec.name, "arm": arm, "patients": size, "quantity": view.quantity}
-            row = {"Patients": str(size), "Endpoint": f"{_name(view, spec, arm)} ({spec.role}, {spec.analysis})"}
+            row: dict[str, object] = {
+                "Patients": str(size),
+                "Endpoint": f"{_name(view, spec, arm)} ({spec.role}, {spec.analysis})",
+            }
             if view.quantity == DIFFERENCE:
                 row["Power"] = _percent(*view.cell("power", **here))
                 row["Type I error"] = _percent(*view.cell("type I error", **here))
@@ -190,12 +195,16 @@ def _power_table(view: _View) -> Exhibit:
 
 
 def _bias_table(view: _View) -> Exhibit:
-    shown, kept = [], []
+    shown: list[dict[str, object]] = []
+    kept = []
     for spec, arm in view.subjects():
         digits = view.digits(spec)
         for size in view.sizes:
             here = {"endpoint": spec.name, "arm": arm, "patients": size, "quantity": view.quantity}
-            row = {"Patients": str(size), "Endpoint": f"{_name(view, spec, arm)} ({view.unit(spec)})"}
+            row: dict[str, object] = {
+                "Patients": str(size),
+                "Endpoint": f"{_name(view, spec, arm)} ({view.unit(spec)})",
+            }
             row["True value"] = _with_error(*view.cell("truth", AS_PLANNED, **here), digits)
             row["Bias"] = _with_error(*view.cell("bias", AS_PLANNED, **here), digits)
             row["True value, as run"] = _with_error(*view.cell("truth", AS_RUN, **here), digits)
@@ -417,7 +426,7 @@ def _vectors(view: _View) -> Exhibit:
 def _assurance_table(view: _View) -> Exhibit:
     drawn = view.found.assurance
     mine = drawn[(drawn["quantity"] == view.quantity) & (drawn["conduct"] != AS_RUN)]
-    shown = []
+    shown: list[dict[str, object]] = []
     wanted = ("power", "type I error", "coverage") if view.quantity == DIFFERENCE else ("coverage",)
     for spec, arm in view.subjects():
         for measure in wanted:
@@ -430,11 +439,9 @@ def _assurance_table(view: _View) -> Exhibit:
                     continue
                 row = own.iloc[0]
                 ends = f"{num(100 * row['low'], 0)} to {num(100 * row['high'], 0)}%"
-                shown.append(
-                    {"Measure": first_upper(measure), "Patients": str(size), "Endpoint": _name(view, spec, arm)}
-                    | {"Mean over vectors": _percent(row["mean"], row["mc_se"])}
-                    | {"SD between vectors": f"{num(100 * row['sd'], 1)}", "90% of vectors": ends}
-                )
+                told: dict[str, object] = {"Measure": first_upper(measure), "Patients": str(size)}
+                told |= {"Endpoint": _name(view, spec, arm), "Mean over vectors": _percent(row["mean"], row["mc_se"])}
+                shown.append(told | {"SD between vectors": num(100 * row["sd"], 1), "90% of vectors": ends})
     footnote = (
         "The mean over vectors of power is the assurance. In parentheses: its Monte-Carlo standard error, over vectors "
         "and studies. SD between vectors (percentage points): beyond what the finite number of studies explains. The "
@@ -482,7 +489,8 @@ def _method(view: _View) -> Section:
 
 
 def _means_table(view: _View) -> Exhibit:
-    shown, kept = [], []
+    shown: list[dict[str, object]] = []
+    kept = []
     for spec in view.protocol.endpoints:
         for arm in view.protocol.arms:
             here = {"endpoint": spec.name, "arm": arm, "patients": view.largest, "quantity": MEAN}

@@ -131,8 +131,8 @@ def replicate(
     typical(design, table)  # refuses criteria that hardly anyone fulfils
     protocol = Protocol.of(design, sizes)
     if out is None:
-        with tempfile.TemporaryDirectory(prefix="ranklsim-") as folder:
-            job = _Job(plan, protocol, null, False, Path(folder))
+        with tempfile.TemporaryDirectory(prefix="ranklsim-") as temporary:
+            job = _Job(plan, protocol, null, False, Path(temporary))
             _work(job, workers, progress, tell)
             return _found(job)
     folder = Path(out)
