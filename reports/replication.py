@@ -14,7 +14,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from ranklsim import __version__
 from ranklsim.cohorts import storage
 from ranklsim.cohorts.execution import RTOL
-from ranklsim.cohorts.population import typical
+from ranklsim.cohorts.population import population_of, typical
 from ranklsim.cohorts.replicates import AS_RUN, OWN, Replication, replication, studies
 from ranklsim.cohorts.trial import Trial, load_trial
 from ranklsim.pkpd.agents import load_agent, to_toml
@@ -125,6 +125,7 @@ def replicate(
         )
     table = parameters if isinstance(parameters, ParameterTable) else load_parameters(parameters)
     agents = [table.apply(load_agent(name, folder=design.folder)) for name in design.agent_names()]
+    design = replace(design, population_files=population_of(design).files)
     plan = replication(
         design, table, agents, replicates=replicates, vectors=vectors, rtol=RTOL if rtol is None else rtol
     )
@@ -166,6 +167,7 @@ def _fingerprint(plan: Replication, sizes: Sequence[int], null: bool, keep: bool
         __version__,
         plan.trial.to_toml(),
         plan.parameters.to_csv(),
+        *(content.decode() for _, content in sorted(plan.trial.population_files.items())),
         *(to_toml(agent) for agent in plan.agents),
         json.dumps(options, sort_keys=True),
         plan.vectors.to_csv(index=False),

@@ -134,9 +134,9 @@ def test_the_error_of_a_true_difference_knows_that_twins_go_together() -> None:
 
 
 def test_type_I_error_and_coverage_are_near_what_they_should_be(small: Path) -> None:
-    found = ranklsim.replicate(small, replicates=120, workers=1)
+    found = ranklsim.replicate(small, replicates=80, workers=1)
     got = found.operating[found.operating["quantity"] == DIFFERENCE].set_index(["measure", "conduct"])["value"]
-    four = 4 * np.sqrt(0.05 * 0.95 / 120)
+    four = 4 * np.sqrt(0.05 * 0.95 / 80)
     assert abs(got["type I error", ""] - 0.05) < four
     assert abs(got["coverage", "as planned"] - 0.95) < four
     bias = found.operating[(found.operating["measure"] == "bias") & (found.operating["quantity"] == DIFFERENCE)]
