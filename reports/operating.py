@@ -386,7 +386,9 @@ def assurance(found: pd.DataFrame) -> pd.DataFrame:
         if not n:
             continue
         variance = float(value.var(ddof=1)) if n > 1 else np.nan
-        within = float(np.nanmean(error**2))  # of a vector's value, from its finite number of studies
+        within = (
+            float(np.nanmean(error**2)) if np.isfinite(error).any() else 0.0
+        )  # of a vector's value, from its finite number of studies
         low, median, high = np.quantile(value, [(1 - SPREAD) / 2, 0.5, (1 + SPREAD) / 2])
         row = dict(zip(keys, key, strict=True)) | {"vectors": n, "mean": value.mean()}
         row["mc_se"] = np.sqrt(max(variance, within) / n) if n > 1 else np.nan
