@@ -75,7 +75,13 @@ def criteria_of(trial: Trial, population: Population, parameters: ParameterTable
     return _intersect([population.inclusion, trial.population.eligible, model])
 
 
-def draw(trial: Trial, parameters: ParameterTable, patients: Iterable[int], replicate: int = 0) -> Patients:
+def draw(
+    trial: Trial,
+    parameters: ParameterTable,
+    patients: Iterable[int],
+    replicate: int = 0,
+    typical_values: pd.DataFrame | None = None,
+) -> Patients:
     """Draw patients of a trial.
 
     Parameters
@@ -88,6 +94,8 @@ def draw(trial: Trial, parameters: ParameterTable, patients: Iterable[int], repl
         Numbers of the patients wanted, each from 0 on, in any order.
     replicate : int
         Another trial of the same design has another number.
+    typical_values : DataFrame, n rows, optional
+        Typical values of parameters (columns) that a patient varies around in place of the table's.
 
     Returns
     -------
@@ -119,7 +127,11 @@ def draw(trial: Trial, parameters: ParameterTable, patients: Iterable[int], repl
     persons = _fixed_by(values, parameters, trial)
     for symbol, score in scores.items():
         if symbol not in persons:
-            persons[symbol] = around(parameters.frame.loc[symbol], score)
+            row = parameters.frame.loc[symbol]
+            if typical_values is None or symbol not in typical_values:
+                persons[symbol] = around(row, score)
+            else:
+                persons[symbol] = _around_each(row, score, typical_values[symbol].to_numpy(float))
     values.insert(0, "patient", number)
     return Patients(values, persons)
 
@@ -185,14 +197,23 @@ def _first_admitted(
     return raw, pd.DataFrame(values, columns=list(COLUMNS))
 
 
-def around(row: pd.Series, score: NDArray[np.float64]) -> NDArray[np.float64]:
+def _around_each(row: pd.Series, score: NDArray[np.float64], value: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`around` where each patient has a typical value of her own."""
+    found = np.empty(score.size)
+    for each in np.unique(value):
+        mine = value == each
+        found[mine] = around(row, score[mine], float(each))
+    return found
+
+
+def around(row: pd.Series, score: NDArray[np.float64], value: float | None = None) -> NDArray[np.float64]:
     """A parameter's values in patients with these normal scores.
 
     lognormal: the typical value is the median, omega^2 = ln(1 + cv^2). logitnormal (shares): the typical value is the
     median, and the SD on the logit scale is cv / (1 - value), which gives that cv where the spread is small. normal:
-    `cv` is the SD.
+    `cv` is the SD. `value` takes the place of the row's typical value.
     """
-    value, cv, kind = float(row["value"]), float(row["cv"]), row["distribution"]
+    value, cv, kind = float(row["value"]) if value is None else value, float(row["cv"]), row["distribution"]
     forth: Callable[[Any], Any]
     back: Callable[[Any], Any]
     if kind == "lognormal":

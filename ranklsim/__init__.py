@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Any
 from ranklsim.pkpd.errors import BadInput, RanklsimError, RunFailed
 
 if TYPE_CHECKING:
-    from ranklsim.api import agents, analyse, cdisc, compare, report, run, sensitivity, simulate, trials
+    from ranklsim.api import (
+        agents,
+        analyse,
+        cdisc,
+        compare,
+        replicate,
+        report,
+        run,
+        sensitivity,
+        simulate,
+        trials,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
@@ -24,6 +35,7 @@ __all__ = [
     "analyse",
     "cdisc",
     "compare",
+    "replicate",
     "report",
     "run",
     "sensitivity",

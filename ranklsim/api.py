@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from ranklsim.pkpd.dosing import Regimen
     from ranklsim.pkpd.parameters import ParameterTable
     from ranklsim.reports.analyses.results import Analyses
+    from ranklsim.reports.replication import Replicates
 
 LONGEST = 1200
 """Months that a patient can be watched."""
 
-__all__ = ["agents", "analyse", "report", "run", "sensitivity", "simulate", "trials"]
+__all__ = ["agents", "analyse", "replicate", "report", "run", "sensitivity", "simulate", "trials"]
 
 
 @dataclass(frozen=True)
@@ -465,6 +466,99 @@ def compare(folders: Sequence[str | Path], out: str | Path, *, force: bool = Fal
     from ranklsim.reports.compare import write_comparison
 
     return write_comparison(folders, out, force=force, command=command)
+
+
+def replicate(
+    trial: str | Path,
+    out: str | Path | None = None,
+    *,
+    replicates: int = 100,
+    patients: int | Sequence[int] | None = None,
+    vectors: int | str = 0,
+    null: bool = True,
+    keep_patients: bool = False,
+    seed: int | None = None,
+    layers: Iterable[str] | None = None,
+    parameters: Path | str | ParameterTable | None = None,
+    workers: int | None = None,
+    rtol: float | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: Callable[[int, int], object] | None = None,
+    tell: Callable[[str], None] | None = None,
+    command: str = "",
+) -> Replicates:
+    """Run a trial many times: power, type I error, bias, coverage, and assurance over what is not known.
+
+    Parameters
+    ----------
+    trial : str or path
+        The name of a trial that ships, or a TOML file.
+    out : path, optional
+        Folder for tables and a page with figures; nothing is written without it.
+    replicates : int
+        Studies of each parameter vector, each with patients of its own; replicate 0 is the trial as `run` runs it.
+    patients : int or sequence of int, optional
+        Patients of a study over all arms, instead of the trial's own; several for power against their number.
+    vectors : int or "all"
+        Parameter vectors besides the default values: so many of the shipped ensemble, or all of it.
+    null : bool
+        Whether to analyse each study also with the control treatment in every arm, for the type I error.
+    keep_patients : bool
+        Whether to write the patients and visits of every study, not only its estimates.
+    seed : int, optional
+        Instead of the trial's own.
+    layers : iterable of str, optional
+        The sources of variation that are on, instead of the trial's own: some of patients, residual, parameters.
+    parameters : path or ParameterTable, optional
+        Parameter values other than the shipped ones (CSV with symbol and value).
+    workers : int, optional
+        Processors to use, all of this machine's by default; no result depends on it.
+    rtol : float, optional
+        Error allowed the integrator a step, relative; 1e-5 by default.
+    resume, force : bool
+        Go on with the interrupted analysis in `out`; replace the one in `out`.
+    progress : callable, optional
+        Called with patients done and patients in all.
+    tell : callable, optional
+        Called with a sentence when something slow begins.
+    command : str
+        What the user typed, for the record.
+
+    Returns
+    -------
+    Replicates
+        Its tables as data frames: ``operating``, ``truth``, ``assurance``, ``estimates``.
+
+    Raises
+    ------
+    BadInput
+        If the trial, a number or the folder can't be used as it is.
+    RunFailed
+        If a patient can't be integrated.
+    """
+    from ranklsim.cohorts.execution import processors
+    from ranklsim.reports import replication
+
+    return replication.replicate(
+        trial,
+        out,
+        replicates=replicates,
+        patients=patients,
+        vectors=vectors,
+        null=null,
+        keep_patients=keep_patients,
+        seed=seed,
+        layers=None if layers is None else list(layers),
+        parameters=parameters,
+        workers=processors() if workers is None else workers,
+        rtol=rtol,
+        resume=resume,
+        force=force,
+        progress=progress,
+        tell=tell,
+        command=command,
+    )
 
 
 def sensitivity(

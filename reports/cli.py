@@ -595,5 +595,6 @@ def _fail(text: str, code: int) -> int:
 
 # At the end: they add their verbs to `cli`.
 from ranklsim.reports import cli_populations as cli_populations  # noqa: E402
+from ranklsim.reports import cli_replicate as cli_replicate  # noqa: E402
 from ranklsim.reports import cli_reports as cli_reports  # noqa: E402
 from ranklsim.reports import cli_science as cli_science  # noqa: E402

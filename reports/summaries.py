@@ -113,19 +113,21 @@ def welch_difference(a: np.ndarray, b: np.ndarray, level: float = LEVEL) -> dict
     Returns
     -------
     dict
-        `difference`, `difference_low`, `difference_high`, `p` (two-sided).
+        `difference`, `difference_std_error`, `difference_low`, `difference_high`, `p` (two-sided).
     """
     one, two = mean_interval(a), mean_interval(b)
     difference = one["mean"] - two["mean"]
     va, vb = one["se"] ** 2, two["se"] ** 2
-    if not np.isfinite(va + vb):
-        return {"difference": difference, "difference_low": np.nan, "difference_high": np.nan, "p": np.nan}
-    if va + vb == 0.0:  # every patient alike: the typical-patient run
-        return {"difference": difference, "difference_low": difference, "difference_high": difference, "p": np.nan}
-    df = (va + vb) ** 2 / (va**2 / (one["n"] - 1) + vb**2 / (two["n"] - 1))
-    half = float(stats.t.ppf(0.5 + level / 2, df)) * np.sqrt(va + vb)
-    p = 2 * float(stats.t.sf(abs(difference) / np.sqrt(va + vb), df))
-    return {"difference": difference, "difference_low": difference - half, "difference_high": difference + half, "p": p}
+    error = float(np.sqrt(va + vb))
+    half, p = np.nan, np.nan
+    if error == 0.0:  # every patient alike: the typical-patient run
+        half = 0.0
+    elif np.isfinite(error):
+        df = (va + vb) ** 2 / (va**2 / (one["n"] - 1) + vb**2 / (two["n"] - 1))
+        half = float(stats.t.ppf(0.5 + level / 2, df)) * error
+        p = 2 * float(stats.t.sf(abs(difference) / error, df))
+    ends = {"difference_low": difference - half, "difference_high": difference + half}
+    return {"difference": difference, "difference_std_error": error} | ends | {"p": p}
 
 
 def mean_by_visit(change: pd.DataFrame, arms: Sequence[str], control: str | None) -> pd.DataFrame:
@@ -222,15 +224,20 @@ ENDPOINT_COLUMNS = (
     "arm",
     "n",
     "estimate",
+    "std_error",
     "ci_low",
     "ci_high",
     "difference",
+    "difference_std_error",
     "difference_low",
     "difference_high",
     "p",
     "note",
 )
-"""Columns of an analysed endpoint: a row an arm; `p` of the difference to control, `note` what a reader must know."""
+"""Columns of an analysed endpoint: a row an arm; `p` of the difference to control, `note` what a reader must know.
+
+Medians and their differences have no standard error, only intervals.
+"""
 
 
 def endpoint(
@@ -281,7 +288,8 @@ def endpoint(
     elif spec.analysis == "mean difference":
         for arm in arms:
             at = mean_interval(values[arm])
-            row = {"arm": arm, "n": at["n"], "estimate": at["mean"], "ci_low": at["ci_low"], "ci_high": at["ci_high"]}
+            row = {"arm": arm, "n": at["n"], "estimate": at["mean"], "std_error": at["se"]}
+            row |= {"ci_low": at["ci_low"], "ci_high": at["ci_high"]}
             row |= none if control is None or arm == control else welch_difference(values[arm], values[control])
             rows.append(fixed | {"method": "difference of means", "statistic": "Mean"} | row)
     else:
@@ -316,8 +324,10 @@ def median_difference(a: np.ndarray, b: np.ndarray, seed: Sequence[int]) -> dict
         return none
     rng = np.random.default_rng(list(seed))
     gaps = np.empty(BOOTSTRAPS)
-    for k in range(BOOTSTRAPS):
-        gaps[k] = np.median(rng.choice(a, a.size)) - np.median(rng.choice(b, b.size))
+    for first in range(0, BOOTSTRAPS, 50):  # bounds memory for large trials
+        size = min(50, BOOTSTRAPS - first)
+        medians = [np.median(x[rng.integers(x.size, size=(size, x.size))], axis=1) for x in (a, b)]
+        gaps[first : first + size] = medians[0] - medians[1]
     low, high = np.percentile(gaps, [50 * (1 - LEVEL), 100 - 50 * (1 - LEVEL)])
     return none | {"difference_low": float(low), "difference_high": float(high)}
 

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FEW = {  # of what a page runs at full size
     "run": ("--patients", "12"),
+    "replicate": ("--replicates", "2", "--patients", "24"),
     "sensitivity": ("--trajectories", "2", "--samples", "8", "--keep", "2", "--only", "sig,mix,kT"),
 }
 
@@ -104,7 +105,7 @@ def test_a_command_of_the_documentation_works(page: str, line: str, tmp_path, mo
     code = cli.main([*words, *FEW.get(words[0], ())])
     said = capsys.readouterr()
     assert code == 0, said.err
-    if words[0] in ("run", "simulate", "validate", "fit", "genetics", "sensitivity"):
+    if words[0] in ("run", "simulate", "validate", "fit", "genetics", "sensitivity", "replicate"):
         assert (tmp_path / said.out.splitlines()[-1]).exists()
 
 

@@ -64,8 +64,8 @@ def ancova(
     Returns
     -------
     list of dict
-        `arm`, `n`, `estimate`, `ci_low`, `ci_high`, `difference`, `difference_low`, `difference_high`, `p`; NaN
-        intervals where no degrees of freedom are left.
+        `arm`, `n`, `estimate`, `std_error`, `ci_low`, `ci_high`, `difference`, `difference_std_error`,
+        `difference_low`, `difference_high`, `p`; NaN errors and intervals where no degrees of freedom are left.
     """
     present = [arm for arm in arms if (table["arm"] == arm).any()]
     out: list[dict[str, object]] = []
@@ -76,24 +76,25 @@ def ancova(
             cov = fit.get_robustcov_results("HC3").cov_params() if robust else fit.cov_params()
     for arm in arms:
         row: dict[str, object] = {"arm": arm, "n": int((table["arm"] == arm).sum()), "estimate": np.nan}
-        row |= dict.fromkeys(("ci_low", "ci_high", "difference", "difference_low", "difference_high", "p"), np.nan)
+        row |= dict.fromkeys(("std_error", "ci_low", "ci_high"), np.nan)
+        row |= dict.fromkeys((*(f"difference{end}" for end in ("", "_std_error", "_low", "_high")), "p"), np.nan)
         out.append(row)
         if arm not in present:
             continue
         mean = np.zeros(fit.model.exog.shape[1])
         mean[present.index(arm)] = 1.0
-        contrasts = {("estimate", "ci_low", "ci_high"): mean}
+        contrasts = {("estimate", "std_error", "ci_low", "ci_high"): mean}
         if control in present and arm != control:
             difference = mean.copy()
             difference[present.index(str(control))] = -1.0
-            contrasts["difference", "difference_low", "difference_high"] = difference
-        for (centre, low, high), contrast in contrasts.items():
+            contrasts["difference", "difference_std_error", "difference_low", "difference_high"] = difference
+        for (centre, spread, low, high), contrast in contrasts.items():
             value = float(contrast @ fit.params)
             row[centre] = value
             if fit.df_resid > 0:
                 error = float(np.sqrt(contrast @ cov @ contrast))
                 half = stats.t.ppf(0.5 + level / 2, fit.df_resid) * error
-                row[low], row[high] = value - half, value + half
+                row[spread], row[low], row[high] = error, value - half, value + half
                 if centre == "difference" and error > 1e-9 * abs(value):  # else every patient is alike
                     row["p"] = 2 * float(stats.t.sf(abs(value) / error, fit.df_resid))
     return out

@@ -125,8 +125,18 @@ class ModelData:
         outer = subjects - int((~within).sum())
         return np.where(within | (intercept & (inner > 0)), float(inner), float(outer))
 
+    @cached_property
+    def _grids(self) -> dict[tuple[object, ...], tuple[pd.DataFrame, np.ndarray]]:
+        return {}
+
     def grid(self, by: list[str], weights: str, at: dict[str, float]) -> tuple[pd.DataFrame, np.ndarray]:
         """Combinations of the factors `by`, with the rows used in each, and their weights of the coefficients."""
+        asked = (tuple(by), weights, tuple(sorted(at.items())))
+        if asked not in self._grids:  # LS means and their differences ask for the same one
+            self._grids[asked] = self._grid(by, weights, at)
+        return self._grids[asked]
+
+    def _grid(self, by: list[str], weights: str, at: dict[str, float]) -> tuple[pd.DataFrame, np.ndarray]:
         for name in by:
             if name not in self.levels:
                 raise BadInput(
