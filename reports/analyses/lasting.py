@@ -71,7 +71,7 @@ def lasting(
             continue
         values = wide.to_numpy(float)
         middle = np.nanmedian(values, axis=0) if marker else np.nanmean(values, axis=0)
-        resampled = (_medians if marker else bootstrap_means)(values, (seed, k))
+        resampled = (bootstrap_medians if marker else bootstrap_means)(values, (seed, k))
         every = outcome(months, np.vstack([middle, resampled]), spec, ends[arm])
         row |= {"n": int(np.isfinite(values[:, -1]).sum()), "estimate": float(every[0])}
         draws[arm] = every
@@ -123,11 +123,38 @@ def outcome(months: np.ndarray, curves: np.ndarray, spec: Durability, end: float
     return np.where(peak > 100 + RISE, months[late][tail.argmax(axis=1)] - end, np.nan)
 
 
-def _medians(values: np.ndarray, seed: Sequence[int]) -> np.ndarray:
-    """Medians by visit of resamples of the patients (rows), shape (resamples, visits)."""
+def bootstrap_medians(values: np.ndarray, seed: Sequence[int], replicates: int = BOOTSTRAPS) -> np.ndarray:
+    """Medians by visit of `replicates` resamples of the patients (rows).
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_patients, n_visits)
+        NaN where a visit was missed; medians are over those present.
+    seed : sequence of int
+        Of the resampling only.
+    replicates : int
+
+    Returns
+    -------
+    ndarray, shape (replicates, n_visits)
+        NaN where a resample holds no value at that visit.
+    """
+    n, visits = values.shape
     rng = np.random.default_rng(list(seed))
-    n = len(values)
-    return np.array([np.nanmedian(values[rng.integers(0, n, n)], axis=0) for _ in range(BOOTSTRAPS)])
+    order = np.argsort(values, axis=0)  # NaN last
+    present = np.isfinite(values).sum(axis=0)
+    out = np.full((replicates, visits), np.nan)
+    for start in range(0, replicates, 100):  # bounds memory for large trials
+        size = min(100, replicates - start)
+        times = rng.multinomial(n, np.full(n, 1.0 / n), size=size)
+        for j in range(visits):
+            rank = order[: present[j], j]
+            upto = times[:, rank].cumsum(axis=1)
+            drawn = upto[:, -1] if rank.size else np.zeros(size, int)
+            known = np.flatnonzero(drawn)
+            middle = [(upto[known] < wanted[known, None]).sum(axis=1) for wanted in ((drawn + 1) // 2, drawn // 2 + 1)]
+            out[start + known, j] = (values[rank[middle[0]], j] + values[rank[middle[1]], j]) / 2
+    return out
 
 
 def _percentiles(draws: np.ndarray) -> tuple[float, float]:
