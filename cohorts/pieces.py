@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ranklsim.cohorts import portion, storage, twins, uncertainty
+from ranklsim.cohorts import events, portion, storage, twins, uncertainty
 from ranklsim.cohorts.allocation import ALL, strata_of
 from ranklsim.cohorts.population import Patients, draw
 from ranklsim.cohorts.storage import CHUNKS
@@ -227,11 +228,12 @@ def _simulate(job: Job, task: Task, **how: Any) -> tuple[dict[str, pa.Table], No
 
 def _counts(job: Job, tables: Mapping[str, pa.Table]) -> dict[str, Any]:
     """Patients by arm, those who dropped out, and doses given, as the manifest has them."""
-    arm, last = (tables["patients"].column(name).to_numpy() for name in ("arm", "last_month"))
+    arm = tables["patients"].column("arm").to_numpy()
+    left = tables["events"].filter(pc.equal(tables["events"]["event"], events.DROPOUT)).column("arm").to_numpy()
     given = tables["doses"].column("given").to_numpy()
     return {
         "patients": {one.name: int((arm == one.name).sum()) for one in job.trial.arms},
-        "dropouts": {one.name: int(((arm == one.name) & (last < job.trial.months)).sum()) for one in job.trial.arms},
+        "dropouts": {one.name: int((left == one.name).sum()) for one in job.trial.arms},
         "doses_planned": int(given.size),
         "doses_given": int(given.sum()),
     }
