@@ -72,7 +72,8 @@ def ancova(
     fit: Any = None
     if present:
         fit = sm.OLS(table["value"].to_numpy(float), ancova_design(table, present, covariates)).fit()
-        cov = fit.get_robustcov_results("HC3").cov_params() if robust else fit.cov_params()
+        if fit.df_resid > 0:
+            cov = fit.get_robustcov_results("HC3").cov_params() if robust else fit.cov_params()
     for arm in arms:
         row: dict[str, object] = {"arm": arm, "n": int((table["arm"] == arm).sum()), "estimate": np.nan}
         row |= dict.fromkeys(("ci_low", "ci_high", "difference", "difference_low", "difference_high", "p"), np.nan)

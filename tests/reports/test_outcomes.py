@@ -82,7 +82,7 @@ def page(done) -> str:
 
 
 def table(done: Path, number: str) -> pd.DataFrame:
-    return pd.read_csv(next((done / "report" / "tables").glob(f"*-{number}-*.csv")))
+    return pd.read_csv(next((done / "report" / "tables").glob(f"table-{number}-*.csv")))
 
 
 def test_python_and_the_report_give_the_same_numbers(done, page):
