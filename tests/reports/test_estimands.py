@@ -220,3 +220,16 @@ def test_the_difference_between_arms_that_are_alike_is_about_zero():
     assert found.loc["a", "estimate"] == pytest.approx(50.0, abs=3)
     assert found.loc["b", "effect_low"] < 0 < found.loc["b", "effect_high"]
     assert np.isnan(found.loc["a", "effect"])
+
+
+def test_bootstrap_medians_are_medians_of_the_resampled_patients():
+    rng = np.random.default_rng(4)
+    values = rng.normal(size=(25, 3))
+    values[::4, 1] = np.nan
+    values[:, 2] = np.nan
+    found = lasting.bootstrap_medians(values, (1, 2), replicates=120)
+    times = np.random.default_rng([1, 2]).multinomial(25, np.full(25, 1 / 25), size=100)
+    for row, weights in zip(found, times, strict=False):
+        drawn = np.repeat(values, weights, axis=0)
+        assert row[:2] == pytest.approx(np.nanmedian(drawn[:, :2], axis=0))
+    assert np.isnan(found[:, 2]).all()
