@@ -229,7 +229,7 @@ def test_bootstrap_medians_are_medians_of_the_resampled_patients():
     values[::4, 1] = np.nan
     values[:, 2] = np.nan
     found = lasting.bootstrap_medians(values, (1, 2), replicates=120)
-    times = np.vstack([np.random.default_rng([1, 2]).multinomial(25, np.full(25, 1 / 25), size=100)])
+    times = np.random.default_rng([1, 2]).multinomial(25, np.full(25, 1 / 25), size=100)
     for row, weights in zip(found, times, strict=False):
         drawn = np.repeat(values, weights, axis=0)
         assert row[:2] == pytest.approx(np.nanmedian(drawn[:, :2], axis=0))
