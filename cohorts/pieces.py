@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from ranklsim.cohorts import portion, storage, twins, uncertainty
 from ranklsim.cohorts.allocation import ALL, strata_of
+from ranklsim.cohorts.events import DROPOUT
 from ranklsim.cohorts.population import Patients, draw
 from ranklsim.cohorts.storage import CHUNKS
 from ranklsim.cohorts.trial import Trial
@@ -227,11 +228,12 @@ def _simulate(job: Job, task: Task, **how: Any) -> tuple[dict[str, pa.Table], No
 
 def _counts(job: Job, tables: Mapping[str, pa.Table]) -> dict[str, Any]:
     """Patients by arm, those who dropped out, and doses given, as the manifest has them."""
-    arm, last = (tables["patients"].column(name).to_numpy() for name in ("arm", "last_month"))
+    arm = tables["patients"].column("arm").to_numpy()
+    whose, event = (tables["events"].column(name).to_numpy() for name in ("arm", "event"))
     given = tables["doses"].column("given").to_numpy()
     return {
         "patients": {one.name: int((arm == one.name).sum()) for one in job.trial.arms},
-        "dropouts": {one.name: int(((arm == one.name) & (last < job.trial.months)).sum()) for one in job.trial.arms},
+        "dropouts": {one.name: int(((whose == one.name) & (event == DROPOUT)).sum()) for one in job.trial.arms},
         "doses_planned": int(given.size),
         "doses_given": int(given.sum()),
     }
