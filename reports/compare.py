@@ -304,13 +304,16 @@ def _endpoints(runs: Sequence[Seen]) -> Section | None:
             }
         )
     section.exhibits = [
-        _figure(
-            "2.1",
-            "Endpoints of every run: estimate and 95% CI",
-            frame,
-            "Bars: 95% CI over patients, each run by its own protocol's analysis. Colour and marker: the agent.",
-            figures_compare.forest,
-            colors=colors,
+        *(
+            _figure(
+                f"2.1.{k}",
+                f"{what}: estimate and 95% CI",
+                own.reset_index(drop=True),
+                "Bars: 95% CI over patients, each run by its own protocol's analysis. Colour and marker: the agent.",
+                figures_compare.forest,
+                colors=colors,
+            )
+            for k, (what, own) in enumerate(frame.groupby("what", sort=False), 1)
         ),
         table(
             "2.1",
