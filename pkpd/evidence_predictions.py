@@ -299,14 +299,14 @@ def _off_curve(endpoint: str, t: Array, y: Array) -> float:
 def _terminal(t: Array, y: Array) -> tuple[Array, Array]:
     """The fall after the peak between the levels `TERMINAL`, on an even grid between the moments they are crossed.
 
-    Whole samples would come and go as parameters move, and the slope through them would jump. Empty where the curve
-    does not fall to the lower level.
+    Whole samples would come and go as parameters move, and the slope through them would jump. A curve that is not as
+    low by its end is taken up to there, one that begins lower from its peak; empty where it does not reach the levels.
     """
     peak = int(y.argmax())
     below = np.flatnonzero(y[peak:] < TERMINAL[0])
-    if not below.size or y[peak] <= TERMINAL[0]:
+    fall = slice(peak, peak + below[0] + 1 if below.size else len(y))
+    if not TERMINAL[0] < y[peak] or not y[fall][-1] < TERMINAL[1]:
         return np.empty(0), np.empty(0)
-    fall = slice(peak, peak + below[0] + 1)
     height = np.log(np.maximum(y[fall], np.finfo(float).tiny))
     begin, end = (np.interp(-np.log(level), -height, t[fall]) for level in reversed(TERMINAL))
     grid = np.linspace(begin, end, 25)

@@ -323,11 +323,14 @@ def fit(
     )
     if spec.method in SAMPLERS:
         draw: Any = {"importance": importance, "emcee": sample}[spec.method]
+        # Candidates lie all over the bounds and begin from the middle of things: the best fit of all parameters may be a
+        # far corner, from where few of them find the way down.
+        centre = next(_starting_points(spec)) if spec.method == "importance" else theta
         found.posterior = draw(
             lambda thetas: problem.residuals_of(thetas, workers),
             spec.parameters,
-            theta,
-            found.jacobian,
+            centre,
+            found.jacobian if centre is theta else problem.jacobian(centre),
             anywhere=np.array([problem.table.row(name)["status"] != "fitted" for name in problem.names]),
             seed=spec.seed,
             kept=folder / "draws.npz" if folder else None,
