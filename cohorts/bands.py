@@ -30,13 +30,13 @@ from scipy.special import ndtri
 
 from ranklsim.cohorts import streams
 from ranklsim.cohorts.population import around, load_population
+from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.pkpd.evidence import Arm, Evidence
-from ranklsim.pkpd.evidence_errors import ASSUMED_N, RECALLED
-from ranklsim.pkpd.evidence_predictions import Predictor, predict
+from ranklsim.pkpd.evidence.errors import ASSUMED_N, RECALLED
+from ranklsim.pkpd.evidence.predictions import Predictor, predict
+from ranklsim.pkpd.evidence.records import Arm, Evidence
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.simulation import covariate_symbols
-from ranklsim.pkpd.skeleton import NAMES
 
 Array = NDArray[np.float64]
 Row = dict[str, Any]

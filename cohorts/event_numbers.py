@@ -6,7 +6,7 @@ import csv
 from functools import lru_cache
 from pathlib import Path
 
-from ranklsim.pkpd.values import Values
+from ranklsim.pkpd.biology.values import Values
 
 EVENT_NUMBERS = Path(__file__).parent / "data" / "events.csv"
 

@@ -21,10 +21,10 @@ from ranklsim.cohorts.criteria import Range, admitted, covariates, values_of
 from ranklsim.cohorts.joint import COLUMNS, Population, mix
 from ranklsim.cohorts.population_file import built_population, list_populations, load_population
 from ranklsim.cohorts.schema import near
+from ranklsim.pkpd.biology.skeleton import NAMES, bmd_from_t_score
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.simulation import COVARIATES
-from ranklsim.pkpd.skeleton import NAMES, bmd_from_t_score
 
 if TYPE_CHECKING:
     from ranklsim.cohorts.trial import Trial

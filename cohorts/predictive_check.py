@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 
 from ranklsim.cohorts.bands import LEVEL, RESAMPLES, Bands, measurement_error, statistic_of
 from ranklsim.cohorts.variability import published_spreads, quantiles
-from ranklsim.pkpd.evidence import Evidence
-from ranklsim.pkpd.evidence_errors import IQR_WIDTH
+from ranklsim.pkpd.biology.skeleton import NAMES
+from ranklsim.pkpd.evidence.errors import IQR_WIDTH
+from ranklsim.pkpd.evidence.records import Evidence
 from ranklsim.pkpd.parameters import ParameterTable
-from ranklsim.pkpd.skeleton import NAMES
 
 Array = NDArray[np.float64]
 

@@ -33,13 +33,13 @@ from scipy.special import ndtr
 from scipy.stats import norm
 
 from ranklsim.cohorts.bands import RTOL, cohort, measurement_error, statistic, statistic_of
-from ranklsim.pkpd.evidence import Evidence
-from ranklsim.pkpd.evidence_errors import CI95_WIDTH, IQR_WIDTH, RECALLED, RHO, blocks
-from ranklsim.pkpd.evidence_predictions import Predictor
-from ranklsim.pkpd.fitspec import Spec
-from ranklsim.pkpd.fitting import Problem, chosen_evidence
+from ranklsim.pkpd.biology.skeleton import NAMES
+from ranklsim.pkpd.evidence.errors import CI95_WIDTH, IQR_WIDTH, RECALLED, RHO, blocks
+from ranklsim.pkpd.evidence.predictions import Predictor
+from ranklsim.pkpd.evidence.records import Evidence
+from ranklsim.pkpd.fitting.fit import Problem, chosen_evidence
+from ranklsim.pkpd.fitting.spec import Spec
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
-from ranklsim.pkpd.skeleton import NAMES
 
 Array = NDArray[np.float64]
 

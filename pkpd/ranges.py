@@ -31,10 +31,10 @@ from numpy.typing import NDArray
 
 from ranklsim.pkpd import variants
 from ranklsim.pkpd.agents import FIELDS, Agent
+from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 from ranklsim.pkpd.simulation import COVARIATES
-from ranklsim.pkpd.skeleton import NAMES
 
 EXPERIMENTS = Path(__file__).parent / "data" / "experiments.csv"
 KINDS = ("open", "fitted", "assumed", "measured")

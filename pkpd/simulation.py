@@ -11,16 +11,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ranklsim.pkpd import reference
 from ranklsim.pkpd.agents import FIELDS, Agent, load_agent
-from ranklsim.pkpd.compiler import compiled
+from ranklsim.pkpd.biology.model import EMPTY, KINDS, OUTPUTS, Model
+from ranklsim.pkpd.biology.skeleton import NAMES, bmd_from_t_score
+from ranklsim.pkpd.biology.values import Slots, Values
 from ranklsim.pkpd.dosing import Regimen
+from ranklsim.pkpd.engine import reference
+from ranklsim.pkpd.engine.compiler import compiled
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.pkpd.model import EMPTY, KINDS, OUTPUTS, Model
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
-from ranklsim.pkpd.skeleton import NAMES, bmd_from_t_score
 from ranklsim.pkpd.units import DAYS_PER_MONTH
-from ranklsim.pkpd.values import Slots, Values
 
 BATCH, LEAST = 512, 64  # patients a task of a thread: at most, and at least
 MAX_STEPS = 100_000  # some 50 a year are needed

@@ -267,8 +267,8 @@ def simulate_course(
 
 def checked_covariates(table: ParameterTable, covariates: Mapping[str, float], where: str) -> dict[str, float]:
     """Symbols and values of `covariates`; every unknown name and every value out of range is named, as it was given."""
+    from ranklsim.pkpd.biology.skeleton import NAMES, t_score
     from ranklsim.pkpd.simulation import CONDUCT, COVARIATES, covariate_symbols
-    from ranklsim.pkpd.skeleton import NAMES, t_score
 
     known = [*COVARIATES, *CONDUCT, *(f"T_{site}" for site in NAMES), *table.frame.index]
     symbols: dict[str, float] = {}

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from ranklsim.pkpd.ligand import potency
-from ranklsim.pkpd.values import Values
+from ranklsim.pkpd.biology.ligand import potency
+from ranklsim.pkpd.biology.values import Values
 from ranklsim.reports import tables, wording
 from ranklsim.reports.arms import PREDICTED
 from ranklsim.reports.context import NOT_KNOWN, Context, Section

@@ -38,7 +38,7 @@ def evidence() -> None:
 @click.argument("folder", metavar="DIR", type=FILE)
 def check_evidence(folder: Path) -> None:
     """Check the evidence in DIR and count what it holds; every fault is told with file, line and column."""
-    from ranklsim.pkpd.evidence import load_evidence
+    from ranklsim.pkpd.evidence.records import load_evidence
 
     found = load_evidence(folder)
     seen = found.observations
@@ -64,7 +64,7 @@ def check_evidence(folder: Path) -> None:
 @click.argument("folder", metavar="[DIR]", type=FILE, required=False)
 def list_evidence(folder: Path | None) -> None:
     """List the arms of the evidence that ships, or of the evidence in DIR."""
-    from ranklsim.pkpd.evidence import load_evidence
+    from ranklsim.pkpd.evidence.records import load_evidence
 
     found = load_evidence(folder)
     figures = found.observations["arm"].value_counts()
@@ -116,7 +116,7 @@ def genetics_command(out: Path | None, parameters: Path | None, force: bool) -> 
     """
     if out is not None:
         main.check_targets([out], force)
-    from ranklsim.pkpd.genetics import describe_genetics, run_genetics
+    from ranklsim.pkpd.mice.genetics import describe_genetics, run_genetics
     from ranklsim.pkpd.parameters import load_parameters
 
     frame = run_genetics(load_parameters(parameters))
@@ -154,7 +154,7 @@ def validate_command(
 
     DIR then holds predictions.csv, summary.csv and index.html with the figures.
     """
-    from ranklsim.pkpd.evidence import load_evidence
+    from ranklsim.pkpd.evidence.records import load_evidence
     from ranklsim.pkpd.parameters import load_parameters
     from ranklsim.reports.page import check_folder
     from ranklsim.reports.validation import MARK, TOP, write_validation
@@ -198,8 +198,8 @@ def fit_command(spec: str, out: Path, parameters: Path | None, resume: bool, for
     if resume and force:
         raise BadInput("--resume goes on with the fit in the folder, --force replaces it: give one of them.")
     from ranklsim.cohorts import variability
-    from ranklsim.pkpd import fitting
-    from ranklsim.pkpd.fitspec import load_spec
+    from ranklsim.pkpd.fitting import fit as fitting
+    from ranklsim.pkpd.fitting.spec import load_spec
     from ranklsim.pkpd.parameters import load_parameters
     from ranklsim.reports.fit_report import finish, warnings_of, write_fit
     from ranklsim.reports.page import work_folder

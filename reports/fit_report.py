@@ -16,10 +16,11 @@ from matplotlib.ticker import MaxNLocator
 from scipy.stats import chi2
 
 from ranklsim import __version__
-from ranklsim.pkpd import fitting, posterior
-from ranklsim.pkpd.fitspec import Spec
+from ranklsim.pkpd.biology.skeleton import NAMES
+from ranklsim.pkpd.fitting import fit as fitting
+from ranklsim.pkpd.fitting import posterior
+from ranklsim.pkpd.fitting.spec import Spec
 from ranklsim.pkpd.parameters import ParameterTable
-from ranklsim.pkpd.skeleton import NAMES
 from ranklsim.reports.context import Section
 from ranklsim.reports.drawing import INK, RULE, SOFT, WIDTH, drawing, svg_text, two_lines
 from ranklsim.reports.exhibit import Exhibit

@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from ranklsim.cohorts.predictive_check import ENDPOINTS, FIGURES, coverage
-from ranklsim.pkpd.skeleton import NAMES
+from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.reports.context import Section
 from ranklsim.reports.drawing import INK, RULE, SOFT, WIDTH, drawing, svg_text
 from ranklsim.reports.exhibit import Exhibit

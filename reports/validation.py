@@ -18,10 +18,10 @@ from matplotlib.ticker import MaxNLocator
 from ranklsim import __version__
 from ranklsim.cohorts.bands import Bands, bands
 from ranklsim.cohorts.predictive_check import predictive_check
-from ranklsim.pkpd.evidence import Arm, Evidence
-from ranklsim.pkpd.evidence_predictions import COLUMNS, summary
+from ranklsim.pkpd.biology.skeleton import NAMES
+from ranklsim.pkpd.evidence.predictions import COLUMNS, summary
+from ranklsim.pkpd.evidence.records import Arm, Evidence
 from ranklsim.pkpd.parameters import ParameterTable
-from ranklsim.pkpd.skeleton import NAMES
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.context import Section
 from ranklsim.reports.drawing import INK, RULE, SHADE, WIDTH, drawing, svg_text, thinned, two_lines

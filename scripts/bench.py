@@ -36,13 +36,14 @@ from ranklsim.cohorts.allocation import allocate, strata_of
 from ranklsim.cohorts.doses import as_doses, planned
 from ranklsim.cohorts.population import draw
 from ranklsim.cohorts.trial import load_trial
-from ranklsim.pkpd import compiler, lanes, rodas, simulation
+from ranklsim.pkpd import simulation
 from ranklsim.pkpd.agents import load_agent
+from ranklsim.pkpd.biology.skeleton import NAMES
+from ranklsim.pkpd.biology.values import Slots
+from ranklsim.pkpd.engine import compiler, lanes, rodas
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.simulation import MARKERS, Doses, simulate
-from ranklsim.pkpd.skeleton import NAMES
 from ranklsim.pkpd.units import DAYS_PER_MONTH, DAYS_PER_YEAR
-from ranklsim.pkpd.values import Slots
 
 OUT = Path(__file__).resolve().parent.parent / "build" / "bench.json"
 TABLE = load_parameters()

@@ -15,9 +15,9 @@ import pandas as pd
 from ranklsim.cohorts import uncertainty
 from ranklsim.cohorts.trial import load_trial
 from ranklsim.pkpd.agents import load_agent
-from ranklsim.pkpd.evidence import load_evidence
-from ranklsim.pkpd.evidence_predictions import predict, summary
-from ranklsim.pkpd.fitspec import load_spec
+from ranklsim.pkpd.evidence.predictions import predict, summary
+from ranklsim.pkpd.evidence.records import load_evidence
+from ranklsim.pkpd.fitting.spec import load_spec
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.variants import fits, variants
 from ranklsim.reports.arms import view_arms

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ranklsim.pkpd.dosing import parse_regimen
-from ranklsim.pkpd.evidence import COLUMNS, NOT_USED_COLUMNS, load_evidence
+from ranklsim.pkpd.evidence.records import COLUMNS, NOT_USED_COLUMNS, load_evidence
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
 # Trials that gave calcium and vitamin D to all from the start (protocols, recalled). In FLEX they had been taken for

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 from sksundae.cvode import CVODE
 
+from ranklsim.pkpd.engine.reference import scales
 from ranklsim.pkpd.errors import RunFailed
-from ranklsim.pkpd.reference import scales
 
 
 def integrate(

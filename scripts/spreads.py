@@ -15,9 +15,9 @@ import pandas as pd
 
 from ranklsim.cohorts.storage import Run, open_run
 from ranklsim.cohorts.variability import LOG, published_spreads
-from ranklsim.pkpd.evidence import load_evidence
-from ranklsim.pkpd.evidence_errors import IQR_WIDTH
-from ranklsim.pkpd.skeleton import NAMES
+from ranklsim.pkpd.biology.skeleton import NAMES
+from ranklsim.pkpd.evidence.errors import IQR_WIDTH
+from ranklsim.pkpd.evidence.records import load_evidence
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "calibration.md"
 BEGIN, END = "<!-- freedom: scripts/spreads.py -->", "<!-- end of freedom -->"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import shlex
+import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from ranklsim.cohorts import variability
-from ranklsim.pkpd.fitspec import load_spec
+from ranklsim.pkpd.fitting.spec import load_spec
 from ranklsim.reports import cli
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +24,10 @@ FEW = {  # of what a page runs at full size
     "replicate": ("--replicates", "2", "--patients", "24"),
     "sensitivity": ("--trajectories", "2", "--samples", "8", "--keep", "2", "--only", "sig,mix,kT"),
 }
+
+
+OF_RUNS = ("report", "cdisc", "compare")
+"""Verbs that take finished runs, which stand in their examples as made before."""
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -95,8 +100,11 @@ def test_the_fit_of_spreads_that_the_page_shows_finds_spreads_in_the_evidence_th
 
 
 @pytest.mark.parametrize("page, line", commands(), ids=lambda value: str(value)[:60])
-def test_a_command_of_the_documentation_works(page: str, line: str, tmp_path, monkeypatch, capsys) -> None:
+def test_a_command_of_the_documentation_works(page: str, line: str, small_run, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
+    if shlex.split(line, comments=True)[1] in OF_RUNS:
+        for name in ("modality", "seed0"):
+            shutil.copytree(small_run, tmp_path / "runs" / name, ignore=shutil.ignore_patterns("report"))
     write_agent(tmp_path)
     write_evidence(tmp_path)
     write_fit(tmp_path)

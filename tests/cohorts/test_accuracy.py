@@ -12,9 +12,9 @@ from ranklsim.cohorts.execution import RTOL
 from ranklsim.cohorts.population import draw
 from ranklsim.cohorts.trial import load_trial, shipped
 from ranklsim.pkpd.agents import load_agent
+from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.simulation import MARKERS, simulate
-from ranklsim.pkpd.skeleton import NAMES
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
 PATIENTS = 200

@@ -7,10 +7,10 @@ from ranklsim.cohorts.criteria import admitted
 from ranklsim.cohorts.population import COLUMNS, draw, list_populations, load_population, typical
 from ranklsim.cohorts.population_file import POPULATIONS
 from ranklsim.cohorts.trial import load_trial
+from ranklsim.pkpd.biology.skeleton import NAMES, t_score
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 from ranklsim.pkpd.simulation import COVARIATES
-from ranklsim.pkpd.skeleton import NAMES, t_score
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ from ranklsim.cohorts import variability
 from ranklsim.cohorts.bands import bands, scores_of
 from ranklsim.cohorts.population import load_population
 from ranklsim.cohorts.predictive_check import coverage, predictive_check
-from ranklsim.pkpd import fitting
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.pkpd.evidence import Evidence, load_evidence
-from ranklsim.pkpd.fitspec import load_spec
+from ranklsim.pkpd.evidence.records import Evidence, load_evidence
+from ranklsim.pkpd.fitting import fit as fitting
+from ranklsim.pkpd.fitting.spec import load_spec
 from ranklsim.pkpd.parameters import load_parameters
 
 SMALL = """

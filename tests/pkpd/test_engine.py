@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 
 from ranklsim.pkpd.agents import load_agent
-from ranklsim.pkpd.binding import free_drug
-from ranklsim.pkpd.compiler import compiled
+from ranklsim.pkpd.biology.binding import free_drug
+from ranklsim.pkpd.biology.ligand import free_equation
+from ranklsim.pkpd.biology.values import Slots, Values
+from ranklsim.pkpd.engine.compiler import compiled
+from ranklsim.pkpd.engine.reference import integrate, right_hand_side
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.pkpd.ligand import free_equation
 from ranklsim.pkpd.parameters import load_parameters
-from ranklsim.pkpd.reference import integrate, right_hand_side
 from ranklsim.pkpd.simulation import Doses, dose_event, patient_constants, simulate
-from ranklsim.pkpd.values import Slots, Values
 
 TABLE = load_parameters()
 DENOSUMAB, MRANKL, ZOLEDRONATE = (load_agent(n) for n in ("denosumab", "mrankl-selective", "zoledronate"))

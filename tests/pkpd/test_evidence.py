@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranklsim.pkpd import evidence_predictions
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.pkpd.evidence import ENDPOINTS, Evidence, load_evidence
-from ranklsim.pkpd.evidence_errors import BETWEEN, PATIENTS, blocks, cov, error_sd, sampling_se
-from ranklsim.pkpd.evidence_predictions import Predictor, predict, summary
+from ranklsim.pkpd.evidence import predictions as evidence_predictions
+from ranklsim.pkpd.evidence.errors import BETWEEN, PATIENTS, blocks, cov, error_sd, sampling_se
+from ranklsim.pkpd.evidence.predictions import Predictor, predict, summary
+from ranklsim.pkpd.evidence.records import ENDPOINTS, Evidence, load_evidence
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.simulation import simulate_typical
 

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from helpers import small_fit
 
-from ranklsim.pkpd import fitting
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.pkpd.evidence import load_evidence
-from ranklsim.pkpd.evidence_predictions import Predictor
-from ranklsim.pkpd.fitspec import load_spec, methods
+from ranklsim.pkpd.evidence.predictions import Predictor
+from ranklsim.pkpd.evidence.records import load_evidence
+from ranklsim.pkpd.fitting import fit as fitting
+from ranklsim.pkpd.fitting.spec import load_spec, methods
 from ranklsim.pkpd.parameters import load_parameters
 
 

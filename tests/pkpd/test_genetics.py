@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranklsim.pkpd import laboratory
-from ranklsim.pkpd.genetics import MEASURES, describe_genetics, genetics_page, genetics_table, run_genetics
+from ranklsim.pkpd.mice import laboratory
+from ranklsim.pkpd.mice.genetics import MEASURES, describe_genetics, genetics_page, genetics_table, run_genetics
 from ranklsim.pkpd.parameters import load_parameters
 
 TABLE = load_parameters()
@@ -135,5 +135,5 @@ def test_another_parameter_table_changes_the_answer() -> None:
 
 def test_the_page_in_the_docs_is_what_the_command_makes(results: pd.DataFrame) -> None:
     assert PAGE.read_text(encoding="utf-8") == genetics_page(results), (
-        "run python -m ranklsim.pkpd.genetics > docs/genetics.md"
+        "run python -m ranklsim.pkpd.mice.genetics > docs/genetics.md"
     )

@@ -11,11 +11,11 @@ import sympy as sp
 from numba import njit, types
 from numba.extending import intrinsic
 
-from ranklsim.pkpd import compiler, lanes, rodas
 from ranklsim.pkpd.agents import load_agent
+from ranklsim.pkpd.biology.values import Slots
+from ranklsim.pkpd.engine import compiler, lanes, rodas
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.simulation import patient_constants
-from ranklsim.pkpd.values import Slots
 
 
 def vectorised(expression: sp.Expr) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:

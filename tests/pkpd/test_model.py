@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranklsim.pkpd import ligand, pharmacokinetics, skeleton
 from ranklsim.pkpd.agents import load_agent
-from ranklsim.pkpd.model import OUTPUTS, Model
+from ranklsim.pkpd.biology import ligand, pharmacokinetics, skeleton
+from ranklsim.pkpd.biology.model import OUTPUTS, Model
+from ranklsim.pkpd.biology.values import Slots, Values
+from ranklsim.pkpd.engine.reference import integrate
 from ranklsim.pkpd.parameters import load_parameters
-from ranklsim.pkpd.reference import integrate
 from ranklsim.pkpd.simulation import dose_event, outputs, patient_constants, simulate
-from ranklsim.pkpd.values import Slots, Values
 
 TABLE = load_parameters()
 NO_AGEING = TABLE.replace({"dlT": 0, "dlC": 0, "dlR": 0, "a_LS": 0})

@@ -6,17 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranklsim.pkpd import anabolics, bisphosphonates
 from ranklsim.pkpd.agents import load_agent
+from ranklsim.pkpd.biology import anabolics, bisphosphonates
+from ranklsim.pkpd.biology.model import Model
+from ranklsim.pkpd.biology.values import Slots, Values
 from ranklsim.pkpd.dosing import parse_regimen
-from ranklsim.pkpd.evidence import load_evidence
-from ranklsim.pkpd.evidence_predictions import Predictor
-from ranklsim.pkpd.fitspec import load_spec
-from ranklsim.pkpd.fitting import make_problem
-from ranklsim.pkpd.model import Model
+from ranklsim.pkpd.evidence.predictions import Predictor
+from ranklsim.pkpd.evidence.records import load_evidence
+from ranklsim.pkpd.fitting.fit import make_problem
+from ranklsim.pkpd.fitting.spec import load_spec
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.simulation import simulate_typical
-from ranklsim.pkpd.values import Slots, Values
 
 ONE_OF_EACH = Slots(binders=0, bisphosphonates=1, anabolics=1)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ranklsim.pkpd import posterior
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.pkpd.fitspec import Fitted
+from ranklsim.pkpd.fitting import posterior
+from ranklsim.pkpd.fitting.spec import Fitted
 
 # Two fitted parameters and an assumed one; figures tell of the third only through what the first two can't take up.
 DESIGN = np.array([[2.0, 0.0, 0.5], [1.0, 1.0, 0.0], [0.0, 3.0, -0.5], [1.0, -1.0, 1.0], [0.5, 0.5, 0.5]])

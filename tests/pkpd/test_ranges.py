@@ -9,7 +9,7 @@ import pytest
 
 from ranklsim.pkpd.agents import list_agents, load_agent
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.pkpd.fitspec import load_spec
+from ranklsim.pkpd.fitting.spec import load_spec
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.ranges import chosen, experiment, natural, of_ensemble, ranges, read_vectors
 from ranklsim.pkpd.variants import ensemble

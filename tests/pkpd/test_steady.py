@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranklsim.pkpd import ligand
 from ranklsim.pkpd.agents import load_agent
+from ranklsim.pkpd.biology import ligand
+from ranklsim.pkpd.biology.skeleton import volume
+from ranklsim.pkpd.biology.values import Values
 from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.pkpd.mice.steady import courses, steady_state
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.simulation import patient_constants, simulate
-from ranklsim.pkpd.skeleton import volume
-from ranklsim.pkpd.steady import courses, steady_state
-from ranklsim.pkpd.values import Values
 
 TABLE = load_parameters()
 CELLS = ("waiting", "sites", "OC", "drift", "matrix1", "matrix2", "OB")

@@ -8,8 +8,8 @@ import pytest
 from ranklsim.pkpd import variants
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.pkpd.fitspec import load_spec
-from ranklsim.pkpd.fitting import make_problem
+from ranklsim.pkpd.fitting.fit import make_problem
+from ranklsim.pkpd.fitting.spec import load_spec
 from ranklsim.pkpd.parameters import load_parameters
 
 TABLE = load_parameters()
@@ -27,7 +27,7 @@ def test_a_variant_is_where_the_fit_of_its_name_ends(variant: variants.Variant) 
 
 
 def _fitted(p, value: float) -> float:
-    from ranklsim.pkpd.fitspec import transformed
+    from ranklsim.pkpd.fitting.spec import transformed
 
     return transformed(value, p.transform)
 

@@ -139,8 +139,8 @@ def test_help_of_a_verb_explains_every_option(ranklsim, verb: str) -> None:
 
 
 def test_help_of_simulate_names_every_covariate_that_can_be_set(ranklsim) -> None:
+    from ranklsim.pkpd.biology.skeleton import NAMES
     from ranklsim.pkpd.simulation import COVARIATES
-    from ranklsim.pkpd.skeleton import NAMES
 
     words = re.findall(r"\w+", ranklsim("simulate", "--help").out)
     assert {*COVARIATES, *(f"T_{site}" for site in NAMES)} <= set(words)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from helpers import said, small_fit
 
-from ranklsim.pkpd import fitting
+from ranklsim.pkpd.fitting import fit as fitting
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.reports import cli, fit_report
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from helpers import said
 
-from ranklsim.pkpd.evidence import SHIPPED, load_evidence
+from ranklsim.pkpd.evidence.records import SHIPPED, load_evidence
 
 ARMS = '[[arm]]\nid = "a"\nstudy = "S"\nlabel = "A"\nregimen = "denosumab 60mg x1"\nfollow_up = "12 mo"\n'
 HEAD = "study,arm,endpoint,site_or_marker,month,value,unit,statistic,spread,spread_type,n,phase,source,verification\n"

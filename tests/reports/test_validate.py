@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from ranklsim.cohorts.bands import bands, cohort, statistic_of
-from ranklsim.pkpd.evidence import Evidence, load_evidence
-from ranklsim.pkpd.evidence_predictions import Predictor, predict
+from ranklsim.pkpd.evidence.predictions import Predictor, predict
+from ranklsim.pkpd.evidence.records import Evidence, load_evidence
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.reports import cli
 

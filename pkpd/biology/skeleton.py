@@ -20,8 +20,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ranklsim.pkpd.biology.values import Values
 from ranklsim.pkpd.units import DAYS_PER_YEAR
-from ranklsim.pkpd.values import Values
 
 TEMPLATES = {"T": "T", "C": "C", "R": "C"}  # template -> compartment whose cells work on it
 SITES = {"LS": ("T", "C"), "TH": ("T", "C"), "FN": ("T", "C"), "R13": ("T", "R")}

@@ -25,16 +25,18 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from ranklsim.pkpd import ligand, rodas
-from ranklsim.pkpd.model import Model
-from ranklsim.pkpd.values import Slots, Values
+from ranklsim.pkpd.biology import ligand
+from ranklsim.pkpd.biology.model import Model
+from ranklsim.pkpd.biology.values import Slots, Values
+from ranklsim.pkpd.engine import rodas
 
 if TYPE_CHECKING:
     from llvmlite import ir
 
-    from ranklsim.pkpd.lanes import Emitter
+    from ranklsim.pkpd.engine.lanes import Emitter
 
-_SOURCE = Path(__file__).parent
+_HERE = Path(__file__).parent
+_BIOLOGY = _HERE.parent / "biology"
 _TEXT = "values pharmacokinetics bisphosphonates anabolics ligand binding cells skeleton markers calcium model"
 _LANES = 8
 NEWTON_STEPS = 60  # to free drug, three to six of which are needed
@@ -108,8 +110,9 @@ def _fingerprint() -> str:
     """Hash of the model's text and of what turns it into code."""
     versions = [version(name) for name in ("sympy", "numba", "llvmlite")]
     seen = hashlib.blake2b(digest_size=8)
-    for part in [*_TEXT.split(), "compiler", "lanes", "rodas", "integrator"]:
-        seen.update((_SOURCE / f"{part}.py").read_bytes())
+    text = [_BIOLOGY / f"{part}.py" for part in _TEXT.split()]
+    for path in [*text, *(_HERE / f"{part}.py" for part in ("compiler", "lanes", "rodas", "integrator"))]:
+        seen.update(path.read_bytes())
     seen.update(f"{versions} {sys.version}".encode())
     return seen.hexdigest()
 
@@ -117,12 +120,12 @@ def _fingerprint() -> str:
 def generate(slots: Slots) -> str:
     """Python text of the module for `slots`: names, layout of the workspace, and the integrator."""
     program = _program(slots)
-    integrator = (_SOURCE / "integrator.py").read_text(encoding="utf-8")
+    integrator = (_HERE / "integrator.py").read_text(encoding="utf-8")
     body = integrator.split("# --- generated module continues here ---\n", 1)[1]
     lines = [
         "import numpy as np",
         "from numba import njit",
-        "from ranklsim.pkpd.compiler import lane_function",
+        "from ranklsim.pkpd.engine.compiler import lane_function",
         "",
         f"STATES = {tuple(program.states)!r}",
         f"PARAMETERS = {tuple(program.parameters)!r}",
@@ -144,7 +147,7 @@ def lane_function(slots: tuple[int, int, int], name: str) -> Any:
 
     def call(typingctx: Any, workspace: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            from ranklsim.pkpd.lanes import functions
+            from ranklsim.pkpd.engine.lanes import functions
 
             base = context.make_array(signature.args[0])(context, builder, arguments[0]).data
             program = _program(Slots(*slots))
@@ -200,7 +203,7 @@ class Program:
     def __init__(self, slots: Slots) -> None:
         import sympy as sp
 
-        from ranklsim.pkpd import lanes
+        from ranklsim.pkpd.engine import lanes
 
         model = Model(slots)
         self.slots, self.states = slots, list(model.states)
@@ -342,7 +345,7 @@ class Program:
         """
         from llvmlite import ir
 
-        from ranklsim.pkpd import lanes
+        from ranklsim.pkpd.engine import lanes
 
         n = self.slots.binders
         b, constant = to.builder, lanes.constant
@@ -416,7 +419,7 @@ class Program:
 
         There is no pivoting: the diagonal dominates for states and balances, and is 1 for steps.
         """
-        from ranklsim.pkpd import lanes
+        from ranklsim.pkpd.engine import lanes
 
         n, m = len(self.states), len(self.states) + self.slots.binders
         made = to.run(self.steps, list(self.entries.values()), self._reader(to))
@@ -499,7 +502,7 @@ class Program:
         """One step of the method of `rodas` from ``x`` to ``new``, and the mean square of error over tolerance."""
         from llvmlite import ir
 
-        from ranklsim.pkpd import lanes
+        from ranklsim.pkpd.engine import lanes
 
         b, n, place = to.builder, len(self.states), self.place
         to.store(to.div(lanes.constant(1.0), to.load(place["h"])), place["per_h"])
@@ -546,7 +549,7 @@ class Program:
         """Coefficients of the polynomial between the ends of the step."""
         from llvmlite import ir
 
-        from ranklsim.pkpd import lanes
+        from ranklsim.pkpd.engine import lanes
 
         b, n, place = to.builder, len(self.states), self.place
 
@@ -565,7 +568,7 @@ class Program:
         """Lanes whose step is accepted go to its end; the size of their states so far."""
         from llvmlite import ir
 
-        from ranklsim.pkpd import lanes
+        from ranklsim.pkpd.engine import lanes
 
         b = to.builder
         accepted = b.fcmp_ordered(">", to.load(self.place["accepted"]), lanes.constant(0.0))

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ranklsim.pkpd.skeleton import NAMES
+from ranklsim.pkpd.biology.skeleton import NAMES
 
 Array = NDArray[np.float64]
 

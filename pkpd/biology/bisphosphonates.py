@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from math import log
 
-from ranklsim.pkpd.values import Slots, Values
+from ranklsim.pkpd.biology.values import Slots, Values
 
 LN2 = log(2.0)
 

@@ -18,8 +18,8 @@ References
 
 from __future__ import annotations
 
-from ranklsim.pkpd.ligand import COMPARTMENTS
-from ranklsim.pkpd.values import Values
+from ranklsim.pkpd.biology.ligand import COMPARTMENTS
+from ranklsim.pkpd.biology.values import Values
 
 STATES = {
     f"{name}_{c}": ("1", f"{meaning}, {'trabecular' if c == 'T' else 'cortical'}, over untreated")

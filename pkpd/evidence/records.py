@@ -22,15 +22,15 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ranklsim.pkpd.agents import Agent, load_agent
+from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.dosing import Regimen, check_sequence, parse_regimen
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.simulation import MARKERS, covariate_symbols
-from ranklsim.pkpd.skeleton import NAMES
 from ranklsim.pkpd.tomltext import load_toml, locate
 from ranklsim.pkpd.units import DAYS_PER_MONTH, check_unit, convert, parse_quantity
 
-SHIPPED = Path(__file__).parent / "data" / "evidence"
+SHIPPED = Path(__file__).parents[1] / "data" / "evidence"
 SITES = tuple(NAMES)
 
 

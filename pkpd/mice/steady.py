@@ -24,17 +24,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ranklsim.pkpd import calcium, cells, ligand, markers
 from ranklsim.pkpd.agents import Agent
-from ranklsim.pkpd.compiler import compiled
+from ranklsim.pkpd.biology import calcium, cells, ligand, markers
+from ranklsim.pkpd.biology.ligand import COMPARTMENTS
+from ranklsim.pkpd.biology.model import Model
+from ranklsim.pkpd.biology.skeleton import TEMPLATES
+from ranklsim.pkpd.biology.values import Slots, Values
+from ranklsim.pkpd.engine.compiler import compiled
 from ranklsim.pkpd.errors import RunFailed
-from ranklsim.pkpd.ligand import COMPARTMENTS
-from ranklsim.pkpd.model import Model
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.simulation import MAX_STEPS, dose_event, patient_constants
-from ranklsim.pkpd.skeleton import TEMPLATES
 from ranklsim.pkpd.units import DAYS_PER_YEAR
-from ranklsim.pkpd.values import Slots, Values
 
 Array = NDArray[np.float64]
 STEPS = 200  # to a root, some ten of which are needed

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
+from ranklsim.pkpd.biology.model import Model
+from ranklsim.pkpd.biology.values import Values
 from ranklsim.pkpd.errors import RunFailed
-from ranklsim.pkpd.model import Model
-from ranklsim.pkpd.values import Values
 
 
 def right_hand_side(model: Model, p: Values, x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ sets synthesis to none, a sheddase-resistant ligand sets shedding to none, and t
 germline genotype starts from its own lifelong steady state (`steady`); what is done to an adult is integrated from
 there, beside the same genotype left alone.
 
-``python -m ranklsim.pkpd.genetics`` prints the page of the docs.
+``python -m ranklsim.pkpd.mice.genetics`` prints the page of the docs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pandas as pd
 
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.errors import RunFailed
-from ranklsim.pkpd.laboratory import WOMEN, Laboratory, number, published
+from ranklsim.pkpd.mice.laboratory import WOMEN, Laboratory, number, published
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 
 COLUMNS = "test genotype endpoint published low high predicted passed basis source note".split()
@@ -379,8 +379,8 @@ def genetics_page(frame: pd.DataFrame | None = None) -> str:
     lines = [
         "# The published mice",
         "",
-        "Made by `python -m ranklsim.pkpd.genetics`; the statements, their bounds and sources are in",
-        "`pkpd/data/genetics.toml`, the code in `pkpd/genetics.py` and `pkpd/steady.py`. Do not edit by hand.",
+        "Made by `python -m ranklsim.pkpd.mice.genetics`; the statements, their bounds and sources are in",
+        "`pkpd/data/genetics.toml`, the code in `pkpd/mice`. Do not edit by hand.",
         "",
         "Every genotype is the typical woman with synthesis, shedding, anchoring, OPG or RANK set to none or to a",
         "multiple; none has a parameter of its own, and none was used in the fit, except where a note says so. A mouse",

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ranklsim.pkpd.bisphosphonates import LN2
-from ranklsim.pkpd.values import Values
+from ranklsim.pkpd.biology.bisphosphonates import LN2
+from ranklsim.pkpd.biology.values import Values
 
 STATES = {
     "late_OB": ("1", "late osteoblasts behind BSAP, over untreated"),

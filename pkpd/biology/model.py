@@ -13,11 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from ranklsim.pkpd import anabolics, bisphosphonates, calcium, cells, ligand, markers, pharmacokinetics, skeleton
-from ranklsim.pkpd.binding import free_drug_everywhere
-from ranklsim.pkpd.ligand import COMPARTMENTS, SOURCES
-from ranklsim.pkpd.skeleton import TEMPLATES
-from ranklsim.pkpd.values import Slots, Values, each
+from ranklsim.pkpd.biology import (
+    anabolics,
+    bisphosphonates,
+    calcium,
+    cells,
+    ligand,
+    markers,
+    pharmacokinetics,
+    skeleton,
+)
+from ranklsim.pkpd.biology.binding import free_drug_everywhere
+from ranklsim.pkpd.biology.ligand import COMPARTMENTS, SOURCES
+from ranklsim.pkpd.biology.skeleton import TEMPLATES
+from ranklsim.pkpd.biology.values import Slots, Values, each
 
 KINDS = {"binder": pharmacokinetics, "bisphosphonate": bisphosphonates, "anabolic": anabolics}
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ranklsim.pkpd.values import Slots, Values
+from ranklsim.pkpd.biology.values import Slots, Values
 
 SOURCES = ("osteocyte", "marrow", "osteoblast", "lymphocyte")
 COMPARTMENTS = ("T", "C")  # trabecular and cortical bone: they hear the sources in different shares

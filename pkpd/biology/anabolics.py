@@ -21,8 +21,8 @@ from __future__ import annotations
 
 from math import e as E
 
-from ranklsim.pkpd.bisphosphonates import LN2
-from ranklsim.pkpd.values import Slots, Values
+from ranklsim.pkpd.biology.bisphosphonates import LN2
+from ranklsim.pkpd.biology.values import Slots, Values
 
 
 def states(slots: Slots) -> dict[str, tuple[str, str]]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ranklsim.pkpd.values import Values
+from ranklsim.pkpd.biology.values import Values
 
 STATES = {
     "calcium": ("1", "serum calcium over the patient's start"),

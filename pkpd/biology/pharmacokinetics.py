@@ -13,7 +13,7 @@ References
 
 from __future__ import annotations
 
-from ranklsim.pkpd.values import Slots, Values
+from ranklsim.pkpd.biology.values import Slots, Values
 
 
 def states(slots: Slots) -> dict[str, tuple[str, str]]:

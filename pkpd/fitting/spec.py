@@ -73,7 +73,7 @@ KEYS = (
     "scenario",
 )
 COLUMNS = ("study", "arm", "endpoint", "site_or_marker", "phase", "verification")
-SHIPPED = Path(__file__).parent / "data" / "fits"
+SHIPPED = Path(__file__).parents[1] / "data" / "fits"
 
 
 @dataclass(frozen=True)

@@ -29,14 +29,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from ranklsim.pkpd.descent import descend
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.pkpd.evidence import Evidence, load_evidence
-from ranklsim.pkpd.evidence_errors import RHO, cov
-from ranklsim.pkpd.evidence_predictions import Predictor, predict
-from ranklsim.pkpd.fitspec import SAMPLERS, Spec
+from ranklsim.pkpd.evidence.errors import RHO, cov
+from ranklsim.pkpd.evidence.predictions import Predictor, predict
+from ranklsim.pkpd.evidence.records import Evidence, load_evidence
+from ranklsim.pkpd.fitting.descent import descend
+from ranklsim.pkpd.fitting.posterior import Walk, Weighed, importance, sample
+from ranklsim.pkpd.fitting.spec import SAMPLERS, Spec
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
-from ranklsim.pkpd.posterior import Walk, Weighed, importance, sample
 
 Array = NDArray[np.float64]
 
@@ -323,8 +323,8 @@ def fit(
     )
     if spec.method in SAMPLERS:
         draw: Any = {"importance": importance, "emcee": sample}[spec.method]
-        # Candidates lie all over the bounds and begin from the middle of things: the best fit of all parameters may be a
-        # far corner, from where few of them find the way down.
+        # Candidates lie all over the bounds and begin from the middle of things: the best fit of all parameters may be
+        # a far corner, from where few of them find the way down.
         centre = next(_starting_points(spec)) if spec.method == "importance" else theta
         found.posterior = draw(
             lambda thetas: problem.residuals_of(thetas, workers),

@@ -15,12 +15,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ranklsim.pkpd.agents import Agent
+from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.pkpd.evidence import Arm, Evidence
-from ranklsim.pkpd.evidence_errors import error_sd, sampling_se
+from ranklsim.pkpd.evidence.errors import error_sd, sampling_se
+from ranklsim.pkpd.evidence.records import Arm, Evidence
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 from ranklsim.pkpd.simulation import Doses, covariate_symbols, simulate
-from ranklsim.pkpd.skeleton import NAMES
 
 Array = NDArray[np.float64]
 

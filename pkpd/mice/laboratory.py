@@ -18,15 +18,15 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.pkpd.agents import Agent
+from ranklsim.pkpd.biology.ligand import SOURCES
+from ranklsim.pkpd.biology.skeleton import volume
+from ranklsim.pkpd.biology.values import Values
 from ranklsim.pkpd.dosing import parse_regimen
-from ranklsim.pkpd.ligand import SOURCES
+from ranklsim.pkpd.mice.steady import Steady, courses, steady_state
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.simulation import simulate_typical
-from ranklsim.pkpd.skeleton import volume
-from ranklsim.pkpd.steady import Steady, courses, steady_state
-from ranklsim.pkpd.values import Values
 
-SHIPPED = Path(__file__).parent / "data" / "genetics.toml"
+SHIPPED = Path(__file__).parents[1] / "data" / "genetics.toml"
 WOMEN = "women"
 LAYERS = ("osteoid", "young", "middle", "mature")
 

@@ -28,9 +28,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ranklsim.pkpd.descent import descend
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.pkpd.fitspec import Fitted
+from ranklsim.pkpd.fitting.descent import descend
+from ranklsim.pkpd.fitting.spec import Fitted
 
 Array = NDArray[np.float64]
 

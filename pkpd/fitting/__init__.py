@@ -1,0 +1,1 @@
+"""Fits of parameters to published data: specification, least squares, profiles, draws from the posterior."""
