@@ -186,7 +186,7 @@ def test_the_files_that_the_documentation_names_exist() -> None:
         links = re.findall(r"\]\((?!https?:)([^)#]+)", text) + re.findall(r'src="([^"]+)"', text)
         for link in links:
             assert (page.parent / link).is_file(), f"{page.name} points to {link}, which is not there"
-    for name in re.findall(r"`(\w+\.py)`", (ROOT / "docs" / "model.md").read_text(encoding="utf-8")):
+    for name in re.findall(r"`([\w/]+\.py)`", (ROOT / "docs" / "model.md").read_text(encoding="utf-8")):
         assert (ROOT / "pkpd" / name).is_file(), f"docs/model.md names pkpd/{name}"
 
 

@@ -42,7 +42,10 @@ def test_code_reads_every_parameter_and_no_other() -> None:
     text = "".join(
         path.read_text(encoding="utf-8")
         for package in (ranklsim.pkpd, ranklsim.cohorts)
-        for path in [*Path(package.__file__).parent.glob("*.py"), *Path(package.__file__).parent.glob("data/**/*.toml")]
+        for path in [
+            *Path(package.__file__).parent.rglob("*.py"),
+            *Path(package.__file__).parent.glob("data/**/*.toml"),
+        ]
     )
     by_part = {
         "make_{source}",
