@@ -13,9 +13,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ranklsim.cohorts.execution import Interrupted, run
-    from ranklsim.cohorts.storage import Run, open_run
-    from ranklsim.cohorts.trial import Trial, list_trials, load_trial
+    from ranklsim.cohorts.protocol.trial import Trial, list_trials, load_trial
+    from ranklsim.cohorts.running.execution import Interrupted, run
+    from ranklsim.cohorts.running.storage import Run, open_run
 
 __all__ = ["Interrupted", "Run", "Trial", "list_trials", "load_trial", "open_run", "run"]
 

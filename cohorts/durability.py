@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ranklsim.cohorts.design import Arm
+from ranklsim.cohorts.protocol.design import Arm
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 

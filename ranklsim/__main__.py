@@ -2,7 +2,7 @@
 
 import sys
 
-from ranklsim.reports.cli import main
+from ranklsim.reports.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

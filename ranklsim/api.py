@@ -18,13 +18,13 @@ from ranklsim.pkpd.errors import BadInput
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ranklsim.cohorts.sensitivity import Sensitivity
-    from ranklsim.cohorts.storage import Run
+    from ranklsim.cohorts.running.storage import Run
+    from ranklsim.cohorts.unknowns.sensitivity import Sensitivity
     from ranklsim.pkpd.agents import Agent
     from ranklsim.pkpd.dosing import Regimen
     from ranklsim.pkpd.parameters import ParameterTable
     from ranklsim.reports.analyses.results import Analyses
-    from ranklsim.reports.replication import Replicates
+    from ranklsim.reports.pages.replication import Replicates
 
 LONGEST = 1200
 """Months that a patient can be watched."""
@@ -354,7 +354,7 @@ def run(
     RunFailed
         If the run can't be finished.
     """
-    from ranklsim.cohorts import execution
+    from ranklsim.cohorts.running import execution
 
     return execution.run(
         trial,
@@ -388,7 +388,7 @@ def report(folder: str | Path, *, formats: Sequence[str] = ("html",)) -> Path:
     Path
         ``report/index.html`` in `folder`; ``report.docx`` and ``rtf/`` lie beside it.
     """
-    from ranklsim.reports.report import write_report
+    from ranklsim.reports.csr.report import write_report
 
     return write_report(folder, formats=formats)
 
@@ -439,7 +439,7 @@ def analyse(run: Run | str | Path) -> Analyses:
         Data frames: `endpoints` (estimate, interval, p and conclusion by arm), `estimands` (estimates beside the truth
         from counterfactual twins), `curves` and `at_risk` of times to event, `subgroups`, `multiplicity`.
     """
-    from ranklsim.cohorts.storage import open_run
+    from ranklsim.cohorts.running.storage import open_run
     from ranklsim.reports.analyses import results
 
     return results.analyse(open_run(Path(run)) if isinstance(run, str | Path) else run)
@@ -463,7 +463,7 @@ def compare(folders: Sequence[str | Path], out: str | Path, *, force: bool = Fal
     Path
         ``index.html`` in `out`.
     """
-    from ranklsim.reports.compare import write_comparison
+    from ranklsim.reports.pages.compare import write_comparison
 
     return write_comparison(folders, out, force=force, command=command)
 
@@ -537,8 +537,8 @@ def replicate(
     RunFailed
         If a patient can't be integrated.
     """
-    from ranklsim.cohorts.execution import processors
-    from ranklsim.reports import replication
+    from ranklsim.cohorts.running.execution import processors
+    from ranklsim.reports.pages import replication
 
     return replication.replicate(
         trial,
@@ -630,8 +630,8 @@ def sensitivity(
     RunFailed
         If a vector can't be integrated, or no outcome varies.
     """
-    from ranklsim.cohorts.execution import processors
-    from ranklsim.reports import sensitivity_report
+    from ranklsim.cohorts.running.execution import processors
+    from ranklsim.reports.pages import sensitivity_report
 
     return sensitivity_report.sensitivity(
         trial,
@@ -658,7 +658,7 @@ def trials() -> pd.DataFrame:
     """The trials that ship, a row each: name, title, arms, patients, months."""
     import pandas as pd
 
-    from ranklsim.cohorts.trial import list_trials
+    from ranklsim.cohorts.protocol.trial import list_trials
 
     rows = [
         {

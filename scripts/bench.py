@@ -31,11 +31,11 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from ranklsim.cohorts import execution
-from ranklsim.cohorts.allocation import allocate, strata_of
-from ranklsim.cohorts.doses import as_doses, planned
-from ranklsim.cohorts.population import draw
-from ranklsim.cohorts.trial import load_trial
+from ranklsim.cohorts.conduct.allocation import allocate, strata_of
+from ranklsim.cohorts.conduct.doses import as_doses, planned
+from ranklsim.cohorts.people.population import draw
+from ranklsim.cohorts.protocol.trial import load_trial
+from ranklsim.cohorts.running import execution
 from ranklsim.pkpd import simulation
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.biology.skeleton import NAMES

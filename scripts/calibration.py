@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts import uncertainty
-from ranklsim.cohorts.trial import load_trial
+from ranklsim.cohorts.protocol.trial import load_trial
+from ranklsim.cohorts.unknowns import uncertainty
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.evidence.predictions import predict, summary
 from ranklsim.pkpd.evidence.records import load_evidence
 from ranklsim.pkpd.fitting.spec import load_spec
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.variants import fits, variants
-from ranklsim.reports.arms import view_arms
-from ranklsim.reports.unknowns import headlines
+from ranklsim.reports.csr.unknowns import headlines
+from ranklsim.reports.layout.arms import view_arms
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, WORK = ROOT / "docs" / "calibration.md", ROOT / "build" / "refit"

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts import deaths, doses, fractures
-from ranklsim.cohorts.conduct import STEP
-from ranklsim.cohorts.design import Arm
-from ranklsim.cohorts.event_numbers import event_numbers
-from ranklsim.cohorts.population import draw
-from ranklsim.cohorts.trial import load_trial
+from ranklsim.cohorts.conduct import deaths, doses, fractures
+from ranklsim.cohorts.conduct.course import STEP
+from ranklsim.cohorts.conduct.event_numbers import event_numbers
+from ranklsim.cohorts.people.population import draw
+from ranklsim.cohorts.protocol.design import Arm
+from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.dosing import parse_regimen
 from ranklsim.pkpd.parameters import load_parameters

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ranklsim.cohorts.execution import run
-from ranklsim.cohorts.trial import load_trial
+from ranklsim.cohorts.protocol.trial import load_trial
+from ranklsim.cohorts.running.execution import run
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranklsim.cohorts.storage import TABLES
+from ranklsim.cohorts.running.storage import TABLES
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.simulation import Doses
@@ -96,7 +96,7 @@ def small_fit(folder: Path, second: str, starts: int = 1, most: int = 200, more:
 
 def said(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, list[str], list[str]]:
     """Exit code of ``ranklsim WORDS``, and the lines on stdout and stderr; a traceback is never among them."""
-    from ranklsim.reports import cli
+    from ranklsim.reports.cli import main as cli
 
     capsys.readouterr()
     code = cli.main([str(word) for word in words])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ranklsim.cohorts.trial import load_trial
+from ranklsim.cohorts.protocol.trial import load_trial
 
 DEMO = Path(__file__).resolve().parent.parent / "scripts" / "demo"
 

@@ -134,7 +134,7 @@ def test_imports_run_from_reports_to_cohorts_to_pkpd_and_never_back() -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from ranklsim.reports.cli import main; code = main(['--help']); "
+        "import sys; from ranklsim.reports.cli.main import main; code = main(['--help']); "
         "heavy = {'numpy', 'pandas', 'scipy', 'numba', 'matplotlib', 'sympy', 'pint'} & set(sys.modules); "
         "sys.exit(f'--help imports {heavy}' if heavy else code)"
     )

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ranklsim.cohorts import variability
+from ranklsim.cohorts.published import variability
 from ranklsim.pkpd.fitting.spec import load_spec
-from ranklsim.reports import cli
+from ranklsim.reports.cli import main as cli
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -72,7 +72,7 @@ def write_population(folder: Path) -> None:
 
 
 def test_the_population_of_the_documentation_reaches_its_targets(tmp_path: Path) -> None:
-    from ranklsim.cohorts.population import load_population
+    from ranklsim.cohorts.people.population import load_population
 
     write_population(tmp_path)
     population = load_population("my-women", tmp_path)
@@ -85,7 +85,7 @@ def test_the_population_of_the_documentation_reaches_its_targets(tmp_path: Path)
 
 
 def test_the_covariates_of_the_page_on_populations_are_those_that_are_drawn() -> None:
-    from ranklsim.cohorts.population import COLUMNS
+    from ranklsim.cohorts.people.population import COLUMNS
 
     rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "populations.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == {*COLUMNS, "age_at_menopause"}
@@ -131,7 +131,7 @@ def test_a_python_example_of_the_documentation_works(page: Path, number: int, tm
 
 
 def test_the_trial_of_the_documentation_can_be_run(tmp_path: Path) -> None:
-    from ranklsim.cohorts.trial import load_trial
+    from ranklsim.cohorts.protocol.trial import load_trial
 
     *parts, _ = blocks(ROOT / "docs" / "trials.md", "toml")  # the trial, what may be added to it, and [conduct] in full
     (tmp_path / "mine.toml").write_text("\n".join(parts), encoding="utf-8")
@@ -141,8 +141,8 @@ def test_the_trial_of_the_documentation_can_be_run(tmp_path: Path) -> None:
 
 
 def test_the_conduct_of_the_documentation_names_every_key_and_can_be_read(tmp_path: Path) -> None:
-    from ranklsim.cohorts.schema import ConductTable
-    from ranklsim.cohorts.trial import TRIALS, load_trial
+    from ranklsim.cohorts.protocol.schema import ConductTable
+    from ranklsim.cohorts.protocol.trial import TRIALS, load_trial
 
     *_, conduct = blocks(ROOT / "docs" / "trials.md", "toml")
     freedom = (TRIALS / "freedom.toml").read_text(encoding="utf-8")
@@ -153,7 +153,7 @@ def test_the_conduct_of_the_documentation_names_every_key_and_can_be_read(tmp_pa
 
 
 def test_the_covariates_of_the_documentation_are_those_that_criteria_know() -> None:
-    from ranklsim.cohorts.criteria import covariates
+    from ranklsim.cohorts.people.criteria import covariates
 
     text = (ROOT / "docs" / "trials.md").read_text(encoding="utf-8")
     named = re.search(r"Covariates: (.*?)\.\n", text, re.DOTALL)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ranklsim.cohorts.endpoints import Endpoint, Event, Rate, Responder
+from ranklsim.cohorts.protocol.endpoints import Endpoint, Event, Rate, Responder
 from ranklsim.reports.analyses import proportions, rates, survival
 
 MEASURE = {

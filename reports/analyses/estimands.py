@@ -25,10 +25,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts.endpoints import EVENT_WORDS, Change, Endpoint, Estimand, Event, Rate, Responder
+from ranklsim.cohorts.protocol.endpoints import EVENT_WORDS, Change, Endpoint, Estimand, Event, Rate, Responder
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.reports import repeated, summaries
-from ranklsim.reports.analyses import survival, variables
+from ranklsim.reports.analyses import repeated, summaries, survival, variables
 from ranklsim.reports.analyses.ancova import ancova
 from ranklsim.reports.analyses.effects import effect, higher_is_better
 

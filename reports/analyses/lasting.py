@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.durability import RISE, at_month, crossing_month, share_kept
-from ranklsim.cohorts.endpoints import Durability
-from ranklsim.cohorts.schema import BMD_MEASURES
-from ranklsim.reports import summaries
+from ranklsim.cohorts.protocol.endpoints import Durability
+from ranklsim.cohorts.protocol.schema import BMD_MEASURES
+from ranklsim.reports.analyses import summaries
 from ranklsim.reports.analyses.ancova import LEVEL
-from ranklsim.reports.durability import bootstrap_means
-from ranklsim.reports.summaries import BOOTSTRAPS
+from ranklsim.reports.analyses.durability import bootstrap_means
+from ranklsim.reports.analyses.summaries import BOOTSTRAPS
 
 COLUMNS = ("arm", "n", "estimate", "low", "high", "effect", "effect_low", "effect_high", "note")
 

@@ -12,11 +12,19 @@ import pandas as pd
 from scipy import stats
 
 from ranklsim.cohorts.durability import ends_of_treatment
-from ranklsim.cohorts.endpoints import Change, Durability, Endpoint, Event, Rate, Responder
-from ranklsim.cohorts.schema import BMD_MEASURES
+from ranklsim.cohorts.protocol.endpoints import Change, Durability, Endpoint, Event, Rate, Responder
+from ranklsim.cohorts.protocol.schema import BMD_MEASURES
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.reports import repeated, summaries
-from ranklsim.reports.analyses import estimands, multiplicity, proportions, subgroups, survival, variables
+from ranklsim.reports.analyses import (
+    estimands,
+    multiplicity,
+    proportions,
+    repeated,
+    subgroups,
+    summaries,
+    survival,
+    variables,
+)
 from ranklsim.reports.analyses.ancova import ancova
 from ranklsim.reports.analyses.effects import MEASURE, effect, higher_is_better, is_ratio
 from ranklsim.reports.analyses.lasting import lasting

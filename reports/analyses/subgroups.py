@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ranklsim.cohorts.criteria import values_of
+from ranklsim.cohorts.people.criteria import values_of
 from ranklsim.pkpd.errors import BadInput, RunFailed
 
 COLUMNS = ("factor", "level", "n", "n_control", "estimate", "low", "high", "p_interaction", "note")

@@ -23,9 +23,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts.criteria import admitted, values_of
-from ranklsim.cohorts.endpoints import Change, Estimand, Event, Rate, Responder
-from ranklsim.reports import summaries
+from ranklsim.cohorts.people.criteria import admitted, values_of
+from ranklsim.cohorts.protocol.endpoints import Change, Estimand, Event, Rate, Responder
+from ranklsim.reports.analyses import summaries
 
 COMPARE = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 MONTHS_PER_YEAR = 12.0

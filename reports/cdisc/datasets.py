@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts import events as kinds
-from ranklsim.cohorts.storage import Run
+from ranklsim.cohorts.conduct import events as kinds
+from ranklsim.cohorts.running.storage import Run
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.cdisc.metadata import LABELS, TEXT, keys, variables
 

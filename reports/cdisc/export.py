@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from ranklsim.cohorts import storage
+from ranklsim.cohorts.running import storage
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.cdisc.datasets import FIRST_DAY, build
 from ranklsim.reports.cdisc.files import DEFINE, FORMATS, stamp, write_define, write_json, write_parquet, write_xpt
 from ranklsim.reports.cdisc.metadata import LABELS
 from ranklsim.reports.cdisc.rules import check
-from ranklsim.reports.page import new_folder
+from ranklsim.reports.layout.page import new_folder
 
 SUFFIXES = {"parquet": ".parquet", "xpt": ".xpt", "json": ".json"}
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import references
 
-from ranklsim.cohorts.allocation import allocate, strata_of
-from ranklsim.cohorts.doses import as_doses, planned
-from ranklsim.cohorts.execution import RTOL
-from ranklsim.cohorts.population import draw
-from ranklsim.cohorts.trial import load_trial, shipped
+from ranklsim.cohorts.conduct.allocation import allocate, strata_of
+from ranklsim.cohorts.conduct.doses import as_doses, planned
+from ranklsim.cohorts.people.population import draw
+from ranklsim.cohorts.protocol.trial import load_trial, shipped
+from ranklsim.cohorts.running.execution import RTOL
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.parameters import load_parameters

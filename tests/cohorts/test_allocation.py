@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranklsim.cohorts.allocation import allocate, blocks, strata_of
-from ranklsim.cohorts.trial import load_trial
+from ranklsim.cohorts.conduct.allocation import allocate, blocks, strata_of
+from ranklsim.cohorts.protocol.trial import load_trial
 
 
 def a_trial(ratio=None, strata=(), seed=1):

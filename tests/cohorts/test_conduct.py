@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranklsim.cohorts.conduct import MEASURES, intended, observe
-from ranklsim.cohorts.design import Visits
-from ranklsim.cohorts.doses import LATE, LEFT, STOPPED, finished
-from ranklsim.cohorts.events import COMPLETED, DROPOUT, RANDOMISED, happened, table
-from ranklsim.cohorts.protocol import Conduct, Delay, Hazard
-from ranklsim.cohorts.schema import BMD_MEASURES
-from ranklsim.cohorts.trial import load_trial
+from ranklsim.cohorts.conduct.course import MEASURES, intended, observe
+from ranklsim.cohorts.conduct.doses import LATE, LEFT, STOPPED, finished
+from ranklsim.cohorts.conduct.events import COMPLETED, DROPOUT, RANDOMISED, happened, table
+from ranklsim.cohorts.protocol.design import Visits
+from ranklsim.cohorts.protocol.schema import BMD_MEASURES
+from ranklsim.cohorts.protocol.terms import Conduct, Delay, Hazard
+from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.parameters import load_parameters
 

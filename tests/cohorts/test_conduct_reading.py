@@ -2,8 +2,8 @@
 
 import pytest
 
-from ranklsim.cohorts.protocol import Adherence, Conduct, Delay, Enrolment, Hazard, Response, Rule, Trigger
-from ranklsim.cohorts.trial import load_trial
+from ranklsim.cohorts.protocol.terms import Adherence, Conduct, Delay, Enrolment, Hazard, Response, Rule, Trigger
+from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 

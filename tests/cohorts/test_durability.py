@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ranklsim.cohorts.durability import after_treatment, ends_of_treatment, share_kept, turning_month
-from ranklsim.cohorts.trial import load_trial
+from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.pkpd.agents import load_agent
 
 MONTHS = np.arange(0.0, 60.1, 0.5)

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranklsim.cohorts.enrolment import cut, enrolled_months, looks
-from ranklsim.cohorts.hypocalcaemia import grades, recorded
-from ranklsim.cohorts.protocol import Conduct, Enrolment
-from ranklsim.cohorts.trial import load_trial
+from ranklsim.cohorts.conduct.enrolment import cut, enrolled_months, looks
+from ranklsim.cohorts.conduct.hypocalcaemia import grades, recorded
+from ranklsim.cohorts.protocol.terms import Conduct, Enrolment
+from ranklsim.cohorts.protocol.trial import load_trial
 
 NUMBER = np.arange(1, 3001)
 

@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 from helpers import TWO_ARMS, table_bytes, two_arms
 
-from ranklsim.cohorts import conduct, execution, load_trial, run
-from ranklsim.cohorts.conduct import MEASURES
-from ranklsim.cohorts.storage import MANIFEST, TABLES
+from ranklsim.cohorts import load_trial, run
+from ranklsim.cohorts.conduct import course as conduct
+from ranklsim.cohorts.conduct.course import MEASURES
+from ranklsim.cohorts.running import execution
+from ranklsim.cohorts.running.storage import MANIFEST, TABLES
 from ranklsim.pkpd import variants
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.parameters import load_parameters

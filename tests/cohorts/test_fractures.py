@@ -2,10 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranklsim.cohorts import fractures
-from ranklsim.cohorts.event_numbers import EVENT_NUMBERS, event_numbers
-from ranklsim.cohorts.events import CLINICAL_VERTEBRAL, HIP, NONVERTEBRAL, VERTEBRAL
-from ranklsim.cohorts.waiting import at, crossing, cumulative
+from ranklsim.cohorts.conduct import fractures
+from ranklsim.cohorts.conduct.event_numbers import EVENT_NUMBERS, event_numbers
+from ranklsim.cohorts.conduct.events import CLINICAL_VERTEBRAL, HIP, NONVERTEBRAL, VERTEBRAL
+from ranklsim.cohorts.conduct.waiting import at, crossing, cumulative
 from ranklsim.pkpd.parameters import load_parameters
 
 TABLE, P = load_parameters(), event_numbers()

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranklsim.cohorts.importance import (
+from ranklsim.cohorts.unknowns.importance import (
     complete,
     morris_indices,
     morris_sample,

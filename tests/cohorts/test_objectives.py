@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ranklsim.cohorts.endpoints import Change, Durability, Estimand, Event, Rate, Responder
-from ranklsim.cohorts.trial import Trial, load_trial
+from ranklsim.cohorts.protocol.endpoints import Change, Durability, Estimand, Event, Rate, Responder
+from ranklsim.cohorts.protocol.trial import Trial, load_trial
 from ranklsim.pkpd.errors import BadInput
 
 BASE = """\

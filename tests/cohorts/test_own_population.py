@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from ranklsim.cohorts.execution import run
-from ranklsim.cohorts.population import draw, load_population, population_of, typical
-from ranklsim.cohorts.population_file import POPULATIONS
-from ranklsim.cohorts.storage import open_run
-from ranklsim.cohorts.trial import load_trial
+from ranklsim.cohorts.people.population import draw, load_population, population_of, typical
+from ranklsim.cohorts.people.population_file import POPULATIONS
+from ranklsim.cohorts.protocol.trial import load_trial
+from ranklsim.cohorts.running.execution import run
+from ranklsim.cohorts.running.storage import open_run
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import load_parameters
 

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranklsim.cohorts import decisions
-from ranklsim.cohorts.conduct import observe, play
-from ranklsim.cohorts.design import Visits
-from ranklsim.cohorts.events import COMPLETED, DEATH, DROPOUT, FRACTURES, RESCUE, STOPPED, SWITCH
-from ranklsim.cohorts.population import draw
-from ranklsim.cohorts.protocol import Adherence, Conduct, Delay, Hazard, Response, Rule, Trigger
-from ranklsim.cohorts.trial import load_trial
-from ranklsim.cohorts.visits import MEASURES, off_days
+from ranklsim.cohorts.conduct import decisions
+from ranklsim.cohorts.conduct.course import observe, play
+from ranklsim.cohorts.conduct.events import COMPLETED, DEATH, DROPOUT, FRACTURES, RESCUE, STOPPED, SWITCH
+from ranklsim.cohorts.conduct.visits import MEASURES, off_days
+from ranklsim.cohorts.people.population import draw
+from ranklsim.cohorts.protocol.design import Visits
+from ranklsim.cohorts.protocol.terms import Adherence, Conduct, Delay, Hazard, Response, Rule, Trigger
+from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.units import DAYS_PER_MONTH

@@ -3,10 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ranklsim.cohorts.criteria import admitted
-from ranklsim.cohorts.population import COLUMNS, draw, list_populations, load_population, typical
-from ranklsim.cohorts.population_file import POPULATIONS
-from ranklsim.cohorts.trial import load_trial
+from ranklsim.cohorts.people.criteria import admitted
+from ranklsim.cohorts.people.population import COLUMNS, draw, list_populations, load_population, typical
+from ranklsim.cohorts.people.population_file import POPULATIONS
+from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.pkpd.biology.skeleton import NAMES, t_score
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters

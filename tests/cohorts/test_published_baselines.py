@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ranklsim.cohorts.population import list_populations, load_population
-from ranklsim.cohorts.population_file import contradiction
+from ranklsim.cohorts.people.population import list_populations, load_population
+from ranklsim.cohorts.people.population_file import contradiction
 
 FREEDOM, DEFEND, CKD = "postmenopausal-osteoporosis", "low-bone-mass", "chronic-kidney-disease"
 
@@ -41,7 +41,7 @@ def test_those_enrolled_look_like_the_published_table(row):
 
 @pytest.mark.parametrize("name", list_populations())
 def test_every_target_of_a_shipped_population_is_within_its_tolerance(name):
-    from ranklsim.reports.summaries import baseline_targets
+    from ranklsim.reports.analyses.summaries import baseline_targets
 
     population = load_population(name)
     found = baseline_targets(population.enrolled, population.published())

@@ -7,13 +7,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ranklsim.cohorts import replicates as module
-from ranklsim.cohorts.conduct import MEASURES, play
-from ranklsim.cohorts.design import MOST_PATIENTS, Trial
-from ranklsim.cohorts.population import draw
-from ranklsim.cohorts.portion import portion
-from ranklsim.cohorts.replicates import AS_PLANNED, AS_RUN, CONTROL, OWN, Replication, Studies, replication, studies
-from ranklsim.cohorts.trial import load_trial
+from ranklsim.cohorts.conduct.course import MEASURES, play
+from ranklsim.cohorts.people.population import draw
+from ranklsim.cohorts.protocol.design import MOST_PATIENTS, Trial
+from ranklsim.cohorts.protocol.trial import load_trial
+from ranklsim.cohorts.running import replicates as module
+from ranklsim.cohorts.running.portion import portion
+from ranklsim.cohorts.running.replicates import (
+    AS_PLANNED,
+    AS_RUN,
+    CONTROL,
+    OWN,
+    Replication,
+    Studies,
+    replication,
+    studies,
+)
 from ranklsim.pkpd import variants
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.errors import BadInput

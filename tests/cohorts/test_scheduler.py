@@ -6,10 +6,11 @@ import signal
 import pytest
 from helpers import said, table_bytes, two_arms
 
-from ranklsim.cohorts import execution, open_run, pieces, run, scheduler, storage
-from ranklsim.cohorts.execution import Interrupted
+from ranklsim.cohorts import open_run, run
+from ranklsim.cohorts.running import execution, pieces, scheduler, storage
+from ranklsim.cohorts.running.execution import Interrupted
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.reports.report import write_report
+from ranklsim.reports.csr.report import write_report
 
 distributed = pytest.importorskip("distributed")
 

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranklsim.cohorts import sensitivity as module
-from ranklsim.cohorts.sensitivity import Question, Settings, analyse, ask, evaluate, outcome_values
-from ranklsim.cohorts.trial import load_trial
-from ranklsim.cohorts.uncertainty import draws_of, ensemble, months_of
+from ranklsim.cohorts.protocol.trial import load_trial
+from ranklsim.cohorts.unknowns import sensitivity as module
+from ranklsim.cohorts.unknowns.sensitivity import Question, Settings, analyse, ask, evaluate, outcome_values
+from ranklsim.cohorts.unknowns.uncertainty import draws_of, ensemble, months_of
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.parameters import load_parameters

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ranklsim.cohorts import storage
-from ranklsim.cohorts.storage import MANIFEST, open_run, to_arrow, write_bytes, write_json, write_table
+from ranklsim.cohorts.running import storage
+from ranklsim.cohorts.running.storage import MANIFEST, open_run, to_arrow, write_bytes, write_json, write_table
 from ranklsim.pkpd.errors import BadInput, RunFailed
 
 

@@ -9,9 +9,11 @@ import sys
 import pytest
 from helpers import table_bytes, two_arms
 
-from ranklsim.cohorts import conduct, execution, open_run, run, storage
-from ranklsim.cohorts.execution import Interrupted
-from ranklsim.cohorts.storage import MANIFEST
+from ranklsim.cohorts import open_run, run
+from ranklsim.cohorts.conduct import course as conduct
+from ranklsim.cohorts.running import execution, storage
+from ranklsim.cohorts.running.execution import Interrupted
+from ranklsim.cohorts.running.storage import MANIFEST
 from ranklsim.pkpd.errors import BadInput, RunFailed
 
 
@@ -207,7 +209,7 @@ def test_a_disk_that_is_full_at_any_moment_leaves_nothing_half_written(trial_fil
 
 KILLED = """
 import os, signal, sys
-from ranklsim.cohorts import execution, storage
+from ranklsim.cohorts.running import execution, storage
 
 trial, folder, *names = sys.argv[1:]
 execution.PORTION = 5

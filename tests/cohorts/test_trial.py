@@ -10,9 +10,9 @@ import tomlkit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ranklsim.cohorts.criteria import covariates, parse_range, parse_stratum
-from ranklsim.cohorts.schema import TrialTable
-from ranklsim.cohorts.trial import Layers, list_trials, load_trial
+from ranklsim.cohorts.people.criteria import covariates, parse_range, parse_stratum
+from ranklsim.cohorts.protocol.schema import TrialTable
+from ranklsim.cohorts.protocol.trial import Layers, list_trials, load_trial
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from ranklsim.cohorts.execution import run
-from ranklsim.cohorts.storage import open_run
-from ranklsim.cohorts.trial import load_trial
+from ranklsim.cohorts.protocol.trial import load_trial
+from ranklsim.cohorts.running.execution import run
+from ranklsim.cohorts.running.storage import open_run
 
 TRIAL = """\
 title   = "Twins"

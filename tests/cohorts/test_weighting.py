@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranklsim.cohorts.weighting import Target, effective, tilted
+from ranklsim.cohorts.people.weighting import Target, effective, tilted
 
 
 @pytest.fixture

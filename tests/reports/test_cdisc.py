@@ -15,8 +15,8 @@ import pyreadstat
 import pytest
 from helpers import said
 
-from ranklsim.cohorts.execution import run
-from ranklsim.cohorts.storage import Run, open_run
+from ranklsim.cohorts.running.execution import run
+from ranklsim.cohorts.running.storage import Run, open_run
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.cdisc import export
@@ -39,7 +39,7 @@ deaths = true
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """FREEDOM with 60 patients, of whom some leave, stop, come late, fall ill."""
-    from ranklsim.cohorts.trial import load_trial
+    from ranklsim.cohorts.protocol.trial import load_trial
 
     work = tmp_path_factory.mktemp("cdisc")
     text = load_trial("freedom").source_text

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ranklsim.reports import cli
+from ranklsim.reports.cli import main as cli
 
 COURSE = ("--agent", "denosumab", "--dose", "60mg", "--every", "6mo", "--doses", "2", "--follow", "6mo")
 
@@ -154,7 +154,7 @@ def test_trials_lists_the_five_that_ship(ranklsim) -> None:
 
 
 def test_trials_show_prints_a_file_that_runs_as_it_is(ranklsim, tmp_path: Path) -> None:
-    from ranklsim.cohorts.trial import load_trial
+    from ranklsim.cohorts.protocol.trial import load_trial
 
     (tmp_path / "freedom.toml").write_text(ranklsim("trials", "show", "freedom").out, encoding="utf-8")
     assert load_trial(tmp_path / "freedom.toml") == load_trial("freedom")

@@ -10,11 +10,11 @@ import pytest
 from helpers import said
 from scipy import stats
 
-from ranklsim.cohorts.execution import run
+from ranklsim.cohorts.running.execution import run
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.reports import compare
-from ranklsim.reports.compare import Seen, run_names, write_comparison
-from ranklsim.reports.context import Context, read
+from ranklsim.reports.csr.context import Context, read
+from ranklsim.reports.pages import compare
+from ranklsim.reports.pages.compare import Seen, run_names, write_comparison
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranklsim.cohorts.endpoints import Change, Durability, Estimand, Event, Multiplicity, Rate, Responder
+from ranklsim.cohorts.protocol.endpoints import Change, Durability, Estimand, Event, Multiplicity, Rate, Responder
 from ranklsim.reports.analyses import estimands, lasting, results, variables
 
 MONTHS = [0.0, 12.0, 24.0]

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from ranklsim.pkpd.dosing import Regimen
 from ranklsim.pkpd.units import DAYS_PER_MONTH
-from ranklsim.reports import arms as arm_views
-from ranklsim.reports import drawing, figures
+from ranklsim.reports.figures import drawing
+from ranklsim.reports.figures import trial as figures
+from ranklsim.reports.layout import arms as arm_views
 
 
 def agent(name: str, kind: str = "binder", color: str = "#0072B2", hypothetical: bool = False) -> SimpleNamespace:

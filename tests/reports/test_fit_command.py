@@ -12,7 +12,8 @@ from helpers import said, small_fit
 
 from ranklsim.pkpd.fitting import fit as fitting
 from ranklsim.pkpd.parameters import load_parameters
-from ranklsim.reports import cli, fit_report
+from ranklsim.reports.cli import main as cli
+from ranklsim.reports.pages import fit_report
 
 FILES = "correlations estimates identifiability parameters profiles residuals starts".split()
 

@@ -14,11 +14,11 @@ from docx.oxml.ns import qn
 from helpers import said
 
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.reports.context import Context, read
-from ranklsim.reports.grid import plain, read_grid
-from ranklsim.reports.report import SECTIONS, write_report
-from ranklsim.reports.rtf_tables import rtf_text
-from ranklsim.reports.word import write_word
+from ranklsim.reports.csr.context import Context, read
+from ranklsim.reports.csr.report import SECTIONS, write_report
+from ranklsim.reports.layout.grid import plain, read_grid
+from ranklsim.reports.layout.rtf_tables import rtf_text
+from ranklsim.reports.layout.word import write_word
 
 
 @pytest.fixture(scope="module")

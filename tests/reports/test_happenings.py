@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import poisson
 
-from ranklsim.reports import happenings
+from ranklsim.reports.csr import happenings
 
 ARMS = ["a", "b"]
 PATIENTS = pd.DataFrame({"patient": [1, 2, 3, 4], "arm": ["a", "a", "b", "b"], "last_month": [12.0, 24.0, 24.0, 6.0]})

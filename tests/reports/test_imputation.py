@@ -8,7 +8,8 @@ import pytest
 import statsmodels.formula.api as smf
 
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.reports import imputation, mmrm
+from ranklsim.reports import mmrm
+from ranklsim.reports.analyses import imputation
 from ranklsim.reports.mmrm.criterion import NotConverged
 
 Frames = tuple[mmrm.Fit, pd.DataFrame, pd.DataFrame]

@@ -12,10 +12,11 @@ import pytest
 from helpers import said
 
 import ranklsim
-from ranklsim.cohorts import replicates
+from ranklsim.cohorts.running import replicates
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.reports import cli, operating, replication
-from ranklsim.reports.operating import DIFFERENCE, NULL, TRIAL, Protocol, analysed
+from ranklsim.reports.cli import main as cli
+from ranklsim.reports.pages import operating, replication
+from ranklsim.reports.pages.operating import DIFFERENCE, NULL, TRIAL, Protocol, analysed
 
 TRIAL_FILE = """
 title   = "Small"

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 import ranklsim
-from ranklsim.cohorts.execution import run
-from ranklsim.reports.report import write_report
+from ranklsim.cohorts.running.execution import run
+from ranklsim.reports.csr.report import write_report
 
 TRIAL = """\
 title   = "Outcomes"

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranklsim.cohorts.endpoints import Change
-from ranklsim.reports import mmrm, repeated, summaries
+from ranklsim.cohorts.protocol.endpoints import Change
+from ranklsim.reports import mmrm
+from ranklsim.reports.analyses import repeated, summaries
 
 ARMS = ["drug", "control"]
 MONTHS = [0.0, 12.0, 24.0, 36.0]

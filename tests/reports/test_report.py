@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranklsim.cohorts.execution import run
-from ranklsim.cohorts.storage import Run, open_run
-from ranklsim.cohorts.trial import load_trial
+from ranklsim.cohorts.protocol.trial import load_trial
+from ranklsim.cohorts.running.execution import run
+from ranklsim.cohorts.running.storage import Run, open_run
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.reports import summaries
-from ranklsim.reports.appendix import potency_in_words
-from ranklsim.reports.context import Context, read
-from ranklsim.reports.report import SECTIONS, write_report
+from ranklsim.reports.analyses import summaries
+from ranklsim.reports.csr.appendix import potency_in_words
+from ranklsim.reports.csr.context import Context, read
+from ranklsim.reports.csr.report import SECTIONS, write_report
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 

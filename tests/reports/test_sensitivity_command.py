@@ -12,7 +12,8 @@ from helpers import said
 
 import ranklsim
 from ranklsim.pkpd import variants
-from ranklsim.reports import cli, sensitivity_report
+from ranklsim.reports.cli import main as cli
+from ranklsim.reports.pages import sensitivity_report
 
 SMALL = ("--ensemble", "none", "--trajectories", "2", "--samples", "8", "--keep", "2", "--only", "rint,fsh,sig,mix")
 

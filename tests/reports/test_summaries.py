@@ -8,9 +8,10 @@ import pytest
 from scipy import stats
 
 from ranklsim.cohorts.durability import crossing_month
-from ranklsim.cohorts.endpoints import Change
-from ranklsim.cohorts.importance import rank_correlations
-from ranklsim.reports import durability, summaries, unknowns
+from ranklsim.cohorts.protocol.endpoints import Change
+from ranklsim.cohorts.unknowns.importance import rank_correlations
+from ranklsim.reports.analyses import durability, summaries
+from ranklsim.reports.csr import unknowns
 
 ARMS = ["a", "b"]
 

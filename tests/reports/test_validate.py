@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranklsim.cohorts.bands import bands, cohort, statistic_of
+from ranklsim.cohorts.published.bands import bands, cohort, statistic_of
 from ranklsim.pkpd.evidence.predictions import Predictor, predict
 from ranklsim.pkpd.evidence.records import Evidence, load_evidence
 from ranklsim.pkpd.parameters import load_parameters
-from ranklsim.reports import cli
+from ranklsim.reports.cli import main as cli
 
 FIRST = "study arm endpoint site_or_marker time_months observed spread n predicted low high error used reason".split()
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ranklsim.reports import wording
+from ranklsim.reports.layout import wording
 
 ARMS: Any = [SimpleNamespace(name=name, label=name.upper(), treated=True) for name in ("a", "b", "c")]
 

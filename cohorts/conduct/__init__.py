@@ -1,0 +1,1 @@
+"""What happens to patients in a trial: allocation, doses as given, events, decisions, visits."""

@@ -1,0 +1,74 @@
+"""Deaths: a published life table, scaled to women who volunteer for trials.
+
+The hazard within a year of age is constant, ``-ln(1 - q)``, times a ratio: those who enrol die less often than
+others of their age. Neither drug nor fracture changes it: our assumption, since no trial of these drugs was large
+enough to show more.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranklsim.pkpd.units import DAYS_PER_MONTH, DAYS_PER_YEAR
+
+LIFE_TABLES = Path(__file__).parents[1] / "data" / "life_tables"
+
+
+def life_tables() -> list[str]:
+    """Names of the life tables that ship."""
+    return sorted(path.stem for path in LIFE_TABLES.glob("*.toml"))
+
+
+@lru_cache(maxsize=8)
+def _hazards(name: str) -> tuple[int, tuple[float, ...]]:
+    """First age, and hazard (1/yr) of each year of age from there on."""
+    data = tomllib.loads((LIFE_TABLES / f"{name}.toml").read_text(encoding="utf-8"))
+    return int(data["age"]), tuple(-math.log1p(-min(float(q), 1 - 1e-9)) for q in data["q"])
+
+
+def hazard(name: str, age: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Hazard of death at an age, 1/yr; beyond the table's ages that of its first or last."""
+    first, rates = _hazards(name)
+    year = np.clip(np.floor(age).astype(int) - first, 0, len(rates) - 1)
+    return np.array(rates)[year]
+
+
+def months_until(name: str, ratio: float, age: NDArray[np.float64], used: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Months after randomisation at which each patient dies.
+
+    Parameters
+    ----------
+    name : str
+        Life table.
+    ratio : float
+        Mortality over that of the table.
+    age : ndarray, shape (n,)
+        At randomisation, yr.
+    used : ndarray, shape (n,)
+        Cumulative hazard at which she dies, unit exponential.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        > 0; the table's last hazard goes on for ever, so that everybody dies.
+    """
+    first, rates = _hazards(name)
+    table = ratio * np.array(rates)
+    edges = first + np.arange(len(rates))  # start of each year of age
+    total = np.concatenate([[0.0], np.cumsum(table)])[:-1]  # cumulative hazard from the first age to each edge
+
+    def until(years: NDArray[np.float64]) -> NDArray[np.float64]:
+        k = np.clip(np.floor(years).astype(int) - first, 0, len(rates) - 1)
+        return total[k] + table[k] * (years - edges[k])
+
+    level = until(age) + used
+    k = np.clip(np.searchsorted(total, level, side="right") - 1, 0, len(rates) - 1)
+    with np.errstate(divide="ignore"):
+        years = edges[k] + (level - total[k]) / table[k]
+    return (years - age) * DAYS_PER_YEAR / DAYS_PER_MONTH

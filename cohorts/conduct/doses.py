@@ -1,0 +1,231 @@
+"""Doses: as the arms plan them, and as each patient gets them.
+
+Doses of intervals of four weeks or more are given at visits, unless the agent is swallowed; all others are taken at
+home. A dose at a visit may be late or missed; a dose that is late pushes all later ones back, since intervals count
+from the dose actually given, while a missed one does not. At home each dose is taken or not, by the patient's own
+adherence, until she gives the agent up. Which numbers decide depends on patient and planned time only, so that a
+woman is late for the same visit in every arm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import betaincinv
+from scipy.stats import gamma
+
+from ranklsim.cohorts import streams
+from ranklsim.cohorts.conduct.waiting import patience
+from ranklsim.cohorts.protocol.terms import Adherence, Delay
+from ranklsim.pkpd.agents import Agent
+from ranklsim.pkpd.simulation import Doses
+from ranklsim.pkpd.units import DAYS_PER_MONTH, DAYS_PER_YEAR
+
+if TYPE_CHECKING:
+    from ranklsim.cohorts.protocol.trial import Trial
+
+AT_VISITS = 27.0
+"""Days; a shorter interval is for doses taken at home."""
+
+LATE, MISSED, STOPPED, LEFT = "late", "missed", "stopped", "left"
+COLUMNS = ("patient", "arm", "agent", "planned_month", "month", "amount_mg", "given", "reason")
+
+_HOURS_PER_MONTH = 24 * DAYS_PER_MONTH
+_P95 = 1.6448536269514722  # normal score of the 95th percentile
+
+Array = NDArray[np.float64]
+
+
+def planned(trial: Trial, patients: NDArray[np.int64], arms: np.ndarray) -> pd.DataFrame:
+    """Every dose planned within the trial, as if all were given on their day.
+
+    Parameters
+    ----------
+    trial : Trial
+    patients : ndarray of int, shape (n,)
+    arms : ndarray of str, shape (n,)
+
+    Returns
+    -------
+    DataFrame
+        `COLUMNS`, and `row`, the patient's place in `patients`; `day`, of the dose; `clinic`, whether it is given at
+        a visit if its agent allows; `added`, by a rescue or switch. Sorted by row, then time. A dose planned for the
+        moment of the trial's end is not in it.
+    """
+    parts = []
+    for arm in trial.arms:
+        plan = arm.doses()
+        plan = plan[plan["month"] < trial.months]
+        rows = np.flatnonzero(arms == arm.name)
+        part = plan.loc[np.tile(plan.index, rows.size)].reset_index(drop=True)
+        part.insert(0, "row", np.repeat(rows, len(plan)))
+        parts.append(part)
+    doses = pd.concat(parts, ignore_index=True).sort_values("row", kind="stable", ignore_index=True)
+    row = doses["row"].to_numpy(dtype=np.int64)
+    doses["patient"], doses["arm"] = patients[row], arms[row]
+    doses["planned_month"] = doses["month"]
+    doses["given"], doses["reason"], doses["added"] = True, "", False
+    doses["clinic"] = (doses["every_days"] == 0) | (doses["every_days"] >= AT_VISITS)
+    return doses[[*COLUMNS, "row", "day", "clinic", "added"]]
+
+
+def as_doses(plan: pd.DataFrame, agents: Sequence[Agent]) -> Doses:
+    """Doses given, of agents that do something, as `simulate` takes them; `plan` as from `planned`."""
+    place = {agent.name: k for k, agent in enumerate(agents)}
+    idle = [agent.name for agent in agents if agent.kind == "none"]
+    given = plan[plan["given"] & ~plan["agent"].isin(idle)]
+    return Doses(
+        patient=given["row"].to_numpy(dtype=np.int64),
+        time=given["day"].to_numpy(dtype=float),
+        agent=given["agent"].map(place).to_numpy(dtype=np.int64),
+        amount=given["amount_mg"].to_numpy(dtype=float),
+    )
+
+
+def at_visits(plan: pd.DataFrame, agents: Sequence[Agent]) -> NDArray[np.bool_]:
+    """Which doses are given at visits."""
+    swallowed = [agent.name for agent in agents if agent.route == "PO"]
+    return np.asarray(plan["clinic"] & ~plan["agent"].isin(swallowed), dtype=bool)
+
+
+def delay_days(delay: Delay, share: Array) -> Array:
+    """Days by which a late dose is late, at a share (0 to 1) of the distribution.
+
+    Lognormal: the median and 95th percentile give both of its numbers. Gamma: its shape is that at which the two
+    percentiles have the ratio given, found by bisection.
+    """
+    if delay.distribution == "lognormal":
+        from scipy.special import ndtri
+
+        return np.asarray(delay.median * np.exp(np.log(delay.p95 / delay.median) / _P95 * ndtri(share)))
+    low, high = 1e-3, 1e6
+    for _ in range(100):  # the ratio falls as the shape rises
+        middle = np.sqrt(low * high)
+        ratio = gamma.ppf(0.95, middle) / gamma.ppf(0.5, middle)
+        low, high = (middle, high) if ratio > delay.p95 / delay.median else (low, middle)
+    return np.asarray(delay.median / gamma.ppf(0.5, low) * gamma.ppf(share, low))
+
+
+def postpone(
+    plan: pd.DataFrame, trial: Trial, agents: Sequence[Agent], off: Array | None = None, replicate: int = 0
+) -> pd.DataFrame:
+    """The plan with doses late, missed or moved along with their visit.
+
+    Parameters
+    ----------
+    plan : DataFrame
+        As from `planned`.
+    trial : Trial
+    agents : sequence of Agent
+    off : ndarray, shape (n, n_visits), optional
+        By how many days each patient's visits are off; doses at a visit move with it.
+    replicate : int
+
+    Returns
+    -------
+    DataFrame
+        Same rows and columns.
+    """
+    conduct = trial.conduct
+    if not (conduct.missed or conduct.late or off is not None):
+        return plan
+    plan = plan.copy()
+    patient, row = plan["patient"].to_numpy(dtype=np.int64), plan["row"].to_numpy(dtype=np.int64)
+    month = plan["planned_month"].to_numpy(dtype=float)
+    hour = np.round(month * _HOURS_PER_MONTH).astype(np.int64)
+    clinic = at_visits(plan, agents)
+    later = clinic & (month > 0)
+    missed = later & (streams.uniform(trial.seed, "dose.missed", patient, hour, replicate) < conduct.missed)
+    pushed = np.zeros(len(plan))
+    if conduct.late:
+        late = later & ~missed
+        late &= streams.uniform(trial.seed, "dose.late", patient, hour, replicate) < conduct.late.share
+        days = delay_days(conduct.late, streams.uniform(trial.seed, "dose.delay", patient, hour, replicate))
+        first = np.flatnonzero(np.r_[True, row[1:] != row[:-1]]) if len(row) else np.empty(0, dtype=np.int64)
+        own = np.where(late, days, 0.0)
+        # Doses of one day wait for each other: the longest of their delays counts, once.
+        spell = np.r_[True, (row[1:] != row[:-1]) | (hour[1:] != hour[:-1])] if len(row) else np.empty(0, dtype=bool)
+        group = np.cumsum(spell) - 1
+        longest = np.zeros(int(spell.sum()))
+        np.maximum.at(longest, group, own)
+        total = np.cumsum(longest)
+        begins = group[first]
+        before = np.where(begins > 0, total[begins - 1], 0.0)
+        pushed = total[group] - np.repeat(before, np.diff(np.r_[first, len(row)]))
+    moved = pushed > 0
+    if off is not None:
+        for visit, planned_month in enumerate(trial.visits.months):
+            here = clinic & ~moved & (np.abs(month - planned_month) < 1e-9)
+            pushed[here] = off[row[here], visit]
+    plan["day"] = plan["day"].to_numpy(dtype=float) + pushed
+    plan["month"] = np.where(pushed == 0, month, plan["day"] / DAYS_PER_MONTH)
+    plan["reason"] = np.where(moved, LATE, plan["reason"])
+    _withhold(plan, missed, MISSED)
+    _withhold(plan, plan["day"].to_numpy(dtype=float) >= trial.months * DAYS_PER_MONTH, LATE)
+    return plan
+
+
+def at_home(
+    plan: pd.DataFrame, trial: Trial, agents: Sequence[Agent], n: int, replicate: int = 0
+) -> tuple[pd.DataFrame, Array]:
+    """The plan with doses at home missed, and the month at which each patient gives such an agent up.
+
+    Returns
+    -------
+    plan : DataFrame
+        Same rows and columns.
+    given_up : ndarray, shape (n,)
+        Month of each of the `n` patients, inf if never.
+    """
+    conduct = trial.conduct
+    given_up = np.full(n, np.inf)
+    if not conduct.adherence:
+        return plan, given_up
+    plan = plan.copy()
+    home = ~at_visits(plan, agents)
+    patient, row = plan["patient"].to_numpy(dtype=np.int64), plan["row"].to_numpy(dtype=np.int64)
+    hour = np.round(plan["planned_month"].to_numpy(dtype=float) * _HOURS_PER_MONTH).astype(np.int64)
+    for agent, habit in conduct.adherence.items():
+        mine = home & (plan["agent"] == agent).to_numpy()
+        taken = own_adherence(habit, streams.uniform(trial.seed, f"adherence.{agent}", patient, 0, replicate))
+        forgotten = mine & (streams.uniform(trial.seed, f"taken.{agent}", patient, hour, replicate) > taken)
+        _withhold(plan, forgotten, MISSED)
+        start = np.full(n, np.inf)
+        np.minimum.at(start, row[mine], plan["month"].to_numpy(dtype=float)[mine])
+        rate = habit.stop_per_year * DAYS_PER_MONTH / DAYS_PER_YEAR
+        wait = patience(trial.seed, f"persistence.{agent}", patient, 0, replicate) / rate if rate else np.inf
+        until = start[row] + wait
+        np.minimum.at(given_up, row[mine], until[mine])
+        _withhold(plan, mine & (plan["month"].to_numpy(dtype=float) >= until), STOPPED)
+    return plan, given_up
+
+
+def own_adherence(habit: Adherence, share: Array) -> Array:
+    """A patient's share of doses taken, at a share (0 to 1) of the beta distribution with the habit's mean and SD."""
+    if habit.sd == 0:
+        return np.full(np.shape(share), habit.taken)
+    size = habit.taken * (1 - habit.taken) / habit.sd**2 - 1
+    return np.asarray(betaincinv(habit.taken * size, (1 - habit.taken) * size, share))
+
+
+def finished(plan: pd.DataFrame) -> pd.DataFrame:
+    """The run's table of doses: a dose that was not given stands at its planned month."""
+    plan = plan.iloc[np.lexsort((plan["planned_month"], plan["row"]))]
+    table = plan[list(COLUMNS)].reset_index(drop=True)
+    table["month"] = np.where(table["given"], table["month"], table["planned_month"])
+    return table
+
+
+def cut(plan: pd.DataFrame, until: Array, reason: str) -> None:
+    """Withhold, in place, every dose at or after each patient's month `until`, shape (n,); inf withholds none."""
+    _withhold(plan, plan["month"].to_numpy(dtype=float) >= until[plan["row"].to_numpy(dtype=np.int64)], reason)
+
+
+def _withhold(plan: pd.DataFrame, which: NDArray[np.bool_], reason: str) -> None:
+    """Mark doses as not given, for a reason; a later reason takes the place of an earlier one."""
+    plan["reason"] = np.where(which, reason, plan["reason"])
+    plan["given"] = plan["given"].to_numpy(dtype=bool) & ~which

@@ -1,0 +1,220 @@
+"""Fractures, from a hazard that follows each patient's own bone.
+
+At each site the hazard (1/yr) is log-linear in age, in the T-score at that site and in present resorption, and higher
+once a vertebra has fractured:
+
+    level * exp(age_s * (age - age_ref)) * BMD_s ** (T_ref - T) * (CTX / CTX_ref) ** CTX_s * prior_s
+
+with T and CTX along the patient's latent course, so that a drug acts on fractures through bone and turnover only.
+A vertebral fracture takes further vertebrae with it, the more so the faster bone was lost in the year before; some
+come to clinical attention, and all are found at the next spine image that she attends. Sites are vertebrae, hip, and
+other nonvertebral bones. What the numbers rest on, and how they compare with trials: docs/events.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ranklsim.cohorts import streams
+from ranklsim.cohorts.conduct import events
+from ranklsim.cohorts.conduct.event_numbers import event_numbers
+from ranklsim.cohorts.conduct.events import Happened, happened
+from ranklsim.cohorts.conduct.waiting import at, crossing, cumulative, patience
+from ranklsim.pkpd.parameters import ParameterTable
+from ranklsim.pkpd.units import DAYS_PER_MONTH, DAYS_PER_YEAR
+
+VERTEBRAL, HIP, OTHER = "vertebral", "hip", "other"
+SITES = {VERTEBRAL: "LS", HIP: "TH", OTHER: "TH"}
+"""Where bone is looked at for the hazard of each kind of fracture."""
+
+MOST = 20  # fractures of one kind in one patient
+VERTEBRAE = 13  # T4 to L4, which spine images are read for
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Fractures:
+    """Fractures of some patients, whether anybody notices or not; one kind, in order of patient, then time.
+
+    `vertebrae` is 1 for other bones; `clinical` is true for them.
+    """
+
+    row: NDArray[np.int64]
+    month: Array
+    vertebrae: NDArray[np.int64]
+    clinical: NDArray[np.bool_]
+
+
+def hazard(site: str, parameters: ParameterTable, age: Array, months: Array, latent: Mapping[str, Array]) -> Array:
+    """Hazard of a fracture while no vertebra has fractured, 1/yr.
+
+    Parameters
+    ----------
+    site : str
+        One of `SITES`.
+    parameters : ParameterTable
+        Young adult BMD (``REF_LS``, ``REFSD_LS``, ...).
+    age : ndarray, shape (n,)
+        At randomisation, yr.
+    months : ndarray, shape (m,)
+    latent : mapping of str to ndarray, shape (n, m)
+        True CTX (ng/mL) and BMD (g/cm2) at `months`.
+
+    Returns
+    -------
+    ndarray, shape (n, m)
+    """
+    p, bone = event_numbers(), SITES[site]
+    T = (latent[f"BMD_{bone}"] - parameters[f"REF_{bone}"]) / parameters[f"REFSD_{bone}"]
+    years = age[:, None] + months * DAYS_PER_MONTH / DAYS_PER_YEAR - p.age_ref
+    log = p[f"age_{site}"] * years - np.log(p[f"BMD_{site}"]) * (T - p[f"T_ref_{bone}"])
+    log += p[f"CTX_{site}"] * np.log(latent["CTX"] / p.CTX_ref)
+    return np.asarray(p[f"level_{site}"] * np.exp(log))
+
+
+def happen(
+    parameters: ParameterTable,
+    covariates: pd.DataFrame,
+    months: Array,
+    latent: Mapping[str, Array],
+    seed: int,
+    replicate: int = 0,
+) -> dict[str, Fractures]:
+    """Every fracture on the grid of months.
+
+    Parameters
+    ----------
+    parameters : ParameterTable
+    covariates : DataFrame, n rows
+        `patient`, `age`, `prevalent_fracture`.
+    months : ndarray, shape (m,)
+        From 0, increasing; half a month apart or less.
+    latent : mapping of str to ndarray, shape (n, m)
+        True CTX, BMD_LS and BMD_TH.
+    seed, replicate : int
+
+    Returns
+    -------
+    dict of str to Fractures
+        By site.
+    """
+    p = event_numbers()
+    patient = covariates["patient"].to_numpy(dtype=np.int64)
+    age = covariates["age"].to_numpy(dtype=float)
+    before = np.where(covariates["prevalent_fracture"].to_numpy(dtype=float) > 0, 0.0, np.inf)
+    total = cumulative(months, hazard(VERTEBRAL, parameters, age, months, latent))
+    whose = (seed, patient, replicate)
+    row, month, index = _sequence(VERTEBRAL, months, total, p.prior_vertebral, before, *whose, own=True)
+    lost = at(months, _loss(months, latent["BMD_TH"])[row], month)
+    vertebrae = _vertebrae(lost, streams.uniform(seed, "fracture.vertebrae", patient[row], index, replicate))
+    clinical = streams.uniform(seed, "fracture.clinical", patient[row], index, replicate) < p.clinical
+    found = {VERTEBRAL: Fractures(row, month, vertebrae, clinical)}
+    np.minimum.at(before, row, month)
+    for site in (HIP, OTHER):
+        total = cumulative(months, hazard(site, parameters, age, months, latent))
+        row, month, _ = _sequence(site, months, total, p[f"prior_{site}"], before, *whose)
+        found[site] = Fractures(row, month, np.ones(row.size, dtype=np.int64), np.ones(row.size, dtype=bool))
+    return found
+
+
+def recorded(found: Mapping[str, Fractures], imaging: Array, followed: Array) -> list[Happened]:
+    """What the trial knows of fractures.
+
+    Parameters
+    ----------
+    found : mapping of str to Fractures
+        As from `happen`.
+    imaging : ndarray, shape (n_images,) or (n, n_images)
+        Months of spine images, increasing, > 0.
+    followed : ndarray, shape (n,)
+        Month until which each patient is followed.
+
+    Returns
+    -------
+    list of Happened
+        Vertebral (at the first image after it that she attends, `count` all vertebrae since the image before),
+        clinical vertebral, hip and nonvertebral fractures.
+    """
+    spine = found[VERTEBRAL]
+    images = np.broadcast_to(imaging, (followed.size, np.shape(imaging)[-1]))
+    place = (images[spine.row] < spine.month[:, None]).sum(axis=1)
+    seen = place < images.shape[1]
+    seen[seen] &= images[spine.row[seen], place[seen]] <= followed[spine.row[seen]]
+    counts = np.zeros(images.shape, dtype=np.int64)
+    np.add.at(counts, (spine.row[seen], place[seen]), spine.vertebrae[seen])
+    row, place = np.nonzero(counts)
+    parts = [happened(events.VERTEBRAL, row, images[row, place], count=np.minimum(counts[row, place], VERTEBRAE))]
+    felt = spine.clinical & (spine.month <= followed[spine.row])
+    parts.append(happened(events.CLINICAL_VERTEBRAL, spine.row[felt], spine.month[felt], count=spine.vertebrae[felt]))
+    for site in (HIP, OTHER):
+        kind = found[site]
+        known = kind.month <= followed[kind.row]
+        if site == HIP:
+            parts.append(happened(events.HIP, kind.row[known], kind.month[known]))
+        parts.append(happened(events.NONVERTEBRAL, kind.row[known], kind.month[known]))
+    return parts
+
+
+def _sequence(
+    site: str,
+    months: Array,
+    total: Array,
+    ratio: float,
+    prior: Array,
+    seed: int,
+    patient: NDArray[np.int64],
+    replicate: int,
+    *,
+    own: bool = False,
+) -> tuple[NDArray[np.int64], Array, NDArray[np.int64]]:
+    """Fractures one after another: patient's row, month, and its number in the patient.
+
+    `total` is the cumulative hazard while there was none before; `ratio` multiplies the hazard from month `prior` on,
+    and, if a fracture is its `own` cause, from the first one on.
+    """
+    prior = prior.copy()
+    rows, when, number = [], [], []
+    who = np.arange(len(patient))
+    now = np.zeros(len(patient))  # used up of `total`
+    for k in range(MOST):
+        if not who.size:
+            break
+        need = patience(seed, f"fracture.{site}", patient[who], k, replicate)
+        turn = at(months, total[who], np.minimum(prior[who], months[-1]))  # of `total` at which the ratio sets in
+        turn = np.where(prior[who] > months[-1], np.inf, turn)
+        plain = np.minimum(np.clip(turn - now, 0, None), need)  # used up before the ratio sets in
+        level = now + plain + (need - plain) / ratio
+        month = crossing(months, total[who], level)
+        broken = np.isfinite(month)
+        who, now = who[broken], level[broken]
+        rows.append(who)
+        when.append(month[broken])
+        number.append(np.full(who.size, k))
+        if own:
+            prior[who] = np.minimum(prior[who], month[broken])
+    row, month, index = np.concatenate(rows), np.concatenate(when), np.concatenate(number)
+    order = np.lexsort((month, row))
+    return row[order], month[order], index[order]
+
+
+def _loss(months: Array, bone: Array) -> Array:
+    """Loss over the year before, %/yr, 0 where bone was gained; over the time since the start in the first year."""
+    back = np.maximum(months - 12.0, 0.0)
+    k = np.clip(np.searchsorted(months, back, side="right") - 1, 0, months.size - 1)
+    years = np.maximum(months - months[k], 1.0) / 12.0
+    return np.clip(100 * (1 - bone / bone[:, k]) / years, 0, None)
+
+
+def _vertebrae(lost: Array, share: Array) -> NDArray[np.int64]:
+    """Vertebrae that a fracture takes: 1 and a geometric number more, at a share (0 to 1) of that distribution."""
+    p = event_numbers()
+    odds = p.more * p.more_loss**lost
+    again = odds / (1 + odds)
+    more = np.floor(np.log(share) / np.log(again))
+    return np.minimum(1 + more, VERTEBRAE).astype(np.int64)

@@ -1,0 +1,57 @@
+"""Hypocalcaemia: when serum calcium falls to a grade that it did not have before treatment.
+
+Grades are those of CTCAE v5.0 [1]_ for albumin-adjusted calcium: below the lower limit of normal, 2.0, 1.75 and
+1.5 mmol/L. The model's calcium is taken as albumin-adjusted. An episode lasts while the grade is above that of the
+start; its grade is the worst, its month that in which it began. It is the true calcium that counts, whoever takes a
+sample: our assumption, which leaves out what random error and day-to-day variation add to both groups of a trial.
+
+References
+----------
+.. [1] Common Terminology Criteria for Adverse Events v5.0, US National Cancer Institute 2017 (recalled).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranklsim.cohorts.conduct import events
+from ranklsim.cohorts.conduct.event_numbers import event_numbers
+from ranklsim.cohorts.conduct.events import Happened, happened
+
+LIMITS = ("CA_grade_1", "CA_grade_2", "CA_grade_3", "CA_grade_4")
+"""Symbols of the limits, mmol/L: a grade is how many of them calcium is below."""
+
+Array = NDArray[np.float64]
+
+
+def grades(calcium: Array) -> NDArray[np.int64]:
+    """Grade (0 for none, to 4) of serum calcium, mmol/L."""
+    p = event_numbers()
+    return sum((np.asarray(calcium < p[limit], dtype=np.int64) for limit in LIMITS), np.zeros(calcium.shape, np.int64))
+
+
+def recorded(months: Array, calcium: Array, followed: Array) -> list[Happened]:
+    """Episodes that begin while a patient is followed.
+
+    Parameters
+    ----------
+    months : ndarray, shape (m,)
+    calcium : ndarray, shape (n, m)
+        True serum calcium, mmol/L.
+    followed : ndarray, shape (n,)
+        Month until which each patient is followed.
+
+    Returns
+    -------
+    list of Happened
+        One kind, `detail` such as "grade 2".
+    """
+    grade = grades(calcium)
+    below = (grade > grade[:, :1]) & (months[None, :] <= followed[:, None])
+    begins = below & ~np.concatenate([np.zeros((len(below), 1), dtype=bool), below[:, :-1]], axis=1)
+    row, first = np.nonzero(begins)
+    episode = np.cumsum(begins.reshape(-1)).reshape(begins.shape) - 1
+    worst = np.zeros(row.size, dtype=np.int64)
+    np.maximum.at(worst, episode[below], grade[below])
+    return [happened(events.HYPOCALCAEMIA, row, months[first], np.array([f"grade {g}" for g in worst], dtype=object))]

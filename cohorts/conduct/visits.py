@@ -1,0 +1,112 @@
+"""Visits: planned, kept within a window, and what is read there.
+
+A visit is off by whole days, normal with half the window as SD, cut at the window and at less than half the time to
+the visits beside it; the one at randomisation is on its day. By how much depends on patient and planned hour only.
+
+A measurement is the latent value with the error of its method: DXA and serum calcium are off by a normal error of
+constant CV, other serum markers by a lognormal factor with median 1 and that CV (assay and within-subject variation
+together). The error of a patient's measurement depends on the hour of the planned visit, not on its place in a
+schedule, so two designs that share a visit share its error. CTX below the lower limit of quantitation is stored as the
+limit, with ``CTX_BLQ`` true, as in a laboratory data set (LBORRES "<0.049"). Without the trial's layer ``residual``
+what is read is the latent value, to the last bit and below any limit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+
+from ranklsim.cohorts import streams
+from ranklsim.cohorts.protocol.schema import BMD_MEASURES, MARKER_MEASURES
+from ranklsim.pkpd.parameters import ParameterTable
+from ranklsim.pkpd.units import DAYS_PER_MONTH
+
+if TYPE_CHECKING:
+    from ranklsim.cohorts.protocol.trial import Trial
+
+MEASURES = (*BMD_MEASURES, *MARKER_MEASURES)
+
+_ADDITIVE = (*BMD_MEASURES, "CA")  # errors small enough to be normal; the others are lognormal
+_CV = {measure: f"CV_DXA_{measure.removeprefix('BMD_')}" for measure in BMD_MEASURES} | {
+    measure: f"CV_{measure}" for measure in MARKER_MEASURES
+}
+_HOURS_PER_MONTH = 24 * DAYS_PER_MONTH
+
+Array = NDArray[np.float64]
+
+
+def off_days(trial: Trial, patients: NDArray[np.int64], replicate: int = 0) -> Array:
+    """By how many days each visit is off, whole; 0 without a window.
+
+    Returns
+    -------
+    ndarray, shape (n, n_visits)
+    """
+    months = np.asarray(trial.visits.months, dtype=float)
+    window = trial.conduct.window_days
+    if window == 0:
+        return np.zeros((patients.size, months.size))
+    hour = np.round(months * _HOURS_PER_MONTH).astype(np.int64)
+    share = streams.uniform(trial.seed, "visit.day", patients[:, None], hour[None, :], replicate)
+    edge = ndtr(2.0)  # the window is two SD
+    days = np.round(window / 2 * ndtri((1 - edge) + share * (2 * edge - 1)))
+    gap = np.diff(months, prepend=-np.inf, append=np.inf) * DAYS_PER_MONTH
+    room = np.floor((np.minimum(gap[:-1], gap[1:]) - 1) / 2)  # so that visits stay in order, a day apart
+    return np.asarray(np.where(months > 0, np.clip(days, -room, room), 0.0))
+
+
+def observe(
+    trial: Trial,
+    parameters: ParameterTable,
+    patients: NDArray[np.int64],
+    last: Array,
+    latent: dict[str, Array],
+    replicate: int = 0,
+    kept: Array | None = None,
+) -> dict[str, NDArray]:
+    """What is read at the visits.
+
+    Parameters
+    ----------
+    trial : Trial
+        Its visits, seed and the layer ``residual`` are used.
+    parameters : ParameterTable
+        CVs (``CV_DXA_LS``, ``CV_CTX``, ...) and ``LLOQ_CTX``.
+    patients : ndarray of int, shape (n,)
+    last : ndarray, shape (n,)
+        Month until which each is followed; who is followed to the trial's end attends the last visit even if it is
+        a few days after that.
+    latent : dict of ndarray, shape (n, n_visits)
+        True values of at least `MEASURES`, when each visit is kept.
+    replicate : int
+    kept : ndarray, shape (n, n_visits), optional
+        Month at which each visit is kept; as planned if not given.
+
+    Returns
+    -------
+    dict of ndarray, shape (n, n_visits)
+        Each of `MEASURES` (NaN where missed or not due), ``CTX_BLQ`` (bool) and ``attended`` (bool).
+    """
+    months = np.asarray(trial.visits.months, dtype=float)
+    when = np.broadcast_to(months, (patients.size, months.size)) if kept is None else kept
+    attended = (when <= last[:, None]) | (last >= trial.months)[:, None]
+    hour = np.round(months * _HOURS_PER_MONTH).astype(np.int64)
+    seen: dict[str, NDArray] = {}
+    for measure in MEASURES:
+        value = latent[measure]
+        if trial.layers.residual:
+            cv = parameters[_CV[measure]]
+            score = streams.normal(trial.seed, f"residual.{measure}", patients[:, None], hour[None, :], replicate)
+            error = 1 + cv * score if measure in _ADDITIVE else np.exp(np.sqrt(np.log1p(cv**2)) * score)
+            value = value * error
+        due = np.isin(months, trial.visits.BMD if measure in BMD_MEASURES else trial.visits.markers)
+        seen[measure] = np.where(attended & due, value, np.nan)
+    limit = parameters["LLOQ_CTX"] if trial.layers.residual else 0.0
+    below = seen["CTX"] < limit
+    seen["CTX"] = np.where(below, limit, seen["CTX"])
+    seen["CTX_BLQ"] = below
+    seen["attended"] = attended
+    return seen

@@ -1,0 +1,1 @@
+"""Virtual patients: joint distributions of covariates, users' own files and tables, weighting, criteria."""

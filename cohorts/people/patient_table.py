@@ -1,0 +1,226 @@
+"""A table of real women's covariates, CSV or Parquet, as a population resamples it: read, checked, made complete.
+
+Columns are named as in ``data/covariates.csv`` and hold values in its units, unless the population's file gives another
+heading (`columns`) or unit (`units`). What is neither a covariate nor named under `ignore` is refused, so that a
+misspelt heading is not lost in silence. An empty cell, NA, NaN or a full stop is a missing value. Faults are told with
+file, line and column, all at once.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ranklsim.cohorts.people.criteria import covariates
+from ranklsim.cohorts.protocol.schema import near
+from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.units import convert
+
+AT_MENOPAUSE = "age_at_menopause"
+DERIVED = ("T_lowest",)
+FEWEST = 20  # rows
+MOST_FAULTS = 20  # told one by one
+BODY = 0.03  # share by which BMI may differ from weight over squared height, for rounding
+
+_MISSING = {"", "na", "nan", "n/a", "null", "none", "."}
+_YES_NO = {"yes": 1.0, "no": 0.0, "true": 1.0, "false": 0.0}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a table's columns are to be understood.
+
+    `columns` maps a covariate to its heading, `units` to the unit of its values; `ignore` names headings that are no
+    covariates.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    ignore: Sequence[str] = ()
+
+
+def unit_of(covariate: str) -> str:
+    """Canonical unit of a covariate, that of the age at menopause among them."""
+    return "yr" if covariate == AT_MENOPAUSE else covariates()[covariate].unit
+
+
+def read_table(name: str, content: bytes, layout: Layout) -> pd.DataFrame:
+    """Covariates of the women of a table.
+
+    Parameters
+    ----------
+    name : str
+        The file's name; ``.parquet`` is Parquet, everything else CSV.
+    content : bytes
+    layout : Layout
+
+    Returns
+    -------
+    DataFrame
+        One row a woman; a column for each covariate that the table has, in canonical units, NaN where missing.
+        Age at menopause takes the place of years since menopause, and of weight, height and BMI at most two stay.
+
+    Raises
+    ------
+    BadInput
+        With every fault, each with file, line and column.
+    """
+    places, cells = _parquet(name, content) if name.endswith(".parquet") else _csv(name, content)
+    faults: list[str] = []
+    named = {layout.columns.get(covariate, covariate): covariate for covariate in (*covariates(), AT_MENOPAUSE)}
+    for heading in cells:
+        if heading in layout.ignore:
+            continue
+        if heading not in named or named[heading] in DERIVED:
+            faults.append(
+                f"{places.head}: column '{heading}' is no covariate; {near(heading, list(named))} "
+                "Name what is not to be used under `ignore`."
+            )
+    for wanted in (*layout.columns.values(), *layout.ignore):
+        if wanted not in cells:
+            faults.append(f"{places.head}: there is no column '{wanted}'; {near(wanted, list(cells))}")
+    if len(places.rows) < FEWEST:
+        faults.append(f"{name}: holds {len(places.rows)} women; give at least {FEWEST}.")
+    found = {
+        named[heading]: _numbers(places.rows, heading, named[heading], column, layout, faults)
+        for heading, column in cells.items()
+        if heading in named and heading not in layout.ignore and named[heading] not in DERIVED
+    }
+    frame = pd.DataFrame(found)
+    if not faults:
+        _consistent(name, places.rows, frame, faults)
+    if not faults and not len(frame.columns):
+        faults.append(f"{name}: has no column of a covariate; {near('', list(covariates()))}")
+    if faults:
+        more = len(faults) - MOST_FAULTS
+        raise BadInput(*faults[:MOST_FAULTS], *([f"{name}: {more} more faults of the same kinds."] if more > 0 else []))
+    return _coordinates(frame)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """What a message about the heading begins with, and about each row."""
+
+    head: str
+    rows: list[str]
+
+
+def _csv(name: str, content: bytes) -> tuple[_Places, dict[str, list[object]]]:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as fault:
+        line = content.count(b"\n", 0, fault.start) + 1
+        raise BadInput(f"{name}:{line}: the text is not UTF-8; save the file with UTF-8 encoding.") from None
+    reader = csv.reader(io.StringIO(text, newline=""))
+    rows, lines, faults = [], [], []
+    head: list[str] = []
+    try:
+        for row in reader:
+            if not any(cell.strip() for cell in row):
+                continue
+            if not head:
+                head, at = [cell.strip() for cell in row], reader.line_num
+                continue
+            if len(row) != len(head):
+                faults.append(f"{name}:{reader.line_num}: has {len(row)} cells, the heading {len(head)}; give as many.")
+            rows.append(row)
+            lines.append(reader.line_num)
+    except csv.Error as fault:
+        raise BadInput(f"{name}:{reader.line_num}: is not CSV ({fault}); save the table as comma-separated.") from None
+    if not head:
+        raise BadInput(f"{name}: is empty; give a heading and a row for each woman.")
+    for twice in sorted({heading for heading in head if head.count(heading) > 1}):
+        faults.append(f"{name}:{at}: column '{twice}' stands twice; keep one.")
+    if faults:
+        raise BadInput(*faults[:MOST_FAULTS])
+    return _Places(f"{name}:{at}", [f"{name}:{line}" for line in lines]), {
+        heading: [row[k].strip() for row in rows] for k, heading in enumerate(head)
+    }
+
+
+def _parquet(name: str, content: bytes) -> tuple[_Places, dict[str, list[object]]]:
+    try:
+        table = pq.read_table(pa.BufferReader(content))
+    except (pa.ArrowException, OSError) as fault:
+        raise BadInput(f"{name}: is not a Parquet file ({str(fault).splitlines()[0]}); write it again.") from None
+    places = _Places(name, [f"{name}, row {k}" for k in range(1, table.num_rows + 1)])
+    return places, {heading: table.column(heading).to_pylist() for heading in table.column_names}
+
+
+def _numbers(
+    places: list[str],
+    heading: str,
+    covariate: str,
+    column: Iterable[object],
+    layout: Layout,
+    faults: list[str],
+) -> NDArray[np.float64]:
+    """Values of a column in the canonical unit; notes every cell that cannot be."""
+    canonical = unit_of(covariate)
+    unit = layout.units.get(covariate, canonical)
+    known = covariates().get(covariate)
+    low, high = (known.low, known.high) if known else (20.0, 65.0)
+    values = np.full(len(places), np.nan)
+    for k, cell in enumerate(column):
+        text = "" if cell is None else str(cell).strip().lower()
+        if text in _MISSING:
+            continue
+        here = f"{places[k]}: column '{heading}'"
+        try:
+            value = _YES_NO[text] if known and known.yes_no and text in _YES_NO else float(text)
+        except ValueError:
+            faults.append(f"{here}: {str(cell)!r} is no number; give one, or leave the cell empty if it is missing.")
+            continue
+        value = convert(value, unit, canonical)
+        if known and known.yes_no and value not in (0.0, 1.0):
+            faults.append(f"{here}: {cell} is neither yes (1) nor no (0); give one of them.")
+        elif not low <= value <= high:
+            said = f"{value:g}" + ("" if canonical == "1" else f" {canonical}")
+            faults.append(
+                f"{here}: {said} is outside what is possible, {low:g} to {high:g}; put it right, or leave it empty."
+            )
+        else:
+            values[k] = value
+    return values
+
+
+def _consistent(name: str, places: list[str], frame: pd.DataFrame, faults: list[str]) -> None:
+    """Note women whose values cannot all be true."""
+    if {"weight", "height", "BMI"} <= set(frame):
+        off = np.abs(frame["weight"] / (frame["height"] / 100) ** 2 / frame["BMI"] - 1) > BODY
+        faults += [
+            f"{places[k]}: BMI {frame['BMI'][k]:g} is not weight over squared height; put one of the three right."
+            for k in np.flatnonzero(off)
+        ]
+    if {"years_since_menopause", AT_MENOPAUSE} <= set(frame):
+        faults.append(f"{name}: has years_since_menopause and {AT_MENOPAUSE}; keep one, the other follows.")
+    if "years_since_menopause" in frame and "age" not in frame:
+        faults.append(f"{name}: years_since_menopause needs a column age beside it.")
+    elif "years_since_menopause" in frame:
+        early = frame["age"] - frame["years_since_menopause"] < 20
+        faults += [
+            f"{places[k]}: column 'years_since_menopause': {frame['years_since_menopause'][k]:g} yr puts the "
+            f"menopause before the age of 20; put it or the age ({frame['age'][k]:g} yr) right."
+            for k in np.flatnonzero(early)
+        ]
+
+
+def _coordinates(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns that are drawn: those from which the others follow."""
+    frame = frame.copy()
+    if "years_since_menopause" in frame:
+        frame[AT_MENOPAUSE] = frame["age"] - frame.pop("years_since_menopause")
+    if {"weight", "height", "BMI"} <= set(frame):
+        metres = frame["height"] / 100
+        frame["BMI"] = frame["BMI"].fillna(frame["weight"] / metres**2)
+        frame["height"] = frame["height"].fillna(100 * np.sqrt(frame["weight"] / frame["BMI"]))
+        frame = frame.drop(columns="weight")
+    return frame

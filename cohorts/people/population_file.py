@@ -1,0 +1,564 @@
+"""Reading a population's file: a declared joint distribution, or a table of women to resample (docs/populations.md).
+
+Every fault is told with its line, all at once. Correlations that contradict each other are told by pair, with the range
+that the other pairs leave it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ranklsim.cohorts.people.criteria import Range, admitted, covariates
+from ranklsim.cohorts.people.joint import (
+    COLUMNS,
+    Declared,
+    Population,
+    Resampled,
+    assembled,
+    assembled_of,
+    coordinate,
+    filled_correlation,
+    mix,
+    scores_of,
+    sobol,
+)
+from ranklsim.cohorts.people.marginals import DISTRIBUTIONS, Array, Empirical, Marginal, Shape, matched
+from ranklsim.cohorts.people.patient_table import AT_MENOPAUSE, Layout, read_table, unit_of
+from ranklsim.cohorts.people.weighting import Target, Tilt, effective, tilted
+from ranklsim.cohorts.protocol.schema import near
+from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.tomltext import load_toml, locate
+from ranklsim.pkpd.units import convert
+
+POPULATIONS = Path(__file__).parents[1] / "data" / "populations"
+
+FEWEST_EFFECTIVE = 10.0
+"""Weights that are worth fewer women than this are refused."""
+
+_PROVENANCE = {"status", "source", "doi"}
+_STATUS = ("measured", "fitted", "assumed")
+_MARGINAL = {"covariate", "distribution", "mean", "sd", "median", "cv", "share", "low", "high", "origin", "unit"}
+_TARGET = {"covariate", "mean", "sd", "median", "share", "low", "high", "unit"}
+_BOTH = {"name", "title", "description", "inclusion", "target", "correlation"}
+_OF_DECLARED = {*_BOTH, "marginal"}
+_OF_TABLE = {*_BOTH, "table", "like", "smoothing", "columns", "units", "ignore"}
+
+Path_ = tuple[str | int, ...]
+Fault = Callable[[Path_, str], None]
+Pairs = dict[frozenset[str], float]
+
+
+def list_populations() -> list[str]:
+    """Names of the populations that ship."""
+    return sorted(path.stem for path in POPULATIONS.glob("*.toml"))
+
+
+def find_population(name: str, folder: Path | None = None) -> Path | None:
+    """File of a population: in `folder`, or else shipped; None if there is none."""
+    for place in (folder, POPULATIONS):
+        if place is not None and (place / f"{name}.toml").is_file():
+            return place / f"{name}.toml"
+    return None
+
+
+def load_population(name: str, folder: Path | None = None) -> Population:
+    """Load a population by name.
+
+    Parameters
+    ----------
+    name : str
+    folder : Path, optional
+        Where the user's own populations are, and their tables: the trial's folder. It comes first.
+
+    Raises
+    ------
+    BadInput
+        If there is none; if its file or table is faulty (every fault with its line); if its correlations or targets
+        contradict each other; if no distribution gives the published figures among those included; or if weights
+        lean on a few women.
+    """
+    return built_population(name, _files(name, folder))
+
+
+def built_population(name: str, files: Mapping[str, bytes]) -> Population:
+    """A population from the content of its files by name, such as `Population.files`; raises as `load_population`."""
+    file = (f"{name}.toml", files[f"{name}.toml"])
+    read = _File(*file)
+    if "table" not in read.data:
+        return _declared(name, file)
+    base = built_population(read.data["like"], files)
+    if not isinstance(base, Declared):
+        raise BadInput(f"{read.at(('like',))}: like = '{base.name}' is a table itself; name a declared population.")
+    return _resampled(name, file, (read.data["table"], files[read.data["table"]]), base)
+
+
+def _files(name: str, folder: Path | None, users: tuple[str, ...] = ()) -> dict[str, bytes]:
+    """The files of a population, its own first; `users` are those that are like it."""
+    path = find_population(name, folder)
+    if path is None:
+        raise BadInput(f"unknown population '{name}'; {near(name, list_populations())}")
+    _, text = load_toml(path)
+    files = {path.name: text.encode()}
+    read = _File(path.name, files[path.name])
+    if "table" not in read.data:
+        return files
+    table, like = read.data["table"], read.data.get("like")
+    if not isinstance(table, str) or Path(table).name != table:
+        raise BadInput(f"{read.at(('table',))}: table is {table!r}; name a file in this file's folder.")
+    try:
+        files[table] = (path.parent / table).read_bytes()
+    except OSError as fault:
+        said = fault.strerror or "it cannot be read"
+        raise BadInput(f"{read.at(('table',))}: table '{table}' beside this file: {said}.") from None
+    if not isinstance(like, str) or like in (name, *users) or find_population(like, folder) is None:
+        hint = near(str(like or ""), list_populations())
+        raise BadInput(f"{read.at(('like',))}: give the population that fills what the table lacks: like; {hint}")
+    return files | _files(like, folder, (name, *users))
+
+
+class _File:
+    """A population's TOML on the way in; notes faults with their line."""
+
+    def __init__(self, label: str, content: bytes) -> None:
+        self.label, self.text = label, content.decode()
+        self.data: dict[str, Any] = tomllib.loads(self.text)
+        self.faults: list[str] = []
+
+    def at(self, path: Path_) -> str:
+        line = locate(self.text, path)
+        return f"{self.label}:{line}" if line else self.label
+
+    def fault(self, path: Path_, sentence: str) -> None:
+        self.faults.append(f"{self.at(path)}: {sentence}")
+
+    def done(self) -> None:
+        if self.faults:
+            raise BadInput(*self.faults)
+
+    def rows(self, key: str) -> list[Any]:
+        """The tables [[key]]."""
+        found = self.data.get(key, [])
+        if not isinstance(found, list):
+            self.fault((key,), f"{key} has the wrong form; write tables [[{key}]].")
+            return []
+        return found
+
+    def words(self, name: str) -> tuple[str, str, str]:
+        return name, str(self.data.get("title", name)), str(self.data.get("description", ""))
+
+
+@lru_cache(maxsize=16)
+def _declared(name: str, file: tuple[str, bytes]) -> Declared:
+    read = _File(*file)
+    _only(read.data, _OF_DECLARED, (), read.fault)
+    rows = enumerate(read.rows("marginal"))
+    marginals = tuple(m for k, row in rows if (m := _marginal(row, ("marginal", k), read.fault)))
+    names = [marginal.covariate for marginal in marginals]
+    for twice in sorted({covariate for covariate in names if names.count(covariate) > 1}):
+        read.fault(("marginal",), f"{twice} has two marginals; keep one.")
+    _complete(names, read.fault)
+    inclusion = _inclusions(read)
+    targets = _targets(read)
+    pairs = _pairs(read.rows("correlation"), names, read.fault)
+    read.done()
+    effects, factor = _factor(read.at(("correlation",)), names, [], np.eye(len(names)), pairs)
+    scores = mix(sobol(len(names)), factor[: len(names)])
+
+    def people(shapes: tuple[Shape, ...]) -> Any:
+        return assembled_of(marginals, shapes, scores)
+
+    shapes = matched(read.label, marginals, scores, lambda shapes: admitted(inclusion, people(shapes)))
+    tilt = None
+    if targets:
+        cloud = people(shapes)
+        cloud = cloud[admitted(inclusion, cloud)]
+        kept = _as_they_are(cloud, targets)
+        tilt = _tilt(read.label, cloud, (*targets, *kept), np.ones(len(cloud)), "those let in")
+    return Declared(
+        *read.words(name), tuple(names), inclusion, effects, factor, targets, dict([file]), marginals, shapes, tilt
+    )
+
+
+def _as_they_are(cloud: Any, targets: tuple[Target, ...]) -> list[Target]:
+    """Mean and SD of every covariate as matched, so that tilting to further targets leaves them."""
+    asked = {t.covariate for t in targets if t.statistic in ("mean", "sd") or covariates()[t.covariate].yes_no}
+    return [
+        Target(column, "mean", float(x.mean()))
+        if statistic == "mean"
+        else Target(column, "sd", float(x.std(ddof=0)), about=float(x.mean()))
+        for column, x in cloud.items()
+        if column not in asked and x.nunique() > 1
+        for statistic in (("mean",) if x.nunique() == 2 else ("mean", "sd"))
+    ]
+
+
+@lru_cache(maxsize=16)
+def _resampled(name: str, file: tuple[str, bytes], table: tuple[str, bytes], base: Declared) -> Resampled:
+    read = _File(*file)
+    _only(read.data, _OF_TABLE, (), read.fault)
+    layout = _layout(read)
+    smoothing = read.data.get("smoothing", 0.0)
+    if isinstance(smoothing, bool) or not isinstance(smoothing, int | float) or not 0 <= smoothing <= 1:
+        read.fault(("smoothing",), f"smoothing is {smoothing!r}; give a number from 0 (none) to 1.")
+    inclusion = _inclusions(read)
+    targets = _targets(read)
+    read.done()
+    women = read_table(*table, layout)
+    names = list(_coordinates_of(women))
+    women = women.reindex(columns=names)
+    pairs = _pairs(read.rows("correlation"), names, read.fault)
+    for pair in pairs:
+        if not any(each.startswith("eta_") for each in pair):
+            read.fault(("correlation",), f"{' with '.join(sorted(pair))}: the table says how covariates go together.")
+    read.done()
+    inside = _surely_admitted(inclusion, women)
+    if not inside.any():
+        raise BadInput(f"{read.at(('inclusion',))}: no woman of {table[0]} fulfils the inclusion; widen it.")
+    weights = inside.astype(float)
+    fill = base.enrolled
+    if targets:
+        complete = _completed(women, fill)
+        tilt = _tilt(read.label, complete[inside], targets, np.ones(int(inside.sum())), f"women of {table[0]}")
+        weights[inside] = np.exp(tilt.logs(complete[inside]))
+        if (size := effective(weights)) < FEWEST_EFFECTIVE:
+            raise BadInput(
+                f"{read.at(('target',))}: the targets lean on few women: of {int(inside.sum())} in {table[0]} the "
+                f"weights are worth {size:.1f} (at least {FEWEST_EFFECTIVE:g} needed); bring the targets closer to it."
+            )
+    marginals, scores, of_base = [], np.full((len(women), len(names)), np.nan), np.empty((len(fill), len(names)))
+    for k, each in enumerate(names):
+        x, y = women[each].to_numpy(float), coordinate(each, fill)
+        there = Empirical(y, np.ones(len(fill)))
+        marginals.append(Empirical(x, weights) if (np.isfinite(x) & (weights > 0)).any() else there)
+        scores[:, k] = scores_of(x, marginals[k], each)
+        of_base[:, k] = scores_of(y, there, each)
+    drawn = np.column_stack([scores, np.full((len(women), len(base.effects)), np.nan)])
+    correlation = filled_correlation(drawn, weights, base.correlation_with_effects(of_base))
+    effects, factor = _factor(
+        read.at(("correlation",)), names, [f"eta_{symbol}" for symbol in base.effects], correlation, pairs
+    )
+    return Resampled(
+        *read.words(name), tuple(names), inclusion, effects, factor, targets, dict([file, table]) | base.files,
+        table[0], women, scores, weights, tuple(marginals), float(smoothing), base,
+    )  # fmt: skip
+
+
+def _coordinates_of(women: Any) -> list[str]:
+    """What is drawn, given the columns of a table: weight, height and BMI by two of them."""
+    body = [each for each in ("weight", "height", "BMI") if each in women]
+    if len(body) == 1:
+        body.append("BMI" if body == ["height"] else "height")
+    others = [AT_MENOPAUSE if name == "years_since_menopause" else name for name in COLUMNS]
+    return [name for name in others if name not in ("weight", "height", "BMI")] + (body or ["height", "BMI"])
+
+
+def _completed(women: Any, fill: Any) -> Any:
+    """All covariates of the women, for weighting: a missing value counts as the median."""
+    x = {}
+    for name in women:
+        own = women[name].to_numpy(float)
+        middle = float(np.nanmedian(own)) if np.isfinite(own).any() else float(np.median(coordinate(name, fill)))
+        x[name] = np.where(np.isfinite(own), own, middle)
+    return assembled(x)
+
+
+def _surely_admitted(inclusion: Mapping[str, Range], women: Any) -> Any:
+    """Women whom no known value keeps out; a missing value does not."""
+    frame = women.copy()
+    if AT_MENOPAUSE in frame:
+        frame["years_since_menopause"] = frame["age"] - frame[AT_MENOPAUSE]
+    ok = np.ones(len(frame), dtype=bool)
+    for name, (low, high) in inclusion.items():
+        x = frame[["T_LS", "T_TH"]].min(axis=1) if name == "T_lowest" else frame.get(name)
+        if x is not None:
+            ok &= ~((x < (-np.inf if low is None else low)) | (x > (np.inf if high is None else high))).to_numpy()
+    return ok
+
+
+def _tilt(label: str, people: Any, targets: tuple[Target, ...], start: Array, whom: str) -> Tilt:
+    """Weights to targets, or a sentence that names those that contradict each other."""
+    found = tilted(people, targets, start)
+    if not found.contradicting:
+        return found
+    weights = start * np.exp(found.logs(people))
+    said = [
+        f"{targets[k].name} = {targets[k].value:.4g} (nearest {targets[k].achieved(people, weights):.4g})"
+        for k in found.contradicting[:4]
+    ]
+    line = targets[found.contradicting[0]].line
+    here = f"{label}:{line}" if line else label
+    raise BadInput(
+        f"{here}: no weighting of {whom} gives {' together with '.join(said)}; change one of them or leave it out."
+    )
+
+
+# -- parts of a file ---------------------------------------------------------------------------------------------------
+
+
+def _only(table: Any, known: set[str], path: Path_, fault: Fault) -> bool:
+    if not isinstance(table, dict):
+        fault(path, "this has the wrong form; write it as a table of keys and values.")
+        return False
+    for key in table:
+        if key not in known:
+            fault((*path, key), f"unknown key '{key}'; {near(key, sorted(known))}")
+    return True
+
+
+def _numbers(row: Mapping[str, Any], keys: Iterable[str], path: Path_, fault: Fault) -> dict[str, float]:
+    """Numbers of a table, those with a dimension in the covariate's canonical unit."""
+    found = {}
+    canonical = unit_of(str(row["covariate"]))
+    try:
+        convert(1.0, str(row.get("unit", canonical)), canonical)
+    except BadInput as error:
+        fault((*path, "unit"), f"{row['covariate']}: {error.messages[0]}")
+        return {}
+    for key in keys:
+        if key not in row:
+            continue
+        value = row[key]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+            fault((*path, key), f"{row['covariate']}: {key} is {value!r}; give a number.")
+        else:
+            scaled = key not in ("cv", "share")
+            found[key] = convert(float(value), str(row.get("unit", canonical)), canonical) if scaled else float(value)
+    return found
+
+
+def _named_covariate(row: Mapping[str, Any], known: Iterable[str], path: Path_, fault: Fault) -> bool:
+    known = list(known)
+    covariate = row.get("covariate")
+    if covariate not in known:
+        fault((*path, "covariate"), f"unknown covariate {covariate!r}; {near(str(covariate), known)}")
+        return False
+    return True
+
+
+def _provenance(row: Mapping[str, Any], path: Path_, fault: Fault) -> tuple[str, str, str]:
+    if row.get("status") not in _STATUS or not row.get("source"):
+        fault(path, f"{row['covariate']}: give a status (measured, fitted or assumed) and a source.")
+    status, source, doi = (str(row.get(key, "")) for key in ("status", "source", "doi"))
+    return status, source, doi
+
+
+def _marginal(row: Any, path: Path_, fault: Fault) -> Marginal | None:
+    if not _only(row, _MARGINAL | _PROVENANCE, path, fault):
+        return None
+    if not _named_covariate(row, (*COLUMNS, AT_MENOPAUSE), path, fault):
+        return None
+    covariate, kind = row["covariate"], row.get("distribution")
+    if kind not in DISTRIBUTIONS:
+        fault((*path, "distribution"), f"{covariate}: {kind!r} is no distribution; use normal, lognormal or bernoulli.")
+        return None
+    status, source, doi = _provenance(row, path, fault)
+    numbers = _numbers(row, ("mean", "sd", "median", "cv", "share", "low", "high", "origin"), path, fault)
+    low, high, origin = numbers.pop("low", -np.inf), numbers.pop("high", np.inf), numbers.pop("origin", 0.0)
+    wanted = ("median", "cv") if kind == "lognormal" and "median" in numbers else DISTRIBUTIONS[kind][:2]
+    if set(numbers) != set(wanted):
+        fault(path, f"{covariate}: a {kind} marginal needs {' and '.join(wanted)}, besides low, high, origin.")
+        return None
+    spread, middle = numbers.get("sd", numbers.get("cv", 1.0)), numbers.get("mean", numbers.get("median", 0.0))
+    if spread <= 0 or not low < high or not (kind == "bernoulli" or low < middle < high):
+        fault(path, f"{covariate}: give a positive spread, and a middle between low and high.")
+        return None
+    if (kind == "lognormal" and middle <= origin) or not 0 <= numbers.get("share", 0.5) <= 1:
+        fault(path, f"{covariate}: the middle of a lognormal lies above its origin, and a share lies within 0 to 1.")
+        return None
+    targets = tuple((key, numbers[key]) for key in wanted)
+    return Marginal(covariate, kind, targets, low, high, origin, status, source, doi)
+
+
+def _targets(read: _File) -> tuple[Target, ...]:
+    """Figures to weigh to: mean, sd (with its mean), median, or the share of those within low to high."""
+    found: list[Target] = []
+    for k, row in enumerate(read.rows("target")):
+        path: Path_ = ("target", k)
+        if not _only(row, _TARGET | _PROVENANCE, path, read.fault):
+            continue
+        if not _named_covariate(row, covariates(), path, read.fault):
+            continue
+        covariate = row["covariate"]
+        said = _provenance(row, path, read.fault)
+        numbers = _numbers(row, ("mean", "sd", "median", "share", "low", "high"), path, read.fault)
+        figures = {key: numbers[key] for key in ("mean", "sd", "median", "share") if key in numbers}
+        ends = {key: numbers[key] for key in ("low", "high") if key in numbers}
+        if not figures or (ends and set(figures) != {"share"}) or ("sd" in figures and "mean" not in figures):
+            read.fault(path, f"{covariate}: give mean, mean and sd, median, or share (with low, high or both).")
+        elif figures.get("sd", 1.0) <= 0 or not 0 <= figures.get("share", 0.5) <= 1:
+            read.fault(path, f"{covariate}: an SD is positive, and a share lies within 0 to 1.")
+        elif "share" in figures and not ends and not covariates()[covariate].yes_no:
+            read.fault(path, f"{covariate}: a share of whom? Give low, high or both.")
+        else:
+            about, line = figures.get("mean", np.nan), locate(read.text, path)
+            low, high = ends.get("low", -np.inf), ends.get("high", np.inf)
+            found += [Target(covariate, key, value, about, low, high, *said, line) for key, value in figures.items()]
+    return tuple(found)
+
+
+def _inclusions(read: _File) -> dict[str, Range]:
+    found: dict[str, Range] = {}
+    keys = {"covariate", "low", "high", "unit"} | _PROVENANCE
+    for k, row in enumerate(read.rows("inclusion")):
+        path: Path_ = ("inclusion", k)
+        if not _only(row, keys, path, read.fault) or not _named_covariate(row, covariates(), path, read.fault):
+            continue
+        numbers = _numbers(row, ("low", "high"), path, read.fault)
+        if not numbers or numbers.get("low", -np.inf) > numbers.get("high", np.inf):
+            read.fault(path, f"{row['covariate']}: give low, high or both, the lower one first.")
+        found[row["covariate"]] = (numbers.get("low"), numbers.get("high"))
+    return found
+
+
+def _layout(read: _File) -> Layout:
+    known = [*COLUMNS, AT_MENOPAUSE]
+    tables: dict[str, dict[str, str]] = {}
+    for key in ("columns", "units"):
+        given = read.data.get(key, {})
+        tables[key] = {}
+        if not isinstance(given, dict):
+            read.fault((key,), f'{key} has the wrong form; write it like {key} = {{ age = "..." }}.')
+            continue
+        for covariate, text in given.items():
+            if covariate not in known:
+                read.fault((key, covariate), f"unknown covariate '{covariate}'; {near(covariate, known)}")
+            elif not isinstance(text, str):
+                read.fault((key, covariate), f"{covariate} = {text!r} is no text; put it in quotes.")
+            else:
+                tables[key][covariate] = text
+    for covariate, unit in tables["units"].items():
+        try:
+            convert(1.0, unit, unit_of(covariate))
+        except BadInput as error:
+            read.fault(("units", covariate), f"{covariate}: {error.messages[0]}")
+    ignore = read.data.get("ignore", [])
+    if not isinstance(ignore, list) or not all(isinstance(heading, str) for heading in ignore):
+        read.fault(("ignore",), 'ignore has the wrong form; write it like ignore = ["id", "site"].')
+        ignore = []
+    return Layout(tables["columns"], tables["units"], ignore)
+
+
+def _complete(names: list[str], fault: Fault) -> None:
+    """Every column must be drawn or follow from others, and none may do both."""
+    body = [name for name in ("weight", "height", "BMI") if name in names]
+    since = [name for name in ("years_since_menopause", AT_MENOPAUSE) if name in names]
+    if "height" not in body or len(body) != 2:
+        fault((), "height and either BMI or weight need a marginal, the third follows.")
+    if len(since) != 1:
+        fault((), "either age_at_menopause or years_since_menopause needs a marginal, the other follows.")
+    for name in COLUMNS:
+        if name not in ("weight", "height", "BMI", "years_since_menopause") and name not in names:
+            fault((), f'{name} has no marginal; add a table [[marginal]] with covariate = "{name}".')
+
+
+# -- correlations ------------------------------------------------------------------------------------------------------
+
+
+def _pairs(groups: list[Any], names: list[str], fault: Fault) -> Pairs:
+    """Correlations by pair of names; effects are called eta_SYMBOL."""
+    pairs: Pairs = {}
+    for k, group in enumerate(groups):
+        path: Path_ = ("correlation", k)
+        if not _only(group, {"pairs"} | _PROVENANCE, path, fault):
+            continue
+        for j, pair in enumerate(group.get("pairs") or []):
+            here = (*path, "pairs", j)
+            if not (isinstance(pair, list) and len(pair) == 3 and isinstance(pair[2], int | float)):
+                fault(here, f'{pair!r} is no pair; write it like ["T_LS", "T_TH", 0.65].')
+            elif not -1 < pair[2] < 1 or pair[0] == pair[1]:
+                fault(here, f"{pair[0]} with {pair[1]}: {pair[2]:g} is no correlation; give one between -1 and 1.")
+            elif frozenset(pair[:2]) in pairs:
+                fault(here, f"{pair[0]} with {pair[1]} stands twice; keep one.")
+            else:
+                for name in pair[:2]:
+                    if name not in names and not str(name).startswith("eta_"):
+                        fault(here, f"'{name}' has no marginal; {near(str(name), names)}")
+                pairs[frozenset(map(str, pair[:2]))] = float(pair[2])
+    return pairs
+
+
+def _factor(
+    where: str, names: list[str], effects: list[str], matrix: Array, pairs: Pairs
+) -> tuple[tuple[str, ...], Array]:
+    """Effects, and Cholesky factor of the correlation over covariates and effects: `matrix`, with `pairs` put in."""
+    more = sorted({name for pair in pairs for name in pair if name.startswith("eta_")} - set(effects))
+    order = {name: k for k, name in enumerate([*names, *effects, *more])}
+    whole = np.eye(len(order))
+    whole[: len(matrix), : len(matrix)] = matrix
+    for pair, r in pairs.items():
+        a, b = (order[name] for name in pair)
+        whole[a, b] = whole[b, a] = r
+    try:
+        factor = np.linalg.cholesky(whole).astype(np.float64)
+    except np.linalg.LinAlgError:
+        raise BadInput(f"{where}: {contradiction(whole, list(order))}") from None
+    return tuple(name.removeprefix("eta_") for name in (*effects, *more)), factor
+
+
+def contradiction(matrix: Array, names: list[str]) -> str:
+    """Which correlations contradict each other, in a sentence.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (n, n)
+        Symmetric, ones on the diagonal, not positive definite.
+    names : list of str, n of them
+
+    Returns
+    -------
+    str
+        The three pairs among three names that can least hold together, if any three can't; else the pair that has to
+        change least for the rest to stand; else those that the nearest correlation matrix moves most. With a pair, the
+        range that the others leave it (its partial correlation within -1 to 1).
+    """
+    n = len(names)
+
+    def pair(a: int, b: int) -> str:
+        return f"{names[min(a, b)]} with {names[max(a, b)]}"
+
+    triples = {t: float(np.linalg.det(matrix[np.ix_(t, t)])) for t in combinations(range(n), 3)}
+    worst = min(triples, key=lambda t: triples[t], default=(0, 0, 0))
+    among = list(worst) if triples.get(worst, 1.0) <= 0 else list(range(n))
+    left = [
+        (max(low - matrix[a, b], matrix[a, b] - high), a, b, low, high)
+        for a, b in combinations(among, 2)
+        if matrix[a, b] != 0.0
+        for low, high in [_left_to(matrix, a, b, among)]
+        if low < high
+    ]
+    if left:
+        _, a, b, low, high = min(left)
+        others = [pair(*other) + f" {matrix[other]:.3g}" for other in combinations(among, 2) if other != (a, b)]
+        said = " and ".join(others) if len(among) == 3 else "the other pairs"
+        return (
+            f"the correlations contradict each other: {pair(a, b)} is {matrix[a, b]:.3g}, but {said} leave it "
+            f"{low:.2f} to {high:.2f}; bring it there, or the others closer to 0."
+        )
+    values, vectors = np.linalg.eigh(matrix)
+    closest = (vectors * np.maximum(values, 0.01)) @ vectors.T
+    spread = np.sqrt(np.diag(closest))
+    moved = np.tril(np.abs(closest / np.outer(spread, spread) - matrix), -1)
+    most = [divmod(int(k), n) for k in np.argsort(-moved, axis=None, kind="stable")[:3]]
+    pairs = ", ".join(f"{pair(a, b)} ({matrix[a, b]:.3g})" for a, b in most)
+    return f"the correlations contradict each other, most of all {pairs}; bring these pairs closer to 0."
+
+
+def _left_to(matrix: Array, a: int, b: int, among: list[int]) -> tuple[float, float]:
+    """Range that the other pairs among some names leave one pair; (1, -1) where they contradict each other already."""
+    rest = [k for k in among if k not in (a, b)]
+    inner = matrix[np.ix_(rest, rest)]
+    if np.linalg.eigvalsh(inner)[0] <= 1e-9:
+        return 1.0, -1.0
+    u, v = (np.linalg.solve(inner, matrix[rest, each]) for each in (a, b))
+    free = (1 - matrix[rest, a] @ u, 1 - matrix[rest, b] @ v)
+    if min(free) <= 1e-9:
+        return 1.0, -1.0
+    middle, half = float(matrix[rest, a] @ v), float(np.sqrt(free[0] * free[1]))
+    return middle - half, middle + half

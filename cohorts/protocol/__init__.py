@@ -1,0 +1,1 @@
+"""A trial as its file states it: reading and checking, arms, conduct, endpoints, estimands."""

@@ -1,0 +1,255 @@
+"""What a trial is once its file has been read: population, arms, visits, conduct (endpoints: `endpoints`).
+
+Times are months of 30.4375 days since randomisation, unless a name ends in ``_day``. Everything is immutable:
+`Trial.with_overrides` gives another trial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tomlkit
+
+from ranklsim.cohorts.people.criteria import Range, Stratum, admitted, parse_stratum
+from ranklsim.cohorts.protocol.endpoints import Change, Endpoint, Estimand, Multiplicity
+from ranklsim.cohorts.protocol.terms import Conduct
+from ranklsim.pkpd.dosing import Regimen
+from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.units import DAYS_PER_MONTH
+
+MOST_PATIENTS = 10_000_000
+SEEDS = 2**63  # a seed is one word of the random generator's key, and fits a signed integer of any file format
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One treatment group: a name for data, a label for people, and what it is given, in order of time."""
+
+    name: str
+    label: str
+    regimens: list[Regimen]
+
+    def doses(self) -> pd.DataFrame:
+        """Every planned dose.
+
+        Returns
+        -------
+        DataFrame
+            Columns agent, month, day, amount_mg, every_days (the regimen's interval); in order of time, doses of one
+            day in order of the regimens.
+        """
+        plan = [(r.agent, day, r.dose_mg, r.every_days) for r in self.regimens for day in r.times_days()]
+        frame = pd.DataFrame(plan, columns=["agent", "day", "amount_mg", "every_days"])
+        frame.insert(1, "month", frame["day"].astype(float) / DAYS_PER_MONTH)
+        frame = frame.astype({"day": float, "amount_mg": float, "every_days": float})
+        return frame.sort_values("day", kind="stable", ignore_index=True)
+
+    @property
+    def last_dose_month(self) -> float | None:
+        """Month of the last planned dose; None for an arm that is given nothing."""
+        days = [float(regimen.times_days()[-1]) for regimen in self.regimens]
+        return max(days) / DAYS_PER_MONTH if days else None
+
+    @property
+    def treated_until_month(self) -> float:
+        """Month at which the last dose's interval ends; 0 for an arm that is given nothing."""
+        return max((regimen.end_day for regimen in self.regimens), default=0.0) / DAYS_PER_MONTH
+
+
+@dataclass(frozen=True)
+class Population:
+    """Who is enrolled, by which criteria, and how they are shared out.
+
+    `eligible` maps a covariate to its closed range in the unit of ``data/covariates.csv``, None for an open end.
+    `ratio` maps each arm's name to its whole-number share, in the order of the arms.
+    """
+
+    name: str
+    patients: int
+    eligible: dict[str, Range]
+    strata: list[str]
+    ratio: dict[str, float]
+
+    @cached_property
+    def splits(self) -> list[Stratum]:
+        """`strata`, ready to be applied to patients."""
+        return [parse_stratum(text, where="") for text in self.strata]
+
+    def admits(self, covariates: pd.DataFrame) -> np.ndarray:
+        """Which patients are eligible; one row a patient in, one bool a patient out."""
+        return admitted(self.eligible, covariates)
+
+
+@dataclass(frozen=True)
+class Visits:
+    """Months at which BMD and blood markers are measured, increasing, from 0."""
+
+    BMD: tuple[float, ...]
+    markers: tuple[float, ...]
+
+    @property
+    def months(self) -> tuple[float, ...]:
+        """Every visit, of either kind."""
+        return tuple(sorted({*self.BMD, *self.markers}))
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Three sources of variation, switched separately: patients differ, measurements err, parameters are uncertain."""
+
+    patients: bool = True
+    residual: bool = True
+    parameters: bool = True
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial, checked; two trials are equal if they are the same trial, wherever their files are.
+
+    `twins` is the most patients of whom counterfactual courses are simulated, where there is an estimand.
+    """
+
+    name: str
+    title: str
+    description: str
+    sources: list[str]
+    seed: int
+    months: float
+    control: str | None
+    population: Population
+    arms: list[Arm]
+    visits: Visits
+    endpoints: list[Endpoint]
+    conduct: Conduct
+    layers: Layers
+    uncertainty_draws: int
+    estimands: list[Estimand]
+    multiplicity: Multiplicity | None
+    twins: int
+    source_text: str = field(compare=False, repr=False)
+    folder: Path = field(compare=False, repr=False)
+    populations: Path = field(compare=False, repr=False)  # where the user's own populations are
+    population_files: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+    """Files of its population by name, once a run has read them: wherever its portions are done, they are the same."""
+
+    def arm(self, name: str) -> Arm:
+        """The arm of that name; KeyError if there is none."""
+        return next((arm for arm in self.arms if arm.name == name), None) or self._no_arm(name)
+
+    @property
+    def changes(self) -> list[Change]:
+        """Endpoints that are a change of a measure between two visits."""
+        return [endpoint for endpoint in self.endpoints if isinstance(endpoint, Change)]
+
+    def endpoint(self, name: str) -> Endpoint:
+        """The endpoint of that name; KeyError if there is none."""
+        found = next((endpoint for endpoint in self.endpoints if endpoint.name == name), None)
+        if found is None:
+            raise KeyError(f"{self.name} has no endpoint '{name}'")
+        return found
+
+    def agent_names(self) -> list[str]:
+        """Agents that any arm is given, in order of first use, then those of rescue and switch."""
+        planned = [regimen.agent for arm in self.arms for regimen in arm.regimens]
+        return list(dict.fromkeys([*planned, *(rule.agent for rule in self.conduct.rules if rule.agent)]))
+
+    def with_overrides(
+        self,
+        *,
+        patients: int | None = None,
+        seed: int | None = None,
+        layers: Layers | Mapping[str, bool] | None = None,
+    ) -> Trial:
+        """The same trial with another number of patients, seed or choice of layers.
+
+        Parameters
+        ----------
+        patients : int, optional
+            Patients in all arms together; at least as many as there are arms.
+        seed : int, optional
+            0 is a seed like any other.
+        layers : Layers or mapping, optional
+            A mapping changes only the layers that it names.
+
+        Returns
+        -------
+        Trial
+
+        Raises
+        ------
+        BadInput
+            If a value is not possible.
+        """
+        patients = self.population.patients if patients is None else patients
+        seed = self.seed if seed is None else seed
+        faults = [*bad_patients(patients, len(self.arms)), *bad_seed(seed)]
+        if layers is None:
+            layers = self.layers
+        elif not isinstance(layers, Layers):
+            unknown = set(layers) - set(vars(self.layers))
+            faults += [
+                f"unknown layer '{name}'; there are patients, residual and parameters." for name in sorted(unknown)
+            ]
+            layers = self.layers if unknown else replace(self.layers, **layers)
+        if faults:
+            raise BadInput(*faults)
+        return replace(self, population=replace(self.population, patients=patients), seed=seed, layers=layers)
+
+    def to_toml(self) -> str:
+        """The trial as text that loads to this trial: its file, comments included, with the values in force.
+
+        Name, seed, patients and layers are written into the text, since a name comes from the file's name and the
+        others may have been overridden.
+
+        Returns
+        -------
+        str
+            TOML.
+        """
+        document = tomlkit.parse(self.source_text)
+        if document.get("name") != self.name:
+            document["name"] = self.name
+        _set(document, "seed", self.seed)
+        _set(document["population"], "patients", self.population.patients)
+        if self.layers != Layers() or "layers" in document:
+            if "layers" not in document:
+                document.add("layers", tomlkit.table())
+            for layer, on in vars(self.layers).items():
+                _set(document["layers"], layer, on)
+        return tomlkit.dumps(document)
+
+    def _no_arm(self, name: str) -> Arm:
+        raise KeyError(f"{self.name} has no arm '{name}', only {', '.join(arm.name for arm in self.arms)}")
+
+
+def bad_patients(patients: int, arms: int) -> list[str]:
+    """What is wrong with a number of patients, if anything."""
+    if max(arms, 1) <= patients <= MOST_PATIENTS:
+        return []
+    if patients > MOST_PATIENTS:
+        return [f"patients = {patients} are too many; give at most {MOST_PATIENTS}."]
+    if patients < 1:
+        return [f"patients = {patients} is not positive; give at least one an arm, {max(arms, 1)} here."]
+    return [f"patients = {patients} are fewer than the {arms} arms; give at least {arms}."]
+
+
+def bad_seed(seed: int) -> list[str]:
+    """What is wrong with a seed, if anything."""
+    return [] if 0 <= seed < SEEDS else [f"seed = {seed} is not possible; give a whole number from 0 to 2**63 - 1."]
+
+
+def _set(table: Any, key: str, value: int) -> None:
+    """Write a value into a table where it differs; unchanged lines stay as they were, comments included."""
+    before = table.get(key)
+    if before is None:
+        table[key] = value
+    elif before != value:
+        changed = tomlkit.item(value)
+        changed.comment(f"for this run; {tomlkit.item(before).as_string()} in the trial's file")
+        table[key] = changed

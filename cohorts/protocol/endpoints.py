@@ -1,0 +1,182 @@
+"""What a protocol wants to know: endpoints, estimands and multiplicity, as a trial file states them.
+
+An estimand has the five attributes of ICH E9(R1) [1]_: population, treatment, variable (an endpoint), intercurrent
+events each with its strategy, and the summary measure.
+
+References
+----------
+.. [1] ICH E9(R1) Addendum on estimands and sensitivity analysis in clinical trials, step 4, 20 November 2019.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ranklsim.cohorts.people.criteria import Range
+
+STRATEGIES = ("treatment policy", "hypothetical", "while on treatment", "composite")
+"""What may be done with an intercurrent event (ICH E9(R1)); principal stratum is not offered."""
+
+COUNTED = ("vertebral", "clinical_vertebral", "hip", "nonvertebral", "hypocalcaemia", "death")
+"""Events that an endpoint may count."""
+
+INTERCURRENT = ("stopped", "dropout", "rescue", "switch", "death")
+"""Events that an estimand may have a strategy for."""
+
+EVENT_WORDS = {
+    "vertebral": "new vertebral fracture",
+    "clinical_vertebral": "clinical vertebral fracture",
+    "hip": "hip fracture",
+    "nonvertebral": "nonvertebral fracture",
+    "hypocalcaemia": "hypocalcaemia",
+    "death": "death",
+    "stopped": "stopping treatment",
+    "dropout": "leaving the study",
+    "rescue": "rescue treatment",
+    "switch": "switch of treatment",
+}
+
+DURABILITY = {
+    "months back": ("mo", "months from the end of treatment until BMD is back at baseline"),
+    "share kept": ("%", "share of the gain in BMD that is kept"),
+    "area": ("%-months", "area of BMD (or a marker) above baseline after the end of treatment"),
+    "peak": ("%", "highest marker after the end of treatment, percent of baseline"),
+    "peak month": ("mo", "months from the end of treatment to the highest marker"),
+}
+"""What may be asked of the time after the end of treatment: unit and meaning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """What every endpoint has.
+
+    `role` is primary, key secondary, secondary or exploratory. `margin` is the largest loss against control that a
+    non-inferiority claim allows (> 0, in the unit of the difference; for a ratio the largest ratio, > 1), None where
+    superiority is asked. `covariates` enter the model beside arm, baseline and strata.
+    """
+
+    name: str
+    role: str
+    analysis: str
+    margin: float | None = None
+    covariates: tuple[str, ...] = ()
+
+    @property
+    def months(self) -> tuple[float, ...]:
+        """Months that the endpoint names."""
+        return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change(Endpoint):
+    """A change of one measure between two of its visits; `kind` is percent or absolute.
+
+    `analysis` is ANCOVA, MMRM, mean difference or median difference.
+    """
+
+    measure: str
+    from_month: float
+    to_month: float
+    kind: str = "percent"
+
+    @property
+    def months(self) -> tuple[float, ...]:
+        return (self.from_month, self.to_month)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Responder(Endpoint):
+    """Whether the percent change of a measure is on the right side of a limit (`sign` one of >=, >, <=, <)."""
+
+    measure: str
+    from_month: float
+    to_month: float
+    sign: str
+    limit: float
+
+    @property
+    def months(self) -> tuple[float, ...]:
+        return (self.from_month, self.to_month)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event(Endpoint):
+    """Whether and when something happened, after `from_month` and by `by_month`; at least `least` of it summed up."""
+
+    event: str
+    by_month: float
+    from_month: float = 0.0
+    least: int = 1
+
+    @property
+    def grouped(self) -> bool:
+        """Whether the event is found at planned visits, so that only the interval in which it happened is known."""
+        return self.analysis in ("Mantel-Haenszel", "logistic")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate(Endpoint):
+    """How many of an event a patient and year, between two months."""
+
+    event: str
+    by_month: float
+    from_month: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Durability(Endpoint):
+    """One of `DURABILITY` of a measure; `after` is months since the end of treatment, for a share kept."""
+
+    measure: str
+    what: str
+    after: float | None = None
+
+
+@dataclass(frozen=True)
+class Estimand:
+    """A question after ICH E9(R1).
+
+    Attributes
+    ----------
+    name : str
+    endpoint : str
+        Variable: the endpoint's name.
+    primary : bool
+    population : dict
+        Covariate to closed range; empty for all patients randomised.
+    arms : tuple of str
+        Treatments that are compared with control.
+    events : dict
+        Intercurrent event to one of `STRATEGIES`.
+    missing : str
+        How values that were not seen are imputed: MAR, J2R, CIR or CR.
+    summary : str
+        Difference of means, difference of medians, risk difference, risk ratio, odds ratio, hazard ratio, rate ratio.
+    """
+
+    name: str
+    endpoint: str
+    primary: bool
+    population: dict[str, Range]
+    arms: tuple[str, ...]
+    events: dict[str, str]
+    missing: str
+    summary: str
+
+    def with_strategy(self, strategy: str) -> tuple[str, ...]:
+        """Events that are handled so."""
+        return tuple(event for event, how in self.events.items() if how == strategy)
+
+
+@dataclass(frozen=True)
+class Multiplicity:
+    """How the type-I error over several hypotheses is kept; a hypothesis is an endpoint in an arm against control.
+
+    `weights` and `transitions` are those of the graphical method, empty otherwise.
+    """
+
+    method: str
+    alpha: float
+    hypotheses: tuple[tuple[str, str], ...]
+    weights: tuple[float, ...] = field(default=())
+    transitions: tuple[tuple[float, ...], ...] = field(default=())

@@ -1,0 +1,1 @@
+"""Cohorts beside published figures: bands, predictive checks, fitted variability."""

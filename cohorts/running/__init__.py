@@ -1,0 +1,1 @@
+"""Running trials: portions of patients, schedulers, replicates, twins, and the run's folder."""

@@ -1,0 +1,604 @@
+"""A run on disk: Parquet tables, the frozen inputs, and a manifest that is complete only when everything else is.
+
+Every file is written under a temporary name and renamed, so that a name either holds a whole file or does not exist.
+Tables have the same bytes whenever their content is the same (no times, no machine in them, row groups of a fixed
+size): zstd, values as float32 in byte-stream-split encoding, months and covariates as float64.
+
+A folder is a path, or a URL that fsspec knows (``s3://bucket/run``); the latter is an `UPath`, which has the methods
+of a path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ranklsim.pkpd.errors import BadInput, RanklsimError, RunFailed
+
+if TYPE_CHECKING:
+    from ranklsim.cohorts.protocol.trial import Trial
+
+FORMAT = 3
+MANIFEST = "manifest.json"
+TABLES = ("patients", "visits", "doses", "events", "uncertainty", "uncertainty_draws", "variants")
+TWIN_TABLES = ("twins", "twin_events")
+"""Tables of a run whose trial has an estimand."""
+CHUNKS = "chunks"
+
+ROW_GROUP = 100_000
+"""Rows of a row group: what a reader of one column holds at a time, whatever the portions were."""
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def place(where: str | os.PathLike[str]) -> Path:
+    """The folder that a path or a URL names.
+
+    Raises
+    ------
+    BadInput
+        If it is a URL that can't be used.
+    """
+    text = os.fspath(where) if not hasattr(where, "fs") else str(where)
+    if "://" not in text:
+        return Path(where)
+    url = urlsplit(text)
+    if url.scheme in ("file", "local"):
+        return Path(unquote(url.netloc + url.path))
+    try:
+        url_path: Any = importlib.import_module("upath").UPath
+    except ImportError:
+        raise BadInput(f"{text}: URLs need more libraries; `pip install 'ranklsim[dask]'` brings them.") from None
+    try:
+        found: Path = url_path(text)
+        found.fs.exists(found.path)  # type: ignore[attr-defined]
+    except ImportError as error:
+        raise BadInput(
+            f"{text}: {url.scheme}:// needs another library ({error}); install it, or give a path."
+        ) from None
+    except (ValueError, TypeError) as error:
+        known = f"is no URL that fsspec knows ({error})"
+        raise BadInput(f"{text}: {known}; give a path, or a URL such as s3://bucket/run.") from None
+    except Exception as error:  # whatever the store's own library raises
+        raise BadInput(
+            f"{text}: can't be reached ({_first_line(error)}); check the URL and your permissions."
+        ) from None
+    return found
+
+
+def is_local(path: Path) -> bool:
+    """Whether a place is a path of this machine and not a URL."""
+    return isinstance(path, Path)
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what the system says about writing to `path` into one sentence.
+
+    Raises
+    ------
+    BadInput
+        If writing there is not allowed.
+    RunFailed
+        If there is no space left, or the disk fails otherwise.
+    """
+    try:
+        yield
+    except RanklsimError:
+        raise
+    except OSError as error:
+        raise _explain(error, path) from None
+    except Exception as error:
+        if is_local(path):
+            raise
+        raise RunFailed(f"{path}: can't be written ({_first_line(error)}); try again with --resume.") from None
+
+
+def _explain(error: OSError, path: Path) -> RanklsimError:
+    if error.errno in _NO_ROOM:
+        return RunFailed(f"{path}: no space left on the disk; make room, then go on with --resume.")
+    if error.errno in _NOT_ALLOWED:
+        return BadInput(f"{path}: writing here is not allowed; give another folder, or change its permissions.")
+    if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
+        return BadInput(f"{path}: no file can be made here; give another folder.")
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return BadInput(f"{path}: a file stands where a folder is needed; give another folder.")
+    return RunFailed(f"{path}: can't be written ({error.strerror or error}); try again with --resume.")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+class Written(NamedTuple):
+    """What a file holds."""
+
+    sha256: str
+    bytes: int
+    rows: int = 0
+
+
+class _Hashing:
+    """A file open for writing that knows the hash and the size of what went into it."""
+
+    closed = False
+
+    def __init__(self, file: Any) -> None:
+        self.file, self.hash, self.size = file, hashlib.sha256(), 0
+
+    def write(self, content: Any) -> int:
+        self.hash.update(content)
+        self.size += memoryview(content).nbytes
+        return int(self.file.write(content))
+
+    def flush(self) -> None:
+        self.file.flush()
+
+    def tell(self) -> int:
+        return self.size
+
+    def written(self, rows: int = 0) -> Written:
+        return Written(self.hash.hexdigest(), self.size, rows)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, lasting: bool = True) -> Iterator[_Hashing]:
+    """A file open for writing that takes the name `path` when it is whole; on any fault nothing of it remains.
+
+    It is on the disk before it has the name, so that it outlives a loss of power, unless `lasting` is false: then it
+    outlives the end of this process only. Two processes may write the same file; the one that ends last has it.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    with explained(path):
+        try:
+            with temporary.open("wb") as file:
+                yield _Hashing(file)
+                if is_local(path):
+                    file.flush()
+                    if lasting:
+                        os.fsync(file.fileno())
+            if is_local(path):
+                os.replace(temporary, path)
+            else:
+                temporary.fs.mv(temporary.path, path.path)  # type: ignore[attr-defined]
+        except BaseException:
+            with contextlib.suppress(Exception):
+                temporary.unlink()
+            raise
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, where missing."""
+    with explained(path):
+        if is_local(path):
+            path.mkdir(parents=True, exist_ok=True)
+        else:
+            path.fs.makedirs(path.path, exist_ok=True)  # type: ignore[attr-defined]
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all that is in it, if there is one."""
+    if not path.is_dir():
+        return
+    if is_local(path):
+        shutil.rmtree(path)
+    else:
+        path.fs.rm(path.path, recursive=True)  # type: ignore[attr-defined]
+
+
+def upload(source: Path, target: Path) -> None:
+    """Put a folder of this machine in the place of the one behind a URL."""
+    with explained(target):
+        remove_folder(target)
+        target.fs.put(f"{source}/", f"{target.path}/", recursive=True)  # type: ignore[attr-defined]
+
+
+def write_bytes(path: Path, content: bytes, *, lasting: bool = True) -> Written:
+    """Write a file whole or not at all."""
+    with replacing(path, lasting=lasting) as file:
+        file.write(content)
+    return file.written()
+
+
+def write_json(path: Path, content: Mapping[str, Any], *, lasting: bool = True) -> None:
+    """Write a JSON file whole or not at all."""
+    write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode(), lasting=lasting)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file (hexadecimal)."""
+    with path.open("rb") as file:
+        seen = hashlib.sha256()
+        while block := file.read(1 << 20):
+            seen.update(block)
+    return seen.hexdigest()
+
+
+def write_table(path: Path, parts: Iterable[pa.Table]) -> Written:
+    """Write tables of one schema, one after another, as one Parquet file.
+
+    Parameters
+    ----------
+    path : Path
+    parts : iterable of pyarrow.Table
+        At least one. How the rows are shared out among them changes no byte.
+    """
+    rows = 0
+    writer: pq.ParquetWriter | None = None
+    with replacing(path) as file:
+        for group in _groups(parts):
+            if writer is None:
+                spread = [name for name in group.schema.names if _hardly_repeats(group.column(name))]
+                writer = pq.ParquetWriter(
+                    file,
+                    group.schema,
+                    compression="zstd",
+                    use_dictionary=[name for name in group.schema.names if name not in spread],
+                    column_encoding=dict.fromkeys(spread, "BYTE_STREAM_SPLIT"),
+                )
+            writer.write_table(group, row_group_size=ROW_GROUP)
+            rows += group.num_rows
+        if writer is not None:
+            writer.close()
+    return file.written(rows)
+
+
+def _groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The rows of `parts` in tables of `ROW_GROUP` rows; the last may be shorter, or empty if all are.
+
+    Each is one piece in memory: the pages of a column begin anew with each piece of it.
+    """
+    waiting: list[pa.Table] = []
+    held = 0
+    for part in parts:
+        waiting.append(part)
+        held += part.num_rows
+        while held > ROW_GROUP:
+            whole = pa.concat_tables(waiting)
+            yield whole.slice(0, ROW_GROUP).combine_chunks()
+            waiting, held = [whole.slice(ROW_GROUP)], held - ROW_GROUP
+    yield pa.concat_tables(waiting).combine_chunks()
+
+
+def _hardly_repeats(column: pa.ChunkedArray) -> bool:
+    """Whether a column holds numbers of which a dictionary would be as long as the column."""
+    if column.type == pa.float32():
+        return True
+    few = column.slice(0, 1000)
+    return bool(column.type == pa.float64()) and 2 * pc.count_distinct(few).as_py() > len(few)
+
+
+def write_chunk(path: Path, content: pa.Table) -> Written:
+    """Write a table of a portion: as it is in memory, for it is soon read once and then removed."""
+    with replacing(path, lasting=False) as file, pa.ipc.new_stream(file, content.schema) as writer:
+        writer.write_table(content)
+    return file.written(content.num_rows)
+
+
+def read_chunk(path: Path, known: str) -> pa.Table:
+    """Read a table of a portion whose SHA-256 is `known`.
+
+    Raises
+    ------
+    RunFailed
+        If the file is not what was written.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError:
+        content = b""
+    if hashlib.sha256(content).hexdigest() != known:
+        raise RunFailed(f"{path}: was damaged after it was written; go on with --resume.")
+    return pa.ipc.open_stream(content).read_all()
+
+
+def to_arrow(frame: Mapping[str, Any] | pd.DataFrame, narrow: Iterable[str] = ()) -> pa.Table:
+    """Columns of equal length as a table of plain types.
+
+    Parameters
+    ----------
+    frame : DataFrame, or mapping of str to ndarray or Categorical
+    narrow : iterable of str
+        Columns that become float32; others int32, text, bool or float64.
+    """
+    narrow = set(narrow)
+    columns = {}
+    for name, column in frame.items():
+        if isinstance(column, pd.Categorical):
+            texts = pa.array(column.categories.to_numpy(dtype=object), type=pa.string())
+            columns[str(name)] = pa.DictionaryArray.from_arrays(pa.array(column.codes), texts).cast(pa.string())
+            continue
+        values = column.to_numpy() if isinstance(column, pd.Series) else column
+        if name in narrow:
+            kind, values = pa.float32(), values.astype(np.float32)
+        elif values.dtype.kind == "f":
+            kind = pa.float64()
+        elif values.dtype.kind in "iu":
+            kind = pa.int32()
+        else:
+            kind = pa.bool_() if values.dtype.kind == "b" else pa.string()
+        columns[str(name)] = pa.array(values, type=kind, from_pandas=False)
+    return pa.table(columns)
+
+
+def tables_of(trial: Trial) -> tuple[str, ...]:
+    """Names of the tables of a run of this trial."""
+    return (*TABLES, *TWIN_TABLES) if trial.estimands else TABLES
+
+
+class Run:
+    """A finished run. Tables are read when they are first asked for.
+
+    Attributes
+    ----------
+    folder : Path
+    manifest : dict
+        Inputs, versions, seed, file hashes, counts and times.
+    """
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        self.folder, self.manifest = folder, manifest
+
+    def __repr__(self) -> str:
+        return f"Run('{self.folder}': {self.manifest['trial']}, {self.manifest['patients']} patients)"
+
+    @cached_property
+    def inputs(self) -> Path:
+        """A folder of this machine with the frozen inputs: the run's own, or a copy of those behind a URL."""
+        if is_local(self.folder):
+            return self.folder
+        self._copy = tempfile.TemporaryDirectory(prefix="ranklsim-")  # there as long as this run
+        for name in self.manifest["files"]:
+            if "/" in name or not name.endswith(".parquet"):
+                copy = Path(self._copy.name) / name
+                copy.parent.mkdir(exist_ok=True)
+                copy.write_bytes((self.folder / name).read_bytes())
+        return Path(self._copy.name)
+
+    @cached_property
+    def trial(self) -> Trial:
+        """The trial as it was run."""
+        from ranklsim.cohorts.protocol.trial import load_trial
+
+        return load_trial(
+            self.inputs / "trial.toml", folder=self.inputs / "agents", populations=self.inputs / "population"
+        )
+
+    @cached_property
+    def parameters(self) -> Any:
+        """The parameter table of the run."""
+        from ranklsim.pkpd.parameters import load_parameters
+
+        return load_parameters(self.inputs / "parameters.csv")
+
+    @cached_property
+    def agents(self) -> dict[str, Any]:
+        """The agents of the run, by name."""
+        from ranklsim.pkpd.agents import load_agent
+
+        return {name: load_agent(name, folder=self.inputs / "agents") for name in self.trial.agent_names()}
+
+    def read(
+        self,
+        table: str,
+        columns: list[str] | None = None,
+        only: list[tuple[str, str, Any]] | None = None,
+    ) -> pd.DataFrame:
+        """Read a table, or some columns and rows of it.
+
+        Parameters
+        ----------
+        table : str
+            One of patients, visits, doses, events, uncertainty, uncertainty_draws, variants.
+        columns : list of str, optional
+            With these, text comes as categories, which take a byte a row.
+        only : list of (column, operator, value), optional
+            Rows that fulfil all of them, as ``("month", "in", [0, 12])``.
+
+        Returns
+        -------
+        DataFrame
+            Missed measurements are NaN.
+        """
+        with self._open(table) as file:
+            schema = pq.read_schema(file)
+            texts = [field.name for field in schema if columns and field.type == pa.string() and field.name in columns]
+            # Column by column and without a copy of what pandas has taken over: half the memory.
+            return pq.read_table(
+                file, columns=columns, filters=only, read_dictionary=texts, pre_buffer=False, use_threads=False
+            ).to_pandas(split_blocks=True, self_destruct=True)
+
+    def seen(self, *columns: str, attended: bool = False, months: Collection[float] | None = None) -> pd.DataFrame:
+        """Some columns of the visits, read anew at each call so that they need not be kept.
+
+        Parameters
+        ----------
+        *columns : str
+            Such as ``"BMD_LS"`` or ``"true_SIGNAL_T"``, besides `patient`, `arm` (categories) and `month`.
+        attended : bool
+            Only the visits that the patient came to.
+        months : collection of float, optional
+            Only the visits of these months.
+
+        Returns
+        -------
+        DataFrame
+            In the order of patients and visits; measurements as float32, NaN where missed.
+        """
+        only: list[tuple[str, str, Any]] = [("attended", "==", True)] if attended else []
+        only += [("month", "in", list(months))] if months is not None else []
+        return self.read("visits", ["patient", "arm", "month", *columns], only or None)
+
+    def columns(self, table: str) -> list[str]:
+        """Names of a table's columns."""
+        with self._open(table) as file:
+            return list(pq.read_schema(file).names)
+
+    def first(self, table: str, rows: int) -> pd.DataFrame:
+        """The first rows of a table."""
+        with self._open(table) as file:
+            batch = next(pq.ParquetFile(file).iter_batches(max(1, rows)), None)
+        return self.read(table).iloc[:0] if batch is None else batch.to_pandas()
+
+    def _open(self, table: str) -> Any:
+        return (self.folder / f"{table}.parquet").open("rb")
+
+    @cached_property
+    def patients(self) -> pd.DataFrame:
+        """One row a patient: arm, stratum, covariates at baseline, `last_month`, and her parameters (`param_...`)."""
+        return self.read("patients")
+
+    @cached_property
+    def visits(self) -> pd.DataFrame:
+        """One row a patient and planned visit: what was read, and the truth behind it (`true_...`)."""
+        return self.read("visits")
+
+    @cached_property
+    def doses(self) -> pd.DataFrame:
+        """One row a dose planned or added by rescue: when it was planned, when given, and why not or why otherwise."""
+        return self.read("doses")
+
+    @cached_property
+    def events(self) -> pd.DataFrame:
+        """One row an event that the trial records: patient, arm, event, month, detail, count (see `cohorts.events`)."""
+        return self.read("events")
+
+    @cached_property
+    def twins(self) -> pd.DataFrame:
+        """One row a counterfactual patient and visit: the truth in each arm; no row without an estimand."""
+        return self._twin_table("twins")
+
+    @cached_property
+    def twin_events(self) -> pd.DataFrame:
+        """Events of the counterfactual patients; no row without an estimand."""
+        return self._twin_table("twin_events")
+
+    def _twin_table(self, table: str) -> pd.DataFrame:
+        return self.read(table) if self.trial.estimands else pd.DataFrame(columns=["patient", "arm", "conduct"])
+
+    @cached_property
+    def uncertainty(self) -> pd.DataFrame:
+        """The typical patient under each arm by draw of the uncertain parameters; draw 0 has the default values."""
+        return self.read("uncertainty")
+
+    @cached_property
+    def uncertainty_draws(self) -> pd.DataFrame:
+        """The uncertain parameters of each draw."""
+        return self.read("uncertainty_draws")
+
+    @cached_property
+    def variants(self) -> pd.DataFrame:
+        """The typical patient under each arm by structural variant of the model."""
+        return self.read("variants")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Manifest of a run folder, finished or not.
+
+    Raises
+    ------
+    BadInput
+        If the folder holds no run that this version of ranklsim can read.
+    """
+    folder = place(folder)
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: there is no such folder; give the folder of a run (`ranklsim run TRIAL -o DIR`).")
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(
+            f"{folder}: holds no {MANIFEST}, so it is no run of ranklsim; give the folder of a run."
+        ) from None
+    except OSError as error:
+        raise BadInput(f"{path}: can't be read ({error.strerror}); check its permissions.") from None
+    except ValueError:
+        raise BadInput(f"{path}: is truncated or altered; run the trial again with --force.") from None
+    if not isinstance(manifest, dict) or "format" not in manifest or "complete" not in manifest:
+        raise BadInput(f"{path}: was not written by ranklsim; give the folder of a run.")
+    if manifest["format"] != FORMAT:
+        raise BadInput(
+            f"{path}: has format {manifest['format']}, this ranklsim reads {FORMAT}; "
+            f"use ranklsim {manifest.get('ranklsim', 'of then')}, or run the trial again."
+        )
+    return manifest
+
+
+def is_readable(folder: Path) -> bool:
+    """Whether the manifest of a run folder is there and can be read."""
+    try:
+        read_manifest(folder)
+    except BadInput:
+        return False
+    return True
+
+
+def checksum(manifest: dict[str, Any]) -> str:
+    """Hash of everything that a manifest says, but for the hash itself."""
+    said = {key: value for key, value in manifest.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def was_ours(folder: Path) -> bool:
+    """Whether `folder` holds a run of ranklsim, of any version, even a truncated one, that may be replaced."""
+    try:
+        text = (folder / MANIFEST).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return ('"format"' in text and '"ranklsim"' in text) or (folder / "trial.toml").is_file()
+
+
+def open_run(folder: str | os.PathLike[str], *, verify: bool = True) -> Run:
+    """Open a finished run.
+
+    Parameters
+    ----------
+    folder : path
+    verify : bool
+        Whether to compare every file with its hash in the manifest.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    BadInput
+        If the folder holds no run, an unfinished one, or one of which a file is missing, truncated or altered
+        (every such file is named).
+    """
+    folder = place(folder)
+    manifest = read_manifest(folder)
+    if manifest["complete"] is not True:
+        raise BadInput(f"{folder}: its run is not finished; go on with it: `ranklsim run ... -o {folder} --resume`.")
+    if manifest.get("checksum") != checksum(manifest):
+        raise BadInput(f"{folder / MANIFEST}: is altered; bring the original back, or run again with --force.")
+    faults = []
+    for name, written in manifest["files"].items():
+        path = folder / name
+        if not path.is_file():
+            faults.append(f"{path}: is missing; bring it back, or run the trial again with --force.")
+        elif path.stat().st_size != written["bytes"] or (verify and sha256(path) != written["sha256"]):
+            faults.append(f"{path}: is truncated or altered; bring the original back, or run again with --force.")
+    if faults:
+        raise BadInput(*faults)
+    return Run(folder, manifest)

@@ -1,0 +1,1 @@
+"""What is not known: parameter vectors, which of them matter, global sensitivity."""

@@ -1,0 +1,215 @@
+"""What is not known: the trial's typical patient under every arm, for many parameter vectors, and for each structure.
+
+Vectors come from the shipped ensemble, all of which agrees with the published figures, correlations included
+(`ranklsim.pkpd.variants`). Where a user has changed a parameter or an agent that it holds, it says nothing any more:
+then the parameters whose prior is not fixed are drawn over their plausible ranges, each from a stream of its own. Every
+arm sees the same vectors, so differences between arms are paired. Between-patient variability and residual error have
+no part in it: the spread over draws is what the model leaves open, not what patients differ by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ranklsim.cohorts import streams
+from ranklsim.cohorts.conduct.doses import as_doses, planned
+from ranklsim.cohorts.people import population
+from ranklsim.pkpd import variants
+from ranklsim.pkpd.agents import Agent
+from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.parameters import ParameterTable
+from ranklsim.pkpd.simulation import simulate
+from ranklsim.pkpd.units import DAYS_PER_MONTH
+
+if TYPE_CHECKING:
+    from ranklsim.cohorts.protocol.trial import Trial
+
+OF_BASELINE = ("CTX", "P1NP")
+CHANGE = ("BMD_LS", "BMD_TH", "BMD_FN", "BMD_R13")
+AS_IS = ("OCC_mRANKL", "OCC_sRANKL", "SIGNAL_T")
+
+
+def draws_of(trial: Trial, parameters: ParameterTable, agents: list[Agent]) -> tuple[pd.DataFrame, str]:
+    """Parameter vectors for a trial.
+
+    Parameters
+    ----------
+    trial : Trial
+        Its seed, `uncertainty_draws` and the layer ``parameters`` are used.
+    parameters : ParameterTable
+    agents : list of Agent
+        All that the trial's arms name.
+
+    Returns
+    -------
+    draws : DataFrame
+        Column `draw` and one a symbol (``kT``, ``denosumab.CL``). Draw 0 has the table's values.
+    source : str
+        ``ensemble``, ``ranges``, or ``none`` where the layer is off.
+
+    Raises
+    ------
+    BadInput
+        If more draws are asked for than the ensemble holds.
+    """
+
+    def typical(symbols: Iterable[str]) -> pd.DataFrame:
+        return pd.DataFrame([{symbol: float(parameters.row(symbol)["value"]) for symbol in symbols}])
+
+    if not trial.layers.parameters:
+        return typical(parameters.uncertain()).assign(draw=0)[["draw", *parameters.uncertain()]], "none"
+    shipped = variants.ensemble()
+    n = trial.uncertainty_draws
+    if len(variants.fit_for(shipped, parameters, agents).columns) == len(shipped.columns):
+        if n > len(shipped):
+            raise BadInput(
+                f"uncertainty_draws = {n}, but the ensemble holds {len(shipped)} vectors; give at most that."
+            )
+        vectors = pd.concat([typical(shipped.columns), shipped.head(n)], ignore_index=True)
+        return vectors.assign(draw=np.arange(n + 1))[["draw", *shipped.columns]], "ensemble"
+    draw = np.arange(n + 1)
+    drawn: dict[str, np.ndarray] = {"draw": draw}
+    for symbol in parameters.uncertain():
+        row = parameters.frame.loc[symbol]
+        u = streams.uniform(trial.seed, f"uncertainty.{symbol}", draw)
+        low, high = float(row["low"]), float(row["high"])
+        value = low * (high / low) ** u if row["prior"] == "loguniform" else low + (high - low) * u
+        drawn[symbol] = np.where(draw == 0, float(row["value"]), value)
+    return pd.DataFrame(drawn), "ranges"
+
+
+def by_variant(
+    trial: Trial, parameters: ParameterTable, agents: list[Agent], *, workers: int = 1, rtol: float = 1e-6
+) -> pd.DataFrame:
+    """The typical patient under each arm and structural variant.
+
+    Returns
+    -------
+    DataFrame
+        Column `variant` (its name) and those of `ensemble` but for `draw`; empty where the layer ``parameters`` is off.
+    """
+    vectors = variants.as_vectors(parameters, agents)
+    names = vectors.index.to_numpy()
+    draws = vectors.reset_index(drop=True).rename_axis("draw").reset_index()
+    frame = ensemble(trial, parameters, agents, draws, workers=workers, rtol=rtol)
+    frame.insert(0, "variant", names[frame.pop("draw").to_numpy(dtype=int)])
+    return frame if trial.layers.parameters else frame.iloc[:0]
+
+
+def months_of(trial: Trial) -> np.ndarray:
+    """Every month of the trial, its visits, and the months that its endpoints name."""
+    named = [month for endpoint in trial.endpoints for month in endpoint.months]
+    whole = range(int(np.floor(trial.months)) + 1)
+    return np.array(sorted({*map(float, whole), *map(float, trial.visits.months), *map(float, named)}))
+
+
+def ensemble(
+    trial: Trial,
+    parameters: ParameterTable,
+    agents: list[Agent],
+    draws: pd.DataFrame,
+    *,
+    workers: int = 1,
+    progress: Callable[[int], None] | None = None,
+    rtol: float = 1e-6,
+) -> pd.DataFrame:
+    """The typical patient under each arm, for each draw.
+
+    Parameters
+    ----------
+    trial : Trial
+    parameters : ParameterTable
+    agents : list of Agent
+        All that the trial's arms name.
+    draws : DataFrame
+        As from `draws_of`.
+    workers : int
+        Threads; the result does not depend on it.
+    progress : callable, optional
+        Called with the number of (draw, arm) pairs done since the last call.
+    rtol : float
+        Error allowed the integrator a step, relative.
+
+    Returns
+    -------
+    DataFrame
+        Columns `draw`, `arm`, `month`; CTX_pct, P1NP_pct (% of baseline); BMD_LS_pct, ... (% change); OCC_mRANKL,
+        OCC_sRANKL (% of the pool), SIGNAL_T (% of baseline).
+    """
+    names = [arm.name for arm in trial.arms]
+    months = months_of(trial)
+    symbols = draws.drop(columns="draw")
+    found = courses(trial, parameters, agents, symbols, names, months, rtol=rtol, workers=workers, progress=progress)
+    n = len(draws) * len(names)
+    frame = pd.DataFrame(
+        {
+            "draw": np.repeat(draws["draw"].to_numpy(), len(names) * months.size),
+            "arm": np.repeat(np.tile(names, len(draws)), months.size),
+            "month": np.tile(months, n),
+        }
+    )
+    for name in OF_BASELINE:
+        frame[f"{name}_pct"] = (100 * found[name] / found[name][..., :1]).reshape(-1)
+    for name in CHANGE:
+        frame[f"{name}_pct"] = (100 * (found[name] / found[name][..., :1] - 1)).reshape(-1)
+    for name in AS_IS:
+        frame[name] = found[name].reshape(-1)
+    return frame
+
+
+def courses(
+    trial: Trial,
+    parameters: ParameterTable,
+    agents: list[Agent],
+    vectors: pd.DataFrame,
+    arms: Sequence[str],
+    months: np.ndarray,
+    *,
+    rtol: float = 1e-6,
+    workers: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, np.ndarray]:
+    """The typical patient under each arm, for each vector of parameter values.
+
+    Parameters
+    ----------
+    trial : Trial
+    parameters : ParameterTable
+        Values of everything that `vectors` does not hold.
+    agents : list of Agent
+        All that `arms` are given.
+    vectors : DataFrame
+        A row a vector, a column a symbol of the table or a number of an agent (``denosumab.CL``).
+    arms : sequence of str
+        Names of the arms to simulate.
+    months : ndarray, shape (n_months,)
+        Increasing; should begin with 0.
+    rtol, workers, progress
+        As of `ensemble`.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (n_vectors, n_arms, n_months)
+        Everything that `simulate` returns.
+    """
+    one = population.typical(trial, parameters).persons
+    n = len(vectors) * len(arms)
+    columns = {symbol: np.full(n, float(one[symbol].iloc[0])) for symbol in one}
+    columns |= {symbol: np.repeat(vectors[symbol].to_numpy(float), len(arms)) for symbol in vectors}
+    plan = planned(trial, np.arange(n), np.tile(np.array(arms), len(vectors)))
+    found = simulate(
+        parameters,
+        pd.DataFrame(columns, index=range(n)),
+        agents,
+        as_doses(plan, agents),
+        months * DAYS_PER_MONTH,
+        rtol=rtol,
+        atol=rtol / 100,
+        workers=workers,
+        progress=progress,
+    )
+    return {name: values.reshape(len(vectors), len(arms), months.size) for name, values in found.items()}

@@ -1,0 +1,261 @@
+"""Endpoints whose trial file asks for an MMRM: change from a reference visit, at all visits up to the endpoint's.
+
+The model is the one usual in confirmatory trials [1]_: arm, visit and their interaction, the reference value and its
+interaction with visit, strata of the randomisation; unstructured covariance over visits, REML, Satterthwaite. LS means
+stand at the mean reference value of the patients analysed and at the strata as found (observed margins).
+
+References
+----------
+.. [1] Mallinckrodt CH et al. Drug Inf J 2008;42:303-19. doi:10.1177/009286150804200402
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.reports import mmrm
+from ranklsim.reports.analyses import imputation, summaries
+from ranklsim.reports.layout.arms import month_text
+from ranklsim.reports.layout.wording import listed
+from ranklsim.reports.mmrm.covariance import NAMES
+
+COLUMNS = (
+    *("month", "arm", "n", "estimate", "std_error", "df", "ci_low", "ci_high"),
+    *("difference", "difference_std_error", "difference_df", "difference_low", "difference_high", "p"),
+)
+FORMULAS = {
+    "value ~ arm * month + baseline * month + stratum": "",
+    "value ~ arm * month + baseline * month": "the strata",
+    "value ~ arm * month": "the strata and the reference value",
+}
+"""Models from the one wanted to the plainest, each with what it leaves out."""
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """One endpoint analysed by MMRM.
+
+    Attributes
+    ----------
+    spec : ranklsim.cohorts.protocol.design.Endpoint
+    by_visit : DataFrame
+        Columns `COLUMNS`, a row a visit and arm: LS means, and differences to the control arm; plain means without
+        intervals where no model could be fitted; n = 0 and NaN for an arm without data.
+    patients : int
+        Patients with the reference value and at least one later one.
+    table : DataFrame
+        What the model is fitted to: columns `patient`, `arm`, `month`, `value`, `baseline`, `stratum`.
+    fit : Fit or None
+        The model, unless there is none.
+    formula : str
+        Of the model.
+    note : str
+        What a reader must know: arms, visits or covariates left out, another covariance, no model. Empty if nothing.
+    """
+
+    spec: Any
+    by_visit: pd.DataFrame
+    patients: int
+    table: pd.DataFrame
+    fit: mmrm.Fit | None = None
+    formula: str = ""
+    note: str = ""
+
+    @property
+    def method(self) -> str:
+        """What was done, in a few words."""
+        return "no model could be fitted" if self.fit is None else f"MMRM, {NAMES[self.fit.structure]} covariance"
+
+    def endpoint(self) -> pd.DataFrame:
+        """The rows of the endpoint's own visit as in `summaries.endpoint`; none where nobody had both values."""
+        last = self.by_visit[self.by_visit["month"] == self.spec.to_month]
+        facts = summaries.endpoint_facts(self.spec) | {"method": self.method, "note": self.note}
+        statistic = "Mean" if self.fit is None else "LS mean"
+        return last.assign(**facts, statistic=statistic)[list(summaries.ENDPOINT_COLUMNS)].reset_index(drop=True)
+
+    def terms(self) -> str:
+        """The model in words, for a footnote."""
+        words = {
+            "arm": "arm",
+            "month": "visit",
+            "arm:month": "arm-by-visit",
+            "baseline": "baseline",
+            "baseline:month": "baseline-by-visit",
+            "stratum": "strata",
+        }
+        words |= {name: name.replace("_", " ") for name in self.spec.covariates}
+        used = [word for term, word in words.items() if all(part in self.formula for part in term.split(":"))]
+        return ", ".join(word for word in used if len(self.by_visit["month"].unique()) > 1 or "visit" not in word)
+
+
+def analyse(
+    visits: pd.DataFrame, patients: pd.DataFrame, spec: Any, arms: Sequence[str], control: str | None
+) -> Repeated:
+    """Fit the model of one endpoint.
+
+    Parameters
+    ----------
+    visits, patients : DataFrame
+        As stored in a run folder; `patients` with `stratum`.
+    spec : ranklsim.cohorts.protocol.design.Endpoint
+    arms : sequence of str
+        Arm names in the order of the trial.
+    control : str or None
+        Reference of the differences; None leaves them empty.
+    """
+    change = summaries.change_from(visits, spec.measure, spec.from_month, kind=spec.kind)
+    change = change[(change["month"] > spec.from_month) & (change["month"] <= spec.to_month)]
+    empty = pd.DataFrame(columns=list(COLUMNS))
+    at_end = set(change.loc[change["month"] == spec.to_month, "arm"])
+    if not at_end:
+        return Repeated(spec, empty, 0, change, note="No patient had both values.")
+    notes = []
+    absent = [arm for arm in arms if arm not in at_end]
+    if absent:
+        notes.append(
+            f"No patient of {listed(absent)} had a value at month {month_text(spec.to_month)}, so the model leaves "
+            f"{'that arm' if len(absent) == 1 else 'those arms'} out"
+            f"{' and there are no differences' if control in absent else ''}."
+        )
+    present = [arm for arm in arms if arm in at_end]
+    table = summaries.with_covariates(change[change["arm"].isin(present)], visits, patients, spec)
+    months = sorted(table["month"].unique())
+    thin = [m for m in months if table.loc[table["month"] == m, "arm"].nunique() < len(present)]
+    if thin:
+        table = table[~table["month"].isin(thin)]
+        notes.append(f"Month {listed([month_text(m) for m in thin])} is left out: an arm has no value there.")
+    if table["month"].nunique() == 1:
+        notes.append("There is one visit only, so the model is the analysis of covariance at that visit.")
+    if control is not None and control in present:
+        present = [control, *(arm for arm in present if arm != control)]  # the first is what others are compared with
+    arm = table["arm"].astype("category").cat.set_categories(present)
+    table = table.assign(arm=arm, stratum=table["stratum"].astype(str))
+    fit, formula, why = _fit(table, spec.covariates)
+    if fit is None:
+        notes.append(f"No model could be fitted ({why}): plain means are given, without intervals.")
+        by_visit = _plain(table, arms, control)
+    else:
+        if why:
+            notes.append(why)
+        notes += [fit.message] if fit.message else []
+        by_visit = _by_visit(fit, table, arms, control)
+    return Repeated(spec, by_visit, table["patient"].nunique(), table, fit, formula, " ".join(notes))
+
+
+def sensitivity(
+    found: Repeated,
+    visits: pd.DataFrame,
+    patients: pd.DataFrame,
+    control: str,
+    *,
+    seed: int,
+    strategies: Sequence[str] = ("MAR", "J2R", "CIR"),
+) -> tuple[pd.DataFrame, int]:
+    """The endpoint under other assumptions on missing values; see `ranklsim.reports.analyses.imputation`.
+
+    Parameters
+    ----------
+    found : Repeated
+        With a model of at least two arms, one of them `control`.
+    visits, patients : DataFrame
+        As in `analyse`.
+    control : str
+        Reference arm, to which J2R and CIR refer.
+    seed : int
+    strategies : sequence of str
+        Of `imputation.STRATEGIES`.
+
+    Returns
+    -------
+    DataFrame, int
+        Rows as from `imputation.analyse`, and the patients imputed or not: all with the reference value in the arms of
+        the model.
+    """
+    assert found.fit is not None
+    spec, table = found.spec, found.table
+    arms = [str(arm) for arm in table["arm"].cat.categories]
+    start = visits[(visits["month"] == spec.from_month) & visits[spec.measure].notna() & visits["arm"].isin(arms)]
+    people = summaries.with_covariates(start, visits, patients, spec).set_index("patient")[
+        ["arm", "baseline", "stratum", *spec.covariates]
+    ]
+    people["stratum"] = people["stratum"].astype(str)
+    known = people["stratum"].isin(set(table["stratum"])) if "stratum" in found.formula else people["arm"].notna()
+    people = people[known]  # a stratum in which nobody was seen again has no place in the model
+    wide = table.pivot(index="patient", columns="month", values="value").reindex(people.index)
+    frame = imputation.analyse(found.fit, wide, people, arms, control, strategies=strategies, seed=seed)
+    return frame, len(people)
+
+
+def _fit(table: pd.DataFrame, covariates: Sequence[str] = ()) -> tuple[mmrm.Fit | None, str, str]:
+    """The richest model that the data determine, its formula, and what it lacks; or None and why."""
+    first = ""
+    for formula, lacks in FORMULAS.items():
+        more = () if lacks.endswith("reference value") else covariates
+        used = _applicable(" + ".join([formula, *more]), table, more)
+        try:
+            fit = mmrm.fit(used, table, subject="patient", visit="month", arm="arm")
+        except (BadInput, RunFailed) as fault:
+            first = first or str(fault).removeprefix("mmrm: ").rstrip(".")
+            continue
+        return fit, used, f"The data do not determine {lacks}, which the model leaves out." if lacks else ""
+    return None, "", first
+
+
+def _applicable(formula: str, table: pd.DataFrame, covariates: Sequence[str] = ()) -> str:
+    """The formula without what does not vary: one arm, one visit, one stratum, a constant reference value."""
+    names = ("arm", "month", "baseline", "stratum", *covariates)
+    spread = {name: table[name].nunique() > 1 for name in names}
+    span = table["baseline"].max() - table["baseline"].min()
+    spread["baseline"] = bool(span > 1e-9 * max(1.0, abs(table["baseline"]).max()))
+    left, right = formula.split(" ~ ")
+    kept = [[part for part in term.split(" * ") if spread[part]] for term in right.split(" + ")]
+    return f"{left} ~ {' + '.join(' * '.join(parts) for parts in kept if parts) or '1'}"
+
+
+def _by_visit(fit: mmrm.Fit, table: pd.DataFrame, arms: Sequence[str], control: str | None) -> pd.DataFrame:
+    """LS means and differences as `COLUMNS`; an arm or visit that does not vary is not in the formula."""
+    factors = [name for name in ("arm", "month") if table[name].nunique() > 1]
+    numbers = [name for name in table.columns if name not in ("patient", "arm", "month", "value", "stratum")]
+    people = table.groupby("patient")[numbers].first()
+    at = {name: people[name].mean() for name in numbers if name in fit.formula}
+    fixed = {name: table[name].iloc[0] for name in ("arm", "month") if name not in factors}
+    means = fit.lsmeans(factors, weights="proportional", at=at).assign(**fixed)
+    if "arm" in factors and control in set(table["arm"]):
+        within = [name for name in factors if name != "arm"]
+        gaps = fit.differences(control, of="arm", by=within, weights="proportional", at=at).assign(
+            **{name: value for name, value in fixed.items() if name == "month"}
+        )
+        names = {"estimate": "difference", "std_error": "difference_std_error", "df": "difference_df"}
+        names |= {"ci_low": "difference_low", "ci_high": "difference_high"}
+        gaps = gaps.drop(columns="t").rename(columns=names)
+        means = means.drop(columns=["t", "p"]).merge(gaps, on=["arm", "month"], how="left")
+    else:
+        means["p"] = np.nan
+    return _ordered(means, arms)
+
+
+def _plain(table: pd.DataFrame, arms: Sequence[str], control: str | None) -> pd.DataFrame:
+    """Means by visit and arm without intervals."""
+    cells = table.groupby(["month", "arm"], observed=True)["value"].agg(["size", "mean"]).reset_index()
+    means = cells.rename(columns={"size": "n", "mean": "estimate"})
+    if control in set(table["arm"]):
+        base = means[means["arm"] == control].set_index("month")["estimate"]
+        gap = means["estimate"] - means["month"].map(base)
+        means["difference"] = gap.where(means["arm"] != control)
+    return _ordered(means, arms)
+
+
+def _ordered(means: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+    """All arms at all visits, in the order of visits and of the trial's arms."""
+    means = means.astype({"arm": object, "month": float}).set_index(["month", "arm"])
+    cells = pd.MultiIndex.from_product(
+        [sorted({month for month, _ in means.index}), list(arms)], names=means.index.names
+    )
+    full = means.reindex(cells).reset_index().reindex(columns=list(COLUMNS))
+    return full.assign(n=full["n"].fillna(0).astype(int))

@@ -1,0 +1,590 @@
+"""Statistics of a finished run, as data frames: what the report tabulates, plots and exports.
+
+Every function takes frames of a run folder (columns as in ``visits.parquet`` and its neighbours) and returns a
+tidy frame; none knows a file, a colour or a sentence. Methods are the plain ones of a trial table: arithmetic
+means with t intervals, differences between arms with Welch's interval [1]_, medians with quartiles, an
+order-statistic interval for a median [2]_, percentile bootstrap over patients for differences of medians [3]_.
+All intervals here describe the sampling of *patients*; what the *unknown parameters* leave open is in
+`ranklsim.reports.csr.unknowns`, and the two are never mixed.
+
+References
+----------
+.. [1] Welch BL. Biometrika 1947;34:28-35. doi:10.1093/biomet/34.1-2.28
+.. [2] Conover WJ. Practical Nonparametric Statistics, 3rd ed., Wiley 1999, section 3.2.
+.. [3] Efron B, Tibshirani RJ. An Introduction to the Bootstrap, Chapman & Hall 1993, chapter 13.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ranklsim.cohorts.conduct.events import DEATH, ENDS, RESCUE, STOPPED, SWITCH
+from ranklsim.cohorts.people.criteria import values_of
+from ranklsim.cohorts.people.joint import coordinate
+from ranklsim.reports.analyses.ancova import LEVEL, ancova
+
+BOOTSTRAPS = 1000
+"""Resamples behind every bootstrap interval."""
+
+UNITS = {
+    "BMD_LS": "g/cm²",
+    "BMD_TH": "g/cm²",
+    "BMD_FN": "g/cm²",
+    "BMD_R13": "g/cm²",
+    "CTX": "ng/mL",
+    "P1NP": "ng/mL",
+    "BSAP": "ng/mL",
+    "TRAP5B": "U/L",
+    "CA": "mmol/L",
+    "PTH": "pmol/L",
+}
+"""Units of the measurements in ``visits.parquet``."""
+
+
+def change_from(visits: pd.DataFrame, measure: str, from_month: float = 0.0, *, kind: str = "percent") -> pd.DataFrame:
+    """Each patient's change of `measure` since `from_month`.
+
+    Parameters
+    ----------
+    visits : DataFrame
+        Columns `patient`, `arm`, `month` and `measure`; NaN where nothing was measured.
+    measure : str
+        A column, such as ``"BMD_LS"``.
+    from_month : float
+        Month of the reference visit; patients without a value there drop out.
+    kind : {"percent", "absolute", "of_baseline"}
+        Change in percent, change in the measure's own unit, or the value in percent of the reference.
+
+    Returns
+    -------
+    DataFrame
+        Columns `patient`, `arm`, `month`, `value`; one row a patient and visit with both values.
+
+    Raises
+    ------
+    ValueError
+        If `kind` is none of the three.
+    """
+    seen = visits.loc[visits[measure].notna(), ["patient", "arm", "month", measure]]
+    reference = seen.loc[seen["month"] == from_month].set_index("patient")[measure]
+    start = seen["patient"].map(reference)
+    seen, start = seen[start.notna()], start[start.notna()]
+    if kind == "percent":
+        value = 100.0 * (seen[measure] / start - 1.0)
+    elif kind == "of_baseline":
+        value = 100.0 * seen[measure] / start
+    elif kind == "absolute":
+        value = seen[measure] - start
+    else:
+        raise ValueError(f"kind {kind!r}: use 'percent', 'absolute' or 'of_baseline'")
+    return seen[["patient", "arm", "month"]].assign(value=value).reset_index(drop=True)
+
+
+def mean_interval(values: np.ndarray, level: float = LEVEL) -> dict[str, float]:
+    """Mean, SD, SE and t interval of `values` (1-d, NaN ignored); NaN where too few values allow none.
+
+    Returns
+    -------
+    dict
+        `n`, `mean`, `sd`, `se`, `ci_low`, `ci_high`, in the unit of `values`.
+    """
+    x = np.asarray(values, float)
+    x = x[np.isfinite(x)]
+    n = x.size
+    if n == 0:
+        return {"n": 0, "mean": np.nan, "sd": np.nan, "se": np.nan, "ci_low": np.nan, "ci_high": np.nan}
+    mean = float(x.mean())
+    if n == 1:
+        return {"n": 1, "mean": mean, "sd": np.nan, "se": np.nan, "ci_low": np.nan, "ci_high": np.nan}
+    sd = float(x.std(ddof=1))
+    se = sd / np.sqrt(n)
+    half = float(stats.t.ppf(0.5 + level / 2, n - 1)) * se
+    return {"n": n, "mean": mean, "sd": sd, "se": float(se), "ci_low": mean - half, "ci_high": mean + half}
+
+
+def welch_difference(a: np.ndarray, b: np.ndarray, level: float = LEVEL) -> dict[str, float]:
+    """Mean of `a` minus mean of `b` with Welch's interval [1]_; NaN where either has fewer than two values.
+
+    Returns
+    -------
+    dict
+        `difference`, `difference_std_error`, `difference_low`, `difference_high`, `p` (two-sided).
+    """
+    one, two = mean_interval(a), mean_interval(b)
+    difference = one["mean"] - two["mean"]
+    va, vb = one["se"] ** 2, two["se"] ** 2
+    error = float(np.sqrt(va + vb))
+    half, p = np.nan, np.nan
+    if error == 0.0:  # every patient alike: the typical-patient run
+        half = 0.0
+    elif np.isfinite(error):
+        df = (va + vb) ** 2 / (va**2 / (one["n"] - 1) + vb**2 / (two["n"] - 1))
+        half = float(stats.t.ppf(0.5 + level / 2, df)) * error
+        p = 2 * float(stats.t.sf(abs(difference) / error, df))
+    ends = {"difference_low": difference - half, "difference_high": difference + half}
+    return {"difference": difference, "difference_std_error": error} | ends | {"p": p}
+
+
+def mean_by_visit(change: pd.DataFrame, arms: Sequence[str], control: str | None) -> pd.DataFrame:
+    """Mean change by visit and arm, with its interval and its difference to the control arm.
+
+    Parameters
+    ----------
+    change : DataFrame
+        As from `change_from`.
+    arms : sequence of str
+        Arm names in the order of the trial; an arm without data at a visit gets a row with n = 0.
+    control : str or None
+        Reference of the differences; None leaves them empty.
+
+    Returns
+    -------
+    DataFrame
+        Columns `month`, `arm`, `n`, `mean`, `sd`, `se`, `ci_low`, `ci_high`, `difference`, `difference_low`,
+        `difference_high`.
+    """
+    groups = {key: group.to_numpy() for key, group in change.groupby(["month", "arm"], sort=True)["value"]}
+    rows = []
+    for month in sorted(change["month"].unique()):
+        for arm in arms:
+            values = groups.get((month, arm), np.empty(0))
+            row = {"month": float(month), "arm": arm, **mean_interval(values)}
+            if control is None or arm == control:
+                row |= dict.fromkeys(("difference", "difference_low", "difference_high"), np.nan)
+            else:
+                row |= welch_difference(values, groups.get((month, control), np.empty(0)))
+            rows.append(row)
+    columns = ["month", "arm", "n", "mean", "sd", "se", "ci_low", "ci_high"]
+    return pd.DataFrame(rows, columns=[*columns, "difference", "difference_low", "difference_high"])
+
+
+def median_interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+    """Order-statistic (binomial) interval for the median [2]_; NaN where `values` are too few for the level."""
+    x = np.sort(np.asarray(values, float)[np.isfinite(values)])
+    rank = int(stats.binom.ppf((1 - level) / 2, x.size, 0.5)) if x.size else 0
+    if rank == 0:
+        return float("nan"), float("nan")
+    return float(x[rank - 1]), float(x[x.size - rank])
+
+
+def median_by_visit(change: pd.DataFrame, arms: Sequence[str], control: str | None = None) -> pd.DataFrame:
+    """Median, quartiles and the interval of the median by visit and arm; geometric mean ratio to control.
+
+    Parameters
+    ----------
+    change : DataFrame
+        As from `change_from` (with ``kind="of_baseline"`` for markers).
+    arms, control
+        As in `mean_by_visit`.
+
+    Returns
+    -------
+    DataFrame
+        Columns `month`, `arm`, `n`, `median`, `q1`, `q3`, `median_low`, `median_high`, `geometric_mean`, `ratio`,
+        `ratio_low`, `ratio_high`; the last three compare geometric means with control and are NaN where a value
+        is not positive.
+    """
+    groups = {key: group.to_numpy() for key, group in change.groupby(["month", "arm"], sort=True)["value"]}
+    rows = []
+    for month in sorted(change["month"].unique()):
+        for arm in arms:
+            x = groups.get((month, arm), np.empty(0))
+            x = x[np.isfinite(x)]
+            q1, median, q3 = np.percentile(x, [25, 50, 75]) if x.size else (np.nan, np.nan, np.nan)
+            low, high = median_interval(x)
+            log_x = np.log(x) if x.size and (x > 0).all() else np.empty(0)
+            row = {"month": float(month), "arm": arm, "n": x.size, "median": median, "q1": q1, "q3": q3}
+            row |= {"median_low": low, "median_high": high}
+            row["geometric_mean"] = float(np.exp(log_x.mean())) if log_x.size else np.nan
+            row |= dict.fromkeys(("ratio", "ratio_low", "ratio_high"), np.nan)
+            if control is not None and arm != control:
+                y = groups.get((month, control), np.empty(0))
+                if log_x.size and y.size and (y > 0).all():
+                    gap = welch_difference(log_x, np.log(y))
+                    row |= {f"ratio{end}": float(np.exp(gap[f"difference{end}"])) for end in ("", "_low", "_high")}
+            rows.append(row)
+    columns = ["month", "arm", "n", "median", "q1", "q3", "median_low", "median_high"]
+    return pd.DataFrame(rows, columns=[*columns, "geometric_mean", "ratio", "ratio_low", "ratio_high"])
+
+
+ENDPOINT_COLUMNS = (
+    "endpoint",
+    "role",
+    "measure",
+    "from_month",
+    "to_month",
+    "unit",
+    "method",
+    "statistic",
+    "arm",
+    "n",
+    "estimate",
+    "std_error",
+    "ci_low",
+    "ci_high",
+    "difference",
+    "difference_std_error",
+    "difference_low",
+    "difference_high",
+    "p",
+    "note",
+)
+"""Columns of an analysed endpoint: a row an arm; `p` of the difference to control, `note` what a reader must know.
+
+Medians and their differences have no standard error, only intervals.
+"""
+
+
+def endpoint(
+    visits: pd.DataFrame, patients: pd.DataFrame, spec: Any, arms: Sequence[str], control: str | None, *, seed: int = 0
+) -> pd.DataFrame:
+    """One endpoint of the protocol by arm, analysed as its trial file asks.
+
+    Parameters
+    ----------
+    visits, patients : DataFrame
+        As stored in a run folder; `patients` with `stratum`.
+    spec : ranklsim.cohorts.protocol.trial.Endpoint
+        ``analysis`` is "ANCOVA", "mean difference" or "median difference"; "MMRM" is of `repeated`.
+    arms, control
+        As in `mean_by_visit`.
+    seed : int
+        Of the bootstrap that gives differences of medians their interval.
+
+    Returns
+    -------
+    DataFrame
+        Columns `ENDPOINT_COLUMNS`; one row an arm, no row where the measure was not taken at both months.
+
+    Raises
+    ------
+    ValueError
+        If the analysis is none of the three.
+    """
+    change = change_from(visits, spec.measure, spec.from_month, kind=spec.kind)
+    change = change[change["month"] == spec.to_month]
+    fixed = endpoint_facts(spec)
+    values = {arm: change.loc[change["arm"] == arm, "value"].to_numpy(float) for arm in arms}
+    none = dict.fromkeys(("difference", "difference_low", "difference_high"), np.nan)
+    rows: list[dict[str, object]] = []
+    if spec.analysis == "ANCOVA":
+        table = with_covariates(change, visits, patients, spec)
+        fixed |= {"method": "ANCOVA", "statistic": "LS mean"}
+        rows = [fixed | row for row in ancova(table, arms, control, spec.covariates)]
+    elif spec.analysis == "median difference":
+        for k, arm in enumerate(arms):
+            x = values[arm]
+            low, high = median_interval(x)
+            row = {"arm": arm, "n": x.size, "estimate": float(np.median(x)) if x.size else np.nan}
+            row |= {"ci_low": low, "ci_high": high} | none
+            if control is not None and arm != control:
+                row |= median_difference(x, values[control], (seed, k))
+            rows.append(fixed | {"method": "difference of medians", "statistic": "Median"} | row)
+    elif spec.analysis == "mean difference":
+        for arm in arms:
+            at = mean_interval(values[arm])
+            row = {"arm": arm, "n": at["n"], "estimate": at["mean"], "std_error": at["se"]}
+            row |= {"ci_low": at["ci_low"], "ci_high": at["ci_high"]}
+            row |= none if control is None or arm == control else welch_difference(values[arm], values[control])
+            rows.append(fixed | {"method": "difference of means", "statistic": "Mean"} | row)
+    else:
+        raise ValueError(f"summaries.endpoint does not know the analysis {spec.analysis!r}")
+    return pd.DataFrame(rows if len(change) else [], columns=list(ENDPOINT_COLUMNS))
+
+
+def endpoint_facts(spec: Any) -> dict[str, object]:
+    """The columns of an analysed endpoint that are the same for all arms."""
+    unit = "%" if spec.kind == "percent" else UNITS.get(spec.measure, "")
+    facts: dict[str, object] = {"endpoint": spec.name, "role": spec.role, "measure": spec.measure, "unit": unit}
+    return facts | {"from_month": float(spec.from_month), "to_month": float(spec.to_month), "note": ""}
+
+
+def with_covariates(change: pd.DataFrame, visits: pd.DataFrame, patients: pd.DataFrame, spec: Any) -> pd.DataFrame:
+    """Changes of an endpoint with the value that they start from (`baseline`), the patient's `stratum`, covariates."""
+    start = visits.loc[visits["month"] == spec.from_month].set_index("patient")[spec.measure]
+    strata = patients.set_index("patient")["stratum"] if "stratum" in patients else None
+    stratum = change["patient"].map(strata) if strata is not None else ""
+    more = {name: pd.Series(values_of(name, patients), patients["patient"]) for name in spec.covariates}
+    further = {name: change["patient"].map(values) for name, values in more.items()}
+    return change.assign(baseline=change["patient"].map(start), stratum=stratum, **further)
+
+
+def median_difference(a: np.ndarray, b: np.ndarray, seed: Sequence[int]) -> dict[str, float]:
+    """Median of `a` minus median of `b` with a percentile bootstrap interval (patients resampled within arms) [3]_."""
+    none = {"difference": np.nan, "difference_low": np.nan, "difference_high": np.nan}
+    if not a.size or not b.size:
+        return none
+    none["difference"] = float(np.median(a) - np.median(b))
+    if min(a.size, b.size) < 2:
+        return none
+    rng = np.random.default_rng(list(seed))
+    gaps = np.empty(BOOTSTRAPS)
+    for first in range(0, BOOTSTRAPS, 50):  # bounds memory for large trials
+        size = min(50, BOOTSTRAPS - first)
+        medians = [np.median(x[rng.integers(x.size, size=(size, x.size))], axis=1) for x in (a, b)]
+        gaps[first : first + size] = medians[0] - medians[1]
+    low, high = np.percentile(gaps, [50 * (1 - LEVEL), 100 - 50 * (1 - LEVEL)])
+    return none | {"difference_low": float(low), "difference_high": float(high)}
+
+
+def disposition(patients: pd.DataFrame, events: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+    """Patients randomised, treated to the end and dropped out, by arm and in total.
+
+    Parameters
+    ----------
+    patients : DataFrame
+        Columns `patient`, `arm`.
+    events : DataFrame
+        Columns `patient`, `arm`, `event`, `month`, with events "randomised", "completed", "dropout", ...
+    arms : sequence of str
+
+    Returns
+    -------
+    DataFrame
+        Columns `arm` ("Total" last), `randomised`, `completed`, `dropout`, each of death, stopped, rescue and switch
+        that was recorded (patients with at least one), `dropout_month_median`, `other` (no end recorded).
+    """
+    rows = []
+    kinds = [event for event in (DEATH, STOPPED, RESCUE, SWITCH) if (events["event"] == event).any()]
+    for arm in [*arms, "Total"]:
+        members = patients if arm == "Total" else patients[patients["arm"] == arm]
+        own = events if arm == "Total" else events[events["arm"] == arm]
+        with_event = {event: own.loc[own["event"] == event, "patient"].nunique() for event in own["event"].unique()}
+        dropout_months = own.loc[own["event"] == "dropout", "month"]
+        row: dict[str, Any] = {"arm": arm, "randomised": len(members)}
+        row |= {event: with_event.get(event, 0) for event in ("completed", "dropout", *kinds)}
+        row["dropout_month_median"] = float(dropout_months.median()) if len(dropout_months) else np.nan
+        row["other"] = row["randomised"] - sum(with_event.get(end, 0) for end in ENDS)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def baseline(
+    patients: pd.DataFrame, arms: Sequence[str], variables: Mapping[str, tuple[str, str, str]]
+) -> pd.DataFrame:
+    """Baseline characteristics by arm and in total.
+
+    Parameters
+    ----------
+    patients : DataFrame
+        Column `arm` and the columns named by `variables`.
+    arms : sequence of str
+    variables : mapping
+        Column -> (label, unit, kind); kind "mean" gives mean and SD, "median" median and quartiles, "count" the
+        number and percentage of patients whose value is above zero.
+
+    Returns
+    -------
+    DataFrame
+        Columns `variable`, `label`, `unit`, `kind`, `arm` ("Total" last), `n`, `a`, `b`, `c`: mean, SD, - or
+        median, Q1, Q3 or count, percent, -.
+    """
+    rows = []
+    for column, (label, unit, kind) in variables.items():
+        if column not in patients:
+            continue
+        for arm in [*arms, "Total"]:
+            x = (patients if arm == "Total" else patients[patients["arm"] == arm])[column].to_numpy(float)
+            x = x[np.isfinite(x)]
+            a = b = c = np.nan
+            if kind == "mean" and x.size:
+                a, b = x.mean(), x.std(ddof=1) if x.size > 1 else np.nan
+            elif kind == "median" and x.size:
+                b, a, c = np.percentile(x, [25, 50, 75])
+            elif kind == "count" and x.size:
+                a, b = (x > 0).sum(), 100.0 * (x > 0).mean()
+            row = {"variable": column, "label": label, "unit": unit, "kind": kind, "arm": arm, "n": x.size}
+            rows.append(row | {"a": float(a), "b": float(b), "c": float(c)})
+    return pd.DataFrame(rows, columns=["variable", "label", "unit", "kind", "arm", "n", "a", "b", "c"])
+
+
+def baseline_targets(patients: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+    """What a population's file asks the enrolled to look like, beside what the patients look like.
+
+    Parameters
+    ----------
+    patients : DataFrame
+        Columns of covariates.
+    published : DataFrame
+        From `Population.published`.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `published`, and ``achieved``, ``low`` and ``high`` (its 95 % interval by the number of
+        patients: normal for means and shares, for medians of a lognormal as for a normal, 1.96/sqrt(2n) of the value
+        for spreads); NaN where there are fewer than two patients. ``within``: whether what was achieved is within the
+        target's tolerance.
+    """
+    rows = []
+    for row in published.to_dict("records"):
+        name, kind = row["covariate"], row["statistic"]
+        x = coordinate(name, patients)
+        ends = np.array([row["range_low"], row["range_high"]], dtype=float)
+        if kind == "share" and np.isfinite(ends).any():
+            x = ((x >= np.nan_to_num(ends[0], nan=-np.inf)) & (x <= np.nan_to_num(ends[1], nan=np.inf))).astype(float)
+        n = x.size
+        achieved = half = np.nan
+        if n > 1:
+            if kind in ("mean", "share"):
+                achieved, half = x.mean(), 1.96 * x.std(ddof=1) / np.sqrt(n)
+            elif kind == "median":
+                achieved = np.median(x)
+                half = 1.96 * np.sqrt(np.pi / 2) * np.log(x).std(ddof=1) * achieved / np.sqrt(n)
+            else:
+                achieved = x.std(ddof=1) if kind == "sd" else np.sqrt(np.expm1(np.log(x).std(ddof=1) ** 2))
+                half = 1.96 * achieved / np.sqrt(2 * n)
+        within = abs(achieved - row["value"]) <= row["tolerance"]
+        rows.append(
+            row
+            | {"achieved": float(achieved), "low": float(achieved - half), "high": float(achieved + half)}
+            | {"within": bool(within)}
+        )
+    return pd.DataFrame(rows)
+
+
+def baseline_correlations(patients: pd.DataFrame, expected: pd.DataFrame) -> pd.DataFrame:
+    """Rank correlations of the patients' covariates beside those of their population.
+
+    Parameters
+    ----------
+    patients : DataFrame
+        Columns of covariates.
+    expected : DataFrame
+        From `Population.correlations`.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `expected`, and ``achieved`` (Spearman), ``low`` and ``high`` (its 95 % interval by Fisher's z
+        with the variance 1.06/(n - 3), Fieller 1957); NaN for fewer than five patients, or where a covariate does not
+        vary.
+    """
+    n = len(patients)
+    ranks = patients[list(dict.fromkeys([*expected["first"], *expected["second"]]))].rank().corr()
+    achieved = np.array([ranks.loc[a, b] for a, b in zip(expected["first"], expected["second"], strict=True)])
+    if n < 5:
+        achieved = np.full(achieved.size, np.nan)
+    half = 1.96 * np.sqrt(1.06 / max(n - 3, 1))
+    z = np.arctanh(np.clip(achieved, -0.999999, 0.999999))
+    return expected.assign(achieved=achieved, low=np.tanh(z - half), high=np.tanh(z + half))
+
+
+def exposure(doses: pd.DataFrame, patients: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+    """Doses planned and given by arm and agent.
+
+    Parameters
+    ----------
+    doses : DataFrame
+        Columns `patient`, `arm`, `agent`, `month`, `amount_mg`, `given` (bool), one row a planned dose.
+    patients : DataFrame
+        Columns `patient`, `arm`.
+    arms : sequence of str
+
+    Returns
+    -------
+    DataFrame
+        Columns `arm`, `agent`, `randomised`, `treated` (patients with a dose), `planned`, `given` (doses),
+        `given_percent`, `per_patient` (mean doses a treated patient), `total_mg` (mean amount a treated patient),
+        `first_month`, `last_month` (of a dose given).
+    """
+    randomised = patients["arm"].value_counts()
+    rows = []
+    for arm in arms:
+        for agent, own in doses[doses["arm"] == arm].groupby("agent", sort=False):
+            given = own[own["given"].astype(bool)]
+            treated = given["patient"].nunique()
+            rows.append(
+                {
+                    "arm": arm,
+                    "agent": agent,
+                    "randomised": int(randomised.get(arm, 0)),
+                    "treated": treated,
+                    "planned": len(own),
+                    "given": len(given),
+                    "given_percent": 100.0 * len(given) / len(own),
+                    "per_patient": len(given) / treated if treated else np.nan,
+                    "total_mg": given["amount_mg"].sum() / treated if treated else np.nan,
+                    "first_month": float(given["month"].min()) if treated else np.nan,
+                    "last_month": float(given["month"].max()) if treated else np.nan,
+                }
+            )
+    columns = ["arm", "agent", "randomised", "treated", "planned", "given", "given_percent", "per_patient", "total_mg"]
+    return pd.DataFrame(rows, columns=[*columns, "first_month", "last_month"])
+
+
+def latent_by_visit(visits: pd.DataFrame, outputs: Sequence[str], arms: Sequence[str]) -> pd.DataFrame:
+    """Median and quartiles over patients of latent outputs (``true_...`` columns) by visit and arm.
+
+    Parameters
+    ----------
+    visits : DataFrame
+        Columns `month`, `arm` and ``true_<output>`` for each of `outputs`.
+    outputs : sequence of str
+        Names without ``true_``.
+    arms : sequence of str
+
+    Returns
+    -------
+    DataFrame
+        Columns `output`, `month`, `arm`, `n`, `median`, `q1`, `q3`, `mean`.
+    """
+    rows = []
+    for output in outputs:
+        for (month, arm), group in visits.groupby(["month", "arm"], sort=True)[f"true_{output}"]:
+            x = group.to_numpy(float)
+            x = x[np.isfinite(x)]
+            if x.size:
+                q1, median, q3 = np.percentile(x, [25, 50, 75])
+                row = {"output": output, "month": float(month), "arm": arm, "n": x.size, "median": median}
+                rows.append(row | {"q1": q1, "q3": q3, "mean": x.mean()})
+    frame = pd.DataFrame(rows, columns=["output", "month", "arm", "n", "median", "q1", "q3", "mean"])
+    order = {arm: k for k, arm in enumerate(arms)}
+    rank = {output: k for k, output in enumerate(outputs)}
+    keys = frame.assign(_o=frame["output"].map(rank), _a=frame["arm"].map(order)).sort_values(["_o", "month", "_a"])
+    return keys.drop(columns=["_o", "_a"]).reset_index(drop=True)
+
+
+def contributions(visits: pd.DataFrame, site: str, arms: Sequence[str], months: Sequence[float]) -> pd.DataFrame:
+    """Mean contributions to the BMD change of a site, in percentage points of baseline BMD.
+
+    Parameters
+    ----------
+    visits : DataFrame
+        Columns `month`, `arm`, ``true_<site>_remodelling`` and so on.
+    site : str
+        "LS", "TH", "FN" or "R13".
+    arms : sequence of str
+    months : sequence of float
+        Visits to show; those without rows are left out.
+
+    Returns
+    -------
+    DataFrame
+        Columns `month`, `arm`, `n`, `part` ("remodelling", "mineralisation", "modelling", "artefact"), `mean`, `total`.
+    """
+    parts = [p for p in ("remodelling", "mineralisation", "modelling", "artefact") if f"true_{site}_{p}" in visits]
+    columns = [f"true_{site}_{part}" for part in parts]
+    rows = []
+    for month in months:
+        for arm in arms:
+            own = visits.loc[(visits["month"] == month) & (visits["arm"] == arm), columns].dropna()
+            if len(own):
+                means = own.mean()
+                for part, column in zip(parts, columns, strict=True):
+                    row = {"month": float(month), "arm": arm, "n": len(own), "part": part}
+                    rows.append(row | {"mean": float(means[column]), "total": float(means.sum())})
+    return pd.DataFrame(rows, columns=["month", "arm", "n", "part", "mean", "total"])
+
+
+def over_control(parts: pd.DataFrame, control: str) -> pd.DataFrame:
+    """`contributions` of each other arm minus those of `control`; same columns, `n` of the arm."""
+    reference = parts[parts["arm"] == control].set_index(["month", "part"])
+    other = parts[parts["arm"] != control].set_index(["month", "part"])
+    out = other.assign(**{c: other[c] - reference[c].reindex(other.index) for c in ("mean", "total")})
+    return out.reset_index().dropna(subset=["mean"])[list(parts.columns)].reset_index(drop=True)

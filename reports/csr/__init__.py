@@ -1,0 +1,1 @@
+"""The report of a trial, section by section, as in a clinical study report."""

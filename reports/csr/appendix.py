@@ -1,0 +1,172 @@
+"""Section 16: assumptions, reproducibility."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from ranklsim.pkpd.biology.ligand import potency
+from ranklsim.pkpd.biology.values import Values
+from ranklsim.reports.csr.context import NOT_KNOWN, Context, Section
+from ranklsim.reports.layout import tables, wording
+from ranklsim.reports.layout.arms import PREDICTED
+
+SOFTNESS = {"assumed": 0, "fitted": 1, "measured": 2}
+
+
+def assumptions(c: Context) -> Section:
+    """Every parameter with status and source, the assumed and fitted first."""
+    section = Section("16.1", "Assumptions", "assumptions")
+    counts = c.data.parameters["status"].value_counts()
+    said = wording.listed([f"{int(n)} {status}" for status, n in counts.items()])
+    section.paragraphs.append(
+        f"The model has {len(c.data.parameters)} parameters: {said}. Measured: taken from a published measurement. "
+        f"Fitted: adjusted to published trials, mostly of denosumab. Assumed: our choice, with the range that a "
+        "reasonable opponent could claim. Whatever is said here of a hypothetical agent rests on the assumed and the "
+        "fitted ones; those marked “drawn” were varied in section {NOT_KNOWN}."
+    )
+    section.paragraphs.append(potency_in_words(c.data.parameters.set_index("symbol")["value"].to_dict()))
+    note = "Range: what a reasonable opponent could claim. CV: spread between patients."
+    drawn = (
+        f"Drawn: varied in section {NOT_KNOWN}; ρ: strongest rank correlation with the primary endpoint of a "
+        "hypothetical arm."
+    )
+    parameters = _parameters(c)
+    soft = parameters["status"] != "measured"
+    for number, title, frame, extra in (
+        ("16.1.1", "Assumed and fitted parameters of the model", parameters[soft], f"{drawn} {note}"),
+        ("16.1.2", "Measured parameters of the model", parameters[~soft], note),
+    ):
+        if len(frame):
+            section.exhibits.append(
+                c.listing(
+                    number, title, frame.reset_index(drop=True), _parameter_cells, numeric=("Value", "CV"), note=extra
+                )
+            )
+    agents = _agents(c)
+    if len(agents):
+        section.exhibits.append(
+            c.listing(
+                "16.1.3",
+                "Agents of this trial, field by field",
+                agents,
+                _agent_cells,
+                numeric=("Value",),
+                group="Agent",
+                note="KD “none”: the agent does not bind that form.",
+            )
+        )
+    return section
+
+
+def potency_in_words(values: Mapping[str, float]) -> str:
+    """What the share of sRANKL in the signal means per molecule, with the pools that it follows from."""
+    p = Values(values)
+    soluble = 1e3 * p.fsh * p.kdeg * p.M0 / p.ksel
+    return (
+        f"The share of sRANKL in the resting signal (sig, {100 * p.sig:.0f}%) and the sizes of the pools give the "
+        f"potency of one free sRANKL molecule over one free mRANKL molecule: {tables.sig(potency(p))}. The pools at "
+        f"rest: sRANKL {soluble:.1f} pmol/L in serum, {soluble / (1 + p.os):.2f} of it free; surface RANKL that drug "
+        f"can reach {p.M0:.1f} nmol per litre of central volume, an effective capacity and no count of molecules at "
+        "the cell."
+    )
+
+
+def _parameters(c: Context) -> pd.DataFrame:
+    """The parameter table, the softest first, with what the section on unknowns found about each."""
+    predicted = [arm.name for arm in c.arms if arm.basis == PREDICTED] or c.names
+    own = c.importance[c.importance["arm"].isin(predicted)]
+    strongest = own.loc[own["rho"].abs().groupby(own["symbol"]).idxmax()].set_index("symbol")["rho"]
+    symbols = c.data.parameters["symbol"]
+    frame = c.data.parameters.assign(
+        drawn=symbols.isin(list(c.drawn.columns)), rank_correlation=symbols.map(strongest).astype(float)
+    )
+    order = np.lexsort((symbols, frame["group"], frame["status"].map(SOFTNESS)))
+    return frame.iloc[order].reset_index(drop=True)
+
+
+def _agents(c: Context) -> pd.DataFrame:
+    """Every number of the trial's agents, in the order of first use, the softest first."""
+    rows = [
+        {"agent": agent.label, "hypothetical": agent.hypothetical, **number._asdict()}
+        for agent in c.data.agents.values()
+        for number in sorted(agent.provenance, key=lambda number: SOFTNESS[number.status])
+    ]
+    return pd.DataFrame(rows)
+
+
+def reproducibility(c: Context) -> Section:
+    """Versions, seed, hashes, command."""
+    section = Section("16.2", "Reproducibility", "reproducibility")
+    section.paragraphs.append(
+        "The same trial file, parameters, agents and seed give the same patients and results, whatever the number of "
+        "workers. The run folder holds frozen copies of all three beside the data."
+    )
+    frame = pd.DataFrame(_flatten(c.data.manifest), columns=["item", "value"])
+    section.exhibits.append(
+        c.listing(
+            "16.2.1",
+            "Manifest of the run",
+            frame,
+            lambda row: {"Item": row["item"], "Value": Markup("<code>{}</code>").format(row["value"])},
+        )
+    )
+    return section
+
+
+def _text(value: object) -> str:
+    return "" if value is None or pd.isna(value) else str(value)
+
+
+def _status(status: str, drawn: bool = False, rho: float = np.nan) -> Markup:
+    if not drawn:
+        return tables.tag(status)
+    weight = f" ρ {tables.num(rho, 2)}" if np.isfinite(rho) else ""
+    return tables.tag(status) + Markup(' <span class="tag drawn">drawn{}</span>').format(weight)
+
+
+def _range(low: object, high: object) -> str:
+    """The plausible range, on one line; nothing where there is none."""
+    if not _text(low) or not _text(high):
+        return ""
+    return "fixed" if low == high else f"{tables.sig(float(low))}\u00a0to\u00a0{tables.sig(float(high))}"  # type: ignore[arg-type]
+
+
+def _parameter_cells(row: dict[str, Any]) -> dict[str, object]:
+    note = f" {_text(row['note'])}" if _text(row["note"]) else ""
+    return {
+        "Symbol": Markup("<code>{}</code>").format(row["symbol"]),
+        "Meaning": row["meaning"],
+        "Value": tables.sig(float(row["value"])),
+        "Unit": row["unit"],
+        "Range": _range(row["low"], row["high"]),
+        "CV": tables.sig(float(row["cv"])) if row["cv"] > 0 else "",
+        "Status": _status(row["status"], row["drawn"], row["rank_correlation"]),
+        "Source and note": Markup('{}<span class="note">{}</span>').format(
+            tables.doi_link(row["source"], row["doi"]), note
+        ),
+    }
+
+
+def _agent_cells(row: dict[str, Any]) -> dict[str, object]:
+    return {
+        "Field": Markup("<code>{}</code>").format(row["field"]),
+        "Agent": f"{row['agent']}{' (hypothetical)' if row['hypothetical'] else ''}",
+        "Value": tables.sig(float(row["value"])),
+        "Unit": row["unit"],
+        "Range": _range(row["low"], row["high"]),
+        "Status": _status(row["status"]),
+        "Source": tables.doi_link(row["source"], row["doi"]),
+    }
+
+
+def _flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Leaves of nested tables as (path, text)."""
+    if isinstance(value, Mapping):
+        return [leaf for key, inner in value.items() for leaf in _flatten(inner, f"{prefix}.{key}".lstrip("."))]
+    return [(prefix, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))]

@@ -1,0 +1,455 @@
+"""What every section of one report shares: the run, its arms, the analysed endpoints, and how exhibits are made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from ranklsim.cohorts.people.population import Population, population_of
+from ranklsim.cohorts.running.storage import Run, open_run
+from ranklsim.cohorts.unknowns.importance import rank_correlations
+from ranklsim.pkpd.agents import load_agent
+from ranklsim.pkpd.parameters import ParameterTable
+from ranklsim.reports.analyses import repeated, summaries
+from ranklsim.reports.analyses.results import Analyses, analyse
+from ranklsim.reports.csr import unknowns
+from ranklsim.reports.layout import tables, wording
+from ranklsim.reports.layout.arms import ArmView, month_text, view_arms
+from ranklsim.reports.layout.exhibit import Exhibit
+
+BASELINE = {
+    "age": ("Age", "yr", "mean"),
+    "years_since_menopause": ("Years since menopause", "yr", "mean"),
+    "weight": ("Weight", "kg", "mean"),
+    "height": ("Height", "cm", "mean"),
+    "BMI": ("Body mass index", "kg/m²", "mean"),
+    "eGFR": ("eGFR", "mL/min/1.73 m²", "mean"),
+    "vitamin_D": ("Serum 25-OH-D", "ng/mL", "median"),
+    "T_LS": ("Lumbar spine BMD", "T-score", "mean"),
+    "T_TH": ("Total hip BMD", "T-score", "mean"),
+    "T_FN": ("Femoral neck BMD", "T-score", "mean"),
+    "T_R13": ("1/3 radius BMD", "T-score", "mean"),
+    "BMD_LS": ("Lumbar spine BMD, measured", "g/cm²", "mean"),
+    "BMD_TH": ("Total hip BMD, measured", "g/cm²", "mean"),
+    "prevalent_fracture": ("Prevalent vertebral fracture", "", "count"),
+    "prior_treatment": ("Earlier osteoporosis treatment", "", "count"),
+    "CTX": ("Serum CTX", "ng/mL", "median"),
+    "P1NP": ("Serum P1NP", "ng/mL", "median"),
+}
+
+NOT_KNOWN = "11.4.12"
+"""Number of the section on what the unknown parameters leave open, to which others refer."""
+
+SITES = {"LS": "Lumbar spine", "TH": "Total hip", "FN": "Femoral neck", "R13": "1/3 radius"}
+
+
+@dataclass(frozen=True)
+class RunData:
+    """A run as the report needs it; frames as in the run folder, read when they are first asked for.
+
+    Of the visits, which are by far the largest table, take the columns that are needed (`seen`): all of them are 60
+    numbers a patient and visit.
+    """
+
+    run: Run
+    population: Population
+    agents: Mapping[str, Any]
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """The run's manifest."""
+        return self.run.manifest
+
+    @property
+    def trial(self) -> Any:
+        """The trial as it was run."""
+        return self.run.trial
+
+    @property
+    def table(self) -> ParameterTable:
+        """The parameter table of the run."""
+        table: ParameterTable = self.run.parameters
+        return table
+
+    @cached_property
+    def parameters(self) -> pd.DataFrame:
+        """The parameter table, a row a parameter with its symbol."""
+        return self.table.frame.reset_index()
+
+    @property
+    def patients(self) -> pd.DataFrame:
+        """A row a patient."""
+        return self.run.patients
+
+    @property
+    def visits(self) -> pd.DataFrame:
+        """A row a patient and visit, with every column: large."""
+        return self.run.visits
+
+    @property
+    def doses(self) -> pd.DataFrame:
+        """A row a planned dose."""
+        return self.run.doses
+
+    @property
+    def events(self) -> pd.DataFrame:
+        """A row an event."""
+        return self.run.events
+
+    @property
+    def uncertainty(self) -> pd.DataFrame:
+        """The typical patient by arm and parameter vector."""
+        return self.run.uncertainty
+
+    @property
+    def draws(self) -> pd.DataFrame:
+        """The parameter vectors."""
+        return self.run.uncertainty_draws
+
+    @property
+    def variants(self) -> pd.DataFrame:
+        """The typical patient by arm and structure of the model."""
+        return self.run.variants
+
+    @property
+    def twins(self) -> pd.DataFrame:
+        """A row a twin and visit; none where the trial has no estimand."""
+        return self.run.twins
+
+    @property
+    def twin_events(self) -> pd.DataFrame:
+        """A row an event of a twin."""
+        return self.run.twin_events
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """Columns of the visits."""
+        return self.run.columns("visits")
+
+    def seen(self, *columns: str, attended: bool = False, months: Collection[float] | None = None) -> pd.DataFrame:
+        """Some columns of the visits; see `Run.seen`."""
+        return self.run.seen(*columns, attended=attended, months=months)
+
+    @cached_property
+    def months(self) -> list[float]:
+        """Months of the visits, ascending."""
+        first = self.run.first("visits", len(self.trial.visits.months))
+        return [float(month) for month in np.unique(first["month"])]
+
+
+@dataclass
+class Section:
+    """A section: heading, sentences, exhibits in order."""
+
+    number: str
+    title: str
+    anchor: str
+    level: int = 2
+    paragraphs: list[str | Markup] = field(default_factory=list)
+    exhibits: list[Exhibit] = field(default_factory=list)
+    key: list[str | Markup] = field(default_factory=list)
+
+
+def read(run_folder: str | os.PathLike[str]) -> RunData:
+    """Read a finished run.
+
+    Parameters
+    ----------
+    run_folder : path
+        As written by ``ranklsim run``.
+
+    Raises
+    ------
+    BadInput
+        If the folder holds no finished run, or a file was altered.
+    """
+    run = open_run(run_folder)
+    return RunData(
+        run=run,
+        population=population_of(run.trial),
+        agents={name: load_agent(name, folder=run.inputs / "agents") for name in run.trial.agent_names()},
+    )
+
+
+class Context:
+    """One report: the run seen as the report needs it, and what all sections use."""
+
+    def __init__(self, data: RunData) -> None:
+        self.data = data
+        self.trial = data.trial
+        self.arms: list[ArmView] = view_arms(data.trial.arms, data.agents)
+        self.by_name = {arm.name: arm for arm in self.arms}
+        self.names = [arm.name for arm in self.arms]
+        counts = data.patients["arm"].value_counts()
+        self.counts = {name: int(counts.get(name, 0)) for name in self.names}
+        self.n = len(data.patients)
+        self.control: str | None = data.trial.control
+        self.seed = int(data.manifest["seed"])
+        self.last_month = data.months[-1]
+        self.ends = {a.name: a.end for a in self.arms if a.end < self.last_month - 1e-9}
+        self.main_end = min(max((a.end for a in self.arms), default=0.0), self.last_month)
+        self.switch = len({a.end for a in self.arms}) == 1 and any(
+            course.start >= arm.end - 1e-6 for arm in self.arms for course in arm.courses
+        )
+        self.end_words = f"the switch at month {month_text(self.main_end)}" if self.switch else "the end of treatment"
+        self.population = f"Simulated data. Full analysis set (N={self.n})"
+        self.typical = "Simulated data. One typical patient"
+        version, digest = data.manifest["ranklsim"], str(data.manifest["parameters_hash"])
+        self.model = f"ranklsim {version}, parameters {digest[:10]}"
+        self.n_draws = int((data.draws["draw"] != 0).sum()) if len(data.draws) else 0
+        drawn = data.draws.set_index("draw") if len(data.draws) else pd.DataFrame()
+        self.drawn = drawn.loc[:, [c for c in drawn.columns if drawn[c].nunique() > 1]] if len(drawn) else drawn
+        self.meanings = {symbol: str(data.table.row(symbol)["meaning"]) for symbol in self.drawn}
+        self.result_column = "value" if self.control is None else "difference"
+        self.primary = self._primary()
+        self.repeated = [
+            repeated.analyse(data.seen(spec.measure), data.patients, spec, self.names, self.control)
+            for spec in self.trial.changes
+            if spec.analysis == "MMRM"
+        ]
+        self.endpoints = self._endpoints()
+        self.importance = self._importance()
+
+    @property
+    def basis_line(self) -> str:
+        """What every section says under its heading."""
+        return f"Simulated data: {self.model}. {wording.basis(self.arms)}"
+
+    def table(
+        self,
+        number: str,
+        title: str,
+        frame: pd.DataFrame,
+        make: Callable[..., str],
+        *,
+        note: str = "",
+        headline: str = "",
+        folded: bool = False,
+        arms: Sequence[ArmView] | None = None,
+        **options: Any,
+    ) -> Exhibit:
+        """A table of `frame`, made by a function of `ranklsim.reports.layout.tables` with `options`.
+
+        A `folded` one opens on demand, and in print; `arms` are its columns, all by default.
+        """
+        body = make(frame, self.arms if arms is None else arms, self.heading(number, title), **options)
+        return Exhibit(
+            "Table", number, title, frame, body, self.source(note, self.population), headline, folded, self.population
+        )
+
+    def listing(
+        self,
+        number: str,
+        title: str,
+        frame: pd.DataFrame,
+        cells: Callable[[dict[str, Any]], dict[str, object]],
+        *,
+        note: str = "",
+        numeric: Sequence[str] = (),
+        group: str | None = None,
+        who: str = "",
+    ) -> Exhibit:
+        """A table of `frame` row by row; `cells` turns a row into header and text of each column.
+
+        `who` is whom it is about: patients (`population`), the typical patient, or nobody.
+        """
+        rows = [cells(row) for row in frame.to_dict("records")]
+        body = tables.listing(rows, self.heading(number, title, who), numeric=numeric, group=group)
+        return Exhibit("Table", number, title, frame, body, self.source(note, who), population=who)
+
+    def figure(
+        self,
+        number: str,
+        title: str,
+        frame: pd.DataFrame,
+        draw: Callable[..., str],
+        *,
+        note: str = "",
+        headline: str = "",
+        alt: str = "",
+        arms: Sequence[ArmView] | None = None,
+        **options: Any,
+    ) -> Exhibit:
+        """A figure of `frame`, drawn by a function of `ranklsim.reports.figures.trial` with `options`.
+
+        `alt` speaks to a screen reader where there is no `headline`; `arms` are those shown, all by default.
+        """
+        shell = Exhibit("Figure", number, title, frame, "", "")
+        spoken = " ".join(part for part in (f"{title}.", headline or alt, f"Numbers: {shell.stem}.csv") if part)
+        shown = self.arms if arms is None else arms
+        redraw = partial(draw, frame, shown, anchor=shell.anchor, alt=spoken, **options)
+        return Exhibit("Figure", number, title, frame, redraw(), self.source(note), headline, redraw=redraw, alt=spoken)
+
+    def heading(self, number: str, title: str, who: str | None = None) -> tables.Heading:
+        """What stands over a table; `who` is whom it is about, the analysis set by default."""
+        caption = Markup(
+            '<span class="cap"><span class="number">Table {}</span> {}<span class="population">{}</span></span>'
+        ).format(number, title, self.population if who is None else who)
+        return tables.Heading(caption, f"Table {number}: {title}", self.counts)
+
+    def source(self, note: str, who: str = "") -> str:
+        """Footnote: the note, then N by arm where `who` is the analysis set, then seed and model."""
+        counted = f"Randomised: {self.sizes}." if who == self.population else ""
+        return " ".join(part for part in (note, counted, f"Seed {self.seed}; {self.model}.") if part)
+
+    @property
+    def sizes(self) -> str:
+        """Patients randomised, by arm."""
+        return ", ".join(f"{arm.label} {self.counts[arm.name]}" for arm in self.arms)
+
+    def _primary(self) -> Any:
+        ranked = [e for e in self.trial.changes if e.role == "primary"] or list(self.trial.changes)
+        return ranked[0] if ranked else None
+
+    def can_draw(self, spec: Any) -> bool:
+        """Whether the parameter draws hold what an endpoint needs."""
+        months = set(self.data.uncertainty["month"]) if len(self.data.uncertainty) else set()
+        known = f"{spec.measure}_pct" in self.data.uncertainty
+        return known and {spec.from_month, spec.to_month} <= months and spec.kind == "percent"
+
+    def by_draw(self, spec: Any) -> pd.DataFrame:
+        """An endpoint of the typical patient, by draw and arm."""
+        return unknowns.endpoint_by_draw(
+            self.data.uncertainty, spec.measure, spec.from_month, spec.to_month, self.control
+        )
+
+    def _endpoints(self) -> pd.DataFrame:
+        """All endpoints by arm, with the interval over unknown parameters where the draws hold it."""
+        frames = []
+        by_model = {found.spec.name: found for found in self.repeated}
+        for k, spec in enumerate(self.trial.changes):
+            if spec.name in by_model:
+                frame = by_model[spec.name].endpoint()
+            else:
+                frame = summaries.endpoint(
+                    self.data.seen(spec.measure), self.data.patients, spec, self.names, self.control, seed=self.seed + k
+                )
+            extra = {"median": "parameter_median", "low": "parameter_low", "high": "parameter_high"}
+            extra |= {"draws": "parameter_draws"}
+            both = {"both_low": "unknown_low", "both_high": "unknown_high"}
+            for name in (*extra.values(), "parameter_default", *both.values()):
+                frame[name] = np.nan
+            if self.can_draw(spec):
+                draws = self.by_draw(spec)
+                for at, arm in frame["arm"].items():
+                    own = draws[draws["arm"] == arm]
+                    over = unknowns.interval_over_draws(own.loc[own["draw"] != 0, self.result_column].to_numpy())
+                    whole = self.whole_range(self.result_of(spec), arm)
+                    for source, target in (extra | both).items():
+                        frame.loc[at, target] = (over | whole)[source]
+                    default = own.loc[own["draw"] == 0, self.result_column]
+                    frame.loc[at, "parameter_default"] = float(default.iloc[0]) if len(default) else np.nan
+            frames.append(frame)
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+    def _importance(self) -> pd.DataFrame:
+        """Rank correlations of the primary endpoint's difference with every drawn parameter, by arm."""
+        columns = ["arm", "symbol", "meaning", "rho", "low", "high", "share", "beyond_chance", "draws"]
+        if self.primary is None or not self.can_draw(self.primary) or self.drawn.empty:
+            return pd.DataFrame(columns=columns)
+        draws = self.by_draw(self.primary)
+        frames = []
+        for arm in self.arms:
+            result = draws.loc[draws["arm"] == arm.name].set_index("draw")[self.result_column]
+            ranked = rank_correlations(self.drawn.drop(index=0, errors="ignore"), result)
+            frames.append(ranked.assign(arm=arm.name, meaning=ranked["symbol"].map(self.meanings).fillna("")))
+        return pd.concat(frames, ignore_index=True)[columns]
+
+    @cached_property
+    def analyses(self) -> Analyses:
+        """Endpoints of every kind, estimands, subgroups and multiplicity."""
+        return analyse(self.data, self.endpoints)
+
+    def symbol_label(self, symbol: str) -> str:
+        """A parameter with meaning and unit, for an axis."""
+        unit = self.data.table.row(symbol)["unit"]
+        return f"{symbol}: {self.meanings[symbol]}" + ("" if unit == "1" else f" ({unit})")
+
+    @property
+    def vectors(self) -> str:
+        """What was drawn, in words that follow a number."""
+        agree = self.data.manifest["draws"] == "ensemble"
+        return "parameter vectors that agree with published figures" if agree else "draws from plausible ranges"
+
+    @cached_property
+    def by_structure(self) -> pd.DataFrame:
+        """Headline results of the typical patient under each structural variant.
+
+        Columns `variant`, `result` (words), `arm`, `value`; the variant "" is the default structure.
+        """
+        every = [(self.data.uncertainty[self.data.uncertainty["draw"] == 0].assign(variant=""))]
+        every.append(self.data.variants)
+        courses = pd.concat(every, ignore_index=True).drop(columns="draw").rename(columns={"variant": "draw"})
+        return unknowns.headlines(courses, [e for e in self.trial.changes if self.can_draw(e)], self.control,
+                                  self.ends, self.end_words).rename(columns={"draw": "variant"})  # fmt: skip
+
+    @cached_property
+    def by_vector(self) -> pd.DataFrame:
+        """The same headline results for each parameter vector: columns `draw`, `result`, `arm`, `value`."""
+        return unknowns.headlines(self.data.uncertainty, [e for e in self.trial.changes if self.can_draw(e)],
+                                  self.control, self.ends, self.end_words)  # fmt: skip
+
+    def whole_range(self, result: str, arm: str) -> dict[str, float]:
+        """What is not known about one headline result, from `by_vector` and `by_structure`.
+
+        Returns
+        -------
+        dict
+            `low`, `high`: the 90% interval over the parameter vectors; `structure_low`, `structure_high`: the least and
+            the most under any other structure (at its own fit); `both_low`, `both_high`: the range that holds both;
+            NaN where there is none.
+        """
+        drawn = self.by_vector[(self.by_vector["result"] == result) & (self.by_vector["arm"] == arm)]
+        over = unknowns.interval_over_draws(drawn.loc[drawn["draw"] != 0, "value"].to_numpy(float))
+        other = self.by_structure[(self.by_structure["result"] == result) & (self.by_structure["arm"] == arm)]
+        value = other.loc[other["variant"] != "", "value"].to_numpy(float)
+        value = value[np.isfinite(value)]
+        least, most = (value.min(), value.max()) if value.size else (np.nan, np.nan)
+        return {
+            "low": over["low"],
+            "high": over["high"],
+            "structure_low": float(least),
+            "structure_high": float(most),
+            "both_low": float(np.fmin(over["low"], least)),
+            "both_high": float(np.fmax(over["high"], most)),
+        }
+
+    def result_of(self, spec: Any) -> str:
+        """How `by_vector` and `by_structure` name an endpoint."""
+        return unknowns.endpoint_words(spec, self.control)
+
+    def strongest(self, arm: str) -> pd.DataFrame:
+        """The parameters that move an arm's primary endpoint beyond chance, the strongest first."""
+        own = self.importance[self.importance["arm"] == arm]
+        return own[own["beyond_chance"].astype(bool)]
+
+    def marker_medians(self, marker: str) -> pd.DataFrame | None:
+        """A marker in percent of baseline by visit and arm; None if it was not measured."""
+        if marker not in self.data.columns:
+            return None
+        visits = self.data.seen(marker)
+        if not visits[marker].notna().any():
+            return None
+        change = summaries.change_from(visits, marker, kind="of_baseline")
+        return summaries.median_by_visit(change, self.names, self.control)
+
+
+def month_span(first: float, last: float) -> str:
+    """``0 to 30``, one month if both are the same, or an en dash."""
+    if not np.isfinite(first):
+        return tables.DASH
+    start, end = month_text(first), month_text(last)
+    return start if start == end else f"{start} to {end}"
+
+
+def nearest(months: Any, wanted: float) -> float:
+    """The month nearest to `wanted`, the earlier of two."""
+    options = np.unique(np.asarray(list(months), float))
+    return float(options[np.abs(options - wanted).argmin()])

@@ -1,0 +1,414 @@
+"""Section 11, first part: endpoints, BMD, markers, and what happens after the last dose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from ranklsim.pkpd.errors import RunFailed
+from ranklsim.reports.analyses import durability, imputation, repeated, summaries
+from ranklsim.reports.analyses.repeated import Repeated
+from ranklsim.reports.csr.context import SITES, Context, Section, nearest
+from ranklsim.reports.figures import patients as figures_patients
+from ranklsim.reports.figures import trial as figures
+from ranklsim.reports.layout import tables, wording
+from ranklsim.reports.layout.arms import month_text, shifted
+from ranklsim.reports.layout.exhibit import Exhibit
+from ranklsim.reports.mmrm.covariance import NAMES
+
+MARKERS = {
+    "CTX": ("CTX", "resorption"),
+    "P1NP": ("P1NP", "formation"),
+    "BSAP": ("BSAP", "formation"),
+    "TRAP5B": ("TRAP5b", "osteoclast number"),
+}
+AFTER_SITES = ("LS", "TH")
+AFTER_MARKERS = ("CTX", "P1NP")
+COURSES = 20  # patients of an arm whose courses are drawn
+LOOK_BACK = -12.0  # months before the end of treatment at which figures of what follows begin
+QUARTILES: dict[str, Any] = {
+    "value": "median",
+    "low": "q1",
+    "high": "q3",
+    "reference": 100.0,
+    "floor": 0.0,
+    "bars": "bars: Q1 to Q3 (spread of patients)",
+}
+
+
+def efficacy(c: Context) -> Section:
+    """Heading of section 11."""
+    return Section("11", "Efficacy", "efficacy")
+
+
+def results(c: Context) -> Section:
+    """Heading of the results."""
+    return Section("11.4", "Efficacy results", "results", 3)
+
+
+def endpoint_section(c: Context) -> Section:
+    """Endpoints of the protocol."""
+    section = Section("11.4.1", "Endpoints of the protocol", "endpoints", 4)
+    if c.endpoints.empty:
+        section.paragraphs.append("The trial names no endpoint that was measured.")
+        return section
+    methods = set(c.endpoints["method"])
+    notes = []
+    if any(method.startswith("ANCOVA") for method in methods):
+        notes.append(
+            "LS mean: least-squares mean, ANCOVA with arm, baseline and strata (ordinary least squares; patients with "
+            "both values)."
+        )
+    if any(method.startswith("MMRM") for method in methods):
+        notes.append(
+            "MMRM: mixed model for repeated measures, fitted to all visits up to that of the endpoint; the tables that "
+            "follow have its terms and every visit."
+        )
+    if "difference of medians" in methods:
+        notes.append(
+            "Medians: order-statistic interval; differences of medians: percentile bootstrap over patients "
+            f"({summaries.BOOTSTRAPS} resamples)."
+        )
+    if c.n_draws:
+        what = "difference to control" if c.control else "change"
+        notes.append(f"Unknown parameters: {what} of the typical patient over {c.n_draws} draws.")
+    missing = [e.name for e in c.trial.changes if e.name not in set(c.endpoints["endpoint"])]
+    if missing:
+        section.paragraphs.append(f"No patient had both values needed for: {wording.listed(missing)}.")
+    section.paragraphs += [f"{found.spec.name}: {found.note}" for found in c.repeated if found.note and found.patients]
+    section.exhibits.append(
+        c.table(
+            "14.2.1.1",
+            "Endpoints by arm",
+            c.endpoints,
+            tables.endpoint_table,
+            control=c.control,
+            note=" ".join(notes),
+        )
+    )
+    section.exhibits += _waterfall(c)
+    fitted = [found for found in c.repeated if found.fit is not None]
+    section.exhibits += [_visit_table(c, found, f"14.2.1.{k}") for k, found in enumerate(fitted, start=2)]
+    for found in fitted:
+        if found.spec is c.primary and c.control is not None and found.by_visit["difference"].notna().any():
+            try:
+                section.exhibits.append(_sensitivity_table(c, found, c.control, f"14.2.1.{len(fitted) + 2}"))
+            except RunFailed as why:
+                section.paragraphs.append(f"{found.spec.name}: no multiple imputation ({str(why).rstrip('.')}).")
+    return section
+
+
+def _waterfall(c: Context) -> list[Exhibit]:
+    """Every patient's result on the primary endpoint."""
+    spec = c.primary
+    change = summaries.change_from(c.data.seen(spec.measure), spec.measure, spec.from_month, kind=spec.kind)
+    own = change.loc[change["month"] == spec.to_month, ["patient", "arm", "value"]]
+    if own.empty:
+        return []
+    frame = own.sort_values(["arm", "value", "patient"], ascending=[True, False, True], ignore_index=True)
+    gained = {arm.label: 100 * (frame.loc[frame["arm"] == arm.name, "value"] > 0).mean() for arm in c.arms}
+    parts = [f"{tables.num(share, 0)}% ({label})" for label, share in gained.items()]
+    unit = "%" if spec.kind == "percent" else summaries.UNITS.get(spec.measure, "")
+    return [
+        c.figure(
+            "14.2.1.1",
+            f"{spec.name}: every patient",
+            frame,
+            figures_patients.waterfall,
+            ylabel=f"Change ({unit})",
+            headline=f"Patients whose value was above zero: {wording.listed(parts)}.",
+            note="Patients with both values, as observed: measurement error is part of each.",
+        )
+    ]
+
+
+def _visit_table(c: Context, found: Repeated, number: str) -> Exhibit:
+    """LS means of an MMRM at every visit, and their differences to control."""
+    spec, fit = found.spec, found.fit
+    assert fit is not None
+    start = "baseline" if spec.from_month == 0 else f"month {month_text(spec.from_month)}"
+    unit = "Percent change" if spec.kind == "percent" else f"Change ({summaries.UNITS.get(spec.measure, '')})"
+    note = (
+        f"{unit} from {start}. LS mean: least-squares mean at the mean value at {start} and observed strata. Mixed "
+        f"model for repeated measures with {found.terms()}; {NAMES[fit.structure]} covariance; REML; Satterthwaite "
+        f"degrees of freedom. Fitted to {fit.n_observations} values of {found.patients} patients with at least one "
+        f"value after {start}; n: patients with a value at the visit. Differences are not adjusted for multiplicity."
+    )
+    return c.table(
+        number,
+        f"{spec.name}: LS means by visit",
+        found.by_visit,
+        tables.lsmean_table,
+        control=c.control,
+        note=" ".join([note, fit.message]).strip(),
+        folded=spec is not c.primary,
+        decimals=2 if spec.kind == "percent" else 3,
+    )
+
+
+def _sensitivity_table(c: Context, found: Repeated, control: str, number: str) -> Exhibit:
+    """The primary endpoint if patients who left did otherwise than the model assumes."""
+    frame, patients = repeated.sensitivity(
+        found, c.data.seen(found.spec.measure), c.data.patients, control, seed=c.seed
+    )
+    words = {**imputation.STRATEGIES, "CIR": f"increments of {c.by_name[control].label}"}
+    words["J2R"] = f"jump to {c.by_name[control].label}"
+    note = (
+        f"ANCOVA with arm, baseline and strata of {patients} patients with a baseline, after multiple imputation "
+        f"({imputation.IMPUTATIONS} sets drawn from the mixed model; Rubin's rules, Barnard and Rubin's degrees of "
+        "freedom). Missing at random: patients who left would have gone on as their arm; jump: from the visit after "
+        "the last one seen they have the mean of the control arm; increments: from there they change as the control "
+        "arm (Carpenter, Roger and Kenward 2013)."
+    )
+    return c.table(
+        number,
+        f"{found.spec.name}: sensitivity to what happened to patients who left",
+        frame,
+        tables.sensitivity_table,
+        control=control,
+        words={strategy: wording.first_upper(text) for strategy, text in words.items()},
+        note=note,
+        decimals=2 if found.spec.kind == "percent" else 3,
+    )
+
+
+def bmd(c: Context) -> Section:
+    """BMD by site, visit and arm."""
+    section = Section("11.4.5", "Bone mineral density", "bmd", 4)
+    for k, (site, name) in enumerate(SITES.items(), start=1):
+        change = summaries.change_from(c.data.seen(f"BMD_{site}"), f"BMD_{site}")
+        if change.empty:
+            continue
+        frame = summaries.mean_by_visit(change, c.names, c.control)
+        what = f"{name[0].lower()}{name[1:]} BMD"
+        title = f"Percent change in {what} from baseline by visit"
+        month = nearest(frame["month"], c.main_end)
+        section.exhibits += [
+            c.figure(
+                f"14.2.2.{k}",
+                title,
+                frame,
+                figures.by_visit,
+                ylabel=f"Change in {what} from baseline (%)",
+                note="Arithmetic means of observed values.",
+                headline=wording.by_visit_headline(frame, c.arms, f"mean {what}", month),
+            ),
+            c.table(
+                f"14.2.2.{k}",
+                title,
+                _after_baseline(frame),
+                tables.mean_table,
+                control=c.control,
+                note="Percent. Observed values, patients with a baseline and a value at the visit; t interval of the "
+                "mean; differences in percentage points with Welch's interval, not adjusted for multiplicity.",
+                folded=k > 1,
+            ),
+        ]
+        if k == 1:
+            section.exhibits.append(_courses(c, change, f"14.2.2.{len(SITES) + 1}", what))
+    return section
+
+
+def _courses(c: Context, change: pd.DataFrame, number: str, what: str) -> Exhibit:
+    """Courses of the first patients of each arm: by number, so that no result has a say in who is shown."""
+    first = change.drop_duplicates("patient").sort_values("patient").groupby("arm").head(COURSES)["patient"]
+    return c.figure(
+        number,
+        f"Percent change in {what} from baseline, single patients",
+        change.loc[change["patient"].isin(first), ["patient", "arm", "month", "value"]].reset_index(drop=True),
+        figures_patients.spaghetti,
+        ylabel="Change (%)",
+        xlabel="Months since randomisation",
+        note=f"The first {COURSES} patients of each arm by number; bold: their mean. As observed: precision error of "
+        "DXA is part of every value.",
+        alt="One line a patient.",
+    )
+
+
+def markers(c: Context) -> Section:
+    """Markers in percent of baseline."""
+    section = Section("11.4.6", "Bone turnover markers", "markers", 4)
+    section.paragraphs.append(
+        "Percent of each patient's own baseline, median and quartiles; a value at a dosing visit is the one just "
+        "before the dose, so visits at the end of an interval show the effect at its weakest."
+    )
+    for k, (marker, (name, what)) in enumerate(MARKERS.items(), start=1):
+        frame = c.marker_medians(marker)
+        if frame is None:
+            continue
+        title = f"Serum {name} ({what}), percent of baseline by visit"
+        month = nearest(frame["month"], c.main_end)
+        section.exhibits += [
+            c.figure(
+                f"14.2.3.{k}",
+                title,
+                frame,
+                figures.by_visit,
+                ylabel=f"Serum {name} (% of baseline)",
+                headline=wording.marker_headline(frame, c.arms, name, month),
+                note=_limit_note(c, marker),
+                **QUARTILES,
+            ),
+            c.table(
+                f"14.2.3.{k}",
+                title,
+                _after_baseline(frame),
+                tables.median_table,
+                control=c.control,
+                note="Percent of baseline. Geometric mean ratio of that percentage to control, Welch's interval of the "
+                "logarithms.",
+                folded=True,
+            ),
+        ]
+    return section
+
+
+def _limit_note(c: Context, marker: str) -> str:
+    """How many values of a marker lie below its limit of quantitation, where the run says so."""
+    flag = f"{marker}_BLQ"
+    if flag not in c.data.columns:
+        return ""
+    visits = c.data.seen(marker, flag)
+    measured = visits[marker].notna()
+    below = int(visits.loc[measured, flag].sum())
+    return (
+        f"{tables.share(below, int(measured.sum()))} values lay below the limit of quantitation and count as the limit."
+    )
+
+
+def after(c: Context) -> Section:
+    """After the end of treatment (or after a switch common to all arms)."""
+    section = Section("11.4.7", f"After {c.end_words}" if c.switch else "After the last dose", "after", 4)
+    if not c.ends:
+        section.paragraphs.append(
+            "The trial ends with the treatment, so it says nothing about what happens after the last dose."
+        )
+        return section
+    ends = wording.listed([f"month {month_text(month)}" for month in sorted(set(c.ends.values()))])
+    section.paragraphs.append(
+        f"All arms had the same regimen up to {ends}; from there they differ."
+        if c.switch
+        else f"The end of treatment is the month at which the interval of the last dose is over ({ends})."
+    )
+    section.exhibits = [*_marker_exhibits(c), *_bmd_exhibits(c)]
+    return section
+
+
+def _marker_exhibits(c: Context) -> list[Exhibit]:
+    """CTX and P1NP around the end of treatment, and their peaks."""
+    arms = [arm for arm in c.arms if arm.name in c.ends]
+    exhibits: list[Exhibit] = []
+    peaks = []
+    for marker in AFTER_MARKERS:
+        medians = c.marker_medians(marker)
+        if medians is None:
+            continue
+        peak = durability.peak_after(medians, c.ends)
+        peaks.append(peak.assign(marker=marker))
+        exhibits.append(
+            c.figure(
+                f"14.2.4.{len(exhibits) + 1}",
+                f"{marker} from {-LOOK_BACK:g} months before {c.end_words} on",
+                _since(medians, c.ends),
+                figures.by_visit,
+                arms=[shifted(arm, arm.end) for arm in arms],
+                ylabel=f"Serum {marker} (% of baseline)",
+                xlabel=f"Months since {c.end_words}",
+                headline=wording.peak_headline(peak, c.arms, marker, c.end_words),
+                **QUARTILES,
+            )
+        )
+    if peaks:
+        exhibits.append(
+            c.table(
+                "14.2.4.1",
+                f"Highest marker after {c.end_words}",
+                pd.concat(peaks, ignore_index=True),
+                tables.peak_table,
+                arms=arms,
+                markers={str(p["marker"].iloc[0]): f"Serum {p['marker'].iloc[0]}" for p in peaks},
+                end=c.end_words,
+                note=f"The visit after {c.end_words} with the highest median; order-statistic interval of that median.",
+            )
+        )
+    return exhibits
+
+
+def _bmd_exhibits(c: Context) -> list[Exhibit]:
+    """BMD since the end of treatment, and what is left of the gain."""
+    arms = [arm for arm in c.arms if arm.name in c.ends]
+    exhibits: list[Exhibit] = []
+    kept = []
+    for site in AFTER_SITES:
+        name = f"{SITES[site][0].lower()}{SITES[site][1:]} BMD"
+        change = summaries.change_from(c.data.seen(f"BMD_{site}"), f"BMD_{site}")
+        if change.empty:
+            continue
+        kept.append(durability.retention(change, c.ends, seed=c.seed).assign(site=site))
+        frame = _bmd_since(c, f"BMD_{site}")
+        if frame.empty:
+            continue
+        month = nearest(frame["month"], 12.0)
+        exhibits.append(
+            c.figure(
+                f"14.2.4.{len(AFTER_MARKERS) + len(exhibits) + 1}",
+                f"Change in {name} since {c.end_words}",
+                frame,
+                figures.by_visit,
+                arms=[shifted(arm, arm.end) for arm in arms],
+                ylabel=f"Change in {name} since then (%)",
+                xlabel=f"Months since {c.end_words}",
+                note="Percent change since the value at that month.",
+                headline=wording.loss_headline(frame, c.arms, f"mean {name}", month, c.end_words),
+            )
+        )
+    if kept:
+        exhibits.append(
+            c.table(
+                "14.2.4.2",
+                f"BMD gain kept after {c.end_words}",
+                pd.concat(kept, ignore_index=True),
+                tables.retention_table,
+                arms=arms,
+                sites={str(k["site"].iloc[0]): SITES[str(k["site"].iloc[0])] for k in kept},
+                end=c.end_words,
+                note="Gain: mean change from baseline at that month. Between visits the mean is read off linearly. "
+                f"Intervals: percentile bootstrap over patients ({summaries.BOOTSTRAPS} resamples). No share is given "
+                "for an arm whose gain is not clearly above zero. “>”: not by the last visit.",
+                headline=wording.retention_headline(
+                    kept[0], arms, MEASURE_OF[str(kept[0]["site"].iloc[0])], c.end_words
+                ),
+            )
+        )
+    return exhibits
+
+
+MEASURE_OF = {site: wording.MEASURES[f"BMD_{site}"] for site in SITES}
+
+
+def _bmd_since(c: Context, measure: str) -> pd.DataFrame:
+    """Mean change since each arm's own end of treatment, by months since then."""
+    parts = []
+    visits = c.data.seen(measure)
+    for end in sorted(set(c.ends.values())):
+        names = [name for name, at in c.ends.items() if at == end]
+        change = summaries.change_from(visits[visits["arm"].isin(names)], measure, end)
+        change = change[change["month"] >= end]
+        parts.append(change.assign(month=change["month"] - end))
+    return summaries.mean_by_visit(
+        pd.concat(parts, ignore_index=True), list(c.ends), c.control if c.control in c.ends else None
+    )
+
+
+def _after_baseline(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows in which a change from baseline can differ from none."""
+    return frame[frame["month"] > 0].reset_index(drop=True)
+
+
+def _since(frame: pd.DataFrame, ends: Mapping[str, float]) -> pd.DataFrame:
+    """Rows of the arms in `ends`, months counted from each arm's end, from `LOOK_BACK` on."""
+    own = frame[frame["arm"].isin(list(ends))]
+    own = own.assign(month=own["month"] - own["arm"].map(dict(ends)))
+    return own[own["month"] >= LOOK_BACK].sort_values("month", kind="stable").reset_index(drop=True)

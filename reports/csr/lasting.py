@@ -1,0 +1,210 @@
+"""Section 11.4, durability: what is left after the end of treatment in each arm, and what the model leaves open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ranklsim.cohorts.durability import MEASURES, after_treatment
+from ranklsim.cohorts.protocol.endpoints import Durability, Event
+from ranklsim.reports.analyses import variables
+from ranklsim.reports.analyses.lasting import lasting
+from ranklsim.reports.csr import unknowns
+from ranklsim.reports.csr.context import SITES, Context, Section
+from ranklsim.reports.layout.arms import CALIBRATED, PREDICTED, ArmView, month_text
+from ranklsim.reports.layout.tables import num, share, with_interval
+from ranklsim.reports.layout.wording import first_upper
+
+SITES_SHOWN = ("LS", "TH")
+MULTIPLE = "Patients with two or more new vertebral fractures after treatment"
+
+
+def durable(c: Context) -> Section:
+    """Durability and rebound by arm, with an interval over patients and one over unknown parameters."""
+    section = Section("11.4.8", "Durability and rebound by arm", "durable", 4)
+    arms = [arm for arm in c.arms if arm.name in c.ends]
+    if not arms:
+        section.paragraphs.append("The trial ends with the treatment, so it says nothing about what lasts.")
+        return section
+    frame = by_arm(c, arms)
+    section.exhibits.append(
+        c.listing(
+            "14.2.12.1",
+            f"Durability and rebound after {c.end_words}",
+            frame,
+            lambda row: _cells(c, row),
+            group="Outcome",
+            numeric=["n"],
+            who=c.population,
+            note="Read off the arm's mean BMD and median CTX by visit, linear between visits; percentile bootstrap "
+            "over patients, of a difference from independent resamples. No share is given without a gain of at least "
+            "1%. Multiple fractures: patients per 100 patient-years, exact Poisson interval.",
+        )
+    )
+    over = over_ensemble(c, arms)
+    if over.empty:
+        return section
+    section.paragraphs += [_sentence(c, row) for row in over.to_dict("records") if row["outcome"] in _SAID]
+    section.exhibits.append(
+        c.listing(
+            "14.2.12.2",
+            "Durability and rebound: predicted arms minus a calibrated one, over unknown parameters",
+            over,
+            lambda row: _ensemble_cells(c, row),
+            group="Arms",
+            numeric=["Draws"],
+            who=c.typical,
+            note=f"Typical patient under each of {c.n_draws} {c.vectors}: median and 90% interval of the difference. "
+            "It does not shrink with the number of patients. Draws in which a value does not exist in one of the arms "
+            "(no gain, not back by the last month) are left out and counted.",
+        )
+    )
+    return section
+
+
+_SAID = ("kept_LS_12", "peak_CTX")
+
+
+def questions_of(c: Context) -> list[tuple[str, Durability]]:
+    """What is asked of every arm, with words."""
+    asked = []
+    for site in SITES_SHOWN:
+        measure, words = f"BMD_{site}", f"{SITES[site].lower()} BMD"
+        if c.data.seen(measure)[measure].notna().any():
+            asked.append((f"Months until mean {words} is back at baseline", _asked(measure, "months back")))
+            for after in (12.0, 24.0):
+                text = f"Share of the gain in {words} kept {after:g} months on (%)"
+                asked.append((text, _asked(measure, "share kept", after)))
+            asked.append((f"Area of mean {words} above baseline (%-months)", _asked(measure, "area")))
+    if c.data.seen("CTX")["CTX"].notna().any():
+        asked.append(("Highest median CTX (% of baseline)", _asked("CTX", "peak")))
+        asked.append(("Months until it is highest", _asked("CTX", "peak month")))
+        asked.append(("Area of median CTX above baseline (%-months)", _asked("CTX", "area")))
+    return asked
+
+
+def _asked(measure: str, what: str, after: float | None = None) -> Durability:
+    return Durability(name="", role="exploratory", analysis="bootstrap", measure=measure, what=what, after=after)
+
+
+def by_arm(c: Context, arms: list[ArmView]) -> pd.DataFrame:
+    """Columns `outcome`, and those of `analyses.lasting.COLUMNS`; a row an outcome and arm."""
+    names = [arm.name for arm in arms]
+    control = c.control if c.control in names else None
+    parts = []
+    for k, (words, spec) in enumerate(questions_of(c)):
+        visits = c.data.seen(spec.measure)
+        found = lasting(visits, spec, c.ends, names, control, seed=c.seed + k)
+        parts.append(found.assign(outcome=words))
+    if c.trial.conduct.fractures:
+        parts.append(_multiple(c, names).assign(outcome=MULTIPLE))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _multiple(c: Context, names: list[str]) -> pd.DataFrame:
+    """Patients with two or more new vertebral fractures after the end of treatment, per 100 patient-years."""
+    rows = []
+    for arm in names:
+        spec = Event(name="", role="exploratory", analysis="Cox", event="vertebral", from_month=c.ends[arm],
+                     by_month=float(c.trial.months), least=2)  # fmt: skip
+        own = variables.times(c.data.events, c.data.patients[c.data.patients["arm"] == arm], spec)
+        events, years = int(own["event"].sum()), float(own["time"].sum()) / 12
+        row: dict[str, Any] = {"arm": arm, "n": len(own), "estimate": np.nan, "low": np.nan, "high": np.nan}
+        if years > 0:
+            low = stats.chi2.ppf(0.025, 2 * events) / 2 if events else 0.0
+            ends = (100 * events / years, 100 * low / years, 100 * stats.chi2.ppf(0.975, 2 * events + 2) / 2 / years)
+            row |= dict(zip(("estimate", "low", "high"), ends, strict=True))
+        said = f"{share(events, len(own))} patients." if len(own) else "No patient is left after the end of treatment."
+        rows.append(row | {"effect": np.nan, "effect_low": np.nan, "effect_high": np.nan, "note": said})
+    return pd.DataFrame(rows)
+
+
+def _cells(c: Context, row: dict[str, Any]) -> dict[str, object]:
+    decimals = 2 if row["outcome"] == MULTIPLE else 1
+    last = c.last_month - c.ends[row["arm"]]
+    return {
+        "Outcome": row["outcome"],
+        "Arm": c.by_name[row["arm"]].label,
+        "n": row["n"],
+        "Estimate (95% CI)": _within(row["estimate"], row["low"], row["high"], decimals, last),
+        "Difference to control (95% CI)": _within(row["effect"], row["effect_low"], row["effect_high"], decimals, last),
+        "Note": row["note"],
+    }
+
+
+def _within(value: float, low: float, high: float, decimals: int, last: float) -> str:
+    """A value with its interval; what lies beyond the last visit is said to."""
+    if not np.isinf([value, low, high]).any():
+        return with_interval(value, low, high, decimals)
+    beyond = f">{month_text(last)}"
+    ends = {np.inf: beyond, -np.inf: f"<−{month_text(last)}"}
+    texts = [ends.get(x) or num(x, decimals) for x in (value, low, high)]
+    return texts[0] if texts[1] == texts[2] else f"{texts[0]} ({texts[1]}, {texts[2]})"
+
+
+# -- over unknown parameters -------------------------------------------------------------------------------------------
+
+
+def over_ensemble(c: Context, arms: list[ArmView]) -> pd.DataFrame:
+    """Difference of the typical patient between each predicted arm and a calibrated one, over the draws.
+
+    Returns
+    -------
+    DataFrame
+        Columns `arm`, `reference`, `outcome` (of `durability.MEASURES`), `default` (draw 0), `draws`, `median`, `low`,
+        `high`; empty without such arms or draws.
+    """
+    columns = ["arm", "reference", "outcome", "default", "draws", "median", "q1", "q3", "low", "high"]
+    known = [arm for arm in arms if arm.basis == CALIBRATED and arm.treated and arm.name != c.control]
+    known = known or [arm for arm in arms if arm.basis == CALIBRATED and arm.treated]
+    predicted = [arm for arm in arms if arm.basis == PREDICTED]
+    if not known or not predicted or not c.n_draws:
+        return pd.DataFrame(columns=columns)
+    reference = known[0]
+    values = {arm.name: _by_draw(c, arm.name) for arm in (reference, *predicted)}
+    rows = []
+    for arm in predicted:
+        with np.errstate(invalid="ignore"):
+            gap = values[arm.name] - values[reference.name]
+        for outcome in gap.columns:
+            over = unknowns.interval_over_draws(gap.loc[gap.index != 0, outcome].to_numpy(float))
+            facts = {"arm": arm.name, "reference": reference.name, "outcome": outcome}
+            rows.append(facts | {"default": float(gap.loc[0, outcome])} | over)
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _by_draw(c: Context, arm: str) -> pd.DataFrame:
+    """Outcomes of `after_treatment` for the typical patient in one arm: a row a draw, draw 0 the default values."""
+    own = c.data.uncertainty[c.data.uncertainty["arm"] == arm]
+    columns = [f"BMD_{site}_pct" for site in SITES_SHOWN]
+    wide = own.pivot(index="draw", columns="month", values=[*columns, "CTX_pct"]).sort_index(axis=1)
+    months = wide["CTX_pct"].columns.to_numpy(float)
+    change = {site: wide[f"BMD_{site}_pct"].to_numpy(float) for site in SITES_SHOWN}
+    later = after_treatment(months, change, wide["CTX_pct"].to_numpy(float), c.ends[arm])
+    return pd.DataFrame(later, index=wide.index)
+
+
+def _ensemble_cells(c: Context, row: dict[str, Any]) -> dict[str, object]:
+    measure = MEASURES[row["outcome"]]
+    return {
+        "Arms": f"{c.by_name[row['arm']].label} minus {c.by_name[row['reference']].label}",
+        "Outcome": f"{first_upper(measure.meaning)} ({measure.unit})",
+        "Default values": num(row["default"], 1),
+        "Median (90% interval)": with_interval(row["median"], row["low"], row["high"], 1),
+        "Draws": int(row["draws"]),
+    }
+
+
+def _sentence(c: Context, row: dict[str, Any]) -> str:
+    measure = MEASURES[row["outcome"]]
+    if not np.isfinite(row["median"]):
+        return f"{first_upper(measure.meaning)}: no draw allows {c.by_name[row['arm']].label} to be compared."
+    sure = "the sign is the same in nearly all draws" if row["low"] * row["high"] > 0 else "the sign is open"
+    return (
+        f"{first_upper(measure.meaning)}, {c.by_name[row['arm']].label} minus {c.by_name[row['reference']].label}: "
+        f"{num(row['median'], 1)} ({measure.unit}; 90% interval over unknown parameters {num(row['low'], 1)} to "
+        f"{num(row['high'], 1)}): {sure}."
+    )

@@ -1,0 +1,357 @@
+"""Section 11, second part: drug and ligand, what the gain is made of, and what is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from ranklsim.cohorts.durability import LEAST_GAIN
+from ranklsim.pkpd.variants import variants
+from ranklsim.reports.analyses import summaries
+from ranklsim.reports.csr import unknowns
+from ranklsim.reports.csr.context import NOT_KNOWN, Context, Section, nearest
+from ranklsim.reports.figures import trial as figures
+from ranklsim.reports.layout import tables, wording
+from ranklsim.reports.layout.arms import PREDICTED, ArmView
+from ranklsim.reports.layout.exhibit import Exhibit
+
+STRONGEST = 8
+"""Parameters that the figure of rank correlations shows for each arm."""
+
+OCCUPANCY = {"OCC_mRANKL": "mRANKL with drug bound, all sources", "OCC_sRANKL": "sRANKL with drug bound"}
+BY_SOURCE = {
+    "OCC_mRANKL_osteocyte": "mRANKL of osteocytes",
+    "OCC_mRANKL_marrow": "mRANKL of marrow adipogenic and stromal cells",
+    "OCC_mRANKL_osteoblast": "mRANKL of osteoblasts",
+    "OCC_mRANKL_lymphocyte": "mRANKL of lymphocytes",
+}
+FREE = {
+    "mRANKL_free": "Free mRANKL, % of baseline",
+    "sRANKL_free": "Free serum sRANKL, pmol/L",
+    "SIGNAL_T": "Drive at RANK in trabecular bone, % of baseline",
+}
+COURSE = {
+    "OCC_mRANKL": "mRANKL with drug bound, % of the pool",
+    "OCC_sRANKL": "sRANKL with drug bound, % of the pool",
+    "SIGNAL_T": "Drive at RANK in trabecular bone, % of baseline",
+}
+PERCENT: dict[str, Any] = {"ylabel": "% of the pool", "limits": (-4.0, 104.0)}
+LIGAND: tuple[tuple[str, dict[str, str], dict[str, Any], int], ...] = (
+    ("Occupancy of RANKL by modality", OCCUPANCY, PERCENT, 1),
+    ("Free RANKL by modality, and the drive that is left", FREE, {"ylabel": ""}, 2),
+    ("Occupancy of mRANKL by cellular source", BY_SOURCE, PERCENT, 1),
+)
+PARTS = {
+    "remodelling": "remodelling space and balance",
+    "mineralisation": "mineralisation",
+    "modelling": "modelling-based formation",
+    "artefact": "spine artefact",
+}
+
+
+def ligand(c: Context) -> Section:
+    """Drug, occupancy and free ligand."""
+    section = Section("11.4.10", "Drug, occupancy and free ligand by modality", "ligand", 4)
+    section.paragraphs.append(
+        "Model values of the patients still in the trial, without assay error; at a dosing visit the value is the one "
+        "just before the dose. Occupancy is the share of a RANKL pool that carries drug."
+    )
+    for k, (title, names, looks, decimals) in enumerate(LIGAND, start=1):
+        frame = latent_by_visit(c, list(names))
+        section.exhibits += [
+            c.figure(
+                f"14.2.5.{k}",
+                title,
+                frame,
+                figures.panels,
+                titles=names,
+                note="Line: median; bars: Q1 to Q3 (spread of patients). Lines join visits and pass over what happens "
+                "within a dosing interval.",
+                **looks,
+            ),
+            c.table(
+                f"14.2.5.{k}", title, frame, tables.latent_table, names=names, decimals=decimals, folded=True,
+                note="Percent unless a unit is given.",
+            ),
+        ]  # fmt: skip
+    section.exhibits.append(
+        c.figure(
+            f"14.2.5.{len(LIGAND) + 1}",
+            "The typical patient month by month: occupancy and drive",
+            unknowns.default_course(c.data.uncertainty, list(COURSE)),
+            figures.panels,
+            titles=COURSE,
+            ylabel="%",
+            value="value",
+            low="value",
+            high="value",
+            points=False,
+            note="One typical patient at default parameter values, every month; shows what happens within the dosing "
+            "intervals.",
+        )
+    )
+    binders = {f"C_{a.name}": f"Free serum {a.label}" for a in c.data.agents.values() if a.kind == "binder"}
+    if binders:
+        frame = latent_by_visit(c, list(binders))
+        given = {(arm.name, f"C_{course.agent}") for arm in c.arms for course in arm.courses}
+        own = [pair in given for pair in zip(frame["arm"], frame["output"], strict=True)]
+        section.exhibits.append(
+            c.table(
+                f"14.2.5.{len(LIGAND) + 1}", "Free drug in serum (ug/mL)", frame[own].reset_index(drop=True),
+                tables.latent_table, names=binders, decimals=3, folded=True,
+                note="Just before the dose at dosing visits.",
+            )
+        )  # fmt: skip
+    return section
+
+
+def latent_by_visit(c: Context, names: list[str]) -> pd.DataFrame:
+    """Latent outputs of the patients still in the trial, one at a time (`summaries.latent_by_visit`)."""
+    parts = [summaries.latent_by_visit(c.data.seen(f"true_{name}", attended=True), [name], c.names) for name in names]
+    return pd.concat(parts, ignore_index=True)
+
+
+def contributions(c: Context) -> Section:
+    """What the BMD change is made of."""
+    section = Section("11.4.11", "What the lumbar spine gain is made of", "contributions", 4)
+    section.paragraphs.append(
+        "Model values, in percentage points of baseline BMD: bone held in the remodelling space and its balance, "
+        "mineralisation of bone that is left to age, and modelling-based formation, which needs no RANKL. The spine "
+        "artefact is degenerative change that DXA reads as bone."
+    )
+    months = [m for m in c.data.months if m > 0]
+    wanted = [12.0, c.main_end, c.main_end + 12, c.main_end + 24, c.last_month]
+    shown = sorted({nearest(months, month) for month in wanted if month <= c.last_month})
+    frame = summaries.contributions(
+        c.data.seen(*(f"true_LS_{part}" for part in PARTS if f"true_LS_{part}" in c.data.columns), attended=True), "LS",
+        c.names, shown,
+    )  # fmt: skip
+
+    at = nearest(shown, c.main_end)
+    title = "Contributions to the change in lumbar spine BMD"
+    note = "Means of patients still in the trial."
+    section.exhibits.append(
+        c.figure(
+            "14.2.6.1",
+            title,
+            frame,
+            figures.stacked_parts,
+            ylabel="% of baseline BMD",
+            note=note,
+            headline=wording.parts_headline(frame, c.arms, PARTS, at),
+        )
+    )
+    if c.control is not None:
+        over = summaries.over_control(frame, c.control)
+        label = c.by_name[c.control].label
+        section.exhibits.append(
+            c.figure(
+                "14.2.6.2",
+                f"Contributions to the lumbar spine gain over {label}",
+                over,
+                figures.stacked_parts,
+                ylabel="% of baseline BMD",
+                note=f"Mean of the arm minus mean of {label}.",
+                headline=wording.parts_headline(over, c.arms, PARTS, at, over=label),
+            )
+        )
+    section.exhibits.append(c.table("14.2.6.1", title, frame, tables.parts_table, names=PARTS, note=note))
+    return section
+
+
+def uncertainty(c: Context) -> Section:
+    """What the unknown parameters leave open."""
+    section = Section(NOT_KNOWN, "What is not known, and how far the result depends on it", "uncertainty", 4)
+    if not c.n_draws:
+        section.paragraphs.append(
+            "Parameter uncertainty was switched off in this run: figures for hypothetical agents hold for the default "
+            "values of parameters that no human data fix, and for those only."
+        )
+        return section
+    section.paragraphs.append(_where_from(c))
+    results = _results(c)
+    section.exhibits += [
+        _fan(c, "14.2.7.1", "BMD_LS_pct", "Lumbar spine BMD", "Change in lumbar spine BMD (%)", 0.0),
+        _fan(c, "14.2.7.2", "CTX_pct", "CTX", "CTX (% of baseline)", 100.0),
+        c.listing(
+            "14.2.7.1",
+            "Typical patient: headline results over the unknown parameters",
+            results,
+            lambda row: {
+                "Result": row["result"],
+                "Arm": c.by_name[row["arm"]].label,
+                "At default values": tables.num(row["default"], 1),
+                "Median of draws": tables.num(row["median"], 1),
+                "90% interval": tables.interval(row["low"], row["high"], 1),
+                "Other structures": tables.interval(row["structure_low"], row["structure_high"], 1),
+                "Range over both": tables.interval(row["both_low"], row["both_high"], 1),
+                "Draws": str(row["draws"]),
+            },
+            numeric=(
+                "At default values",
+                "Median of draws",
+                "90% interval",
+                "Other structures",
+                "Range over both",
+                "Draws",
+            ),
+            group="Result",
+            who=c.typical,
+            note="No variability between patients, no measurement error. Other structures: the least and the most "
+            "under any, each at its own fit (Table 14.2.7.3). Range over both: from the lower of the lower ends to "
+            "the higher of the higher ends; it has no level. A share of the gain kept is given only for "
+            f"draws with a gain above {LEAST_GAIN:g}%.",
+        ),
+        *_structures(c),
+        *_importance(c),
+    ]
+    return section
+
+
+def _where_from(c: Context) -> str:
+    """What the vectors are, and what their interval is not."""
+    symbols = list(c.drawn.columns)
+    same = "the typical patient was simulated under each arm with the same ones"
+    if c.data.manifest["draws"] == "ensemble":
+        return (
+            f"{c.n_draws} parameter vectors of the shipped ensemble were used, and {same}. In a vector {len(symbols)} "
+            "parameters take values together (Table 16.1.1) that agree with the published figures on denosumab and "
+            "placebo; where those figures are silent (the share of sRANKL in the signal, shedding, the store behind "
+            "the rebound) values cover the whole plausible range. What no vector varies (further assumed parameters, "
+            "the other agents' numbers) and other structures come on top: Table 14.2.7.3 has those that the figures "
+            "cannot rule out. The intervals do not shrink with more patients."
+        )
+    return (
+        f"Parameters or an agent of this run are not the shipped ones, so the shipped ensemble says nothing of them. "
+        f"{len(symbols)} parameters that no human data fix ({', '.join(symbols)}) were drawn {c.n_draws} times from "
+        f"their plausible ranges (Table 16.1.1), and {same}. These draws were not selected for agreement with "
+        "published figures, and the intervals are only as wide as the ranges stated."
+    )
+
+
+def _fan(c: Context, number: str, column: str, what: str, ylabel: str, reference: float) -> Exhibit:
+    frame = unknowns.fan(c.data.uncertainty, column, c.names)
+    month = nearest(frame["month"], c.main_end)
+    noun = "change from baseline" if column.startswith("BMD") else "level in % of baseline"
+    return c.figure(
+        number,
+        f"{what} of the typical patient over the unknown parameters",
+        frame,
+        figures.fans,
+        ylabel=ylabel,
+        reference=reference,
+        headline=wording.fan_headline(frame, c.arms, noun, month),
+    )
+
+
+def _results(c: Context) -> pd.DataFrame:
+    """Endpoints, rebound and durability of the typical patient over the draws."""
+    rows = []
+    for (words, arm), own in c.by_vector.groupby(["result", "arm"], sort=False):
+        values = own.set_index("draw")["value"]
+        over = unknowns.interval_over_draws(values.drop(index=0, errors="ignore").to_numpy(float))
+        if over["draws"]:
+            whole = c.whole_range(str(words), str(arm))
+            rows.append({"result": words, "arm": arm, "default": values.get(0, np.nan)} | over | whole)
+    columns = ["result", "arm", "default", "draws", "median", "q1", "q3", "low", "high"]
+    return pd.DataFrame(rows, columns=[*columns, "structure_low", "structure_high", "both_low", "both_high"])
+
+
+def _structures(c: Context) -> list[Exhibit]:
+    """Headline results under each structural variant."""
+    frame = c.by_structure
+    if frame["variant"].nunique() < 2:
+        return []
+    shown = [arm for arm in c.arms if frame.loc[frame["arm"] == arm.name, "value"].notna().any()]
+    wide = frame.pivot(index=["result", "variant"], columns="arm", values="value")[[arm.name for arm in shown]]
+    order = [(result, name) for result in frame["result"].unique() for name in ("", *(v.name for v in variants()))]
+    wide = wide.loc[[key for key in order if key in wide.index]].reset_index()
+    told = {v.name: (v.question, v.label) for v in variants()} | {"": ("Default", "Default structure")}
+    wide.insert(1, "question", wide["variant"].map(lambda name: told[name][0]))
+    wide.insert(2, "structure", wide["variant"].map(lambda name: told[name][1]))
+    return [
+        c.listing(
+            "14.2.7.3",
+            "Typical patient: headline results under other structures of the model",
+            wide,
+            lambda row: {
+                "Result": row["result"],
+                "Structure": row["structure"],
+                **{arm.label: tables.num(row[arm.name], 1) for arm in shown},
+            },
+            numeric=[arm.label for arm in shown],
+            group="Result",
+            who=c.typical,
+            note="Each structure has a fit of its own to the same published figures, none of which it fits noticeably "
+            "worse than the default; `ranklsim variants` lists them. Any of them runs a trial: --parameters NAME.",
+        )
+    ]
+
+
+def _importance(c: Context) -> list[Exhibit]:
+    """Which unknown parameters the primary endpoint of predicted arms depends on."""
+    focus = [arm for arm in c.arms if arm.basis == PREDICTED] or [arm for arm in c.arms if arm.treated]
+    ranked = c.importance[c.importance["arm"].isin([arm.name for arm in focus])].reset_index(drop=True)
+    if ranked.empty:
+        return []
+    top = ranked.groupby("arm", sort=False).head(STRONGEST).reset_index(drop=True)
+    what = f"the primary endpoint ({c.primary.name}{', difference to control' if c.control else ''})"
+    points = _points(c, focus, top)
+    return [
+        c.figure(
+            "14.2.7.3",
+            f"Which unknown parameters decide {what}",
+            top,
+            figures.correlations,
+            arms=focus,
+            meanings=c.meanings,
+            note="Spearman rank correlation over the draws; grey: not beyond chance (Bonferroni over all drawn "
+            "parameters at 5%).",
+            headline=wording.importance_headline(top, focus),
+        ),
+        c.listing(
+            "14.2.7.2",
+            f"Rank correlation of every drawn parameter with {what}",
+            ranked,
+            lambda row: {
+                "Parameter": Markup("<code>{}</code>").format(row["symbol"]),
+                "Arm": c.by_name[row["arm"]].label,
+                "Meaning": row["meaning"],
+                "Rank correlation (95% CI)": tables.with_interval(row["rho"], row["low"], row["high"], 2),
+                "Share of rank variance, %": tables.num(row["share"], 0),
+                "Beyond chance": "yes" if row["beyond_chance"] else "no",
+            },
+            numeric=("Rank correlation (95% CI)", "Share of rank variance, %"),
+            group="Arm",
+            who=c.typical,
+            note="Share: rho squared. Parameters that the figures tie together share what they explain, so shares need "
+            "not add up to 100%.",
+        ),
+        c.figure(
+            "14.2.7.4",
+            "Primary endpoint of each draw against the parameter that matters most",
+            points,
+            figures.scatter,
+            arms=focus,
+            ylabel="Difference to control (points)" if c.control else "Result (%)",
+            names={symbol: c.symbol_label(symbol) for symbol in points["symbol"].unique()},
+            note="Dots: draws; open diamond: default values.",
+        ),
+    ]
+
+
+def _points(c: Context, focus: Sequence[ArmView], top: pd.DataFrame) -> pd.DataFrame:
+    """Each draw's result beside the value of the parameter that matters most to the arm."""
+    draws = c.by_draw(c.primary)
+    frames = []
+    for arm in focus:
+        symbol = next(iter(top.loc[top["arm"] == arm.name, "symbol"]), None)
+        if symbol is None:
+            continue
+        own = draws.loc[draws["arm"] == arm.name, ["draw", c.result_column]].set_axis(["draw", "value"], axis="columns")
+        frames.append(own.assign(parameter=own["draw"].map(c.drawn[symbol]), arm=arm.name, symbol=symbol))
+    return pd.concat(frames, ignore_index=True)

@@ -1,0 +1,340 @@
+"""Section 11.4, second part: fractures and other endpoints that are no change, estimands, subgroups, multiplicity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ranklsim.cohorts.protocol.endpoints import EVENT_WORDS, Change, Endpoint, Event, Rate, Responder
+from ranklsim.reports.analyses.effects import is_ratio
+from ranklsim.reports.csr.context import Context, Section
+from ranklsim.reports.figures import analyses as figures_analyses
+from ranklsim.reports.layout.arms import month_text
+from ranklsim.reports.layout.exhibit import Exhibit
+from ranklsim.reports.layout.tables import DASH, num, p_value, share, with_interval
+from ranklsim.reports.layout.wording import first_upper, listed
+
+FOLD_FORESTS_FROM = 3
+"""Forest plots from this one on open on demand."""
+
+
+def outcomes(c: Context) -> Section:
+    """Responders, events, rates and durability, by arm; changes with a margin of non-inferiority."""
+    section = Section("11.4.2", "Fractures, responders and durability", "outcomes", 4)
+    frame = c.analyses.endpoints
+    frame = frame[(frame["kind"] != "change") | frame["margin"].notna()].reset_index(drop=True)
+    if frame.empty:
+        section.paragraphs.append("The trial names no endpoint but changes of BMD and markers, and no margin.")
+        return section
+    section.paragraphs += sentences(c, frame)
+    section.exhibits.append(
+        c.listing(
+            "14.2.8.1",
+            "Events, responders, rates and durability by arm",
+            frame,
+            lambda row: _endpoint_cells(c, row),
+            group="Endpoint",
+            numeric=["n", "Events"],
+            who=c.population,
+            note=_notes(c, frame),
+        )
+    )
+    for k, name in enumerate(c.analyses.curves["endpoint"].unique(), start=1):
+        section.exhibits.append(_incidence(c, str(name), f"14.2.8.{k}"))
+    return section
+
+
+def sentences(c: Context, frame: pd.DataFrame) -> list[str]:
+    """One sentence for each endpoint that compares, led by the primary ones."""
+    out = []
+    for row in frame.sort_values("role", key=lambda r: r.ne("primary"), kind="stable").to_dict("records"):
+        if np.isfinite(row["effect"]) and row["conclusion"]:
+            spec = c.trial.endpoint(row["endpoint"])
+            effect = _effect_text(row, spec)
+            p = f"; p {_p_words(row['p'])}" if np.isfinite(row["p"]) else ""
+            label = c.by_name[row["arm"]].label
+            out.append(f"{row['endpoint']}, {label}: {row['effect_measure']} {effect}{p}: {row['conclusion']}.")
+        elif row["note"] and row["role"] == "primary":
+            out.append(f"{row['endpoint']}, {c.by_name[row['arm']].label}: {row['note']}")
+    return out
+
+
+def _p_words(p: float) -> str:
+    text = p_value(p)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def _scale(spec: Endpoint, measure: str) -> tuple[float, int, str]:
+    """Factor, decimals and unit in which an arm's own figure or a difference is shown."""
+    if is_ratio(measure):
+        return 1.0, 2, ""
+    if isinstance(spec, Responder | Event):
+        return 100.0, 1, "%"
+    if isinstance(spec, Rate):
+        return 100.0, 2, "per 100 patient-years"
+    return 1.0, 1 if not isinstance(spec, Change) else 2, ""
+
+
+def _effect_text(row: dict[str, Any], spec: Endpoint) -> str:
+    factor, decimals, unit = _scale(spec, row["effect_measure"])
+    centre, low, high = (factor * row[k] for k in ("effect", "effect_low", "effect_high"))
+    text = with_interval(centre, low, high, decimals)
+    return text if text == DASH or unit != "%" else f"{text} points"
+
+
+def _endpoint_cells(c: Context, row: dict[str, Any]) -> dict[str, object]:
+    spec = c.trial.endpoint(row["endpoint"])
+    factor, decimals, unit = _scale(spec, "")
+    own = _months_or_later(row, factor, decimals)
+    counted = np.isfinite(row["events"])
+    events: object = DASH
+    if counted:
+        events = share(int(row["events"]), row["n"]) if not isinstance(spec, Rate) else f"{int(row['events'])}"
+    margin = f"Margin {row['margin']:g}. " if np.isfinite(row["margin"]) else ""
+    return {
+        "Endpoint": f"{row['endpoint']} ({row['role']}; {_kind_words(spec)}{', ' + unit if unit else ''})",
+        "Arm": c.by_name[row["arm"]].label,
+        "n": row["n"],
+        "Events": events,
+        "Estimate (95% CI)": own,
+        "Against control (95% CI)": f"{row['effect_measure']} {_effect_text(row, spec)}"
+        if np.isfinite(row["effect"])
+        else DASH,
+        "p": p_value(row["p"]),
+        "Conclusion": first_upper(" ".join(x for x in (margin + row["conclusion"], row["note"]) if x)) or DASH,
+    }
+
+
+def _months_or_later(row: dict[str, Any], factor: float, decimals: int) -> str:
+    """Estimate with interval, infinite ends as words."""
+    values = [factor * row[key] for key in ("estimate", "low", "high")]
+    if np.isinf(values[0]):
+        return "not by the last visit"
+    if np.isinf(values[2]):
+        return f"{num(values[0], decimals)} ({num(values[1], decimals)}, not by the last visit)"
+    return with_interval(values[0], values[1], values[2], decimals)
+
+
+def _kind_words(spec: Endpoint) -> str:
+    if isinstance(spec, Event):
+        least = f"at least {spec.least} of " if spec.least > 1 else ""
+        span = f"{month_text(spec.from_month)} to {month_text(spec.by_month)}"
+        return f"{least}{EVENT_WORDS[spec.event]}, months {span}"
+    if isinstance(spec, Rate):
+        return f"{EVENT_WORDS[spec.event]}, months {month_text(spec.from_month)} to {month_text(spec.by_month)}"
+    if isinstance(spec, Responder):
+        sign = {">=": "≥", "<=": "≤"}.get(spec.sign, spec.sign)
+        return f"{spec.measure} change {sign} {num(spec.limit, 1)}% at month {month_text(spec.to_month)}"
+    if isinstance(spec, Change):
+        return f"{spec.measure} change, months {month_text(spec.from_month)} to {month_text(spec.to_month)}"
+    return str(getattr(spec, "what", ""))
+
+
+def _notes(c: Context, frame: pd.DataFrame) -> str:
+    methods = sorted({f"{row.kind}: {row.method}" for row in frame.itertuples() if row.method})
+    notes = ["Methods: " + "; ".join(methods) + ".", "Patients who left count up to then; all that was seen counts."]
+    if any(isinstance(e, Event) and not e.grouped for e in c.trial.endpoints):
+        notes.append(
+            "Death without the event is a competing event; hazard ratios are cause-specific. Fine and Gray's model and "
+            "Gray's test are not computed."
+        )
+    if any(isinstance(e, Event) and e.grouped for e in c.trial.endpoints):
+        notes.append(
+            "An event found at planned images is analysed as yes or no by the last of them, among patients with an "
+            "image, strata pooled."
+        )
+    return " ".join(notes)
+
+
+def _incidence(c: Context, name: str, number: str) -> Exhibit:
+    own = c.analyses.curves[c.analyses.curves["endpoint"] == name].drop(columns="endpoint").reset_index(drop=True)
+    risk = c.analyses.at_risk[c.analyses.at_risk["endpoint"] == name]
+    deaths = c.trial.conduct.deaths
+    return c.figure(
+        number,
+        f"{name}: cumulative incidence",
+        own,
+        figures_analyses.incidence,
+        at_risk=risk,
+        ylabel="Patients with the event (%)",
+        note="Aalen-Johansen estimate with death as competing event; interval on the scale log(-log)."
+        if deaths
+        else "One minus the Kaplan-Meier estimate; interval on the scale log(-log).",
+        alt=listed(sentences(c, c.analyses.endpoints[c.analyses.endpoints["endpoint"] == name])),
+    )
+
+
+def decisions(c: Context) -> Section:
+    """Hypotheses in their order, with adjusted p."""
+    section = Section("11.4.3", "Multiplicity", "multiplicity", 4)
+    plan = c.trial.multiplicity
+    if plan is None:
+        section.paragraphs.append(
+            "The trial names no procedure for multiple testing: no p value of this report is adjusted."
+        )
+        return section
+    frame = c.analyses.multiplicity
+    kept = [f"{r.endpoint} ({c.by_name[r.arm].label})" for r in frame[frame["rejected"].astype(bool)].itertuples()]
+    said = f"shown for {listed(kept)}" if kept else "shown for no endpoint"
+    section.paragraphs.append(
+        f"With a two-sided type-I error of {plan.alpha:g} over all hypotheses ({_method(plan.method)}), a difference "
+        f"to control is {said}."
+    )
+    section.exhibits.append(
+        c.listing(
+            "14.2.9.1",
+            "Hypotheses in their order",
+            frame,
+            lambda row: {
+                "Endpoint": row["endpoint"],
+                "Arm": c.by_name[row["arm"]].label,
+                "p": p_value(row["p"]),
+                "Adjusted p": p_value(row["adjusted"]),
+                "Decision": "difference shown" if row["rejected"] else "not shown",
+                "Note": row["note"],
+            },
+            numeric=["p", "Adjusted p"],
+            who=c.population,
+            note=f"{first_upper(_method(plan.method))}; two-sided alpha {plan.alpha:g}. A hypothesis is rejected where "
+            "its adjusted p is at most alpha.",
+        )
+    )
+    return section
+
+
+def _method(method: str) -> str:
+    return {"graphical": "graphical procedure of Bretz and Maurer"}.get(method, f"{method} procedure")
+
+
+def questions(c: Context) -> Section:
+    """Estimands: estimate beside truth."""
+    section = Section("11.4.4", "Estimands", "estimands", 4)
+    frame = c.analyses.estimands
+    if frame.empty:
+        section.paragraphs.append("The trial names no estimand.")
+        return section
+    twins = int(frame["twins"].max()) if frame["twins"].notna().any() else 0
+    section.paragraphs.append(
+        "An estimand says what is to be estimated (ICH E9(R1)): population, treatment, variable, intercurrent events "
+        "each with a strategy, and the summary measure. Patients are simulated, so that the truth is known: the same "
+        f"{twins} patients, with the same random numbers, are put in every arm, as things go and ideally. Estimate "
+        "minus truth holds chance, what missing values bias, and measurement error."
+    )
+    for row in frame.to_dict("records"):
+        if row["primary"]:
+            section.paragraphs.append(_estimand_sentence(c, row))
+    section.exhibits.append(
+        c.listing(
+            "14.2.10.1",
+            "Estimands: estimate and truth",
+            frame.astype({"primary": bool}),
+            lambda row: _estimand_cells(c, row),
+            group="Estimand",
+            who=c.population,
+            note="Truth: over all twins, with its Monte-Carlo standard error (of the logarithm where the measure is a "
+            "ratio). Fractures are seen while a patient is in the study; in the truth, too, those who leave are "
+            "censored.",
+        )
+    )
+    return section
+
+
+def _estimand_sentence(c: Context, row: dict[str, Any]) -> str:
+    spec = c.trial.endpoint(row["endpoint"])
+    label = c.by_name[row["arm"]].label
+    if not np.isfinite(row["estimate"]):
+        return f"Primary estimand, {label}: not estimated. {row['note']}"
+    value = _of_estimand(row, spec, "estimate", "low", "high")
+    text = f"Primary estimand, {label}: {row['summary']} {value}"
+    if not np.isfinite(row["truth"]):
+        return f"{text}."
+    return f"{text}; the truth is {_of_estimand(row, spec, 'truth')}."
+
+
+def _of_estimand(row: dict[str, Any], spec: Endpoint, *names: str) -> str:
+    factor, decimals, _ = _scale(spec, row["summary"])
+    if len(names) == 1:
+        return num(factor * row[names[0]], decimals)
+    value, low, high = (factor * row[name] for name in names)
+    return with_interval(value, low, high, decimals)
+
+
+def _estimand_cells(c: Context, row: dict[str, Any]) -> dict[str, object]:
+    spec = c.trial.endpoint(row["endpoint"])
+    estimand = next(e for e in c.trial.estimands if e.name == row["estimand"])
+    factor, decimals, unit = _scale(spec, row["summary"])
+    people = "all randomised"
+    if estimand.population:
+        people = "; ".join(_range(name, *ends) for name, ends in estimand.population.items())
+    missing = "" if estimand.missing == "MAR" else f" Missing values: {estimand.missing}."
+    primary = "Primary: " if row["primary"] else ""
+    attributes = (
+        f"{primary}{row['estimand']}. Population: {people}. Variable: {row['endpoint']}{f' ({unit})' if unit else ''}. "
+        f"{first_upper(row['strategies'])}.{missing} Measure: {row['summary']}."
+    )
+    error = factor if not is_ratio(row["summary"]) else 1.0
+    return {
+        "Estimand": attributes,
+        "Arm against control": c.by_name[row["arm"]].label,
+        "n": f"{row['n']:.0f} / {row['n_control']:.0f}" if np.isfinite(row["n"]) else DASH,
+        "Estimate (95% CI)": _of_estimand(row, spec, "estimate", "low", "high"),
+        "Truth (Monte-Carlo SE)": f"{_of_estimand(row, spec, 'truth')} ({num(error * row['truth_error'], decimals)})"
+        if np.isfinite(row["truth"])
+        else DASH,
+        "Estimate − truth": num(factor * row["bias"], decimals, sign=True),
+        "Truth inside CI": {1.0: "yes", 0.0: "no"}.get(row["covered"], DASH),
+        "Method": " ".join(part for part in (f"{row['method']}." if row["method"] else "", row["note"]) if part),
+    }
+
+
+def _range(name: str, low: float | None, high: float | None) -> str:
+    words = name.replace("_", " ")
+    if low is not None and high is not None:
+        return f"{words} {low:g} to {high:g}"
+    return f"{words} ≥ {low:g}" if low is not None else f"{words} ≤ {high:g}"
+
+
+def forests(c: Context) -> Section:
+    """Primary and key secondary endpoints in subgroups."""
+    section = Section("11.4.9", "Subgroups", "subgroups", 4)
+    frame = c.analyses.subgroups
+    if frame.empty:
+        section.paragraphs.append("No primary or key secondary endpoint is compared with a control.")
+        return section
+    small = min((float(p) for p in frame["p_interaction"] if np.isfinite(p)), default=np.nan)
+    tests = int(frame["p_interaction"].notna().sum())
+    if tests:
+        section.paragraphs.append(
+            f"Of {tests} tests of interaction, the smallest p is {p_value(small)}; among so many, "
+            f"{'one below 0.05 is expected by chance' if tests >= 14 else 'none is adjusted'}."
+        )
+    for k, ((name, arm), own) in enumerate(frame.groupby(["endpoint", "arm"], sort=False), start=1):
+        measure = str(own["effect_measure"].iloc[0])
+        spec = c.trial.endpoint(str(name))
+        factor, _, unit = _scale(spec, measure)
+        view = c.by_name[str(arm)]
+        control = c.by_name[str(c.control)]
+        units = f" ({unit} points)" if unit == "%" and not is_ratio(measure) else ""
+        section.exhibits.append(
+            c.figure(
+                f"14.2.11.{k}",
+                f"{name}: {view.label} against {control.label} in subgroups",
+                own.drop(columns="endpoint").reset_index(drop=True),
+                figures_analyses.forest,
+                arms=[view],
+                xlabel=f"{first_upper(measure)}{units}",
+                ratio=is_ratio(measure),
+                scale=factor,
+                note=f"Patients: {view.label} / {control.label}. Interaction: Cochran's Q over the subgroups. "
+                + " ".join(_gaps(own)),
+                alt=f"{first_upper(measure)} overall and in subgroups by age, T-score, prior fracture and eGFR.",
+            )
+        )
+    return section
+
+
+def _gaps(own: pd.DataFrame) -> list[str]:
+    """Why a subgroup has no estimate."""
+    return [f"{r.factor} {r.level}: {r.note}" for r in own.itertuples() if r.note]

@@ -1,0 +1,291 @@
+"""Sections 2 and 9: synopsis and design."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from ranklsim.reports.analyses import durability
+from ranklsim.reports.csr import outcomes
+from ranklsim.reports.csr.context import BASELINE, NOT_KNOWN, Context, Section, month_span
+from ranklsim.reports.figures import trial as figures
+from ranklsim.reports.layout import tables, wording
+from ranklsim.reports.layout.arms import BASIS_MEANING, PREDICTED, ArmView
+from ranklsim.reports.layout.exhibit import Exhibit
+from ranklsim.reports.layout.grid import plain
+
+
+def synopsis(c: Context) -> Section:
+    """Key result in words, drawn with both kinds of interval, and the trial in a table."""
+    section = Section("2", "Synopsis", "synopsis")
+    _result(c, section)
+    section.exhibits.append(synopsis_table(c))
+    return section
+
+
+def _result(c: Context, section: Section) -> None:
+    """Key sentences and the figure of the primary endpoint."""
+    found = c.analyses.endpoints
+    section.key += outcomes.sentences(c, found[(found["role"] == "primary") & (found["kind"] != "change")])
+    if c.primary is None or c.endpoints.empty:
+        if not section.key:
+            section.key.append("The trial names no endpoint that was measured.")
+        return
+    rows = c.endpoints[c.endpoints["endpoint"] == c.primary.name].set_index("arm", drop=False)
+    control = c.by_name.get(c.control or "")
+    known = [arm for arm in c.arms if arm.basis != PREDICTED and arm.name in rows.index]
+    if known:
+        known.sort(key=lambda a: a is control)
+        said = [
+            wording.endpoint_sentence(rows.loc[a.name].to_dict(), a, control, lead=k == 0) for k, a in enumerate(known)
+        ]
+        section.key.append("; ".join(said) + ".")
+    for arm in c.arms:
+        if arm.basis != PREDICTED or arm.name not in rows.index:
+            continue
+        row = rows.loc[arm.name].to_dict()
+        head = Markup("<strong>{}</strong> <span class='tag predicted'>hypothetical, predicted</span> ").format(
+            arm.label
+        )
+        said = [wording.predicted_sentence(row, control)]
+        if np.isfinite(row["parameter_low"]):
+            said.insert(0, wording.unknowns_sentence(row, control, c.vectors, _across_structures(c, arm)))
+            said.append(wording.depends_sentence(c.strongest(arm.name)))
+            said.append(_against_known(c, arm))
+        elif c.n_draws:
+            said.append(
+                f"The parameter draws hold no figure of this kind; section {NOT_KNOWN} has those that they hold."
+            )
+        else:
+            said.append("Unknown parameters were not drawn in this run, so the figure stands for default values only.")
+        section.key.append(head + " ".join(part for part in said if part))
+    after = _after_words(c)
+    if after:
+        section.key.append(after)
+    unit = "percentage points" if rows["unit"].iloc[0] == "%" else rows["unit"].iloc[0]
+    label = f"{wording.first_upper(wording.MEASURES[c.primary.measure])} ({unit})"
+    frame = rows
+    if control is not None:
+        others = [a.name for a in c.arms if a is not control and a.name in rows.index]
+        columns = ["estimate", "ci_low", "ci_high"]
+        frame = rows.loc[others].rename(columns={column: f"arm_{column}" for column in columns})
+        against = ["difference", "difference_low", "difference_high"]
+        frame = frame.rename(columns=dict(zip(against, columns, strict=True)))
+        label = f"Difference to {control.label} ({unit})"
+    frame = frame.reset_index(drop=True)
+    if frame["estimate"].notna().any():
+        section.exhibits.append(
+            c.figure(
+                "2.1",
+                f"{wording.first_upper(c.primary.role)} endpoint: {c.primary.name}",
+                frame,
+                figures.two_intervals,
+                xlabel=label,
+                note="The two intervals answer different questions. Solid: if the model were true, where would repeats "
+                "of this trial with other patients fall. Hatched: where does the typical patient fall when the "
+                "parameters are drawn from what the data leave open. The typical patient is not the mean of "
+                "the patients, so the two need not share a centre.",
+            )
+        )
+
+
+def synopsis_table(c: Context) -> Exhibit:
+    """The tabular part of a synopsis as ICH E3 has it."""
+    rows = synopsis_rows(c)
+    body = tables.tbody(
+        [Markup('<tr><th scope="row">{}</th><td>{}</td></tr>').format(head, text) for head, text in rows]
+    )
+    title = "Synopsis of the trial"
+    return Exhibit(
+        "Table",
+        "2.1",
+        title,
+        pd.DataFrame([(head, plain(text)) for head, text in rows], columns=["item", "text"]),
+        tables.wrap(Markup(""), body, c.heading("2.1", title, ""), css="synopsis"),
+        c.source(""),
+    )
+
+
+def _against_known(c: Context, arm: ArmView) -> str:
+    """Share of draws in which a hypothetical arm gains at least half of what the best calibrated arm gains."""
+    if c.control is None or not c.primary.measure.startswith("BMD") or c.primary.from_month > 0:
+        return ""
+    wide = c.by_draw(c.primary).pivot(index="draw", columns="arm", values="difference").drop(index=0)
+    known = [a for a in c.arms if a.basis != PREDICTED and a.treated and a.name != c.control]
+    if not known or arm.name == c.control:
+        return ""
+    best = max(known, key=lambda a: float(wide[a.name].median()))
+    if wide[best.name].median() <= 0:
+        return ""
+    share = 100 * float((wide[arm.name] >= 0.5 * wide[best.name]).mean())
+    return (
+        f"In {share:.0f}% of the draws it gains at least half of what {best.label} gains over "
+        f"{c.by_name[c.control].label}."
+    )
+
+
+def _across_structures(c: Context, arm: ArmView) -> str:
+    """Whether a hypothetical arm's primary result holds under the structures that the figures cannot rule out."""
+    frame = c.by_structure
+    own = frame[(frame["arm"] == arm.name) & (frame["result"] == frame["result"].iloc[0])].set_index("variant")["value"]
+    own = own[np.isfinite(own)]
+    other = own.drop(index="", errors="ignore")
+    if other.empty or "" not in own:
+        return ""
+    default = own[""]
+    holding = int(((np.sign(other) == np.sign(default)) & (other.abs() >= 0.5 * abs(default))).sum())
+    return (
+        f"under {len(other)} other structures of the model that fit the published figures it is "
+        f"{wording.to_interval(float(other.min()), float(other.max()), 1)}, in {holding} of them with the same sign "
+        "and at least half of the size"
+    )
+
+
+def _after_words(c: Context) -> str:
+    medians = c.marker_medians("CTX")
+    if not c.ends or medians is None:
+        return ""
+    return wording.peak_headline(durability.peak_after(medians, c.ends), c.arms, "CTX", c.end_words)
+
+
+def synopsis_rows(c: Context) -> list[tuple[str, str | Markup]]:
+    """Items of the synopsis and their text."""
+    t = c.trial
+    regimens = [
+        Markup("<li><strong>{}</strong> (N={}): {}</li>").format(arm.label, c.counts[arm.name], arm.words)
+        for arm in c.arms
+    ]
+    eligible = "; ".join(_range_words(name, low, high) for name, (low, high) in t.population.eligible.items())
+    layers = [
+        f"between-patient variability {'on' if t.layers.patients else 'off (every patient is the typical patient)'}",
+        f"residual (assay, precision) error {'on' if t.layers.residual else 'off'}",
+        f"parameter uncertainty {f'on ({c.n_draws} draws)' if c.n_draws else 'off'}",
+    ]
+    rows: list[tuple[str, str | Markup]] = [("Question", t.description)] if getattr(t, "description", "") else []
+    rows += [
+        (
+            "Design",
+            f"{c.n} simulated patients, {len(c.arms)} arms, {t.months:g} months, allocation {_ratio(t, c.names)}",
+        ),
+        ("Population", f"{t.population.name}" + (f"; eligible: {eligible}" if eligible else "")),
+        ("Treatments", Markup("<ul>{}</ul>").format(Markup("").join(regimens))),
+        ("Variation", "; ".join(layers)),
+        ("Conduct", _conduct_words(t.conduct)),
+    ]
+    endpoints = [Markup("<li>{} ({}; {})</li>").format(e.name, e.role, e.analysis) for e in t.endpoints]
+    rows.append(("Endpoints", Markup("<ul>{}</ul>").format(Markup("").join(endpoints))))
+    if getattr(t, "sources", None):
+        items = Markup("").join(Markup("<li>{}</li>").format(s) for s in t.sources)
+        rows.append(("Modelled on", Markup("<ul>{}</ul>").format(items)))
+    return rows
+
+
+def _conduct_words(conduct: Any) -> str:
+    """What may go otherwise than planned."""
+    said = [
+        f"{words} {100 * hazard:.1f}% per year"
+        for words, hazard in (("dropout", conduct.dropout_per_year), ("stopping of treatment", conduct.stop.per_year))
+        if hazard
+    ]
+    if conduct.missed:
+        said.append(f"{100 * conduct.missed:.1f}% of doses missed")
+    if conduct.late is not None:
+        said.append(f"{100 * conduct.late.share:.0f}% of doses late")
+    recorded = [words for words, on in (("fractures", conduct.fractures), ("deaths", conduct.deaths)) if on]
+    if recorded:
+        said.append(f"records {wording.listed(recorded)}")
+    return wording.first_upper("; ".join(said)) if said else "No dropout, every dose as planned"
+
+
+def design(c: Context) -> Section:
+    """Schema and regimens."""
+    section = Section("9", "Trial design", "design")
+    rows = []
+    for arm in c.arms:
+        own = {"arm": arm.name, "label": arm.label, "randomised": c.counts[arm.name], "basis": arm.basis}
+        for course in arm.courses:
+            rows.append(
+                own
+                | {
+                    "regimen": course.words,
+                    "agent": course.agent,
+                    "dose_mg": np.nan if course.kind == "none" else course.dose,
+                    "start_month": course.start,
+                    "last_dose_month": course.last,
+                    "end_month": course.end,
+                    "doses": len(course.months),
+                }
+            )
+        if not arm.courses:
+            rows.append(own | {"regimen": "nothing", "doses": 0})
+    columns = ["agent", "dose_mg", "start_month", "last_dose_month", "end_month", "doses"]
+    frame = pd.DataFrame(rows, columns=["arm", "label", "randomised", "basis", "regimen", *columns])
+    visits = [("BMD", month) for month in c.trial.visits.BMD]
+    visits += [("Blood markers", month) for month in c.trial.visits.markers]
+    section.exhibits += [
+        c.figure(
+            "9.1",
+            "Design: arms, doses (triangles), follow-up and visits",
+            frame,
+            figures.design,
+            visits=pd.DataFrame(visits, columns=["what", "month"]),
+            months=c.trial.months,
+            note="Triangles: doses. Bars: months covered by dosing; white bars: placebo.",
+            alt=" ".join(f"{arm.label}: {arm.words}." for arm in c.arms),
+        ),
+        c.listing(
+            "9.1",
+            "Regimens by arm, and what each arm's result rests on",
+            frame,
+            lambda row: {
+                "Arm": row["label"],
+                "N": str(row["randomised"]),
+                "Regimen": row["regimen"],
+                "Doses, months": month_span(row["start_month"], row["last_dose_month"]),
+                "Covered until month": month_span(row["end_month"], row["end_month"]),
+                "Result is": tables.tag(row["basis"]),
+            },
+            numeric=("N", "Covered until month"),
+            who=c.population,
+            note=" ".join(f"{wording.first_upper(b)}: {BASIS_MEANING[b]}." for b in dict.fromkeys(frame["basis"])),
+        ),
+    ]
+    return section
+
+
+def methods(c: Context) -> Section:
+    """How the intervals of the report are to be read."""
+    section = Section("9.7", "Statistical methods", "methods", 3)
+    section.paragraphs += [
+        "Two kinds of interval appear in this report and are never mixed. A 95% CI describes the sampling of patients "
+        f"and shrinks with their number. A 90% interval over unknown parameters (section {NOT_KNOWN}) describes what "
+        "no human data tell us about the model; it does not shrink with the number of patients, and for predicted arms "
+        "it is the one to look at.",
+        "Every table says beneath it by which method it was made. Patients are analysed in the arm to which they were "
+        "randomised; a value that was not observed is missing unless the method says what stands for it.",
+    ]
+    return section
+
+
+def _ratio(trial: Any, names: Sequence[str]) -> str:
+    return ":".join(f"{trial.population.ratio.get(name, 1):g}" for name in names)
+
+
+def _range_words(name: str, low: float | None, high: float | None) -> str:
+    label, unit, _ = BASELINE.get(name, (name.replace("_", " "), "", ""))
+    if name == "T_lowest":
+        label, unit = "Lower T-score of spine and hip", ""
+    if name.startswith("T_") and unit:
+        label, unit = f"{label.removesuffix(' BMD')} T-score", ""
+    words, unit = label[:1].lower() + label[1:], f" {unit}" if unit else ""
+    if name == "eGFR":
+        words = name
+    if low is None:
+        return f"{words} at most {tables.sig(float(high or 0))}{unit}"
+    if high is None:
+        return f"{words} at least {tables.sig(low)}{unit}"
+    return f"{words} {tables.sig(low)} to {tables.sig(high)}{unit}"

@@ -1,0 +1,258 @@
+"""Sections 10 and 11.1 to 11.3: who was in the trial, what went otherwise than planned, what was given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ranklsim.reports.analyses import summaries
+from ranklsim.reports.csr import happenings
+from ranklsim.reports.csr.context import BASELINE, Context, Section, month_span
+from ranklsim.reports.figures import trial as figures
+from ranklsim.reports.layout import tables, wording
+from ranklsim.reports.layout.exhibit import Exhibit
+
+FLOW_ARMS = 5
+"""More arms than this do not fit beside each other in the flow of patients."""
+
+
+def patients(c: Context) -> Section:
+    """Heading of section 10."""
+    return Section("10", "Trial patients", "patients")
+
+
+def disposition(c: Context) -> Section:
+    """How the patients' time in the trial ended."""
+    section = Section("10.1", "Disposition of patients", "disposition", 3)
+    frame = summaries.disposition(c.data.patients, c.data.events, c.names)
+    total = frame.set_index("arm").loc["Total"]
+    n = int(total["randomised"])
+    ends = [(int(total["completed"]), "completed the trial"), (int(total["dropout"]), "dropped out")]
+    if "death" in total:
+        ends.append((int(total["death"]), "died"))
+    said = f"Of {n} patients randomised, {wording.listed([f'{tables.share(k, n)} {did}' for k, did in ends])}."
+    drawn = len(c.arms) <= FLOW_ARMS
+    if drawn:
+        section.exhibits.append(c.figure("14.1.1", "Flow of patients (CONSORT)", frame, figures.flow, headline=said))
+    section.exhibits.append(
+        c.table(
+            "14.1.1",
+            "Disposition",
+            frame,
+            tables.disposition_table,
+            note="Patients, n (%).",
+            headline="" if drawn else said,
+        )
+    )
+    return section
+
+
+def deviations(c: Context) -> Section:
+    """Doses and visits that were not as planned."""
+    section = Section("10.2", "Protocol deviations", "deviations", 3)
+    data = c.data
+    frame = happenings.deviations(data.doses, data.seen("attended"), data.patients, c.names)
+    total = frame.set_index("arm").loc["Total"]
+    if not total["any"]:
+        section.paragraphs.append(
+            "No dose was missed or late, and no visit was missed, before a patient left or stopped. [conduct] in the "
+            "trial file says what may go otherwise than planned."
+        )
+        return section
+    shows = {
+        "Patients with any deviation": lambda r: tables.share(int(r["any"]), int(r["patients"])),
+        "Patients with a missed dose": lambda r: _some(r, "missed_dose"),
+        "Doses missed": lambda r: f"{r['missed_dose']}",
+        "Patients with a late dose": lambda r: _some(r, "late_dose"),
+        "Doses given late": lambda r: f"{r['late_dose']}",
+        "Delay, median (longest), months": lambda r: (
+            f"{tables.num(r['delay_median'], 1)} ({tables.num(r['delay_max'], 1)})"
+            if np.isfinite(r["delay_max"])
+            else tables.DASH
+        ),
+        "Patients with a missed visit": lambda r: _some(r, "missed_visit"),
+        "Visits missed": lambda r: f"{r['missed_visit']}",
+    }
+    section.exhibits.append(
+        c.table(
+            "14.1.4",
+            "Protocol deviations",
+            frame,
+            tables.cross_table,
+            lines=shows,
+            headline=f"{tables.share(int(total['any']), c.n)} patients had a deviation.",
+            note="Patients, n (%). Doses and visits that were due while the patient was in the trial and on treatment.",
+        )
+    )
+    return section
+
+
+def _some(row: Mapping[str, Any], kind: str) -> str:
+    return tables.share(int(row[f"{kind}_patients"]), int(row["patients"]))
+
+
+def intercurrent(c: Context) -> Section:
+    """Events after randomisation that bear on later measurements."""
+    section = Section("10.3", "Intercurrent events", "intercurrent", 3)
+    frame = happenings.counted(c.data.events, c.data.patients, c.names, list(happenings.INTERCURRENT))
+    frame = frame[frame.groupby(["event", "detail"])["patients"].transform("max") > 0].reset_index(drop=True)
+    absent = [words.lower() for event, words in happenings.INTERCURRENT.items() if event not in set(frame["event"])]
+    if absent:
+        section.paragraphs.append(f"Not seen in this trial: {'; '.join(absent)}.")
+    if frame.empty:
+        return section
+    frame.insert(0, "words", [_event_words(row) for row in frame.to_dict("records")])
+    shows = {
+        "Patients, n (%)": lambda r: tables.share(int(r["patients"]), int(r["randomised"])),
+        "Month of the first, median": lambda r: tables.num(r["month_median"], 1),
+    }
+    section.exhibits.append(
+        c.table(
+            "14.1.5",
+            "Intercurrent events",
+            frame,
+            tables.cross_table,
+            lines=shows,
+            groups="words",
+            note="Events after randomisation that bear on what a later measurement means (ICH E9(R1)). A patient may "
+            "have several.",
+        )
+    )
+    return section
+
+
+def _event_words(row: Mapping[str, Any]) -> str:
+    words = happenings.INTERCURRENT[row["event"]]
+    return f"{words}: {row['detail']}" if row["detail"] else words
+
+
+def analysed(c: Context) -> Section:
+    """Which patients an analysis is of."""
+    section = Section("11.1", "Data sets analysed", "analysed", 3)
+    section.paragraphs.append(
+        f"Full analysis set: all {c.n} patients randomised ({c.sizes}), in the arm to which they were randomised. Each "
+        "table says how many of them had the values that it needs (n). Safety is of the same patients: every patient "
+        "is given the first dose of her arm, unless the table of exposure says otherwise."
+    )
+    return section
+
+
+def demographics(c: Context) -> Section:
+    """Baseline, beside what the population's file asks for."""
+    section = Section("11.2", "Demographic and other baseline characteristics", "demographics", 3)
+    data = c.data
+    first = data.seen("BMD_LS", "BMD_TH", months=[0.0]).set_index("patient")
+    measured = {column: data.patients["patient"].map(first[column]) for column in ("BMD_LS", "BMD_TH")}
+    section.exhibits = [
+        c.table(
+            "14.1.2",
+            "Demographics and baseline characteristics",
+            summaries.baseline(data.patients.assign(**measured), c.names, BASELINE),
+            tables.baseline_table,
+            note=f"Virtual population: {c.trial.population.name}. T-scores: the patient's own; BMD as measured, with "
+            "DXA error.",
+        ),
+        _targets(c),
+        _correlations(c),
+    ]
+    return section
+
+
+def _targets(c: Context) -> Exhibit:
+    """Published baseline figures beside those of the patients."""
+    frame = summaries.baseline_targets(c.data.patients, c.data.population.published())
+    words = {"mean": "mean", "sd": "SD", "median": "median", "cv": "CV", "share": "share"}
+
+    def cells(row: dict[str, Any]) -> dict[str, object]:
+        label, unit, _ = BASELINE.get(row["covariate"], (row["covariate"].replace("_", " "), row["unit"], ""))
+        within = wording.within(row["range_low"], row["range_high"], unit)
+        unit = "" if row["statistic"] in ("cv", "share") or unit == "1" else f" ({unit})"
+        digits = 2 if row["statistic"] in ("cv", "share") or abs(row["value"]) < 10 else 1
+        digits += row["statistic"] == "share" and 0 < row["value"] < 0.1
+        by_chance = row["low"] <= row["value"] <= row["high"]
+        return {
+            "Characteristic": f"{wording.first_upper(label)}{within}, {words[row['statistic']]}{unit}",
+            "Target": tables.num(row["value"], digits),
+            "This trial (95% CI)": tables.with_interval(row["achieved"], row["low"], row["high"], digits),
+            "Tolerance": f"\u00b1{tables.num(row['tolerance'], digits + 1)}",
+            "Within": "yes" if row["within"] else "no, by chance" if by_chance else "no",
+            "Target is": row["status"],
+            "Source": tables.doi_link(row["source"], row["doi"]),
+        }
+
+    eligible = bool(c.trial.population.eligible)
+    missed = int((~frame["within"]).sum())
+    return c.listing(
+        "14.1.2.1",
+        "Baseline: target of the population and this trial",
+        frame,
+        cells,
+        numeric=("Target", "This trial (95% CI)", "Tolerance"),
+        note=f"{c.data.population.method} Target: what the population's file asks those enrolled to look like. "
+        "Tolerance: a tenth of the SD for a mean or median, of the yes/no for a share (a standardised difference of "
+        f"0.1, Austin 2009), a tenth of an SD or CV itself; {missed} of {len(frame)} figures are outside it, "
+        "'by chance' where the interval holds the target. "
+        + ("The trial's own eligibility admits only some of them, so its figures may differ. " if eligible else "")
+        + "Interval: chance by the number of patients.",
+    )
+
+
+def _correlations(c: Context) -> Exhibit:
+    """How the patients' covariates go together, beside their population."""
+    frame = summaries.baseline_correlations(c.data.patients, c.data.population.correlations())
+    labels = {name: BASELINE[name][0] for name in {*frame["first"], *frame["second"]}}
+    return c.listing(
+        "14.1.2.2",
+        "Baseline: correlations of the population and this trial",
+        frame,
+        lambda row: {
+            "Pair": f"{wording.first_upper(labels[row['first']])} with {wording.first_lower(labels[row['second']])}",
+            "Declared, before inclusion": tables.num(row["declared"], 2),
+            "Population, among those let in": tables.num(row["enrolled"], 2),
+            "This trial (95% CI)": tables.with_interval(row["achieved"], row["low"], row["high"], 2),
+        },
+        numeric=("Declared, before inclusion", "Population, among those let in", "This trial (95% CI)"),
+        note="Declared: correlation of normal scores (Gaussian copula); a table declares none. Letting in by a range "
+        "of a covariate changes it: where the lower of two T-scores counts, those with a good hip are in because of "
+        "their spine. Others: Spearman; interval by Fisher's z. The trial's own eligibility changes correlations too.",
+    )
+
+
+def compliance(c: Context) -> Section:
+    """Doses as planned and given."""
+    section = Section("11.3", "Treatment compliance and exposure", "compliance", 3)
+    frame = summaries.exposure(c.data.doses, c.data.patients, c.names)
+    if frame.empty:
+        section.paragraphs.append("The trial plans no dose.")
+        return section
+    counts = (
+        "Patients treated, n (%)",
+        "Doses planned",
+        "Doses given, n (%)",
+        "Doses per patient, mean",
+        "Amount per patient, mean (mg)",
+    )
+    section.exhibits.append(
+        c.listing(
+            "14.1.3",
+            "Exposure: doses planned and given",
+            frame,
+            lambda row: {
+                "Arm": c.by_name[row["arm"]].label,
+                "Agent": c.data.agents[row["agent"]].label,
+                counts[0]: tables.share(row["treated"], row["randomised"]),
+                counts[1]: str(row["planned"]),
+                counts[2]: tables.share(row["given"], row["planned"]),
+                counts[3]: tables.num(row["per_patient"], 1),
+                counts[4]: tables.num(row["total_mg"], 1),
+                "Months": month_span(row["first_month"], row["last_month"]),
+            },
+            numeric=counts,
+            who=c.population,
+            note="Planned: by protocol for every patient randomised; a dose due after dropping out is not given. "
+            "Means per treated patient.",
+        )
+    )
+    return section

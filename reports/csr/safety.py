@@ -1,0 +1,197 @@
+"""Section 12: exposure in time, adverse and fracture events, deaths, calcium and PTH, occupancy outside bone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from ranklsim.cohorts.conduct.events import DEATH, FRACTURES, HYPOCALCAEMIA
+from ranklsim.reports.analyses import summaries
+from ranklsim.reports.csr import happenings
+from ranklsim.reports.csr.context import Context, Section
+from ranklsim.reports.layout import tables, wording
+from ranklsim.reports.layout.arms import month_text
+
+SWITCHES = {DEATH: "deaths", HYPOCALCAEMIA: "hypocalcaemia"} | dict.fromkeys(FRACTURES, "fractures")
+"""Key of ``[conduct]`` that makes a trial record an event."""
+
+TISSUES = {
+    "OCC_mRANKL_lymphocyte": "mRANKL of lymphocytes",
+    "OCC_mRANKL_marrow": "mRANKL of marrow adipogenic and stromal cells",
+    "OCC_sRANKL": "sRANKL in serum",
+}
+
+
+def safety(c: Context) -> Section:
+    """What the trial records of harm, and what it can't."""
+    section = Section("12", "Safety", "safety")
+    recorded, silent = _recorded(c)
+    if recorded:
+        words = wording.listed([happenings.SAFETY[event].lower() for event in recorded])
+        section.paragraphs.append(f"This trial records: {words}.")
+    if silent:
+        words = wording.listed([happenings.SAFETY[event].lower() for event in silent])
+        section.paragraphs.append(
+            f"It does not record: {words}. The trial file can ask for {'them' if len(silent) > 1 else 'it'} "
+            "([conduct])."
+        )
+    section.paragraphs.append(
+        "The model has no rate of infections, osteonecrosis of the jaw, atypical fractures or any other adverse event: "
+        "that none is listed says nothing about an agent."
+    )
+    return section
+
+
+def _recorded(c: Context) -> tuple[list[str], list[str]]:
+    """Events of section 12 that the trial records, whether or not there was one, and those that it does not."""
+    seen = set(c.data.events["event"])
+    known = [
+        event for event in happenings.SAFETY if event in seen or bool(getattr(c.trial.conduct, SWITCHES[event], False))
+    ]
+    return known, [event for event in happenings.SAFETY if event not in known]
+
+
+def extent(c: Context) -> Section:
+    """Time followed by arm."""
+    section = Section("12.1", "Extent of exposure", "extent", 3)
+    shows = {
+        "Patients": lambda r: f"{r['patients']}",
+        "Months followed, mean": lambda r: tables.num(r["months_mean"], 1),
+        "Patient-years followed": lambda r: tables.num(r["patient_years"], 1),
+    }
+    section.paragraphs.append("Table 14.1.3 has the doses.")
+    section.exhibits.append(
+        c.table(
+            "14.3.1",
+            "Time followed",
+            happenings.followed(c.data.patients, c.names),
+            tables.cross_table,
+            lines=shows,
+            note="From randomisation to the end of the trial, to leaving it, or to death.",
+        )
+    )
+    return section
+
+
+def adverse(c: Context) -> Section:
+    """Hypocalcaemia and fractures by arm; deaths."""
+    section = Section("12.2", "Adverse events, fractures and deaths", "adverse", 3)
+    recorded, _ = _recorded(c)
+    if not recorded:
+        section.paragraphs.append("No such event is recorded in this trial.")
+        return section
+    frame = happenings.counted(c.data.events, c.data.patients, c.names, recorded)
+    frame.insert(0, "words", [_words(row) for row in frame.to_dict("records")])
+    shows = {
+        "Patients, n (%)": lambda r: tables.share(int(r["patients"]), int(r["randomised"])),
+        "Events": lambda r: f"{r['events']}" + (f" ({r['count']} vertebrae)" if r["count"] != r["events"] else ""),
+        "Events per 100 patient-years (95% CI)": lambda r: tables.with_interval(
+            r["rate"], r["rate_low"], r["rate_high"], 2
+        ),
+    }
+    section.exhibits.append(
+        c.table(
+            "14.3.2",
+            "Deaths, hypocalcaemia and fractures",
+            frame,
+            tables.cross_table,
+            lines=shows,
+            groups="words",
+            headline=_most(frame),
+            note="Events recorded while the patient was followed. Rate: exact Poisson interval; it takes events as "
+            "independent, also those of one patient. Morphometric vertebral fractures are found at the visits with "
+            "imaging; analyses of time to the first event stand in section 11.",
+        )
+    )
+    return section
+
+
+def _words(row: Mapping[str, Any]) -> str:
+    words = happenings.SAFETY[row["event"]]
+    if not row["detail"]:
+        return words
+    return f"{words}: {row['detail']}"
+
+
+def _most(frame: pd.DataFrame) -> str:
+    """Patients with each event, all arms together, in one sentence."""
+    every = frame[(frame["arm"] == happenings.TOTAL) & (frame["detail"] == "")].set_index("event")["patients"]
+    said = [f"{happenings.SAFETY[str(event)].lower()} {n}" for event, n in every.items()]
+    return f"Patients with at least one, all arms together: {', '.join(said)}."
+
+
+def laboratory(c: Context) -> Section:
+    """Calcium and PTH as measured."""
+    section = Section("12.4", "Laboratory: calcium and PTH", "laboratory", 3)
+    section.paragraphs.append(
+        "Serum calcium and PTH as the model has them, at the visits; the lowest calcium after a dose may lie between "
+        "two of them."
+    )
+    calcium = summaries.mean_by_visit(_measured(c, "CA"), c.names, c.control)
+    low = calcium.loc[calcium["mean"].idxmin()]
+    section.exhibits += [
+        c.table(
+            "14.3.4.1",
+            "Serum calcium by visit (mmol/L)",
+            calcium,
+            tables.mean_table,
+            control=c.control,
+            decimals=3,
+            note="Observed values; t interval of the mean; Welch's interval of the difference.",
+            headline=f"The lowest mean serum calcium was {tables.num(low['mean'], 2)} mmol/L, at month "
+            f"{month_text(low['month'])} under {c.by_name[low['arm']].label}.",
+            folded=True,
+        ),
+        c.table(
+            "14.3.4.2",
+            "Plasma PTH by visit (pmol/L)",
+            summaries.median_by_visit(_measured(c, "PTH"), c.names, c.control),
+            tables.median_table,
+            control=c.control,
+            decimals=2,
+            note="Observed values.",
+            folded=True,
+        ),
+    ]
+    return section
+
+
+def _measured(c: Context, measure: str) -> pd.DataFrame:
+    """The observed values of a measure, in the form of a change."""
+    return c.data.seen(measure).dropna(subset=[measure]).rename(columns={measure: "value"})
+
+
+def tissue(c: Context) -> Section:
+    """Occupancy of RANKL outside bone, as an exposure."""
+    section = Section("12.5", "Occupancy of RANKL outside bone, as an exposure", "tissue", 3)
+    section.paragraphs.append(
+        "How much of the RANKL on lymphocytes and marrow cells, and of sRANKL, carries drug during treatment. It is an "
+        "exposure of those tissues and no rate of adverse events, for which the model has no data. Mammary tissue is "
+        "no pool of its own in the model: its exposure can't be told apart from that of the other cells."
+    )
+    frame = happenings.exposure_to(
+        c.data.seen(*(f"true_{name}" for name in TISSUES), attended=True), list(TISSUES), c.names, c.main_end
+    )
+    frame.insert(0, "words", frame["output"].map(TISSUES))
+    shows = {
+        "n": lambda r: f"{r['n']}",
+        "Mean occupancy, %: median (Q1, Q3) of patients": lambda r: tables.with_interval(
+            r["median"], r["q1"], r["q3"], 1
+        ),
+    }
+    section.exhibits.append(
+        c.table(
+            "14.3.5",
+            f"RANKL with drug bound, mean from baseline to month {month_text(c.main_end)}",
+            frame,
+            tables.cross_table,
+            lines=shows,
+            groups="words",
+            total=False,
+            note="Each patient's mean over time: trapezoid between visits, at which a sample is taken before the dose, "
+            "so that it is lower than the true mean. Model values, without assay error. By visit: Table 14.2.5.3.",
+        )
+    )
+    return section

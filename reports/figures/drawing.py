@@ -1,0 +1,279 @@
+"""How figures of the report are drawn: style, SVG text, axes in months, dosing, labels that do not overlap.
+
+Conventions: one colour, marker and dash for each arm (`layout.arms`); arms named at the end of their line in
+dark ink; ticks at visits; a line at the reference; dosing shaded and the last dose marked. The same frame gives the
+same bytes: element ids are hashed with a fixed salt, and no date is written.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from html import escape
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from ranklsim.reports.layout.arms import ArmView, month_text
+
+DPI = 200  # of pictures
+WIDTH = 6.2  # inches; text stays legible when printed at 12 cm
+
+INK, SOFT, RULE, SHADE = "#1F2933", "#52606D", "#9AA5B1", "#EEF1F4"
+
+LINE = 11.8 / 72  # inches from line to line of an arm's name
+FONT_STACK = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+RC = {
+    "font.family": ["DejaVu Sans"],  # ships with matplotlib: the layout is the same on every machine
+    "font.size": 9.6,
+    "axes.labelsize": 9.6,
+    "axes.titlesize": 9.8,
+    "xtick.labelsize": 9.0,
+    "ytick.labelsize": 9.0,
+    "axes.edgecolor": SOFT,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "hatch.linewidth": 0.6,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "ranklsim",
+    "axes.unicode_minus": True,
+    "path.simplify": False,
+}
+
+
+@contextmanager
+def drawing(width: float, height: float) -> Iterator[Figure]:
+    """A figure of `width` x `height` inches under the report's style, whatever the user's matplotlibrc says."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(RC)
+        figure = Figure(figsize=(width, height))
+        FigureCanvasSVG(figure)
+        yield figure
+
+
+_KEPT: ContextVar[list[bytes] | None] = ContextVar("_KEPT", default=None)
+
+
+@contextmanager
+def pictures() -> Iterator[list[bytes]]:
+    """A list that gets every figure drawn meanwhile, as a PNG that Word and slides take in."""
+    kept: list[bytes] = []
+    token = _KEPT.set(kept)
+    try:
+        yield kept
+    finally:
+        _KEPT.reset(token)
+
+
+def svg_text(figure: Figure, anchor: str, alt: str) -> str:
+    """The figure as one ``<svg>`` element that can stand in a page beside others.
+
+    Parameters
+    ----------
+    figure : Figure
+        Drawn inside `drawing`.
+    anchor : str
+        Prefix that keeps the element ids of several figures apart.
+    alt : str
+        What a screen reader says.
+    """
+    kept = _KEPT.get()
+    if kept is not None:
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": None})
+        kept.append(picture.getvalue())
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.S)
+    text = re.sub(r'\bid="([^"]+)"', rf'id="{anchor}-\1"', text)
+    text = re.sub(r'href="#([^"]+)"', rf'href="#{anchor}-\1"', text)
+    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{anchor}-\1)", text)
+    text = text.replace("'DejaVu Sans'", FONT_STACK)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    return text.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1).strip()
+
+
+def spread(positions: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
+    """Positions moved as little as needed so that neighbours are at least `gap` apart, inside `low` to `high`.
+
+    Order is kept. If `high - low` cannot hold them all, the gap shrinks to what fits.
+    """
+    wanted = np.asarray(positions, float)
+    n = wanted.size
+    if n == 0:
+        return wanted
+    gap = min(gap, (high - low) / max(n - 1, 1))
+    order = np.argsort(wanted, kind="stable")
+    offsets = gap * np.arange(n)
+    # With y_k = z_k + k*gap the constraint is that z rises: isotonic regression by pooling neighbours.
+    blocks: list[list[float]] = []
+    for z in wanted[order] - offsets:
+        blocks.append([z, 1.0])
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            (a, m), (b, k) = blocks[-2], blocks[-1]
+            blocks[-2:] = [[(a * m + b * k) / (m + k), m + k]]
+    z = np.concatenate([np.full(int(k), v) for v, k in blocks])
+    z = np.clip(z, low, high - offsets[-1])
+    out = np.empty(n)
+    out[order] = z + offsets
+    return out
+
+
+def wrap_label(label: str, width: int = 19) -> str:
+    """An arm's name on lines of at most `width` characters; a dose stays with its unit."""
+    whole = re.sub(r"(\d) (?=\w?g\b)", "\\1\u00a0", label)
+    return "\n".join(textwrap.wrap(whole, width, break_long_words=False)) or label
+
+
+def two_lines(text: str, width: int) -> str:
+    """The text on at most two lines."""
+    return "\n".join(textwrap.wrap(text, width, max_lines=2, placeholder=" …"))
+
+
+def thinned(months: Sequence[float], room: float) -> list[float]:
+    """The visits that get a tick label: first, last, then those on whole years, then others that are `room` apart."""
+    months = sorted(set(map(float, months)))
+    if not months:
+        return []
+    chosen = [months[0], months[-1]]
+    for divisor in (12, 6, 3, 1, 0.0):
+        for month in months:
+            fits = divisor == 0.0 or abs(month / divisor - round(month / divisor)) < 1e-9
+            if fits and all(abs(month - other) >= room for other in chosen):
+                chosen.append(month)
+    return sorted(set(chosen))
+
+
+def month_axis(ax: Axes, months: Sequence[float], label: str | None, first: float | None = None) -> list[float]:
+    months = sorted(set(map(float, months)))
+    low, high = (months[0] if first is None else first), months[-1]
+    pad = 0.025 * max(high - low, 1)
+    ax.set_xlim(low - pad, high + pad)
+    labelled = thinned(months, 0.055 * max(high - low, 1))
+    ax.set_xticks(labelled, [month_text(m) for m in labelled])
+    ax.set_xticks([m for m in months if m not in labelled], minor=True)
+    ax.tick_params(axis="x", which="minor", length=2.5)
+    if label:
+        ax.set_xlabel(label)
+    return labelled
+
+
+def dosing(ax: Axes, arms: Sequence[ArmView], *, words: bool = True) -> None:
+    """Shade the months of dosing and mark the last dose; where arms differ, one strip an arm along the top."""
+    treated = [arm for arm in arms if arm.treated] or list(arms)
+    plans = {(arm.courses[0].start, arm.last_dose, arm.end) for arm in treated if arm.courses}
+    simple = len(plans) == 1 and all(len(arm.courses) == 1 for arm in treated)
+    if simple:
+        start, last, end = plans.pop()
+        left, right = ax.get_xlim()
+        if end > left:
+            ax.axvspan(max(start, left), end, color=SHADE, lw=0, zorder=0)
+        if last >= left:
+            ax.axvline(last, color=SOFT, lw=0.9, ls=(0, (1, 1.6)), zorder=1)
+            if words:
+                before = last - left > 0.25 * (right - left)
+                ax.annotate(
+                    "last dose",
+                    (last, 1.0),
+                    xycoords=ax.get_xaxis_transform(),
+                    textcoords="offset points",
+                    xytext=(-4 if before else 4, -1),
+                    ha="right" if before else "left",
+                    va="top",
+                    fontsize=8.6,
+                    color=SOFT,
+                )
+        return
+    ends = {arm.end for arm in treated}
+    left, right = ax.get_xlim()
+    if len(ends) == 1 and (end := ends.pop()) > left:
+        ax.axvspan(max(min(0.0, end), left), end, color=SHADE, lw=0, zorder=0)
+    transform = ax.get_xaxis_transform()
+    for k, arm in enumerate(treated):
+        y = 1.025 + 0.028 * (len(treated) - 1 - k)
+        for course in arm.courses:
+            if course.kind == "none":
+                continue
+            begin, stop = max(course.start, left), max(course.end, course.start + 0.01 * (right - left))
+            if stop <= left:
+                continue
+            strip = Rectangle(
+                (begin, y), stop - begin, 0.02, transform=transform, color=course.color, lw=0, clip_on=False
+            )
+            ax.add_patch(strip)
+            if course.last >= left:
+                ax.plot([course.last], [y + 0.01], marker="|", ms=7, color=INK, transform=transform, clip_on=False)
+    if words:
+        y = 1.03 + 0.028 * len(treated)
+        note = "dosing by arm; tick: last dose of a regimen"
+        ax.text(0.0, y, note, transform=ax.transAxes, fontsize=8.6, color=SOFT, va="bottom")
+
+
+def strip_height(arms: Sequence[ArmView]) -> float:
+    """Inches that `dosing` needs above the axes."""
+    treated = [arm for arm in arms if arm.treated] or list(arms)
+    plans = {(arm.courses[0].start, arm.last_dose, arm.end) for arm in treated if arm.courses}
+    simple = len(plans) == 1 and all(len(arm.courses) == 1 for arm in treated)
+    return 0.12 if simple else 0.32 + 0.09 * len(treated)
+
+
+def label_height(arms: Sequence[ArmView]) -> float:
+    """Inches that the names of `arms` need, one below the other."""
+    return LINE * len(arms) * max((wrap_label(arm.label).count("\n") + 1 for arm in arms), default=0)
+
+
+def end_labels(ax: Axes, ends: Sequence[tuple[float, float, ArmView]], span: tuple[float, float]) -> None:
+    """Arm names at the right of `ax`, each joined to its line's end (x, y in data) by a thin leader."""
+    if not ends:
+        return
+    box = ax.get_window_extent()
+    gap = label_height([arm for _, _, arm in ends]) / len(ends) * ax.figure.dpi / box.height
+    heights = [ax.transData.transform((x, y))[1] for x, y, _ in ends]
+    wanted = [(h - box.y0) / box.height for h in heights]
+    placed = spread(wanted, gap, span[0], span[1])
+    for (x, y, arm), height, at in zip(ends, heights, placed, strict=True):
+        start = ((ax.transData.transform((x, y))[0] - box.x0) / box.width, (height - box.y0) / box.height)
+        leader = {"color": arm.color, "lw": 0.8, "transform": ax.transAxes, "clip_on": False, "zorder": 2}
+        ax.plot([start[0] + 0.012, 1.035], [start[1], at], **leader)
+        ax.plot([1.052], [at], marker=arm.marker, ms=4.5, **leader)
+        ax.text(1.078, at, wrap_label(arm.label), transform=ax.transAxes, va="center", fontsize=9.2, linespacing=1.15)
+
+
+def numbers_at_visits(
+    ax: Axes, frame: pd.DataFrame, arms: Sequence[ArmView], labelled: Sequence[float], top: float, heading: str
+) -> None:
+    """Numbers of patients by arm below the axis; `top` in inches below it."""
+    height = ax.get_window_extent().height / ax.figure.dpi
+    ax.text(0.0, -top / height, heading, transform=ax.transAxes, fontsize=8.6, color=SOFT, ha="left", va="center")
+    counts = frame.set_index(["arm", "month"])["n"]
+    digits = len(str(int(counts.max())))
+    shown = thinned(labelled, 0.0185 * digits * np.ptp(ax.get_xlim()))
+    for k, arm in enumerate(arms):
+        y = -(top + 0.165 * (k + 1)) / height
+        ax.plot([-0.075], [y], marker=arm.marker, ms=4.5, color=arm.color, transform=ax.transAxes, clip_on=False)
+        for month in shown:
+            if (arm.name, month) in counts.index:
+                text = f"{int(counts.loc[(arm.name, month)])}"
+                where = ax.get_xaxis_transform()
+                ax.text(month, y, text, transform=where, fontsize=8.6, ha="center", va="center", color=INK)

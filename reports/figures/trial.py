@@ -1,0 +1,576 @@
+"""Figures of the report as SVG text, each made from the very frame that is exported beside it.
+
+95% CI and quartiles (patients) are bars; intervals over unknown parameters appear only in figures of their own
+kind, hatched or light, and named so. How things look is in `ranklsim.reports.figures.drawing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from ranklsim.reports.figures.drawing import (
+    INK,
+    RULE,
+    SHADE,
+    SOFT,
+    WIDTH,
+    dosing,
+    drawing,
+    end_labels,
+    label_height,
+    month_axis,
+    numbers_at_visits,
+    strip_height,
+    svg_text,
+    thinned,
+    two_lines,
+    wrap_label,
+)
+from ranklsim.reports.layout.arms import PREDICTED, ArmView, month_text
+
+PART_COLORS = {
+    "remodelling": ("#1F3A5F", "", "remodelling"),
+    "mineralisation": ("#7D93AD", "", "mineralisation"),
+    "modelling": ("#D5DDE6", "", "modelling"),
+    "artefact": ("#FFFFFF", "////", "spine artefact"),
+}
+
+
+def _points(
+    ax: Axes, x: np.ndarray, y: np.ndarray, low: pd.Series, high: pd.Series, arm: ArmView, *, size: float, width: float
+) -> None:
+    """An arm's points with a bar from `low` to `high`; no bar where an end is missing or on the wrong side."""
+    whisker = np.vstack([y - low.to_numpy(float), high.to_numpy(float) - y])
+    ax.errorbar(
+        x,
+        y,
+        yerr=np.where(np.isfinite(whisker), np.maximum(whisker, 0), 0),
+        fmt=arm.marker,
+        ms=size,
+        color=arm.color,
+        mec="white",
+        mew=0.5,
+        elinewidth=width,
+        capsize=0,
+        zorder=4,
+    )
+
+
+def by_visit(
+    frame: pd.DataFrame,
+    arms: Sequence[ArmView],
+    *,
+    anchor: str,
+    alt: str,
+    ylabel: str,
+    value: str = "mean",
+    low: str = "ci_low",
+    high: str = "ci_high",
+    reference: float = 0.0,
+    xlabel: str = "Months since randomisation",
+    bars: str = "bars: 95% CI of the mean (patients)",
+    floor: float | None = None,
+    risk: str | None = "Patients with a value",
+) -> str:
+    """Line by visit for each arm, with bars, dosing, numbers of patients and names at the lines' ends.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns `month`, `arm`, `n` and the ones that `value`, `low` and `high` name.
+    arms : sequence of ArmView
+    anchor, alt : str
+        As in `svg_text`.
+    ylabel, xlabel : str
+        Quantity and unit.
+    reference : float
+        Where the horizontal line of no change lies.
+    bars : str
+        What the bars are, said in the figure.
+    floor : float, optional
+        Lowest value of the vertical axis.
+    risk : str or None
+        Heading of the numbers below the axis; None for none.
+
+    Returns
+    -------
+    str
+        SVG.
+    """
+    shown = [arm for arm in arms if (frame["arm"] == arm.name).any()]
+    above = strip_height(arms)
+    below = 0.5 + (0.2 + 0.165 * len(shown) + 0.1 if risk else 0.0)
+    axes_height = max(3.0, label_height(shown))
+    total = above + axes_height + below + 0.18
+    with drawing(WIDTH, total) as figure:
+        ax = figure.add_axes((0.095, below / total, 0.6, axes_height / total))
+        months = sorted(frame["month"].unique())
+        labelled = month_axis(ax, months, xlabel)
+        step = 0.0045 * max(months[-1] - months[0], 1)
+        ends = []
+        for k, arm in enumerate(shown):
+            own = frame[(frame["arm"] == arm.name) & frame[value].notna()].sort_values("month")
+            if own.empty:
+                continue
+            x = own["month"].to_numpy(float) + step * (k - (len(shown) - 1) / 2)
+            y = own[value].to_numpy(float)
+            ax.plot(x, y, color=arm.color, ls=arm.dash, lw=1.5, zorder=3)
+            _points(ax, x, y, own[low], own[high], arm, size=4.5, width=1.0)
+            ends.append((float(x[-1]), float(y[-1]), arm))
+        ax.axhline(reference, color=INK, lw=0.8, zorder=1)
+        if floor is not None:
+            ax.set_ylim(bottom=floor)
+        bottom, top = ax.get_ylim()
+        ax.set_ylim(bottom, top + 0.07 * (top - bottom))
+        dosing(ax, arms)
+        ax.set_ylabel(ylabel)
+        small = {"transform": ax.transAxes, "fontsize": 8.6, "color": SOFT}
+        if above < 0.2:
+            ax.text(0.0, 1 + 0.05 / axes_height, f"{bars}; shaded: dosing", va="bottom", **small)
+        else:  # the space above is taken by the strips of the arms
+            ax.text(1.0, -0.52 / axes_height, bars, va="center", ha="right", **small)
+        end_labels(ax, ends, (0.02, 0.98))
+        if risk:
+            numbers_at_visits(ax, frame, shown, labelled, 0.52, risk)
+        return svg_text(figure, anchor, alt)
+
+
+def panels(
+    frame: pd.DataFrame,
+    arms: Sequence[ArmView],
+    *,
+    titles: Mapping[str, str],
+    anchor: str,
+    alt: str,
+    ylabel: str,
+    by: str = "output",
+    value: str = "median",
+    low: str = "q1",
+    high: str = "q3",
+    reference: float | None = None,
+    limits: tuple[float, float] | None = None,
+    xlabel: str = "Months since randomisation",
+    points: bool = True,
+) -> str:
+    """One panel below the other for each value of column `by` (key of `titles`), with all arms in each.
+
+    `limits` fixes the vertical axis; otherwise each panel takes its own. `points` False draws lines only.
+    """
+    shown = [key for key in titles if (frame[by] == key).any()]
+    above = strip_height(arms) + 0.12
+    panel, between, below = max(1.6, label_height(arms)), 0.36, 0.5
+    total = above + len(shown) * panel + (len(shown) - 1) * between + below
+    with drawing(WIDTH, total) as figure:
+        months = sorted(frame["month"].unique())
+        for j, key in enumerate(shown):
+            bottom = total - above - (j + 1) * panel - j * between
+            ax = figure.add_axes((0.095, bottom / total, 0.6, panel / total))
+            last = j == len(shown) - 1
+            month_axis(ax, months, xlabel if last else None)
+            if not last:
+                ax.tick_params(axis="x", labelbottom=False)
+            ends = []
+            step = 0.0045 * max(months[-1] - months[0], 1) if points else 0.0
+            for k, arm in enumerate(arms):
+                own = frame[(frame["arm"] == arm.name) & (frame[by] == key) & frame[value].notna()].sort_values("month")
+                if own.empty:
+                    continue
+                x = own["month"].to_numpy(float) + step * (k - (len(arms) - 1) / 2)
+                y = own[value].to_numpy(float)
+                ax.plot(x, y, color=arm.color, ls=arm.dash, lw=1.3, zorder=3)
+                if points:
+                    _points(ax, x, y, own[low], own[high], arm, size=4, width=0.9)
+                ends.append((float(x[-1]), float(y[-1]), arm))
+            if reference is not None:
+                ax.axhline(reference, color=INK, lw=0.8, zorder=1)
+            bottom_value, top_value = limits or ax.get_ylim()
+            ax.set_ylim(bottom_value, top_value + (0.14 if j == 0 else 0.02) * (top_value - bottom_value))
+            dosing(ax, arms, words=j == 0)
+            ax.set_ylabel(ylabel)
+            lift = (strip_height(arms) if j == 0 and strip_height(arms) > 0.2 else 0.06) / panel
+            ax.text(0, 1 + lift, titles[key], transform=ax.transAxes, fontsize=9.6, va="bottom", weight="bold")
+            end_labels(ax, ends, (0.03, 0.97))
+        return svg_text(figure, anchor, alt)
+
+
+def design(
+    frame: pd.DataFrame, arms: Sequence[ArmView], *, visits: pd.DataFrame, months: float, anchor: str, alt: str
+) -> str:
+    """Schema of the trial: one lane an arm with its regimens, doses as triangles, follow-up as a thin line, visits.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One row a regimen: `arm`, `regimen` (words), `agent`, `start_month`, `last_dose_month`, `end_month`,
+        `doses`, `randomised`.
+    visits : DataFrame
+        Columns `what`, `month`: the visits of each kind, drawn below the lanes.
+    months : float
+        Length of the trial.
+    """
+    lane, below = 0.66, 0.62
+    kinds = list(dict.fromkeys(visits["what"]))
+    total = 0.15 + lane * len(arms) + 0.26 * len(kinds) + below
+    with drawing(WIDTH, total) as figure:
+        left = 0.25
+        ax = figure.add_axes((left, below / total, 0.985 - left, 1 - (below + 0.08) / total))
+        ax.set_ylim(-0.42 * len(kinds) - 0.1, len(arms))
+        month_axis(ax, sorted({0.0, months, *visits["month"]}), "Months since randomisation", first=0.0)
+        ax.spines["left"].set_visible(False)
+        ax.set_yticks([])
+        data = ax.get_yaxis_transform()
+        heads = frame.groupby("arm", sort=False)["randomised"].first()
+        given = frame[frame["doses"] > 0]
+        for k, arm in enumerate(arms):
+            y = len(arms) - k - 0.5
+            words = f"{wrap_label(arm.label, 17)}\n(N = {int(heads.get(arm.name, 0))})"
+            ax.text(-0.04, y, words, transform=data, ha="right", va="center", fontsize=9.2, linespacing=1.1)
+            ax.plot([0, months], [y, y], color=RULE, lw=1.2, zorder=1)
+            busy = covered = 0.0
+            for row, course in zip(given[given["arm"] == arm.name].itertuples(), arm.courses, strict=True):
+                width = min(max(course.end - course.start, 0.012 * months), months - course.start)
+                fill = "#FFFFFF" if course.kind == "none" else course.color
+                height = 0.13 if course.start < covered - 1e-6 else 0.26  # given beside another: half a lane
+                look = {"facecolor": fill, "edgecolor": course.color, "lw": 1.0, "zorder": 2}
+                ax.add_patch(Rectangle((course.start, y - 0.2), width, height, **look))
+                if row.doses <= 40:
+                    ax.plot(course.months, np.full(row.doses, y + 0.13), ls="", marker="v", ms=4.5, color=INK, zorder=3)
+                words = str(row.regimen)
+                free = course.start >= busy  # else the words would run into those of the regimen before
+                ax.text(
+                    course.start, y + (0.24 if free else -0.23), words, fontsize=8.6, va="bottom" if free else "top"
+                )
+                busy = max(busy, course.start + 0.0178 * months * len(words)) if free else busy
+                covered = max(covered, course.end)
+            stop = max((c.end for c in arm.courses), default=0.0)
+            if months - stop >= 0.1 * months:
+                ax.text(
+                    (stop + months) / 2, y - 0.04, "no further dose", fontsize=8.6, color=SOFT, va="top", ha="center"
+                )
+        for j, what in enumerate(kinds):
+            y = -0.42 * j - 0.32
+            ax.text(-0.045, y, what, transform=data, ha="right", va="center", fontsize=9.2, color=SOFT)
+            own = visits.loc[visits["what"] == what, "month"]
+            ax.plot(own, np.full(len(own), y), ls="", marker="os^D"[j % 4], ms=4, mfc="white", mec=SOFT)
+        return svg_text(figure, anchor, alt)
+
+
+def flow(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, alt: str) -> str:
+    """CONSORT flow: randomised, allocated by arm, dropped out, completed; from `summaries.disposition`."""
+    rows = frame.set_index("arm")
+    total = rows.loc["Total"]
+    columns = len(arms)
+    with drawing(WIDTH, 3.5) as figure:
+        ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+        ax.set_axis_off()
+        ax.set_xlim(0, 1)
+        ax.set_ylim(0, 1)
+        wide = min(0.96 / columns, 0.32)
+        centres = [0.5 + (k - (columns - 1) / 2) * (0.98 / columns if columns > 3 else 0.33) for k in range(columns)]
+        characters = max(8, int(wide * 70))
+
+        def box(x: float, y: float, width: float, height: float, text: str, color: str = RULE) -> None:
+            ax.add_patch(
+                Rectangle((x - width / 2, y - height / 2), width, height, fc="white", ec=color, lw=1.1, zorder=2)
+            )
+            ax.text(x, y, text, ha="center", va="center", fontsize=8.6, linespacing=1.2, zorder=3)
+
+        def arrow(x0: float, y0: float, x1: float, y1: float) -> None:
+            props = {"arrowstyle": "-|>", "color": SOFT, "lw": 0.9, "shrinkA": 0, "shrinkB": 0}
+            ax.annotate("", xy=(x1, y1), xytext=(x0, y0), arrowprops=props)
+
+        box(0.5, 0.93, 0.36, 0.12, f"Randomised\nN = {int(total['randomised'])}")
+        ax.plot([0.5, 0.5], [0.87, 0.8], color=SOFT, lw=0.9)
+        ax.plot([centres[0], centres[-1]], [0.8, 0.8], color=SOFT, lw=0.9)
+        for arm, x in zip(arms, centres, strict=True):
+            row = rows.loc[arm.name]
+            arrow(x, 0.8, x, 0.74)
+            box(
+                x,
+                0.62,
+                wide * 0.94,
+                0.24,
+                f"{wrap_label(arm.label, characters)}\nn = {int(row['randomised'])}",
+                arm.color,
+            )
+            arrow(x, 0.5, x, 0.43)
+            text = f"Dropped out\nn = {int(row['dropout'])}"
+            if np.isfinite(row["dropout_month_median"]):
+                text += f"\nmedian month {row['dropout_month_median']:.0f}"
+            if "death" in row:
+                text += f"\nDied n = {int(row['death'])}"
+            box(x, 0.33, wide * 0.94, 0.2, text)
+            arrow(x, 0.23, x, 0.16)
+            box(x, 0.09, wide * 0.94, 0.14, f"Completed\nn = {int(row['completed'])}", arm.color)
+        return svg_text(figure, anchor, alt)
+
+
+def two_intervals(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, alt: str, xlabel: str) -> str:
+    """Key result by arm with two intervals that answer different questions, one above the other.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns `arm`, `estimate`, `ci_low`, `ci_high` (patients) and `parameter_median`, `parameter_low`,
+        `parameter_high` (unknown parameters; NaN to leave out), `unknown_low`, `unknown_high` (with other structures).
+    """
+    by_name = {arm.name: arm for arm in arms}
+    n = len(frame)
+    total = 0.9 + 0.68 * n + 0.42
+    with drawing(WIDTH, total) as figure:
+        ax = figure.add_axes((0.25, 0.5 / total, 0.73, (total - 0.5 - 0.6) / total))
+        ax.axvline(0, color=INK, lw=0.8, zorder=1)
+        ends = ["estimate", "ci_low", "ci_high", "parameter_low", "parameter_high", "unknown_low", "unknown_high"]
+        values = frame[ends].to_numpy(float)
+        low, high = min(0.0, float(np.nanmin(values))), max(0.0, float(np.nanmax(values)))
+        room = max(high - low, 1e-6)
+        ax.set_xlim(low - 0.06 * room, high + 0.06 * room)
+        for k, row in enumerate(frame.itertuples()):
+            arm = by_name[str(row.arm)]
+            y = n - 1 - k
+            name = wrap_label(arm.label, 17) + ("\n(hypothetical)" if arm.basis == PREDICTED else "")
+            where = ax.get_yaxis_transform()
+            ax.text(-0.03, y, name, transform=where, ha="right", va="center", fontsize=9.2, linespacing=1.1)
+            ax.plot([row.ci_low, row.ci_high], [y + 0.17] * 2, color=arm.color, lw=3.2, solid_capstyle="butt", zorder=3)
+            ax.plot(
+                [row.estimate], [y + 0.17], marker=arm.marker, ms=7, color=arm.color, mec="white", mew=0.8, zorder=4
+            )
+            if np.isfinite(row.unknown_low):
+                ax.plot([row.unknown_low, row.unknown_high], [y - 0.185] * 2, color=SOFT, lw=1.2, marker="|", ms=6)
+            if np.isfinite(row.parameter_low):
+                span = row.parameter_high - row.parameter_low
+                ax.add_patch(
+                    Rectangle(
+                        (row.parameter_low, y - 0.27),
+                        max(span, 0.002 * room),
+                        0.17,
+                        facecolor="white",
+                        edgecolor=arm.color,
+                        hatch="//////",
+                        lw=0.9,
+                        zorder=2,
+                    )
+                )
+                ax.plot([row.parameter_median] * 2, [y - 0.31, y - 0.06], color=INK, lw=1.4, zorder=4)
+        ax.set_ylim(-0.6, n - 0.4)
+        ax.set_yticks([])
+        ax.spines["left"].set_visible(False)
+        ax.set_xlabel(xlabel)
+        key = (
+            "solid: estimate and 95% CI (patients)",
+            "hatched: 90% interval over unknown parameters, upright line its median; thin: with other structures too",
+        )
+        for k, words in enumerate(key):
+            figure.text(0.012, 1 - (0.15 + 0.18 * k) / total, words, fontsize=8.6, color=SOFT, va="center")
+        return svg_text(figure, anchor, alt)
+
+
+def stacked_parts(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, alt: str, ylabel: str) -> str:
+    """Contributions to the BMD change as stacked bars by month, one panel an arm; a dot marks their sum."""
+    shown = [arm for arm in arms if (frame["arm"] == arm.name).any()]
+    months = sorted(frame["month"].unique())
+    columns = 2 if len(shown) > 1 else 1
+    lines = -(-len(shown) // columns)
+    panel, between, above, below = 1.55, 0.62, 0.62, 0.5
+    total = above + lines * panel + (lines - 1) * between + below
+    with drawing(WIDTH, total) as figure:
+        sums = frame.assign(up=frame["mean"].clip(lower=0), down=frame["mean"].clip(upper=0))
+        sums = sums.groupby(["month", "arm"])[["up", "down"]].sum()
+        low, high = min(float(sums["down"].min()), 0), max(float(sums["up"].max()), 0)
+        room = max(high - low, 0.1)
+        width = 0.86 / columns - 0.03
+        for k, arm in enumerate(shown):
+            line, column = divmod(k, columns)
+            bottom = total - above - (line + 1) * panel - line * between
+            ax = figure.add_axes((0.095 + column * (width + 0.06), bottom / total, width, panel / total))
+            own = frame[frame["arm"] == arm.name]
+            for j, month in enumerate(months):
+                up = down = 0.0
+                here = own[own["month"] == month].set_index("part")
+                for part, (color, hatch, _) in PART_COLORS.items():
+                    if part not in here.index:
+                        continue
+                    size = float(here.loc[part, "mean"])
+                    base = up if size >= 0 else down
+                    ax.bar(j, size, 0.62, bottom=base, color=color, hatch=hatch, edgecolor=SOFT, lw=0.5, zorder=2)
+                    up, down = (up + size, down) if size >= 0 else (up, down + size)
+                if len(here):
+                    sum_here = float(here["total"].iloc[0])
+                    ax.plot([j], [sum_here], "o", ms=5, color="#D55E00", mec="white", mew=0.8, zorder=4)
+            ax.axhline(0, color=INK, lw=0.8, zorder=3)
+            ax.set_ylim(low - 0.06 * room, high + 0.06 * room)
+            ax.set_xticks(range(len(months)), [month_text(m) for m in months])
+            ax.set_title(arm.label, loc="left", fontsize=9.6, weight="bold", pad=5)
+            if column == 0:
+                ax.set_ylabel(ylabel)
+            else:
+                ax.tick_params(axis="y", labelleft=False)
+            if line == lines - 1 or k + columns >= len(shown):
+                ax.set_xlabel("Months since randomisation")
+        x = 0.095
+        for part, (color, hatch, words) in PART_COLORS.items():
+            if (frame["part"] == part).any():
+                y = 1 - 0.17 / total
+                size = 0.11
+                swatch = Rectangle(
+                    (x, y - size / 2 / total),
+                    size / WIDTH,
+                    size / total,
+                    transform=figure.transFigure,
+                    facecolor=color,
+                    hatch=hatch,
+                    edgecolor=SOFT,
+                    lw=0.5,
+                )
+                figure.add_artist(swatch)
+                figure.text(x + 0.022, y, words, fontsize=8.6, va="center")
+                x += 0.055 + 0.0128 * len(words)
+        figure.text(x, 1 - 0.17 / total, "●", fontsize=7, color="#D55E00", va="center")
+        figure.text(x + 0.02, 1 - 0.17 / total, "sum", fontsize=8.6, va="center")
+        return svg_text(figure, anchor, alt)
+
+
+def fans(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, alt: str, ylabel: str, reference: float) -> str:
+    """Interval over unknown parameters by month, one panel an arm; dashed where the default values lead."""
+    shown = [arm for arm in arms if (frame["arm"] == arm.name).any()]
+    columns = 2 if len(shown) > 1 else 1
+    lines = -(-len(shown) // columns)
+    panel, between, above, below = 1.7, 0.62, 0.75, 0.5
+    total = above + lines * panel + (lines - 1) * between + below
+    with drawing(WIDTH, total) as figure:
+        months = sorted(frame["month"].unique())
+        low = min(float(frame[["low", "default"]].min().min()), reference)
+        high = max(float(frame[["high", "default"]].max().max()), reference)
+        room = max(high - low, 0.1)
+        width = 0.86 / columns - 0.03
+        for k, arm in enumerate(shown):
+            line, column = divmod(k, columns)
+            bottom = total - above - (line + 1) * panel - line * between
+            ax = figure.add_axes((0.095 + column * (width + 0.06), bottom / total, width, panel / total))
+            own = frame[frame["arm"] == arm.name].sort_values("month")
+            x = own["month"].to_numpy(float)
+            ax.axvspan(arm.courses[0].start if arm.courses else 0, arm.end, color=SHADE, lw=0, zorder=0)
+            ax.fill_between(x, own["low"], own["high"], facecolor=arm.color, alpha=0.15, lw=0, zorder=1)
+            ax.fill_between(x, own["q1"], own["q3"], facecolor=arm.color, alpha=0.25, lw=0, zorder=1)
+            ax.plot(x, own["median"], color=arm.color, lw=1.6, zorder=3)
+            ax.plot(x, own["default"], color=INK, lw=1.0, ls=(0, (3, 2)), zorder=3)
+            ax.axhline(reference, color=INK, lw=0.8, zorder=2)
+            ax.set_ylim(low - 0.05 * room, high + 0.05 * room)
+            labelled = thinned(months, 0.12 * max(months[-1] - months[0], 1))
+            ax.set_xticks(labelled, [month_text(m) for m in labelled])
+            ax.set_title(arm.label, loc="left", fontsize=9.6, weight="bold", pad=5)
+            if column == 0:
+                ax.set_ylabel(ylabel)
+            else:
+                ax.tick_params(axis="y", labelleft=False)
+            if line == lines - 1 or k + columns >= len(shown):
+                ax.set_xlabel("Months since randomisation")
+        for k, words in enumerate(
+            (
+                "bands: 90% and 50% interval over unknown parameters; line: median",
+                "dashed: default values; shaded: dosing",
+            )
+        ):
+            figure.text(0.012, 1 - (0.15 + 0.18 * k) / total, words, fontsize=8.6, color=SOFT, va="center")
+        return svg_text(figure, anchor, alt)
+
+
+def correlations(
+    frame: pd.DataFrame, arms: Sequence[ArmView], *, meanings: Mapping[str, str], anchor: str, alt: str
+) -> str:
+    """Rank correlation of the strongest parameters with the headline, one panel an arm.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns `arm`, `symbol`, `rho`, `low`, `high`, `beyond_chance`; in the order to draw.
+    meanings : mapping
+        Symbol -> words beside the bar.
+    """
+    shown = [arm for arm in arms if (frame["arm"] == arm.name).any()]
+    counts = [int((frame["arm"] == arm.name).sum()) for arm in shown]
+    row, head = 0.34, 0.42
+    total = sum(row * c + head for c in counts) + 0.55
+    with drawing(WIDTH, total) as figure:
+        top = total
+        for k, (arm, count) in enumerate(zip(shown, counts, strict=True)):
+            top -= head
+            height = row * count
+            ax = figure.add_axes((0.46, (top - height) / total, 0.52, height / total))
+            top -= height
+            own = frame[frame["arm"] == arm.name]
+            for j, item in enumerate(own.itertuples()):
+                y = count - 1 - j
+                color = arm.color if item.beyond_chance else "#CBD2D9"
+                ax.barh(y, item.rho, 0.58, color=color, zorder=2)
+                ax.plot([item.low, item.high], [y, y], color=INK, lw=1.0, zorder=3)
+                words = two_lines(meanings.get(str(item.symbol), ""), 42)
+                where = ax.get_yaxis_transform()
+                ax.text(-0.78, y, words, transform=where, fontsize=8.2, ha="left", va="center", color=SOFT)
+                ax.text(-0.885, y, str(item.symbol), transform=where, fontsize=8.6, ha="left", va="center")
+            ax.axvline(0, color=INK, lw=0.8, zorder=4)
+            ax.set_xlim(-1, 1)
+            ax.set_ylim(-0.6, count - 0.4)
+            ax.set_yticks([])
+            ax.spines["left"].set_visible(False)
+            ax.text(
+                -0.885, 1 + 0.08 / height, arm.label, transform=ax.transAxes, fontsize=9.6, weight="bold", va="bottom"
+            )
+            if k == len(shown) - 1:
+                ax.set_xlabel("Spearman rank correlation with the result (line: 95% CI)")
+            else:
+                ax.tick_params(axis="x", labelbottom=False)
+        return svg_text(figure, anchor, alt)
+
+
+def scatter(
+    frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, alt: str, ylabel: str, names: Mapping[str, str]
+) -> str:
+    """Result of each draw against the parameter that matters most to that arm, one panel an arm.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns `arm`, `draw`, `symbol`, `parameter`, `value`; the scale is logarithmic where values span a decade.
+    names : mapping
+        Symbol -> axis label with unit.
+    """
+    shown = [arm for arm in arms if (frame["arm"] == arm.name).any()]
+    columns = 2 if len(shown) > 1 else 1
+    lines = -(-len(shown) // columns)
+    panel, between, above, below = 1.9, 0.95, 0.35, 0.62
+    total = above + lines * panel + (lines - 1) * between + below
+    with drawing(WIDTH, total) as figure:
+        width = 0.86 / columns - 0.03
+        low, high = float(frame["value"].min()), float(frame["value"].max())
+        room = max(high - low, 0.1)
+        for k, arm in enumerate(shown):
+            line, column = divmod(k, columns)
+            bottom = total - above - (line + 1) * panel - line * between
+            ax = figure.add_axes((0.095 + column * (width + 0.06), bottom / total, width, panel / total))
+            own = frame[frame["arm"] == arm.name]
+            drawn, default = own[own["draw"] != 0], own[own["draw"] == 0]
+            ax.plot(drawn["parameter"], drawn["value"], ls="", marker="o", ms=3.2, color=arm.color, alpha=0.55, mew=0)
+            ax.plot(default["parameter"], default["value"], ls="", marker="D", ms=6.5, mfc="white", mec=INK, mew=1.3)
+            values = drawn["parameter"].to_numpy(float)
+            if values.size and values.min() > 0 and values.max() > 10 * values.min():
+                ax.set_xscale("log")
+                ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+                ax.xaxis.set_major_formatter("{x:g}")
+                ax.xaxis.set_minor_formatter(NullFormatter())
+            ax.axhline(0, color=INK, lw=0.8, zorder=1)
+            ax.set_ylim(min(low, 0) - 0.06 * room, max(high, 0) + 0.06 * room)
+            ax.set_title(arm.label, loc="left", fontsize=9.6, weight="bold", pad=5)
+            symbol = str(own["symbol"].iloc[0])
+            ax.set_xlabel(two_lines(names.get(symbol, symbol), 44), fontsize=8.6)
+            if column == 0:
+                ax.set_ylabel(ylabel)
+            else:
+                ax.tick_params(axis="y", labelleft=False)
+        return svg_text(figure, anchor, alt)

@@ -1,0 +1,1 @@
+"""How exhibits become pages: tables, wording, HTML, Word and RTF."""

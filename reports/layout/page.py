@@ -1,0 +1,250 @@
+"""A page of sections and exhibits, and the folder that it is written into with the numbers behind every exhibit.
+
+The trial report (`ranklsim.reports.csr.report`) and what `validate` and `fit` write share this; a `Page` is one of the
+latter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from ranklsim import __version__
+from ranklsim.pkpd.errors import BadInput
+from ranklsim.reports.csr.context import Section
+from ranklsim.reports.layout.exhibit import FLOAT_FORMAT, Exhibit
+from ranklsim.reports.layout.tables import Heading, listing
+
+TEMPLATES = Path(__file__).parents[1] / "templates"
+FINGERPRINT = "fingerprint"
+"""File that says which input a folder's result is of, while it is made and after."""
+
+
+def write_result(
+    folder: Path, name: str, frames: Mapping[str, pd.DataFrame], facts: Mapping[str, Any], libraries: Sequence[str],
+    command: str,
+) -> None:  # fmt: skip
+    """Write an analysis into `folder`: each frame as ``FRAME.csv``, and `facts` with every version as ``NAME.json``."""
+    for frame, table in frames.items():
+        table.to_csv(folder / f"{frame}.csv", index=False, float_format=FLOAT_FORMAT, lineterminator="\n")
+    versions = {"ranklsim": __version__, "python": platform.python_version()}
+    said = {**facts, "versions": versions | {library: version(library) for library in libraries}, "command": command}
+    (folder / f"{name}.json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8", newline="")
+
+
+def render(template: str, sections: Sequence[Section], **values: Any) -> str:
+    """A template of `TEMPLATES` as HTML text, with the common style and every value it names."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    css = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
+    return environment.get_template(template).render(sections=sections, css=css, safe=Markup, **values)
+
+
+def write_page(folder: Path, text: str, sections: Sequence[Section]) -> None:
+    """``index.html`` from `text`, with ``tables/`` and ``figures/`` of the sections' exhibits beside it."""
+    for name in ("tables", "figures"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / name).mkdir()
+    for exhibit in (e for section in sections for e in section.exhibits):
+        (folder / "tables" / f"{exhibit.stem}.csv").write_text(exhibit.csv(), encoding="utf-8", newline="")
+        if exhibit.kind == "Figure":
+            path = folder / "figures" / f"{exhibit.stem}.svg"
+            path.write_text(exhibit.body + "\n", encoding="utf-8", newline="")
+    (folder / "index.html").write_text(text, encoding="utf-8", newline="")
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page says besides its sections.
+
+    Attributes
+    ----------
+    mark : str
+        Name of the generator; a folder is replaced only if its page bears it.
+    kind, title, meta, keyhead, footer : str
+        Above the title, the title, below it, over the key result, at the end.
+    """
+
+    mark: str
+    kind: str
+    title: str
+    meta: str
+    keyhead: str
+    footer: str
+
+    def write(self, folder: Path, sections: Sequence[Section]) -> None:
+        """``index.html``, with ``tables/`` and ``figures/`` beside it, into `folder`, which must exist.
+
+        Sections are numbered as they come: one may be left out.
+        """
+        sections = [replace(section, number=str(k)) for k, section in enumerate(sections, 1)]
+        text = render(
+            "page.html",
+            sections,
+            mark=self.mark,
+            kind=self.kind,
+            title=self.title,
+            meta=self.meta,
+            keyhead=self.keyhead,
+            footer=self.footer,
+        )
+        write_page(folder, text, sections)
+
+
+def table(
+    number: str,
+    title: str,
+    frame: pd.DataFrame,
+    rows: Sequence[dict[str, object]],
+    footnote: str,
+    *,
+    headline: str = "",
+    numeric: Sequence[str] = (),
+    group: str | None = None,
+    folded: bool = False,
+) -> Exhibit:
+    """A listing as an exhibit: `rows` (text) are shown, `frame` is exported."""
+    words = Markup('<span class="cap"><span class="number">Table {}</span> {}</span>').format(number, title)
+    body = listing(rows, Heading(words, f"Table {number}: {title}", {}), numeric=numeric, group=group)
+    return Exhibit("Table", number, title, frame, body, footnote, headline, folded)
+
+
+def refuse_foreign(folder: Path, top: Set[str]) -> None:
+    """Refuse to make a folder anew that holds a file which we did not write there.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of an earlier page.
+    top : set of str
+        Files that such a folder has beside ``tables/``, ``figures/`` and ``rtf/``.
+
+    Raises
+    ------
+    BadInput
+        If it holds any other.
+    """
+    ours = {("tables", ".csv"), ("tables", ".parquet"), ("figures", ".svg"), ("rtf", ".rtf")}
+    for path in sorted(folder.rglob("*")):
+        place = path.relative_to(folder)
+        if path.is_file() and place.as_posix() not in top and (place.parent.as_posix(), path.suffix) not in ours:
+            raise BadInput(f"{path}: is no part of a report, and the folder is made anew; move it elsewhere first.")
+
+
+def check_folder(target: Path, mark: str, top: Set[str], force: bool) -> None:
+    """Refuse a folder that holds something, unless `force` is given and what it holds is an earlier page of ours.
+
+    `top` is as in `refuse_foreign`.
+
+    Raises
+    ------
+    BadInput
+        If it can't be made, holds something, or is no folder.
+    """
+    if target.exists() and not target.is_dir():
+        raise BadInput(f"{target}: is a file; give a folder.")
+    near = next(place for place in (target, *target.absolute().parents) if place.is_dir())
+    if not os.access(near, os.W_OK):
+        raise BadInput(f"{target}: no permission to write in {near}; give another place.")
+    if target.is_dir() and any(target.iterdir()):
+        if not is_ours(target, mark):
+            raise BadInput(f"{target} holds something else; give an empty or a new folder.")
+        if not force:
+            raise BadInput(f"{target} holds an earlier result; give another folder, or --force to replace it.")
+        refuse_foreign(target, top)
+
+
+def work_folder(
+    out: Path,
+    verb: str,
+    identity: str,
+    fingerprint: str,
+    resume: bool,
+    force: bool,
+    top: Callable[[Path], Set[str]] | None = None,
+) -> Path:
+    """The folder for what is finished, inside `out`, which is made, or made anew.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the result.
+    verb : str
+        What writes it, such as "fit"; folders of another verb are not touched.
+    identity : str
+        What a result must have in common with one that goes on, in words.
+    fingerprint : str
+        The same as a hash.
+    resume, force : bool
+        Whether to go on with what is there, or to replace it.
+    top : callable, optional
+        Files that such a folder may hold, from its path (`refuse_foreign`); all go with `force` if not given.
+
+    Raises
+    ------
+    BadInput
+        If `out` holds something that may not be touched.
+    """
+    mark, work, ours = out / FINGERPRINT, out / "work", f"ranklsim {verb} "
+    noun = "a fit" if verb == "fit" else "an analysis"
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"{out}: is a file; give a folder.")
+    kept = mark.read_text(encoding="utf-8", errors="replace").strip() if mark.is_file() else ""
+    if out.is_dir() and any(out.iterdir()):
+        if not kept.startswith(ours):
+            raise BadInput(f"{out} holds something other than {noun}; give an empty or a new folder.")
+        if not (resume or force):
+            raise BadInput(f"{out} holds {noun}; give another folder, --resume to go on, or --force to replace it.")
+        if resume and kept != ours + fingerprint:
+            raise BadInput(
+                f"{out} holds another {noun.split()[1]} ({identity} differ); "
+                "give another folder, or --force to replace it."
+            )
+        if force:
+            if top is not None:
+                refuse_foreign(out, top(out))
+            shutil.rmtree(out)
+    elif resume:
+        raise BadInput(f"{out} holds no {noun.split()[1]} to go on with; leave out --resume.")
+    work.mkdir(parents=True, exist_ok=True)
+    mark.write_text(ours + fingerprint + "\n", encoding="utf-8")
+    return work
+
+
+def is_ours(folder: Path, mark: str) -> bool:
+    """Whether the folder's page was written by us under `mark`."""
+    index = folder / "index.html"
+    return index.is_file() and f'content="{mark}"' in index.read_text(encoding="utf-8", errors="replace")[:2000]
+
+
+@contextlib.contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A folder to write to that takes the place of `target` when all is written, or vanishes if something fails."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".ranklsim-", dir=target.parent))
+    try:
+        yield work
+        work.chmod(0o755)
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(work, target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

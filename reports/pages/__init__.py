@@ -1,0 +1,1 @@
+"""Pages of their own: fits, validation, sensitivity, operating characteristics, comparison of runs."""

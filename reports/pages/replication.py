@@ -1,0 +1,293 @@
+"""``ranklsim replicate``: studies simulated and analysed batch by batch, kept, and made into operating characteristics.
+
+Files: operating.csv, truth.csv, assurance.csv and vectors.csv (with vectors), estimates.parquet, patients.parquet and
+visits.parquet (if asked for), trial.toml, parameters.csv, replicates.json, index.html.
+
+A batch that is finished is on disk with its hashes, so an interrupted analysis goes on where it stopped; what is
+written at the end depends on no batch's size, on no number of workers and on no interruption.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from ranklsim import __version__
+from ranklsim.cohorts.people.population import population_of, typical
+from ranklsim.cohorts.protocol.trial import Trial, load_trial
+from ranklsim.cohorts.running import storage
+from ranklsim.cohorts.running.execution import RTOL
+from ranklsim.cohorts.running.replicates import AS_RUN, OWN, Replication, replication, studies
+from ranklsim.pkpd.agents import load_agent, to_toml
+from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.parameters import ParameterTable, load_parameters
+from ranklsim.reports.layout.page import work_folder, write_result
+from ranklsim.reports.pages import operating
+from ranklsim.reports.pages.operating import Protocol
+
+VERB = "replicate"
+LIBRARIES = ("numpy", "scipy", "numba", "pandas", "pyarrow", "statsmodels")
+FILES = ("operating", "assurance", "truth", "vectors")
+KEPT = ("patients", "visits")
+
+Progress = Callable[[int, int], object]
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """Operating characteristics of a trial.
+
+    Attributes
+    ----------
+    plan : Replication
+    protocol : Protocol
+    operating, truth, assurance : DataFrame
+        Columns as in `ranklsim.reports.pages.operating`; `assurance` is empty without vectors.
+    estimates : DataFrame
+        A row for each study, endpoint, arm and quantity.
+    """
+
+    plan: Replication
+    protocol: Protocol
+    operating: pd.DataFrame
+    truth: pd.DataFrame
+    assurance: pd.DataFrame
+    estimates: pd.DataFrame
+
+    @property
+    def left_out(self) -> str:
+        """Endpoints that are not analysed, in a sentence; empty if all are."""
+        names = [e.name for e in self.plan.trial.endpoints if e not in self.protocol.endpoints]
+        if not names:
+            return ""
+        return f"Not analysed, for they are no change of a measure between two visits: {'; '.join(names)}."
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is done with each batch, and where it is kept."""
+
+    plan: Replication
+    protocol: Protocol
+    null: bool
+    keep: bool
+    work: Path
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        return ("estimates", "changes", *(KEPT if self.keep else ()))
+
+
+def replicate(
+    trial: str | Path | Trial,
+    out: str | Path | None = None,
+    *,
+    replicates: int,
+    patients: int | Sequence[int] | None = None,
+    vectors: int | str = 0,
+    seed: int | None = None,
+    layers: Sequence[str] | None = None,
+    parameters: ParameterTable | str | Path | None = None,
+    null: bool = True,
+    keep_patients: bool = False,
+    rtol: float | None = None,
+    workers: int = 1,
+    resume: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
+    command: str = "",
+) -> Replicates:
+    """Replicate a trial and, if `out` is given, write the result there; arguments as of `ranklsim.replicate`."""
+    design = trial if isinstance(trial, Trial) else load_trial(trial)
+    sizes = _sizes(design, patients)
+    if keep_patients and out is None:
+        raise BadInput("patients can be kept in a folder only; name one by out.")
+    on = None if layers is None else dict.fromkeys(vars(design.layers), False) | dict.fromkeys(layers, True)
+    design = design.with_overrides(patients=sizes[-1], seed=seed, layers=on)
+    if not design.changes:
+        raise BadInput(
+            f"{design.name}: no endpoint is a change of a measure between two visits, which is what replicates are "
+            "analysed for; add a table [[endpoint]] with change."
+        )
+    if not (design.layers.patients or design.layers.residual):
+        raise BadInput(
+            "the layers 'patients' and 'residual' are both off, so every study would be the same; switch one on."
+        )
+    table = parameters if isinstance(parameters, ParameterTable) else load_parameters(parameters)
+    agents = [table.apply(load_agent(name, folder=design.folder)) for name in design.agent_names()]
+    design = replace(design, population_files=population_of(design).files)
+    plan = replication(
+        design, table, agents, replicates=replicates, vectors=vectors, rtol=RTOL if rtol is None else rtol
+    )
+    typical(design, table)  # refuses criteria that hardly anyone fulfils
+    protocol = Protocol.of(design, sizes)
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="ranklsim-") as temporary:
+            job = _Job(plan, protocol, null, False, Path(temporary))
+            _work(job, workers, progress, tell)
+            return _found(job)
+    folder = Path(out)
+    if resume and (folder / "index.html").is_file() and not (folder / "work").exists():
+        raise BadInput(f"{folder} holds a finished analysis; leave out --resume, or --force to replace it.")
+    identity = _fingerprint(plan, sizes, null, keep_patients)
+    work = work_folder(folder, VERB, "its trial, parameters or options", identity, resume, force, _top)
+    job = _Job(plan, protocol, null, keep_patients, work)
+    _work(job, workers, progress, tell)
+    found = _found(job)
+    _write(job, found, folder, command)
+    shutil.rmtree(work)
+    return found
+
+
+def _sizes(trial: Trial, patients: int | Sequence[int] | None) -> tuple[int, ...]:
+    """Numbers of patients, increasing, each once."""
+    given = [trial.population.patients] if patients is None else [patients] if isinstance(patients, int) else patients
+    sizes = tuple(sorted(set(given)))
+    if not sizes:
+        raise BadInput("patients is empty; give a number of patients, or several.")
+    for size in sizes:
+        trial.with_overrides(patients=size)  # refuses what is not possible
+    return sizes
+
+
+def _fingerprint(plan: Replication, sizes: Sequence[int], null: bool, keep: bool) -> str:
+    """What must be the same for a finished batch to be used again, as a hash."""
+    options = {"replicates": plan.replicates, "sizes": list(sizes), "rtol": plan.rtol, "null": null, "keep": keep}
+    parts = [
+        __version__,
+        plan.trial.to_toml(),
+        plan.parameters.to_csv(),
+        *(content.decode() for _, content in sorted(plan.trial.population_files.items())),
+        *(to_toml(agent) for agent in plan.agents),
+        json.dumps(options, sort_keys=True),
+        plan.vectors.to_csv(index=False),
+    ]
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
+
+
+def _top(folder: Path) -> set[str]:
+    """Files that a folder of ours may hold beside tables and figures."""
+    work = {f"work/{path.name}" for end in ("parquet", "json", "tmp") for path in (folder / "work").glob(f"*.{end}")}
+    tables = {f"{name}.csv" for name in FILES} | {f"{name}.parquet" for name in ("estimates", *KEPT)}
+    return work | tables | {"trial.toml", "parameters.csv", "replicates.json", "index.html", "fingerprint"}
+
+
+# -- batches -----------------------------------------------------------------------------------------------------------
+
+
+def _work(job: _Job, workers: int, progress: Progress | None, tell: Callable[[str], None] | None) -> None:
+    """Simulate, analyse and write every batch that is not there yet."""
+    plan = job.plan
+    total = 2 * plan.count * plan.patients  # each patient is simulated, then analysed
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress:
+            progress(done // 2, total // 2)
+
+    advance(0)
+    for leftover in job.work.glob(".*.tmp"):
+        leftover.unlink()
+    for k, study in enumerate(plan.batches()):
+        if _finished(job, k):
+            advance(2 * study.size * plan.patients)
+            continue
+        seen = studies(plan, study, workers=workers, progress=advance, tell=tell)
+        tables = {
+            "estimates": operating.estimates(seen, job.protocol, null=job.null, workers=workers, progress=advance),
+            "changes": operating.true_changes(seen, job.protocol),
+        }
+        if job.keep:
+            latent = {f"true_{name}": values for name, values in seen.true[OWN, AS_RUN].items()}
+            tables |= {"patients": seen.patients, "visits": seen.visits(seen.seen | latent)}
+        hashes = {}
+        for name, table in tables.items():
+            path = job.work / f"{k:06d}-{name}.parquet"
+            hashes[path.name] = storage.write_table(path, [storage.to_arrow(table)]).sha256
+        storage.write_json(job.work / f"{k:06d}.json", hashes)
+
+
+def _finished(job: _Job, batch: int) -> bool:
+    """Whether a batch is whole on disk."""
+    try:
+        hashes = json.loads((job.work / f"{batch:06d}.json").read_text(encoding="utf-8"))
+        named = {f"{batch:06d}-{name}.parquet" for name in job.tables}
+        return set(hashes) == named and all(storage.sha256(job.work / name) == known for name, known in hashes.items())
+    except (OSError, ValueError, AttributeError, TypeError):
+        return False
+
+
+def _by_vector(job: _Job, table: str) -> Iterator[pd.DataFrame]:
+    """A table of all batches, one vector after another."""
+    waiting: list[pd.DataFrame] = []
+    for path in sorted(job.work.glob(f"*-{table}.parquet")):
+        for vector, part in pq.read_table(path).to_pandas().groupby("vector", sort=True):
+            if waiting and waiting[0]["vector"].iloc[0] != vector:
+                yield pd.concat(waiting, ignore_index=True)
+                waiting = []
+            waiting.append(part)
+    if waiting:
+        yield pd.concat(waiting, ignore_index=True)
+
+
+def _found(job: _Job) -> Replicates:
+    """What all batches say together; vector by vector, so that memory does not grow with their number."""
+    truth, found = [], []
+    for changes, estimates in zip(_by_vector(job, "changes"), _by_vector(job, "estimates"), strict=True):
+        truth.append(operating.truths(changes, job.protocol))
+        found.append(operating.operating(estimates, truth[-1]))
+    measures = pd.concat(found, ignore_index=True)
+    everything = pd.concat(_by_vector(job, "estimates"), ignore_index=True)
+    return Replicates(
+        job.plan,
+        job.protocol,
+        measures,
+        pd.concat(truth, ignore_index=True),
+        operating.assurance(measures),
+        everything,
+    )
+
+
+def _write(job: _Job, found: Replicates, folder: Path, command: str) -> None:
+    """Every file of a finished analysis into `folder`."""
+    from ranklsim.reports.pages.operating_report import compose
+
+    plan = job.plan
+    for name in ("estimates", *(KEPT if job.keep else ())):
+        parts = (storage.to_arrow(part) for part in _by_vector(job, name))
+        storage.write_table(folder / f"{name}.parquet", parts)
+    storage.write_bytes(folder / "trial.toml", plan.trial.to_toml().encode())
+    storage.write_bytes(folder / "parameters.csv", plan.parameters.to_csv().encode())
+    frames: dict[str, pd.DataFrame] = {"operating": found.operating, "truth": found.truth}
+    if len(plan.vectors) > 1:
+        frames |= {"assurance": found.assurance, "vectors": plan.vectors.rename(columns={"draw": "vector"})}
+    facts: Mapping[str, Any] = {
+        "simulated": "All data of this folder are simulated; no patient took part.",
+        "trial": plan.trial.name,
+        "seed": plan.trial.seed,
+        "replicates": plan.replicates,
+        "patients": list(job.protocol.sizes),
+        "endpoints": [spec.name for spec in job.protocol.endpoints],
+        "left_out": found.left_out,
+        "vectors": len(plan.vectors) - 1,
+        "vectors_from": plan.source,
+        "null": job.null,
+        "layers": dict(vars(plan.trial.layers)),
+        "rtol": plan.rtol,
+        "parameters_hash": plan.parameters.hash,
+    }
+    write_result(folder, "replicates", frames, facts, LIBRARIES, command)
+    page, sections = compose(found)
+    page.write(folder, sections)
