@@ -244,21 +244,21 @@ def write_table(path: Path, parts: Iterable[pa.Table]) -> Written:
     """
     rows = 0
     writer: pq.ParquetWriter | None = None
-    with replacing(path) as file:
+    with replacing(path) as file, contextlib.ExitStack() as opened:  # the writer closes before its file, always
         for group in _groups(parts):
             if writer is None:
                 spread = [name for name in group.schema.names if _hardly_repeats(group.column(name))]
-                writer = pq.ParquetWriter(
-                    file,
-                    group.schema,
-                    compression="zstd",
-                    use_dictionary=[name for name in group.schema.names if name not in spread],
-                    column_encoding=dict.fromkeys(spread, "BYTE_STREAM_SPLIT"),
+                writer = opened.enter_context(
+                    pq.ParquetWriter(
+                        file,
+                        group.schema,
+                        compression="zstd",
+                        use_dictionary=[name for name in group.schema.names if name not in spread],
+                        column_encoding=dict.fromkeys(spread, "BYTE_STREAM_SPLIT"),
+                    )
                 )
             writer.write_table(group, row_group_size=ROW_GROUP)
             rows += group.num_rows
-        if writer is not None:
-            writer.close()
     return file.written(rows)
 
 
