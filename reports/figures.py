@@ -512,8 +512,9 @@ def correlations(
                 ax.plot([item.low, item.high], [y, y], color=INK, lw=1.0, zorder=3)
                 words = two_lines(meanings.get(str(item.symbol), ""), 42)
                 where = ax.get_yaxis_transform()
-                ax.text(-0.78, y, words, transform=where, fontsize=8.2, ha="left", va="center", color=SOFT)
-                ax.text(-0.885, y, str(item.symbol), transform=where, fontsize=8.6, ha="left", va="center")
+                symbol = str(item.symbol).rpartition(".")[2]  # an agent's own begins with its name, as its meaning does
+                ax.text(-0.70, y, words, transform=where, fontsize=8.2, ha="left", va="center", color=SOFT)
+                ax.text(-0.885, y, symbol, transform=where, fontsize=8.6, ha="left", va="center")
             ax.axvline(0, color=INK, lw=0.8, zorder=4)
             ax.set_xlim(-1, 1)
             ax.set_ylim(-0.6, count - 0.4)

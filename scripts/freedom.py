@@ -161,13 +161,14 @@ def tables(frame: pd.DataFrame) -> str:
             known = "none found" if pd.isna(r["published"]) else f"{r['published']}{interval}"
             source = "" if pd.isna(r["source"]) else f"{r['source']}, {r['verification']}"
             use = "" if pd.isna(r["use"]) else r["use"]
-            cells.append(
-                [r["figure"], r["unit"], r["arm"], str(r["month"]), shown, known, r["inside"], r["overlap"], use, source]
-            )
+            facts = [r["figure"], r["unit"], r["arm"], str(r["month"])]
+            cells.append([*facts, shown, known, r["inside"], r["overlap"], use, source])
         parts.append("\n".join("| " + " | ".join(row) + " |" for row in cells) + "\n")
     known = frame[frame["inside"] != ""]
-    parts.append(f"Of {len(known)} published figures {(known['inside'] == 'yes').sum()} lie inside; by use: " + "; ".join(
-        f"{use}, {(own['inside'] == 'yes').sum()} of {len(own)}" for use, own in known.groupby("use", sort=False)) + ".\n")  # fmt: skip
+    hits = {use: (int((own["inside"] == "yes").sum()), len(own)) for use, own in known.groupby("use", sort=False)}
+    said = "; ".join(f"{use}, {hit} of {n}" for use, (hit, n) in hits.items())
+    inside = sum(hit for hit, _ in hits.values())
+    parts.append(f"Of {len(known)} published figures {inside} lie inside; by use: {said}.\n")
     return "\n".join(parts)
 
 
