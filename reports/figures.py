@@ -513,10 +513,11 @@ def correlations(
                 words = two_lines(meanings.get(str(item.symbol), ""), 42)
                 where = ax.get_yaxis_transform()
                 symbol = str(item.symbol).rpartition(".")[2]  # an agent's own begins with its name, as its meaning does
-                ax.text(-0.70, y, words, transform=where, fontsize=8.2, ha="left", va="center", color=SOFT)
+                ax.text(-0.655, y, words, transform=where, fontsize=8.2, ha="left", va="center", color=SOFT)
                 ax.text(-0.885, y, symbol, transform=where, fontsize=8.6, ha="left", va="center")
             ax.axvline(0, color=INK, lw=0.8, zorder=4)
             ax.set_xlim(-1, 1)
+            ax.set_xticks([-1, -0.5, 0, 0.5, 1])
             ax.set_ylim(-0.6, count - 0.4)
             ax.set_yticks([])
             ax.spines["left"].set_visible(False)
