@@ -28,12 +28,12 @@ def assumptions(c: Context) -> Section:
         f"The model has {len(c.data.parameters)} parameters: {said}. Measured: taken from a published measurement. "
         f"Fitted: adjusted to published trials, mostly of denosumab. Assumed: our choice, with the range that a "
         "reasonable opponent could claim. Whatever is said here of a hypothetical agent rests on the assumed and the "
-        "fitted ones; those marked “drawn” were varied in section {NOT_KNOWN}."
+        f"fitted ones; those marked “drawn” were varied in section {NOT_KNOWN}."
     )
     section.paragraphs.append(potency_in_words(c.data.parameters.set_index("symbol")["value"].to_dict()))
     note = "Range: what a reasonable opponent could claim. CV: spread between patients."
     drawn = (
-        f"Drawn: varied in section {NOT_KNOWN}; ρ: strongest rank correlation with the primary endpoint of a "
+        f"Drawn: varied in section {NOT_KNOWN}; ρ: strongest rank correlation with the result of table 14.2.7.2, in a "
         "hypothetical arm."
     )
     parameters = _parameters(c)

@@ -293,13 +293,14 @@ def _structures(c: Context) -> list[Exhibit]:
 
 
 def _importance(c: Context) -> list[Exhibit]:
-    """Which unknown parameters the primary endpoint of predicted arms depends on."""
+    """Which unknown parameters the first change endpoint, such as the primary one, depends on in predicted arms."""
     focus = [arm for arm in c.arms if arm.basis == PREDICTED] or [arm for arm in c.arms if arm.treated]
     ranked = c.importance[c.importance["arm"].isin([arm.name for arm in focus])].reset_index(drop=True)
     if ranked.empty:
         return []
     top = ranked.groupby("arm", sort=False).head(STRONGEST).reset_index(drop=True)
-    what = f"the primary endpoint ({c.primary.name}{', difference to control' if c.control else ''})"
+    role = "primary endpoint" if c.primary.role == "primary" else f"{c.primary.role} endpoint"
+    what = f"the {role} ({c.primary.name}{', difference to control' if c.control else ''})"
     points = _points(c, focus, top)
     return [
         c.figure(
@@ -333,7 +334,7 @@ def _importance(c: Context) -> list[Exhibit]:
         ),
         c.figure(
             "14.2.7.4",
-            "Primary endpoint of each draw against the parameter that matters most",
+            f"{role.capitalize()} of each draw against the parameter that matters most",
             points,
             figures.scatter,
             arms=focus,

@@ -96,13 +96,15 @@ def forest(
     look = next(arm for arm in arms if (frame["arm"] == arm.name).any())
     rows = frame.to_dict("records")
     lines: list[tuple[str, dict[str, object] | None]] = []
+    interaction: dict[int, str] = {}  # by line; beside the effects, since it would run into the axis after a long name
     for k, row in enumerate(rows):
         if row["factor"] == "All":
             lines.append(("All patients", row))
             continue
         if k == 0 or rows[k - 1]["factor"] != row["factor"]:
             p = p_value(float(row["p_interaction"]))
-            lines.append((f"{row['factor']} (interaction p = {p})".replace("= <", "< "), None))
+            lines.append((str(row["factor"]), None))
+            interaction[len(lines) - 1] = f"interaction p = {p}".replace("= <", "< ")
         lines.append((f"   {row['level']}", row))
     pitch, above, below = 0.225, 0.36, 0.55
     total = above + pitch * len(lines) + below
@@ -137,6 +139,7 @@ def forest(
             ax.text(-1.28, -k, words, transform=where, fontsize=9.0, va="center", weight="normal" if row else "bold")
             if row is None:
                 ax.axhline(-k + 0.5, color=RULE, lw=0.6, zorder=0)
+                ax.text(1.06, -k, interaction[k], transform=where, fontsize=8.8, va="center", color=SOFT)
                 continue
             sizes = f"{row['n']} / {row['n_control']}"
             ax.text(-0.06, -k, sizes, transform=where, fontsize=8.8, va="center", ha="right")

@@ -11,6 +11,7 @@ from ranklsim.reports.figures.drawing import INK, RULE, SOFT, WIDTH, drawing, mo
 from ranklsim.reports.layout.arms import ArmView
 
 COLUMNS = 2
+_FOOT = 0.34  # inches from the bottom to the words below the lowest axes
 STEPS = 400
 """Patients beyond this number stand in a waterfall for several: it is drawn through that many of them."""
 
@@ -56,7 +57,7 @@ def spaghetti(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, alt:
             ax.set_title(wrap_label(arm.label, 40), loc="left")
             if k % COLUMNS == 0:
                 ax.set_ylabel(ylabel)
-        figure.text(0.5, 0.12 / height, xlabel, ha="center", color=INK)
+        figure.text(0.5, _FOOT / height, xlabel, ha="center", color=INK)
         return svg_text(figure, anchor, alt)
 
 
@@ -88,5 +89,5 @@ def waterfall(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, alt:
             ax.text(0.98, 0.94, f"{gained:.0f}% above 0", transform=ax.transAxes, ha="right", va="top", color=SOFT)
             if k % COLUMNS == 0:
                 ax.set_ylabel(ylabel)
-        figure.text(0.5, 0.12 / height, "Patients from the highest to the lowest (%)", ha="center", color=INK)
+        figure.text(0.5, _FOOT / height, "Patients from the highest to the lowest (%)", ha="center", color=INK)
         return svg_text(figure, anchor, alt)
