@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["Interrupted", "Run", "Trial", "list_trials", "load_trial", "open_run", "run"]
 
 _HOMES = {
-    "execution": ("Interrupted", "run"),
-    "storage": ("Run", "open_run"),
-    "trial": ("Trial", "list_trials", "load_trial"),
+    "running.execution": ("Interrupted", "run"),
+    "running.storage": ("Run", "open_run"),
+    "protocol.trial": ("Trial", "list_trials", "load_trial"),
 }
 
 

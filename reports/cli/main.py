@@ -594,3 +594,7 @@ def _fail(text: str, code: int) -> int:
 
 
 # At the end: they add their verbs to `cli`.
+from ranklsim.reports.cli import populations as populations  # noqa: E402
+from ranklsim.reports.cli import replicate as replicate  # noqa: E402
+from ranklsim.reports.cli import reports as reports  # noqa: E402
+from ranklsim.reports.cli import science as science  # noqa: E402

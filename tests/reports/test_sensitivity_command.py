@@ -155,7 +155,7 @@ def test_bad_words_get_one_sentence(
     part: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    text = (Path(sensitivity_report.__file__).parents[1] / "cohorts" / "data" / "trials" / "freedom.toml").read_text()
+    text = (Path(sensitivity_report.__file__).parents[2] / "cohorts" / "data" / "trials" / "freedom.toml").read_text()
     (tmp_path / "placebo.toml").write_text(text.replace('agent = "denosumab", dose = "60 mg"', 'agent = "placebo"'))
     code, out, err = said(capsys, "sensitivity", *words, "-o", "out")
     assert (code, out, len(err)) == (2, [], 1), err
