@@ -16,11 +16,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ranklsim.cohorts.endpoints import Event
-from ranklsim.cohorts.storage import Run, open_run
+from ranklsim.cohorts.protocol.endpoints import Event
+from ranklsim.cohorts.running.storage import Run, open_run
 from ranklsim.pkpd.errors import RanklsimError
-from ranklsim.reports import summaries
-from ranklsim.reports.analyses import survival, variables
+from ranklsim.reports.analyses import summaries, survival, variables
 from ranklsim.reports.analyses.proportions import mantel_haenszel, proportion
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
