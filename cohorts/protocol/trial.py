@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ranklsim.cohorts.conduct import events
 from ranklsim.cohorts.people.criteria import Range, Stratum, parse_range, parse_stratum
 from ranklsim.cohorts.people.population_file import find_population, list_populations
 from ranklsim.cohorts.protocol.conduct_reading import ConductReading
@@ -134,10 +135,13 @@ class _Reading:
         control = self._control(tables.control, names)
         population = self._population(tables.population, names)
         visits = self._visits(months)
+        known = len(self.faults.messages())
         conduct = ConductReading(
             self.faults, self._quantity, tables.conduct, arms if self.names_known else [], months, self.folder
         ).conduct()
-        objectives = Objectives(tables, self.faults, names, control, visits, months, self._quantity, conduct.recorded)
+        wrong = len(self.faults.messages()) > known or any(path[0] == "conduct" for path in self.faults.answered)
+        recorded = events.EVENTS if wrong else conduct.recorded  # what a faulty table would record is not known
+        objectives = Objectives(tables, self.faults, names, control, visits, months, self._quantity, recorded)
         endpoints = objectives.endpoints()
         estimands = objectives.estimands(endpoints)
         multiplicity = objectives.multiplicity(endpoints)

@@ -154,6 +154,8 @@ def run(
         plan = _prepare(trial, patients, seed, layers, parameters, rtol)
         folder = storage.place(Path("runs") / plan.trial.name if out is None else out)
         before = _look_at(folder, plan, resume, force)
+        if resume and before is None and tell:
+            tell(f"{folder}: holds no run to go on with; this one begins.")
         if before is not None and before["complete"] is True:
             finished = storage.open_run(folder)
             _remove_chunks(folder)
@@ -272,6 +274,8 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
     """First thing in which two runs differ, in words."""
     for key, name in (("trial", "trial"), ("seed", "seed"), ("patients", "patients"), ("layers", "layers"),
                       ("rtol", "rtol")):  # fmt: skip
+        if old.get(key) != new[key] and key == "patients":
+            return f"it has {old.get(key)} patients, not {new[key]}"
         if old.get(key) != new[key]:
             return f"its {name} is {_shown(old.get(key))}, not {_shown(new[key])}"
     for file in sorted({*old.get("inputs", {}), *new["inputs"]}):

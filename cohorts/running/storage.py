@@ -532,7 +532,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise BadInput(f"{path}: can't be read ({error.strerror}); check its permissions.") from None
     except ValueError:
-        raise BadInput(f"{path}: is truncated or altered; run the trial again with --force.") from None
+        raise BadInput(f"{path}: is truncated or altered; make the run again: `ranklsim run --force`.") from None
     if not isinstance(manifest, dict) or "format" not in manifest or "complete" not in manifest:
         raise BadInput(f"{path}: was not written by ranklsim; give the folder of a run.")
     if manifest["format"] != FORMAT:
@@ -591,14 +591,18 @@ def open_run(folder: str | os.PathLike[str], *, verify: bool = True) -> Run:
     if manifest["complete"] is not True:
         raise BadInput(f"{folder}: its run is not finished; go on with it: `ranklsim run ... -o {folder} --resume`.")
     if manifest.get("checksum") != checksum(manifest):
-        raise BadInput(f"{folder / MANIFEST}: is altered; bring the original back, or run again with --force.")
+        raise BadInput(
+            f"{folder / MANIFEST}: is altered; bring the original back, or make the run again: `ranklsim run --force`."
+        )
     faults = []
     for name, written in manifest["files"].items():
         path = folder / name
         if not path.is_file():
-            faults.append(f"{path}: is missing; bring it back, or run the trial again with --force.")
+            faults.append(f"{path}: is missing; bring it back, or make the run again: `ranklsim run --force`.")
         elif path.stat().st_size != written["bytes"] or (verify and sha256(path) != written["sha256"]):
-            faults.append(f"{path}: is truncated or altered; bring the original back, or run again with --force.")
+            faults.append(
+                f"{path}: is truncated or altered; bring the original back, or make the run again: `ranklsim run --force`."
+            )
     if faults:
         raise BadInput(*faults)
     return Run(folder, manifest)

@@ -1,9 +1,11 @@
 """The table [conduct] of a trial's file: what it may say, and a sentence for each thing that it may not."""
 
+import re
+
 import pytest
 
 from ranklsim.cohorts.protocol.terms import Adherence, Conduct, Delay, Enrolment, Hazard, Response, Rule, Trigger
-from ranklsim.cohorts.protocol.trial import load_trial
+from ranklsim.cohorts.protocol.trial import TRIALS, load_trial
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
@@ -194,3 +196,14 @@ def test_a_fault_is_one_sentence_with_file_and_line(tmp_path, line, sentence):
     message = fault.value.messages[0]
     assert message.startswith("conduct.toml:2"), message
     assert sentence in message
+
+
+def test_a_faulty_rate_is_not_also_an_event_that_the_trial_does_not_record(tmp_path):
+    text = (TRIALS / "freedom.toml").read_text(encoding="utf-8")
+    assert "dropout" in text
+    path = tmp_path / "mine.toml"
+    path.write_text(re.sub(r'^dropout += "[^"]*"', 'dropout = "10 %"', text, flags=re.MULTILINE), encoding="utf-8")
+    with pytest.raises(BadInput) as refused:
+        load_trial(path)
+    assert len(refused.value.messages) == 1
+    assert "dropout" in refused.value.messages[0]

@@ -214,7 +214,7 @@ def test_progress_ends_at_the_total(trial_file, tmp_path):
     ("change", "message"),
     [
         ({"seed": 12}, "its seed is 11, not 12"),
-        ({"patients": 13}, "its patients is 12, not 13"),
+        ({"patients": 13}, "it has 12 patients, not 13"),
         ({"layers": ["patients"]}, "its layers is patients.residual.parameters, not patients"),
         ({"trial": "freedom"}, "its trial is 'two', not 'freedom'"),
     ],
