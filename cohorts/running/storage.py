@@ -601,7 +601,7 @@ def open_run(folder: str | os.PathLike[str], *, verify: bool = True) -> Run:
             faults.append(f"{path}: is missing; bring it back, or make the run again: `ranklsim run --force`.")
         elif path.stat().st_size != written["bytes"] or (verify and sha256(path) != written["sha256"]):
             faults.append(
-                f"{path}: is truncated or altered; bring the original back, or make the run again: `ranklsim run --force`."
+                f"{path}: is truncated or altered; bring the original back, or make it again: `ranklsim run --force`."
             )
     if faults:
         raise BadInput(*faults)
