@@ -261,7 +261,6 @@ ROUNDED = "rounded to whole percent in the source"
 
 DATA_READ = "the figure printed for month 24 (read)"
 DATA_DIGITS = "the digitised point with two decimals"
-BONE = dict(study="Bone2011_digitised")
 PHASE2 = [("14 mg Q6M.*", "phase2-14-60"), ("60 mg Q6M.*", "phase2-60"), ("210 mg Q6M.*", "phase2-210")]
 DATA = [("denosumab", "data-denosumab"), ("teriparatide.*", "data-teriparatide"),
         (r"denosumab \+ teriparatide|combination", "data-combination")]  # fmt: skip

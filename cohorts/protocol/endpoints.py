@@ -12,15 +12,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ranklsim.cohorts.conduct import events
 from ranklsim.cohorts.people.criteria import Range
 
 STRATEGIES = ("treatment policy", "hypothetical", "while on treatment", "composite")
 """What may be done with an intercurrent event (ICH E9(R1)); principal stratum is not offered."""
 
-COUNTED = ("vertebral", "clinical_vertebral", "hip", "nonvertebral", "hypocalcaemia", "death")
+COUNTED = (*events.FRACTURES, events.HYPOCALCAEMIA, events.DEATH)
 """Events that an endpoint may count."""
 
-INTERCURRENT = ("stopped", "dropout", "rescue", "switch", "death")
+INTERCURRENT = (events.STOPPED, events.DROPOUT, events.RESCUE, events.SWITCH, events.DEATH)
 """Events that an estimand may have a strategy for."""
 
 EVENT_WORDS = {

@@ -86,7 +86,6 @@ VERIFICATIONS = {"read": "seen in the named source", "recalled": "written from k
 NEEDED = tuple(
     "study arm endpoint site_or_marker month value unit statistic phase source verification".split()  #
 )
-OPTIONAL = tuple("control month_from spread spread_type spread_low spread_high n curve doi note origin".split())
 COLUMNS = tuple(
     "study arm control endpoint site_or_marker month_from month value unit statistic spread spread_type spread_low "
     "spread_high n phase curve source doi verification note origin".split()

@@ -29,7 +29,6 @@ from statsmodels.stats.proportion import confint_proportions_2indep, proportion_
 from ranklsim.pkpd.errors import BadInput, RunFailed
 
 INTERVALS = {"wilson": "wilson", "exact": "beta"}
-DIFFERENCES = ("miettinen-nurminen", "newcombe")
 MEASURES = ("risk difference", "risk ratio", "odds ratio")
 
 

@@ -9,7 +9,6 @@ from ranklsim.reports.csr.context import Section
 from ranklsim.reports.layout.exhibit import Exhibit
 from ranklsim.reports.layout.grid import Grid, plain, read_grid
 
-INDENT = 200  # twips by which a statistic stands behind the heading of its group
 LANDSCAPE = 5  # more columns than this are turned
 ONE_LINE = 26  # characters: a cell no longer than that is not broken
 WIDTHS = {"portrait": 6.5, "landscape": 9.0}

@@ -492,22 +492,6 @@ def _bins(x: pd.Series, y: pd.Series, row: Mapping[str, Any], count: int) -> lis
     return out
 
 
-def _trend(view: _View, frame: pd.DataFrame, symbol: str) -> str:
-    """What each arm's outcome does from one end of the range to the other, for the outcome that hangs on it most."""
-    own = view.found.sobol[(view.found.sobol["symbol"] == symbol) & view.found.sobol["outcome"].isin(view.headline)]
-    own = own.assign(measure=own["outcome"].map(view.facts["measure"]))
-    own = own[own["measure"].isin(frame["measure"])]
-    measure = str(own.loc[own["ST"].idxmax(), "measure"])
-    parts = []
-    for arm in view.question.arms:
-        curve = frame[(frame["arm"] == arm) & (frame["measure"] == measure)]
-        if len(curve) > 1:
-            first, last = (_three(curve["median"].iloc[k]) for k in (0, -1))
-            parts.append(f"from {first} to {last} ({view.labels[arm]})")
-    words = f"{MEASURES[measure].meaning} ({MEASURES[measure].unit})"
-    return f"From the low to the high end of {symbol} the median of {words} goes {listed(parts)}."
-
-
 def _reference(ax: Axes, level: float) -> None:
     low, high = ax.get_ylim()
     if low < level < high:

@@ -301,3 +301,12 @@ def test_a_trial_may_be_given_as_object_name_or_path(trial_file, tmp_path):
     trial = load_trial(trial_file).with_overrides(patients=2)
     assert run(trial, tmp_path / "a").manifest["patients"] == 2
     assert run(str(trial_file), tmp_path / "b", patients=2).manifest["patients"] == 2
+
+
+def test_resuming_where_there_is_nothing_says_that_a_run_begins(trial_file, tmp_path):
+    said = []
+    run(trial_file, tmp_path / "new", resume=True, tell=said.append)
+    assert any("holds no run to go on with" in sentence for sentence in said)
+    said.clear()
+    run(trial_file, tmp_path / "other", tell=said.append)
+    assert not any("go on with" in sentence for sentence in said)

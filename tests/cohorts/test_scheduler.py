@@ -3,6 +3,7 @@
 import os
 import signal
 
+import distributed
 import pytest
 from helpers import said, table_bytes, two_arms
 
@@ -11,8 +12,6 @@ from ranklsim.cohorts.running import execution, pieces, scheduler, storage
 from ranklsim.cohorts.running.execution import Interrupted
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.csr.report import write_report
-
-distributed = pytest.importorskip("distributed")
 
 PATIENTS = 60
 

@@ -454,6 +454,24 @@ def test_exposure_of_a_drug_without_target_is_the_closed_form(tmp_path: Path) ->
     assert predicted(kinetics(2, 4, "half_life")) == pytest.approx(np.log(2) / ke, rel=0.01)
 
 
+@pytest.mark.parametrize("first", [0.0, 0.3, 0.9, 1.7])
+@pytest.mark.parametrize("last", [70.0, 22.0])  # below the lower level, and a window that ends above it
+def test_the_terminal_half_life_of_an_exponential_is_its_own_wherever_the_samples_fall(
+    first: float, last: float
+) -> None:
+    days = np.arange(first, last, 2.0)
+    rate = np.log(2) / 9
+    course = evidence_predictions._Course(days, 3.0 * np.exp(-rate * days)[None], 0, 0, len(days) - 1)
+    (found,) = evidence_predictions._read_curve("terminal_half_life", course)
+    assert found == pytest.approx(9.0, rel=1e-9)
+
+
+def test_a_curve_that_stays_above_the_terminal_phase_has_no_terminal_half_life() -> None:
+    days = np.arange(0.0, 30.0, 2.0)
+    course = evidence_predictions._Course(days, 3.0 - days[None] / 30, 0, 0, len(days) - 1)
+    assert np.isnan(evidence_predictions._read_curve("terminal_half_life", course)).all()
+
+
 def test_an_endpoint_that_the_course_does_not_have_is_not_used_and_says_why(tmp_path: Path) -> None:
     evidence = load_evidence(folder(tmp_path, kinetics(0, 0.5, "terminal_half_life")))
     row = predict(evidence).iloc[0]

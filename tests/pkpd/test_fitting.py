@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,24 @@ def test_figures_made_by_the_model_give_back_their_parameters(truth_found: tuple
     assert values["c0"] == pytest.approx(0.12, rel=1e-3)
     assert found.objective < 1e-4
     assert found.on_bound() == []
+
+
+def test_candidates_of_a_posterior_begin_from_the_values_of_the_spec_not_from_the_best_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = replace(load_spec(small(tmp_path)), method="importance", options={})
+    problem = fitting.make_problem(spec)
+    begun: dict[str, np.ndarray] = {}
+
+    def importance(_residuals, _parameters, centre, jacobian, **_more):
+        begun.update(centre=centre, jacobian=jacobian)
+
+    monkeypatch.setattr(fitting, "importance", importance)
+    found = fitting.fit(spec, problem=problem)
+    start = np.array([p.start for p in spec.parameters])
+    assert not np.allclose(found.theta, start)
+    np.testing.assert_array_equal(begun["centre"], start)
+    np.testing.assert_array_equal(begun["jacobian"], problem.jacobian(start))
 
 
 def test_profiles_rise_from_the_estimate_and_their_intervals_hold_the_truth(
