@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +77,8 @@ def simulate(
     atol: float = 1e-8,
     workers: int = 1,
     start: Mapping[str, Array] | None = None,
+    throughout: Collection[str] | None = None,
+    rest_at: NDArray[np.int64] | None = None,
     progress: Callable[[int], None] | None = None,
     tell: Callable[[str], None] | None = None,
     retried: Callable[[int], None] | None = None,
@@ -103,6 +105,10 @@ def simulate(
         Threads; the result does not depend on it.
     start : mapping of str to ndarray, shape (n_persons,), optional
         States that start otherwise than in the untreated steady state of a normal genotype.
+    throughout : collection of str, optional
+        Outputs that are wanted at every time; all by default.
+    rest_at : ndarray of int, optional
+        Positions in `times` at which the other outputs are wanted; all by default.
     progress : callable, optional
         Called with the number of patients done since the last call.
     tell : callable, optional
@@ -116,7 +122,7 @@ def simulate(
     Returns
     -------
     dict of str to ndarray, shape (n_persons, n_times)
-        Everything in `outputs`.
+        Everything in `outputs`; shape (n_persons, n_rest_at) of what is wanted at `rest_at` only.
 
     Raises
     ------
@@ -131,25 +137,26 @@ def simulate(
     unknown = set(start or ()) - set(Model(Slots()).states)
     if unknown:
         raise BadInput(f"start: unknown state '{min(unknown)}'; give states of the untreated model.")
-    n, names = len(persons), list(outputs(agents))
-    found = np.zeros((len(names), n, len(times)))
+    n, names, all_times = len(persons), list(outputs(agents)), np.arange(len(times))
+    wanted = dict.fromkeys(names, all_times)
+    if throughout is not None and rest_at is not None:
+        wanted |= {name: rest_at for name in names if name not in throughout}
+    found = {name: np.zeros((n, len(at))) for name, at in wanted.items()}
     met = _Meetings(agents, doses, n)
 
     def do(task: tuple[_Group, slice]) -> int:
         group, part = task
         rows = group.rows[part]
-        values, again = group.run(part, times, rtol, atol, integrator)
+        states, again = group.integrated(part, times, rtol, atol, integrator)
         for i in again:
-            values[:, i] = group.by_reference(part.start + int(i), times, rtol, atol)
+            states[i] = group.by_reference(part.start + int(i), times, rtol, atol)
             if retried:
                 retried(rows[i])
-        for name, block in zip(group.kernel.OUTPUTS, values, strict=True):
-            if name in OUTPUTS:
-                found[names.index(name), rows] = block
-        for a, k, mass in group.carriers(part):
-            mine = np.flatnonzero(mass > 0)  # nmol/L times kDa is ug/L
-            free = values[group.kernel.OUTPUTS.index(f"free_{k}"), mine]
-            found[names.index(f"C_{agents[a].name}"), rows[mine]] = free * mass[mine, None] / 1e3
+        for at in (all_times, rest_at):
+            if at is not None:
+                some = [name for name in names if wanted[name] is at]
+                for name, block in group.outputs(part, states, times, at, some).items():
+                    found[name][rows] = block
         return len(rows)
 
     tasks = []
@@ -167,7 +174,7 @@ def simulate(
             for done in pool.map(do, tasks):
                 if progress:
                     progress(done)
-    return dict(zip(names, found, strict=True))
+    return found
 
 
 class _Meetings:
@@ -243,16 +250,16 @@ class _Group:
                 entered, added = dose_events(self.model, self.constants, (drug.kind, int(k)), drug, mg[at], i[at])
                 self.state[at], self.added[at] = entered, added
 
-    def run(
+    def integrated(
         self, part: slice, times: Array, rtol: float, atol: float, integrator: Callable[..., Array] | None
     ) -> tuple[Array, NDArray[np.int64]]:
-        """Outputs (n_outputs, n, n_times) of some patients, and positions of those that can't be integrated."""
+        """States (n, n_times, n_states) of some patients, and positions of those that can't be integrated."""
         if integrator:
             states = np.array([
                 integrator(self.kernel, self.start[i], self.p[i], self._events(i), times, rtol=rtol, atol=atol)
                 for i in range(part.start, part.stop)
             ])  # fmt: skip
-            return self._read(states, self.p[part], times), np.empty(0, dtype=np.int64)
+            return states, np.empty(0, dtype=np.int64)
         n = part.stop - part.start
         first = self.first[part.start : part.stop + 1]
         events = slice(first[0], first[-1])
@@ -261,33 +268,48 @@ class _Group:
             self.start[part], self.p[part], first - first[0], self.time[events], self.state[events],
             self.added[events], times, rtol, atol, MAX_STEPS, states, status,
         )  # fmt: skip
-        return self._read(states, self.p[part], times), np.flatnonzero(status)
+        return states, np.flatnonzero(status)
+
+    def outputs(
+        self, part: slice, states: Array, times: Array, at: NDArray[np.int64], names: Sequence[str]
+    ) -> dict[str, Array]:
+        """Outputs `names`, each (n, n_at), of some patients from their states at positions `at` of `times`."""
+        drugs = [carrier for carrier in self._carriers(part) if f"C_{self.agents[carrier[0]].name}" in names]
+        free = list(dict.fromkeys(f"free_{k}" for _, k, _ in drugs))
+        read = [*(name for name in names if name in OUTPUTS), *free]
+        if not read:
+            return {}
+        if len(at) < len(times):
+            states, times = states.take(at, axis=1), times[at]
+        values = np.empty((len(read), *states.shape[:2]))
+        places = np.array([self.kernel.OUTPUTS.index(name) for name in read])
+        self.kernel.read(states, self.p[part], times, places, values)
+        every = dict(zip(read, values, strict=True))
+        found = {name: every[name] for name in read if name not in free}
+        for a, k, mass in drugs:  # nmol/L times kDa is ug/L
+            name = f"C_{self.agents[a].name}"
+            found[name] = found.get(name, 0.0) + every[f"free_{k}"] * mass[:, None] / 1e3
+        return found
 
     def _events(self, i: int) -> list[tuple[float, int, float]]:
         mine = slice(self.first[i], self.first[i + 1])
         return list(zip(self.time[mine], self.state[mine], self.added[mine], strict=True))
 
-    def _read(self, states: Array, p: Array, times: Array) -> Array:
-        values = np.empty((len(self.kernel.OUTPUTS), *states.shape[:2]))
-        self.kernel.read(states, p, times, np.arange(len(values)), values)
-        return values
-
     def by_reference(self, i: int, times: Array, rtol: float, atol: float) -> Array:
-        """Outputs (n_outputs, n_times) of one patient, integrated by `reference`."""
+        """States (n_times, n_states) of one patient, integrated by `reference`."""
         p = Values({name: float(np.broadcast_to(v, len(self.rows))[i]) for name, v in self.constants.items()})
         try:
             if np.isnan(self.p[i]).any():
                 raise RunFailed("a parameter is not a number")
             begin, events = self.start[i], self._events(i)
-            states = reference.integrate(self.model, p, events, times, rtol=rtol, atol=atol, start=begin)
+            return reference.integrate(self.model, p, events, times, rtol=rtol, atol=atol, start=begin)
         except RunFailed as fault:
             raise RunFailed(
                 f"patient in row {self.names[i]} can't be integrated at rtol {rtol:g}; its parameters are extreme: "
                 "look at that row of persons."
             ) from fault
-        return self._read(states[None], self.p[[i]], times)[:, 0]
 
-    def carriers(self, part: slice) -> list[tuple[int, int, Array]]:
+    def _carriers(self, part: slice) -> list[tuple[int, int, Array]]:
         """Binders in slots: agent, slot, and molar mass (kDa) in the patients who have it there, else 0."""
         return [
             (a, k, np.where(who[part] == a, self.constants[f"binder.molar_mass_{k}"][part], 0.0))

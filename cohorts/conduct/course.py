@@ -44,6 +44,8 @@ STEP = 0.5
 AFTER_DOSE = (3.0, 7.0, 10.0, 14.0, 21.0)
 """Days after a dose at a visit at which serum calcium is looked at; its nadir is at about ten days."""
 
+ALL = slice(None)
+
 Array = NDArray[np.float64]
 
 
@@ -135,6 +137,8 @@ def play(
             agents,
             doses.as_doses(run.plan_of(rows), agents),
             run.days,
+            throughout=MEASURES,
+            rest_at=run.visit_columns,
             rtol=rtol,
             atol=rtol / 100,
             workers=workers,
@@ -249,6 +253,8 @@ class _Run:
         self.days = np.unique(np.concatenate([grid, visit_days.reshape(-1)]))
         self.months = grid / DAYS_PER_MONTH  # on which events are looked for: the same whoever else is in the portion
         self.on_grid, self.at_visits = np.searchsorted(self.days, grid), np.searchsorted(self.days, visit_days)
+        self.visit_columns = np.unique(self.at_visits)  # which is all that is kept of what no decision looks at
+        self.among_visits = np.searchsorted(self.visit_columns, self.at_visits)
         self.latent: dict[str, Array] = {}
         self.since = np.zeros(number.size)
         self.open = [
@@ -272,11 +278,15 @@ class _Run:
         for name, values in found.items():
             self.latent[name][rows] = values
 
+    def when_visited(self, name: str, rows: NDArray[np.int64] | slice = ALL) -> Array:
+        """What was true of some patients when their visits are kept."""
+        at = self.at_visits if name in MEASURES else self.among_visits
+        return np.take_along_axis(self.latent[name][rows], at[rows], axis=1)
+
     def seen(self, rows: NDArray[np.int64]) -> decisions.Seen:
         """What can be known of some patients, as if nobody left."""
-        course = {name: self.latent[name][rows] for name in MEASURES}
-        visits = {name: np.take_along_axis(course[name], self.at_visits[rows], axis=1) for name in MEASURES}
-        latent = {name: course[name][:, self.on_grid] for name in MEASURES}
+        visits = {name: self.when_visited(name, rows) for name in MEASURES}
+        latent = {name: self.latent[name][rows][:, self.on_grid] for name in MEASURES}
         stays = np.full(rows.size, np.inf)
         read = observe(self.trial, self.parameters, self.number[rows], stays, visits, self.replicate)
         broken: list[Happened] = []
@@ -361,7 +371,7 @@ class _Run:
             last=last,
             stopped=ended,
             kept=self.kept,
-            latent={name: np.take_along_axis(v, self.at_visits, axis=1) for name, v in self.latent.items()},
+            latent={name: self.when_visited(name) for name in self.latent},
         )
 
 
