@@ -15,9 +15,13 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
+from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
@@ -26,20 +30,22 @@ _M0 = np.uint64(0xD2E7470EE14C6C93)
 _M1 = np.uint64(0xCA5A826395121157)
 _W0 = np.uint64(0x9E3779B97F4A7C15)
 _W1 = np.uint64(0xBB67AE8584CAA73B)
-_LOW = np.uint64(0xFFFFFFFF)
-_HALF = np.uint64(32)
 _DROP = np.uint64(12)
 _ROUNDS = 10
 
 
-@numba.njit(cache=True, inline="always")
-def _high(a: np.uint64, b: np.uint64) -> np.uint64:
-    """Upper 64 bits of the 128-bit product a*b."""
-    a_low, a_high = a & _LOW, a >> _HALF
-    b_low, b_high = b & _LOW, b >> _HALF
-    middle = a_high * b_low + ((a_low * b_low) >> _HALF)
-    other = a_low * b_high + (middle & _LOW)
-    return a_high * b_high + (middle >> _HALF) + (other >> _HALF)
+def _upper_half(typingctx: Any, a: Any, b: Any) -> Any:
+    """Upper 64 bits of the 128-bit product a*b, which is one instruction of the processor."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        wide = ir.IntType(128)
+        product = builder.mul(*(builder.zext(argument, wide) for argument in arguments))
+        return builder.trunc(builder.lshr(product, wide(64)), ir.IntType(64))
+
+    return types.uint64(types.uint64, types.uint64), code
+
+
+_high: Any = intrinsic(_upper_half)
 
 
 @numba.njit(cache=True, inline="always")
@@ -77,17 +83,12 @@ def philox(key: NDArray[np.uint64], counter: NDArray[np.uint64]) -> NDArray[np.u
     return words
 
 
-@numba.njit(cache=True, nogil=True)
-def _uniform(
-    key: NDArray[np.uint64], patient: NDArray[np.uint64], index: NDArray[np.uint64], replicate: NDArray[np.uint64]
-) -> NDArray[np.float64]:
-    """First word of each counter (patient, index, replicate, 0) as a double in (0, 1)."""
-    out = np.empty(patient.size)
-    for i in range(patient.size):
-        x0, _, _, _ = _rounds(patient[i], index[i], replicate[i], np.uint64(0), key[0], key[1])
-        # 52 bits and a half: the ends 0 and 1 are left out, and u and 1 - u are equally likely.
-        out[i] = (np.float64(x0 >> _DROP) + 0.5) * 2.0**-52
-    return out
+@numba.vectorize("float64(uint64, uint64, uint64, uint64, uint64)", cache=True)
+def _uniform(k0: Any, k1: Any, patient: Any, index: Any, replicate: Any) -> Any:
+    """First word of a counter (patient, index, replicate, 0) as a double in (0, 1)."""
+    x0, _, _, _ = _rounds(patient, index, replicate, np.uint64(0), k0, k1)
+    # 52 bits and a half: the ends 0 and 1 are left out, and u and 1 - u are equally likely.
+    return (np.float64(x0 >> _DROP) + 0.5) * 2.0**-52
 
 
 @lru_cache(maxsize=4096)
@@ -148,9 +149,7 @@ def uniform(
         if array.dtype.kind not in "iu" or (array.dtype.kind == "i" and array.size and array.min() < 0):
             raise ValueError(f"{name} must hold whole numbers from 0 on")
         labels.append(array.astype(np.uint64))
-    shape = np.broadcast_shapes(*(label.shape for label in labels))
-    flat = [np.array(np.broadcast_to(label, shape), order="C").reshape(-1) for label in labels]
-    return _uniform(key(seed, purpose), *flat).reshape(shape)
+    return np.asarray(_uniform(*key(seed, purpose), *labels))
 
 
 def normal(

@@ -90,6 +90,11 @@ def covariates() -> dict[str, Covariate]:
         }
 
 
+def parts(name: str) -> tuple[str, ...]:
+    """Covariates of which one is made: itself, or those that it is the lowest of."""
+    return LOWEST.get(name, (name,))
+
+
 def values_of(name: str, frame: pd.DataFrame) -> np.ndarray:
     """One covariate of every patient, also where it is derived from others.
 

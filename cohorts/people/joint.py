@@ -22,6 +22,7 @@ References
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import combinations
@@ -35,7 +36,7 @@ from scipy.special import ndtri
 from scipy.stats import qmc
 
 from ranklsim.cohorts import streams
-from ranklsim.cohorts.people.criteria import Range, admitted, values_of
+from ranklsim.cohorts.people.criteria import Range, admitted, parts, values_of
 from ranklsim.cohorts.people.marginals import Array, Empirical, Marginal, Shape
 from ranklsim.cohorts.people.patient_table import AT_MENOPAUSE, unit_of
 from ranklsim.cohorts.people.weighting import Target, Tilt, effective
@@ -89,23 +90,30 @@ class Population(ABC):
 
     @abstractmethod
     def propose(
-        self, seed: int, replicate: int, patient: NDArray[np.int64], attempt: NDArray[np.int64]
-    ) -> tuple[Array, pd.DataFrame, NDArray[np.bool_]]:
-        """Attempts at drawing patients.
+        self,
+        seed: int,
+        replicate: int,
+        patient: NDArray[np.int64],
+        attempt: NDArray[np.int64],
+        criteria: Mapping[str, Range],
+    ) -> tuple[NDArray[np.int64], Array, pd.DataFrame]:
+        """Attempts at drawing patients, those that weighting keeps and `criteria` let in.
 
         Parameters
         ----------
         seed, replicate : int
         patient, attempt : ndarray of int, shape (n,)
+        criteria : mapping
+            As of `admitted`.
 
         Returns
         -------
-        raw : ndarray, shape (n, n_coordinates)
+        who : ndarray of int, shape (m,)
+            Their positions among the attempts, ascending.
+        raw : ndarray, shape (m, n_coordinates)
             Independent normal scores of what was drawn.
-        values : DataFrame
+        values : DataFrame, m rows
             Columns `COLUMNS`.
-        kept : ndarray of bool, shape (n,)
-            False where weighting drops the attempt.
         """
 
     @property
@@ -202,21 +210,36 @@ class Declared(Population):
     tilt: Tilt | None = None
 
     def propose(
-        self, seed: int, replicate: int, patient: NDArray[np.int64], attempt: NDArray[np.int64]
-    ) -> tuple[Array, pd.DataFrame, NDArray[np.bool_]]:
-        raw = np.stack(
-            [streams.normal(seed, f"covariate.{name}", patient, attempt, replicate) for name in self.coordinates],
-            axis=-1,
-        )
+        self,
+        seed: int,
+        replicate: int,
+        patient: NDArray[np.int64],
+        attempt: NDArray[np.int64],
+        criteria: Mapping[str, Range],
+    ) -> tuple[NDArray[np.int64], Array, pd.DataFrame]:
+        def scores(of: Sequence[str]) -> Array:
+            return _noise("covariate", of, seed, replicate, patient, attempt)
+
+        # What most fail is looked at first, so that the rest is drawn for few.
+        hardest, first = _hardest(self, tuple(criteria.items()))
+        raw = scores(self.coordinates[:first])
+        who = np.arange(patient.size)
+        if hardest:
+            mixed = mix(raw, self.factor[:first])
+            places = {part: self.coordinates.index(part) for part in parts(hardest)}
+            early = {part: _at(self.marginals, self.shapes, mixed, k) for part, k in places.items()}
+            who = np.flatnonzero(admitted({hardest: criteria[hardest]}, pd.DataFrame(early)))
+            patient, attempt = patient[who], attempt[who]
+            raw = np.column_stack([raw[who], scores(self.coordinates[first:])])
         values = self._values(raw)
-        if self.tilt is None:
-            return raw, values, np.ones(len(values), dtype=bool)
-        chance = streams.uniform(seed, "covariate.weight", patient, attempt, replicate)
-        return raw, values, np.log(chance) < self.tilt.logs(values)
+        kept = admitted(criteria, values)
+        if self.tilt is not None:
+            chance = streams.uniform(seed, "covariate.weight", patient, attempt, replicate)
+            kept &= np.log(chance) < self.tilt.logs(values)
+        return who[kept], raw[kept], values[kept]
 
     def _values(self, raw: Array) -> pd.DataFrame:
-        scores = mix(raw, self.factor[: len(self.coordinates)])
-        return assembled_of(self.marginals, self.shapes, scores)
+        return assembled_of(self.marginals, self.shapes, mix(raw, self.factor[: len(self.coordinates)]))
 
     @cached_property
     def _points(self) -> pd.DataFrame:
@@ -326,8 +349,13 @@ class Resampled(Population):
         return found
 
     def propose(
-        self, seed: int, replicate: int, patient: NDArray[np.int64], attempt: NDArray[np.int64]
-    ) -> tuple[Array, pd.DataFrame, NDArray[np.bool_]]:
+        self,
+        seed: int,
+        replicate: int,
+        patient: NDArray[np.int64],
+        attempt: NDArray[np.int64],
+        criteria: Mapping[str, Range],
+    ) -> tuple[NDArray[np.int64], Array, pd.DataFrame]:
         heap = np.cumsum(self.weights) / self.weights.sum()
         lot = streams.uniform(seed, "covariate.row", patient, attempt, replicate)
         row = np.minimum(np.searchsorted(heap, lot, side="right"), len(heap) - 1)
@@ -338,7 +366,7 @@ class Resampled(Population):
             z[:, k] = self.marginals[k].scores(own[:, k], inside)
         drawn = np.isnan(z)
         if drawn.any():
-            noise = self._noise("covariate", seed, replicate, patient, attempt)
+            noise = _noise("covariate", self.coordinates, seed, replicate, patient, attempt)
             for rows, gap, slope, factor in self._gaps:
                 who = rows[row]
                 given = mix(np.ascontiguousarray(z[who][:, ~gap]), slope)
@@ -346,26 +374,20 @@ class Resampled(Population):
         h = self.smoothing
         if h:
             k = len(self.coordinates)
-            noise = self._noise("smoothing", seed, replicate, patient, attempt)
+            noise = _noise("smoothing", self.coordinates, seed, replicate, patient, attempt)
             z = np.sqrt(1 - h * h) * z + h * mix(noise, self.factor[:k])
         x = {
             name: np.where(drawn[:, k] | (h > 0), self.marginals[k].quantile(z[:, k]), own[:, k])
             for k, name in enumerate(self.coordinates)
         }
-        return mix(z, self._unmix), assembled(x), np.ones(row.size, dtype=bool)
-
-    def _noise(
-        self, purpose: str, seed: int, replicate: int, patient: NDArray[np.int64], attempt: NDArray[np.int64]
-    ) -> Array:
-        return np.stack(
-            [streams.normal(seed, f"{purpose}.{name}", patient, attempt, replicate) for name in self.coordinates],
-            axis=-1,
-        )
+        values = assembled(x)
+        let_in = np.flatnonzero(admitted(criteria, values))
+        return let_in, mix(z, self._unmix)[let_in], values.iloc[let_in]
 
     @cached_property
     def cloud(self) -> pd.DataFrame:
         number = np.arange(POINTS)
-        return self.propose(0, 0, number, np.zeros_like(number))[1]
+        return self.propose(0, 0, number, np.zeros_like(number), {})[2]
 
     @property
     def effective_size(self) -> tuple[float, int]:
@@ -409,11 +431,41 @@ class Resampled(Population):
         return rows
 
 
+def _noise(
+    purpose: str,
+    names: Sequence[str],
+    seed: int,
+    replicate: int,
+    patient: NDArray[np.int64],
+    attempt: NDArray[np.int64],
+) -> Array:
+    """Independent normal scores for some coordinates of each attempt; shape (n, n_names)."""
+    return np.stack([streams.normal(seed, f"{purpose}.{name}", patient, attempt, replicate) for name in names], axis=-1)
+
+
+@lru_cache(maxsize=32)
+def _hardest(population: Declared, criteria: tuple[tuple[str, Range], ...]) -> tuple[str, int]:
+    """The criterion that fewest fulfil, and how many coordinates tell; none and all if more than half fulfil it."""
+    places = {name: k for k, name in enumerate(population.coordinates)}
+    share = {
+        name: float(admitted({name: limits}, population._points).mean())
+        for name, limits in criteria
+        if all(part in places for part in parts(name))
+    }
+    hardest = min(share, key=lambda name: share[name], default="")
+    if not hardest or share[hardest] > 0.5:
+        return "", len(places)
+    return hardest, 1 + max(places[part] for part in parts(hardest))
+
+
 def assembled_of(marginals: tuple[Marginal, ...], shapes: tuple[Shape, ...], scores: Array) -> pd.DataFrame:
     """Covariates at correlated normal scores; columns `COLUMNS`."""
-    return assembled(
-        {m.covariate: m.quantile(np.ascontiguousarray(scores[:, k]), shapes[k]) for k, m in enumerate(marginals)}
-    )
+    return assembled({marginals[k].covariate: _at(marginals, shapes, scores, k) for k in range(len(marginals))})
+
+
+def _at(marginals: tuple[Marginal, ...], shapes: tuple[Shape, ...], scores: Array, k: int) -> Array:
+    """Values of covariate `k` at correlated normal scores."""
+    return marginals[k].quantile(np.ascontiguousarray(scores[:, k]), shapes[k])
 
 
 def assembled(drawn: dict[str, Array]) -> pd.DataFrame:

@@ -37,6 +37,9 @@ __all__ = [
 SCARCE = 2000
 """Criteria that fewer than one in so many fulfil are refused."""
 
+TOGETHER = 20_000
+"""Attempts at drawing patients that are made at once."""
+
 HARD_BOUND = "hard bound"
 """A parameter whose note says so is drawn from its distribution truncated to low..high; others are not bounded."""
 
@@ -184,15 +187,13 @@ def _first_admitted(
     waiting = np.arange(number.size)
     attempt = 0
     while waiting.size:
-        at_once = max(1, min(int(np.ceil(1.5 / share)), 5_000 // waiting.size))  # one at a time while many wait
+        at_once = max(1, min(int(np.ceil(1.5 / share)), TOGETHER // waiting.size))  # few at a time while many wait
         tries = np.tile(np.arange(attempt, attempt + at_once), waiting.size)
-        scores, people, kept = population.propose(seed, replicate, np.repeat(number[waiting], at_once), tries)
-        ok = (kept & admitted(criteria, people)).reshape(waiting.size, at_once)
-        done = ok.any(axis=1)
-        place = np.flatnonzero(done) * at_once + ok.argmax(axis=1)[done]
-        raw[waiting[done]] = scores[place]
-        values[waiting[done]] = people.to_numpy()[place]
-        waiting = waiting[~done]
+        who, scores, people = population.propose(seed, replicate, np.repeat(number[waiting], at_once), tries, criteria)
+        done, first = np.unique(who // at_once, return_index=True)
+        raw[waiting[done]] = scores[first]
+        values[waiting[done]] = people.to_numpy()[first]
+        waiting = np.delete(waiting, done)
         attempt += at_once
     return raw, pd.DataFrame(values, columns=list(COLUMNS))
 
