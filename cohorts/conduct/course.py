@@ -252,7 +252,8 @@ class _Run:
         grid = _grid(trial, agents) * DAYS_PER_MONTH
         self.days = np.unique(np.concatenate([grid, visit_days.reshape(-1)]))
         self.months = grid / DAYS_PER_MONTH  # on which events are looked for: the same whoever else is in the portion
-        self.on_grid, self.at_visits = np.searchsorted(self.days, grid), np.searchsorted(self.days, visit_days)
+        self.at_visits = np.searchsorted(self.days, visit_days)
+        self.on_grid = ALL if grid.size == self.days.size else np.searchsorted(self.days, grid)
         self.visit_columns = np.unique(self.at_visits)  # which is all that is kept of what no decision looks at
         self.among_visits = np.searchsorted(self.visit_columns, self.at_visits)
         self.latent: dict[str, Array] = {}
