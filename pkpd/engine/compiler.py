@@ -252,12 +252,16 @@ class Program:
     # -- what is of the patient alone --------------------------------------------------------------------------------
     def _hoisted(self, e: Any) -> Any:
         """`e` with a symbol in place of each largest part into which nothing but a patient's constants goes."""
+        from ranklsim.pkpd.engine import lanes
+
         if e.is_number:
             return e
         if e.free_symbols <= self._of_patient:
             return self._constant(e)
         if e.is_Symbol:
             return e
+        if isinstance(e, lanes.power) and e.args[0].free_symbols <= self._of_patient:
+            return lanes.exp(self._hoisted(lanes.log(e.args[0]) * e.args[1]))
         args = list(e.args)
         if e.is_Add or e.is_Mul:
             own = [a for a in args if a.is_number or a.free_symbols <= self._of_patient]
@@ -292,6 +296,7 @@ class Program:
         n = len(self.states)
         names = sp.numbered_symbols("step_", real=True)
         self.steps, results = sp.cse([*self.rates, *self.balance], symbols=names, order="none")
+        self.rates_by_steps = results[:n]
         active = {symbol: i for symbol, i in self.column.items()}
         active |= {symbol: n + k for k, symbol in enumerate(self.free)}
         rows = dict(enumerate(results))
@@ -415,16 +420,19 @@ class Program:
             to.store(value, self.place["jacobian"] + i)
 
     def _factor(self, to: Emitter, call: Callable[[str], ir.Function]) -> None:
-        """Elimination of ``1/(gamma h) - J``, with free drug and steps among the unknowns.
+        """Rates at the states, and elimination of ``1/(gamma h) - J`` with free drug and steps among the unknowns.
 
-        There is no pivoting: the diagonal dominates for states and balances, and is 1 for steps.
+        Both are made of the same steps. There is no pivoting: the diagonal dominates for states and balances, and is 1 for steps.
         """
         from ranklsim.pkpd.engine import lanes
 
         n, m = len(self.states), len(self.states) + self.slots.binders
-        made = to.run(self.steps, list(self.entries.values()), self._reader(to))
+        free = self._solve_free(to, to.address(self.place["x"]))
+        made = to.run(self.steps, [*self.rates_by_steps, *self.entries.values()], self._reader(to, None, free))
+        for i in range(n):
+            to.store(made[i], self.place["rate"] + i)
         # In the signs of the matrix: states have minus their slopes, steps too, balances stand as they are.
-        a = {e: v if n <= e[0] < m else to.builder.fneg(v) for e, v in zip(self.entries, made, strict=True)}
+        a = {e: v if n <= e[0] < m else to.builder.fneg(v) for e, v in zip(self.entries, made[n:], strict=True)}
         diagonal = to.mul(lanes.constant(1 / rodas.GAMMA), to.load(self.place["per_h"]))
         for i in [*range(n), *range(m, self.unknowns)]:
             own = diagonal if i < n else lanes.constant(1.0)
@@ -511,7 +519,6 @@ class Program:
             return b.add(i, ir.Constant(i.type, place[part] + row * n))
 
         self._each_state(to, lambda i: to.store(lanes.constant(0.0), at("mixed", i)))
-        b.call(call("rates"), [to.base, to.address(place["x"])])
         b.call(call("factor"), [to.base, to.base])
         b.call(call("solve"), [to.base, to.address(place["k"])])
         for s in range(1, rodas.STAGES):

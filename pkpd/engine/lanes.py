@@ -47,6 +47,13 @@ class power(sp.Function):
         return e * power(b, e - 1) if argindex == 1 else log(b) * self
 
 
+class exp(sp.Function):
+    """The exponential function as one thing."""
+
+    def fdiff(self, argindex: int = 1) -> Any:
+        return self
+
+
 class log(sp.Function):
     """Natural logarithm as one thing."""
 
@@ -173,7 +180,7 @@ class Emitter:
         Parameters
         ----------
         expressions : sequence of sympy expressions
-            Sums, products, whole powers, `power`, `log`, `sympy.Max`.
+            Sums, products, whole powers, `power`, `exp`, `log`, `sympy.Max`.
         read : callable
             Gives the value of a symbol; called once for each.
         """
@@ -209,6 +216,8 @@ class Emitter:
                 value = self.exp(self.mul(self._value(exponent, known, read), self._value(log(base), known, read)))
             elif isinstance(e, log):
                 value = self.log(arguments[0])
+            elif isinstance(e, exp):
+                value = self.exp(arguments[0])
             elif isinstance(e, sp.Max):
                 value = arguments[0]
                 for other in arguments[1:]:
@@ -248,15 +257,17 @@ class Emitter:
         base, exponent = e.args
         if not exponent.is_Integer:
             raise NotImplementedError(f"{e} was to be written as `power`")
-        value = self._value(base, known, read)
-        result = None
-        square, left = value, abs(int(exponent))
+        if exponent == -1:
+            return self.div(constant(1.0), self._value(base, known, read))
+        # Negative powers are powers of the inverse, which others share: a division costs as much as ten products.
+        square = self._value(base if exponent > 0 else 1 / base, known, read)
+        result, left = None, abs(int(exponent))
         while left:
             if left & 1:
                 result = square if result is None else self.mul(result, square)
             square, left = self.mul(square, square), left >> 1
         assert result is not None
-        return self.div(constant(1.0), result) if exponent < 0 else result
+        return result
 
 
 def lowered(e: Any) -> Any:
