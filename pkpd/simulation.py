@@ -152,11 +152,12 @@ def simulate(
             states[i] = group.by_reference(part.start + int(i), times, rtol, atol)
             if retried:
                 retried(rows[i])
+        place = slice(rows[0], rows[-1] + 1) if rows[-1] - rows[0] + 1 == len(rows) else rows  # a slice is faster
         for at in (all_times, rest_at):
             if at is not None:
                 some = [name for name in names if wanted[name] is at]
                 for name, block in group.outputs(part, states, times, at, some).items():
-                    found[name][rows] = block
+                    found[name][place] = block
         return len(rows)
 
     tasks = []

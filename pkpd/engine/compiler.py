@@ -422,7 +422,8 @@ class Program:
     def _factor(self, to: Emitter, call: Callable[[str], ir.Function]) -> None:
         """Rates at the states, and elimination of ``1/(gamma h) - J`` with free drug and steps among the unknowns.
 
-        Both are made of the same steps. There is no pivoting: the diagonal dominates for states and balances, and is 1 for steps.
+        Both are made of the same steps. There is no pivoting: the diagonal dominates for states and balances, and is 1
+        for steps.
         """
         from ranklsim.pkpd.engine import lanes
 

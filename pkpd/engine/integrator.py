@@ -15,7 +15,7 @@ from numba import njit
 
 # --- generated module continues here ---
 DONE, TOO_MANY_STEPS, NOT_FINITE = 0, 1, 2
-SAFETY, SHRINK, GROW = 0.9, 0.2, 5.0
+SAFETY, SHRINK, GROW = 0.95, 0.2, 5.0
 FIRST_STEP = 0.5  # days, at the start and after the first dose of a kind
 
 
@@ -48,6 +48,7 @@ def integrate(start, p, first, event_time, event_state, event_amount, times, rto
     event, sample, steps = np.zeros(LANES, np.int64), np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
     last, after_dose = np.zeros(LANES, np.bool_), np.full(LANES, -1)
     remembered = np.zeros((LANES, m))  # step with which to go on after a dose into a state
+    before, error_before = np.zeros(LANES), np.zeros(LANES)  # the accepted step before, and its error
     following, all_steps, rejected = 0, 0, 0
     for lane in range(LANES):  # all lanes hold somebody, so that no lane computes with zeros
         _take(w, lane, 0, start, constants)
@@ -63,6 +64,7 @@ def integrate(start, p, first, event_time, event_state, event_amount, times, rto
                 event[lane], sample[lane], steps[lane] = first[i], 0, 0
                 remembered[lane, :] = FIRST_STEP
                 after_dose[lane] = -1
+                before[lane] = 0.0
                 while sample[lane] < many and times[sample[lane]] <= 0.0:
                     for s in range(m):
                         out[i, sample[lane], s] = start[i, s]
@@ -112,6 +114,11 @@ def integrate(start, p, first, event_time, event_state, event_amount, times, rto
             error = np.sqrt(w[_ERROR * LANES + lane])
             if error <= 1.0:
                 factor = GROW if error < 1e-6 else min(GROW, max(SHRINK, SAFETY * error ** (-1.0 / ORDER)))
+                if before[lane] > 0.0:  # if errors rise, as the step before says, they will rise on
+                    trend = step[lane] / before[lane] * (error_before[lane] / (error * error + 1e-12)) ** (1.0 / ORDER)
+                    factor = min(factor, max(SHRINK, SAFETY * trend))
+                before[lane] = 0.0 if last[lane] else step[lane]  # what was before a dose says nothing
+                error_before[lane] = max(error, 1e-2)
                 if after_dose[lane] >= 0:
                     remembered[lane, after_dose[lane]] = step[lane] * factor
                     after_dose[lane] = -1
