@@ -6,7 +6,8 @@ hinges on whether a compiler finds the loop; a processor with shorter registers 
 
 `exp` and `log` are polynomials after reduction of the argument [1]_, within 2 units in the last place of double
 precision for ``exp`` on -708 to 709.7 (below and above as at those ends: 3e-308, 2e308) and 1 for ``log`` (minus
-infinity at and next to 0, not a number below). A power ``b**e`` is ``exp(e * log(b))``, its relative error at most (3 + abs(e log b)) * 2.3e-16.
+infinity at and next to 0, not a number below). A power ``b**e`` is ``exp(e * log(b))``, its relative error at most
+(3 + abs(e log b)) * 2.3e-16.
 
 References
 ----------
