@@ -27,6 +27,7 @@ from ranklsim.cohorts.protocol.design import (
     bad_patients,
     bad_seed,
 )
+from ranklsim.cohorts.protocol.interim_reading import read_interim
 from ranklsim.cohorts.protocol.objectives import Objectives
 from ranklsim.cohorts.protocol.schema import (
     ArmTable,
@@ -145,6 +146,7 @@ class _Reading:
         endpoints = objectives.endpoints()
         estimands = objectives.estimands(endpoints)
         multiplicity = objectives.multiplicity(endpoints)
+        interim = read_interim(objectives, endpoints)
         self._whole(("twins",), tables.twins, MOST_PATIENTS)
         if messages := self.faults.messages():
             raise BadInput(*messages)
@@ -169,6 +171,7 @@ class _Reading:
             uncertainty_draws=tables.uncertainty_draws,
             estimands=estimands,
             multiplicity=multiplicity,
+            interim=interim,
             twins=tables.twins,
             source_text=self.text,
             folder=self.folder,

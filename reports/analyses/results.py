@@ -12,7 +12,15 @@ import pandas as pd
 from scipy import stats
 
 from ranklsim.cohorts.durability import ends_of_treatment
-from ranklsim.cohorts.protocol.endpoints import Change, Durability, Endpoint, Event, Rate, Responder
+from ranklsim.cohorts.protocol.endpoints import (
+    Change,
+    Durability,
+    Endpoint,
+    Event,
+    Rate,
+    Responder,
+    higher_is_better,
+)
 from ranklsim.cohorts.protocol.schema import BMD_MEASURES
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.analyses import (
@@ -26,7 +34,7 @@ from ranklsim.reports.analyses import (
     variables,
 )
 from ranklsim.reports.analyses.ancova import ancova
-from ranklsim.reports.analyses.effects import MEASURE, effect, higher_is_better, is_ratio
+from ranklsim.reports.analyses.effects import effect, is_ratio, margin_of, measure_of
 from ranklsim.reports.analyses.lasting import lasting
 from ranklsim.reports.analyses.margins import conclusion
 
@@ -92,17 +100,11 @@ def analyse(data: Any, changes: pd.DataFrame | None = None) -> Analyses:
         changes = analysed_changes(data, arms)
     frames, curves, risks = [], [], []
     for k, spec in enumerate(trial.endpoints):
-        if isinstance(spec, Change):
-            frames.append(_of_change(changes, spec, arms))
-        elif isinstance(spec, Durability):
-            frames.append(_of_durability(data, spec, arms, seed=int(data.manifest["seed"]) + k))
-        else:
-            table = table_of(data, spec)
-            frames.append(_of_table(table, spec, arms, trial.control))
-            if isinstance(spec, Event) and not spec.grouped:
-                curve, risk = _curves(table, spec, arms, trial.visits.months)
-                curves.append(curve)
-                risks.append(risk)
+        frames.append(of_endpoint(data, spec, changes, seed=int(data.manifest["seed"]) + k))
+        if isinstance(spec, Event) and not spec.grouped:
+            curve, risk = _curves(table_of(data, spec), spec, arms, trial.visits.months)
+            curves.append(curve)
+            risks.append(risk)
     endpoints = pd.DataFrame([row for rows in frames for row in rows], columns=list(COLUMNS))
     twins = (data.twins, data.twin_events) if trial.estimands and len(data.twins) else None
     return Analyses(
@@ -116,6 +118,27 @@ def analyse(data: Any, changes: pd.DataFrame | None = None) -> Analyses:
         _decisions(trial, endpoints),
         estimands.estimate_all(data, twins),
     )
+
+
+def of_endpoint(data: Any, spec: Endpoint, changes: pd.DataFrame, *, seed: int) -> list[dict[str, Any]]:
+    """One endpoint: a row an arm with `COLUMNS` and `effect_error`, the effect's standard error (log, for a ratio).
+
+    Parameters
+    ----------
+    data
+        As of `analyse`.
+    spec : Endpoint
+    changes : DataFrame
+        As from `analysed_changes`, with the endpoint if it is a change.
+    seed : int
+        Of bootstraps.
+    """
+    arms = [arm.name for arm in data.trial.arms]
+    if isinstance(spec, Change):
+        return _of_change(changes, spec, arms)
+    if isinstance(spec, Durability):
+        return _of_durability(data, spec, arms, seed=seed)
+    return _of_table(table_of(data, spec), spec, arms, data.trial.control)
 
 
 def analysed_changes(data: Any, arms: Sequence[str]) -> pd.DataFrame:
@@ -157,6 +180,7 @@ def _others(trial: Any) -> list[str]:
 def _facts(spec: Endpoint, arm: str, measure: str) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(COLUMNS, np.nan)
     margin = np.nan if spec.margin is None else spec.margin
+    row["effect_error"] = np.nan
     return row | {
         "endpoint": spec.name, "role": spec.role, "kind": KINDS[type(spec)], "arm": arm, "n": 0, "margin": margin,
         "effect_measure": measure, "conclusion": "", "method": "", "note": "",
@@ -165,7 +189,7 @@ def _facts(spec: Endpoint, arm: str, measure: str) -> dict[str, Any]:
 
 def _concluded(row: dict[str, Any], spec: Endpoint) -> dict[str, Any]:
     words = conclusion(
-        row["effect_low"], row["effect_high"], margin=spec.margin, ratio=is_ratio(row["effect_measure"]),
+        row["effect_low"], row["effect_high"], margin=margin_of(spec), ratio=is_ratio(row["effect_measure"]),
         higher_is_better=higher_is_better(spec),
     )  # fmt: skip
     return row | {"conclusion": words}
@@ -173,10 +197,9 @@ def _concluded(row: dict[str, Any], spec: Endpoint) -> dict[str, Any]:
 
 def _of_change(changes: pd.DataFrame, spec: Change, arms: Sequence[str]) -> list[dict[str, Any]]:
     own = changes[changes["endpoint"] == spec.name].set_index("arm")
-    medians = spec.analysis == "median difference"
     rows = []
     for arm in arms:
-        row = _facts(spec, arm, "difference of medians" if medians else "difference of means")
+        row = _facts(spec, arm, measure_of(spec))
         if arm not in own.index or not own.loc[arm, "n"]:
             rows.append(row | {"note": "No patient of this arm is left for the analysis."})
             continue
@@ -184,6 +207,7 @@ def _of_change(changes: pd.DataFrame, spec: Change, arms: Sequence[str]) -> list
         row |= {"n": int(found["n"]), "estimate": found["estimate"], "low": found["ci_low"], "high": found["ci_high"]}
         row |= {"method": found["method"], "note": found["note"], "p": found["p"], "effect": found["difference"]}
         row |= {"effect_low": found["difference_low"], "effect_high": found["difference_high"]}
+        row["effect_error"] = found["difference_std_error"]
         rows.append(_concluded(row, spec) if np.isfinite(row["effect"]) else row)
     return rows
 
@@ -203,7 +227,7 @@ def _of_durability(data: Any, spec: Durability, arms: Sequence[str], seed: int) 
 
 def _of_table(table: pd.DataFrame, spec: Endpoint, arms: Sequence[str], control: str | None) -> list[dict[str, Any]]:
     """Each arm's share, incidence or rate, and its effect against control."""
-    measure = MEASURE[spec.analysis]
+    measure = measure_of(spec)
     rows = []
     for arm in arms:
         own = table[table["arm"] == arm]
@@ -216,12 +240,18 @@ def _of_table(table: pd.DataFrame, spec: Endpoint, arms: Sequence[str], control:
             try:
                 found = effect(spec, table, arm, control, measure)
                 row |= {"effect": found["estimate"], "effect_low": found["low"], "effect_high": found["high"]}
-                row |= {"p": found["p"], "method": found["method"]}
+                row |= {"p": found["p"], "method": found["method"], "effect_error": _error(found, is_ratio(measure))}
                 row = _concluded(row, spec)
             except (BadInput, RunFailed) as why:
                 row["note"] = estimands.in_a_sentence(why)
         rows.append(row)
     return rows
+
+
+def _error(found: dict[str, Any], ratio: bool) -> float:
+    """Standard error of an effect from its interval, which is the normal one on its scale."""
+    low, high = (np.log(found[end]) if ratio else found[end] for end in ("low", "high"))
+    return float(high - low) / (2 * float(stats.norm.ppf(0.975)))
 
 
 def _alone(own: pd.DataFrame, spec: Endpoint) -> dict[str, Any]:
@@ -268,16 +298,15 @@ def _forest(data: Any, spec: Endpoint, arm: str) -> pd.DataFrame:
         return pd.DataFrame()
     control = data.trial.control
     groups = subgroups.groups_of(data.patients)
+    measure = "difference of means" if isinstance(spec, Change) else measure_of(spec)
     effect_of: Callable[[pd.DataFrame], Any]
     if isinstance(spec, Change):
-        measure = "difference of means"
         visits = data.seen(spec.measure)
         change = summaries.change_from(visits, spec.measure, spec.from_month, kind=spec.kind)
         change = change[change["month"] == spec.to_month]
         table = summaries.with_covariates(change, visits, data.patients, spec)
         effect_of = partial(_mean_difference, arm=arm, control=control, covariates=spec.covariates)
     else:
-        measure = MEASURE[spec.analysis]
         table = table_of(data, spec)
         effect_of = partial(effect, spec, arm=arm, control=control, measure=measure)
     found = subgroups.forest(table, arm, control, groups, effect_of, ratio=is_ratio(measure))
