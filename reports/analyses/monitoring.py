@@ -35,7 +35,7 @@ from ranklsim.cohorts.conduct import enrolment
 from ranklsim.cohorts.conduct.events import COMPLETED
 from ranklsim.cohorts.protocol.endpoints import Change, Endpoint, Event, Futility, Interim, Responder, higher_is_better
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.reports.analyses import interim, results
+from ranklsim.reports.analyses import interim, single
 from ranklsim.reports.analyses.effects import is_ratio, margin_of, measure_of
 from ranklsim.reports.analyses.estimands import in_a_sentence
 
@@ -82,7 +82,7 @@ class Monitored:
 
 @dataclass(frozen=True)
 class _Known:
-    """Tables of a trial as `results` reads them."""
+    """Tables of a trial as `single` reads them."""
 
     trial: Any
     manifest: Mapping[str, Any]
@@ -182,8 +182,8 @@ def _analysed(
     data = _Known(replace(trial, endpoints=[spec], estimands=[]), {"seed": seed}, tables)
     try:
         names = [arm.name for arm in trial.arms]
-        changes = results.analysed_changes(data, names) if isinstance(spec, Change) else pd.DataFrame()
-        found = {row["arm"]: row for row in results.of_endpoint(data, spec, changes, seed=seed)}
+        changes = single.analysed_changes(data, names) if isinstance(spec, Change) else pd.DataFrame()
+        found = {row["arm"]: row for row in single.of_endpoint(data, spec, changes, seed=seed)}
     except (BadInput, RunFailed) as why:
         return [empty | {"arm": arm, "note": in_a_sentence(why)} for arm in arms]
     control = found[trial.control]

@@ -78,6 +78,7 @@ def endpoint_section(c: Context) -> Section:
     if missing:
         section.paragraphs.append(f"No patient had both values needed for: {wording.listed(missing)}.")
     section.paragraphs += [f"{found.spec.name}: {found.note}" for found in c.repeated if found.note and found.patients]
+    section.paragraphs += c.read_elsewhere(changes=True)
     section.exhibits.append(
         c.table(
             "14.2.1.1",
@@ -176,7 +177,7 @@ def _sensitivity_table(c: Context, found: Repeated, control: str, number: str) -
 
 def bmd(c: Context) -> Section:
     """BMD by site, visit and arm."""
-    section = Section("11.4.5", "Bone mineral density", "bmd", 4)
+    section = Section("11.4.4", "Bone mineral density", "bmd", 4)
     for k, (site, name) in enumerate(SITES.items(), start=1):
         change = summaries.change_from(c.data.seen(f"BMD_{site}"), f"BMD_{site}")
         if change.empty:
@@ -229,7 +230,7 @@ def _courses(c: Context, change: pd.DataFrame, number: str, what: str) -> Exhibi
 
 def markers(c: Context) -> Section:
     """Markers in percent of baseline."""
-    section = Section("11.4.6", "Bone turnover markers", "markers", 4)
+    section = Section("11.4.5", "Bone turnover markers", "markers", 4)
     section.paragraphs.append(
         "Percent of each patient's own baseline, median and quartiles; a value at a dosing visit is the one just "
         "before the dose, so visits at the end of an interval show the effect at its weakest."
@@ -280,7 +281,7 @@ def _limit_note(c: Context, marker: str) -> str:
 
 def after(c: Context) -> Section:
     """After the end of treatment (or after a switch common to all arms)."""
-    section = Section("11.4.7", f"After {c.end_words}" if c.switch else "After the last dose", "after", 4)
+    section = Section("11.4.6", f"After {c.end_words}" if c.switch else "After the last dose", "after", 4)
     if not c.ends:
         section.paragraphs.append(
             "The trial ends with the treatment, so it says nothing about what happens after the last dose."

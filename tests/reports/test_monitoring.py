@@ -11,7 +11,7 @@ from ranklsim.cohorts.conduct.enrolment import cut
 from ranklsim.cohorts.protocol.endpoints import Event, Futility, Interim
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.reports.analyses import interim, results, survival, variables
+from ranklsim.reports.analyses import effects, interim, survival, variables
 from ranklsim.reports.analyses.monitoring import COLUMNS, CROSSED, FUTILE, NOT_CROSSED, ON, decide, monitor, outcome_of
 
 HIP = Event(name="hip", role="primary", analysis="log-rank", event="hip", by_month=36.0)
@@ -263,5 +263,5 @@ def test_the_statistic_of_a_margin_is_the_distance_from_it(trial, tables):
     other = replace(trial, endpoints=[spec])
     last = monitor(other, tables, adjusted=False).looks.iloc[-1]
     assert last["z"] == pytest.approx(-(np.log(last["effect"]) - np.log(1.3)) / last["effect_error"])
-    assert results.margin_of(spec) == 1.3
+    assert effects.margin_of(spec) == 1.3
     assert ON != last["decision"]
