@@ -161,7 +161,7 @@ def test_the_plan_of_interim_analyses_of_the_documentation_names_every_key_and_c
     start, end = freedom.split("[conduct]\n")
     (tmp_path / "mine.toml").write_text(start + plan + "\n" + end, encoding="utf-8")
     assert load_trial(tmp_path / "mine.toml").interim.planned_events == 90
-    said = set(re.findall(r"^(\w+) +=", plan.split("[conduct]")[0], re.MULTILINE)) | {"planned_error"}
+    said = set(re.findall(r"^(\w+) +=", plan.split("\n[conduct]")[0], re.MULTILINE)) | {"planned_error"}
     assert said == set(InterimTable.model_fields)
 
 
