@@ -238,3 +238,37 @@ class Interim:
     planned_error: float | None = None
     effect: float | None = None
     futility: Futility | None = None
+
+
+@dataclass(frozen=True)
+class TippingPoint:
+    """How bad the unseen values of an endpoint must be for its result to be lost; `missing` is what stands for them."""
+
+    endpoint: str
+    missing: str
+
+
+@dataclass(frozen=True)
+class PerProtocol:
+    """Major deviations from the protocol, each None or empty if it is not one.
+
+    Attributes
+    ----------
+    missed : float or None
+        Share of the doses at visits that were due, above which too many were missed.
+    late_months : float or None
+        A dose later than this after its month.
+    visit_months : float or None
+        The visit of a change or responder further than this from its month.
+    events : tuple of str
+        Of `DEVIATING`, before the endpoint's last month.
+    """
+
+    missed: float | None
+    late_months: float | None
+    visit_months: float | None
+    events: tuple[str, ...]
+
+
+DEVIATING = (events.STOPPED, events.RESCUE, events.SWITCH)
+"""Events after which a patient is no longer treated as the protocol has it."""

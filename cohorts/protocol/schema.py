@@ -209,6 +209,22 @@ class InterimTable(Table):
     futility: Annotated[FutilityTable | None, Says('futility = { below = "20 %", binding = false }')] = None
 
 
+class TippingTable(Table):
+    """How bad unseen values must be for a result to be lost."""
+
+    endpoint: Annotated[str | None, Says('endpoint = "Lumbar spine BMD over 36 months"')] = None
+    missing: Annotated[Missing, Says('missing = "MAR"')] = "MAR"
+
+
+class PerProtocolTable(Table):
+    """Which deviations from the protocol are major."""
+
+    missed_doses: Annotated[str | None, Says('missed_doses = "20 %"')] = None
+    late_dose: Annotated[str | None, Says('late_dose = "2 mo"')] = None
+    visit: Annotated[str | None, Says('visit = "1 mo"')] = None
+    events: Annotated[list[str], Says('events = ["stopped", "rescue"]')] = []
+
+
 class LateTable(Table):
     """How many doses are late, and by how much."""
 
@@ -320,6 +336,8 @@ class TrialTable(Table):
     estimand: Annotated[list[EstimandTable], Says("a table [[estimand]]")] = []
     multiplicity: Annotated[MultiplicityTable | None, Says("a table [multiplicity]")] = None
     interim: Annotated[InterimTable | None, Says("a table [interim]")] = None
+    tipping_point: Annotated[TippingTable | None, Says("a table [tipping_point]")] = None
+    per_protocol: Annotated[PerProtocolTable | None, Says("a table [per_protocol]")] = None
     twins: Annotated[int, Says("twins = 2000")] = 2000
     conduct: Annotated[ConductTable, Says("a table [conduct]")] = ConductTable()
     layers: Annotated[LayersTable, Says("a table [layers]")] = LayersTable()

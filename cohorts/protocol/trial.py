@@ -29,6 +29,7 @@ from ranklsim.cohorts.protocol.design import (
 )
 from ranklsim.cohorts.protocol.interim_reading import read_interim
 from ranklsim.cohorts.protocol.objectives import Objectives
+from ranklsim.cohorts.protocol.robustness_reading import read_per_protocol, read_tipping
 from ranklsim.cohorts.protocol.schema import (
     ArmTable,
     Faults,
@@ -147,6 +148,8 @@ class _Reading:
         estimands = objectives.estimands(endpoints)
         multiplicity = objectives.multiplicity(endpoints)
         interim = read_interim(objectives, endpoints)
+        tipping = read_tipping(objectives, endpoints)
+        per_protocol = read_per_protocol(objectives)
         self._whole(("twins",), tables.twins, MOST_PATIENTS)
         if messages := self.faults.messages():
             raise BadInput(*messages)
@@ -172,6 +175,8 @@ class _Reading:
             estimands=estimands,
             multiplicity=multiplicity,
             interim=interim,
+            tipping=tipping,
+            per_protocol=per_protocol,
             twins=tables.twins,
             source_text=self.text,
             folder=self.folder,

@@ -24,7 +24,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -78,26 +78,6 @@ class Monitored:
 
     looks: pd.DataFrame
     outcome: pd.DataFrame
-
-
-@dataclass(frozen=True)
-class _Known:
-    """Tables of a trial as `single` reads them."""
-
-    trial: Any
-    manifest: Mapping[str, Any]
-    tables: Mapping[str, pd.DataFrame]
-
-    @property
-    def patients(self) -> pd.DataFrame:
-        return self.tables["patients"]
-
-    @property
-    def events(self) -> pd.DataFrame:
-        return self.tables["events"]
-
-    def seen(self, *columns: str) -> pd.DataFrame:
-        return self.tables["visits"][["patient", "arm", "month", *columns]]
 
 
 def monitor(trial: Any, tables: Mapping[str, pd.DataFrame], *, seed: int = 0, adjusted: bool = True) -> Monitored:
@@ -179,11 +159,9 @@ def _analysed(
     empty |= dict.fromkeys(("effect", "effect_low", "effect_high", "effect_error", "p", "z", "information"), np.nan)
     if tables is None:
         return [empty | {"arm": arm, "note": "Never due in this trial."} for arm in arms]
-    data = _Known(replace(trial, endpoints=[spec], estimands=[]), {"seed": seed}, tables)
     try:
-        names = [arm.name for arm in trial.arms]
-        changes = single.analysed_changes(data, names) if isinstance(spec, Change) else pd.DataFrame()
-        found = {row["arm"]: row for row in single.of_endpoint(data, spec, changes, seed=seed)}
+        analysed = single.alone(single.Tables(trial, {"seed": seed}, tables), spec, seed=seed)
+        found = {row["arm"]: row for row in analysed}
     except (BadInput, RunFailed) as why:
         return [empty | {"arm": arm, "note": in_a_sentence(why)} for arm in arms]
     control = found[trial.control]

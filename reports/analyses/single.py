@@ -5,7 +5,8 @@ The report's results and the analyses at interim looks are both made here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,38 @@ with its `effect_measure`, what can be concluded, and `note` what a reader must 
 KINDS: dict[type[Endpoint], str] = {
     Change: "change", Responder: "responder", Event: "event", Rate: "rate", Durability: "durability",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Tables of a trial in memory, as analyses read them: all of a run's, or what a look or an analysis set leaves."""
+
+    trial: Any
+    manifest: Mapping[str, Any]
+    tables: Mapping[str, pd.DataFrame]
+
+    @property
+    def patients(self) -> pd.DataFrame:
+        """A row a patient."""
+        return self.tables["patients"]
+
+    @property
+    def events(self) -> pd.DataFrame:
+        """A row an event."""
+        return self.tables["events"]
+
+    def seen(self, *columns: str) -> pd.DataFrame:
+        """Some columns of the visits, besides `patient`, `arm` and `month`."""
+        return self.tables["visits"][["patient", "arm", "month", *columns]]
+
+
+def alone(data: Any, spec: Endpoint, *, seed: int) -> list[dict[str, Any]]:
+    """`of_endpoint` of an endpoint that nobody has analysed yet."""
+    changes = pd.DataFrame()
+    if isinstance(spec, Change):
+        own = Tables(replace(data.trial, endpoints=[spec], estimands=[]), data.manifest, data.tables)
+        changes = analysed_changes(own, [arm.name for arm in data.trial.arms])
+    return of_endpoint(data, spec, changes, seed=seed)
 
 
 def of_endpoint(data: Any, spec: Endpoint, changes: pd.DataFrame, *, seed: int) -> list[dict[str, Any]]:

@@ -7,8 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ranklsim.pkpd.errors import RunFailed
-from ranklsim.reports.analyses import durability, imputation, repeated, summaries
+from ranklsim.reports.analyses import durability, summaries
 from ranklsim.reports.analyses.repeated import Repeated
 from ranklsim.reports.csr.context import SITES, Context, Section, nearest
 from ranklsim.reports.figures import patients as figures_patients
@@ -92,12 +91,6 @@ def endpoint_section(c: Context) -> Section:
     section.exhibits += _waterfall(c)
     fitted = [found for found in c.repeated if found.fit is not None]
     section.exhibits += [_visit_table(c, found, f"14.2.1.{k}") for k, found in enumerate(fitted, start=2)]
-    for found in fitted:
-        if found.spec is c.primary and c.control is not None and found.by_visit["difference"].notna().any():
-            try:
-                section.exhibits.append(_sensitivity_table(c, found, c.control, f"14.2.1.{len(fitted) + 2}"))
-            except RunFailed as why:
-                section.paragraphs.append(f"{found.spec.name}: no multiple imputation ({str(why).rstrip('.')}).")
     return section
 
 
@@ -146,32 +139,6 @@ def _visit_table(c: Context, found: Repeated, number: str) -> Exhibit:
         note=" ".join([note, fit.message]).strip(),
         folded=spec is not c.primary,
         decimals=2 if spec.kind == "percent" else 3,
-    )
-
-
-def _sensitivity_table(c: Context, found: Repeated, control: str, number: str) -> Exhibit:
-    """The primary endpoint if patients who left did otherwise than the model assumes."""
-    frame, patients = repeated.sensitivity(
-        found, c.data.seen(found.spec.measure), c.data.patients, control, seed=c.seed
-    )
-    words = {**imputation.STRATEGIES, "CIR": f"increments of {c.by_name[control].label}"}
-    words["J2R"] = f"jump to {c.by_name[control].label}"
-    note = (
-        f"ANCOVA with arm, baseline and strata of {patients} patients with a baseline, after multiple imputation "
-        f"({imputation.IMPUTATIONS} sets drawn from the mixed model; Rubin's rules, Barnard and Rubin's degrees of "
-        "freedom). Missing at random: patients who left would have gone on as their arm; jump: from the visit after "
-        "the last one seen they have the mean of the control arm; increments: from there they change as the control "
-        "arm (Carpenter, Roger and Kenward 2013)."
-    )
-    return c.table(
-        number,
-        f"{found.spec.name}: sensitivity to what happened to patients who left",
-        frame,
-        tables.sensitivity_table,
-        control=control,
-        words={strategy: wording.first_upper(text) for strategy, text in words.items()},
-        note=note,
-        decimals=2 if found.spec.kind == "percent" else 3,
     )
 
 

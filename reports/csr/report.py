@@ -24,6 +24,7 @@ from ranklsim.reports.csr import (
     outcomes,
     overview,
     patients,
+    robustness,
     safety,
 )
 from ranklsim.reports.csr.context import Context, Section, read
@@ -47,8 +48,10 @@ SECTIONS = (
     efficacy.endpoint_section,
     outcomes.outcomes,
     outcomes.issues,
+    robustness.missing_data,
     monitoring.interim_analyses,
     outcomes.decisions,
+    robustness.efficacy_subset,
     outcomes.forests,
     outcomes.questions,
     efficacy.bmd,

@@ -1,4 +1,4 @@
-"""Figure of interim analyses: the statistic of each look against the information, between the boundaries."""
+"""Figures of how firm a result is: statistics of interim looks between their boundaries, and tipping points."""
 
 from __future__ import annotations
 
@@ -94,3 +94,51 @@ def _names(ax: Axes, arm: ArmView, own: pd.DataFrame, level: float) -> None:
             lw=1.3,
         )
         ax.text(1.11, y, wrap_label(words, 20), transform=ax.transAxes, va="center", fontsize=8.6, linespacing=1.15)
+
+
+def tipping(
+    frame: pd.DataFrame,
+    arms: Sequence[ArmView],
+    *,
+    points: pd.DataFrame,
+    limit: float,
+    anchor: str,
+    alt: str,
+    xlabel: str,
+    ylabel: str,
+) -> str:
+    """Difference to control against delta, a panel an arm; a line where the result is lost.
+
+    Parameters
+    ----------
+    frame, points : DataFrame
+        Of `tipping.Tipping`.
+    arms : sequence of ArmView
+    limit : float
+        Difference that the interval must exclude.
+    anchor, alt : str
+        As in `svg_text`.
+    xlabel, ylabel : str
+    """
+    shown = [arm for arm in arms if (frame["arm"] == arm.name).any()]
+    height = 0.2 + len(shown) * (_PANEL + 0.45) + 0.25
+    lost = points.set_index("arm")["delta"].astype(float)
+    with drawing(WIDTH, height) as figure:
+        for k, arm in enumerate(shown):
+            bottom = height - 0.2 - (k + 1) * (_PANEL + 0.45) + 0.2
+            ax = figure.add_axes((0.1, bottom / height, 0.85, _PANEL / height))
+            own = frame[frame["arm"] == arm.name]
+            x = own["delta"].to_numpy(float)
+            ax.fill_between(x, own["low"], own["high"], color=arm.color, alpha=0.18, lw=0)
+            ax.plot(x, own["difference"], color=arm.color, lw=1.6, ls=arm.dash, marker=arm.marker, ms=4.5)
+            ax.axhline(limit, color=INK, lw=0.9)
+            at = lost[arm.name]
+            if np.isfinite(at):
+                where = ax.get_xaxis_transform()
+                ax.axvline(at, color=SOFT, lw=0.9, ls=(0, (1, 1.6)))
+                ax.text(at, 0.97, f" lost from {at:.3g} on", transform=where, va="top", fontsize=8.6, color=SOFT)
+            ax.set_title(wrap_label(arm.label, 60), loc="left")
+            ax.set_ylabel(ylabel)
+            if k == len(shown) - 1:
+                ax.set_xlabel(xlabel)
+        return svg_text(figure, anchor, alt)
