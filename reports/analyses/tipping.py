@@ -27,8 +27,8 @@ from ranklsim.reports.analyses.imputation import IMPUTATIONS, last_visit, rubin
 CURVE = ("arm", "delta", "difference", "low", "high", "p", "holds")
 POINTS = ("arm", "n", "imputed", "difference", "p", "delta", "ratio", "imputed_mean", "seen_mean", "note")
 
-_STEPS = 8.0
-"""Steps of delta from 0 to the tipping point, about."""
+_STEPS = 5.0
+"""Steps of delta from 0 to the tipping point, at least."""
 _FARTHEST = 1e4
 """Of the difference or the SD of residuals, whichever is more: beyond this delta nothing tips."""
 
@@ -164,6 +164,6 @@ def _point(room: Callable[[float], float], imputed: int, scale: float) -> tuple[
 
 
 def _nice(step: float) -> float:
-    """1, 2 or 5 times a power of ten, the nearest that is not less."""
-    power = 10.0 ** np.floor(np.log10(step))
-    return float(power * next(k for k in (1, 2, 5, 10) if k * power >= step * (1 - 1e-9)))
+    """1, 2 or 5 times a power of ten, the nearest that is not more."""
+    power = 10.0 ** np.floor(np.log10(step) + 1e-9)
+    return float(power * next(k for k in (5, 2, 1) if k * power <= step * (1 + 1e-9)))

@@ -150,7 +150,8 @@ def _tipping(c: Context, found: Repeated, section: Section) -> None:
     interval = f"{100 * (1 - level):.4g}% CI"
     note = (
         f"Values of month {month_text(spec.to_month)} that were not seen are imputed "
-        f"({imputation.STRATEGIES[missing]}; {imputation.IMPUTATIONS} sets), those of the arm then made {side} by delta ({unit}), and analysed by ANCOVA "
+        f"({imputation.STRATEGIES[missing]}; {imputation.IMPUTATIONS} sets), those of the arm then made {side} by "
+        f"delta ({unit}), and analysed by ANCOVA "
         f"(Rubin's rules); {interval}{why}. Delta adjustment: Ratitch, O'Kelly and Tosiello 2013."
     )
     note += f" The difference must stay within the margin ({spec.margin:g})." if spec.margin is not None else ""
@@ -182,7 +183,7 @@ def _tipping(c: Context, found: Repeated, section: Section) -> None:
             f"{spec.name}: difference by how much worse unseen values are",
             tip.curve,
             cells,
-            numeric=[f"Delta ({unit})", "p"],
+            numeric=["p"],
             group="Arm" if many else None,
             who=c.population,
             note=note,
@@ -304,6 +305,7 @@ def efficacy_subset(c: Context) -> Section:
     ]
     frame = pd.DataFrame(rows, columns=columns)
     several = frame["endpoint"].nunique() > 1
+    noted = bool((frame["note"].fillna("") != "").any())
 
     def cells(row: dict[str, Any]) -> dict[str, object]:
         effect = f"{row['effect_measure']} {effect_text(row, c.trial.endpoint(row['endpoint']))}"
@@ -314,8 +316,7 @@ def efficacy_subset(c: Context) -> Section:
             "n": row["n"],
             "Against control (95% CI)": effect if np.isfinite(row["effect"]) else tables.DASH,
             "p": tables.p_value(row["p"]),
-            "Note": row["note"] or "",
-        }
+        } | ({"Note": row["note"] or ""} if noted else {})
 
     methods = wording.listed(sorted({str(m) for m in frame["method"] if m}))
     section.exhibits.append(
