@@ -133,7 +133,7 @@ def test_a_python_example_of_the_documentation_works(page: Path, number: int, tm
 def test_the_trial_of_the_documentation_can_be_run(tmp_path: Path) -> None:
     from ranklsim.cohorts.protocol.trial import load_trial
 
-    *parts, _ = blocks(ROOT / "docs" / "trials.md", "toml")  # the trial, what may be added to it, and [conduct] in full
+    *parts, _, _ = blocks(ROOT / "docs" / "trials.md", "toml")  # without [interim] and [conduct] in full
     (tmp_path / "mine.toml").write_text("\n".join(parts), encoding="utf-8")
     trial = load_trial(tmp_path / "mine.toml")
     assert [arm.name for arm in trial.arms] == ["zoledronate", "selective"]
@@ -150,6 +150,19 @@ def test_the_conduct_of_the_documentation_names_every_key_and_can_be_read(tmp_pa
     assert load_trial(tmp_path / "mine.toml").conduct.enrolment is not None
     said = set(re.findall(r"^(\w+) +=", conduct, re.MULTILINE)) | {"stop_arms", "stop_months"}
     assert said == set(ConductTable.model_fields)
+
+
+def test_the_plan_of_interim_analyses_of_the_documentation_names_every_key_and_can_be_read(tmp_path: Path) -> None:
+    from ranklsim.cohorts.protocol.schema import InterimTable
+    from ranklsim.cohorts.protocol.trial import TRIALS, load_trial
+
+    (plan,) = [block for block in blocks(ROOT / "docs" / "trials.md", "toml") if block.startswith("[interim]")]
+    freedom = (TRIALS / "freedom.toml").read_text(encoding="utf-8")
+    start, end = freedom.split("[conduct]\n")
+    (tmp_path / "mine.toml").write_text(start + plan + "\n" + end, encoding="utf-8")
+    assert load_trial(tmp_path / "mine.toml").interim.planned_events == 90
+    said = set(re.findall(r"^(\w+) +=", plan.split("\n[conduct]")[0], re.MULTILINE)) | {"planned_error"}
+    assert said == set(InterimTable.model_fields)
 
 
 def test_the_covariates_of_the_documentation_are_those_that_criteria_know() -> None:

@@ -128,7 +128,7 @@ def cut(tables: Mapping[str, pd.DataFrame], month: float) -> dict[str, pd.DataFr
 
 
 def _calendar(patients: pd.DataFrame, table: pd.DataFrame, name: str = "events") -> pd.Series:
-    """Calendar month of each row of a table; a visit's is when it was kept."""
+    """Calendar month of each row of a table; a visit's is when it was kept, on time where the table does not say."""
     start = patients.set_index("patient")["enrolled_month"]
-    when = table["actual_month"] if name == "visits" else table["month"]
+    when = table["actual_month"] if name == "visits" and "actual_month" in table else table["month"]
     return start.reindex(table["patient"]).to_numpy() + when

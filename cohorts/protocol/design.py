@@ -17,7 +17,15 @@ import pandas as pd
 import tomlkit
 
 from ranklsim.cohorts.people.criteria import Range, Stratum, admitted, parse_stratum
-from ranklsim.cohorts.protocol.endpoints import Change, Endpoint, Estimand, Multiplicity
+from ranklsim.cohorts.protocol.endpoints import (
+    Change,
+    Endpoint,
+    Estimand,
+    Interim,
+    Multiplicity,
+    PerProtocol,
+    TippingPoint,
+)
 from ranklsim.cohorts.protocol.terms import Conduct
 from ranklsim.pkpd.dosing import Regimen
 from ranklsim.pkpd.errors import BadInput
@@ -137,6 +145,9 @@ class Trial:
     populations: Path = field(compare=False, repr=False)  # where the user's own populations are
     population_files: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
     """Files of its population by name, once a run has read them: wherever its portions are done, they are the same."""
+    interim: Interim | None = None
+    tipping: TippingPoint | None = None
+    per_protocol: PerProtocol | None = None
 
     def arm(self, name: str) -> Arm:
         """The arm of that name; KeyError if there is none."""

@@ -1,4 +1,4 @@
-"""What a protocol wants to know: endpoints, estimands and multiplicity, as a trial file states them.
+"""What a protocol wants to know: endpoints, estimands, interim analyses and multiplicity, as a trial file states them.
 
 An estimand has the five attributes of ICH E9(R1) [1]_: population, treatment, variable (an endpoint), intercurrent
 events each with its strategy, and the summary measure.
@@ -133,6 +133,14 @@ class Durability(Endpoint):
     after: float | None = None
 
 
+def higher_is_better(endpoint: Endpoint) -> bool:
+    """Which side of control a benefit is on: more BMD, calcium and responders; less turnover, fewer events."""
+    if isinstance(endpoint, Event | Rate):
+        return False
+    measure = str(getattr(endpoint, "measure", ""))
+    return isinstance(endpoint, Responder) or measure.startswith("BMD") or measure == "CA"
+
+
 @dataclass(frozen=True)
 class Estimand:
     """A question after ICH E9(R1).
@@ -181,3 +189,86 @@ class Multiplicity:
     hypotheses: tuple[tuple[str, str], ...]
     weights: tuple[float, ...] = field(default=())
     transitions: tuple[tuple[float, ...], ...] = field(default=())
+
+
+SPENDING = ("O'Brien-Fleming", "Pocock")
+"""How alpha is spent over looks: the spending functions of Lan and DeMets that are near these designs."""
+
+
+@dataclass(frozen=True)
+class Futility:
+    """When a look says that going on is in vain: conditional power below `below` (0 to 1).
+
+    `under` says which effect the data to come are thought to have: "trend" that seen so far, "design" the planned one.
+    A `binding` rule ends the test; one that is not binding is advice, and a later crossing still counts.
+    """
+
+    below: float
+    under: str
+    binding: bool
+
+
+@dataclass(frozen=True)
+class Interim:
+    """How the looks of a trial test one endpoint.
+
+    Attributes
+    ----------
+    endpoint : str
+    arms : tuple of str
+        Compared with control, each at an equal share of `alpha`.
+    spending : str
+        One of `SPENDING`.
+    alpha : float
+        Two-sided, over all looks and arms.
+    planned_events : float or None
+        Patients with the event at which all information is there; None for as many as the trial ends with.
+    planned_error : float or None
+        Standard error of the effect (of its logarithm, for a ratio) at which all information is there.
+    effect : float or None
+        Effect that the trial was designed for, on the scale of the effect; shares as shares.
+    futility : Futility or None
+    """
+
+    endpoint: str
+    arms: tuple[str, ...]
+    spending: str
+    alpha: float
+    planned_events: float | None = None
+    planned_error: float | None = None
+    effect: float | None = None
+    futility: Futility | None = None
+
+
+@dataclass(frozen=True)
+class TippingPoint:
+    """How bad the unseen values of an endpoint must be for its result to be lost; `missing` is what stands for them."""
+
+    endpoint: str
+    missing: str
+
+
+@dataclass(frozen=True)
+class PerProtocol:
+    """Major deviations from the protocol, each None or empty if it is not one.
+
+    Attributes
+    ----------
+    missed : float or None
+        Share of the doses at visits that were due, above which too many were missed.
+    late_months : float or None
+        A dose later than this after its month.
+    visit_months : float or None
+        The visit of a change or responder further than this from its month.
+    events : tuple of str
+        Of `DEVIATING`, before the endpoint's last month.
+    """
+
+    missed: float | None
+    late_months: float | None
+    visit_months: float | None
+    events: tuple[str, ...]
+
+
+DEVIATING = (events.STOPPED, events.RESCUE, events.SWITCH)
+"""Events after which a patient is no longer treated as the protocol has it."""

@@ -71,6 +71,15 @@ _LIMIT = re.compile(r"\s*(>=|<=|>|<)\s*(.+)")
 _SAME_DAY = 1e-6  # days; rounding of a time that was converted between units
 
 
+def effect_scale(made: type[Endpoint], analysis: str, kind: str | None, measure: str | None) -> tuple[str, bool]:
+    """Unit in which an analysis gives its effect (shares in percent), and whether that is a ratio."""
+    difference = {Event: "cumulative incidence", Responder: "Miettinen-Nurminen"}.get(made)
+    ratio = made is not Change and analysis != difference
+    if made is Change and kind == "absolute":
+        return _UNITS[str(measure)], ratio
+    return "1" if ratio else "%", ratio
+
+
 class Objectives:
     """Endpoints, estimands and multiplicity of one file.
 
@@ -276,11 +285,7 @@ class Objectives:
         if made is Durability or analysis == "median difference":
             self.faults.add(path, "a margin has no meaning for this analysis; leave it out.")
             return None
-        difference = {Event: "cumulative incidence", Responder: "Miettinen-Nurminen"}.get(made)
-        ratio = made is not Change and analysis != difference
-        unit = "1" if ratio else "%"
-        if made is Change and values["kind"] == "absolute":
-            unit = _UNITS[str(values["measure"])]
+        unit, ratio = effect_scale(made, analysis, values.get("kind"), values.get("measure"))
         value = self.quantity(path, text, unit)
         if value is None:
             return None
@@ -333,7 +338,7 @@ class Objectives:
             except BadInput as fault:
                 for message in fault.messages:
                     self.faults.add_message(where, message)
-        arms = self._arms((*path, "treatment"), table.treatment)
+        arms = self.arms((*path, "treatment"), table.treatment)
         for event in table.events or {}:
             self._intercurrent((*path, "events", event), event)
         if endpoint is None or table.name is None or table.events is None:
@@ -366,7 +371,7 @@ class Objectives:
             table.name, endpoint.name, table.primary, population, arms, dict(table.events), table.missing, summary
         )
 
-    def _arms(self, path: Key, names: list[str] | None) -> tuple[str, ...]:
+    def arms(self, path: Key, names: list[str] | None) -> tuple[str, ...]:
         """Treatments named, all but control if none is."""
         others = [name for name in self.names if name != self.control]
         if names is None:
@@ -412,7 +417,7 @@ class Objectives:
                 self.faults.add(
                     (*path, "order", index), f"'{name}' is a difference of medians, which has no test; leave it out."
                 )
-        arms = self._arms((*path, "arms"), table.arms)
+        arms = self.arms((*path, "arms"), table.arms)
         if self.control is None:
             self.faults.add(path, "hypotheses compare with control; name the trial's control.")
         hypotheses = tuple((name, arm) for name in order for arm in arms)

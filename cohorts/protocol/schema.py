@@ -35,6 +35,7 @@ Summary = Literal[
     "rate ratio",
 ]  # fmt: skip
 Correction = Literal["fixed sequence", "Bonferroni", "Holm", "Hochberg", "graphical"]
+Spending = Literal["O'Brien-Fleming", "Pocock"]
 Outcome = Literal["months back", "share kept", "area", "peak", "peak month"]
 
 
@@ -187,6 +188,43 @@ class MultiplicityTable(Table):
     transitions: Annotated[list[list[float]] | None, Says("transitions = [[0.0, 1.0], [1.0, 0.0]]")] = None
 
 
+class FutilityTable(Table):
+    """When going on is in vain."""
+
+    below: Annotated[str | None, needed('below = "20 %"')] = None
+    under: Annotated[Literal["trend", "design"], Says('under = "trend"')] = "trend"
+    binding: Annotated[bool, Says("binding = true or false")] = False
+
+
+class InterimTable(Table):
+    """How the looks of [conduct] test an endpoint."""
+
+    endpoint: Annotated[str | None, Says('endpoint = "Time to first hip fracture"')] = None
+    arms: Annotated[list[str] | None, Says('arms = ["denosumab"]')] = None
+    spending: Annotated[Spending | None, needed('spending = "O\'Brien-Fleming"')] = None
+    alpha: Annotated[float | None, Says("alpha = 0.05")] = None
+    planned_events: Annotated[int | None, Says("planned_events = 250")] = None
+    planned_error: Annotated[str | None, Says('planned_error = "0.3 %"')] = None
+    effect: Annotated[str | None, Says('effect = "0.6"')] = None
+    futility: Annotated[FutilityTable | None, Says('futility = { below = "20 %", binding = false }')] = None
+
+
+class TippingTable(Table):
+    """How bad unseen values must be for a result to be lost."""
+
+    endpoint: Annotated[str | None, Says('endpoint = "Lumbar spine BMD over 36 months"')] = None
+    missing: Annotated[Missing, Says('missing = "MAR"')] = "MAR"
+
+
+class PerProtocolTable(Table):
+    """Which deviations from the protocol are major."""
+
+    missed_doses: Annotated[str | None, Says('missed_doses = "20 %"')] = None
+    late_dose: Annotated[str | None, Says('late_dose = "2 mo"')] = None
+    visit: Annotated[str | None, Says('visit = "1 mo"')] = None
+    events: Annotated[list[str], Says('events = ["stopped", "rescue"]')] = []
+
+
 class LateTable(Table):
     """How many doses are late, and by how much."""
 
@@ -297,6 +335,9 @@ class TrialTable(Table):
     endpoint: Annotated[list[EndpointTable] | None, needed("one or more tables [[endpoint]]")] = None
     estimand: Annotated[list[EstimandTable], Says("a table [[estimand]]")] = []
     multiplicity: Annotated[MultiplicityTable | None, Says("a table [multiplicity]")] = None
+    interim: Annotated[InterimTable | None, Says("a table [interim]")] = None
+    tipping_point: Annotated[TippingTable | None, Says("a table [tipping_point]")] = None
+    per_protocol: Annotated[PerProtocolTable | None, Says("a table [per_protocol]")] = None
     twins: Annotated[int, Says("twins = 2000")] = 2000
     conduct: Annotated[ConductTable, Says("a table [conduct]")] = ConductTable()
     layers: Annotated[LayersTable, Says("a table [layers]")] = LayersTable()

@@ -27,7 +27,9 @@ from ranklsim.cohorts.protocol.design import (
     bad_patients,
     bad_seed,
 )
+from ranklsim.cohorts.protocol.interim_reading import read_interim
 from ranklsim.cohorts.protocol.objectives import Objectives
+from ranklsim.cohorts.protocol.robustness_reading import read_per_protocol, read_tipping
 from ranklsim.cohorts.protocol.schema import (
     ArmTable,
     Faults,
@@ -145,6 +147,9 @@ class _Reading:
         endpoints = objectives.endpoints()
         estimands = objectives.estimands(endpoints)
         multiplicity = objectives.multiplicity(endpoints)
+        interim = read_interim(objectives, endpoints)
+        tipping = read_tipping(objectives, endpoints)
+        per_protocol = read_per_protocol(objectives)
         self._whole(("twins",), tables.twins, MOST_PATIENTS)
         if messages := self.faults.messages():
             raise BadInput(*messages)
@@ -169,6 +174,9 @@ class _Reading:
             uncertainty_draws=tables.uncertainty_draws,
             estimands=estimands,
             multiplicity=multiplicity,
+            interim=interim,
+            tipping=tipping,
+            per_protocol=per_protocol,
             twins=tables.twins,
             source_text=self.text,
             folder=self.folder,

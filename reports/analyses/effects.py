@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ranklsim.cohorts.protocol.endpoints import Endpoint, Event, Rate, Responder
+from ranklsim.cohorts.protocol.endpoints import Change, Endpoint, Event, Rate, Responder
 from ranklsim.reports.analyses import proportions, rates, survival
 
 MEASURE = {
@@ -27,12 +27,17 @@ def is_ratio(measure: str) -> bool:
     return measure.endswith("ratio")
 
 
-def higher_is_better(endpoint: Endpoint) -> bool:
-    """Which side of control a benefit is on: more BMD, calcium and responders; less turnover, fewer events."""
-    if isinstance(endpoint, Event | Rate):
-        return False
-    measure = str(getattr(endpoint, "measure", ""))
-    return isinstance(endpoint, Responder) or measure.startswith("BMD") or measure == "CA"
+def measure_of(endpoint: Endpoint) -> str:
+    """What an endpoint's analysis estimates."""
+    if isinstance(endpoint, Change):
+        return "difference of medians" if endpoint.analysis == "median difference" else "difference of means"
+    return MEASURE[endpoint.analysis]
+
+
+def margin_of(endpoint: Endpoint) -> float | None:
+    """An endpoint's margin on the scale of its effect: the file gives those of shares in percent."""
+    shares = isinstance(endpoint, Responder | Event) and not is_ratio(MEASURE[endpoint.analysis])
+    return endpoint.margin if endpoint.margin is None or not shares else endpoint.margin / 100
 
 
 def effect(endpoint: Endpoint, table: pd.DataFrame, arm: str, control: str, measure: str) -> dict[str, Any]:

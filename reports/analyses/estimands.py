@@ -25,11 +25,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts.protocol.endpoints import EVENT_WORDS, Change, Endpoint, Estimand, Event, Rate, Responder
+from ranklsim.cohorts.protocol.endpoints import (
+    EVENT_WORDS,
+    Change,
+    Endpoint,
+    Estimand,
+    Event,
+    Rate,
+    Responder,
+    higher_is_better,
+)
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.analyses import repeated, summaries, survival, variables
 from ranklsim.reports.analyses.ancova import ancova
-from ranklsim.reports.analyses.effects import effect, higher_is_better
+from ranklsim.reports.analyses.effects import effect
 
 COLUMNS = (
     *("estimand", "primary", "endpoint", "summary", "strategies", "arm", "n", "n_control"),

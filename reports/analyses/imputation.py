@@ -184,6 +184,14 @@ def rubin(estimates: np.ndarray, variances: np.ndarray, df: float) -> dict[str, 
     return out
 
 
+def last_visit(
+    fit: mmrm.Fit, wide: pd.DataFrame, patients: pd.DataFrame, reference: str, strategy: str, count: int, seed: int
+) -> np.ndarray:
+    """Completed responses at the last visit, shape (patients, count); parameters as of `impute`."""
+    completed = _completed(fit, wide, patients, reference, strategy, count, seed)
+    return np.concatenate([values[:, :, -1].copy() for values in completed], axis=1).T
+
+
 def analyse(
     fit: mmrm.Fit,
     wide: pd.DataFrame,
@@ -219,8 +227,7 @@ def analyse(
     gone = wide.iloc[:, -1].isna().to_numpy()
     rows = []
     for strategy in strategies:
-        completed = _completed(fit, wide, patients, reference, strategy, count, seed)
-        y = np.concatenate([values[:, :, -1].copy() for values in completed], axis=1).T
+        y = last_visit(fit, wide, patients, reference, strategy, count, seed)
         beta = inverse @ matrix.T @ y
         variance = ((y - matrix @ beta) ** 2).sum(axis=0) / df
         for k, arm in enumerate(arms):

@@ -178,6 +178,26 @@ def sensitivity(
         the model.
     """
     assert found.fit is not None
+    arms, wide, people = imputable(found, visits, patients)
+    frame = imputation.analyse(found.fit, wide, people, arms, control, strategies=strategies, seed=seed)
+    return frame, len(people)
+
+
+def imputable(
+    found: Repeated, visits: pd.DataFrame, patients: pd.DataFrame
+) -> tuple[list[str], pd.DataFrame, pd.DataFrame]:
+    """What `imputation` is of: the arms of the model, responses and covariates of all patients with a reference value.
+
+    Parameters
+    ----------
+    found, visits, patients
+        As in `sensitivity`.
+
+    Returns
+    -------
+    list of str, DataFrame, DataFrame
+        Arms; responses by visit, NaN where not seen; `arm`, `baseline`, `stratum` and covariates.
+    """
     spec, table = found.spec, found.table
     arms = [str(arm) for arm in table["arm"].cat.categories]
     start = visits[(visits["month"] == spec.from_month) & visits[spec.measure].notna() & visits["arm"].isin(arms)]
@@ -187,9 +207,7 @@ def sensitivity(
     people["stratum"] = people["stratum"].astype(str)
     known = people["stratum"].isin(set(table["stratum"])) if "stratum" in found.formula else people["arm"].notna()
     people = people[known]  # a stratum in which nobody was seen again has no place in the model
-    wide = table.pivot(index="patient", columns="month", values="value").reindex(people.index)
-    frame = imputation.analyse(found.fit, wide, people, arms, control, strategies=strategies, seed=seed)
-    return frame, len(people)
+    return arms, table.pivot(index="patient", columns="month", values="value").reindex(people.index), people
 
 
 def _fit(table: pd.DataFrame, covariates: Sequence[str] = ()) -> tuple[mmrm.Fit | None, str, str]:

@@ -9,37 +9,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from ranklsim.cohorts.durability import ends_of_treatment
-from ranklsim.cohorts.protocol.endpoints import Change, Durability, Endpoint, Event, Rate, Responder
-from ranklsim.cohorts.protocol.schema import BMD_MEASURES
-from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.cohorts.protocol.endpoints import Change, Durability, Endpoint, Event
+from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.analyses import (
     estimands,
+    monitoring,
     multiplicity,
-    proportions,
-    repeated,
     subgroups,
     summaries,
     survival,
-    variables,
 )
 from ranklsim.reports.analyses.ancova import ancova
-from ranklsim.reports.analyses.effects import MEASURE, effect, higher_is_better, is_ratio
-from ranklsim.reports.analyses.lasting import lasting
-from ranklsim.reports.analyses.margins import conclusion
+from ranklsim.reports.analyses.effects import effect, is_ratio, measure_of
+from ranklsim.reports.analyses.single import COLUMNS, analysed_changes, of_endpoint, table_of
 
-COLUMNS = (
-    *("endpoint", "role", "kind", "arm", "n", "events", "estimate", "low", "high"),
-    *("effect", "effect_measure", "effect_low", "effect_high", "p", "margin", "conclusion", "method", "note"),
-)
-"""Columns of the analysed endpoints: `estimate` of the arm (shares as shares, rates a year), `effect` against control
-with its `effect_measure`, what can be concluded, and `note` what a reader must know."""
-
-KINDS: dict[type[Endpoint], str] = {
-    Change: "change", Responder: "responder", Event: "event", Rate: "rate", Durability: "durability",
-}  # fmt: skip
 FORESTS = ("primary", "key secondary")
 """Roles of the endpoints that are analysed in subgroups."""
 
@@ -51,7 +35,7 @@ class Analyses:
     Attributes
     ----------
     endpoints : DataFrame
-        Columns `COLUMNS`, a row an endpoint and arm.
+        Columns `single.COLUMNS`, a row an endpoint and arm.
     curves : DataFrame
         Columns `endpoint`, `arm`, `month`, `estimate`, `low`, `high`, `std_error`: share with the event by month.
     at_risk : DataFrame
@@ -62,6 +46,10 @@ class Analyses:
         Columns `endpoint`, `arm`, `p`, `adjusted`, `rejected`, `note`, in the order of the tests.
     estimands : DataFrame
         Columns of `estimands.COLUMNS`.
+    looks : DataFrame
+        Columns of `monitoring.COLUMNS`: the endpoint of [interim] at every look; none without that table.
+    stops : DataFrame
+        Columns of `monitoring.OUTCOME`: what became of each arm at the looks.
     """
 
     endpoints: pd.DataFrame
@@ -70,6 +58,8 @@ class Analyses:
     subgroups: pd.DataFrame
     multiplicity: pd.DataFrame
     estimands: pd.DataFrame
+    looks: pd.DataFrame
+    stops: pd.DataFrame
 
 
 def analyse(data: Any, changes: pd.DataFrame | None = None) -> Analyses:
@@ -92,19 +82,14 @@ def analyse(data: Any, changes: pd.DataFrame | None = None) -> Analyses:
         changes = analysed_changes(data, arms)
     frames, curves, risks = [], [], []
     for k, spec in enumerate(trial.endpoints):
-        if isinstance(spec, Change):
-            frames.append(_of_change(changes, spec, arms))
-        elif isinstance(spec, Durability):
-            frames.append(_of_durability(data, spec, arms, seed=int(data.manifest["seed"]) + k))
-        else:
-            table = table_of(data, spec)
-            frames.append(_of_table(table, spec, arms, trial.control))
-            if isinstance(spec, Event) and not spec.grouped:
-                curve, risk = _curves(table, spec, arms, trial.visits.months)
-                curves.append(curve)
-                risks.append(risk)
+        frames.append(of_endpoint(data, spec, changes, seed=int(data.manifest["seed"]) + k))
+        if isinstance(spec, Event) and not spec.grouped:
+            curve, risk = _curves(table_of(data, spec), spec, arms, trial.visits.months)
+            curves.append(curve)
+            risks.append(risk)
     endpoints = pd.DataFrame([row for rows in frames for row in rows], columns=list(COLUMNS))
     twins = (data.twins, data.twin_events) if trial.estimands and len(data.twins) else None
+    seen = _monitored(data)
     return Analyses(
         endpoints,
         _joined(curves, ["endpoint", "arm", *survival.CURVE]),
@@ -113,33 +98,22 @@ def analyse(data: Any, changes: pd.DataFrame | None = None) -> Analyses:
             [_forest(data, spec, arm) for spec in trial.endpoints if spec.role in FORESTS for arm in _others(trial)],
             ["endpoint", "arm", "effect_measure", *subgroups.COLUMNS],
         ),
-        _decisions(trial, endpoints),
+        _decisions(trial, endpoints, seen.outcome),
         estimands.estimate_all(data, twins),
+        seen.looks,
+        seen.outcome,
     )
 
 
-def analysed_changes(data: Any, arms: Sequence[str]) -> pd.DataFrame:
-    """Every endpoint that is a change, analysed as its file asks: columns `summaries.ENDPOINT_COLUMNS`."""
-    frames = []
-    for k, spec in enumerate(data.trial.changes):
-        visits = data.seen(spec.measure)
-        if spec.analysis == "MMRM":
-            frames.append(repeated.analyse(visits, data.patients, spec, arms, data.trial.control).endpoint())
-        else:
-            seed = int(data.manifest["seed"]) + k
-            frames.append(summaries.endpoint(visits, data.patients, spec, arms, data.trial.control, seed=seed))
-    return _joined(frames, list(summaries.ENDPOINT_COLUMNS))
-
-
-def table_of(data: Any, spec: Endpoint) -> pd.DataFrame:
-    """A row a patient of an endpoint that is no change: all that was seen counts."""
-    if isinstance(spec, Responder):
-        return variables.responders(data.seen(spec.measure), data.patients, spec)
-    if isinstance(spec, Rate):
-        return variables.counts(data.events, data.patients, spec)
-    assert isinstance(spec, Event)
-    table = variables.times(data.events, data.patients, spec)
-    return estimands.found_at_visits(data.trial, spec, table)
+def _monitored(data: Any) -> monitoring.Monitored:
+    """The trial at its looks; empty where the file does not say how they are tested."""
+    plan = data.trial.interim
+    if plan is None:
+        columns = (monitoring.COLUMNS, monitoring.OUTCOME)
+        return monitoring.Monitored(*(pd.DataFrame(columns=list(names)) for names in columns))
+    visits = data.seen(*monitoring.visits_needed(data.trial.endpoint(plan.endpoint)))
+    tables = {"patients": data.patients, "events": data.events, "visits": visits}
+    return monitoring.monitor(data.trial, tables, seed=int(data.manifest["seed"]))
 
 
 def _joined(frames: Sequence[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
@@ -149,99 +123,6 @@ def _joined(frames: Sequence[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
 
 def _others(trial: Any) -> list[str]:
     return [arm.name for arm in trial.arms if arm.name != trial.control] if trial.control is not None else []
-
-
-# -- endpoints ---------------------------------------------------------------------------------------------------------
-
-
-def _facts(spec: Endpoint, arm: str, measure: str) -> dict[str, Any]:
-    row: dict[str, Any] = dict.fromkeys(COLUMNS, np.nan)
-    margin = np.nan if spec.margin is None else spec.margin
-    return row | {
-        "endpoint": spec.name, "role": spec.role, "kind": KINDS[type(spec)], "arm": arm, "n": 0, "margin": margin,
-        "effect_measure": measure, "conclusion": "", "method": "", "note": "",
-    }  # fmt: skip
-
-
-def _concluded(row: dict[str, Any], spec: Endpoint) -> dict[str, Any]:
-    words = conclusion(
-        row["effect_low"], row["effect_high"], margin=spec.margin, ratio=is_ratio(row["effect_measure"]),
-        higher_is_better=higher_is_better(spec),
-    )  # fmt: skip
-    return row | {"conclusion": words}
-
-
-def _of_change(changes: pd.DataFrame, spec: Change, arms: Sequence[str]) -> list[dict[str, Any]]:
-    own = changes[changes["endpoint"] == spec.name].set_index("arm")
-    medians = spec.analysis == "median difference"
-    rows = []
-    for arm in arms:
-        row = _facts(spec, arm, "difference of medians" if medians else "difference of means")
-        if arm not in own.index or not own.loc[arm, "n"]:
-            rows.append(row | {"note": "No patient of this arm is left for the analysis."})
-            continue
-        found = own.loc[arm]
-        row |= {"n": int(found["n"]), "estimate": found["estimate"], "low": found["ci_low"], "high": found["ci_high"]}
-        row |= {"method": found["method"], "note": found["note"], "p": found["p"], "effect": found["difference"]}
-        row |= {"effect_low": found["difference_low"], "effect_high": found["difference_high"]}
-        rows.append(_concluded(row, spec) if np.isfinite(row["effect"]) else row)
-    return rows
-
-
-def _of_durability(data: Any, spec: Durability, arms: Sequence[str], seed: int) -> list[dict[str, Any]]:
-    trial = data.trial
-    ends = ends_of_treatment(trial.arms, data.agents)
-    found = lasting(data.seen(spec.measure), spec, ends, arms, trial.control, seed=seed).set_index("arm")
-    middle = "mean" if spec.measure in BMD_MEASURES else "median"
-    method = f"bootstrap of the arm's {middle} curve"
-    names = ("n", "estimate", "low", "high", "effect", "effect_low", "effect_high", "note")
-    return [
-        _facts(spec, arm, "difference") | {name: found.loc[arm, name] for name in names} | {"method": method}
-        for arm in arms
-    ]
-
-
-def _of_table(table: pd.DataFrame, spec: Endpoint, arms: Sequence[str], control: str | None) -> list[dict[str, Any]]:
-    """Each arm's share, incidence or rate, and its effect against control."""
-    measure = MEASURE[spec.analysis]
-    rows = []
-    for arm in arms:
-        own = table[table["arm"] == arm]
-        row = _facts(spec, arm, measure) | {"n": len(own)}
-        if own.empty:
-            rows.append(row | {"note": "No patient of this arm is left for the analysis."})
-            continue
-        row |= _alone(own, spec)
-        if control is not None and arm != control:
-            try:
-                found = effect(spec, table, arm, control, measure)
-                row |= {"effect": found["estimate"], "effect_low": found["low"], "effect_high": found["high"]}
-                row |= {"p": found["p"], "method": found["method"]}
-                row = _concluded(row, spec)
-            except (BadInput, RunFailed) as why:
-                row["note"] = estimands.in_a_sentence(why)
-        rows.append(row)
-    return rows
-
-
-def _alone(own: pd.DataFrame, spec: Endpoint) -> dict[str, Any]:
-    """What one arm shows by itself."""
-    if isinstance(spec, Rate):
-        events, years = float(own["count"].sum()), float(own["years"].sum())
-        low = stats.chi2.ppf(0.025, 2 * events) / 2 if events else 0.0
-        out = {
-            "estimate": events / years,
-            "low": low / years,
-            "high": stats.chi2.ppf(0.975, 2 * events + 2) / 2 / years,
-        }
-        return out | {"events": events, "method": "exact Poisson interval"}
-    events = int(own["event"].sum())
-    if isinstance(spec, Event) and not spec.grouped:
-        curve = survival.cumulative_incidence(own["time"].to_numpy(), own["cause"].to_numpy())
-        at = survival.at_month(curve, spec.by_month - spec.from_month)
-        out = {name: at[name] for name in ("estimate", "low", "high")}
-        return out | {"events": events, "method": "cumulative incidence (Aalen-Johansen)"}
-    return proportions.proportion(events, len(own)) | {"events": events, "method": "share with Wilson's interval"}
 
 
 def _curves(
@@ -268,16 +149,15 @@ def _forest(data: Any, spec: Endpoint, arm: str) -> pd.DataFrame:
         return pd.DataFrame()
     control = data.trial.control
     groups = subgroups.groups_of(data.patients)
+    measure = "difference of means" if isinstance(spec, Change) else measure_of(spec)
     effect_of: Callable[[pd.DataFrame], Any]
     if isinstance(spec, Change):
-        measure = "difference of means"
         visits = data.seen(spec.measure)
         change = summaries.change_from(visits, spec.measure, spec.from_month, kind=spec.kind)
         change = change[change["month"] == spec.to_month]
         table = summaries.with_covariates(change, visits, data.patients, spec)
         effect_of = partial(_mean_difference, arm=arm, control=control, covariates=spec.covariates)
     else:
-        measure = MEASURE[spec.analysis]
         table = table_of(data, spec)
         effect_of = partial(effect, spec, arm=arm, control=control, measure=measure)
     found = subgroups.forest(table, arm, control, groups, effect_of, ratio=is_ratio(measure))
@@ -292,15 +172,30 @@ def _mean_difference(table: pd.DataFrame, arm: str, control: str, covariates: Se
     return {"estimate": row["difference"], "low": row["difference_low"], "high": row["difference_high"]}
 
 
-def _decisions(trial: Any, endpoints: pd.DataFrame) -> pd.DataFrame:
-    """Adjusted p and decision of every hypothesis."""
+def _decisions(trial: Any, endpoints: pd.DataFrame, stops: pd.DataFrame) -> pd.DataFrame:
+    """Adjusted p and decision of every hypothesis.
+
+    The p of a difference that was tested at interim looks is that of the sequence, so that the procedure keeps its
+    level over looks too (Maurer W, Bretz F. Stat Biopharm Res 2013;5:311-20, recalled); others, and differences where
+    the looks test a margin, are tested once, at the end.
+    """
     columns = ["endpoint", "arm", "p", "adjusted", "rejected", "note"]
     plan = trial.multiplicity
     if plan is None:
         return pd.DataFrame(columns=columns)
     known = endpoints.set_index(["endpoint", "arm"])
     p = np.array([float(known.loc[pair, "p"]) for pair in plan.hypotheses])
+    over_looks = stops.set_index("arm")["p_adjusted"].astype(float).to_dict()
+    looked_at = trial.interim.endpoint if trial.interim is not None else None
+    differs = looked_at is not None and trial.endpoint(looked_at).margin is None
+    at_looks = [
+        differs and name == looked_at and np.isfinite(over_looks.get(arm, np.nan)) for name, arm in plan.hypotheses
+    ]
+    p = np.where(at_looks, [over_looks.get(arm, np.nan) for _, arm in plan.hypotheses], p)
     adjusted = multiplicity.adjusted(p, plan.method, weights=plan.weights, transitions=plan.transitions)
-    notes = ["" if np.isfinite(value) else "Could not be tested; counts as p = 1." for value in p]
+    notes = [
+        "p over all looks." if looked else "" if np.isfinite(value) else "Could not be tested; counts as p = 1."
+        for value, looked in zip(p, at_looks, strict=True)
+    ]
     rows = zip(*zip(*plan.hypotheses, strict=True), p, adjusted, adjusted <= plan.alpha, notes, strict=True)
     return pd.DataFrame(rows, columns=columns)

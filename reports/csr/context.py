@@ -13,6 +13,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from ranklsim.cohorts.people.population import Population, population_of
+from ranklsim.cohorts.protocol.endpoints import Change
 from ranklsim.cohorts.running.storage import Run, open_run
 from ranklsim.cohorts.unknowns.importance import rank_correlations
 from ranklsim.pkpd.agents import load_agent
@@ -44,8 +45,11 @@ BASELINE = {
     "P1NP": ("Serum P1NP", "ng/mL", "median"),
 }
 
-NOT_KNOWN = "11.4.12"
+NOT_KNOWN = "11.4.10"
 """Number of the section on what the unknown parameters leave open, to which others refer."""
+
+INTERIM = "11.4.2.3"
+"""Number of the section on interim analyses."""
 
 SITES = {"LS": "Lumbar spine", "TH": "Total hip", "FN": "Femoral neck", "R13": "1/3 radius"}
 
@@ -366,6 +370,16 @@ class Context:
     def analyses(self) -> Analyses:
         """Endpoints of every kind, estimands, subgroups and multiplicity."""
         return analyse(self.data, self.endpoints)
+
+    def read_elsewhere(self, *, changes: bool) -> list[str]:
+        """Where the test of an endpoint that looks have tested stands, in a sentence; nothing if it is no such kind."""
+        plan = self.trial.interim
+        if plan is None or isinstance(self.trial.endpoint(plan.endpoint), Change) != changes:
+            return []
+        return [
+            f"{plan.endpoint}: p and interval here are those of the last analysis alone. Interim looks have spent part "
+            f"of the significance level: section {INTERIM} reads the result at the final boundary."
+        ]
 
     def symbol_label(self, symbol: str) -> str:
         """A parameter with meaning and unit, for an axis."""

@@ -7,8 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ranklsim.pkpd.errors import RunFailed
-from ranklsim.reports.analyses import durability, imputation, repeated, summaries
+from ranklsim.reports.analyses import durability, summaries
 from ranklsim.reports.analyses.repeated import Repeated
 from ranklsim.reports.csr.context import SITES, Context, Section, nearest
 from ranklsim.reports.figures import patients as figures_patients
@@ -78,6 +77,7 @@ def endpoint_section(c: Context) -> Section:
     if missing:
         section.paragraphs.append(f"No patient had both values needed for: {wording.listed(missing)}.")
     section.paragraphs += [f"{found.spec.name}: {found.note}" for found in c.repeated if found.note and found.patients]
+    section.paragraphs += c.read_elsewhere(changes=True)
     section.exhibits.append(
         c.table(
             "14.2.1.1",
@@ -91,12 +91,6 @@ def endpoint_section(c: Context) -> Section:
     section.exhibits += _waterfall(c)
     fitted = [found for found in c.repeated if found.fit is not None]
     section.exhibits += [_visit_table(c, found, f"14.2.1.{k}") for k, found in enumerate(fitted, start=2)]
-    for found in fitted:
-        if found.spec is c.primary and c.control is not None and found.by_visit["difference"].notna().any():
-            try:
-                section.exhibits.append(_sensitivity_table(c, found, c.control, f"14.2.1.{len(fitted) + 2}"))
-            except RunFailed as why:
-                section.paragraphs.append(f"{found.spec.name}: no multiple imputation ({str(why).rstrip('.')}).")
     return section
 
 
@@ -148,35 +142,9 @@ def _visit_table(c: Context, found: Repeated, number: str) -> Exhibit:
     )
 
 
-def _sensitivity_table(c: Context, found: Repeated, control: str, number: str) -> Exhibit:
-    """The primary endpoint if patients who left did otherwise than the model assumes."""
-    frame, patients = repeated.sensitivity(
-        found, c.data.seen(found.spec.measure), c.data.patients, control, seed=c.seed
-    )
-    words = {**imputation.STRATEGIES, "CIR": f"increments of {c.by_name[control].label}"}
-    words["J2R"] = f"jump to {c.by_name[control].label}"
-    note = (
-        f"ANCOVA with arm, baseline and strata of {patients} patients with a baseline, after multiple imputation "
-        f"({imputation.IMPUTATIONS} sets drawn from the mixed model; Rubin's rules, Barnard and Rubin's degrees of "
-        "freedom). Missing at random: patients who left would have gone on as their arm; jump: from the visit after "
-        "the last one seen they have the mean of the control arm; increments: from there they change as the control "
-        "arm (Carpenter, Roger and Kenward 2013)."
-    )
-    return c.table(
-        number,
-        f"{found.spec.name}: sensitivity to what happened to patients who left",
-        frame,
-        tables.sensitivity_table,
-        control=control,
-        words={strategy: wording.first_upper(text) for strategy, text in words.items()},
-        note=note,
-        decimals=2 if found.spec.kind == "percent" else 3,
-    )
-
-
 def bmd(c: Context) -> Section:
     """BMD by site, visit and arm."""
-    section = Section("11.4.5", "Bone mineral density", "bmd", 4)
+    section = Section("11.4.4", "Bone mineral density", "bmd", 4)
     for k, (site, name) in enumerate(SITES.items(), start=1):
         change = summaries.change_from(c.data.seen(f"BMD_{site}"), f"BMD_{site}")
         if change.empty:
@@ -229,7 +197,7 @@ def _courses(c: Context, change: pd.DataFrame, number: str, what: str) -> Exhibi
 
 def markers(c: Context) -> Section:
     """Markers in percent of baseline."""
-    section = Section("11.4.6", "Bone turnover markers", "markers", 4)
+    section = Section("11.4.5", "Bone turnover markers", "markers", 4)
     section.paragraphs.append(
         "Percent of each patient's own baseline, median and quartiles; a value at a dosing visit is the one just "
         "before the dose, so visits at the end of an interval show the effect at its weakest."
@@ -280,7 +248,7 @@ def _limit_note(c: Context, marker: str) -> str:
 
 def after(c: Context) -> Section:
     """After the end of treatment (or after a switch common to all arms)."""
-    section = Section("11.4.7", f"After {c.end_words}" if c.switch else "After the last dose", "after", 4)
+    section = Section("11.4.6", f"After {c.end_words}" if c.switch else "After the last dose", "after", 4)
     if not c.ends:
         section.paragraphs.append(
             "The trial ends with the treatment, so it says nothing about what happens after the last dose."

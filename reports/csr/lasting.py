@@ -24,7 +24,7 @@ MULTIPLE = "Patients with two or more new vertebral fractures after treatment"
 
 def durable(c: Context) -> Section:
     """Durability and rebound by arm, with an interval over patients and one over unknown parameters."""
-    section = Section("11.4.8", "Durability and rebound by arm", "durable", 4)
+    section = Section("11.4.7", "Durability and rebound by arm", "durable", 4)
     arms = [arm for arm in c.arms if arm.name in c.ends]
     if not arms:
         section.paragraphs.append("The trial ends with the treatment, so it says nothing about what lasts.")

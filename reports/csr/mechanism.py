@@ -55,7 +55,7 @@ PARTS = {
 
 def ligand(c: Context) -> Section:
     """Drug, occupancy and free ligand."""
-    section = Section("11.4.10", "Drug, occupancy and free ligand by modality", "ligand", 4)
+    section = Section("11.4.8", "Drug, occupancy and free ligand by modality", "ligand", 4)
     section.paragraphs.append(
         "Model values of the patients still in the trial, without assay error; at a dosing visit the value is the one "
         "just before the dose. Occupancy is the share of a RANKL pool that carries drug."
@@ -117,7 +117,7 @@ def latent_by_visit(c: Context, names: list[str]) -> pd.DataFrame:
 
 def contributions(c: Context) -> Section:
     """What the BMD change is made of."""
-    section = Section("11.4.11", "What the lumbar spine gain is made of", "contributions", 4)
+    section = Section("11.4.9", "What the lumbar spine gain is made of", "contributions", 4)
     section.paragraphs.append(
         "Model values, in percentage points of baseline BMD: bone held in the remodelling space and its balance, "
         "mineralisation of bone that is left to age, and modelling-based formation, which needs no RANKL. The spine "

@@ -22,13 +22,13 @@ FOLD_FORESTS_FROM = 3
 
 def outcomes(c: Context) -> Section:
     """Responders, events, rates and durability, by arm; changes with a margin of non-inferiority."""
-    section = Section("11.4.2", "Fractures, responders and durability", "outcomes", 4)
+    section = Section("11.4.1.1", "Fractures, responders and durability", "outcomes", 5)
     frame = c.analyses.endpoints
     frame = frame[(frame["kind"] != "change") | frame["margin"].notna()].reset_index(drop=True)
     if frame.empty:
         section.paragraphs.append("The trial names no endpoint but changes of BMD and markers, and no margin.")
         return section
-    section.paragraphs += sentences(c, frame)
+    section.paragraphs += [*sentences(c, frame), *c.read_elsewhere(changes=False)]
     section.exhibits.append(
         c.listing(
             "14.2.8.1",
@@ -52,7 +52,7 @@ def sentences(c: Context, frame: pd.DataFrame) -> list[str]:
     for row in frame.sort_values("role", key=lambda r: r.ne("primary"), kind="stable").to_dict("records"):
         if np.isfinite(row["effect"]) and row["conclusion"]:
             spec = c.trial.endpoint(row["endpoint"])
-            effect = _effect_text(row, spec)
+            effect = effect_text(row, spec)
             p = f"; p {_p_words(row['p'])}" if np.isfinite(row["p"]) else ""
             label = c.by_name[row["arm"]].label
             out.append(f"{row['endpoint']}, {label}: {row['effect_measure']} {effect}{p}: {row['conclusion']}.")
@@ -77,7 +77,8 @@ def _scale(spec: Endpoint, measure: str) -> tuple[float, int, str]:
     return 1.0, 1 if not isinstance(spec, Change) else 2, ""
 
 
-def _effect_text(row: dict[str, Any], spec: Endpoint) -> str:
+def effect_text(row: dict[str, Any], spec: Endpoint) -> str:
+    """An effect with its interval, shares in points."""
     factor, decimals, unit = _scale(spec, row["effect_measure"])
     centre, low, high = (factor * row[k] for k in ("effect", "effect_low", "effect_high"))
     text = with_interval(centre, low, high, decimals)
@@ -99,7 +100,7 @@ def _endpoint_cells(c: Context, row: dict[str, Any]) -> dict[str, object]:
         "n": row["n"],
         "Events": events,
         "Estimate (95% CI)": own,
-        "Against control (95% CI)": f"{row['effect_measure']} {_effect_text(row, spec)}"
+        "Against control (95% CI)": f"{row['effect_measure']} {effect_text(row, spec)}"
         if np.isfinite(row["effect"])
         else DASH,
         "p": p_value(row["p"]),
@@ -166,9 +167,14 @@ def _incidence(c: Context, name: str, number: str) -> Exhibit:
     )
 
 
+def issues(c: Context) -> Section:
+    """Heading of the statistical issues, numbered as in ICH E3."""
+    return Section("11.4.2", "Statistical and analytical issues", "issues", 4)
+
+
 def decisions(c: Context) -> Section:
     """Hypotheses in their order, with adjusted p."""
-    section = Section("11.4.3", "Multiplicity", "multiplicity", 4)
+    section = Section("11.4.2.5", "Multiplicity", "multiplicity", 5)
     plan = c.trial.multiplicity
     if plan is None:
         section.paragraphs.append(
@@ -210,7 +216,7 @@ def _method(method: str) -> str:
 
 def questions(c: Context) -> Section:
     """Estimands: estimate beside truth."""
-    section = Section("11.4.4", "Estimands", "estimands", 4)
+    section = Section("11.4.3", "Estimands", "estimands", 4)
     frame = c.analyses.estimands
     if frame.empty:
         section.paragraphs.append("The trial names no estimand.")
@@ -298,7 +304,7 @@ def _range(name: str, low: float | None, high: float | None) -> str:
 
 def forests(c: Context) -> Section:
     """Primary and key secondary endpoints in subgroups."""
-    section = Section("11.4.9", "Subgroups", "subgroups", 4)
+    section = Section("11.4.2.8", "Subgroups", "subgroups", 5)
     frame = c.analyses.subgroups
     if frame.empty:
         section.paragraphs.append("No primary or key secondary endpoint is compared with a control.")

@@ -10,7 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from ranklsim.reports.analyses import durability
-from ranklsim.reports.csr import outcomes
+from ranklsim.reports.csr import monitoring, outcomes
 from ranklsim.reports.csr.context import BASELINE, NOT_KNOWN, Context, Section, month_span
 from ranklsim.reports.figures import trial as figures
 from ranklsim.reports.layout import tables, wording
@@ -31,6 +31,8 @@ def _result(c: Context, section: Section) -> None:
     """Key sentences and the figure of the primary endpoint."""
     found = c.analyses.endpoints
     section.key += outcomes.sentences(c, found[(found["role"] == "primary") & (found["kind"] != "change")])
+    if c.trial.interim is not None and c.trial.endpoint(c.trial.interim.endpoint).role == "primary":
+        section.key += monitoring.verdicts(c)
     if c.primary is None or c.endpoints.empty:
         if not section.key:
             section.key.append("The trial names no endpoint that was measured.")

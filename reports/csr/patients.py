@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ranklsim.reports.analyses import summaries
-from ranklsim.reports.csr import happenings
+from ranklsim.reports.csr import happenings, robustness
 from ranklsim.reports.csr.context import BASELINE, Context, Section, month_span
 from ranklsim.reports.figures import trial as figures
 from ranklsim.reports.layout import tables, wording
@@ -55,6 +55,7 @@ def deviations(c: Context) -> Section:
     data = c.data
     frame = happenings.deviations(data.doses, data.seen("attended"), data.patients, c.names)
     total = frame.set_index("arm").loc["Total"]
+    section.exhibits += robustness.major_deviations(c)
     if not total["any"]:
         section.paragraphs.append(
             "No dose was missed or late, and no visit was missed, before a patient left or stopped. [conduct] in the "
@@ -75,7 +76,8 @@ def deviations(c: Context) -> Section:
         "Patients with a missed visit": lambda r: _some(r, "missed_visit"),
         "Visits missed": lambda r: f"{r['missed_visit']}",
     }
-    section.exhibits.append(
+    section.exhibits.insert(
+        0,
         c.table(
             "14.1.4",
             "Protocol deviations",
@@ -84,7 +86,7 @@ def deviations(c: Context) -> Section:
             lines=shows,
             headline=f"{tables.share(int(total['any']), c.n)} patients had a deviation.",
             note="Patients, n (%). Doses and visits that were due while the patient was in the trial and on treatment.",
-        )
+        ),
     )
     return section
 
@@ -136,6 +138,7 @@ def analysed(c: Context) -> Section:
         "table says how many of them had the values that it needs (n). Safety is of the same patients: every patient "
         "is given the first dose of her arm, unless the table of exposure says otherwise."
     )
+    section.paragraphs += robustness.set_words(c)
     return section
 
 

@@ -15,7 +15,18 @@ from pathlib import Path
 
 from ranklsim.cohorts.running import storage
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.reports.csr import appendix, efficacy, lasting, mechanism, outcomes, overview, patients, safety
+from ranklsim.reports.csr import (
+    appendix,
+    efficacy,
+    lasting,
+    mechanism,
+    monitoring,
+    outcomes,
+    overview,
+    patients,
+    robustness,
+    safety,
+)
 from ranklsim.reports.csr.context import Context, Section, read
 from ranklsim.reports.layout.page import new_folder, refuse_foreign, render, write_page
 
@@ -36,13 +47,17 @@ SECTIONS = (
     efficacy.results,
     efficacy.endpoint_section,
     outcomes.outcomes,
+    outcomes.issues,
+    robustness.missing_data,
+    monitoring.interim_analyses,
     outcomes.decisions,
+    robustness.efficacy_subset,
+    outcomes.forests,
     outcomes.questions,
     efficacy.bmd,
     efficacy.markers,
     efficacy.after,
     lasting.durable,
-    outcomes.forests,
     mechanism.ligand,
     mechanism.contributions,
     mechanism.uncertainty,

@@ -283,7 +283,7 @@ def sensitivity_table(
     words: Mapping[str, str],
     decimals: int = 2,
 ) -> str:
-    """Table of `imputation.analyse`; `words` says what each strategy is."""
+    """Table of `imputation.analyse` with `gap`, the difference minus the truth; `words` says what each strategy is."""
     label = next(arm.label for arm in arms if arm.name == control)
     shows: dict[str, Show] = {
         "Patients; imputed at this visit": lambda r: f"{r['n']}; {r['imputed']}",
@@ -291,6 +291,10 @@ def sensitivity_table(
         f"Difference to {label} (95% CI)": lambda r: _against(r, control, decimals),
         "p": lambda r: _p_against(r, control),
     }
+    if frame["gap"].notna().any():
+        shows["Difference minus its true value"] = lambda r: (
+            "" if r["arm"] == control else num(r["gap"], decimals, sign=True)
+        )
     groups = []
     for strategy, at in frame.groupby("strategy", sort=False):
         rows = by_arm(at)

@@ -81,7 +81,14 @@ def _styles(document: Any) -> None:
     normal.font.name, normal.font.size = FONT, Pt(10.5)
     normal.element.rPr.rFonts.set(qn("w:eastAsia"), FONT)
     normal.paragraph_format.space_after = Pt(6)
-    for name, size in (("Title", 20), ("Subtitle", 10), ("Heading 1", 16), ("Heading 2", 13), ("Heading 3", 11.5)):
+    for name, size in (
+        ("Title", 20),
+        ("Subtitle", 10),
+        ("Heading 1", 16),
+        ("Heading 2", 13),
+        ("Heading 3", 11.5),
+        ("Heading 4", 10.5),
+    ):
         style = styles[name]
         style.font.name, style.font.size, style.font.color.rgb = FONT, Pt(size), INK
         style.font.italic = False

@@ -59,7 +59,8 @@ def world() -> SimpleNamespace:
     twin_events.append(happened([(int(k), "drug", "stopped", 13.0) for k in number[stops]]).assign(conduct="real"))
     trial = SimpleNamespace(
         control="placebo", conduct=SimpleNamespace(imaging=()), endpoints=[GAIN, RESPONSE, FRACTURE, RATE],
-        arms=[SimpleNamespace(name="placebo"), SimpleNamespace(name="drug")], multiplicity=None, changes=[GAIN],
+        arms=[SimpleNamespace(name="placebo"), SimpleNamespace(name="drug")], multiplicity=None, interim=None,
+        changes=[GAIN],
     )  # fmt: skip
     trial.endpoint = {e.name: e for e in trial.endpoints}.__getitem__
     found = SimpleNamespace(

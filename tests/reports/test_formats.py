@@ -47,7 +47,7 @@ def column_texts(table, row: int) -> list[str]:
 
 
 def test_word_has_the_sections_as_headings_of_their_level(document, sections):
-    styles = {f"Heading {level}" for level in (1, 2, 3)}
+    styles = {f"Heading {level}" for level in (1, 2, 3, 4)}
     found = [(p.style.name, p.text) for p in document.paragraphs if p.style.name in styles]
     assert found == [(f"Heading {s.level - 1}", f"{s.number} {s.title}") for s in sections]
 

@@ -1,0 +1,359 @@
+"""A trial at its interim looks: one endpoint analysed on what is known at each, and what the design then decides.
+
+At every look of the trial file the tables are cut to that calendar month (`cohorts.conduct.enrolment.cut`) and the
+endpoint is analysed by the function that also makes its final analysis. The statistic z is the normal quantile of its
+two-sided p with the sign of the effect, positive for a benefit [1]_; where the endpoint has a margin, it is the
+distance from the margin in standard errors. It is read at the boundaries of `interim`.
+
+Information is the number of patients with the event, for a hazard ratio (Schoenfeld [2]_), and otherwise the inverse
+squared standard error of the effect (of its logarithm, for a ratio). Its share is of what was planned where the trial
+file says so, else of what the last analysis holds: that a trial's end is known at its looks is the simulator's
+privilege. Where the plan was missed, alpha is spent by the share of the plan and boundaries stand at the information
+that was reached; the last analysis spends all that is left [1]_.
+
+Boundaries ignore futility rules, so that alpha is kept whether these are followed or not. Conditional power is that of
+the last analysis at the boundary that it would have without a further look.
+
+References
+----------
+.. [1] Jennison C, Turnbull BW. Group Sequential Methods with Applications to Clinical Trials. Chapman and Hall 2000,
+   chapters 3.8 (p-values), 7 (unplanned information), 10 (conditional power) (recalled).
+.. [2] Schoenfeld D. Biometrika 1981;68:316-9. doi:10.1093/biomet/68.1.316
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ranklsim.cohorts.conduct import enrolment
+from ranklsim.cohorts.conduct.events import COMPLETED
+from ranklsim.cohorts.protocol.endpoints import Change, Endpoint, Event, Futility, Interim, Responder, higher_is_better
+from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.reports.analyses import interim, single
+from ranklsim.reports.analyses.effects import is_ratio, margin_of, measure_of
+from ranklsim.reports.analyses.estimands import in_a_sentence
+
+CROSSED, HARM, FUTILE, ON, NOT_CROSSED, UNTESTED = (
+    "boundary crossed", "boundary crossed by harm", "futility", "go on", "boundary not crossed", "not tested",
+)  # fmt: skip
+"""Decisions: the first two end the test, and a futility that binds; the last analysis ends in one of the others."""
+
+COLUMNS = (
+    *("look", "due", "month", "enrolled", "completed", "arm", "n", "events", "effect_measure", "effect"),
+    *("effect_low", "effect_high", "effect_error", "p", "z", "information", "share", "alpha_spent"),
+    *("boundary_z", "boundary_p", "repeated_low", "repeated_high", "power_trend", "power_design", "futility_z"),
+    *("decision", "note"),
+)
+"""Columns of the looks: a row a look and arm, the last look being the last analysis (`month` infinite)."""
+
+OUTCOME = (
+    *("arm", "alpha", "rejected", "decision", "look", "looks", "month", "enrolled", "share"),
+    *("effect_measure", "effect", "p", "p_adjusted", "boundary_p"),
+)
+"""Columns of what became of each arm: when its test ended, and p of the whole sequence up to there."""
+
+
+@dataclass(frozen=True)
+class Monitored:
+    """A trial at its looks.
+
+    Attributes
+    ----------
+    looks : DataFrame
+        Columns `COLUMNS`. `n` and `events` are of the arm and control together; `share` is of the information,
+        `boundary_p` nominal and two-sided, `repeated_low` and `repeated_high` the repeated confidence interval;
+        `decision` is what the look itself says, also after the test has ended, with `note` saying why not.
+    outcome : DataFrame
+        Columns `OUTCOME`, a row an arm: `rejected` whether a benefit is shown, `decision` that with which the test
+        ended, at `look`, after `looks` that were tested; `month` is the calendar month (of the last visit or event,
+        for the last analysis) and `enrolled` the patients by then; `effect`, `p` are those seen there, `p_adjusted`
+        that of the sequence (`interim.p_of_sequence`), `boundary_p` the nominal level at which the test ended.
+    """
+
+    looks: pd.DataFrame
+    outcome: pd.DataFrame
+
+
+def monitor(trial: Any, tables: Mapping[str, pd.DataFrame], *, seed: int = 0, adjusted: bool = True) -> Monitored:
+    """One study at the looks of its trial file, tested as its [interim] says.
+
+    Parameters
+    ----------
+    trial : Trial
+        With `interim`, `control` and `conduct.looks`.
+    tables : mapping of str to DataFrame
+        As in a run folder: ``patients`` (with `enrolled_month`, `last_month`, `stratum`), ``events`` and, for a change
+        or a responder, ``visits`` (with the measure, and `actual_month` unless visits are on time). Not altered.
+    seed : int
+        Of bootstraps; no test uses one.
+    adjusted : bool
+        Whether `p_adjusted` is asked for, which takes longer than all else.
+
+    Returns
+    -------
+    Monitored
+
+    Raises
+    ------
+    BadInput
+        If the trial file has no [interim].
+    """
+    plan: Interim | None = trial.interim
+    if plan is None:
+        raise BadInput(f"{trial.name}: the trial file has no table [interim], which says how its looks are tested.")
+    spec = trial.endpoint(plan.endpoint)
+    due = enrolment.looks(trial, tables["patients"], tables["events"]).to_dict("records")
+    end = {
+        "look": len(due) + 1, "text": "last analysis", "month": np.inf, "enrolled": len(tables["patients"]),
+        "completed": int((tables["events"]["event"] == COMPLETED).sum()),
+    }  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    for look in (*due, end):
+        last = look is end
+        shared = {"look": look["look"], "due": look["text"], "month": look["month"]}
+        shared |= {name: look[name] for name in ("enrolled", "completed")}
+        found = _analysed(trial, spec, plan.arms, tables if last else _cut(tables, look["month"]), seed)
+        rows += [shared | row for row in found]
+    frames, ends = [], []
+    for arm in plan.arms:
+        own = [row for row in rows if row["arm"] == arm]
+        decide(own, plan, spec, _allocation(tables["patients"], arm, trial.control))
+        frames += own
+        ends.append(outcome_of(own, plan, adjusted=adjusted) | {"month": _month_of_end(own, plan, tables)})
+    looks = pd.DataFrame(frames, columns=list(COLUMNS)).sort_values("look", kind="stable", ignore_index=True)
+    return Monitored(looks, pd.DataFrame(ends, columns=list(OUTCOME)))
+
+
+def _cut(tables: Mapping[str, pd.DataFrame], month: float) -> dict[str, pd.DataFrame] | None:
+    return enrolment.cut(tables, month) if np.isfinite(month) else None
+
+
+def _month_of_end(rows: Sequence[Mapping[str, Any]], plan: Interim, tables: Mapping[str, pd.DataFrame]) -> float:
+    """Calendar month at which a test ended; that of the last observation, where it went on to the last analysis."""
+    patients = tables["patients"]
+    observed = float((patients["enrolled_month"] + patients["last_month"]).max())
+    kept, at = _course(rows, plan)
+    return min(float(kept[at]["month"]), observed) if kept else observed
+
+
+def _allocation(patients: pd.DataFrame, arm: str, control: str) -> float:
+    """Share of the arm among those compared."""
+    here, there = ((patients["arm"] == name).sum() for name in (arm, control))
+    return float(here / (here + there)) if here + there else np.nan
+
+
+# -- the analysis of one look ------------------------------------------------------------------------------------------
+
+
+def _analysed(
+    trial: Any, spec: Endpoint, arms: Sequence[str], tables: Mapping[str, pd.DataFrame] | None, seed: int
+) -> list[dict[str, Any]]:
+    """What is known of each arm, as far as there are data: of `COLUMNS` those from `arm` to `information`."""
+    empty: dict[str, Any] = {"n": 0, "events": np.nan, "effect_measure": measure_of(spec), "note": ""}
+    empty |= dict.fromkeys(("effect", "effect_low", "effect_high", "effect_error", "p", "z", "information"), np.nan)
+    if tables is None:
+        return [empty | {"arm": arm, "note": "Never due in this trial."} for arm in arms]
+    try:
+        analysed = single.alone(single.Tables(trial, {"seed": seed}, tables), spec, seed=seed)
+        found = {row["arm"]: row for row in analysed}
+    except (BadInput, RunFailed) as why:
+        return [empty | {"arm": arm, "note": in_a_sentence(why)} for arm in arms]
+    control = found[trial.control]
+    out = []
+    for arm in arms:
+        row = empty | {"arm": arm}
+        own = found[arm]
+        row["n"] = int(own["n"] + control["n"])
+        row["events"] = own["events"] + control["events"]
+        row |= {name: own[name] for name in ("effect", "effect_low", "effect_high", "effect_error", "p")}
+        row["z"] = _statistic(spec, row)
+        row["information"] = _information(spec, row)
+        row["note"] = own["note"] or ("" if np.isfinite(row["z"]) else "There are too few data for a test.")
+        if not (own["n"] and control["n"]):
+            row["note"] = "No patient of an arm has the data that the analysis needs."
+        out.append(row)
+    return out
+
+
+def _statistic(spec: Endpoint, row: Mapping[str, Any]) -> float:
+    """z of an effect, positive for a benefit."""
+    ratio = is_ratio(row["effect_measure"])
+    side = 1.0 if higher_is_better(spec) else -1.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gap = side * float(np.log(row["effect"]) if ratio else row["effect"])
+    margin = margin_of(spec)
+    if margin is not None:
+        return (gap + (np.log(margin) if ratio else margin)) / row["effect_error"]
+    return float(np.sign(gap) * stats.norm.isf(max(row["p"], 1e-300) / 2))
+
+
+def _information(spec: Endpoint, row: Mapping[str, Any]) -> float:
+    if isinstance(spec, Event) and is_hazard(spec):
+        return float(row["events"])
+    error = row["effect_error"]
+    return float(1 / error**2) if error > 0 else np.nan
+
+
+def is_hazard(spec: Endpoint) -> bool:
+    """Whether an endpoint's effect is a hazard ratio, whose information is counted in events."""
+    return measure_of(spec) == "hazard ratio"
+
+
+# -- the procedure -----------------------------------------------------------------------------------------------------
+
+
+def decide(rows: list[dict[str, Any]], plan: Interim, spec: Endpoint, allocation: float) -> None:
+    """Read each look of one arm at its boundary: fills `COLUMNS` from `share` on.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Looks in order, the last analysis last, with `z`, `information`, `note`, and `effect`, `effect_error`.
+    plan : Interim
+    spec : Endpoint
+    allocation : float
+        Share of the arm among those compared: what an event says of a hazard ratio that was planned.
+    """
+    alpha = plan.alpha / max(len(plan.arms), 1)
+    last = rows[-1]
+    planned = _planned(plan)
+    whole = last["information"] if planned is None else planned
+    for row in rows:
+        row |= dict.fromkeys(
+            ("alpha_spent", "repeated_low", "repeated_high", "power_trend", "power_design", "futility_z"), np.nan
+        )
+        row |= {"share": row["information"] / whole if whole else np.nan, "boundary_z": np.nan, "boundary_p": np.nan}
+        row["decision"] = UNTESTED
+    kept = _increasing(rows)
+    if not kept:
+        return
+    information = [row["information"] / kept[-1]["information"] for row in kept]
+    clock = [min(row["share"], 1.0) for row in kept[:-1]] + [1.0] if kept[-1] is last else None
+    if clock is None:  # the last analysis could not be made: looks stand at their share of the plan, and alpha is left
+        information = [*(row["share"] for row in kept), 1.0]
+        clock = information
+    limits = interim.boundaries(information, alpha=alpha, kind=plan.spending, time=clock)
+    drift = _drift(plan, spec, whole, allocation)
+    for k, row in enumerate(kept):
+        row["boundary_z"], row["boundary_p"] = float(limits["z"][k]), float(limits["p"][k])
+        row["alpha_spent"] = float(limits["alpha_spent"][k])
+        row["repeated_low"], row["repeated_high"] = _repeated(row)
+        if row is not last and clock[k] < 1:
+            _look_ahead(row, [*clock[: k + 1], 1.0], alpha, plan, drift)
+        row["decision"] = _decision(row, plan.futility, last=row is last)
+
+
+def _planned(plan: Interim) -> float | None:
+    """Information planned for the end."""
+    if plan.planned_events is not None:
+        return float(plan.planned_events)
+    return None if plan.planned_error is None else plan.planned_error**-2
+
+
+def _increasing(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The looks that can be tested: each with more information than the one before and less than the last analysis."""
+    last = rows[-1]
+    final = last["information"] if np.isfinite(last["z"]) else np.inf
+    kept: list[dict[str, Any]] = []
+    before = 0.0
+    for row in rows:
+        if not (np.isfinite(row["z"]) and np.isfinite(row["share"]) and row["information"] > 0):
+            row["note"] = row["note"] or "There are too few data for a test."
+        elif row is not last and row["information"] >= final:
+            row["note"] = row["note"] or "It holds no less information than the last analysis."
+        elif row is not last and not np.isfinite(final) and row["share"] >= 1:
+            row["note"] = row["note"] or "The information planned is reached, but the last analysis could not be made."
+        elif row["information"] <= before:
+            row["note"] = row["note"] or "It holds no more information than the look before."
+        else:
+            kept.append(row)
+            before = row["information"]
+    return kept
+
+
+def _drift(plan: Interim, spec: Endpoint, whole: float, allocation: float) -> float | None:
+    """Mean of the last statistic under the effect of the design."""
+    if plan.effect is None:
+        return None
+    ratio = is_ratio(measure_of(spec))
+    side = 1.0 if higher_is_better(spec) else -1.0
+    gap = side * float(np.log(plan.effect) if ratio else plan.effect)
+    margin = margin_of(spec)
+    if margin is not None:
+        gap += float(np.log(margin) if ratio else margin)
+    information = whole * allocation * (1 - allocation) if is_hazard(spec) else whole
+    return float(gap * np.sqrt(information))
+
+
+def _look_ahead(row: dict[str, Any], clock: list[float], alpha: float, plan: Interim, drift: float | None) -> None:
+    """Conditional power at a look, and below which statistic a futility rule holds."""
+    share = clock[-2]
+    final = float(interim.boundaries(clock, alpha=alpha, kind=plan.spending)["z"].iloc[-1])
+    row["power_trend"] = interim.conditional_power(row["z"], share, final)
+    if drift is not None:
+        row["power_design"] = interim.conditional_power(row["z"], share, final, drift)
+    if plan.futility is not None:
+        row["futility_z"] = interim.futility_limit(share, final, plan.futility, drift)
+
+
+def _repeated(row: Mapping[str, Any]) -> tuple[float, float]:
+    """Repeated confidence interval: the effect, and as many standard errors as the boundary says."""
+    if not np.isfinite(row["boundary_z"]):
+        return np.nan, np.nan
+    half = row["boundary_z"] * row["effect_error"]
+    if is_ratio(row["effect_measure"]):
+        return row["effect"] * np.exp(-half), row["effect"] * np.exp(half)
+    return row["effect"] - half, row["effect"] + half
+
+
+def _decision(row: Mapping[str, Any], rule: Futility | None, *, last: bool) -> str:
+    if row["z"] >= row["boundary_z"]:
+        return CROSSED
+    if row["z"] <= -row["boundary_z"]:
+        return HARM
+    if last:
+        return NOT_CROSSED
+    return FUTILE if rule is not None and row["z"] < row["futility_z"] else ON
+
+
+def _course(rows: Sequence[Mapping[str, Any]], plan: Interim) -> tuple[list[Mapping[str, Any]], int]:
+    """The looks that were tested, and the place of that with which the test ended."""
+    binding = plan.futility is not None and plan.futility.binding
+    stops = (CROSSED, HARM, FUTILE) if binding else (CROSSED, HARM)
+    kept = [row for row in rows if row["decision"] != UNTESTED]
+    return kept, next((k for k, row in enumerate(kept) if row["decision"] in stops), len(kept) - 1)
+
+
+def outcome_of(rows: Sequence[Mapping[str, Any]], plan: Interim, *, adjusted: bool = True) -> dict[str, Any]:
+    """What became of one arm, whose looks were read by `decide`: `OUTCOME` but for the month."""
+    kept, at = _course(rows, plan)
+    row = kept[at] if kept else rows[-1]
+    out = {"arm": row["arm"], "alpha": plan.alpha / max(len(plan.arms), 1), "rejected": row["decision"] == CROSSED}
+    names = ("decision", "look", "enrolled", "share", "effect_measure", "effect", "p", "boundary_p")
+    out |= {name: row[name] for name in names} | {"looks": at + 1}
+    return out | {"p_adjusted": _sequence_p(rows, kept, at, plan) if kept and adjusted else np.nan}
+
+
+def _sequence_p(rows: Sequence[Mapping[str, Any]], kept: Sequence[Mapping[str, Any]], at: int, plan: Interim) -> float:
+    """p of the looks up to `at`."""
+    complete = kept[-1] is rows[-1]
+    final = kept[-1]["information"] if complete else kept[-1]["information"] / kept[-1]["share"]
+    information = [row["information"] / final for row in kept]
+    clock = [min(row["share"], 1.0) for row in kept]
+    if complete:
+        clock[-1] = 1.0
+    else:
+        information.append(1.0)
+        clock.append(1.0)
+    return interim.p_of_sequence([row["z"] for row in kept[: at + 1]], information, kind=plan.spending, time=clock)
+
+
+def visits_needed(spec: Endpoint) -> tuple[str, ...]:
+    """Columns of the visits that an endpoint's looks need besides `patient`, `arm` and `month`."""
+    return ("actual_month", spec.measure) if isinstance(spec, Change | Responder) else ()

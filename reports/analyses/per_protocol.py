@@ -1,0 +1,95 @@
+"""The per-protocol set: patients without a major deviation from the protocol, and endpoints analysed in them.
+
+Which deviations are major is what the trial file says (ICH E9 [1]_, section 5.2.2: criteria named before). All of them
+are looked for up to the last month of the endpoint only. Patients are left out for what happened after randomisation,
+so that the arms of the set are not those that were randomised: it is a supplement to the full analysis set, not an
+estimate of what treatment does in those who take it.
+
+References
+----------
+.. [1] ICH E9 Statistical Principles for Clinical Trials, 5 February 1998.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ranklsim.cohorts.conduct.doses import LATE, MISSED
+from ranklsim.cohorts.protocol.endpoints import Change, Endpoint, PerProtocol, Responder
+from ranklsim.reports.analyses import single
+
+_SOON = 1e-9
+_DUE = ("", LATE, MISSED)
+"""Reasons of doses that were due: not those that nobody expected any more (left, stopped)."""
+
+
+def last_month(spec: Endpoint) -> float:
+    """Month up to which an endpoint looks at a patient; infinite for one without an end."""
+    return float(getattr(spec, "to_month", getattr(spec, "by_month", np.inf)))
+
+
+def major(rules: PerProtocol, data: Any, spec: Endpoint) -> pd.DataFrame:
+    """Who deviated from the protocol, and how.
+
+    Parameters
+    ----------
+    rules : PerProtocol
+    data : Run or RunData
+        `patients`, `doses`, `events` and `seen`.
+    spec : Endpoint
+        Up to whose last month deviations count; the visit is its own.
+
+    Returns
+    -------
+    DataFrame
+        Columns `patient`, `arm` and, for each deviation asked for, a bool column: `missed_doses`, `late_dose`, `visit`
+        and the events; then `any`.
+    """
+    until = last_month(spec)
+    patients = data.patients
+    found: dict[str, set[Any]] = {}
+    doses = data.doses[(data.doses["planned_month"] < until - _SOON) & data.doses["reason"].isin(_DUE)]
+    if rules.missed is not None:
+        share = (doses["reason"] == MISSED).groupby(doses["patient"]).mean()
+        found["missed_doses"] = set(share.index[share > rules.missed + _SOON])
+    if rules.late_months is not None:
+        late = (doses["reason"] == LATE) & (doses["month"] - doses["planned_month"] > rules.late_months + _SOON)
+        found["late_dose"] = set(doses.loc[late, "patient"])
+    if rules.visit_months is not None:
+        found["visit"] = set()
+        if isinstance(spec, Change | Responder):
+            visits = data.seen("actual_month", spec.measure)
+            at = (visits["month"] - spec.to_month).abs() < _SOON
+            off = (visits["actual_month"] - visits["month"]).abs() > rules.visit_months + _SOON
+            found["visit"] = set(visits.loc[at & off & visits[spec.measure].notna(), "patient"])
+    events = data.events[data.events["month"] < until - _SOON]
+    for name in rules.events:
+        found[name] = set(events.loc[events["event"] == name, "patient"])
+    table = patients[["patient", "arm"]].reset_index(drop=True)
+    for name, who in found.items():
+        table[name] = table["patient"].isin(who)
+    return table.assign(any=table[list(found)].any(axis=1))
+
+
+def analyse(data: Any, spec: Endpoint, deviations: pd.DataFrame, *, seed: int) -> list[dict[str, Any]]:
+    """An endpoint in the per-protocol set: rows as of `single.of_endpoint`.
+
+    Parameters
+    ----------
+    data : Run or RunData
+    spec : Endpoint
+        Not a durability, which is of arms.
+    deviations : DataFrame
+        As from `major`.
+    seed : int
+        Of bootstraps.
+    """
+    kept = set(deviations.loc[~deviations["any"], "patient"])
+    tables = {"patients": data.patients, "events": data.events}
+    if isinstance(spec, Change | Responder):
+        tables["visits"] = data.seen(spec.measure)
+    own = {name: table[table["patient"].isin(kept)].reset_index(drop=True) for name, table in tables.items()}
+    return single.alone(single.Tables(data.trial, data.manifest, own), spec, seed=seed)
