@@ -8,7 +8,7 @@ with T and CTX along the patient's latent course, so that a drug acts on fractur
 `prior` is 1 without a fractured vertebra: for the spine at the start, for other bones now. `frailty` is how women who
 are alike in all this differ, so that whoever broke one bone is the likelier to break another: gamma of mean 1 over
 patients [1]_, one for the spine and one for all other bones, and all that a vertebral fracture tells of the next.
-A vertebral fracture takes further vertebrae with it, the more so the faster bone was lost in the year before; some
+A vertebral fracture takes further vertebrae with it, the more so the faster bone was lost just before; some
 come to clinical attention, and all are found at the next spine image that she attends. Sites are vertebrae, hip, and
 other nonvertebral bones. What the numbers rest on, and how they compare with trials: docs/events.md.
 
@@ -40,6 +40,7 @@ SITES = {VERTEBRAL: "LS", HIP: "TH", OTHER: "TH"}
 """Where bone is looked at for the hazard of each kind of fracture."""
 
 MOST = 20  # fractures of one kind in one patient
+LOSS_MONTHS = 6.0  # over which present loss of bone is looked at, as over the time off treatment in Cummings 2018
 VERTEBRAE = 13  # T4 to L4, which spine images are read for
 
 Array = NDArray[np.float64]
@@ -215,8 +216,8 @@ def _frailty(name: str, variance: float, seed: int, patient: NDArray[np.int64], 
 
 
 def _loss(months: Array, bone: Array) -> Array:
-    """Loss over the year before, %/yr, 0 where bone was gained; over the time since the start in the first year."""
-    back = np.maximum(months - 12.0, 0.0)
+    """Loss over the months before, %/yr, 0 where bone was gained; over the time since the start as long as that is less."""
+    back = np.maximum(months - LOSS_MONTHS, 0.0)
     k = np.clip(np.searchsorted(months, back, side="right") - 1, 0, months.size - 1)
     years = np.maximum(months - months[k], 1.0) / 12.0
     return np.clip(100 * (1 - bone / bone[:, k]) / years, 0, None)
