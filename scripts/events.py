@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ranklsim.cohorts import streams
 from ranklsim.cohorts.conduct import deaths, doses, fractures, waiting
 from ranklsim.cohorts.conduct.course import STEP
 from ranklsim.cohorts.conduct.event_numbers import event_numbers
@@ -351,39 +352,43 @@ def _deaths(n: int) -> Iterable[Row]:
         )
 
 
+BLOCK = {90.0: 12, 65.0: 13, 40.0: 13, 22.0: 9, 8.0: 8}
+"""eGFR of the middle of each group of Block 2012, and its size; the last were on dialysis."""
+
+
 def _calcium(n: int) -> Iterable[Row]:
     p = event_numbers()
-    days = np.array([0.0, 3, 5, 7, 10, 14, 21, 30.4375, 60, 182.6])
-    for study, name, limits in (
-        ("FREEDOM", None, {"CA_grade_1": ("at month 1 or 6", days[[0, 7, 9]], 1.7, "below 8.5 mg/dL, %")}),
-        (
-            "Block 2012",
-            "chronic-kidney-disease",
-            {"CA_grade_2": ("at any time", days, 100 * 12 / 55, "below 8.0 mg/dL, %")},
-        ),
-    ):
-        trial = load_trial("freedom")
-        if name:
-            trial = replace(trial, population=replace(trial.population, name=name, eligible={}))
-        number = np.arange(1, n + 1)
-        people = draw(trial, TABLE, number)
-        agents = [TABLE.apply(load_agent(agent)) for agent in trial.agent_names()]
-        plan = doses.planned(trial, number, np.full(n, "denosumab"))
-        found = simulate(TABLE, people.persons, agents, doses.as_doses(plan, agents), days, rtol=1e-5, atol=1e-7)["CA"]
-        for limit, (when, seen, value, figure) in limits.items():
-            low = (found[:, np.isin(days, seen)] < p[limit]).any(axis=1)
-            source = "doi:10.1056/NEJMoa0809493, recalled" if study == "FREEDOM" else "doi:10.1002/jbmr.1613"
-            yield study, "denosumab", f"true calcium {when} {figure}", value, 100 * low.mean(), "check", source
-        if study == "FREEDOM":
-            yield (
-                study,
-                "denosumab",
-                "day of the calcium nadir",
-                10,
-                float(days[found.mean(axis=0).argmin()]),
-                "check",
-                "US label, recalled",
-            )
+    days = np.array([0.0, *range(3, 31), 60, 182.6])
+    trial = load_trial("freedom")
+    number = np.arange(1, n + 1)
+    women = draw(trial, TABLE, number).persons
+    agents = [TABLE.apply(load_agent(agent)) for agent in trial.agent_names()]
+
+    def course(arm: str, **covariates: np.ndarray) -> np.ndarray:
+        plan = doses.as_doses(doses.planned(trial, number, np.full(n, arm)), agents)
+        return simulate(TABLE, women.assign(**covariates), agents, plan, days, rtol=1e-5, atol=1e-7)["CA"]
+
+    visits = [int(np.abs(days - day).argmin()) for day in (30, 182.6)]
+    error = np.exp(TABLE["CV_CA"] * streams.normal(1, "calcium", number[:, None], [0, 1]))
+    source = "Cummings 2009 doi:10.1056/NEJMoa0809493, recalled"
+    found = {arm: course(arm) for arm in ("placebo", "denosumab")}
+    for arm, value, use in (("placebo", 0.4, "check"), ("denosumab", 1.7, "calibration")):
+        low = (found[arm][:, visits] * error < p.CA_grade_1).any(axis=1).mean()
+        figure = "calcium measured at month 1 or 6 below 8.5 mg/dL, %"
+        yield "FREEDOM", arm, figure, value, 100 * low, use, source
+    nadir, nadir_day = float(days[found["denosumab"].mean(axis=0).argmin()]), "day of the calcium nadir"
+    yield "FREEDOM", "denosumab", nadir_day, 10, nadir, "calibration", "US label, recalled"
+    yield "Miyaoka 2018", "denosumab (ours: FREEDOM's)", nadir_day, 7, nadir, "calibration", "Osteoporos Int 2018"
+
+    group = np.resize(np.repeat(list(BLOCK), list(BLOCK.values())), n)
+    calcium = course("denosumab", EGFR=group)
+    source = "Block 2012 doi:10.1002/jbmr.1613"
+    for limit, value, figure in ((p.CA_grade_2, 100 * 12 / 55, "below 8.0"), (1.871, 100 * 5 / 55, "below 7.5")):
+        low = (calcium < limit).any(axis=1).mean()
+        yield "Block 2012", "denosumab", f"true calcium {figure} mg/dL, %", value, 100 * low, "calibration", source
+    failing = calcium[group == min(BLOCK)].mean(axis=0)
+    source = "Dave 2015, Am J Nephrol 41:129 (median of those with severe hypocalcaemia)"
+    yield "Dave 2015", "denosumab, kidney failure", nadir_day, 21, float(days[failing.argmin()]), "check", source
 
 
 STUDIES: tuple[Callable[[int], Iterable[Row]], ...] = (_fit, _horizon, _more, _freedom, _stopped, _delays, _deaths, _calcium)
