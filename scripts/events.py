@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts.conduct import deaths, doses, fractures
+from ranklsim.cohorts import streams
+from ranklsim.cohorts.conduct import deaths, doses, fractures, waiting
 from ranklsim.cohorts.conduct.course import STEP
 from ranklsim.cohorts.conduct.event_numbers import event_numbers
 from ranklsim.cohorts.people.population import draw
@@ -68,10 +69,19 @@ class Group:
         counts = np.array([self._one(f, fractures.VERTEBRAL, start, end, False) for f in self.found])
         return float(100 * (counts >= 2).sum() / (counts >= 1).sum())
 
-    def rate(self, site: str, start: float, end: float) -> float:
-        """First such fractures in the window by 100 patient-years of it."""
-        hit = self.broken(site, start, end).mean()
-        return float(-np.log1p(-hit) / ((end - start) / 12) * 100)
+    def further(self, end: float) -> float:
+        """Second fractures of any kind by 100 patient-years since the first."""
+        seconds = years = 0.0
+        for found in self.found:
+            row = np.concatenate([f.row for f in found.values()])
+            month = np.concatenate([f.month for f in found.values()])
+            order = np.lexsort((month, row))
+            row, month = row[order][month[order] <= end], month[order][month[order] <= end]
+            first = np.flatnonzero(np.diff(row, prepend=-1) != 0)
+            many = np.diff(first, append=row.size) > 1
+            until = np.where(many, month[np.minimum(first + 1, row.size - 1)], end)
+            seconds, years = seconds + many.sum(), years + (until - month[first]).sum() / 12
+        return float(100 * seconds / years)
 
 
 def group(
@@ -172,6 +182,31 @@ def _horizon(n: int) -> Iterable[Row]:
             "calibration",
             source,
         )
+    yield from _again(*arms["placebo"])
+
+
+def _again(prevalent: Group, none: Group) -> Iterable[Row]:
+    """Vertebral fractures of women who had one in year 1, or before the trial, or both."""
+    source = "Wustrack 2012 doi:10.1007/s00198-011-1664-4"
+    share, hits = {}, np.zeros(2)
+    for before, g, weight in ((True, prevalent, WITH), (False, none, WITHOUT)):
+        early, later = g.broken("vertebral", 0, 12), g.broken("vertebral", 12, 36)
+        for year_1 in (True, False):
+            share[before, year_1] = later[early == year_1].mean()
+        hits += weight * np.array([(early & g.broken("vertebral", 12, 24)).mean(), early.mean()])
+    odds = {who: p / (1 - p) for who, p in share.items()}
+    figure = "vertebral, months 12 to 36, %"
+    for who, name, value in (((False, False), "neither", 3.9), ((True, True), "both", 29.8)):
+        arm = f"placebo, {name} of before and in year 1"
+        yield "HORIZON", arm, figure, value, 100 * share[who], "calibration", source
+    ratio = np.sqrt(np.prod([odds[before, True] / odds[before, False] for before in (True, False)]))
+    figure = "vertebral, months 12 to 36, odds ratio"
+    yield "HORIZON", "placebo, with / without one in year 1", figure, 3.7, ratio, "calibration", source
+    ratio = np.sqrt(np.prod([odds[True, year_1] / odds[False, year_1] for year_1 in (True, False)]))
+    yield "HORIZON", "placebo, with / without one before", figure, 3.3, ratio, "check", source
+    source = "Lindsay 2001 doi:10.1001/jama.285.3.320"
+    figure = "vertebral, in the year after one in year 1, %"
+    yield "risedronate trials", "placebo (ours: HORIZON's)", figure, 19.2, 100 * hits[0] / hits[1], "check", source
 
 
 def _more(n: int) -> Iterable[Row]:
@@ -185,8 +220,8 @@ def _more(n: int) -> Iterable[Row]:
 def _freedom(n: int) -> Iterable[Row]:
     source = "Cummings 2009 doi:10.1056/NEJMoa0809493, recalled"
     arms = {
-        "placebo": group("placebo every 6mo x6", n, months=60, **FREEDOM),
-        "denosumab": group("denosumab 60mg every 6mo x6", n, months=60, **FREEDOM),
+        "placebo": group("placebo every 6mo x6", n, **FREEDOM),
+        "denosumab": group("denosumab 60mg every 6mo x6", n, **FREEDOM),
     }
     published = {
         "vertebral": (7.2, 2.3),
@@ -221,20 +256,63 @@ def _freedom(n: int) -> Iterable[Row]:
                 "check",
                 source,
             )
+    source = "Kendler 2018 doi:10.1007/s00198-018-4687-2"
+    for arm, value in (("placebo", 10.1), ("denosumab", 6.7)):
+        figure = "further fractures by 100 patient-years after a first"
+        yield "FREEDOM", arm, figure, value, arms[arm].further(36), "check", source
+
+
+IMAGES = np.array([12.0, 24.0, 36.0])
+OFF = 7.0  # months after the last dose from which Cummings 2018 counts time off treatment
+LEAVING = 0.6  # 1/yr after the last dose: gives their 0.8 years off treatment a woman (56 women, 7.1 by 100, of 1,001)
+CHOSEN = 1.5  # times as likely to stop with a fracture found: 1.2 by 100 patient-years before, 0.8 in all on denosumab
+
+
+def _stopped(n: int) -> Iterable[Row]:
+    """Women who stop after 2 to 5 doses, as they happen to fracture, and as Cummings 2018 counted."""
     source = "Cummings 2018 doi:10.1002/jbmr.3337"
-    for arm, rate, many in (("placebo", 8.5, 38.7), ("denosumab", 7.1, 60.7)):  # off: from 7 months after the last dose
-        yield (
-            "FREEDOM, stopped",
-            arm,
-            "vertebral by 100 patient-years off treatment",
-            rate,
-            arms[arm].rate("vertebral", 37, 55),
-            "check",
-            source,
-        )
-        yield "FREEDOM, stopped", arm, MULTIPLE, many, arms[arm].multiple(55, 37), "check", source
-    ratio = arms["denosumab"].rate("vertebral", 37, 55) / arms["placebo"].rate("vertebral", 37, 55)
-    yield "FREEDOM, stopped", "denosumab / placebo", "rate ratio off treatment", 7.1 / 8.5, ratio, "check", source
+    found = {}
+    for arm, dose in (("placebo", "placebo"), ("denosumab", "denosumab 60mg")):
+        groups = {k: group(f"{dose} every 6mo x{k}", n // 2, **FREEDOM) for k in (2, 3, 4, 5)}
+        found[arm] = [_off_treatment(groups, counted=counted) for counted in (False, True)]
+    published = {"placebo": (8.5, 38.7), "denosumab": (7.1, 60.7)}
+    for arm, (rate, many) in published.items():
+        for (predicted, multiple), how in zip(found[arm], ("as they happen to all", "as counted"), strict=True):
+            figure = f"vertebral by 100 patient-years, {how}"
+            yield "FREEDOM, stopped", arm, figure, rate, predicted, "check", source
+        yield "FREEDOM, stopped", arm, MULTIPLE, many, multiple, "check", source
+    for k, how in enumerate(("as they happen to all", "as counted")):
+        ratio = found["denosumab"][k][0] / found["placebo"][k][0]
+        yield "FREEDOM, stopped", "denosumab / placebo", f"rate ratio, {how}", 7.1 / 8.5, ratio, "check", source
+
+
+def _off_treatment(groups: dict[int, Group], *, counted: bool) -> tuple[float, float]:
+    """Women with a vertebral fracture by 100 patient-years off treatment, and the share of them with several, %.
+
+    Counted: in the month of the image that finds them (yearly, and when she leaves), whenever since the image before
+    they happened, in women of whom those with a fracture found by 6 months after the last dose are CHOSEN times as many.
+    """
+    women = years = several = 0.0
+    for doses_given, g in groups.items():
+        last = 6.0 * (doses_given - 1)
+        patient, n = g.covariates["patient"].to_numpy(), len(g.covariates)
+        for k, found in enumerate(g.found):
+            leaves = np.minimum(last + 12 * waiting.patience(1, "leaving", patient, doses_given, k) / LEAVING, IMAGES[-1])
+            spine = found[fractures.VERTEBRAL]
+            image = IMAGES[np.minimum(np.searchsorted(IMAGES, spine.month), IMAGES.size - 1)]
+            month = np.minimum(image, leaves[spine.row]) if counted else spine.month
+            weight = np.ones(n)
+            if counted:
+                weight[spine.row[month <= last + 6]] = CHOSEN
+            mine = (month > last + OFF) & (spine.month <= leaves[spine.row])
+            first, vertebrae = np.full(n, np.inf), np.zeros(n)
+            np.minimum.at(first, spine.row[mine], month[mine])
+            np.add.at(vertebrae, spine.row[mine], spine.vertebrae[mine])
+            stays = weight * (leaves > last + OFF)
+            women += stays[vertebrae > 0].sum()
+            several += stays[vertebrae > 1].sum()
+            years += (stays * (np.minimum(first, leaves) - last - OFF)).sum() / 12
+    return 100 * women / years, 100 * several / women
 
 
 def _delays(n: int) -> Iterable[Row]:
@@ -274,42 +352,46 @@ def _deaths(n: int) -> Iterable[Row]:
         )
 
 
+BLOCK = {90.0: 12, 65.0: 13, 40.0: 13, 22.0: 9, 8.0: 8}
+"""eGFR of the middle of each group of Block 2012, and its size; the last were on dialysis."""
+
+
 def _calcium(n: int) -> Iterable[Row]:
     p = event_numbers()
-    days = np.array([0.0, 3, 5, 7, 10, 14, 21, 30.4375, 60, 182.6])
-    for study, name, limits in (
-        ("FREEDOM", None, {"CA_grade_1": ("at month 1 or 6", days[[0, 7, 9]], 1.7, "below 8.5 mg/dL, %")}),
-        (
-            "Block 2012",
-            "chronic-kidney-disease",
-            {"CA_grade_2": ("at any time", days, 100 * 12 / 55, "below 8.0 mg/dL, %")},
-        ),
-    ):
-        trial = load_trial("freedom")
-        if name:
-            trial = replace(trial, population=replace(trial.population, name=name, eligible={}))
-        number = np.arange(1, n + 1)
-        people = draw(trial, TABLE, number)
-        agents = [TABLE.apply(load_agent(agent)) for agent in trial.agent_names()]
-        plan = doses.planned(trial, number, np.full(n, "denosumab"))
-        found = simulate(TABLE, people.persons, agents, doses.as_doses(plan, agents), days, rtol=1e-5, atol=1e-7)["CA"]
-        for limit, (when, seen, value, figure) in limits.items():
-            low = (found[:, np.isin(days, seen)] < p[limit]).any(axis=1)
-            source = "doi:10.1056/NEJMoa0809493, recalled" if study == "FREEDOM" else "doi:10.1002/jbmr.1613"
-            yield study, "denosumab", f"true calcium {when} {figure}", value, 100 * low.mean(), "check", source
-        if study == "FREEDOM":
-            yield (
-                study,
-                "denosumab",
-                "day of the calcium nadir",
-                10,
-                float(days[found.mean(axis=0).argmin()]),
-                "check",
-                "US label, recalled",
-            )
+    days = np.array([0.0, *range(3, 31), 60, 182.6])
+    trial = load_trial("freedom")
+    number = np.arange(1, n + 1)
+    women = draw(trial, TABLE, number).persons
+    agents = [TABLE.apply(load_agent(agent)) for agent in trial.agent_names()]
+
+    def course(arm: str, **covariates: np.ndarray) -> np.ndarray:
+        plan = doses.as_doses(doses.planned(trial, number, np.full(n, arm)), agents)
+        return simulate(TABLE, women.assign(**covariates), agents, plan, days, rtol=1e-5, atol=1e-7)["CA"]
+
+    visits = [int(np.abs(days - day).argmin()) for day in (30, 182.6)]
+    error = np.exp(TABLE["CV_CA"] * streams.normal(1, "calcium", number[:, None], [0, 1]))
+    source = "Cummings 2009 doi:10.1056/NEJMoa0809493, recalled"
+    found = {arm: course(arm) for arm in ("placebo", "denosumab")}
+    for arm, value, use in (("placebo", 0.4, "check"), ("denosumab", 1.7, "calibration")):
+        low = (found[arm][:, visits] * error < p.CA_grade_1).any(axis=1).mean()
+        figure = "calcium measured at month 1 or 6 below 8.5 mg/dL, %"
+        yield "FREEDOM", arm, figure, value, 100 * low, use, source
+    nadir, nadir_day = float(days[found["denosumab"].mean(axis=0).argmin()]), "day of the calcium nadir"
+    yield "FREEDOM", "denosumab", nadir_day, 10, nadir, "calibration", "US label, recalled"
+    yield "Miyaoka 2018", "denosumab (ours: FREEDOM's)", nadir_day, 7, nadir, "calibration", "Osteoporos Int 2018"
+
+    group = np.resize(np.repeat(list(BLOCK), list(BLOCK.values())), n)
+    calcium = course("denosumab", EGFR=group)
+    source = "Block 2012 doi:10.1002/jbmr.1613"
+    for limit, value, figure in ((p.CA_grade_2, 100 * 12 / 55, "below 8.0"), (1.871, 100 * 5 / 55, "below 7.5")):
+        low = (calcium < limit).any(axis=1).mean()
+        yield "Block 2012", "denosumab", f"true calcium {figure} mg/dL, %", value, 100 * low, "calibration", source
+    failing = calcium[group == min(BLOCK)].mean(axis=0)
+    source = "Dave 2015, Am J Nephrol 41:129 (median of those with severe hypocalcaemia)"
+    yield "Dave 2015", "denosumab, kidney failure", nadir_day, 21, float(days[failing.argmin()]), "check", source
 
 
-STUDIES: tuple[Callable[[int], Iterable[Row]], ...] = (_fit, _horizon, _more, _freedom, _delays, _deaths, _calcium)
+STUDIES: tuple[Callable[[int], Iterable[Row]], ...] = (_fit, _horizon, _more, _freedom, _stopped, _delays, _deaths, _calcium)
 
 
 def main(n: int) -> None:

@@ -1,14 +1,20 @@
 """Fractures, from a hazard that follows each patient's own bone.
 
-At each site the hazard (1/yr) is log-linear in age, in the T-score at that site and in present resorption, and higher
-once a vertebra has fractured:
+At each site the hazard (1/yr) is log-linear in age, in the T-score at that site and in present resorption:
 
-    level * exp(age_s * (age - age_ref)) * BMD_s ** (T_ref - T) * (CTX / CTX_ref) ** CTX_s * prior_s
+    frailty * level * exp(age_s * (age - age_ref)) * BMD_s ** (T_ref - T) * (CTX / CTX_ref) ** CTX_s * prior_s
 
 with T and CTX along the patient's latent course, so that a drug acts on fractures through bone and turnover only.
-A vertebral fracture takes further vertebrae with it, the more so the faster bone was lost in the year before; some
+`prior` is 1 without a fractured vertebra: for the spine at the start, for other bones now. `frailty` is how women who
+are alike in all this differ, so that whoever broke one bone is the likelier to break another: gamma of mean 1 over
+patients [1]_, one for the spine and one for all other bones, and all that a vertebral fracture tells of the next.
+A vertebral fracture takes further vertebrae with it, the more so the faster bone was lost just before; some
 come to clinical attention, and all are found at the next spine image that she attends. Sites are vertebrae, hip, and
 other nonvertebral bones. What the numbers rest on, and how they compare with trials: docs/events.md.
+
+References
+----------
+.. [1] Vaupel JW, Manton KG, Stallard E. Demography 1979;16:439-54. doi:10.2307/2061224
 """
 
 from __future__ import annotations
@@ -19,6 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import gammaincinv
 
 from ranklsim.cohorts import streams
 from ranklsim.cohorts.conduct import events
@@ -33,6 +40,7 @@ SITES = {VERTEBRAL: "LS", HIP: "TH", OTHER: "TH"}
 """Where bone is looked at for the hazard of each kind of fracture."""
 
 MOST = 20  # fractures of one kind in one patient
+LOSS_MONTHS = 6.0  # over which present loss of bone is looked at, as over the time off treatment in Cummings 2018
 VERTEBRAE = 13  # T4 to L4, which spine images are read for
 
 Array = NDArray[np.float64]
@@ -52,7 +60,7 @@ class Fractures:
 
 
 def hazard(site: str, parameters: ParameterTable, age: Array, months: Array, latent: Mapping[str, Array]) -> Array:
-    """Hazard of a fracture while no vertebra has fractured, 1/yr.
+    """Hazard of a fracture of a woman of mean frailty without a fractured vertebra, 1/yr.
 
     Parameters
     ----------
@@ -108,16 +116,18 @@ def happen(
     patient = covariates["patient"].to_numpy(dtype=np.int64)
     age = covariates["age"].to_numpy(dtype=float)
     before = np.where(covariates["prevalent_fracture"].to_numpy(dtype=float) > 0, 0.0, np.inf)
-    total = cumulative(months, hazard(VERTEBRAL, parameters, age, months, latent))
     whose = (seed, patient, replicate)
-    row, month, index = _sequence(VERTEBRAL, months, total, p.prior_vertebral, before, *whose, own=True)
+    own = _frailty("spine", p.frailty_spine, *whose)
+    total = own[:, None] * cumulative(months, hazard(VERTEBRAL, parameters, age, months, latent))
+    row, month, index = _sequence(VERTEBRAL, months, total, p.prior_vertebral, before, *whose)
     lost = at(months, _loss(months, latent["BMD_TH"])[row], month)
     vertebrae = _vertebrae(lost, streams.uniform(seed, "fracture.vertebrae", patient[row], index, replicate))
     clinical = streams.uniform(seed, "fracture.clinical", patient[row], index, replicate) < p.clinical
     found = {VERTEBRAL: Fractures(row, month, vertebrae, clinical)}
     np.minimum.at(before, row, month)
+    own = _frailty("bones", p.frailty_bones, *whose)
     for site in (HIP, OTHER):
-        total = cumulative(months, hazard(site, parameters, age, months, latent))
+        total = own[:, None] * cumulative(months, hazard(site, parameters, age, months, latent))
         row, month, _ = _sequence(site, months, total, p[f"prior_{site}"], before, *whose)
         found[site] = Fractures(row, month, np.ones(row.size, dtype=np.int64), np.ones(row.size, dtype=bool))
     return found
@@ -170,15 +180,11 @@ def _sequence(
     seed: int,
     patient: NDArray[np.int64],
     replicate: int,
-    *,
-    own: bool = False,
 ) -> tuple[NDArray[np.int64], Array, NDArray[np.int64]]:
     """Fractures one after another: patient's row, month, and its number in the patient.
 
-    `total` is the cumulative hazard while there was none before; `ratio` multiplies the hazard from month `prior` on,
-    and, if a fracture is its `own` cause, from the first one on.
+    `total` is the cumulative hazard while no vertebra has fractured; `ratio` multiplies it from month `prior` on.
     """
-    prior = prior.copy()
     rows, when, number = [], [], []
     who = np.arange(len(patient))
     now = np.zeros(len(patient))  # used up of `total`
@@ -196,16 +202,22 @@ def _sequence(
         rows.append(who)
         when.append(month[broken])
         number.append(np.full(who.size, k))
-        if own:
-            prior[who] = np.minimum(prior[who], month[broken])
     row, month, index = np.concatenate(rows), np.concatenate(when), np.concatenate(number)
     order = np.lexsort((month, row))
     return row[order], month[order], index[order]
 
 
+def _frailty(name: str, variance: float, seed: int, patient: NDArray[np.int64], replicate: int) -> Array:
+    """Each patient's hazard over that of women like her: gamma, mean 1; the same at all times and in every arm."""
+    if variance == 0:
+        return np.ones(len(patient))
+    share = streams.uniform(seed, f"frailty.{name}", patient, 0, replicate)
+    return np.asarray(variance * gammaincinv(1 / variance, share))
+
+
 def _loss(months: Array, bone: Array) -> Array:
-    """Loss over the year before, %/yr, 0 where bone was gained; over the time since the start in the first year."""
-    back = np.maximum(months - 12.0, 0.0)
+    """Loss over the months before, %/yr, 0 where bone was gained; over the time since the start as long as that is less."""
+    back = np.maximum(months - LOSS_MONTHS, 0.0)
     k = np.clip(np.searchsorted(months, back, side="right") - 1, 0, months.size - 1)
     years = np.maximum(months - months[k], 1.0) / 12.0
     return np.clip(100 * (1 - bone / bone[:, k]) / years, 0, None)

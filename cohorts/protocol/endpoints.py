@@ -114,6 +114,11 @@ class Event(Endpoint):
         """Whether the event is found at planned visits, so that only the interval in which it happened is known."""
         return self.analysis in ("Mantel-Haenszel", "logistic")
 
+    @property
+    def of_incidence(self) -> bool:
+        """Whether arms are compared by their cumulative incidence, so that a competing event counts against it."""
+        return self.analysis in ("Fine-Gray", "Gray")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rate(Endpoint):
@@ -160,7 +165,8 @@ class Estimand:
     missing : str
         How values that were not seen are imputed: MAR, J2R, CIR or CR.
     summary : str
-        Difference of means, difference of medians, risk difference, risk ratio, odds ratio, hazard ratio, rate ratio.
+        Difference of means, difference of medians, risk difference, risk ratio, odds ratio, hazard ratio,
+        subdistribution hazard ratio, rate ratio.
     """
 
     name: str

@@ -51,7 +51,7 @@ KINDS = ("change", "responder", "event", "rate", "durability")
 ANALYSES = {
     "change": ("MMRM", "ANCOVA", "mean difference", "median difference"),
     "responder": ("Miettinen-Nurminen", "Mantel-Haenszel", "logistic"),
-    "event": ("Cox", "log-rank", "cumulative incidence", "Mantel-Haenszel", "logistic"),
+    "event": ("Cox", "log-rank", "Fine-Gray", "Gray", "cumulative incidence", "Mantel-Haenszel", "logistic"),
     "rate": ("negative binomial",),
     "durability": ("bootstrap",),
 }
@@ -60,7 +60,7 @@ ANALYSES = {
 SUMMARIES: dict[type[Endpoint], tuple[str, ...]] = {
     Change: ("difference of means", "difference of medians"),
     Responder: ("risk difference", "risk ratio", "odds ratio"),
-    Event: ("hazard ratio", "risk ratio", "risk difference"),
+    Event: ("hazard ratio", "subdistribution hazard ratio", "risk ratio", "risk difference"),
     Rate: ("rate ratio",),
 }
 """Summary measures of each kind of endpoint, the usual one first."""
@@ -346,6 +346,8 @@ class Objectives:
         choices = SUMMARIES.get(type(endpoint))
         if isinstance(endpoint, Event) and endpoint.grouped:
             choices = ("risk ratio", "risk difference")
+        elif isinstance(endpoint, Event) and endpoint.of_incidence:
+            choices = ("subdistribution hazard ratio", "hazard ratio", "risk ratio", "risk difference")
         if choices is None:
             self.faults.add(
                 (*path, "endpoint"), f"'{endpoint.name}' is a durability, of which no estimand is computed."

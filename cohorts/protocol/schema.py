@@ -26,13 +26,13 @@ Role = Literal["primary", "key secondary", "secondary", "exploratory"]
 Change = Literal["percent", "absolute"]
 Analysis = Literal[
     "ANCOVA", "MMRM", "mean difference", "median difference", "logistic", "Mantel-Haenszel", "Miettinen-Nurminen",
-    "Cox", "log-rank", "cumulative incidence", "negative binomial", "bootstrap",
+    "Cox", "log-rank", "Fine-Gray", "Gray", "cumulative incidence", "negative binomial", "bootstrap",
 ]  # fmt: skip
 Strategy = Literal["treatment policy", "hypothetical", "while on treatment", "composite"]
 Missing = Literal["MAR", "J2R", "CIR", "CR"]
 Summary = Literal[
     "difference of means", "difference of medians", "risk difference", "risk ratio", "odds ratio", "hazard ratio",
-    "rate ratio",
+    "subdistribution hazard ratio", "rate ratio",
 ]  # fmt: skip
 Correction = Literal["fixed sequence", "Bonferroni", "Holm", "Hochberg", "graphical"]
 Spending = Literal["O'Brien-Fleming", "Pocock"]

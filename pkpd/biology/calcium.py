@@ -2,8 +2,9 @@
 
 Resorption gives calcium, mineralising osteoid takes it, gut and kidney balance at rest. When a drug stops resorption,
 formation goes on for weeks, calcium falls to a nadir at about ten days [1]_, PTH rises steeply, the kidney spares
-calcium and the gut, through calcitriol, takes up more; poor renal function or low vitamin D weakens that last step
-and deepens the nadir [2]_. All relative to the patient's own start. The lumped form is our assumption.
+calcium and the gut, through calcitriol, takes up more. Poor renal function deepens the nadir [2]_ and makes it later:
+calcitriol answers less, and little passes gut and kidney at rest [3]_, so that there is little to spare. Low vitamin D
+weakens the answer, too. All relative to the patient's own start. The lumped form is our assumption.
 
 Trials give calcium and vitamin D to every arm. Where they are new to a patient they lower bone turnover: on placebo,
 CTX and P1NP fall by a tenth. That effect on the signal at RANK is ours, fitted to the markers of placebo arms.
@@ -12,6 +13,7 @@ References
 ----------
 .. [1] Prolia (denosumab) US prescribing information, BLA125320 (nadir about day 10).
 .. [2] Block GA et al. J Bone Miner Res 2012;27:1471-9. doi:10.1002/jbmr.1613
+.. [3] Liu J et al. J Clin Endocrinol Metab 2022;107:e281-92. doi:10.1210/clinem/dgab574
 """
 
 from __future__ import annotations
@@ -28,8 +30,12 @@ STATES = {
 
 
 def individual(p: Values) -> dict[str, Any]:
-    """How well calcitriol answers PTH in this patient (1 at the reference eGFR and 25-OH-D)."""
-    return {"answer": (p.EGFR / p.EGFR_ref) ** p.e_gut_EGFR * (p.VITD / p.VITD_ref) ** p.e_gut_VITD}
+    """How well calcitriol answers PTH (1 at the reference eGFR and 25-OH-D), and what gut and kidney move (mmol/day)."""
+    function = p.EGFR / p.EGFR_ref
+    return {
+        "answer": function**p.e_gut_EGFR * (p.VITD / p.VITD_ref) ** p.e_gut_VITD,
+        "passing": p.J_gut * function**p.e_flux_EGFR,
+    }
 
 
 def PTH(x: Values, p: Values) -> Any:
@@ -41,8 +47,8 @@ def rates(x: Values, p: Values, resorption: Any, mineralisation: Any) -> dict[st
     """Time derivatives (1/day), with whole-body resorption and mineralisation of osteoid over untreated."""
     pth = PTH(x, p)
     from_bone = p.J_bone * (resorption - mineralisation)
-    from_gut = p.J_gut * x.calcitriol
-    to_urine = p.J_gut * x.calcium**p.s_ren * pth**-p.e_ren
+    from_gut = p.passing * x.calcitriol
+    to_urine = p.passing * x.calcium**p.s_ren * pth**-p.e_ren
     return {
         "calcium": (from_bone + from_gut - to_urine) / p.CAP,
         "calcitriol": (1 + p.answer * (pth**p.e_gut - 1) - x.calcitriol) / p.t_gut,

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from ranklsim.cohorts.protocol.endpoints import Change, Endpoint, Event, Rate, Responder
-from ranklsim.reports.analyses import proportions, rates, survival
+from ranklsim.reports.analyses import competing, proportions, rates, survival
 
 MEASURE = {
     "Miettinen-Nurminen": "risk difference",
@@ -15,6 +15,8 @@ MEASURE = {
     "logistic": "odds ratio",
     "Cox": "hazard ratio",
     "log-rank": "hazard ratio",
+    "Fine-Gray": "subdistribution hazard ratio",
+    "Gray": "subdistribution hazard ratio",
     "cumulative incidence": "risk difference",
     "negative binomial": "rate ratio",
     "bootstrap": "difference",
@@ -50,7 +52,7 @@ def effect(endpoint: Endpoint, table: pd.DataFrame, arm: str, control: str, meas
         As from `variables.responders`, `variables.times` or `variables.counts`.
     arm, control : str
     measure : str
-        Risk difference, risk ratio, odds ratio, hazard ratio or rate ratio.
+        Risk difference, risk ratio, odds ratio, hazard ratio, subdistribution hazard ratio or rate ratio.
 
     Returns
     -------
@@ -85,6 +87,13 @@ def effect(endpoint: Endpoint, table: pd.DataFrame, arm: str, control: str, meas
         tested = endpoint.analysis == "log-rank"
         words = "Cox, stratified; p of the stratified log-rank test" if tested else "Cox, stratified"
         return ratio | ({"p": test} if tested else {}) | {"method": words + adjusted}
+    if measure == "subdistribution hazard ratio":
+        ratio = competing.fine_gray(table, arm, control, covariates, stratified=True)
+        words = "Fine-Gray, stratified"
+        if endpoint.analysis == "Gray":
+            ratio |= {"p": competing.gray(table, [arm, control], stratified=True)["p"]}
+            words += "; p of Gray's test, stratified"
+        return ratio | {"method": words + adjusted}
     span = endpoint.by_month - endpoint.from_month
     found = survival.incidence_contrast(table, arm, control, span, ratio=is_ratio(measure))
     return found | {"method": "cumulative incidence (Aalen-Johansen)"}

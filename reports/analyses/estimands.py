@@ -36,7 +36,7 @@ from ranklsim.cohorts.protocol.endpoints import (
     higher_is_better,
 )
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.reports.analyses import repeated, summaries, survival, variables
+from ranklsim.reports.analyses import competing, repeated, summaries, survival, variables
 from ranklsim.reports.analyses.ancova import ancova
 from ranklsim.reports.analyses.effects import effect
 
@@ -367,13 +367,16 @@ def _from_counts(worlds: list[World], endpoint: Rate, estimand: Estimand) -> tup
 def _from_times(
     worlds: list[World], endpoint: Event, estimand: Estimand, arm: str, control: str
 ) -> tuple[float, float]:
-    """Hazard ratio, or risks by the end, of the same patients in two arms (error as if they were not the same)."""
+    """A hazard ratio, or risks by the end, of the same patients in two arms (error as if they were not the same)."""
     table = pd.concat(
         [variables.times(events, patients, endpoint, estimand) for patients, _, events in worlds], ignore_index=True
     )
     if estimand.summary == "hazard ratio":
         found = survival.cox(table, arm, control, stratified=True)
         return found["estimate"], float(np.log(found["high"] / found["low"]) / (2 * 1.959963984540054))
+    if estimand.summary == "subdistribution hazard ratio":
+        found = competing.fine_gray(table, arm, control, stratified=True)
+        return found["estimate"], found["std_error"]
     span = endpoint.by_month - endpoint.from_month
     found = survival.incidence_contrast(table, arm, control, span, ratio=estimand.summary == "risk ratio")
     return found["estimate"], found["std_error"]

@@ -1,9 +1,9 @@
 """Time to an event: Kaplan-Meier, cumulative incidence beside a competing event, log-rank, Cox.
 
 Estimators are those of statsmodels; intervals of curves are on the scale log(-log) [1]_, Cox's partial likelihood has
-Efron's ties [2]_. With a competing event (death) the hazard ratio is cause-specific: others leave the risk set. The
-hazard of the subdistribution (Fine and Gray) and Gray's test are not computed; the absolute effect is the difference
-of cumulative incidences (Aalen and Johansen [3]_) at a month.
+Efron's ties [2]_. With a competing event (death) Cox's hazard ratio is cause-specific: others leave the risk set. The
+absolute effect is the difference of cumulative incidences (Aalen and Johansen [3]_) at a month; tests and ratios of
+them (Gray, Fine and Gray) are in `competing`.
 
 References
 ----------
@@ -154,7 +154,7 @@ def log_rank(table: pd.DataFrame, arms: Sequence[str], *, stratified: bool = Fal
         If an arm has no patient left.
     """
     own = table[table["arm"].isin(list(arms))]
-    _refuse_empty(own, arms)
+    refuse_empty(own, arms)
     out = {"chi2": np.nan, "df": float(len(arms) - 1), "p": np.nan}
     if not own["event"].any():
         return out
@@ -204,7 +204,7 @@ def cox(
         If an arm has no event, or the model does not converge.
     """
     own = table[table["arm"].isin([arm, control])].dropna(subset=list(covariates))
-    _refuse_empty(own, (arm, control))
+    refuse_empty(own, (arm, control))
     for name in (arm, control):
         if not own.loc[own["arm"] == name, "event"].any():
             raise RunFailed(f"the Cox model has no finite hazard ratio: no patient of {name} had the event.")
@@ -252,7 +252,7 @@ def incidence_contrast(
     RunFailed
         If a ratio is asked and an arm has no event.
     """
-    _refuse_empty(table, (arm, control))
+    refuse_empty(table, (arm, control))
     found = {}
     for name in (arm, control):
         own = table[table["arm"] == name]
@@ -275,7 +275,8 @@ def incidence_contrast(
     return out | {"p": p, "std_error": error}
 
 
-def _refuse_empty(table: pd.DataFrame, arms: Sequence[str]) -> None:
+def refuse_empty(table: pd.DataFrame, arms: Sequence[str]) -> None:
+    """Complain of an arm that has no patient."""
     for name in arms:
         if not (table["arm"] == name).any():
             raise BadInput(f"no patient of {name} is left for the analysis.")

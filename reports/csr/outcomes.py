@@ -138,8 +138,8 @@ def _notes(c: Context, frame: pd.DataFrame) -> str:
     notes = ["Methods: " + "; ".join(methods) + ".", "Patients who left count up to then; all that was seen counts."]
     if any(isinstance(e, Event) and not e.grouped for e in c.trial.endpoints):
         notes.append(
-            "Death without the event is a competing event; hazard ratios are cause-specific. Fine and Gray's model and "
-            "Gray's test are not computed."
+            "Death without the event is a competing event. A hazard ratio is cause-specific: who died is at risk no "
+            "more; a subdistribution hazard ratio (Fine-Gray) compares cumulative incidences: who died stays at risk."
         )
     if any(isinstance(e, Event) and e.grouped for e in c.trial.endpoints):
         notes.append(

@@ -45,17 +45,45 @@ def test_shares_with_a_fracture_are_those_of_the_hazard(site, prevalent):
     found = fractures.happen(TABLE, women(prevalent=prevalent), MONTHS, course(), seed=1)[site]
     ratio = P[f"prior_{site}"] if prevalent else 1.0
     level = ratio * np.trapezoid(fractures.hazard(site, TABLE, np.array([72.0]), MONTHS, course(1))[0], MONTHS / 12)
-    share = 1 - np.exp(-level)
+    variance = P.frailty_spine if site == "vertebral" else P.frailty_bones
+    share = 1 - (1 + variance * level) ** (-1 / variance)  # Laplace transform of a gamma frailty of mean 1
     few = 0.004 if site != "vertebral" and not prevalent else 0.0  # of women whose spine fractured first
     assert np.unique(found.row).size / N == pytest.approx(share, abs=4 * np.sqrt(share / N) + few)
 
 
-def test_a_fractured_vertebra_raises_the_hazard_from_then_on():
-    found = fractures.happen(TABLE, women(), MONTHS, course(), seed=1)["vertebral"]
+@pytest.mark.parametrize("site", ["vertebral", "other"])
+def test_after_a_fracture_the_hazard_is_higher_by_the_variance_of_frailty(site):
+    found = fractures.happen(TABLE, women(), MONTHS, course(), seed=1)[site]
     first = pd.Series(found.month).groupby(found.row).min()
     exposed = ((36 - first) / 12).sum()
     again = found.row.size - first.size
-    assert again / exposed == pytest.approx(P.prior_vertebral * P.level_vertebral, rel=0.25)
+    variance = P.frailty_spine if site == "vertebral" else P.frailty_bones
+    level = np.mean(fractures.hazard(site, TABLE, np.array([72.0]), MONTHS, course(1)))
+    assert again / exposed == pytest.approx((1 + variance) * level, rel=0.2)
+
+
+def test_a_fractured_vertebra_raises_the_hazard_of_other_bones_from_then_on():
+    found = fractures.happen(TABLE, women(), MONTHS, course(T_LS=-6.0), seed=1)
+    first = pd.Series(found["vertebral"].month).groupby(found["vertebral"].row).min()
+    assert first.size > 1000
+    since = np.full(N, 36.0)
+    since[first.index] = first
+    hit = found["other"]
+    before = hit.month < since[hit.row]
+    years = since.sum() / 12
+    ratio = ((~before).sum() / (3 * N - years)) / (before.sum() / years)
+    assert ratio == pytest.approx(P.prior_other, rel=0.2)
+
+
+def test_frailty_is_gamma_of_mean_one_and_belongs_to_the_woman():
+    patient = np.arange(1, N + 1)
+    spine = fractures._frailty("spine", 1.3, 5, patient, 0)
+    assert spine.mean() == pytest.approx(1.0, abs=0.03)
+    assert spine.var() == pytest.approx(1.3, rel=0.05)
+    assert np.array_equal(fractures._frailty("spine", 1.3, 5, patient[::-1], 0), spine[::-1])
+    bones = fractures._frailty("bones", 0.7, 5, patient, 0)
+    assert abs(np.corrcoef(spine, bones)[0, 1]) < 0.03
+    assert (fractures._frailty("bones", 0.0, 5, patient, 0) == 1).all()
 
 
 def test_the_same_woman_breaks_the_same_bones_in_any_company():

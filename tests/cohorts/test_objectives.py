@@ -102,6 +102,17 @@ def test_an_estimand_has_its_attributes_and_sensible_defaults(tmp_path):
     assert composite.summary == "difference of medians"
 
 
+def test_an_estimand_of_an_endpoint_compared_by_incidence_is_a_subdistribution_hazard_ratio(tmp_path):
+    fracture = endpoint('event = { of = "hip", by = "48 mo" }', "Gray", 'margin = "1.3"')
+    asked = '[[estimand]]\nname = "q"\nendpoint = "other"\nprimary = true\nevents = { dropout = "hypothetical" }\n'
+    trial = read(tmp_path, fracture + asked)
+    assert trial.endpoints[1].margin == 1.3
+    assert trial.estimands[0].summary == "subdistribution hazard ratio"
+    other = read(tmp_path, fracture.replace("Gray", "Cox") + asked + 'summary = "subdistribution hazard ratio"\n')
+    assert other.estimands[0].summary == "subdistribution hazard ratio"
+    assert read(tmp_path, fracture.replace("Gray", "Cox") + asked).estimands[0].summary == "hazard ratio"
+
+
 def test_hypotheses_are_endpoints_and_within_them_arms(tmp_path):
     plan = read(tmp_path, '[multiplicity]\nmethod = "Holm"\nalpha = 0.05\norder = ["gain"]\n').multiplicity
     assert plan.hypotheses == (("gain", "denosumab"),)

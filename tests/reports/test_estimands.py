@@ -169,6 +169,17 @@ def test_the_true_rate_ratio_is_that_of_all_twins(world):
     assert row["truth_error"] == pytest.approx(np.sqrt(1 / 5 - 1 / 20), rel=0.05)  # the five are among the twenty
 
 
+def test_the_true_subdistribution_hazard_ratio_of_equal_incidences_is_one_though_deaths_differ(world):
+    hits = [(k, arm, "hip", 12.0 + k / 10) for k in range(20) for arm in ("placebo", "drug")]
+    dead = [(k, "drug", "death", 6.0) for k in range(20, 40)]
+    world.twin_events = pd.concat([world.twin_events, happened(hits + dead).assign(conduct="real")])
+    incidence = answer(world, question(FRACTURE, {"stopped": "treatment policy"}, "subdistribution hazard ratio"))
+    hazard = answer(world, question(FRACTURE, {"stopped": "treatment policy"}, "hazard ratio"))
+    assert incidence["truth"] == pytest.approx(1.0)
+    assert 0.1 < incidence["truth_error"] < 0.5
+    assert hazard["truth"] > 1.5  # of those alive
+
+
 # -- all analyses ------------------------------------------------------------------------------------------------------
 
 

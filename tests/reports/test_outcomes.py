@@ -43,6 +43,11 @@ role     = "secondary"
 event    = { of = "hip", by = "36 mo" }
 analysis = "Cox"
 [[endpoint]]
+name     = "any bone"
+role     = "secondary"
+event    = { of = "nonvertebral", by = "36 mo" }
+analysis = "Gray"
+[[endpoint]]
 name     = "gain"
 role     = "key secondary"
 change   = { of = "BMD_LS", from = "0 mo", to = "24 mo" }

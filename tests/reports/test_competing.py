@@ -1,0 +1,170 @@
+"""Competing events: Gray's test and Fine and Gray's model against R's cmprsk, closed forms, and a known truth."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from statsmodels.duration.hazard_regression import PHReg
+
+from ranklsim.cohorts.protocol.endpoints import Event
+from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.reports.analyses import competing, survival
+from ranklsim.reports.analyses.effects import effect
+
+# Bone marrow transplants (Klein and Moeschberger, Survival Analysis, 1997): days until relapse, d until death in
+# remission, + seen without either; after the stroke, days of waiting for the transplant.
+TRANSPLANTS = {
+    "ALL": """
+        2081+/98 1602+/1720 1496+/127 1462+/168 1433+/93 1377+/2187 1330+/1006 996+/1319 226+/208
+        1199+/174 1111+/236 530+/151 1182+/203 1167+/191 418d/110 383/824 276d/146 104/85 609/187
+        172d/129 487d/128 662/84 194d/329 230/147 526d/943 122d/2616 129/937 74/303 122/170 86d/239
+        466d/508 192/74 109/393 55/331 1d/196 107d/178 110/361 332d/834
+    """,
+    "LOW": """
+        2569+/270 2506+/60 2409+/120 2218+/60 1857+/90 1829+/210 1562+/90 1470+/240 1363+/90
+        1030+/210 860+/180 1258+/180 2246+/105 1870+/225 1799+/120 1709+/90 1674+/60 1568+/90
+        1527+/450 1324+/75 957+/90 932+/60 847+/75 848+/180 1850+/180 1843+/270 1535+/180 1447+/150
+        1384+/120 414d/120 2204d/60 1063d/270 481d/90 105d/120 641d/90 390d/120 288d/90 421/90
+        79d/90 748/60 486/120 48d/150 272/120 1074d/150 381/120 10d/240 53d/180 80d/150 35d/150
+        248/30 704d/105 211/90 219/120 606/210
+    """,
+    "HIGH": """
+        2640+/750 2430+/24 2252+/120 2140+/210 2133+/240 1238+/240 1631+/690 2024+/105 1345+/120
+        1136+/900 845+/210 422/210 162d/300 84/105 100/210 2d/75 47/90 242/180 456/630 268/180
+        318d/300 32/90 467/120 47/135 390/210 183d/120 105d/150 115/270 164d/285 93/240 120/510
+        80d/780 677d/150 64/180 168d/150 74d/750 16d/180 157/180 625/150 48/210 273/240 63d/360
+        76/330 113/240 363d/180
+    """,
+}
+
+
+def transplants(*arms: str, of: str = "relapse") -> pd.DataFrame:
+    rows = []
+    for arm in arms or TRANSPLANTS:
+        for text in TRANSPLANTS[arm].split():
+            time, wait = text.split("/")
+            cause = {"+": 0, "d": 2}.get(time[-1], 1)
+            rows.append((arm, float(time.rstrip("+d")), cause, float(wait)))
+    table = pd.DataFrame(rows, columns=["arm", "time", "cause", "wait"])
+    table["stratum"] = np.where(table["wait"] > 150, "long", "short")
+    if of == "death":
+        table["cause"] = table["cause"].map({0: 0, 1: 2, 2: 1})
+    return table.assign(event=table["cause"] == 1)
+
+
+def drawn(n: int, seed: int, ratio: float = 1.0, *, others: bool = True, leaving: tuple = (0.3, 0.3)) -> pd.DataFrame:
+    """Patients whose incidence follows Fine and Gray's model with this ratio: 1 - (1 - p(1 - exp(-t)))^ratio."""
+    rng = np.random.default_rng(seed)
+    arm = np.where(np.arange(n) % 2 == 0, "drug", "control")
+    power, p = np.where(arm == "drug", ratio, 1.0), 0.5 if others else 1.0
+    u = rng.uniform(size=n)
+    mine = u < 1 - (1 - p) ** power
+    with np.errstate(divide="ignore", invalid="ignore"):
+        when = np.where(mine, -np.log(1 - (1 - (1 - u) ** (1 / power)) / p), rng.exponential(size=n))
+    rate = np.where(arm == "drug", *leaving)
+    left = rng.exponential(size=n) / np.where(rate > 0, rate, 1e-9)
+    cause = np.where(left < when, 0, np.where(mine, 1, 2))
+    table = pd.DataFrame({"arm": arm, "time": np.minimum(when, left), "cause": cause, "stratum": "one"})
+    return table.assign(event=table["cause"] == 1)
+
+
+def breslow(table: pd.DataFrame) -> PHReg:
+    return PHReg(table["time"], (table["arm"] == "drug").to_numpy(float), table["cause"] == 1, ties="breslow").fit()
+
+
+def test_gray_of_the_bone_marrow_transplants_is_that_of_cmprsk_and_sas():
+    arms = list(TRANSPLANTS)
+    assert competing.gray(transplants(), arms)["chi2"] == pytest.approx(11.92288204859, rel=1e-10)
+    assert competing.gray(transplants(), arms)["p"] == pytest.approx(0.00257619693357, rel=1e-9)
+    assert competing.gray(transplants(of="death"), arms)["chi2"] == pytest.approx(0.13741078327, rel=1e-9)
+    stratified = competing.gray(transplants(), arms, stratified=True)
+    assert stratified["chi2"] == pytest.approx(11.081673129994, rel=1e-10)
+    assert stratified["df"] == 2
+    two = competing.gray(transplants("LOW", "HIGH"), ["LOW", "HIGH"], stratified=True)
+    assert two["chi2"] == pytest.approx(10.47720686385, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("of", "covariates", "slope", "error"),
+    [("relapse", [], -1.309019307, 0.3840869564), ("relapse", ["wait"], -1.538241642, 0.3943244859),
+     ("death", [], -0.008565116789, 0.3726677732)],
+)  # fmt: skip
+def test_fine_and_gray_of_the_bone_marrow_transplants_is_that_of_cmprsk(of, covariates, slope, error):
+    found = competing.fine_gray(transplants("LOW", "HIGH", of=of), "LOW", "HIGH", covariates, left_alike=True)
+    assert np.log(found["estimate"]) == pytest.approx(slope, abs=1e-5)  # cmprsk stops at a gradient of 1e-6
+    assert found["std_error"] == pytest.approx(error, abs=1e-6)
+
+
+def test_without_a_competing_event_the_model_is_coxs_and_the_test_nearly_the_log_rank():
+    table = drawn(600, 1, 0.6, others=False)
+    assert not (table["cause"] == 2).any()
+    fit, found = breslow(table), competing.fine_gray(table, "drug", "control")
+    assert np.log(found["estimate"]) == pytest.approx(fit.params[0], abs=1e-7)
+    assert found["std_error"] == pytest.approx(fit.bse[0], rel=0.05)  # robust, not model-based
+    rank = survival.log_rank(table, ["drug", "control"])["chi2"]
+    assert competing.gray(table, ["drug", "control"])["chi2"] == pytest.approx(rank, rel=0.03)
+
+
+def test_without_censoring_the_model_is_coxs_with_the_dead_at_risk_to_the_end():
+    table = drawn(500, 2, 0.6, leaving=(0.0, 0.0))
+    assert (table["cause"] > 0).all()
+    for_ever = table.assign(time=np.where(table["cause"] == 2, 1e6, table["time"]))
+    found = competing.fine_gray(table, "drug", "control")
+    assert np.log(found["estimate"]) == pytest.approx(breslow(for_ever).params[0], abs=1e-7)
+    never = competing.fine_gray(for_ever.assign(cause=for_ever["cause"].replace(2, 0)), "drug", "control")
+    assert found["std_error"] == pytest.approx(never["std_error"], rel=1e-9)
+
+
+def test_the_true_ratio_is_found_though_one_arm_is_left_five_times_as_often():
+    table = drawn(8000, 3, 0.6, leaving=(1.0, 0.2))
+    found = competing.fine_gray(table, "drug", "control")
+    assert abs(np.log(found["estimate"] / 0.6)) < 2.5 * found["std_error"]
+
+
+def test_the_sandwich_is_the_jackknife():
+    table = drawn(400, 4, 0.6, leaving=(0.6, 0.2))
+    found = competing.fine_gray(table, "drug", "control")
+    slopes = [np.log(competing.fine_gray(table.drop(k), "drug", "control")["estimate"]) for k in table.index]
+    jackknife = np.sqrt((len(table) - 1) / len(table) * np.sum((slopes - np.mean(slopes)) ** 2))
+    assert found["std_error"] == pytest.approx(jackknife, rel=0.03)
+
+
+def test_strata_that_are_copies_of_each_other_say_the_same_twice():
+    table = drawn(200, 5, 0.6)
+    twice = pd.concat([table, table.assign(stratum="other", time=table["time"] * 3)], ignore_index=True)
+    one, two = (competing.gray(t, ["drug", "control"], stratified=True)["chi2"] for t in (table, twice))
+    assert two == pytest.approx(2 * one)
+    one, two = (competing.fine_gray(t, "drug", "control", stratified=True) for t in (table, twice))
+    assert two["estimate"] == pytest.approx(one["estimate"])
+    assert two["std_error"] == pytest.approx(one["std_error"] / np.sqrt(2))
+
+
+def test_rows_in_another_order_and_time_in_another_unit_change_nothing():
+    table = transplants("LOW", "HIGH")
+    other = table.sample(frac=1, random_state=1).assign(time=lambda t: t["time"] / 365.25)
+    one, two = (competing.fine_gray(t, "LOW", "HIGH", stratified=True) for t in (table, other))
+    assert two == pytest.approx(one)
+    assert competing.gray(other, ["LOW", "HIGH"]) == pytest.approx(competing.gray(table, ["LOW", "HIGH"]))
+
+
+def test_an_arm_without_event_or_without_patients_is_said_in_a_sentence():
+    table = drawn(60, 6)
+    silent = table.assign(cause=np.where(table["arm"] == "drug", 0, table["cause"]))
+    with pytest.raises(RunFailed, match="no finite ratio: no patient of drug had the event"):
+        competing.fine_gray(silent, "drug", "control")
+    with pytest.raises(BadInput, match="no patient of other is left"):
+        competing.gray(table, ["drug", "other"])
+    nothing = competing.gray(table.assign(cause=0), ["drug", "control"])
+    assert np.isnan(nothing["p"])
+
+
+def test_an_endpoint_analysed_so_has_the_ratio_with_the_p_of_its_own_analysis():
+    table = transplants("LOW", "HIGH")
+    gray = Event(name="relapse", role="primary", analysis="Gray", event="hip", by_month=3000.0)
+    found = effect(gray, table, "LOW", "HIGH", "subdistribution hazard ratio")
+    assert found["p"] == pytest.approx(0.001208563353, rel=1e-9)
+    assert found["method"] == "Fine-Gray, stratified; p of Gray's test, stratified"
+    wald = effect(replace(gray, analysis="Fine-Gray"), table, "LOW", "HIGH", "subdistribution hazard ratio")
+    assert wald["estimate"] == found["estimate"]
+    assert wald["p"] != found["p"]
