@@ -91,11 +91,11 @@ def analyse(data: Any, changes: pd.DataFrame | None = None) -> Analyses:
     if changes is None:
         changes = analysed_changes(data, arms)
     frames, curves, risks = [], [], []
-    for k, spec in enumerate(trial.endpoints):
+    for spec in trial.endpoints:
         if isinstance(spec, Change):
             frames.append(_of_change(changes, spec, arms))
         elif isinstance(spec, Durability):
-            frames.append(_of_durability(data, spec, arms, seed=int(data.manifest["seed"]) + k))
+            frames.append(_of_durability(data, spec, arms, seed=int(data.manifest["seed"])))
         else:
             table = table_of(data, spec)
             frames.append(_of_table(table, spec, arms, trial.control))

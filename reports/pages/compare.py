@@ -426,7 +426,7 @@ def _after(runs: Sequence[Seen]) -> Section | None:
             "Lumbar spine BMD kept, and highest CTX, after the last dose",
             frame,
             rows,
-            "As in each run's report (Tables 14.2.4.1 and 14.2.4.2): percentile bootstrap over patients for BMD, "
+            "As in each run's report (Tables 14.2.4.1 and 14.2.12.1): percentile bootstrap over patients for BMD, "
             "order-statistic interval of the median for CTX. “>”: not by the last visit.",
             numeric=("Treatment ends, month", "Its month"),
         )

@@ -22,7 +22,7 @@ from ranklsim.reports.csr.appendix import potency_in_words
 from ranklsim.reports.csr.context import Context, read
 from ranklsim.reports.csr.report import SECTIONS, write_report
 
-VOID = {"meta", "br", "link", "img", "hr", "input"}
+VOID = {"col", "meta", "br", "link", "img", "hr", "input"}
 
 
 class Page(HTMLParser):
