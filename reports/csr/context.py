@@ -200,7 +200,7 @@ class Context:
         )
         self.end_words = f"the switch at month {month_text(self.main_end)}" if self.switch else "the end of treatment"
         self.population = f"Simulated data. Full analysis set (N={self.n})"
-        self.treated = safety_set(data.patients, data.doses)
+        self.treated = summaries.safety_set(data.patients, data.doses)
         self.safety = f"Simulated data. Safety set (N={len(self.treated)})"
         self.typical = "Simulated data. One typical patient"
         version, digest = data.manifest["ranklsim"], str(data.manifest["parameters_hash"])
@@ -452,12 +452,6 @@ class Context:
             return None
         change = summaries.change_from(visits, marker, kind="of_baseline")
         return summaries.median_by_visit(change, self.names, self.control)
-
-
-def safety_set(patients: pd.DataFrame, doses: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `patients` who were given at least one dose, and all of an arm for which none is planned."""
-    given = doses.loc[doses["given"].astype(bool), "patient"]
-    return patients[patients["patient"].isin(given) | ~patients["arm"].isin(doses["arm"].unique())]
 
 
 def month_span(first: float, last: float) -> str:

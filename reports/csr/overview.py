@@ -178,7 +178,7 @@ def synopsis_rows(c: Context) -> list[tuple[str, str | Markup]]:
         ("Variation", "; ".join(layers)),
         ("Endpoints", _items([f"{e.name} ({e.role}; {e.analysis})" for e in t.endpoints])),
         ("Statistical methods", _method_words(c)),
-        ("Safety results", _items(_safety_words(c)) if _safety_words(c) else "No event of safety is recorded"),
+        ("Safety results", _items(said) if (said := _safety_words(c)) else "The trial records no such event"),
     ]
     if getattr(t, "sources", None):
         rows.append(("Modelled on", _items(t.sources)))
@@ -218,7 +218,8 @@ def _method_words(c: Context) -> str:
 def _safety_words(c: Context) -> list[str]:
     """Patients with each recorded event by arm."""
     said = []
-    for event, own in safety.events_by_arm(c).query("detail == ''").groupby("event", sort=False):
+    frame = safety.events_by_arm(c)
+    for event, own in frame[frame["detail"] == ""].groupby("event", sort=False) if len(frame) else ():
         rows = own.set_index("arm")
         counts = [
             f"{arm.label} {tables.share(int(rows.loc[arm.name, 'patients']), int(rows.loc[arm.name, 'randomised']))}"
