@@ -20,6 +20,9 @@ from ranklsim.reports.layout.arms import PREDICTED, ArmView, month_text
 
 DASH = "–"
 
+LONG = 24
+"""A listing of more rows than that may break between pages where it is printed."""
+
 
 @dataclass(frozen=True)
 class Heading:
@@ -271,7 +274,7 @@ def listing(
         bodies.append(tbody(lines))
     head_row = Markup("<tr>{}</tr>").format(Markup("").join(cells))
     columns = Markup("").join(Markup('<col style="width:{}%">').format(width) for width in widths)
-    css = "listing fixed" if widths else "listing"
+    css = "listing" + (" fixed" if widths else "") + (" long" if len(rows) > LONG else "")
     return wrap(head_row, Markup("").join(bodies), heading, css=css, columns=columns)
 
 
