@@ -410,6 +410,11 @@ def parts_table(frame: pd.DataFrame, arms: Sequence[ArmView], heading: Heading, 
     return wrap(arm_heads(arms, heading, ["Month", "Percentage points"]), Markup("").join(groups), heading)
 
 
+def endpoint_digits(row: Mapping[str, Any]) -> int:
+    """Decimals of an endpoint: percentages of BMD two, those of markers, which scatter more, one; other units three."""
+    return 3 if row["unit"] != "%" else 2 if str(row["measure"]).startswith("BMD") else 1
+
+
 def endpoint_table(frame: pd.DataFrame, arms: Sequence[ArmView], heading: Heading, *, control: str | None) -> str:
     """Table of the endpoints (`summaries.endpoint` with the columns ``parameter_...``): a row group each."""
     groups = []
@@ -418,7 +423,7 @@ def endpoint_table(frame: pd.DataFrame, arms: Sequence[ArmView], heading: Headin
         own = [rows.get(arm.name) for arm in arms]
         some = next(iter(rows.values()))
         unit = some["unit"]
-        digits = 3 if unit != "%" else 2 if some["measure"].startswith("BMD") else 1  # markers scatter more
+        digits = endpoint_digits(some)
 
         def cells(value: str, low: str, high: str, own: Sequence[Any] = own, digits: int = digits) -> list[str]:
             return [with_interval(r[value], r[low], r[high], digits) if r else DASH for r in own]

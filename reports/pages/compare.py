@@ -188,7 +188,10 @@ def differences(runs: Sequence[Seen]) -> pd.DataFrame:
         (
             "the parameters",
             [
-                {str(row.symbol): f"{row.value:.6g} {row.unit}" for row in run.context.data.parameters.itertuples()}
+                {
+                    str(row.symbol): f"{row.value:.6g} {row.unit}".removesuffix(" 1")
+                    for row in run.context.data.parameters.itertuples()
+                }
                 for run in runs
             ],
         ),
@@ -198,7 +201,7 @@ def differences(runs: Sequence[Seen]) -> pd.DataFrame:
                 {
                     name: str(digest)[:10]
                     for name, digest in run.context.data.manifest["inputs"].items()
-                    if name.startswith("agents/") or name == "population.toml"
+                    if name.startswith(("agents/", "population/"))
                 }
                 for run in runs
             ],
@@ -281,14 +284,14 @@ def _endpoints(runs: Sequence[Seen]) -> Section | None:
     if frame.empty:
         return None
     section = Section("", "Endpoints of every run", "endpoints")
-    columns = ["what", "run", "label", "arm", "n", "estimate", "ci_low", "ci_high", "difference", "difference_low",
-               "difference_high", "parameter_median", "parameter_low", "parameter_high", "unknown_low",
+    columns = ["what", "run", "label", "arm", "measure", "n", "estimate", "ci_low", "ci_high", "difference",
+               "difference_low", "difference_high", "parameter_median", "parameter_low", "parameter_high", "unknown_low",
                "unknown_high", "unit", "method"]  # fmt: skip
     frame = frame[columns]
     colors = {(run.name, arm.name): (arm.color, arm.marker) for run in runs for arm in run.context.arms}
     rows = []
     for row in frame.to_dict("records"):
-        digits = 2 if row["unit"] == "%" else 3
+        digits = tables.endpoint_digits(row)
         rows.append(
             {
                 "Endpoint": row["what"],
