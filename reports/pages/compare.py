@@ -285,8 +285,8 @@ def _endpoints(runs: Sequence[Seen]) -> Section | None:
         return None
     section = Section("", "Endpoints of every run", "endpoints")
     columns = ["what", "run", "label", "arm", "measure", "n", "estimate", "ci_low", "ci_high", "difference",
-               "difference_low", "difference_high", "parameter_median", "parameter_low", "parameter_high", "unknown_low",
-               "unknown_high", "unit", "method"]  # fmt: skip
+               "difference_low", "difference_high", "parameter_median", "parameter_low", "parameter_high",
+               "unknown_low", "unknown_high", "unit", "method"]  # fmt: skip
     frame = frame[columns]
     colors = {(run.name, arm.name): (arm.color, arm.marker) for run in runs for arm in run.context.arms}
     rows = []
