@@ -8,6 +8,7 @@ run with the same seed and population, whatever the design, so that runs of one 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,9 +144,17 @@ def _inputs(runs: Sequence[Seen]) -> Section:
             "1.1",
             "Runs",
             facts,
-            [{str(key): str(value) for key, value in row.items()} for row in facts.to_dict("records")],
+            [
+                {
+                    "ranklsim" if key == "ranklsim" else wording.first_upper(str(key)): (
+                        f"{value:g}" if key == "months" else str(value)
+                    )
+                    for key, value in row.items()
+                }
+                for row in facts.to_dict("records")
+            ],
             "Folders as given on the command line; a run's own report says more.",
-            numeric=("patients", "arms", "months", "seed"),
+            numeric=("Patients", "Arms", "Months", "Seed"),
         )
     )
     differing = differences(runs)
@@ -166,8 +175,9 @@ def _inputs(runs: Sequence[Seen]) -> Section:
                  "In": row["what"]}
                 for row in shown
             ],
-            "Keys of the trial file as it was read; parameters by symbol; agents by the hash of their file. An empty "
-            "cell: the run has no such key.",
+            "Keys of the trial file as it was read, an arm, endpoint or estimand that not all runs have as a whole; "
+            "parameters by symbol; agents and population by the hash of their file. An empty cell: the run has no such "
+            "key.",
             group="In",
         )
     )  # fmt: skip
@@ -184,7 +194,7 @@ def differences(runs: Sequence[Seen]) -> pd.DataFrame:
         the value as text ("" where it has none).
     """
     sources: list[tuple[str, list[dict[str, str]]]] = [
-        ("the trial file", [_flat(tomlkit.parse(run.context.trial.source_text).unwrap()) for run in runs]),
+        ("the trial file", _whole([_flat(tomlkit.parse(run.context.trial.source_text).unwrap()) for run in runs])),
         (
             "the parameters",
             [
@@ -229,8 +239,30 @@ def _flat(value: Any, prefix: str = "") -> dict[str, str]:
     elif isinstance(value, list) and value and all(isinstance(inner, Mapping) for inner in value):
         for number, inner in enumerate(value, 1):
             out |= _flat(inner, f"{prefix}[{inner.get('name', number)}]")
+    elif isinstance(value, list):
+        out[prefix] = "; ".join(str(inner) for inner in value)
     else:
         out[prefix] = str(value)
+    return out
+
+
+_ENTRY = re.compile(r"[^.\[]+\[[^\]]*\]")
+
+
+def _whole(files: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """The same, with one key for an entry of a list of tables (an arm, an endpoint) that some file has not at all."""
+    entries = [{found[0] for key in own if (found := _ENTRY.match(key))} for own in files]
+    partial = {entry for own in entries for entry in own if not all(entry in other for other in entries)}
+    out = []
+    for own in files:
+        kept: dict[str, str] = {}
+        for key, value in own.items():
+            entry = _ENTRY.match(key)
+            if entry is not None and entry[0] in partial:
+                kept[entry[0]] = "yes"
+            else:
+                kept[key] = value
+        out.append(kept)
     return out
 
 

@@ -131,3 +131,12 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(folders, tmp_path):
 def test_runs_are_called_by_as_much_of_their_place_as_tells_them_apart():
     assert run_names(["runs/a", "runs/b"]) == ["a", "b"]
     assert run_names(["old/a", "new/a"]) == ["old/a", "new/a"]
+
+
+def test_an_endpoint_that_only_one_trial_has_is_one_line():
+    one = {"months": "36", "endpoint[a].name": "a", "endpoint[a].role": "primary", "endpoint[b].role": "secondary"}
+    other = {"months": "24", "endpoint[b].role": "primary"}
+    assert compare._whole([one, other]) == [
+        {"months": "36", "endpoint[a]": "yes", "endpoint[b].role": "secondary"},
+        {"months": "24", "endpoint[b].role": "primary"},
+    ]
