@@ -525,7 +525,7 @@ class _Reader:
             return None
         limit = given[end]
         if isinstance(limit, (int, float)) and not isinstance(limit, bool):
-            limit = f"{limit!r} {unit_of(str(given['value']))}"
+            limit = _with_unit(repr(limit), unit_of(str(given["value"])))
         try:
             return parse_quantity(
                 limit, spec.unit, where=f"{_place(self.path, self.text, (name, end))}: {end} of {name}"

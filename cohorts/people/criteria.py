@@ -187,7 +187,7 @@ def parse_range(name: str, text: str, *, where: str) -> Range:
         raise BadInput(f'{here} is "{text}", which is not a range; {form}.')
     high = _possible(covariate, ends[2], here)
     unit = ends[2][number.end() :] if (number := _NUMBER.match(ends[2])) else ""
-    low = _possible(covariate, f"{ends[1]} {unit}" if _NUMBER.fullmatch(ends[1]) else ends[1], here)
+    low = _possible(covariate, f"{ends[1]} {unit}".rstrip() if _NUMBER.fullmatch(ends[1]) else ends[1], here)
     if low > high:
         raise BadInput(f'{here} is "{text}", which ends below its start; write "{covariate.say(high, low)}".')
     return low, high

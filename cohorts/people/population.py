@@ -25,6 +25,7 @@ from ranklsim.pkpd.biology.skeleton import NAMES, bmd_from_t_score
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.simulation import COVARIATES
+from ranklsim.pkpd.tomltext import locate
 
 if TYPE_CHECKING:
     from ranklsim.cohorts.protocol.trial import Trial
@@ -113,7 +114,7 @@ def draw(
     number = np.asarray(list(patients), dtype=np.int64)
     population = population_of(trial)
     criteria = criteria_of(trial, population, parameters)
-    accepted = _accepted(population, criteria)
+    accepted = _accepted(population, criteria, trial)
     if not trial.layers.patients:
         one = typical(trial, parameters)
         covariates = pd.concat([one.covariates] * number.size, ignore_index=True).assign(patient=number)
@@ -159,7 +160,7 @@ def typical(trial: Trial, parameters: ParameterTable) -> Patients:
             hint = near(symbol, parameters.frame.index, "`ranklsim parameters` lists all.")
             raise BadInput(f"{population.name}.toml: 'eta_{symbol}' names no parameter; {hint}")
     criteria = criteria_of(trial, population, parameters)
-    eligible = population.cloud[_accepted(population, criteria)]
+    eligible = population.cloud[_accepted(population, criteria, trial)]
     middle = eligible[list(COLUMNS)].median().to_frame().T
     for fact in ("prevalent_fracture", "prior_treatment"):
         middle[fact] = float(eligible[fact].mean() > 0.5)
@@ -243,7 +244,7 @@ def _fixed_by(values: pd.DataFrame, parameters: ParameterTable, trial: Trial) ->
     return pd.DataFrame(persons)
 
 
-def _accepted(population: Population, criteria: Mapping[str, Range]) -> NDArray[np.bool_]:
+def _accepted(population: Population, criteria: Mapping[str, Range], trial: Trial) -> NDArray[np.bool_]:
     """Which of the population's fixed cloud of persons fulfil the criteria; BadInput if hardly any."""
     cloud = population.cloud
     ok = admitted(criteria, cloud)
@@ -251,8 +252,10 @@ def _accepted(population: Population, criteria: Mapping[str, Range]) -> NDArray[
         share = {name: float(admitted({name: limits}, cloud).mean()) for name, limits in criteria.items()}
         worst = min(share, key=lambda name: share[name])
         middle = np.quantile(values_of(worst, cloud[admitted(population.inclusion, cloud)]), [0.05, 0.95])
+        line = locate(trial.source_text, ("population", "eligible", worst))
+        where = f"{trial.name}.toml:{line}" if line else f"{trial.name}.toml"
         raise BadInput(
-            f"eligible: fewer than 1 in {SCARCE} of population '{population.name}' fulfil the criteria; "
+            f"{where}: eligible: fewer than 1 in {SCARCE} of population '{population.name}' fulfil the criteria; "
             f"widen {worst}, which {100 * share[worst]:.2g} % fulfil (90 % of the enrolled lie within "
             f"{covariates()[worst].say(*(float(f'{end:.3g}') for end in middle))}), or choose another population."
         )

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
 from scipy import stats
 
 LEVEL = 0.95
@@ -71,6 +70,8 @@ def ancova(
     out: list[dict[str, object]] = []
     fit: Any = None
     if present:
+        import statsmodels.api as sm  # slow to import, and needed only here
+
         fit = sm.OLS(table["value"].to_numpy(float), ancova_design(table, present, covariates)).fit()
         if fit.df_resid > 0:
             cov = fit.get_robustcov_results("HC3").cov_params() if robust else fit.cov_params()

@@ -10,12 +10,13 @@ References
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts.durability import crossing_month
+from ranklsim.cohorts.durability import LEAST_GAIN, at_month, crossing_month, share_kept
 from ranklsim.reports.analyses.ancova import LEVEL
 from ranklsim.reports.analyses.summaries import BOOTSTRAPS
 
@@ -57,8 +58,8 @@ def retention(
 ) -> pd.DataFrame:
     """What is left of each arm's mean gain after the end of treatment, and when it is gone.
 
-    The gain is the mean change from baseline at the end of treatment. An arm whose gain is not above zero
-    (interval of its mean includes zero or lies below) has nothing to keep: its shares and month are NaN.
+    The gain is the mean change from baseline at the end of treatment. An arm whose gain is not above `LEAST_GAIN`
+    has nothing to keep: its shares and month are NaN.
 
     Parameters
     ----------
@@ -80,15 +81,15 @@ def retention(
         the gain]; `back_month`, `back_low`, `back_high` (inf: not back by the last visit); `last_month`.
     """
     rows = []
-    for k, (arm, end) in enumerate(ends.items()):
+    for arm, end in ends.items():
         wide = change[change["arm"] == arm].pivot(index="patient", columns="month", values="value").sort_index(axis=1)
         months = wide.columns.to_numpy(float)
-        row: dict[str, object] = {"arm": arm, "end_month": float(end)}
         names = [
             f"{a}_{m:g}{b}"
             for m in later
             for a, b in (("change", ""), ("kept", ""), ("kept", "_low"), ("kept", "_high"))
         ]
+        row: dict[str, object] = {"arm": arm, "end_month": float(end)}
         row |= dict.fromkeys(
             ["n", "gain", "gain_low", "gain_high", *names, "back_month", "back_low", "back_high"], np.nan
         )
@@ -97,34 +98,38 @@ def retention(
         if not months.size or end > months.max() or end < months.min():
             continue
         values = wide.to_numpy(float)
-        mean = np.nanmean(values, axis=0)
-        gain = float(np.interp(end, months, mean))
-        at_end = int(np.isfinite(values[:, np.abs(months - end).argmin()]).sum())
-        resampled = bootstrap_means(values, (seed, k))
-        resampled = resampled[np.isfinite(resampled).all(axis=1)]
-        gains = np.array([np.interp(end, months, r) for r in resampled])
-        tail = [50 * (1 - LEVEL), 100 - 50 * (1 - LEVEL)]
-        enough = len(values) > 1 and len(gains) > 0
-        low, high = np.percentile(gains, tail) if enough else (np.nan, np.nan)
-        row |= {"n": at_end, "gain": gain, "gain_low": low, "gain_high": high}
+        curves = np.vstack([np.nanmean(values, axis=0), bootstrap_means(values, resampling(seed, arm))])
+        gains = at_month(months, curves, end)
+        row["n"] = int(np.isfinite(values[:, np.abs(months - end).argmin()]).sum())
+        row["gain"], (row["gain_low"], row["gain_high"]) = float(gains[0]), percentiles(gains[1:])
         for m in later:
             if end + m <= months.max():
-                row[f"change_{m:g}"] = float(np.interp(end + m, months, mean)) - gain
-        if not (gain > 0 and not low <= 0):
-            continue
-        for m in later:
-            if end + m > months.max():
-                continue
-            row[f"kept_{m:g}"] = 100.0 * float(np.interp(end + m, months, mean)) / gain
-            if enough:
-                share = 100.0 * np.array([np.interp(end + m, months, r) for r in resampled]) / gains
-                row[f"kept_{m:g}_low"], row[f"kept_{m:g}_high"] = np.percentile(share, tail)
-        row["back_month"] = float(crossing_month(months, mean, end))
-        if enough:
-            crossings = np.sort(crossing_month(months, resampled, end))
-            pick = [int(np.floor((len(crossings) - 1) * q / 100)) for q in tail]
-            row["back_low"], row["back_high"] = (float(crossings[j]) for j in pick)
+                row[f"change_{m:g}"] = float(at_month(months, curves[:1], end + m)[0] - gains[0])
+            share = share_kept(months, curves, end, m)
+            if np.isfinite(share[0]):
+                row[f"kept_{m:g}"] = float(share[0])
+                row[f"kept_{m:g}_low"], row[f"kept_{m:g}_high"] = percentiles(share[1:])
+        if gains[0] > LEAST_GAIN:
+            back = np.asarray(crossing_month(months, curves, end))
+            row["back_month"], (row["back_low"], row["back_high"]) = float(back[0]), percentiles(back[1:])
     return pd.DataFrame(rows)
+
+
+def resampling(seed: int, arm: str) -> tuple[int, int]:
+    """Seed of the resamples of an arm: the same wherever a report asks, so that its intervals agree with each other."""
+    return seed, zlib.crc32(arm.encode())
+
+
+def percentiles(draws: np.ndarray) -> tuple[float, float]:
+    """Interval of resampled values, NaN where more than a draw in twenty has no value.
+
+    The ends are order statistics, so that infinite months need no interpolation.
+    """
+    known = np.sort(draws[~np.isnan(draws)])
+    if known.size < LEVEL * draws.size or known.size < 2:
+        return float("nan"), float("nan")
+    tail = (1 - LEVEL) / 2
+    return float(known[int(tail * (known.size - 1))]), float(known[int(np.ceil((1 - tail) * (known.size - 1)))])
 
 
 def peak_after(medians: pd.DataFrame, ends: Mapping[str, float]) -> pd.DataFrame:

@@ -39,6 +39,7 @@ from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.analyses import competing, repeated, summaries, survival, variables
 from ranklsim.reports.analyses.ancova import ancova
 from ranklsim.reports.analyses.effects import effect
+from ranklsim.reports.analyses.imputation import STRATEGIES
 
 COLUMNS = (
     *("estimand", "primary", "endpoint", "summary", "strategies", "arm", "n", "n_control"),
@@ -206,7 +207,7 @@ def _by_model(
         strategies = (estimand.missing,)
         frame, _ = repeated.sensitivity(found, seen, patients, control, seed=seed, strategies=strategies)
         rows = {str(row["arm"]): row for row in frame.to_dict("records")}
-        method = f"multiple imputation ({estimand.missing}) and ANCOVA"
+        method = f"multiple imputation ({STRATEGIES[estimand.missing]}) and ANCOVA"
     else:
         method = found.method
     empty = dict.fromkeys(("difference", "difference_low", "difference_high", "p"), np.nan) | {"n": 0}

@@ -20,8 +20,7 @@ from ranklsim.cohorts.durability import RISE, at_month, crossing_month, share_ke
 from ranklsim.cohorts.protocol.endpoints import Durability
 from ranklsim.cohorts.protocol.schema import BMD_MEASURES
 from ranklsim.reports.analyses import summaries
-from ranklsim.reports.analyses.ancova import LEVEL
-from ranklsim.reports.analyses.durability import bootstrap_means
+from ranklsim.reports.analyses.durability import bootstrap_means, percentiles, resampling
 from ranklsim.reports.analyses.summaries import BOOTSTRAPS
 
 COLUMNS = ("arm", "n", "estimate", "low", "high", "effect", "effect_low", "effect_high", "note")
@@ -58,7 +57,7 @@ def lasting(
     marker = spec.measure not in BMD_MEASURES
     change = summaries.change_from(visits, spec.measure, kind="of_baseline" if marker else "percent")
     rows, draws = [], {}
-    for k, arm in enumerate(arms):
+    for arm in arms:
         row: dict[str, object] = dict.fromkeys(COLUMNS, np.nan) | {"arm": arm, "n": 0, "note": ""}
         rows.append(row)
         wide = change[change["arm"] == arm].pivot(index="patient", columns="month", values="value").sort_index(axis=1)
@@ -71,11 +70,11 @@ def lasting(
             continue
         values = wide.to_numpy(float)
         middle = np.nanmedian(values, axis=0) if marker else np.nanmean(values, axis=0)
-        resampled = (bootstrap_medians if marker else bootstrap_means)(values, (seed, k))
+        resampled = (bootstrap_medians if marker else bootstrap_means)(values, resampling(seed, arm))
         every = outcome(months, np.vstack([middle, resampled]), spec, ends[arm])
         row |= {"n": int(np.isfinite(values[:, -1]).sum()), "estimate": float(every[0])}
         draws[arm] = every
-        row["low"], row["high"] = _percentiles(every[1:])
+        row["low"], row["high"] = percentiles(every[1:])
         if np.isnan(every[0]):
             row["note"] = _why_none(spec)
     for row in rows:
@@ -84,7 +83,7 @@ def lasting(
         with np.errstate(invalid="ignore"):
             gap = draws[str(row["arm"])] - draws[control]
         row["effect"] = float(gap[0])
-        row["effect_low"], row["effect_high"] = _percentiles(gap[1:])
+        row["effect_low"], row["effect_high"] = percentiles(gap[1:])
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -155,15 +154,6 @@ def bootstrap_medians(values: np.ndarray, seed: Sequence[int], replicates: int =
             middle = [(upto[known] < wanted[known, None]).sum(axis=1) for wanted in ((drawn + 1) // 2, drawn // 2 + 1)]
             out[start + known, j] = (values[rank[middle[0]], j] + values[rank[middle[1]], j]) / 2
     return out
-
-
-def _percentiles(draws: np.ndarray) -> tuple[float, float]:
-    """Order statistics, so that infinite months need no interpolation; NaN where a draw in twenty has no value."""
-    known = np.sort(draws[~np.isnan(draws)])
-    if known.size < LEVEL * draws.size or known.size < 2:
-        return float("nan"), float("nan")
-    tail = (1 - LEVEL) / 2
-    return float(known[int(tail * (known.size - 1))]), float(known[int(np.ceil((1 - tail) * (known.size - 1)))])
 
 
 def _why_none(spec: Durability) -> str:

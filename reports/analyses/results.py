@@ -81,8 +81,8 @@ def analyse(data: Any, changes: pd.DataFrame | None = None) -> Analyses:
     if changes is None:
         changes = analysed_changes(data, arms)
     frames, curves, risks = [], [], []
-    for k, spec in enumerate(trial.endpoints):
-        frames.append(of_endpoint(data, spec, changes, seed=int(data.manifest["seed"]) + k))
+    for spec in trial.endpoints:
+        frames.append(of_endpoint(data, spec, changes, seed=int(data.manifest["seed"])))
         if isinstance(spec, Event) and not spec.grouped:
             curve, risk = _curves(table_of(data, spec), spec, arms, trial.visits.months)
             curves.append(curve)

@@ -475,6 +475,12 @@ def baseline_correlations(patients: pd.DataFrame, expected: pd.DataFrame) -> pd.
     return expected.assign(achieved=achieved, low=np.tanh(z - half), high=np.tanh(z + half))
 
 
+def safety_set(patients: pd.DataFrame, doses: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `patients` who were given at least one dose, and all of an arm for which none is planned."""
+    given = doses.loc[doses["given"].astype(bool), "patient"]
+    return patients[patients["patient"].isin(given) | ~patients["arm"].isin(doses["arm"].unique())]
+
+
 def exposure(doses: pd.DataFrame, patients: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     """Doses planned and given by arm and agent.
 

@@ -17,6 +17,7 @@ import pandas as pd
 from ranklsim.cohorts.conduct import events as kinds
 from ranklsim.cohorts.running.storage import Run
 from ranklsim.pkpd.units import DAYS_PER_MONTH
+from ranklsim.reports.analyses.summaries import safety_set
 from ranklsim.reports.cdisc.metadata import LABELS, TEXT, keys, variables
 
 EPOCH = date(1960, 1, 1)
@@ -51,9 +52,16 @@ TIMES: dict[str, tuple[str, str, str]] = {
 }
 """Event: code, parameter, and the key of [conduct] by which the trial records it ("": always)."""
 
-REASONS = {"withdrew": "WITHDRAWAL BY SUBJECT", "own decision": "WITHDRAWAL BY SUBJECT", "": "OTHER"}
+REASONS = {"withdrew": "WITHDRAWAL BY SUBJECT", "own decision": "WITHDRAWAL BY SUBJECT",
+           "not persistent": "NON-COMPLIANCE WITH STUDY DRUG"}  # fmt: skip
+"""What the run says of leaving or stopping, in terms of NCOMPLT; anything else is OTHER."""
 ROUTES = {"SC": "SUBCUTANEOUS", "IV": "INTRAVENOUS", "PO": "ORAL"}
-CENSORED = {1: "END OF OBSERVATION", 2: "LEFT THE STUDY", 3: "DIED"}
+MOMENT = 1e-6
+"""Months; a sample and a dose as close as that are of the same moment."""
+
+CENSORED = {1: "END OF OBSERVATION", 2: "LEFT THE STUDY", 3: "DIED", 4: "NO FRACTURE ON ANY IMAGE"}
+CENSOR_DATES = {1: "END OF THE TRIAL", 2: "DAY OF LEAVING THE STUDY", 3: "DAY OF DEATH", 4: "LAST SPINE IMAGE ATTENDED"}
+"""What a censored time rests on, and whose day its date is, by CNSR."""
 
 
 def build(run: Run, agents: Mapping[str, Any], first_day: date = FIRST_DAY) -> dict[str, pd.DataFrame]:
@@ -78,8 +86,8 @@ def build(run: Run, agents: Mapping[str, Any], first_day: date = FIRST_DAY) -> d
     adsl = _adsl(run, people)
     made = {
         "ADSL": adsl,
-        "ADBMD": _measured("ADBMD", run.visits, people, BMD),
-        "ADLB": _measured("ADLB", run.visits, people, LABORATORY),
+        "ADBMD": _measured(run, people, BMD),
+        "ADLB": _measured(run, people, LABORATORY),
         "ADTTE": _adtte(run, people),
         "ADEX": _adex(run, people, agents),
         "ADPC": _adpc(run, people, agents),
@@ -136,7 +144,7 @@ def _people(run: Run, study: str, first_day: date) -> pd.DataFrame:
 def _adsl(run: Run, people: pd.DataFrame) -> pd.DataFrame:
     patients = run.patients.set_index("patient")
     given = run.doses[run.doses["given"].astype(bool)].groupby("patient")["month"]
-    treated = people.index.isin(given.first().index)
+    treated = people.index.isin(safety_set(run.patients, run.doses)["patient"])
     frame = people.assign(
         SITEID="001",
         AGE=patients["age"].astype(float),
@@ -165,6 +173,7 @@ def _adsl(run: Run, people: pd.DataFrame) -> pd.DataFrame:
         TFNBL=patients["T_FN"],
         TR13BL=patients["T_R13"],
         PVFXFL=np.where(patients["prevalent_fracture"] > 0, "Y", "N"),
+        PRIORFL=np.where(patients["prior_treatment"] > 0, "Y", "N"),
     )
     frame["ACTARM"], frame["ACTARMCD"] = frame["ARM"], frame["ARMCD"]
     return frame.assign(**_ends(run, people))
@@ -191,7 +200,7 @@ def _ends(run: Run, people: pd.DataFrame) -> dict[str, Any]:
 
 
 def _reason(detail: str) -> str:
-    return REASONS.get(detail, ascii_text(detail).upper()[:200])
+    return REASONS.get(detail, "OTHER")
 
 
 def iso(day: float) -> str:
@@ -199,16 +208,18 @@ def iso(day: float) -> str:
     return date.fromordinal(EPOCH.toordinal() + int(day)).isoformat()
 
 
-def _measured(
-    name: str, visits: pd.DataFrame, people: pd.DataFrame, parameters: Mapping[str, tuple[str, str]]
-) -> pd.DataFrame:
-    """Observed values in the Basic Data Structure."""
+def _measured(run: Run, people: pd.DataFrame, parameters: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
+    """Observed values in the Basic Data Structure; of the visits, a parameter's own columns are read at a time."""
     parts = []
+    known = run.columns("visits")
     for number, (column, (code, label)) in enumerate(parameters.items(), 1):
-        if column not in visits:
+        if column not in known:
             continue
-        seen = visits.loc[visits[column].notna(), ["patient", "month"]].reset_index(drop=True)
-        value = decimal(visits.loc[visits[column].notna(), column].to_numpy())
+        flag = f"{column}_BLQ"
+        visits = run.seen("actual_month", column, *([flag] if flag in known else []))
+        visits = visits[visits[column].notna()].reset_index(drop=True)
+        seen = visits[["patient", "month", "actual_month"]]
+        value = decimal(visits[column].to_numpy())
         part = seen.assign(AVAL=value, PARAM=label, PARAMCD=code, PARAMN=float(number))
         at_zero = part["month"] == 0
         part["BASE"] = part["patient"].map(part[at_zero].set_index("patient")["AVAL"])
@@ -216,21 +227,20 @@ def _measured(
         part["PCHG"] = (100 * (part["AVAL"] - part["BASE"]) / part["BASE"]).where(~at_zero)
         part["ABLFL"] = np.where(at_zero, "Y", "")
         part["ANL01FL"] = np.where(~at_zero & part["BASE"].notna(), "Y", "")
-        flag = f"{column}_BLQ"
-        below = visits.loc[visits[column].notna(), flag].to_numpy(bool) if flag in visits else np.zeros(len(part), bool)
+        below = visits[flag].to_numpy(bool) if flag in visits else np.zeros(len(part), bool)
         part["BLQFL"] = np.where(below, "Y", "")
         parts.append(part)
     return _at_visits(pd.concat(parts, ignore_index=True), people)
 
 
 def _at_visits(frame: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
-    """Identifiers, treatment, visit and day for rows with `patient` and `month`."""
+    """Identifiers, treatment, planned visit and its actual day for rows with `patient`, `month`, `actual_month`."""
     frame = _identified(frame, people)
     month = frame["month"].to_numpy(float)
     named = {m: "Baseline" if m == 0 else f"Month {m:g}" for m in np.unique(month)}
     frame["AVISITN"], frame["AVISIT"] = month, [named[m] for m in month]
-    frame["ADT"] = frame["RANDDT"] + days(month)
-    frame["ADY"] = days(month) + 1
+    frame["ADT"] = frame["RANDDT"] + days(frame["actual_month"])
+    frame["ADY"] = days(frame["actual_month"]) + 1
     return frame
 
 
@@ -258,7 +268,7 @@ def _adtte(run: Run, people: pd.DataFrame) -> pd.DataFrame:
             images = np.array([0.0, *(run.trial.conduct.imaging or ())])
             until[:] = images[np.searchsorted(images, last.to_numpy(float) + 1e-9, side="right") - 1]
         month = np.where(happened, own["month"].reindex(people.index), until)
-        cause = np.where(event == kinds.VERTEBRAL, 1, how)  # its observation ends with the last image
+        cause = np.where(event == kinds.VERTEBRAL, 4, how)  # its observation ends with the last image
         parts.append(
             pd.DataFrame(
                 {
@@ -271,7 +281,7 @@ def _adtte(run: Run, people: pd.DataFrame) -> pd.DataFrame:
                     "CNSR": np.where(happened, 0, cause).astype(float),
                     "EVNTDESC": np.where(happened, label.removesuffix(" (Days)").removeprefix("Time to ").upper(),
                                          [CENSORED[int(k)] for k in cause]),
-                    "CNSDTDSC": np.where(happened, "", [CENSORED[int(k)] for k in cause]),
+                    "CNSDTDSC": np.where(happened, "", [CENSOR_DATES[int(k)] for k in cause]),
                     "AECNT": own["count"].reindex(people.index).astype(float),
                 }
             )
@@ -301,45 +311,63 @@ def _adex(run: Run, people: pd.DataFrame, agents: Mapping[str, Any]) -> pd.DataF
 
 
 def _adpc(run: Run, people: pd.DataFrame, agents: Mapping[str, Any]) -> pd.DataFrame:
-    """Serum concentrations of the agents of a patient's arm, at the visits that she attended."""
-    codes = agent_codes([name for name in agents if f"true_C_{name}" in run.visits])
-    attended = run.visits[run.visits["attended"].astype(bool)]
+    """Serum concentrations of the agents of a patient's arm, at the visits that she attended.
+
+    A sample on the day of a dose is taken before it, so that its reference is the dose before. Time points are those of
+    the plan: PREDOSE where a dose is planned for the visit and given then or late, else days since the planned dose
+    before; actual times are those of samples and doses as they were.
+    """
+    known = run.columns("visits")
+    codes = agent_codes([name for name in agents if f"true_C_{name}" in known])
     parts = []
     for number, (name, code) in enumerate(codes.items(), 1):
         doses = run.doses[run.doses["agent"] == name]
-        arms = set(doses["arm"])
-        seen = attended[attended["arm"].isin(arms)]
-        given = doses[doses["given"].astype(bool)].sort_values(["month", "patient"], kind="stable")
-        part = seen[["patient", "month"]].assign(
+        given = doses[doses["given"].astype(bool)]
+        seen = run.seen("actual_month", f"true_C_{name}", attended=True)
+        seen = seen[seen["arm"].isin(set(doses["arm"]))].reset_index(drop=True)
+        part = seen[["patient", "month", "actual_month"]].astype({"month": float, "actual_month": float})
+        part = part.assign(
             PARAM=f"{ascii_text(agents[name].label)} Concentration, Serum, Free (ug/mL)"[:200],
             PARAMCD=code,
             PARAMN=float(number),
             AVAL=decimal(seen[f"true_C_{name}"].to_numpy()),
             AVALU="ug/mL",
+            FRLTU="DAYS",
+            RRLTU="DAYS",
         )
         planned, first = (
             part["patient"].map(frame.groupby("patient")[column].min())
             for frame, column in ((doses, "planned_month"), (given, "month"))
         )
-        # A sample on the day of a dose is taken before it: only an earlier dose is a reference.
-        before = pd.merge_asof(
-            part[["patient", "month"]].astype({"month": float}).reset_index().sort_values("month", kind="stable"),
-            given[["patient", "month"]].assign(dose=given["month"]).astype({"month": float}),
-            on="month",
-            by="patient",
-            allow_exact_matches=False,
-        ).set_index("index")["dose"].reindex(part.index)  # fmt: skip
-        same_day = pd.MultiIndex.from_frame(part[["patient", "month"]]).isin(
-            pd.MultiIndex.from_frame(given[["patient", "month"]])
+        due = pd.MultiIndex.from_frame(part[["patient", "month"]]).isin(
+            pd.MultiIndex.from_frame(given[["patient", "planned_month"]])
         )
         part["NFRLT"] = days(part["month"] - planned)
-        part["AFRLT"] = days(part["month"] - first)
-        part["ARRLT"] = days(part["month"] - before)
-        part["ATPT"] = np.where(same_day, "PREDOSE", "")
+        part["AFRLT"] = days(part["actual_month"] - first)
+        part["NRRLT"] = days(part["month"] - _dose_before(part, "month", doses, "planned_month"))
+        part["ARRLT"] = days(part["actual_month"] - _dose_before(part, "actual_month", given, "month"))
+        before_any = part["NRRLT"].isna()
+        part["ATPTN"] = np.where(due, 0.0, part["NRRLT"])
+        part["ATPT"] = np.where(
+            due, "PREDOSE", np.where(before_any, "", part["NRRLT"].map("{:.0f} DAYS POSTDOSE".format))
+        )
         parts.append(part)
     if not parts:
         return pd.DataFrame(columns=[variable.name for variable in variables("ADPC")])
     return _at_visits(pd.concat(parts, ignore_index=True), people)
+
+
+def _dose_before(samples: pd.DataFrame, when: str, doses: pd.DataFrame, dosed: str) -> pd.Series:
+    """Month of each patient's last dose (column `dosed`) before a sample (column `when`), not at the same moment."""
+    left = samples[["patient", when]].rename(columns={when: "at"}).reset_index().sort_values("at", kind="stable")
+    right = (
+        doses[["patient", dosed]]
+        .assign(at=doses[dosed] + MOMENT)
+        .astype({"at": float})
+        .sort_values("at", kind="stable")
+    )
+    found = pd.merge_asof(left, right, on="at", by="patient", allow_exact_matches=False)
+    return found.set_index("index")[dosed].reindex(samples.index).astype(float)
 
 
 def agent_codes(names: Sequence[str]) -> dict[str, str]:

@@ -18,7 +18,8 @@ from ranklsim.reports.cdisc.metadata import DATE, INTEGER, LABELS, TEXT, Variabl
 NAME = re.compile(r"[A-Z][A-Z0-9_]{0,7}")
 ISO_DATE = r"\d{4}-\d{2}-\d{2}"
 LABEL, LENGTH = 40, 200
-PAIRS = (("PARAM", "PARAMCD"), ("PARAMCD", "PARAMN"), ("AVISIT", "AVISITN"), ("TRTP", "TRTPN"), ("TRT01P", "TRT01PN"),
+PAIRS = (("PARAM", "PARAMCD"), ("PARAMCD", "PARAMN"), ("AVISIT", "AVISITN"), ("ATPT", "ATPTN"),
+         ("TRTP", "TRTPN"), ("TRT01P", "TRT01PN"),
          ("TRT01A", "TRT01AN"), ("ARM", "ARMCD"))  # fmt: skip
 """Variables of which each value goes with one value of the other."""
 

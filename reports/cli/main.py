@@ -25,7 +25,9 @@ from ranklsim import __version__
 from ranklsim.pkpd.errors import BadInput, RanklsimError
 
 DONE, RUN_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-EXIT_CODES = "Exit codes: 0 done, 1 run failed, 2 bad input, 130 interrupted (a run goes on with --resume)."
+EXIT_CODES = "Exit codes: 0 done, 1 run failed, 2 bad input, 130 interrupted."
+RESUMABLE = EXIT_CODES.replace("interrupted.", "interrupted (go on with --resume).")
+"""The same for verbs that have ``--resume``."""
 LAYERS = ("patients", "residual", "parameters")
 PLOT_FORMATS = (".svg", ".pdf", ".png")
 DEBUG = "RANKLSIM_DEBUG"
@@ -166,7 +168,7 @@ def cli() -> None:
 @cli.command(
     "run",
     short_help="Run a trial and write its report.",
-    epilog=f"Example: `ranklsim run modality -o runs/modality --patients 400 --seed 7`. {EXIT_CODES}",
+    epilog=f"Example: `ranklsim run modality -o runs/modality --patients 400 --seed 7`. {RESUMABLE}",
 )
 @click.argument("trial")
 @click.option(

@@ -19,7 +19,7 @@ import click
 
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.cli import main
-from ranklsim.reports.cli.main import EXIT_CODES, FILE, FORCE, PARAMETERS, Names, Whole, cli
+from ranklsim.reports.cli.main import EXIT_CODES, FILE, FORCE, PARAMETERS, RESUMABLE, Names, Whole, cli
 
 EVIDENCE = click.option(
     "--evidence", type=FILE, metavar="DIR", help="Folder with arms.toml and observations.csv.  [default: what ships]"
@@ -181,7 +181,7 @@ def validate_command(
 @cli.command(
     "fit",
     short_help="Fit parameters to published figures.",
-    epilog=f"Example: `ranklsim fit my-fit.toml -o runs/my-fit`. {EXIT_CODES}",
+    epilog=f"Example: `ranklsim fit my-fit.toml -o runs/my-fit`. {RESUMABLE}",
 )
 @click.argument("spec")
 @click.option("-o", "--out", type=FILE, metavar="DIR", required=True, help="Folder for the result.")
@@ -231,7 +231,7 @@ def fit_command(spec: str, out: Path, parameters: Path | None, resume: bool, for
 @cli.command(
     "sensitivity",
     short_help="Ask which unknown decides a trial's answer.",
-    epilog=f"Example: `ranklsim sensitivity modality -o runs/sensitivity`. {EXIT_CODES}",
+    epilog=f"Example: `ranklsim sensitivity modality -o runs/sensitivity`. {RESUMABLE}",
 )
 @click.argument("trial")
 @click.option("-o", "--out", type=FILE, metavar="DIR", required=True, help="Folder for the result.")

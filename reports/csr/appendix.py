@@ -33,7 +33,7 @@ def assumptions(c: Context) -> Section:
     section.paragraphs.append(potency_in_words(c.data.parameters.set_index("symbol")["value"].to_dict()))
     note = "Range: what a reasonable opponent could claim. CV: spread between patients."
     drawn = (
-        f"Drawn: varied in section {NOT_KNOWN}; ρ: strongest rank correlation with the result of table 14.2.7.2, in a "
+        f"Drawn: varied in section {NOT_KNOWN}; ρ: strongest rank correlation with the result of Table 14.2.7.3, in a "
         "hypothetical arm."
     )
     parameters = _parameters(c)
@@ -45,7 +45,13 @@ def assumptions(c: Context) -> Section:
         if len(frame):
             section.exhibits.append(
                 c.listing(
-                    number, title, frame.reset_index(drop=True), _parameter_cells, numeric=("Value", "CV"), note=extra
+                    number,
+                    title,
+                    frame.reset_index(drop=True),
+                    _parameter_cells,
+                    numeric=("Value",),
+                    note=extra,
+                    widths=(15, 20, 7, 9, 12, 13, 24),
                 )
             )
     agents = _agents(c)
@@ -58,6 +64,7 @@ def assumptions(c: Context) -> Section:
                 _agent_cells,
                 numeric=("Value",),
                 group="Agent",
+                widths=(16, 9, 9, 13, 11, 42),
                 note="KD “none”: the agent does not bind that form.",
             )
         )
@@ -107,16 +114,44 @@ def reproducibility(c: Context) -> Section:
         "The same trial file, parameters, agents and seed give the same patients and results, whatever the number of "
         "workers. The run folder holds frozen copies of all three beside the data."
     )
-    frame = pd.DataFrame(_flatten(c.data.manifest), columns=["item", "value"])
-    section.exhibits.append(
+    files = _files(c.data.manifest["files"])
+    listed = dict(zip(files["file"], files["sha256"], strict=True))
+    said = {key: value for key, value in c.data.manifest.items() if key not in ("files", "inputs")}
+    # An input's hash that is that of the file of its name is told there.
+    said["inputs"] = {name: digest for name, digest in c.data.manifest["inputs"].items() if listed.get(name) != digest}
+    section.exhibits += [
         c.listing(
             "16.2.1",
             "Manifest of the run",
-            frame,
+            pd.DataFrame(_flatten(said), columns=["item", "value"]),
             lambda row: {"Item": row["item"], "Value": Markup("<code>{}</code>").format(row["value"])},
-        )
-    )
+            widths=(32, 68),
+        ),
+        c.listing(
+            "16.2.2",
+            "Files of the run",
+            files,
+            lambda row: {
+                "File": row["file"],
+                "Rows": f"{row['rows']:.0f}" if np.isfinite(row["rows"]) else tables.DASH,
+                "Bytes": f"{row['bytes']:.0f}",
+                "SHA-256": Markup("<code>{}</code>").format(row["sha256"]),
+            },
+            numeric=("Rows", "Bytes"),
+            widths=(29, 8, 9, 54),
+            note="Rows: of a table.",
+        ),
+    ]
     return section
+
+
+def _files(files: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Files of a manifest: columns `file`, `rows` (NaN where it is no table), `bytes`, `sha256`."""
+    rows = [
+        {"file": name, "rows": float(facts.get("rows", np.nan)), "bytes": facts["bytes"], "sha256": facts["sha256"]}
+        for name, facts in files.items()
+    ]
+    return pd.DataFrame(rows, columns=["file", "rows", "bytes", "sha256"])
 
 
 def _text(value: object) -> str:
@@ -138,18 +173,16 @@ def _range(low: object, high: object) -> str:
 
 
 def _parameter_cells(row: dict[str, Any]) -> dict[str, object]:
-    note = f" {_text(row['note'])}" if _text(row["note"]) else ""
+    note = Markup('<br><span class="note">{}</span>').format(_text(row["note"])) if _text(row["note"]) else ""
+    spread = Markup("<br>CV {}").format(tables.sig(float(row["cv"]))) if row["cv"] > 0 else ""
     return {
         "Symbol": Markup("<code>{}</code>").format(row["symbol"]),
         "Meaning": row["meaning"],
         "Value": tables.sig(float(row["value"])),
-        "Unit": row["unit"],
-        "Range": _range(row["low"], row["high"]),
-        "CV": tables.sig(float(row["cv"])) if row["cv"] > 0 else "",
+        "Unit": tables.unit_words(row["unit"]),
+        "Range; CV": Markup("{}{}").format(_range(row["low"], row["high"]), spread),
         "Status": _status(row["status"], row["drawn"], row["rank_correlation"]),
-        "Source and note": Markup('{}<span class="note">{}</span>').format(
-            tables.doi_link(row["source"], row["doi"]), note
-        ),
+        "Source and note": Markup("{}{}").format(tables.doi_link(row["source"], row["doi"]), note),
     }
 
 
@@ -158,7 +191,7 @@ def _agent_cells(row: dict[str, Any]) -> dict[str, object]:
         "Field": Markup("<code>{}</code>").format(row["field"]),
         "Agent": f"{row['agent']}{' (hypothetical)' if row['hypothetical'] else ''}",
         "Value": tables.sig(float(row["value"])),
-        "Unit": row["unit"],
+        "Unit": tables.unit_words(row["unit"]),
         "Range": _range(row["low"], row["high"]),
         "Status": _status(row["status"]),
         "Source": tables.doi_link(row["source"], row["doi"]),

@@ -204,6 +204,8 @@ class Context:
         )
         self.end_words = f"the switch at month {month_text(self.main_end)}" if self.switch else "the end of treatment"
         self.population = f"Simulated data. Full analysis set (N={self.n})"
+        self.treated = summaries.safety_set(data.patients, data.doses)
+        self.safety = f"Simulated data. Safety set (N={len(self.treated)})"
         self.typical = "Simulated data. One typical patient"
         version, digest = data.manifest["ranklsim"], str(data.manifest["parameters_hash"])
         self.model = f"ranklsim {version}, parameters {digest[:10]}"
@@ -237,16 +239,17 @@ class Context:
         headline: str = "",
         folded: bool = False,
         arms: Sequence[ArmView] | None = None,
+        who: str | None = None,
         **options: Any,
     ) -> Exhibit:
         """A table of `frame`, made by a function of `ranklsim.reports.layout.tables` with `options`.
 
-        A `folded` one opens on demand, and in print; `arms` are its columns, all by default.
+        A `folded` one opens on demand, and in print; `arms` are its columns, all by default; `who` is whom it is about,
+        the analysis set (`population`) by default or the `safety` set, which says the N over each column.
         """
-        body = make(frame, self.arms if arms is None else arms, self.heading(number, title), **options)
-        return Exhibit(
-            "Table", number, title, frame, body, self.source(note, self.population), headline, folded, self.population
-        )
+        who = self.population if who is None else who
+        body = make(frame, self.arms if arms is None else arms, self.heading(number, title, who), **options)
+        return Exhibit("Table", number, title, frame, body, self.source(note, who), headline, folded, who)
 
     def listing(
         self,
@@ -259,14 +262,18 @@ class Context:
         numeric: Sequence[str] = (),
         group: str | None = None,
         who: str = "",
+        widths: Sequence[int] = (),
+        folded: bool = False,
     ) -> Exhibit:
         """A table of `frame` row by row; `cells` turns a row into header and text of each column.
 
-        `who` is whom it is about: patients (`population`), the typical patient, or nobody.
+        `who` is whom it is about: patients (`population`), the typical patient, or nobody; `widths` as in
+        `tables.listing`; a `folded` one opens on demand, and in print.
         """
         rows = [cells(row) for row in frame.to_dict("records")]
-        body = tables.listing(rows, self.heading(number, title, who), numeric=numeric, group=group)
-        return Exhibit("Table", number, title, frame, body, self.source(note, who), population=who)
+        heading = self.heading(number, title, who)
+        body = tables.listing(rows, heading, numeric=numeric, group=group, widths=widths)
+        return Exhibit("Table", number, title, frame, body, self.source(note, who), folded=folded, population=who)
 
     def figure(
         self,
@@ -279,28 +286,34 @@ class Context:
         headline: str = "",
         alt: str = "",
         arms: Sequence[ArmView] | None = None,
+        who: str | None = None,
         **options: Any,
     ) -> Exhibit:
         """A figure of `frame`, drawn by a function of `ranklsim.reports.figures.trial` with `options`.
 
-        `alt` speaks to a screen reader where there is no `headline`; `arms` are those shown, all by default.
+        `alt` speaks to a screen reader where there is no `headline`; `arms` are those shown, all by default; `who` is
+        whom it is about, the analysis set by default.
         """
+        who = self.population if who is None else who
         shell = Exhibit("Figure", number, title, frame, "", "")
         spoken = " ".join(part for part in (f"{title}.", headline or alt, f"Numbers: {shell.stem}.csv") if part)
         shown = self.arms if arms is None else arms
         redraw = partial(draw, frame, shown, anchor=shell.anchor, alt=spoken, **options)
-        return Exhibit("Figure", number, title, frame, redraw(), self.source(note), headline, redraw=redraw, alt=spoken)
+        said = self.source(" ".join(part for part in (f"{who}." if who else "", note) if part))
+        return Exhibit("Figure", number, title, frame, redraw(), said, headline, redraw=redraw, alt=spoken)
 
     def heading(self, number: str, title: str, who: str | None = None) -> tables.Heading:
         """What stands over a table; `who` is whom it is about, the analysis set by default."""
         caption = Markup(
             '<span class="cap"><span class="number">Table {}</span> {}<span class="population">{}</span></span>'
         ).format(number, title, self.population if who is None else who)
-        return tables.Heading(caption, f"Table {number}: {title}", self.counts)
+        treated = self.treated["arm"].value_counts()
+        counts = {name: int(treated.get(name, 0)) for name in self.names} if who == self.safety else self.counts
+        return tables.Heading(caption, f"Table {number}: {title}", counts)
 
     def source(self, note: str, who: str = "") -> str:
         """Footnote: the note, then N by arm where `who` is the analysis set, then seed and model."""
-        counted = f"Randomised: {self.sizes}." if who == self.population else ""
+        counted = f"Randomised: {self.sizes}." if who in (self.population, self.safety) else ""
         return " ".join(part for part in (note, counted, f"Seed {self.seed}; {self.model}.") if part)
 
     @property

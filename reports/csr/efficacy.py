@@ -145,6 +145,7 @@ def _visit_table(c: Context, found: Repeated, number: str) -> Exhibit:
 def bmd(c: Context) -> Section:
     """BMD by site, visit and arm."""
     section = Section("11.4.4", "Bone mineral density", "bmd", 4)
+    single: Exhibit | None = None
     for k, (site, name) in enumerate(SITES.items(), start=1):
         change = summaries.change_from(c.data.seen(f"BMD_{site}"), f"BMD_{site}")
         if change.empty:
@@ -174,8 +175,9 @@ def bmd(c: Context) -> Section:
                 folded=k > 1,
             ),
         ]
-        if k == 1:
-            section.exhibits.append(_courses(c, change, f"14.2.2.{len(SITES) + 1}", what))
+        if single is None:
+            single = _courses(c, change, f"14.2.2.{len(SITES) + 1}", what)
+    section.exhibits += [single] if single is not None else []
     return section
 
 
@@ -216,7 +218,7 @@ def markers(c: Context) -> Section:
                 figures.by_visit,
                 ylabel=f"Serum {name} (% of baseline)",
                 headline=wording.marker_headline(frame, c.arms, name, month),
-                note=_limit_note(c, marker),
+                note=f"Medians of observed values. {_limit_note(c, marker)}".strip(),
                 **QUARTILES,
             ),
             c.table(
@@ -225,8 +227,13 @@ def markers(c: Context) -> Section:
                 _after_baseline(frame),
                 tables.median_table,
                 control=c.control,
-                note="Percent of baseline. Geometric mean ratio of that percentage to control, Welch's interval of the "
-                "logarithms.",
+                note=" ".join(
+                    [
+                        "Percent of each patient's baseline; observed values, patients with both. Geometric mean ratio "
+                        "of that percentage to control, Welch's interval of the logarithms.",
+                        _limit_note(c, marker),
+                    ]
+                ).strip(),
                 folded=True,
             ),
         ]
@@ -285,6 +292,7 @@ def _marker_exhibits(c: Context) -> list[Exhibit]:
                 ylabel=f"Serum {marker} (% of baseline)",
                 xlabel=f"Months since {c.end_words}",
                 headline=wording.peak_headline(peak, c.arms, marker, c.end_words),
+                note="Medians of observed values, in percent of the baseline before treatment.",
                 **QUARTILES,
             )
         )
@@ -336,15 +344,15 @@ def _bmd_exhibits(c: Context) -> list[Exhibit]:
         exhibits.append(
             c.table(
                 "14.2.4.2",
-                f"BMD gain kept after {c.end_words}",
+                f"Mean BMD gained by {c.end_words}, and lost after it",
                 pd.concat(kept, ignore_index=True),
-                tables.retention_table,
+                tables.loss_table,
                 arms=arms,
                 sites={str(k["site"].iloc[0]): SITES[str(k["site"].iloc[0])] for k in kept},
                 end=c.end_words,
-                note="Gain: mean change from baseline at that month. Between visits the mean is read off linearly. "
-                f"Intervals: percentile bootstrap over patients ({summaries.BOOTSTRAPS} resamples). No share is given "
-                "for an arm whose gain is not clearly above zero. “>”: not by the last visit.",
+                note="In percent of baseline, of arithmetic means of the patients with a value at each visit, linear "
+                "between visits. The figures above are in percent of the value when treatment ends, of patients with "
+                "both values. Shares kept and months until baseline, with intervals: Table 14.2.12.1.",
                 headline=wording.retention_headline(
                     kept[0], arms, MEASURE_OF[str(kept[0]["site"].iloc[0])], c.end_words
                 ),

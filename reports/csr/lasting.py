@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ranklsim.cohorts.durability import MEASURES, after_treatment
+from ranklsim.cohorts.durability import LEAST_GAIN, MEASURES, after_treatment
 from ranklsim.cohorts.protocol.endpoints import Durability, Event
 from ranklsim.reports.analyses import variables
 from ranklsim.reports.analyses.lasting import lasting
+from ranklsim.reports.analyses.summaries import BOOTSTRAPS
 from ranklsim.reports.csr import unknowns
 from ranklsim.reports.csr.context import SITES, Context, Section
 from ranklsim.reports.layout.arms import CALIBRATED, PREDICTED, ArmView, month_text
@@ -40,8 +41,11 @@ def durable(c: Context) -> Section:
             numeric=["n"],
             who=c.population,
             note="Read off the arm's mean BMD and median CTX by visit, linear between visits; percentile bootstrap "
-            "over patients, of a difference from independent resamples. No share is given without a gain of at least "
-            "1%. Multiple fractures: patients per 100 patient-years, exact Poisson interval.",
+            f"over patients ({BOOTSTRAPS} resamples), of a difference from independent resamples. n: patients with a "
+            "value at the last visit (followed after treatment, for fractures). Months back: 0 where the mean is not "
+            f"above baseline when treatment ends, “>” where it still is at the last visit. No share is given for a "
+            f"gain of {LEAST_GAIN:g}% or less. Multiple fractures: patients per 100 patient-years, exact Poisson "
+            "interval.",
         )
     )
     over = over_ensemble(c, arms)
@@ -95,9 +99,9 @@ def by_arm(c: Context, arms: list[ArmView]) -> pd.DataFrame:
     names = [arm.name for arm in arms]
     control = c.control if c.control in names else None
     parts = []
-    for k, (words, spec) in enumerate(questions_of(c)):
+    for words, spec in questions_of(c):
         visits = c.data.seen(spec.measure)
-        found = lasting(visits, spec, c.ends, names, control, seed=c.seed + k)
+        found = lasting(visits, spec, c.ends, names, control, seed=c.seed)
         parts.append(found.assign(outcome=words))
     if c.trial.conduct.fractures:
         parts.append(_multiple(c, names).assign(outcome=MULTIPLE))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,11 +41,13 @@ COURSE = {
     "SIGNAL_T": "Drive at RANK in trabecular bone, % of baseline",
 }
 PERCENT: dict[str, Any] = {"ylabel": "% of the pool", "limits": (-4.0, 104.0)}
-LIGAND: tuple[tuple[str, dict[str, str], dict[str, Any], int], ...] = (
-    ("Occupancy of RANKL by modality", OCCUPANCY, PERCENT, 1),
-    ("Free RANKL by modality, and the drive that is left", FREE, {"ylabel": ""}, 2),
-    ("Occupancy of mRANKL by cellular source", BY_SOURCE, PERCENT, 1),
+LIGAND: tuple[tuple[str, dict[str, str], dict[str, Any]], ...] = (
+    ("Occupancy of RANKL by modality", OCCUPANCY, PERCENT),
+    ("Free RANKL by modality, and the drive that is left", FREE, {"ylabel": ""}),
+    ("Occupancy of mRANKL by cellular source", BY_SOURCE, PERCENT),
 )
+DECIMALS = dict.fromkeys((*OCCUPANCY, *BY_SOURCE, *FREE), 1) | {"sRANKL_free": 2}
+"""Decimals in which latent values are shown: 1 of a percentage."""
 PARTS = {
     "remodelling": "remodelling space and balance",
     "mineralisation": "mineralisation",
@@ -60,8 +63,15 @@ def ligand(c: Context) -> Section:
         "Model values of the patients still in the trial, without assay error; at a dosing visit the value is the one "
         "just before the dose. Occupancy is the share of a RANKL pool that carries drug."
     )
-    for k, (title, names, looks, decimals) in enumerate(LIGAND, start=1):
+    for k, (title, names, looks) in enumerate(LIGAND, start=1):
         frame = latent_by_visit(c, list(names))
+        if names is BY_SOURCE and alike(frame):
+            section.paragraphs.append(
+                "By cellular source (osteocytes, marrow adipogenic and stromal cells, osteoblasts, lymphocytes) the "
+                "occupancy of mRANKL is the same at every visit, since every agent of this trial reaches all four "
+                "alike: what is shown of all sources holds for each."
+            )
+            continue
         section.exhibits += [
             c.figure(
                 f"14.2.5.{k}",
@@ -74,8 +84,10 @@ def ligand(c: Context) -> Section:
                 **looks,
             ),
             c.table(
-                f"14.2.5.{k}", title, frame, tables.latent_table, names=names, decimals=decimals, folded=True,
-                note="Percent unless a unit is given.",
+                f"14.2.5.{k}", title, frame, tables.latent_table, names=names, decimals=DECIMALS,
+                folded=True,
+                note="Percent unless a unit is given. Model values of patients still in the trial; just before the "
+                "dose at dosing visits.",
             ),
         ]  # fmt: skip
     section.exhibits.append(
@@ -90,8 +102,8 @@ def ligand(c: Context) -> Section:
             low="value",
             high="value",
             points=False,
-            note="One typical patient at default parameter values, every month; shows what happens within the dosing "
-            "intervals.",
+            who=c.typical,
+            note="At default parameter values, every month; shows what happens within the dosing intervals.",
         )
     )
     binders = {f"C_{a.name}": f"Free serum {a.label}" for a in c.data.agents.values() if a.kind == "binder"}
@@ -101,9 +113,10 @@ def ligand(c: Context) -> Section:
         own = [pair in given for pair in zip(frame["arm"], frame["output"], strict=True)]
         section.exhibits.append(
             c.table(
-                f"14.2.5.{len(LIGAND) + 1}", "Free drug in serum (ug/mL)", frame[own].reset_index(drop=True),
-                tables.latent_table, names=binders, decimals=3, folded=True,
-                note="Just before the dose at dosing visits.",
+                f"14.2.5.{len(LIGAND) + 1}", "Free drug in serum (µg/mL)", frame[own].reset_index(drop=True),
+                tables.latent_table, names=binders, decimals=dict.fromkeys(binders, 3), folded=True,
+                note="Model values of patients still in the trial, without assay error; just before the dose at dosing "
+                "visits.",
             )
         )  # fmt: skip
     return section
@@ -113,6 +126,12 @@ def latent_by_visit(c: Context, names: list[str]) -> pd.DataFrame:
     """Latent outputs of the patients still in the trial, one at a time (`summaries.latent_by_visit`)."""
     parts = [summaries.latent_by_visit(c.data.seen(f"true_{name}", attended=True), [name], c.names) for name in names]
     return pd.concat(parts, ignore_index=True)
+
+
+def alike(frame: pd.DataFrame) -> bool:
+    """Whether all outputs of `latent_by_visit` agree in every digit that is shown."""
+    gaps = frame.groupby(["month", "arm"])[["median", "q1", "q3"]].agg(lambda x: x.max() - x.min())
+    return bool((gaps.fillna(0.0) < 0.05).to_numpy().all())
 
 
 def contributions(c: Context) -> Section:
@@ -202,7 +221,7 @@ def uncertainty(c: Context) -> Section:
             group="Result",
             who=c.typical,
             note="No variability between patients, no measurement error. Other structures: the least and the most "
-            "under any, each at its own fit (Table 14.2.7.3). Range over both: from the lower of the lower ends to "
+            "under any, each at its own fit (Table 14.2.7.2). Range over both: from the lower of the lower ends to "
             "the higher of the higher ends; it has no level. A share of the gain kept is given only for "
             f"draws with a gain above {LEAST_GAIN:g}%.",
         ),
@@ -222,7 +241,7 @@ def _where_from(c: Context) -> str:
             "parameters take values together (Table 16.1.1) that agree with the published figures on denosumab and "
             "placebo; where those figures are silent (the share of sRANKL in the signal, shedding, the store behind "
             "the rebound) values cover the whole plausible range. What no vector varies (further assumed parameters, "
-            "the other agents' numbers) and other structures come on top: Table 14.2.7.3 has those that the figures "
+            "the other agents' numbers) and other structures come on top: Table 14.2.7.2 has those that the figures "
             "cannot rule out. The intervals do not shrink with more patients."
         )
     return (
@@ -244,6 +263,8 @@ def _fan(c: Context, number: str, column: str, what: str, ylabel: str, reference
         figures.fans,
         ylabel=ylabel,
         reference=reference,
+        who=c.typical,
+        note=f"{c.n_draws} {c.vectors}; no variability between patients, no measurement error.",
         headline=wording.fan_headline(frame, c.arms, noun, month),
     )
 
@@ -251,7 +272,8 @@ def _fan(c: Context, number: str, column: str, what: str, ylabel: str, reference
 def _results(c: Context) -> pd.DataFrame:
     """Endpoints, rebound and durability of the typical patient over the draws."""
     rows = []
-    for (words, arm), own in c.by_vector.groupby(["result", "arm"], sort=False):
+    for words, arm in itertools.product(c.by_vector["result"].unique(), c.names):
+        own = c.by_vector[(c.by_vector["result"] == words) & (c.by_vector["arm"] == arm)]
         values = own.set_index("draw")["value"]
         over = unknowns.interval_over_draws(values.drop(index=0, errors="ignore").to_numpy(float))
         if over["draws"]:
@@ -275,7 +297,7 @@ def _structures(c: Context) -> list[Exhibit]:
     wide.insert(2, "structure", wide["variant"].map(lambda name: told[name][1]))
     return [
         c.listing(
-            "14.2.7.3",
+            "14.2.7.2",
             "Typical patient: headline results under other structures of the model",
             wide,
             lambda row: {
@@ -310,12 +332,13 @@ def _importance(c: Context) -> list[Exhibit]:
             figures.correlations,
             arms=focus,
             meanings=c.meanings,
+            who=c.typical,
             note="Spearman rank correlation over the draws; grey: not beyond chance (Bonferroni over all drawn "
             "parameters at 5%).",
             headline=wording.importance_headline(top, focus),
         ),
         c.listing(
-            "14.2.7.2",
+            "14.2.7.3",
             f"Rank correlation of every drawn parameter with {what}",
             ranked,
             lambda row: {
@@ -329,6 +352,7 @@ def _importance(c: Context) -> list[Exhibit]:
             numeric=("Rank correlation (95% CI)", "Share of rank variance, %"),
             group="Arm",
             who=c.typical,
+            folded=True,
             note="Share: rho squared. Parameters that the figures tie together share what they explain, so shares need "
             "not add up to 100%.",
         ),
@@ -340,6 +364,7 @@ def _importance(c: Context) -> list[Exhibit]:
             arms=focus,
             ylabel="Difference to control (points)" if c.control else "Result (%)",
             names={symbol: c.symbol_label(symbol) for symbol in points["symbol"].unique()},
+            who=c.typical,
             note="Dots: draws; open diamond: default values.",
         ),
     ]

@@ -7,17 +7,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts.protocol.endpoints import EVENT_WORDS, Change, Endpoint, Event, Rate, Responder
+from ranklsim.cohorts.protocol.endpoints import EVENT_WORDS, Change, Durability, Endpoint, Event, Rate, Responder
+from ranklsim.cohorts.protocol.schema import BMD_MEASURES
 from ranklsim.reports.analyses.effects import is_ratio
+from ranklsim.reports.analyses.imputation import STRATEGIES
 from ranklsim.reports.csr.context import Context, Section
 from ranklsim.reports.figures import analyses as figures_analyses
 from ranklsim.reports.layout.arms import month_text
 from ranklsim.reports.layout.exhibit import Exhibit
 from ranklsim.reports.layout.tables import DASH, num, p_value, share, with_interval
-from ranklsim.reports.layout.wording import first_upper, listed
+from ranklsim.reports.layout.wording import MEASURES, first_lower, first_upper, listed, to_interval
 
-FOLD_FORESTS_FROM = 3
-"""Forest plots from this one on open on demand."""
+UNIT_OF = {
+    "months back": "months after the end of treatment",
+    "share kept": "% of the gain",
+    "area": "%-months",
+    "peak": "% of baseline",
+    "peak month": "months after the end of treatment",
+}
+"""In what each kind of `Durability` is given."""
+
+KINDS = {"event": "Events", "responder": "Responders", "rate": "Rates", "durability": "Durability", "change": "Changes"}
+"""How a footnote calls each kind of endpoint."""
 
 
 def outcomes(c: Context) -> Section:
@@ -52,7 +63,9 @@ def sentences(c: Context, frame: pd.DataFrame) -> list[str]:
     for row in frame.sort_values("role", key=lambda r: r.ne("primary"), kind="stable").to_dict("records"):
         if np.isfinite(row["effect"]) and row["conclusion"]:
             spec = c.trial.endpoint(row["endpoint"])
-            effect = effect_text(row, spec)
+            factor, decimals, _ = _scale(spec, row["effect_measure"])
+            centre, low, high = (factor * row[k] for k in ("effect", "effect_low", "effect_high"))
+            effect = _in_words(centre, low, high, decimals, _points(spec, row["effect_measure"]))
             p = f"; p {_p_words(row['p'])}" if np.isfinite(row["p"]) else ""
             label = c.by_name[row["arm"]].label
             out.append(f"{row['endpoint']}, {label}: {row['effect_measure']} {effect}{p}: {row['conclusion']}.")
@@ -83,6 +96,20 @@ def effect_text(row: dict[str, Any], spec: Endpoint) -> str:
     centre, low, high = (factor * row[k] for k in ("effect", "effect_low", "effect_high"))
     text = with_interval(centre, low, high, decimals)
     return text if text == DASH or unit != "%" else f"{text} points"
+
+
+def _in_words(value: float, low: float, high: float, decimals: int, unit: str) -> str:
+    """``1.50 (95% CI 1.20 to 1.90)``, with the unit behind the value."""
+    text = f"{num(value, decimals)}{unit}"
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return text
+    return f"{text} (95% CI {to_interval(low, high, decimals)})"
+
+
+def _points(spec: Endpoint, measure: str) -> str:
+    """The unit of a difference, to follow its value in a sentence."""
+    percent = isinstance(spec, Responder | Event) or (isinstance(spec, Change) and spec.kind == "percent")
+    return " percentage points" if percent and not is_ratio(measure) else ""
 
 
 def _endpoint_cells(c: Context, row: dict[str, Any]) -> dict[str, object]:
@@ -127,15 +154,19 @@ def _kind_words(spec: Endpoint) -> str:
         return f"{EVENT_WORDS[spec.event]}, months {month_text(spec.from_month)} to {month_text(spec.by_month)}"
     if isinstance(spec, Responder):
         sign = {">=": "≥", "<=": "≤"}.get(spec.sign, spec.sign)
-        return f"{spec.measure} change {sign} {num(spec.limit, 1)}% at month {month_text(spec.to_month)}"
+        return f"{MEASURES[spec.measure]} change {sign} {num(spec.limit, 1)}% at month {month_text(spec.to_month)}"
     if isinstance(spec, Change):
-        return f"{spec.measure} change, months {month_text(spec.from_month)} to {month_text(spec.to_month)}"
-    return str(getattr(spec, "what", ""))
+        return f"{MEASURES[spec.measure]} change, months {month_text(spec.from_month)} to {month_text(spec.to_month)}"
+    assert isinstance(spec, Durability)
+    middle = "mean" if spec.measure in BMD_MEASURES else "median"
+    return f"{middle} {MEASURES[spec.measure]}; {UNIT_OF[spec.what]}"
 
 
 def _notes(c: Context, frame: pd.DataFrame) -> str:
-    methods = sorted({f"{row.kind}: {row.method}" for row in frame.itertuples() if row.method})
-    notes = ["Methods: " + "; ".join(methods) + ".", "Patients who left count up to then; all that was seen counts."]
+    notes = []
+    for kind, own in frame[frame["method"].astype(bool)].groupby("kind", sort=True):
+        notes.append(f"{KINDS[str(kind)]}: {listed(sorted(own['method'].unique()))}.")
+    notes.append("Patients who left count up to then; all that was seen counts. n: patients with the values needed.")
     if any(isinstance(e, Event) and not e.grouped for e in c.trial.endpoints):
         notes.append(
             "Death without the event is a competing event. A hazard ratio is cause-specific: who died is at risk no "
@@ -182,10 +213,13 @@ def decisions(c: Context) -> Section:
         )
         return section
     frame = c.analyses.multiplicity
-    kept = [f"{r.endpoint} ({c.by_name[r.arm].label})" for r in frame[frame["rejected"].astype(bool)].itertuples()]
-    said = f"shown for {listed(kept)}" if kept else "shown for no endpoint"
+    kept = [
+        f"{endpoint} ({listed([c.by_name[arm].label for arm in own['arm']])})"
+        for endpoint, own in frame[frame["rejected"].astype(bool)].groupby("endpoint", sort=False)
+    ]
+    said = f"shown for {'; '.join(kept)}" if kept else "shown for no endpoint"
     section.paragraphs.append(
-        f"With a two-sided type-I error of {plan.alpha:g} over all hypotheses ({_method(plan.method)}), a difference "
+        f"With a two-sided type-I error of {plan.alpha:g} over all hypotheses ({procedure(plan.method)}), a difference "
         f"to control is {said}."
     )
     section.exhibits.append(
@@ -193,24 +227,27 @@ def decisions(c: Context) -> Section:
             "14.2.9.1",
             "Hypotheses in their order",
             frame,
-            lambda row: {
-                "Endpoint": row["endpoint"],
-                "Arm": c.by_name[row["arm"]].label,
-                "p": p_value(row["p"]),
-                "Adjusted p": p_value(row["adjusted"]),
-                "Decision": "difference shown" if row["rejected"] else "not shown",
-                "Note": row["note"],
-            },
+            lambda row: (
+                {
+                    "Endpoint": row["endpoint"],
+                    "Arm": c.by_name[row["arm"]].label,
+                    "p": p_value(row["p"]),
+                    "Adjusted p": p_value(row["adjusted"]),
+                    "Decision": "difference shown" if row["rejected"] else "not shown",
+                }
+                | ({"Note": row["note"]} if frame["note"].astype(bool).any() else {})
+            ),
             numeric=["p", "Adjusted p"],
             who=c.population,
-            note=f"{first_upper(_method(plan.method))}; two-sided alpha {plan.alpha:g}. A hypothesis is rejected where "
-            "its adjusted p is at most alpha.",
+            note=f"{first_upper(procedure(plan.method))}; two-sided alpha {plan.alpha:g}. A hypothesis is rejected "
+            "where its adjusted p is at most alpha.",
         )
     )
     return section
 
 
-def _method(method: str) -> str:
+def procedure(method: str) -> str:
+    """What a plan of multiple testing is called."""
     return {"graphical": "graphical procedure of Bretz and Maurer"}.get(method, f"{method} procedure")
 
 
@@ -252,7 +289,9 @@ def _estimand_sentence(c: Context, row: dict[str, Any]) -> str:
     label = c.by_name[row["arm"]].label
     if not np.isfinite(row["estimate"]):
         return f"Primary estimand, {label}: not estimated. {row['note']}"
-    value = _of_estimand(row, spec, "estimate", "low", "high")
+    factor, decimals, _ = _scale(spec, row["summary"])
+    centre, low, high = (factor * row[k] for k in ("estimate", "low", "high"))
+    value = _in_words(centre, low, high, decimals, _points(spec, row["summary"]))
     text = f"Primary estimand, {label}: {row['summary']} {value}"
     if not np.isfinite(row["truth"]):
         return f"{text}."
@@ -274,7 +313,7 @@ def _estimand_cells(c: Context, row: dict[str, Any]) -> dict[str, object]:
     people = "all randomised"
     if estimand.population:
         people = "; ".join(_range(name, *ends) for name, ends in estimand.population.items())
-    missing = "" if estimand.missing == "MAR" else f" Missing values: {estimand.missing}."
+    missing = "" if estimand.missing == "MAR" else f" Missing values: {STRATEGIES[estimand.missing]}."
     primary = "Primary: " if row["primary"] else ""
     attributes = (
         f"{primary}{row['estimand']}. Population: {people}. Variable: {row['endpoint']}{f' ({unit})' if unit else ''}. "
@@ -291,7 +330,7 @@ def _estimand_cells(c: Context, row: dict[str, Any]) -> dict[str, object]:
         else DASH,
         "Estimate − truth": num(factor * row["bias"], decimals, sign=True),
         "Truth inside CI": {1.0: "yes", 0.0: "no"}.get(row["covered"], DASH),
-        "Method": " ".join(part for part in (f"{row['method']}." if row["method"] else "", row["note"]) if part),
+        "Method": first_upper(". ".join(part for part in (row["method"], row["note"]) if part)),
     }
 
 
@@ -316,25 +355,31 @@ def forests(c: Context) -> Section:
             f"Of {tests} tests of interaction, the smallest p is {p_value(small)}; among so many, "
             f"{'one below 0.05 is expected by chance' if tests >= 14 else 'none is adjusted'}."
         )
-    for k, ((name, arm), own) in enumerate(frame.groupby(["endpoint", "arm"], sort=False), start=1):
+    shown = 0
+    for (name, arm), own in frame.groupby(["endpoint", "arm"], sort=False):
+        view = c.by_name[str(arm)]
+        if not np.isfinite(own["estimate"]).any():
+            section.paragraphs.append(f"{name}, {view.label}: no subgroup has an estimate. {' '.join(_gaps(own))}")
+            continue
+        shown += 1
         measure = str(own["effect_measure"].iloc[0])
         spec = c.trial.endpoint(str(name))
-        factor, _, unit = _scale(spec, measure)
-        view = c.by_name[str(arm)]
+        factor, _, _ = _scale(spec, measure)
         control = c.by_name[str(c.control)]
-        units = f" ({unit} points)" if unit == "%" and not is_ratio(measure) else ""
+        points = _points(spec, measure).strip()
         section.exhibits.append(
             c.figure(
-                f"14.2.11.{k}",
+                f"14.2.11.{shown}",
                 f"{name}: {view.label} against {control.label} in subgroups",
                 own.drop(columns="endpoint").reset_index(drop=True),
                 figures_analyses.forest,
                 arms=[view],
-                xlabel=f"{first_upper(measure)}{units}",
+                xlabel=f"{first_upper(measure)}{f' ({points})' if points else ''}",
                 ratio=is_ratio(measure),
                 scale=factor,
-                note=f"Patients: {view.label} / {control.label}. Interaction: Cochran's Q over the subgroups. "
-                + " ".join(_gaps(own)),
+                note=f"Patients with the values needed: {view.label} / {control.label}. Each subgroup by itself, "
+                "without other covariates; diamond: all patients, analysed alike. Interaction: Cochran's Q over the "
+                "subgroups. " + " ".join(_gaps(own)),
                 alt=f"{first_upper(measure)} overall and in subgroups by age, T-score, prior fracture and eGFR.",
             )
         )
@@ -342,5 +387,14 @@ def forests(c: Context) -> Section:
 
 
 def _gaps(own: pd.DataFrame) -> list[str]:
-    """Why a subgroup has no estimate."""
-    return [f"{r.factor} {r.level}: {r.note}" for r in own.itertuples() if r.note]
+    """Why subgroups have no estimate, each reason once."""
+    told = own[own["note"].astype(bool)]
+    said = []
+    for reason, where in told.groupby("note", sort=False):
+        levels = listed([_level(row) for row in where.itertuples()])
+        said.append(str(reason) if len(where) == len(own) else f"{first_upper(levels)}: {first_lower(str(reason))}")
+    return said
+
+
+def _level(row: Any) -> str:
+    return "all patients" if row.factor == "All" else f"{row.factor} {row.level}"

@@ -9,14 +9,15 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from ranklsim.reports.analyses import durability
-from ranklsim.reports.csr import monitoring, outcomes
+from ranklsim.reports.analyses import durability, summaries
+from ranklsim.reports.csr import happenings, monitoring, outcomes, safety
 from ranklsim.reports.csr.context import BASELINE, NOT_KNOWN, Context, Section, month_span
 from ranklsim.reports.figures import trial as figures
 from ranklsim.reports.layout import tables, wording
 from ranklsim.reports.layout.arms import BASIS_MEANING, PREDICTED, ArmView
 from ranklsim.reports.layout.exhibit import Exhibit
 from ranklsim.reports.layout.grid import plain
+from ranklsim.reports.mmrm.covariance import NAMES
 
 
 def synopsis(c: Context) -> Section:
@@ -123,11 +124,9 @@ def _against_known(c: Context, arm: ArmView) -> str:
     best = max(known, key=lambda a: float(wide[a.name].median()))
     if wide[best.name].median() <= 0:
         return ""
-    share = 100 * float((wide[arm.name] >= 0.5 * wide[best.name]).mean())
-    return (
-        f"In {share:.0f}% of the draws it gains at least half of what {best.label} gains over "
-        f"{c.by_name[c.control].label}."
-    )
+    half = wide[arm.name] >= 0.5 * wide[best.name]
+    draws = "all draws" if half.all() else "no draw" if not half.any() else f"{int(100 * half.mean())}% of the draws"
+    return f"In {draws} it gains at least half of what {best.label} gains over {c.by_name[c.control].label}."
 
 
 def _across_structures(c: Context, arm: ArmView) -> str:
@@ -140,10 +139,10 @@ def _across_structures(c: Context, arm: ArmView) -> str:
         return ""
     default = own[""]
     holding = int(((np.sign(other) == np.sign(default)) & (other.abs() >= 0.5 * abs(default))).sum())
+    held = "all" if holding == len(other) else f"{holding}"
     return (
-        f"under {len(other)} other structures of the model that fit the published figures it is "
-        f"{wording.to_interval(float(other.min()), float(other.max()), 1)}, in {holding} of them with the same sign "
-        "and at least half of the size"
+        f"{wording.to_interval(float(other.min()), float(other.max()), 1)} under {len(other)} other structures of the "
+        f"model that fit the published figures, {held} with the same sign and at least half of the size"
     )
 
 
@@ -167,23 +166,69 @@ def synopsis_rows(c: Context) -> list[tuple[str, str | Markup]]:
         f"residual (assay, precision) error {'on' if t.layers.residual else 'off'}",
         f"parameter uncertainty {f'on ({c.n_draws} draws)' if c.n_draws else 'off'}",
     ]
-    rows: list[tuple[str, str | Markup]] = [("Question", t.description)] if getattr(t, "description", "") else []
+    rows: list[tuple[str, str | Markup]] = [("Objective", t.description)] if getattr(t, "description", "") else []
     rows += [
         (
-            "Design",
-            f"{c.n} simulated patients, {len(c.arms)} arms, {t.months:g} months, allocation {_ratio(t, c.names)}",
+            "Methodology",
+            f"Simulated trial, {len(c.arms)} arms, allocation {_ratio(t, c.names)}, {t.months:g} months; each patient "
+            "follows from a model of RANKL, bone cells and bone",
         ),
+        ("Number of patients", _patient_words(c)),
         ("Population", f"{t.population.name}" + (f"; eligible: {eligible}" if eligible else "")),
-        ("Treatments", Markup("<ul>{}</ul>").format(Markup("").join(regimens))),
-        ("Variation", "; ".join(layers)),
+        ("Treatments", _items(regimens)),
         ("Conduct", _conduct_words(t.conduct)),
+        ("Variation", "; ".join(layers)),
+        ("Endpoints", _items([f"{e.name} ({e.role}; {e.analysis})" for e in t.endpoints])),
+        ("Statistical methods", _method_words(c)),
+        ("Safety results", _items(said) if (said := _safety_words(c)) else "The trial records no such event"),
     ]
-    endpoints = [Markup("<li>{} ({}; {})</li>").format(e.name, e.role, e.analysis) for e in t.endpoints]
-    rows.append(("Endpoints", Markup("<ul>{}</ul>").format(Markup("").join(endpoints))))
     if getattr(t, "sources", None):
-        items = Markup("").join(Markup("<li>{}</li>").format(s) for s in t.sources)
-        rows.append(("Modelled on", Markup("<ul>{}</ul>").format(items)))
+        rows.append(("Modelled on", _items(t.sources)))
     return rows
+
+
+def _items(lines: Sequence[str | Markup]) -> Markup:
+    """A list; lines that are Markup bring their own item."""
+    items = [x if isinstance(x, Markup) else Markup("<li>{}</li>").format(x) for x in lines]
+    return Markup("<ul>{}</ul>").format(Markup("").join(items))
+
+
+def _patient_words(c: Context) -> str:
+    """Randomised, treated, and how their time in the trial ended."""
+    total = summaries.disposition(c.data.patients, c.data.events, c.names).set_index("arm").loc["Total"]
+    ends = {"completed": "completed", "dropout": "dropped out", "death": "died"}
+    said = [f"{tables.share(int(total[event]), c.n)} {words}" for event, words in ends.items() if event in total]
+    return f"{c.n} randomised, {len(c.treated)} in the safety set; {wording.listed(said)}"
+
+
+def _method_words(c: Context) -> str:
+    """How the endpoints are analysed, in a sentence a statistician would write first."""
+    plan = c.trial.multiplicity
+    said = [f"{found.spec.name}: {NAMES[found.fit.structure]} covariance" for found in c.repeated if found.fit]
+    said = [f"MMRM by REML with Satterthwaite degrees of freedom ({'; '.join(said)})"] if said else []
+    said.append("95% confidence intervals over patients")
+    said.append(
+        f"two-sided type-I error {plan.alpha:g} over all hypotheses ({outcomes.procedure(plan.method)})"
+        if plan is not None
+        else "no adjustment for multiplicity"
+    )
+    if c.n_draws:
+        said.append(f"90% intervals over {c.n_draws} {c.vectors}")
+    return wording.first_upper("; ".join(said))
+
+
+def _safety_words(c: Context) -> list[str]:
+    """Patients with each recorded event by arm."""
+    said = []
+    frame = safety.events_by_arm(c)
+    for event, own in frame[frame["detail"] == ""].groupby("event", sort=False) if len(frame) else ():
+        rows = own.set_index("arm")
+        counts = [
+            f"{arm.label} {tables.share(int(rows.loc[arm.name, 'patients']), int(rows.loc[arm.name, 'randomised']))}"
+            for arm in c.arms
+        ]
+        said.append(f"{happenings.SAFETY[str(event)]}: {', '.join(counts)}")
+    return said
 
 
 def _conduct_words(conduct: Any) -> str:
@@ -236,6 +281,7 @@ def design(c: Context) -> Section:
             figures.design,
             visits=pd.DataFrame(visits, columns=["what", "month"]),
             months=c.trial.months,
+            who="",
             note="Triangles: doses. Bars: months covered by dosing; white bars: placebo.",
             alt=" ".join(f"{arm.label}: {arm.words}." for arm in c.arms),
         ),

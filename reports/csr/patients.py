@@ -135,8 +135,13 @@ def analysed(c: Context) -> Section:
     section = Section("11.1", "Data sets analysed", "analysed", 3)
     section.paragraphs.append(
         f"Full analysis set: all {c.n} patients randomised ({c.sizes}), in the arm to which they were randomised. Each "
-        "table says how many of them had the values that it needs (n). Safety is of the same patients: every patient "
-        "is given the first dose of her arm, unless the table of exposure says otherwise."
+        "table says how many of them had the values that it needs (n)."
+    )
+    never = c.n - len(c.treated)
+    section.paragraphs.append(
+        f"Safety set: the {len(c.treated)} patients who were given at least one dose (or whose arm plans none), in the "
+        f"arm of which they were given it; {'every patient was' if not never else f'{never} never were'}. Tables of "
+        "section 12 are of them."
     )
     section.paragraphs += robustness.set_words(c)
     return section

@@ -66,9 +66,10 @@ def extent(c: Context) -> Section:
         c.table(
             "14.3.1",
             "Time followed",
-            happenings.followed(c.data.patients, c.names),
+            happenings.followed(c.treated, c.names),
             tables.cross_table,
             lines=shows,
+            who=c.safety,
             note="From randomisation to the end of the trial, to leaving it, or to death.",
         )
     )
@@ -82,7 +83,7 @@ def adverse(c: Context) -> Section:
     if not recorded:
         section.paragraphs.append("No such event is recorded in this trial.")
         return section
-    frame = happenings.counted(c.data.events, c.data.patients, c.names, recorded)
+    frame = events_by_arm(c)
     frame.insert(0, "words", [_words(row) for row in frame.to_dict("records")])
     shows = {
         "Patients, n (%)": lambda r: tables.share(int(r["patients"]), int(r["randomised"])),
@@ -98,6 +99,7 @@ def adverse(c: Context) -> Section:
             frame,
             tables.cross_table,
             lines=shows,
+            who=c.safety,
             groups="words",
             headline=_most(frame),
             note="Events recorded while the patient was followed. Rate: exact Poisson interval; it takes events as "
@@ -106,6 +108,12 @@ def adverse(c: Context) -> Section:
         )
     )
     return section
+
+
+def events_by_arm(c: Context) -> pd.DataFrame:
+    """Events of safety that the trial records, of the safety set: as from `happenings.counted`."""
+    events = c.data.events[c.data.events["patient"].isin(c.treated["patient"])]
+    return happenings.counted(events, c.treated, c.names, _recorded(c)[0])
 
 
 def _words(row: Mapping[str, Any]) -> str:
@@ -124,7 +132,7 @@ def _most(frame: pd.DataFrame) -> str:
 
 def laboratory(c: Context) -> Section:
     """Calcium and PTH as measured."""
-    section = Section("12.4", "Laboratory: calcium and PTH", "laboratory", 3)
+    section = Section("12.4", "Clinical laboratory evaluation: calcium and PTH", "laboratory", 3)
     section.paragraphs.append(
         "Serum calcium and PTH as the model has them, at the visits; the lowest calcium after a dose may lie between "
         "two of them."
@@ -143,6 +151,7 @@ def laboratory(c: Context) -> Section:
             headline=f"The lowest mean serum calcium was {tables.num(low['mean'], 2)} mmol/L, at month "
             f"{month_text(low['month'])} under {c.by_name[low['arm']].label}.",
             folded=True,
+            who=c.safety,
         ),
         c.table(
             "14.3.4.2",
@@ -153,6 +162,7 @@ def laboratory(c: Context) -> Section:
             decimals=2,
             note="Observed values.",
             folded=True,
+            who=c.safety,
         ),
     ]
     return section
@@ -160,20 +170,23 @@ def laboratory(c: Context) -> Section:
 
 def _measured(c: Context, measure: str) -> pd.DataFrame:
     """The observed values of a measure, in the form of a change."""
-    return c.data.seen(measure).dropna(subset=[measure]).rename(columns={measure: "value"})
+    return _of_treated(c, c.data.seen(measure).dropna(subset=[measure])).rename(columns={measure: "value"})
+
+
+def _of_treated(c: Context, visits: pd.DataFrame) -> pd.DataFrame:
+    return visits[visits["patient"].isin(c.treated["patient"])]
 
 
 def tissue(c: Context) -> Section:
     """Occupancy of RANKL outside bone, as an exposure."""
-    section = Section("12.5", "Occupancy of RANKL outside bone, as an exposure", "tissue", 3)
+    section = Section("12.5", "Other observations: occupancy of RANKL outside bone", "tissue", 3)
     section.paragraphs.append(
         "How much of the RANKL on lymphocytes and marrow cells, and of sRANKL, carries drug during treatment. It is an "
         "exposure of those tissues and no rate of adverse events, for which the model has no data. Mammary tissue is "
         "no pool of its own in the model: its exposure can't be told apart from that of the other cells."
     )
-    frame = happenings.exposure_to(
-        c.data.seen(*(f"true_{name}" for name in TISSUES), attended=True), list(TISSUES), c.names, c.main_end
-    )
+    visits = _of_treated(c, c.data.seen(*(f"true_{name}" for name in TISSUES), attended=True))
+    frame = happenings.exposure_to(visits, list(TISSUES), c.names, c.main_end)
     frame.insert(0, "words", frame["output"].map(TISSUES))
     shows = {
         "n": lambda r: f"{r['n']}",
@@ -188,10 +201,11 @@ def tissue(c: Context) -> Section:
             frame,
             tables.cross_table,
             lines=shows,
+            who=c.safety,
             groups="words",
             total=False,
             note="Each patient's mean over time: trapezoid between visits, at which a sample is taken before the dose, "
-            "so that it is lower than the true mean. Model values, without assay error. By visit: Table 14.2.5.3.",
+            "so that it is lower than the true mean. Model values, without assay error. By visit: section 11.4.10.",
         )
     )
     return section

@@ -268,7 +268,7 @@ def numbers_at_visits(
     ax.text(0.0, -top / height, heading, transform=ax.transAxes, fontsize=8.6, color=SOFT, ha="left", va="center")
     counts = frame.set_index(["arm", "month"])["n"]
     digits = len(str(int(counts.max())))
-    shown = thinned(labelled, 0.0185 * digits * np.ptp(ax.get_xlim()))
+    shown = thinned(labelled, (0.0195 * digits + 0.012) * np.ptp(ax.get_xlim()))  # a digit's width, and a gap
     for k, arm in enumerate(arms):
         y = -(top + 0.165 * (k + 1)) / height
         ax.plot([-0.075], [y], marker=arm.marker, ms=4.5, color=arm.color, transform=ax.transAxes, clip_on=False)

@@ -563,7 +563,8 @@ def scatter(
             values = drawn["parameter"].to_numpy(float)
             if values.size and values.min() > 0 and values.max() > 10 * values.min():
                 ax.set_xscale("log")
-                ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+                # Half decades only where the labels have room.
+                ax.xaxis.set_major_locator(LogLocator(subs=(1, 3) if values.max() < 100 * values.min() else (1,)))
                 ax.xaxis.set_major_formatter("{x:g}")
                 ax.xaxis.set_minor_formatter(NullFormatter())
             ax.axhline(0, color=INK, lw=0.8, zorder=1)

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from matplotlib.colors import to_hex, to_rgb
-
 from ranklsim.cohorts.durability import ends_of_treatment
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
@@ -104,6 +102,8 @@ def _basis(agents: Sequence[Any]) -> str:
 def _shades(color: str, count: int) -> list[str]:
     if count == 1:
         return [color]
+    from matplotlib.colors import to_hex, to_rgb  # slow to import, and needed only here
+
     out = []
     for k in range(count):
         x = 1 - 2 * k / (count - 1)  # 1 light .. -1 dark

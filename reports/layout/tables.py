@@ -6,6 +6,7 @@ medians with quartiles; counts with one-decimal percentages. A value that cannot
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -18,6 +19,9 @@ from markupsafe import Markup, escape
 from ranklsim.reports.layout.arms import PREDICTED, ArmView, month_text
 
 DASH = "–"
+
+LONG = 24
+"""A listing of more rows than that may break between pages where it is printed."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,25 @@ def sig(value: float) -> str:
     """A parameter value with up to four significant digits; infinite (a KD of no binding) is "none"."""
     if np.isnan(value):
         return DASH
-    return "none" if np.isinf(value) else f"{value:.4g}".replace("-", "−")
+    return "none" if np.isinf(value) else f"{float(f'{value:.4g}'):.10g}".replace("-", "−")
+
+
+def unit_words(unit: object) -> str:
+    """A unit as a reader sets it: g/cm², mL/min/1.73 m², µg/mL; an en dash for a number without one."""
+    text = str(unit)
+    if text in ("1", "", "nan", "None"):
+        return DASH
+    return re.sub(r"\bug\b", "µg", re.sub(r"(?<=m)2\b", "²", text)).replace("1.73m", "1.73 m")
+
+
+_INTERVAL = re.compile(r"\([-−<>.\d]+%?, [-−<>.\d]+%?\)")
+
+
+def unbroken(cell: object) -> object:
+    """A cell whose intervals, such as ``(1.2, 3.4)``, stay on one line; anything but plain text as it is."""
+    if type(cell) is not str:
+        return cell
+    return _INTERVAL.sub(lambda found: found[0].replace(", ", ",\u00a0"), cell)
 
 
 def tag(word: str) -> Markup:
@@ -83,7 +105,7 @@ def tag(word: str) -> Markup:
 
 def doi_link(source: object, doi: object) -> Markup | str:
     """A source with its DOI or PMID as a link, where it has one."""
-    words = "" if source is None or pd.isna(source) else str(source)
+    words = "" if source is None or pd.isna(source) else re.sub("`([^`]*)`", r"“\1”", str(source))
     mark = "" if doi is None or pd.isna(doi) else str(doi).strip()
     if not mark:
         return words
@@ -98,13 +120,20 @@ def doi_link(source: object, doi: object) -> Markup | str:
 # -- building blocks ---------------------------------------------------------------------------------------------------
 
 
-def wrap(head: Markup, body: Markup, heading: Heading, css: str = "arms") -> str:
+def wrap(head: Markup, body: Markup, heading: Heading, css: str = "arms", columns: Markup | str = "") -> str:
     """A complete ``<table>`` inside a region that scrolls sideways on a narrow screen."""
     return str(
         Markup(
             '<div class="scroll" role="region" aria-label="{}" tabindex="0"><table class="{}">'
-            "<caption>{}</caption><thead>{}</thead>{}</table></div>"
-        ).format(heading.label, css, heading.caption, head, body)
+            "<caption>{}</caption>{}<thead>{}</thead>{}</table></div>"
+        ).format(
+            heading.label,
+            css,
+            heading.caption,
+            Markup("<colgroup>{}</colgroup>").format(columns) if columns else "",
+            head,
+            body,
+        )
     )
 
 
@@ -215,12 +244,18 @@ def cross_table(
 
 
 def listing(
-    rows: Sequence[Mapping[str, object]], heading: Heading, *, numeric: Sequence[str] = (), group: str | None = None
+    rows: Sequence[Mapping[str, object]],
+    heading: Heading,
+    *,
+    numeric: Sequence[str] = (),
+    group: str | None = None,
+    widths: Sequence[int] = (),
 ) -> str:
     """Rows as they come; keys of the first are the headers, the first column heads its row.
 
     Cells are text or Markup; columns in `numeric` are set flush right, others may wrap. Rows that follow each other
-    with the same value of `group` stand under it as a heading.
+    with the same value of `group` stand under it as a heading. `widths` are those of the columns in percent, where
+    what is in them should not decide.
     """
     heads = [head for head in rows[0] if head != group]
     cells = [
@@ -234,11 +269,13 @@ def listing(
             inside = [Markup('<th scope="row">{}</th>').format(row[heads[0]])]
             for column in heads[1:]:
                 css = "num" if column in numeric else "text"
-                inside.append(Markup('<td class="{}">{}</td>').format(css, row[column]))
+                inside.append(Markup('<td class="{}">{}</td>').format(css, unbroken(row[column])))
             lines.append(Markup("<tr>{}</tr>").format(Markup("").join(inside)))
         bodies.append(tbody(lines))
     head_row = Markup("<tr>{}</tr>").format(Markup("").join(cells))
-    return wrap(head_row, Markup("").join(bodies), heading, css="listing")
+    columns = Markup("").join(Markup('<col style="width:{}%">').format(width) for width in widths)
+    css = "listing" + (" fixed" if widths else "") + (" long" if len(rows) > LONG else "")
+    return wrap(head_row, Markup("").join(bodies), heading, css=css, columns=columns)
 
 
 def mean_table(
@@ -331,7 +368,12 @@ def median_table(
 
 
 def latent_table(
-    frame: pd.DataFrame, arms: Sequence[ArmView], heading: Heading, *, names: Mapping[str, str], decimals: int = 1
+    frame: pd.DataFrame,
+    arms: Sequence[ArmView],
+    heading: Heading,
+    *,
+    names: Mapping[str, str],
+    decimals: Mapping[str, int],
 ) -> str:
     """Table of `summaries.latent_by_visit`: row groups by month, one line an output (`names`), arms as columns."""
     shown = [key for key in names if (frame["output"] == key).any()]
@@ -342,10 +384,17 @@ def latent_table(
         lines = []
         for k, key in enumerate(shown):
             found = [rows[key].get((month, arm.name)) for arm in arms]
-            cells = [with_interval(r["median"], r["q1"], r["q3"], decimals) if r else DASH for r in found]
+            cells = [_latent_cell(r, decimals[key]) if r else DASH for r in found]
             lines.append(line(names[key], cells, lead=None if k else month_cell(month, len(shown))))
         groups.append(tbody(lines))
     return wrap(arm_heads(arms, heading, ["Month", "Median (Q1, Q3)"]), Markup("").join(groups), heading)
+
+
+def _latent_cell(row: Mapping[str, Any], decimals: int) -> str:
+    """Median and quartiles; "<0.01" where all of them are more than nothing and less than can be shown."""
+    if 0 < row["q3"] < 0.5 * 10.0**-decimals:
+        return f"<{10.0**-decimals:.{decimals}f}"
+    return with_interval(row["median"], row["q1"], row["q3"], decimals)
 
 
 def parts_table(frame: pd.DataFrame, arms: Sequence[ArmView], heading: Heading, *, names: Mapping[str, str]) -> str:
@@ -365,6 +414,11 @@ def parts_table(frame: pd.DataFrame, arms: Sequence[ArmView], heading: Heading, 
     return wrap(arm_heads(arms, heading, ["Month", "Percentage points"]), Markup("").join(groups), heading)
 
 
+def endpoint_digits(row: Mapping[str, Any]) -> int:
+    """Decimals of an endpoint: percentages of BMD two, those of markers, which scatter more, one; other units three."""
+    return 3 if row["unit"] != "%" else 2 if str(row["measure"]).startswith("BMD") else 1
+
+
 def endpoint_table(frame: pd.DataFrame, arms: Sequence[ArmView], heading: Heading, *, control: str | None) -> str:
     """Table of the endpoints (`summaries.endpoint` with the columns ``parameter_...``): a row group each."""
     groups = []
@@ -372,7 +426,8 @@ def endpoint_table(frame: pd.DataFrame, arms: Sequence[ArmView], heading: Headin
         rows = by_arm(at)
         own = [rows.get(arm.name) for arm in arms]
         some = next(iter(rows.values()))
-        unit, digits = some["unit"], 2 if some["unit"] == "%" else 3
+        unit = some["unit"]
+        digits = endpoint_digits(some)
 
         def cells(value: str, low: str, high: str, own: Sequence[Any] = own, digits: int = digits) -> list[str]:
             return [with_interval(r[value], r[low], r[high], digits) if r else DASH for r in own]
@@ -424,7 +479,7 @@ def _baseline_cell(row: Mapping[str, Any], kind: str, digits: int) -> str:
     if kind == "count":
         return f"{int(row['a'])} ({row['b']:.1f}%)"
     if kind == "median":  # breaks before the parenthesis, not within it
-        return with_interval(row["a"], row["b"], row["c"], digits).replace(", ", ",\u00a0")
+        return str(unbroken(with_interval(row["a"], row["b"], row["c"], digits)))
     return f"{num(row['a'], digits)} ({num(row['b'], digits)})"
 
 
@@ -470,24 +525,18 @@ def peak_table(
     return _groups(arms, heading, groups)
 
 
-def retention_table(
+def loss_table(
     frame: pd.DataFrame, arms: Sequence[ArmView], heading: Heading, *, sites: Mapping[str, str], end: str
 ) -> str:
-    """Table of `durability.retention` for several sites (column `site`); `end` names the moment."""
+    """Gain and loss of `durability.retention` for several sites (column `site`); `end` names the moment."""
     groups = []
     for site, name in sites.items():
         rows = by_arm(frame[frame["site"] == site])
         own = [rows[arm.name] for arm in arms]
-        gain = [with_interval(r["gain"], r["gain_low"], r["gain_high"]) for r in own]
-        lines = [(f"Change at {end}, % (95% CI)", gain, "")]
+        lines = [(f"Change at {end}, %", [num(r["gain"]) for r in own], "")]
         for m in (12, 24):
             words = f"Change in the {m} months after it, percentage points"
             lines.append((words, [num(r[f"change_{m}"]) for r in own], ""))
-        for m in (12, 24):
-            kept = [with_interval(r[f"kept_{m}"], r[f"kept_{m}_low"], r[f"kept_{m}_high"], 0) for r in own]
-            lines.append((f"Share of the gain kept {m} months after it, % (95% CI); below 0: none left", kept, ""))
-        lines.append(("Month when mean BMD is back at baseline (95% CI)", [back_words(r) for r in own], ""))
-        lines.append((f"Months from {end} until then", [_since_end(r) for r in own], ""))
         groups.append((name, lines))
     return _groups(arms, heading, groups)
 
@@ -506,10 +555,3 @@ def back_words(row: Mapping[str, Any]) -> str:
     if np.isnan(low) or np.isnan(high) or (np.isinf(low) and np.isinf(high)):
         return text
     return f"{text} ({_month_or_later(low, last)}, {_month_or_later(high, last)})"
-
-
-def _since_end(row: Mapping[str, Any]) -> str:
-    month, end = row["back_month"], row["end_month"]
-    if np.isnan(month):
-        return DASH
-    return f">{month_text(row['last_month'] - end)}" if np.isinf(month) else num(month - end, 1)

@@ -10,6 +10,7 @@ import io
 import zipfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -29,6 +30,8 @@ from ranklsim.reports.layout.rtf_tables import column_widths
 
 PAGE = (Cm(21.0), Cm(29.7))
 MARGIN = Cm(2.0)
+KEPT = 8
+"""Rows of a group that stays on one page."""
 WIDE = 8
 """More columns than this stand on a page of their own that is turned."""
 
@@ -103,6 +106,7 @@ def _styles(document: Any) -> None:
         style.base_style = normal
         style.font.size = Pt(size)
         style.paragraph_format.space_after = Pt(0 if name == "Table Text" else 8)
+        style.paragraph_format.space_before = Pt(3 if name == "Table Note" else 0)
     styles["Basis"].font.color.rgb = SOFT
 
 
@@ -256,7 +260,8 @@ def _table_xml(grid: Grid, widths: Sequence[int], name: str, title: str) -> str:
     rows = [_row_xml(row, grid, widths, head=True, last=row is grid.head[-1]) for row in grid.head]
     down: dict[int, tuple[int, int]] = {}  # column -> rows left, columns covered
     for number, row in enumerate(grid.body):
-        rows.append(_row_xml(row, grid, widths, down=down, rule=number in grid.starts and number > 0))
+        rule = number in grid.starts and number > 0
+        rows.append(_row_xml(row, grid, widths, down=down, rule=rule, kept=_goes_on(grid, number)))
         down = {at: (left - 1, wide) for at, (left, wide) in down.items() if left > 1}
         down |= {at: (cell.rows - 1, cell.columns) for at, cell in row.cells if cell.rows > 1}
     return (
@@ -268,6 +273,13 @@ def _table_xml(grid: Grid, widths: Sequence[int], name: str, title: str) -> str:
     )
 
 
+def _goes_on(grid: Grid, number: int) -> bool:
+    """Whether a row of the body stays on the page of the next: they belong to one group, and it is short."""
+    edges = [*sorted(grid.starts), len(grid.body)]
+    begin, end = next((a, b) for a, b in pairwise(edges) if a <= number < b)
+    return number < end - 1 and end - begin <= KEPT
+
+
 def _row_xml(
     row: Row,
     grid: Grid,
@@ -276,9 +288,10 @@ def _row_xml(
     head: bool = False,
     last: bool = False,
     rule: bool = False,
+    kept: bool = False,
     down: dict[int, tuple[int, int]] | None = None,
 ) -> str:
-    kept = "<w:trPr><w:cantSplit/>{}</w:trPr>".format("<w:tblHeader/>" if head else "")
+    whole = "<w:trPr><w:cantSplit/>{}</w:trPr>".format("<w:tblHeader/>" if head else "")
     placed = dict(row.cells)
     bold = head or row.kind in ("group", "sum")
     cells, at = [], 0
@@ -300,7 +313,10 @@ def _row_xml(
             wide = 1
             cells.append(_cell_xml("", widths[at], 1, above=rule, below=last))
         at += wide
-    return f"<w:tr>{kept}{''.join(cells)}</w:tr>"
+    text = "".join(cells)
+    if kept:
+        text = text.replace('<w:pStyle w:val="TableText"/>', '<w:pStyle w:val="TableText"/><w:keepNext/>')
+    return f"<w:tr>{whole}{text}</w:tr>"
 
 
 def _cell_xml(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ranklsim.cohorts.durability import LEAST_GAIN
 from ranklsim.reports.layout.arms import CALIBRATED, LITERATURE, PREDICTED, ArmView, month_text
 from ranklsim.reports.layout.tables import num
 
@@ -126,11 +127,12 @@ def unknowns_sentence(row: Mapping[str, Any], control: ArmView | None, vectors: 
     differs = f"differs from that under {control.label} by" if control is not None else "is"
     unit = " percentage points" if control is not None else "%"
     low, high = ("unknown_low", "unknown_high") if structures else ("parameter_low", "parameter_high")
-    inside = to_interval(row["parameter_low"], row["parameter_high"], 1).replace(" to ", " and ")
+    drawn = f"90% of {int(row['parameter_draws'])} {vectors}, median {num(row['parameter_median'], 1)}"
+    inside = to_interval(row["parameter_low"], row["parameter_high"], 1)
+    whole = to_interval(row[low], row[high], 1)
     return (
-        f"Over all that is not known, the typical patient's change in {what} {differs} "
-        f"{to_interval(row[low], row[high], 1)}{unit}: 90% of {int(row['parameter_draws'])} {vectors} lie between "
-        f"{inside}, median {num(row['parameter_median'], 1)}{f'; {structures}' if structures else ''}."
+        f"Over all that is not known, the typical patient's change in {what} {differs} {whole}{unit} "
+        f"({drawn if inside == whole else f'{inside} in {drawn}'}{f'; {structures}' if structures else ''})."
     )
 
 
@@ -138,12 +140,8 @@ def depends_sentence(strongest: pd.DataFrame) -> str:
     """On which unknown parameters a headline depends most."""
     if strongest.empty:
         return "No single parameter stands out from chance."
-    top = strongest.iloc[0]
-    text = f"It depends most on {top['symbol']} ({top['meaning']}; rank correlation {num(top['rho'], 2)})"
-    if len(strongest) > 1:
-        second = strongest.iloc[1]
-        text += f", then on {second['symbol']} ({num(second['rho'], 2)})"
-    return text + "."
+    said = [f"the {row.meaning} ({row.symbol}, rank correlation {num(row.rho, 2)})" for row in strongest.itertuples()]
+    return f"It depends most on {', then on '.join(said[:2])}."
 
 
 def by_visit_headline(frame: pd.DataFrame, arms: Sequence[ArmView], what: str, month: float) -> str:
@@ -191,7 +189,7 @@ def retention_headline(frame: pd.DataFrame, arms: Sequence[ArmView], what: str, 
             gone.append(arm.label)
         elif np.isfinite(kept):
             parts.append(f"{num(kept, 0)}% ({arm.label})")
-        elif not rows.loc[arm.name, "gain_low"] > 0:
+        elif not rows.loc[arm.name, "gain"] > LEAST_GAIN:
             none.append(arm.label)
     said = []
     if parts:
@@ -201,7 +199,7 @@ def retention_headline(frame: pd.DataFrame, arms: Sequence[ArmView], what: str, 
             f"Nothing was left {later} months after {end} under {listed(gone)}: mean {what} was below baseline."
         )
     if none:
-        said.append(f"{listed(none)} had no clear gain to keep.")
+        said.append(f"{listed(none)} had no gain to keep (mean change {num(LEAST_GAIN, 0)}% or less).")
     return " ".join(said)
 
 

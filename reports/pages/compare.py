@@ -8,6 +8,7 @@ run with the same seed and population, whatever the design, so that runs of one 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,9 +144,17 @@ def _inputs(runs: Sequence[Seen]) -> Section:
             "1.1",
             "Runs",
             facts,
-            [{str(key): str(value) for key, value in row.items()} for row in facts.to_dict("records")],
+            [
+                {
+                    "ranklsim" if key == "ranklsim" else wording.first_upper(str(key)): (
+                        f"{value:g}" if key == "months" else str(value)
+                    )
+                    for key, value in row.items()
+                }
+                for row in facts.to_dict("records")
+            ],
             "Folders as given on the command line; a run's own report says more.",
-            numeric=("patients", "arms", "months", "seed"),
+            numeric=("Patients", "Arms", "Months", "Seed"),
         )
     )
     differing = differences(runs)
@@ -166,8 +175,9 @@ def _inputs(runs: Sequence[Seen]) -> Section:
                  "In": row["what"]}
                 for row in shown
             ],
-            "Keys of the trial file as it was read; parameters by symbol; agents by the hash of their file. An empty "
-            "cell: the run has no such key.",
+            "Keys of the trial file as it was read, an arm, endpoint or estimand that not all runs have as a whole; "
+            "parameters by symbol; agents and population by the hash of their file. An empty cell: the run has no such "
+            "key.",
             group="In",
         )
     )  # fmt: skip
@@ -184,11 +194,14 @@ def differences(runs: Sequence[Seen]) -> pd.DataFrame:
         the value as text ("" where it has none).
     """
     sources: list[tuple[str, list[dict[str, str]]]] = [
-        ("the trial file", [_flat(tomlkit.parse(run.context.trial.source_text).unwrap()) for run in runs]),
+        ("the trial file", _whole([_flat(tomlkit.parse(run.context.trial.source_text).unwrap()) for run in runs])),
         (
             "the parameters",
             [
-                {str(row.symbol): f"{row.value:.6g} {row.unit}" for row in run.context.data.parameters.itertuples()}
+                {
+                    str(row.symbol): f"{row.value:.6g} {row.unit}".removesuffix(" 1")
+                    for row in run.context.data.parameters.itertuples()
+                }
                 for run in runs
             ],
         ),
@@ -198,7 +211,7 @@ def differences(runs: Sequence[Seen]) -> pd.DataFrame:
                 {
                     name: str(digest)[:10]
                     for name, digest in run.context.data.manifest["inputs"].items()
-                    if name.startswith("agents/") or name == "population.toml"
+                    if name.startswith(("agents/", "population/"))
                 }
                 for run in runs
             ],
@@ -226,8 +239,30 @@ def _flat(value: Any, prefix: str = "") -> dict[str, str]:
     elif isinstance(value, list) and value and all(isinstance(inner, Mapping) for inner in value):
         for number, inner in enumerate(value, 1):
             out |= _flat(inner, f"{prefix}[{inner.get('name', number)}]")
+    elif isinstance(value, list):
+        out[prefix] = "; ".join(str(inner) for inner in value)
     else:
         out[prefix] = str(value)
+    return out
+
+
+_ENTRY = re.compile(r"[^.\[]+\[[^\]]*\]")
+
+
+def _whole(files: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """The same, with one key for an entry of a list of tables (an arm, an endpoint) that some file has not at all."""
+    entries = [{found[0] for key in own if (found := _ENTRY.match(key))} for own in files]
+    partial = {entry for own in entries for entry in own if not all(entry in other for other in entries)}
+    out = []
+    for own in files:
+        kept: dict[str, str] = {}
+        for key, value in own.items():
+            entry = _ENTRY.match(key)
+            if entry is not None and entry[0] in partial:
+                kept[entry[0]] = "yes"
+            else:
+                kept[key] = value
+        out.append(kept)
     return out
 
 
@@ -281,14 +316,14 @@ def _endpoints(runs: Sequence[Seen]) -> Section | None:
     if frame.empty:
         return None
     section = Section("", "Endpoints of every run", "endpoints")
-    columns = ["what", "run", "label", "arm", "n", "estimate", "ci_low", "ci_high", "difference", "difference_low",
-               "difference_high", "parameter_median", "parameter_low", "parameter_high", "unknown_low",
-               "unknown_high", "unit", "method"]  # fmt: skip
+    columns = ["what", "run", "label", "arm", "measure", "n", "estimate", "ci_low", "ci_high", "difference",
+               "difference_low", "difference_high", "parameter_median", "parameter_low", "parameter_high",
+               "unknown_low", "unknown_high", "unit", "method"]  # fmt: skip
     frame = frame[columns]
     colors = {(run.name, arm.name): (arm.color, arm.marker) for run in runs for arm in run.context.arms}
     rows = []
     for row in frame.to_dict("records"):
-        digits = 2 if row["unit"] == "%" else 3
+        digits = tables.endpoint_digits(row)
         rows.append(
             {
                 "Endpoint": row["what"],
@@ -426,7 +461,7 @@ def _after(runs: Sequence[Seen]) -> Section | None:
             "Lumbar spine BMD kept, and highest CTX, after the last dose",
             frame,
             rows,
-            "As in each run's report (Tables 14.2.4.1 and 14.2.4.2): percentile bootstrap over patients for BMD, "
+            "As in each run's report (Tables 14.2.4.1 and 14.2.12.1): percentile bootstrap over patients for BMD, "
             "order-statistic interval of the median for CTX. “>”: not by the last visit.",
             numeric=("Treatment ends, month", "Its month"),
         )

@@ -123,6 +123,14 @@ def test_late_doses_have_the_quantiles_given_and_push_the_next_ones_back(distrib
     assert (doses.loc[~doses["given"], "reason"] == LATE).all()  # pushed beyond the trial's end
 
 
+def test_however_late_a_dose_is_the_next_is_as_far_from_it_as_planned():
+    doses = finished(settled(a_trial(0.0, late=Delay(1.0, 300.0, 900.0, "lognormal"))).plan)
+    given = doses[doses["given"]]
+    apart = given.groupby("patient")["month"].diff().dropna()
+    assert (apart >= 6 - 1e-9).all()
+    assert (given["month"] < 36).all()
+
+
 def test_nobody_is_late_or_leaves_where_all_is_ideal():
     late = a_trial(0.5, late=Delay(0.5, 20, 90), missed=0.2, stop=Hazard(0.5), deaths=True)
     ideal = intended(late, agents_of(late), someone(NUMBER), np.full(NUMBER.size, "denosumab"), ideal=True)

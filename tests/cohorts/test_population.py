@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -157,6 +158,15 @@ def test_criteria_that_hardly_anyone_fulfils_are_refused(parameters):
     trial = a_trial(eligible={"age": (60.0, 61.0), "T_TH": (0.5, None)})
     with pytest.raises(BadInput, match=r"fewer than 1 in 2000 of population 'postmenopausal-osteoporosis'.*widen age"):
         draw(trial, parameters, [1])
+
+
+def test_criteria_that_nobody_fulfils_are_found_by_file_and_line(parameters, tmp_path):
+    text = load_trial("freedom").source_text
+    line = next(k for k, words in enumerate(text.splitlines(), 1) if words.startswith("eligible"))
+    text = re.sub(r"(?m)^eligible.*$", 'eligible = { age = "60..61 yr", T_TH = ">= 0.5" }', text)
+    (tmp_path / "nobody.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(BadInput, match=rf"^nobody\.toml:{line}: eligible: fewer than 1 in 2000"):
+        draw(load_trial(tmp_path / "nobody.toml"), parameters, [1])
 
 
 def test_an_unknown_population_gets_the_closest_name():

@@ -241,6 +241,15 @@ def test_a_fault_is_told_with_line_and_remedy(tmp_path, line, message):
     assert faults(write(tmp_path, "abc-301", ABC + line + "\n"))[0] == message
 
 
+def test_the_ends_of_a_range_without_unit_are_told_as_they_were_written(tmp_path):
+    line = 'CL = { value = "0.1", low = 20, high = 30, status = "fitted", source = "us" }\n'
+    told = faults(write(tmp_path, "abc-301", ABC + line))
+    assert told[1:] == (
+        "abc-301.toml:4: low of CL: '20' has no unit; write it with one, such as \"20 L/day\".",
+        "abc-301.toml:4: high of CL: '30' has no unit; write it with one, such as \"30 L/day\".",
+    )
+
+
 def test_all_faults_of_a_file_are_told_at_once(tmp_path):
     write(tmp_path, "abc-301", 'kind = "bisphosphonate"\nroute = "PO"\nF = 2\npotency = "1 mg"\n')
     assert [fault.split(";")[0] for fault in faults(tmp_path)] == [

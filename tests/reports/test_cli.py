@@ -138,6 +138,22 @@ def test_help_of_a_verb_explains_every_option(ranklsim, verb: str) -> None:
             assert max(param.opts, key=len) in said.out
 
 
+@pytest.mark.parametrize(
+    "verb", ["run", "simulate", "report", "compare", "replicate", "fit", "sensitivity", "validate"]
+)
+def test_help_speaks_of_resuming_where_a_verb_can(ranklsim, verb: str) -> None:
+    can = any("--resume" in param.opts for param in cli.cli.commands[verb].params)
+    assert ("--resume" in ranklsim(verb, "--help").out) == can
+
+
+def test_what_the_check_of_a_population_imports_is_what_it_needs() -> None:
+    code = (
+        "import sys; import ranklsim.reports.analyses.summaries, ranklsim.reports.layout.wording; print(*sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"statsmodels", "matplotlib"} & set(loaded)
+
+
 def test_help_of_simulate_names_every_covariate_that_can_be_set(ranklsim) -> None:
     from ranklsim.pkpd.biology.skeleton import NAMES
     from ranklsim.pkpd.simulation import COVARIATES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -41,6 +42,26 @@ def test_what_differs_is_named_and_nothing_else(runs):
     assert frame.loc["patients", ["few", "more", "others"]].tolist() == ["16", "20", "16"]
     assert not frame["what"].isin(["the parameters", "agents and population"]).any()
     assert compare.differences(runs[:1] * 2).empty
+
+
+def test_a_population_or_a_parameter_that_differs_is_named_as_a_reader_would_write_it(runs):
+    data = runs[0].context.data
+    table = data.parameters.copy()
+    table.loc[table["symbol"] == "sig", "value"] = 0.2
+    inputs = {name: "0" * 64 if name.startswith("population/") else digest
+              for name, digest in data.manifest["inputs"].items()}  # fmt: skip
+    other = SimpleNamespace(
+        name="other",
+        context=SimpleNamespace(
+            trial=runs[0].context.trial,
+            data=SimpleNamespace(parameters=table, manifest={**data.manifest, "inputs": inputs}),
+        ),
+    )
+    frame = compare.differences([runs[0], other]).set_index("key")
+    assert frame.loc["sig", "other"] == "0.2"
+    assert list(frame.index[frame["what"] == "agents and population"]) == [
+        name for name in inputs if name.startswith("population/")
+    ]
 
 
 def test_patient_k_is_the_same_person_for_one_seed_and_another_for_another(runs):
@@ -110,3 +131,12 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(folders, tmp_path):
 def test_runs_are_called_by_as_much_of_their_place_as_tells_them_apart():
     assert run_names(["runs/a", "runs/b"]) == ["a", "b"]
     assert run_names(["old/a", "new/a"]) == ["old/a", "new/a"]
+
+
+def test_an_endpoint_that_only_one_trial_has_is_one_line():
+    one = {"months": "36", "endpoint[a].name": "a", "endpoint[a].role": "primary", "endpoint[b].role": "secondary"}
+    other = {"months": "24", "endpoint[b].role": "primary"}
+    assert compare._whole([one, other]) == [
+        {"months": "36", "endpoint[a]": "yes", "endpoint[b].role": "secondary"},
+        {"months": "24", "endpoint[b].role": "primary"},
+    ]

@@ -122,7 +122,7 @@ def test_reference_based_imputation_lies_between_the_arms(world):
     )
     world.visits["BMD_LS"] *= 1 + np.random.default_rng(3).normal(0, 0.003, len(world.visits))
     row = answer(world, question(GAIN, {"stopped": "treatment policy"}, "difference of means", missing="J2R"))
-    assert row["method"] == "multiple imputation (J2R) and ANCOVA"
+    assert row["method"] == "multiple imputation (jump to reference) and ANCOVA"
     assert 2 < row["estimate"] < 7
 
 

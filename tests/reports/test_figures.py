@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -150,3 +151,18 @@ def test_an_arm_that_is_given_nothing_ends_with_the_others():
 )
 def test_intervals_read_as_a_protocol_puts_them(every, words):
     assert arm_views.interval_words(every) == words
+
+
+def test_numbers_of_patients_below_an_axis_do_not_touch():
+    months = [-12.0, -6.0, 0.0, 3.0, 6.0, 9.0, 12.0, 18.0, 24.0, 36.0]
+    frame = pd.DataFrame({"month": months, "arm": "placebo", "n": 888})
+    views = arm_views.view_arms(TWO[:1], AGENTS)
+    with drawing.drawing(drawing.WIDTH, 4.0) as figure:
+        ax = figure.add_axes((0.095, 0.3, 0.6, 0.6))
+        labelled = drawing.month_axis(ax, months, None)
+        drawing.numbers_at_visits(ax, frame, views, labelled, 0.5, "Patients")
+        figure.draw_without_rendering()
+        boxes = sorted(text.get_window_extent().extents.tolist() for text in ax.texts if text.get_text() == "888")
+    assert len(boxes) >= 6
+    gaps = [right[0] - left[2] for left, right in pairwise(boxes)]
+    assert min(gaps) > 2

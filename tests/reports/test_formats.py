@@ -90,6 +90,16 @@ def test_head_rows_repeat_and_no_row_is_broken_over_pages(document, sections):
         assert all(tr.find(f"{qn('w:trPr')}/{qn('w:cantSplit')}") is not None for tr in rows)
 
 
+def test_rows_of_a_month_stay_on_one_page_in_word(document, sections):
+    tables = [e for section in sections for e in section.exhibits if e.kind == "Table"]
+    place = next(k for k, exhibit in enumerate(tables) if exhibit.number == "14.2.2.1")
+    grid, table = read_grid(tables[place].body), document.tables[place]
+    rows = table.rows[len(grid.head) :]
+    kept = ["w:keepNext" in row._tr.xml for row in rows]
+    last = {start - 1 for start in grid.starts} | {len(rows) - 1}
+    assert kept == [number not in last for number in range(len(rows))]
+
+
 def test_the_grid_of_every_word_table_is_whole(document):
     for table in document.tables:
         columns = len(table._tbl.tblGrid.findall(qn("w:gridCol")))

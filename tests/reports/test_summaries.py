@@ -8,9 +8,10 @@ import pytest
 from scipy import stats
 
 from ranklsim.cohorts.durability import crossing_month
-from ranklsim.cohorts.protocol.endpoints import Change
+from ranklsim.cohorts.protocol.endpoints import Change, Durability
 from ranklsim.cohorts.unknowns.importance import rank_correlations
 from ranklsim.reports.analyses import durability, summaries
+from ranklsim.reports.analyses.lasting import lasting
 from ranklsim.reports.csr import unknowns
 
 ARMS = ["a", "b"]
@@ -218,6 +219,29 @@ def test_an_arm_that_gained_nothing_has_nothing_to_keep():
     row = durability.retention(summaries.change_from(visits, "BMD_LS"), {"a": 24.0}).iloc[0]
     assert np.isnan(row["kept_12"])
     assert np.isnan(row["back_month"])
+
+
+def test_durability_has_the_same_interval_wherever_the_report_asks():
+    rng = np.random.default_rng(5)
+    base = rng.normal(0.8, 0.05, (40, 1))
+    gain = np.array([[0.0, 0.08, 0.04, 0.0]]) * rng.normal(1, 0.3, (40, 1))
+    visits = long({"a": base, "b": base * (1 + gain)} | {"a": base * np.ones((1, 4))}, [0.0, 24, 36, 48])
+    spec = Durability(
+        name="", role="exploratory", analysis="bootstrap", measure="BMD_LS", what="share kept", after=12.0
+    )
+    ends = {"a": 24.0, "b": 24.0}
+    whole = lasting(visits, spec, ends, ["a", "b"], "a", seed=7).set_index("arm").loc["b"]
+    alone = lasting(visits, spec, ends, ["b"], None, seed=7).set_index("arm").loc["b"]
+    kept = durability.retention(summaries.change_from(visits, "BMD_LS"), ends, seed=7).set_index("arm").loc["b"]
+    assert (whole["low"], whole["high"]) == (alone["low"], alone["high"])
+    assert (whole["low"], whole["high"]) == (kept["kept_12_low"], kept["kept_12_high"])
+    assert whole["estimate"] == kept["kept_12"]
+
+
+def test_the_safety_set_is_who_was_given_a_dose_and_who_was_to_have_none():
+    patients = pd.DataFrame({"patient": [1, 2, 3], "arm": ["drug", "drug", "nothing"]})
+    doses = pd.DataFrame({"patient": [1, 1, 2], "arm": "drug", "given": [False, True, False]})
+    assert summaries.safety_set(patients, doses)["patient"].tolist() == [1, 3]
 
 
 def test_bootstrap_means_centre_on_the_mean_and_repeat_with_their_seed():

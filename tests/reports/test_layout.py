@@ -1,0 +1,80 @@
+"""What a reader sees of numbers: decimals, units, what is too small to be shown, what stays on one line."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from markupsafe import Markup
+
+from ranklsim.reports.csr.mechanism import alike
+from ranklsim.reports.layout import tables
+from ranklsim.reports.layout.grid import read_grid
+
+HEADING = tables.Heading(Markup("<b>Table 1</b>"), "Table 1", {})
+
+
+@pytest.mark.parametrize(
+    ("unit", "words"),
+    [
+        ("1", "–"),
+        ("g/cm2", "g/cm²"),
+        ("mL/min/1.73m2", "mL/min/1.73 m²"),
+        ("ug/mL", "µg/mL"),
+        ("1/day", "1/day"),
+        ("kg/m2", "kg/m²"),
+    ],
+)
+def test_units_are_set_as_a_reader_sets_them(unit, words):
+    assert tables.unit_words(unit) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(10000.0, "10000"), (123456.0, "123500"), (0.00012345, "0.0001234"), (-2.5, "−2.5"), (np.inf, "none")],
+)
+def test_parameters_have_four_digits_and_no_power_of_ten(value, text):
+    assert tables.sig(value) == text
+
+
+def test_an_interval_stays_on_one_line_and_other_text_may_break():
+    assert tables.unbroken("rate ratio 2.26 (1.13, 4.51)") == "rate ratio 2.26 (1.13,\u00a04.51)"
+    assert tables.unbroken("12.1 (−10.4, >36)") == "12.1 (−10.4,\u00a0>36)"
+    assert tables.unbroken("Smith (London, 1854)") == "Smith (London, 1854)"
+    assert tables.unbroken(Markup("(1, 2)")) == "(1, 2)"
+
+
+def latent(**values: tuple[float, float, float]) -> pd.DataFrame:
+    rows = [
+        {"output": output, "month": 6.0, "arm": "a", "n": 9, "median": median, "q1": q1, "q3": q3, "mean": median}
+        for output, (median, q1, q3) in values.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_what_is_too_small_to_be_shown_is_said_to_be_and_nothing_is_nothing():
+    from types import SimpleNamespace
+
+    arm = SimpleNamespace(name="a", label="A", color="#000000", basis="calibrated")
+    frame = latent(x=(0.001, 0.0004, 0.004), y=(0.0, 0.0, 0.0), z=(0.001, 0.0, 0.02))
+    names = {"x": "X", "y": "Y", "z": "Z"}
+    html = tables.latent_table(frame, [arm], HEADING, names=names, decimals=dict.fromkeys(names, 2))
+    cells = [row[-1] for row in read_grid(html).filled()]
+    assert cells == ["<0.01", "0.00 (0.00, 0.00)", "0.00 (0.00, 0.02)"]
+
+
+def test_sources_are_alike_where_every_digit_shown_is():
+    same = latent(x=(11.12, 5.0, 30.0), y=(11.14, 5.02, 29.98))
+    assert alike(same)
+    assert not alike(latent(x=(11.1, 5.0, 30.0), y=(11.1, 5.0, 30.2)))
+
+
+def test_a_listing_of_given_widths_is_a_table_of_those_widths():
+    rows = [{"Symbol": "kT", "Value": "1"}, {"Symbol": "kC", "Value": "2"}]
+    html = tables.listing(rows, HEADING, numeric=["Value"], widths=(70, 30))
+    assert re.findall(r'<col style="width:(\d+)%">', html) == ["70", "30"]
+    assert 'class="listing fixed"' in html
+    many = tables.listing(rows * 20, HEADING)
+    assert 'class="listing long"' in many
