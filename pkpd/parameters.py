@@ -125,28 +125,34 @@ class ParameterTable:
         BadInput
             If a symbol is unknown, or a value is not finite or lies outside the row's plausible range.
         """
-        faults: list[str] = []
+        if faults := self.faults(values, where):
+            raise BadInput(*faults)
         frame = self.frame.copy()
+        for symbol, value in values.items():
+            if symbol.endswith(SPREAD):
+                frame.loc[symbol.removesuffix(SPREAD), "cv"] = float(value)
+                continue
+            if symbol not in frame.index:
+                frame.loc[symbol] = self.row(symbol, where)
+            frame.loc[symbol, "value"] = float(value)
+        return ParameterTable(frame)
+
+    def faults(self, values: Mapping[str, float], where: str = "parameters") -> list[str]:
+        """What `replace` would complain about, a sentence each."""
+        found: list[str] = []
         for symbol, value in values.items():
             try:
                 row = self.row(symbol, where)
             except BadInput as fault:
-                faults += fault.messages
+                found += fault.messages
                 continue
             if not (np.isfinite(value) and row["low"] <= value <= row["high"]):
                 unit = "" if row["unit"] == "1" else f" {row['unit']}"
-                faults.append(
+                found.append(
                     f"{where}: {symbol} = {value:g}{unit} is outside its range; "
                     f"give {row['low']:g} to {row['high']:g}{unit} ({row['meaning']})."
                 )
-            elif symbol.endswith(SPREAD):
-                frame.loc[symbol.removesuffix(SPREAD), "cv"] = float(value)
-            else:
-                frame.loc[symbol] = row
-                frame.loc[symbol, "value"] = float(value)
-        if faults:
-            raise BadInput(*faults)
-        return ParameterTable(frame)
+        return found
 
     def overlaid(self, values: Mapping[str, float]) -> ParameterTable:
         """A table with other values, unchecked and without the cost of copying rows: for the inner loop of a fit.
@@ -219,7 +225,7 @@ def load_parameters(path: str | Path | None = None) -> ParameterTable:
             if row.get("cv") and symbol in shipped.frame.index:
                 cv = _number(row["cv"], f"{where}: cv of {symbol}")
                 found |= {symbol + SPREAD: cv} if cv != shipped.frame.loc[symbol, "cv"] else {}
-            shipped.replace(found, where)
+            faults += shipped.faults(found, where)
             values |= found
         except BadInput as fault:
             faults += fault.messages

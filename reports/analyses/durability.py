@@ -18,7 +18,7 @@ import pandas as pd
 
 from ranklsim.cohorts.durability import LEAST_GAIN, at_month, crossing_month, share_kept
 from ranklsim.reports.analyses.ancova import LEVEL
-from ranklsim.reports.analyses.summaries import BOOTSTRAPS
+from ranklsim.reports.analyses.summaries import BOOTSTRAPS, resamples
 
 
 def bootstrap_means(values: np.ndarray, seed: Sequence[int], replicates: int = BOOTSTRAPS) -> np.ndarray:
@@ -43,7 +43,7 @@ def bootstrap_means(values: np.ndarray, seed: Sequence[int], replicates: int = B
     out = np.empty((replicates, values.shape[1]))
     for start in range(0, replicates, 100):  # bounds memory for large trials
         size = min(100, replicates - start)
-        weight = rng.multinomial(n, np.full(n, 1.0 / n), size=size).astype(float)
+        weight = resamples(n, size, rng).astype(float)
         with np.errstate(invalid="ignore"):
             out[start : start + size] = (weight @ filled) / (weight @ present)
     return out

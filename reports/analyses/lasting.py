@@ -145,10 +145,10 @@ def bootstrap_medians(values: np.ndarray, seed: Sequence[int], replicates: int =
     out = np.full((replicates, visits), np.nan)
     for start in range(0, replicates, 100):  # bounds memory for large trials
         size = min(100, replicates - start)
-        times = rng.multinomial(n, np.full(n, 1.0 / n), size=size)
+        times = summaries.resamples(n, size, rng).astype(np.int32)
         for j in range(visits):
             rank = order[: present[j], j]
-            upto = times[:, rank].cumsum(axis=1)
+            upto = times[:, rank].cumsum(axis=1, dtype=np.int32)
             drawn = upto[:, -1] if rank.size else np.zeros(size, int)
             known = np.flatnonzero(drawn)
             middle = [(upto[known] < wanted[known, None]).sum(axis=1) for wanted in ((drawn + 1) // 2, drawn // 2 + 1)]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from ranklsim.cohorts.protocol.endpoints import Change, Durability, Estimand, Event, Multiplicity, Rate, Responder
-from ranklsim.reports.analyses import estimands, lasting, results, variables
+from ranklsim.reports.analyses import estimands, lasting, results, summaries, variables
 
 MONTHS = [0.0, 12.0, 24.0]
 GAIN = Change(name="gain", role="primary", analysis="ANCOVA", measure="BMD_LS", from_month=0.0, to_month=24.0)
@@ -241,7 +241,7 @@ def test_bootstrap_medians_are_medians_of_the_resampled_patients():
     values[::4, 1] = np.nan
     values[:, 2] = np.nan
     found = lasting.bootstrap_medians(values, (1, 2), replicates=120)
-    times = np.random.default_rng([1, 2]).multinomial(25, np.full(25, 1 / 25), size=100)
+    times = summaries.resamples(25, 100, np.random.default_rng([1, 2]))
     for row, weights in zip(found, times, strict=False):
         drawn = np.repeat(values, weights, axis=0)
         assert row[:2] == pytest.approx(np.nanmedian(drawn[:, :2], axis=0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -242,6 +244,23 @@ def test_the_safety_set_is_who_was_given_a_dose_and_who_was_to_have_none():
     patients = pd.DataFrame({"patient": [1, 2, 3], "arm": ["drug", "drug", "nothing"]})
     doses = pd.DataFrame({"patient": [1, 1, 2], "arm": "drug", "given": [False, True, False]})
     assert summaries.safety_set(patients, doses)["patient"].tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("values", [[3.0], [1.0, 4.0], [1.0, 2.0, 5.0], [1.0, 2.0, 5.0, 11.0]], ids=len)
+def test_medians_of_resamples_come_as_often_as_among_all_resamples(values):
+    drawn = summaries.resampled_medians(np.array(values), 40_000, np.random.default_rng(5))
+    every = np.median(np.array(list(product(values, repeat=len(values)))), axis=1)
+    for median in np.unique(every):
+        share = (every == median).mean()
+        assert (drawn == median).mean() == pytest.approx(share, abs=5 * np.sqrt(share * (1 - share) / drawn.size))
+    assert np.isin(drawn, every).all()
+
+
+def test_resamples_are_as_large_as_the_sample():
+    times = summaries.resamples(7, 50, np.random.default_rng(5))
+    assert times.shape == (50, 7)
+    assert (times.sum(axis=1) == 7).all()
+    assert times.mean(axis=0) == pytest.approx(np.ones(7), abs=0.7)
 
 
 def test_bootstrap_means_centre_on_the_mean_and_repeat_with_their_seed():
