@@ -332,8 +332,8 @@ def median_difference(a: np.ndarray, b: np.ndarray, seed: Sequence[int]) -> dict
 def resampled_medians(values: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
     """Medians of bootstrap resamples, without the resamples; shape (size,).
 
-    A resample's k-th smallest value is that at the rank ceil(n u), u being the k-th smallest of n uniform numbers, which
-    is beta distributed [4]_.
+    A resample's k-th smallest value is that at the rank ceil(n u), u being the k-th smallest of n uniform numbers,
+    which is beta distributed [4]_.
     """
     x, n = np.sort(values), values.size
     middle = (n + 1) // 2
