@@ -57,10 +57,12 @@ def planned(trial: Trial, patients: NDArray[np.int64], arms: np.ndarray) -> pd.D
         moment of the trial's end is not in it.
     """
     parts = []
-    for arm in trial.arms:
+    for k, arm in enumerate(trial.arms):
+        rows = np.flatnonzero(arms == arm.name)
+        if k and not rows.size:
+            continue  # but one part there must be
         plan = arm.doses()
         plan = plan[plan["month"] < trial.months]
-        rows = np.flatnonzero(arms == arm.name)
         part = plan.loc[np.tile(plan.index, rows.size)].reset_index(drop=True)
         part.insert(0, "row", np.repeat(rows, len(plan)))
         parts.append(part)

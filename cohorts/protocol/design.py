@@ -52,6 +52,10 @@ class Arm:
             Columns agent, month, day, amount_mg, every_days (the regimen's interval); in order of time, doses of one
             day in order of the regimens.
         """
+        return self._doses.copy()
+
+    @cached_property
+    def _doses(self) -> pd.DataFrame:
         plan = [(r.agent, day, r.dose_mg, r.every_days) for r in self.regimens for day in r.times_days()]
         frame = pd.DataFrame(plan, columns=["agent", "day", "amount_mg", "every_days"])
         frame.insert(1, "month", frame["day"].astype(float) / DAYS_PER_MONTH)
