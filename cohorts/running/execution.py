@@ -135,7 +135,7 @@ def run(
     Raises
     ------
     BadInput
-        If the input is wrong, or the folder holds something else.
+        If the input is wrong, or the folder holds something else or is being written by another process.
     RunFailed
         If a patient cannot be integrated, or the disk is full; `resume` goes on.
     Interrupted
@@ -162,11 +162,11 @@ def run(
             if progress:
                 progress(plan.trial.population.patients, plan.trial.population.patients)
             return finished
-        with choose(scheduler, processors() if workers is None else workers) as who:
+        with choose(scheduler, processors() if workers is None else workers) as who, storage.held(folder):
             manifest = _begin(folder, plan, before, command, _portion_size(plan.trial, who.slots))
             job = plan.job(folder, manifest["portion"])
             names, notes = _work(job, plan, who, progress, tell, state, manifest)
-        return _finish(job, plan, manifest, names, notes, time.monotonic() - started)
+            return _finish(job, plan, manifest, names, notes, time.monotonic() - started)
     except KeyboardInterrupt:
         if folder is None or not (folder / MANIFEST).is_file():
             raise Interrupted("interrupted before the first patient; nothing was written.") from None

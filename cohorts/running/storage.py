@@ -195,6 +195,41 @@ def make_folder(path: Path) -> None:
             path.fs.makedirs(path.path, exist_ok=True)  # type: ignore[attr-defined]
 
 
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Make a folder, and let no other process of this machine write to it meanwhile.
+
+    The lock is the kernel's and goes with the process, however that ends. Behind a URL, on a system without such locks
+    or on a file system that has none, there is no lock.
+
+    Raises
+    ------
+    BadInput
+        If another process holds it.
+    """
+    make_folder(path)
+    if not is_local(path):
+        yield
+        return
+    try:
+        import fcntl
+    except ImportError:  # not on this system
+        yield
+        return
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(folder)
+        raise BadInput(f"{path}: another process is writing this run; wait until it ends, or stop it.") from None
+    except OSError:
+        pass  # the file system has no locks
+    try:
+        yield
+    finally:
+        os.close(folder)
+
+
 def remove_folder(path: Path) -> None:
     """Remove a folder with all that is in it, if there is one."""
     if not path.is_dir():

@@ -277,3 +277,13 @@ def test_a_disk_that_refuses_is_explained(trial_file, tmp_path, monkeypatch, num
     assert not list((tmp_path / "b").glob("**/*.tmp"))
     assert not list((tmp_path / "b").glob("**/*visits*"))
     assert run(trial_file, tmp_path / "b", patients=4, resume=True).manifest["complete"]
+
+
+def test_two_processes_do_not_write_one_run(trial_file, tmp_path, monkeypatch, whole):
+    folder = tmp_path / "run"
+    interrupted(trial_file, folder, 1, monkeypatch)
+    files = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    with storage.held(folder), pytest.raises(BadInput, match=r"run: another process is writing this run; wait"):
+        run(trial_file, folder, resume=True)
+    assert {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()} == files
+    assert table_bytes(run(trial_file, folder, resume=True).folder) == whole
