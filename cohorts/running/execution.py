@@ -24,7 +24,7 @@ import pandas as pd
 
 from ranklsim.cohorts.people.population import population_of, typical
 from ranklsim.cohorts.protocol.trial import Trial, load_trial
-from ranklsim.cohorts.running import pieces, storage, twins
+from ranklsim.cohorts.running import pieces, places, storage, twins
 from ranklsim.cohorts.running.pieces import Job, Note, Task
 from ranklsim.cohorts.running.scheduler import LIBRARIES, Scheduler, versions
 from ranklsim.cohorts.running.scheduler import chosen as choose
@@ -152,7 +152,7 @@ def run(
     state = _State(0, 0)
     try:
         plan = _prepare(trial, patients, seed, layers, parameters, rtol)
-        folder = storage.place(Path("runs") / plan.trial.name if out is None else out)
+        folder = places.place(Path("runs") / plan.trial.name if out is None else out)
         before = _look_at(folder, plan, resume, force)
         if resume and before is None and tell:
             tell(f"{folder}: holds no run to go on with; this one begins.")
@@ -162,7 +162,7 @@ def run(
             if progress:
                 progress(plan.trial.population.patients, plan.trial.population.patients)
             return finished
-        with choose(scheduler, processors() if workers is None else workers) as who, storage.held(folder):
+        with choose(scheduler, processors() if workers is None else workers) as who, places.held(folder):
             manifest = _begin(folder, plan, before, command, _portion_size(plan.trial, who.slots))
             job = plan.job(folder, manifest["portion"])
             names, notes = _work(job, plan, who, progress, tell, state, manifest)
@@ -243,7 +243,7 @@ def _look_at(folder: Path, plan: _Plan, resume: bool, force: bool) -> dict[str, 
         return None
     if not folder.is_dir():
         raise BadInput(f"{folder}: is a file, not a folder; give another folder.")
-    with storage.explained(folder):
+    with places.explained(folder):
         held = sorted(path.name for path in folder.iterdir() if not path.name.endswith(".tmp"))
     if not held:
         return None
@@ -306,7 +306,7 @@ def _portion_size(trial: Trial, slots: int) -> int:
 
 def _begin(folder: Path, plan: _Plan, before: dict[str, Any] | None, command: str | None, size: int) -> dict[str, Any]:
     """Make the folder ready: manifest (unfinished), frozen inputs; an older run is removed."""
-    storage.make_folder(folder)
+    places.make_folder(folder)
     manifest = {
         "format": storage.FORMAT,
         "complete": False,
@@ -328,20 +328,20 @@ def _begin(folder: Path, plan: _Plan, before: dict[str, Any] | None, command: st
         size = before.get("portion") or pieces.size_of(folder / CHUNKS, plan.run) or size
         manifest |= before | {"portion": size, "resumed": before["resumed"] + 1}
     said = {key: value for key, value in manifest.items() if key != "damaged"}
-    storage.write_json(folder / MANIFEST, said)  # from here on an older run in the folder is no longer complete
-    with storage.explained(folder):
+    places.write_json(folder / MANIFEST, said)  # from here on an older run in the folder is no longer complete
+    with places.explained(folder):
         if before is None:
             for name in ("report", "agents", "population", CHUNKS):
-                storage.remove_folder(folder / name)
+                places.remove_folder(folder / name)
             for table in (*TABLES, *TWIN_TABLES):
                 (folder / f"{table}.parquet").unlink(missing_ok=True)
         else:
             for leftover in [*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")]:
                 leftover.unlink()
     for name in ("agents", "population", CHUNKS):
-        storage.make_folder(folder / name)
+        places.make_folder(folder / name)
     for name, content in plan.frozen.items():
-        storage.write_bytes(folder / name, content)
+        places.write_bytes(folder / name, content)
     return manifest
 
 
@@ -448,7 +448,7 @@ def _finish(
     }
     manifest["complete"] = True
     manifest["checksum"] = storage.checksum(manifest)
-    storage.write_json(folder / MANIFEST, manifest)
+    places.write_json(folder / MANIFEST, manifest)
     _remove_chunks(folder)
     return Run(folder, manifest)
 
@@ -464,7 +464,7 @@ def _sum(counts: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _remove_chunks(folder: Path) -> None:
     with contextlib.suppress(Exception):  # they are of no use any more, and in nobody's way
-        storage.remove_folder(folder / CHUNKS)
+        places.remove_folder(folder / CHUNKS)
 
 
 def _now() -> str:

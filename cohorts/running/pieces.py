@@ -27,7 +27,7 @@ from ranklsim.cohorts.conduct import events
 from ranklsim.cohorts.conduct.allocation import ALL, strata_of
 from ranklsim.cohorts.people.population import Patients, draw
 from ranklsim.cohorts.protocol.trial import Trial
-from ranklsim.cohorts.running import portion, storage, twins
+from ranklsim.cohorts.running import places, portion, storage, twins
 from ranklsim.cohorts.running.storage import CHUNKS
 from ranklsim.cohorts.unknowns import uncertainty
 from ranklsim.pkpd.agents import Agent
@@ -156,7 +156,7 @@ def perform(
         files[path.name] = storage.write_chunk(path, content).sha256
     note = {"run": job.run, "size": job.size, "files": files, **more}
     note["checksum"] = storage.checksum(note)
-    storage.write_json(job.chunks / f"{task.name}.json", note, lasting=False)
+    places.write_json(job.chunks / f"{task.name}.json", note, lasting=False)
     return note
 
 
@@ -169,7 +169,7 @@ def look_at(job: Job, name: str) -> tuple[Note | None, bool]:
     try:
         note = json.loads(text)
         sound = note["checksum"] == storage.checksum(note) and (note["run"], note["size"]) == (job.run, job.size)
-        whole = sound and all(storage.sha256(job.chunks / file) == known for file, known in note["files"].items())
+        whole = sound and all(places.sha256(job.chunks / file) == known for file, known in note["files"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None, True
     return (note if whole else None), True

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from ranklsim.cohorts.running import storage
+from ranklsim.cohorts.running import places, storage
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.cdisc.datasets import FIRST_DAY, build
@@ -59,7 +59,7 @@ def write_cdisc(
     target = Path(out)
     _check_target(target, force)
     run = storage.open_run(run_folder)
-    folder = storage.place(run_folder) / "agents"
+    folder = places.place(run_folder) / "agents"
     datasets = build(run, {name: load_agent(name, folder=folder) for name in run.trial.agent_names()}, first_day)
     faults = check(datasets)
     if faults:

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ranklsim.cohorts.running import storage
+from ranklsim.cohorts.running import places
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.csr import (
     appendix,
@@ -109,11 +109,11 @@ def write_report(
         something else.
     """
     check_formats(formats)
-    target = Path(out) if out is not None else storage.place(run_folder) / "report"
-    if not storage.is_local(target):
+    target = Path(out) if out is not None else places.place(run_folder) / "report"
+    if not places.is_local(target):
         with tempfile.TemporaryDirectory(prefix="ranklsim-") as here:
             write_report(run_folder, out=Path(here) / "report", formats=formats)
-            storage.upload(Path(here) / "report", target)
+            places.upload(Path(here) / "report", target)
         return target / "index.html"
     data = read(run_folder)
     _check_target(target)

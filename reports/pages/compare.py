@@ -21,7 +21,7 @@ from markupsafe import Markup
 from scipy import stats
 
 from ranklsim import __version__
-from ranklsim.cohorts.running import storage
+from ranklsim.cohorts.running import places
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.analyses import durability, summaries
 from ranklsim.reports.csr.context import Context, Section, read
@@ -77,22 +77,22 @@ def write_comparison(
     """
     if len(folders) < 2:
         raise BadInput("give two runs or more to compare.")
-    places = [storage.place(folder) for folder in folders]
-    if len({str(place.resolve() if storage.is_local(place) else place) for place in places}) < len(places):
+    found = [places.place(folder) for folder in folders]
+    if len({str(place.resolve() if places.is_local(place) else place) for place in found}) < len(found):
         raise BadInput("a run is given twice; give each once.")
     target = Path(out)
     check_folder(target, MARK, {"index.html"}, force)
-    runs = [Seen(name, place, Context(read(place))) for name, place in zip(run_names(places), places, strict=True)]
+    runs = [Seen(name, place, Context(read(place))) for name, place in zip(run_names(found), found, strict=True)]
     page, sections = compose(runs, command)
     with new_folder(target) as folder:
         page.write(folder, sections)
     return target / "index.html"
 
 
-def run_names(places: Sequence[Any]) -> list[str]:
+def run_names(runs: Sequence[Any]) -> list[str]:
     """A name for each run: its folder's, with as many folders above it as tell them apart."""
     depth = 1
-    parts = [[part for part in str(place).split("/") if part not in ("", ".")] for place in places]
+    parts = [[part for part in str(place).split("/") if part not in ("", ".")] for place in runs]
     while True:
         names = ["/".join(part[-depth:]) for part in parts]
         if len(set(names)) == len(names) or depth > max(map(len, parts)):

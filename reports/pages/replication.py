@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from ranklsim import __version__
 from ranklsim.cohorts.people.population import population_of, typical
 from ranklsim.cohorts.protocol.trial import Trial, load_trial
-from ranklsim.cohorts.running import storage
+from ranklsim.cohorts.running import places, storage
 from ranklsim.cohorts.running.execution import RTOL
 from ranklsim.cohorts.running.replicates import AS_RUN, OWN, Replication, replication, studies
 from ranklsim.pkpd.agents import load_agent, to_toml
@@ -216,7 +216,7 @@ def _work(job: _Job, workers: int, progress: Progress | None, tell: Callable[[st
         for name, table in tables.items():
             path = job.work / f"{k:06d}-{name}.parquet"
             hashes[path.name] = storage.write_table(path, [storage.to_arrow(table)]).sha256
-        storage.write_json(job.work / f"{k:06d}.json", hashes)
+        places.write_json(job.work / f"{k:06d}.json", hashes)
 
 
 def _finished(job: _Job, batch: int) -> bool:
@@ -224,7 +224,7 @@ def _finished(job: _Job, batch: int) -> bool:
     try:
         hashes = json.loads((job.work / f"{batch:06d}.json").read_text(encoding="utf-8"))
         named = {f"{batch:06d}-{name}.parquet" for name in job.tables}
-        return set(hashes) == named and all(storage.sha256(job.work / name) == known for name, known in hashes.items())
+        return set(hashes) == named and all(places.sha256(job.work / name) == known for name, known in hashes.items())
     except (OSError, ValueError, AttributeError, TypeError):
         return False
 
@@ -268,8 +268,8 @@ def _write(job: _Job, found: Replicates, folder: Path, command: str) -> None:
     for name in ("estimates", *(KEPT if job.keep else ())):
         parts = (storage.to_arrow(part) for part in _by_vector(job, name))
         storage.write_table(folder / f"{name}.parquet", parts)
-    storage.write_bytes(folder / "trial.toml", plan.trial.to_toml().encode())
-    storage.write_bytes(folder / "parameters.csv", plan.parameters.to_csv().encode())
+    places.write_bytes(folder / "trial.toml", plan.trial.to_toml().encode())
+    places.write_bytes(folder / "parameters.csv", plan.parameters.to_csv().encode())
     frames: dict[str, pd.DataFrame] = {"operating": found.operating, "truth": found.truth}
     if len(plan.vectors) > 1:
         frames |= {"assurance": found.assurance, "vectors": plan.vectors.rename(columns={"draw": "vector"})}

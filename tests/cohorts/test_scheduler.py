@@ -8,7 +8,7 @@ import pytest
 from helpers import said, table_bytes, two_arms
 
 from ranklsim.cohorts import open_run, run
-from ranklsim.cohorts.running import execution, pieces, scheduler, storage
+from ranklsim.cohorts.running import execution, pieces, places, scheduler
 from ranklsim.cohorts.running.execution import Interrupted
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.csr.report import write_report
@@ -87,7 +87,7 @@ def test_what_threads_began_a_cluster_ends_without_doing_it_again(trial_file, tm
         patch.setattr(scheduler, "perform", some)
         with pytest.raises(Interrupted, match="interrupted after 40 of 60 patients"):
             run(trial_file, tmp_path / "b", patients=PATIENTS)
-    first = storage.sha256(tmp_path / "b" / "chunks" / "000000.json")
+    first = places.sha256(tmp_path / "b" / "chunks" / "000000.json")
     cluster.wait_for_workers(1)
     heard = []
     other = run(
@@ -96,7 +96,7 @@ def test_what_threads_began_a_cluster_ends_without_doing_it_again(trial_file, tm
         patients=PATIENTS,
         scheduler=cluster.scheduler_address,
         resume=True,
-        tell=lambda text: heard.append((text, storage.sha256(tmp_path / "b" / "chunks" / "000000.json"))),
+        tell=lambda text: heard.append((text, places.sha256(tmp_path / "b" / "chunks" / "000000.json"))),
     )
     assert heard == [(f"{tmp_path / 'b'}: 8 of 12 portions were whole.", first)]
     assert table_bytes(other.folder) == table_bytes(local.folder)
@@ -164,7 +164,7 @@ def test_a_run_behind_a_url_goes_on_where_it_stopped(trial_file, local, monkeypa
 
 
 def test_file_urls_are_paths(tmp_path):
-    assert storage.place(f"file://{tmp_path}/a%20b") == tmp_path / "a b"
+    assert places.place(f"file://{tmp_path}/a%20b") == tmp_path / "a b"
 
 
 @pytest.mark.parametrize(

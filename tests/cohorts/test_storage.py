@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ranklsim.cohorts.running import storage
-from ranklsim.cohorts.running.storage import MANIFEST, open_run, to_arrow, write_bytes, write_json, write_table
+from ranklsim.cohorts.running import places, storage
+from ranklsim.cohorts.running.places import write_bytes, write_json
+from ranklsim.cohorts.running.storage import MANIFEST, open_run, to_arrow, write_table
 from ranklsim.pkpd.errors import BadInput, RunFailed
 
 
@@ -19,7 +20,7 @@ def folder(tmp_path):
     write_table(tmp_path / "visits.parquet", [to_arrow(frame, ["CTX"])])
     write_bytes(tmp_path / "trial.toml", b"seed = 1\n")
     files = {
-        path.name: {"sha256": storage.sha256(path), "bytes": path.stat().st_size}
+        path.name: {"sha256": places.sha256(path), "bytes": path.stat().st_size}
         for path in (tmp_path / "visits.parquet", tmp_path / "trial.toml")
     }
     manifest = {"format": storage.FORMAT, "complete": True, "trial": "x", "patients": 2, "files": files}
@@ -95,7 +96,7 @@ def test_equal_tables_have_equal_bytes_and_parts_are_joined(tmp_path):
     for name in ("a", "b"):
         written = write_table(tmp_path / name, [to_arrow(frame[:4], ["x"]), to_arrow(frame[4:], ["x"])])
         assert written.rows == 10
-        assert written.sha256 == storage.sha256(tmp_path / name)
+        assert written.sha256 == places.sha256(tmp_path / name)
         assert written.bytes == (tmp_path / name).stat().st_size
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert pq.read_table(tmp_path / "a").column("patient").to_pylist() == list(range(10))
@@ -139,7 +140,7 @@ def test_an_empty_table_keeps_its_types():
 
 def test_a_fault_while_writing_leaves_the_old_file(tmp_path):
     write_bytes(tmp_path / "x", b"old")
-    with pytest.raises(TypeError), storage.replacing(tmp_path / "x") as file:
+    with pytest.raises(TypeError), places.replacing(tmp_path / "x") as file:
         [file.write(part) for part in (b"new", None)]
     assert (tmp_path / "x").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
@@ -156,7 +157,7 @@ def test_a_fault_while_writing_leaves_the_old_file(tmp_path):
     ],
 )
 def test_what_the_system_says_becomes_a_sentence(tmp_path, number, kind, message):
-    with pytest.raises(kind, match=message), storage.explained(tmp_path):
+    with pytest.raises(kind, match=message), places.explained(tmp_path):
         raise OSError(number, "said the system")
 
 

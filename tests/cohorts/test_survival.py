@@ -11,7 +11,7 @@ from helpers import table_bytes, two_arms
 
 from ranklsim.cohorts import open_run, run
 from ranklsim.cohorts.conduct import course as conduct
-from ranklsim.cohorts.running import execution, storage
+from ranklsim.cohorts.running import execution, places, storage
 from ranklsim.cohorts.running.execution import Interrupted
 from ranklsim.cohorts.running.storage import MANIFEST
 from ranklsim.pkpd.errors import BadInput, RunFailed
@@ -185,7 +185,7 @@ FILES = (
 
 
 def test_a_disk_that_is_full_at_any_moment_leaves_nothing_half_written(trial_file, tmp_path, monkeypatch, whole):
-    folder, write = tmp_path / "b", storage._Hashing.write
+    folder, write = tmp_path / "b", places._Hashing.write
     for name in FILES:
         seen = set()
 
@@ -198,7 +198,7 @@ def test_a_disk_that_is_full_at_any_moment_leaves_nothing_half_written(trial_fil
             return write(file, content)
 
         with monkeypatch.context() as patch:
-            patch.setattr(storage._Hashing, "write", full)
+            patch.setattr(places._Hashing, "write", full)
             with pytest.raises(RunFailed, match=f"{name}: no space left on the disk; make room, then go on with --res"):
                 run(trial_file, folder, resume=True)
         assert not list(folder.glob("**/.*.tmp"))
@@ -283,7 +283,7 @@ def test_two_processes_do_not_write_one_run(trial_file, tmp_path, monkeypatch, w
     folder = tmp_path / "run"
     interrupted(trial_file, folder, 1, monkeypatch)
     files = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-    with storage.held(folder), pytest.raises(BadInput, match=r"run: another process is writing this run; wait"):
+    with places.held(folder), pytest.raises(BadInput, match=r"run: another process is writing this run; wait"):
         run(trial_file, folder, resume=True)
     assert {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()} == files
     assert table_bytes(run(trial_file, folder, resume=True).folder) == whole
