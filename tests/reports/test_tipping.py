@@ -20,7 +20,7 @@ HIP = Event(name="hip", role="primary", analysis="Cox", event="hip", by_month=24
 def patients():
     n = 400
     rng = np.random.default_rng(8)
-    left = rng.random(n) < 0.25
+    left = rng.random(n) < 0.45
     return pd.DataFrame(
         {"patient": np.arange(1, n + 1), "arm": np.resize(ARMS, n), "stratum": "",
          "last_month": np.where(left, rng.uniform(2, 20, n), 24.0)}
