@@ -133,7 +133,7 @@ def test_a_python_example_of_the_documentation_works(page: Path, number: int, tm
 def test_the_trial_of_the_documentation_can_be_run(tmp_path: Path) -> None:
     from ranklsim.cohorts.protocol.trial import load_trial
 
-    *parts, _, _ = blocks(ROOT / "docs" / "trials.md", "toml")  # without [interim] and [conduct] in full
+    parts = blocks(ROOT / "docs" / "trials.md", "toml")[:3]  # the trial, estimands, multiplicity
     (tmp_path / "mine.toml").write_text("\n".join(parts), encoding="utf-8")
     trial = load_trial(tmp_path / "mine.toml")
     assert [arm.name for arm in trial.arms] == ["zoledronate", "selective"]
@@ -152,17 +152,20 @@ def test_the_conduct_of_the_documentation_names_every_key_and_can_be_read(tmp_pa
     assert said == set(ConductTable.model_fields)
 
 
-def test_the_plan_of_interim_analyses_of_the_documentation_names_every_key_and_can_be_read(tmp_path: Path) -> None:
-    from ranklsim.cohorts.protocol.schema import InterimTable
+def test_the_plans_of_interim_analyses_and_of_what_is_firm_name_every_key_and_can_be_read(tmp_path: Path) -> None:
+    from ranklsim.cohorts.protocol.schema import InterimTable, PerProtocolTable, TippingTable
     from ranklsim.cohorts.protocol.trial import TRIALS, load_trial
 
-    (plan,) = [block for block in blocks(ROOT / "docs" / "trials.md", "toml") if block.startswith("[interim]")]
+    every = blocks(ROOT / "docs" / "trials.md", "toml")
+    plan, firm = (next(b for b in every if b.startswith(f"[{name}]")) for name in ("interim", "tipping_point"))
     freedom = (TRIALS / "freedom.toml").read_text(encoding="utf-8")
     start, end = freedom.split("[conduct]\n")
-    (tmp_path / "mine.toml").write_text(start + plan + "\n" + end, encoding="utf-8")
+    (tmp_path / "mine.toml").write_text(start + firm + "\n" + plan + "\n" + end, encoding="utf-8")
     assert load_trial(tmp_path / "mine.toml").interim.planned_events == 90
     said = set(re.findall(r"^(\w+) +=", plan.split("\n[conduct]")[0], re.MULTILINE)) | {"planned_error"}
     assert said == set(InterimTable.model_fields)
+    said = set(re.findall(r"^(\w+) +=", firm, re.MULTILINE))
+    assert said == set(TippingTable.model_fields) | set(PerProtocolTable.model_fields)
 
 
 def test_the_covariates_of_the_documentation_are_those_that_criteria_know() -> None:

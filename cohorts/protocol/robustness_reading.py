@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ranklsim.cohorts.protocol.endpoints import DEVIATING, Change, Endpoint, PerProtocol, TippingPoint
+from ranklsim.cohorts.protocol.endpoints import DEVIATING, Endpoint, Event, PerProtocol, Responder, TippingPoint
 from ranklsim.cohorts.protocol.objectives import Objectives
 from ranklsim.cohorts.protocol.schema import Key, near
 
 
 def read_tipping(of: Objectives, endpoints: Sequence[Endpoint]) -> TippingPoint | None:
-    """Endpoint of the tipping point, the first one by MMRM if none is named; None without the table."""
+    """Endpoint of the tipping point, the first one that can have one if none is named; None without the table."""
     table, path = of.tables.tipping_point, ("tipping_point",)
     if table is None:
         return None
@@ -20,20 +20,24 @@ def read_tipping(of: Objectives, endpoints: Sequence[Endpoint]) -> TippingPoint 
     if table.endpoint is not None and table.endpoint not in names:
         of.faults.add((*path, "endpoint"), f"unknown endpoint '{table.endpoint}'; {near(table.endpoint, names)}")
         return None
-    models = [e for e in endpoints if isinstance(e, Change) and e.analysis == "MMRM"]
-    models.sort(key=lambda endpoint: endpoint.role != "primary")
-    if table.endpoint is None:
-        if not models:
-            of.faults.add(path, 'no endpoint is analysed by MMRM, whose model imputes; give one analysis = "MMRM".')
-            return None
-        return TippingPoint(models[0].name, table.missing)
-    found = next((e for e in endpoints if e.name == table.endpoint), None)
-    if found is not None and found not in models:
+    possible = [e for e in endpoints if isinstance(e, Responder | Event) or e.analysis == "MMRM"]
+    possible.sort(key=lambda endpoint: endpoint.role != "primary")
+    if table.endpoint is None and not possible:
+        if len(endpoints) == len(names):
+            of.faults.add(path, "no endpoint has a tipping point: a change by MMRM, a responder or an event.")
+        return None
+    found = possible[0] if table.endpoint is None else next((e for e in endpoints if e.name == table.endpoint), None)
+    if found is None:
+        return None
+    if found not in possible:
         of.faults.add(
-            (*path, "endpoint"), f"'{found.name}' is not analysed by MMRM, whose model imputes; name one that is."
+            (*path, "endpoint"),
+            f"'{found.name}' has no tipping point; name a change by MMRM, a responder or an event.",
         )
         return None
-    return None if found is None else TippingPoint(found.name, table.missing)
+    if found.analysis != "MMRM" and table.missing != "MAR":
+        of.faults.add((*path, "missing"), f'missing = "{table.missing}" is for a change only; leave it out.')
+    return TippingPoint(found.name, table.missing)
 
 
 def read_per_protocol(of: Objectives) -> PerProtocol | None:

@@ -1,9 +1,13 @@
-"""Tipping point of an MMRM: how much worse patients who were not seen must have done for the result to be lost.
+"""Tipping points: how much worse patients who were not seen must have done for a result to be lost.
 
-Values of the last visit that were not seen are imputed as in `imputation`; those of one arm are then moved by delta to
-the side of no benefit, in every completed set, and the ANCOVA of the last visit is repeated (delta adjustment, Ratitch,
-O'Kelly and Tosiello [1]_; as a stress test, Permutt [2]_). Values of the other arms stay as they were imputed. As the
-ANCOVA is linear, its estimate and its residual sum of squares are exact in delta without a new fit.
+Of a change by MMRM: values of the last visit that were not seen are imputed as in `imputation`; those of one arm are
+then moved by delta to the side of no benefit, in every completed set, and the ANCOVA of the last visit is repeated
+(delta adjustment, Ratitch, O'Kelly and Tosiello [1]_; as a stress test, Permutt [2]_). Values of the other arms stay as
+they were imputed. As the ANCOVA is linear, its estimate and its residual sum of squares are exact in delta without a
+new fit.
+
+Of a responder or an event: patients of one arm who left are made failures, one after another, and the endpoint's own
+analysis is repeated.
 
 References
 ----------
@@ -13,16 +17,22 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
+from ranklsim.cohorts.protocol.endpoints import Event, Responder
+from ranklsim.cohorts.protocol.endpoints import higher_is_better as gains
+from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports import mmrm
+from ranklsim.reports.analyses import variables
 from ranklsim.reports.analyses.ancova import ancova_design
+from ranklsim.reports.analyses.effects import effect, is_ratio, margin_of, measure_of
 from ranklsim.reports.analyses.imputation import IMPUTATIONS, last_visit, rubin
+from ranklsim.reports.analyses.margins import conclusion
 
 CURVE = ("arm", "delta", "difference", "low", "high", "p", "holds")
 POINTS = ("arm", "n", "imputed", "difference", "p", "delta", "ratio", "imputed_mean", "seen_mean", "note")
@@ -147,6 +157,120 @@ def _line(
     unit = float(contrast @ inverse @ contrast) / df
     variance = (squares * unit, (bend @ rest) * unit, float(bend @ bend) * unit)
     return _Line(contrast @ beta, float(contrast @ slope), variance, float(np.sqrt(squares.mean() / df)), df)
+
+
+# -- of patients who left ----------------------------------------------------------------------------------------------
+
+
+FAILURES = ("arm", "failures", "effect", "low", "high", "p", "holds")
+
+
+@dataclass(frozen=True)
+class Failures:
+    """How many of those who left must have failed.
+
+    Attributes
+    ----------
+    curve : DataFrame
+        Columns `FAILURES`: the effect with so many of an arm's patients who left as failures.
+    points : DataFrame
+        Columns `arm`, `left` (patients who left without an answer), `failures` (the least number that loses the result;
+        NaN where none does), `note`.
+    effect_measure : str
+    """
+
+    curve: pd.DataFrame
+    points: pd.DataFrame
+    effect_measure: str
+
+
+def failures(
+    spec: Responder | Event,
+    table: pd.DataFrame,
+    patients: pd.DataFrame,
+    arms: Sequence[str],
+    control: str,
+    *,
+    level: float = 0.05,
+) -> Failures:
+    """How many patients of an arm who left must be failures, and none of control, for the result to be lost.
+
+    Those who left are failures one after another, in the order of their numbers: at first as the analysis has them. A
+    failure is the event, at the time of leaving; of a responder, not to have responded.
+
+    Parameters
+    ----------
+    spec : Responder or Event
+    table : DataFrame
+        As from `variables.responders` or `variables.times`.
+    patients : DataFrame
+        Of the analysis set, as in a run folder.
+    arms : sequence of str
+    control : str
+    level : float
+        Two-sided significance level; with a margin, the 95 % interval must stay within it.
+    """
+    measure = measure_of(spec)
+    curves, points = [], []
+    for arm in (name for name in arms if name != control):
+        left = _left(spec, table, patients, arm)
+
+        def row(count: int, arm: str = arm, left: pd.DataFrame = left) -> dict[str, object]:
+            try:
+                found = effect(spec, _with_failures(spec, table, left, count), arm, control, measure)
+            except (BadInput, RunFailed):
+                found = dict.fromkeys(("estimate", "low", "high", "p"), np.nan)
+            out = {"arm": arm, "failures": count, "effect": found["estimate"], "low": found["low"]}
+            return out | {"high": found["high"], "p": found["p"], "holds": _holds(spec, measure, found, level)}
+
+        most = len(left)
+        note, count = "", np.nan
+        if not row(0)["holds"]:
+            note, count = "The result does not hold before any patient is a failure.", 0.0
+        elif not most:
+            note = "Nobody of this arm left without an answer."
+        elif row(most)["holds"]:
+            note = f"The result holds even if all {most} patients of this arm who left are failures."
+        else:
+            low, high = 0, most
+            while high - low > 1:
+                middle = (low + high) // 2
+                low, high = (middle, high) if row(middle)["holds"] else (low, middle)
+            count = float(high)
+        end = most if not count > 0 else min(most, int(np.ceil(1.4 * count)))
+        places = {int(k) for k in np.linspace(0, end, 8).round()} | (
+            {int(count) - 1, int(count)} if count > 0 else set()
+        )
+        curves += [row(k) for k in sorted(places)]
+        points.append({"arm": arm, "left": most, "failures": count, "note": note})
+    names = ["arm", "left", "failures", "note"]
+    return Failures(pd.DataFrame(curves, columns=list(FAILURES)), pd.DataFrame(points, columns=names), measure)
+
+
+def _left(spec: Responder | Event, table: pd.DataFrame, patients: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """Patients of an arm whose answer is not known, by number: not seen at the visit, or not followed to the end."""
+    if isinstance(spec, Responder):
+        people = variables.people(patients, spec.covariates)
+        unseen = (people["arm"] == arm) & ~people["patient"].isin(table["patient"])
+        return people[unseen].sort_values("patient").assign(event=False)
+    short = (table["arm"] == arm) & (table["cause"] == 0) & (table["time"] < spec.by_month - spec.from_month - 1e-6)
+    return table[short].sort_values("patient").assign(event=True, cause=1)
+
+
+def _with_failures(spec: Responder | Event, table: pd.DataFrame, left: pd.DataFrame, count: int) -> pd.DataFrame:
+    failed = left.iloc[:count]
+    return pd.concat([table[~table["patient"].isin(failed["patient"])], failed], ignore_index=True)
+
+
+def _holds(spec: Responder | Event, measure: str, found: Mapping[str, float], level: float) -> bool:
+    """Whether a result is significant on the side of a benefit, or within the margin."""
+    if not np.isfinite(found["p"]):
+        return False
+    better, margin = gains(spec), margin_of(spec)
+    if margin is not None:
+        words = conclusion(found["low"], found["high"], margin=margin, ratio=is_ratio(measure), higher_is_better=better)
+        return words.startswith("non-inferior to")
+    return bool(found["p"] < level and (found["estimate"] > (1 if is_ratio(measure) else 0)) == better)
 
 
 def _point(room: Callable[[float], float], imputed: int, scale: float) -> tuple[float, str]:

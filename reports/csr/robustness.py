@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts.protocol.endpoints import Durability, Endpoint, Estimand, higher_is_better
+from ranklsim.cohorts.protocol.endpoints import Durability, Endpoint, Estimand, Event, Responder, higher_is_better
 from ranklsim.pkpd.errors import RunFailed
-from ranklsim.reports.analyses import estimands, imputation, per_protocol, repeated, summaries, tipping
+from ranklsim.reports.analyses import estimands, imputation, per_protocol, repeated, single, summaries, tipping
 from ranklsim.reports.analyses.repeated import Repeated
 from ranklsim.reports.csr.context import Context, Section
 from ranklsim.reports.csr.outcomes import effect_text
@@ -34,7 +34,9 @@ def missing_data(c: Context) -> Section:
         except RunFailed as why:
             section.paragraphs.append(f"{primary.spec.name}: no multiple imputation ({str(why).rstrip('.')}).")
     asked = c.trial.tipping
-    if asked is not None:
+    if asked is not None and isinstance(spec := c.trial.endpoint(asked.endpoint), Responder | Event):
+        _failures(c, spec, section)
+    elif asked is not None:
         found = next((f for f in fitted if f.spec.name == asked.endpoint), None)
         if found is None:
             section.paragraphs.append(f"{asked.endpoint}: no tipping point, since no model could be fitted.")
@@ -187,6 +189,45 @@ def _tipping(c: Context, found: Repeated, section: Section) -> None:
             group="Arm" if many else None,
             who=c.population,
             note=note,
+        )
+    )
+
+
+def _failures(c: Context, spec: Responder | Event, section: Section) -> None:
+    """How many of those who left must have failed: sentences and table."""
+    assert c.control is not None
+    level, why = _level(c, spec)
+    found = tipping.failures(spec, single.table_of(c.data, spec), c.data.patients, c.names, c.control, level=level)
+    failed = "not to have responded" if isinstance(spec, Responder) else "to have had the event when they left"
+    for row in found.points.to_dict("records"):
+        head = f"{spec.name}, {c.by_name[row['arm']].label}: tipping point. "
+        section.paragraphs.append(
+            f"{head}{row['note']}"
+            if row["note"]
+            else f"{head}The result is lost if {row['failures']:.0f} of the {row['left']} patients of this arm who "
+            f"left without an answer are taken {failed}, and none of {c.by_name[c.control].label}."
+        )
+    many = len(found.points) > 1
+
+    def cells(row: dict[str, Any]) -> dict[str, object]:
+        effect = {"effect_measure": found.effect_measure, "effect": row["effect"]}
+        effect |= {"effect_low": row["low"], "effect_high": row["high"]}
+        shown: dict[str, object] = {"Arm": c.by_name[row["arm"]].label} if many else {}
+        shown["Failures among those who left"] = row["failures"]
+        shown[f"{wording.first_upper(found.effect_measure)} (95% CI)"] = effect_text(effect, spec)
+        return shown | {"p": tables.p_value(row["p"]), "Result": "holds" if row["holds"] else "lost"}
+
+    section.exhibits.append(
+        c.listing(
+            "14.2.14.2",
+            f"{spec.name}: effect by how many of those who left failed",
+            found.curve,
+            cells,
+            numeric=["p"],
+            group="Arm" if many else None,
+            who=c.population,
+            note=f"The endpoint's own analysis with patients of the arm who left, in the order of their numbers, taken "
+            f"{failed}; the others, and those of control, as analysed. Level {level:.2g}{why}.",
         )
     )
 

@@ -1,79 +1,77 @@
-"""Tipping points against imputations that are moved and fitted again one by one."""
+"""Tipping points of responders and events: how many of those who left must have failed."""
 
 import numpy as np
 import pandas as pd
 import pytest
-import statsmodels.formula.api as smf
 
-from ranklsim.reports.analyses import imputation
-from ranklsim.reports.analyses.tipping import tipping
-from tests.reports.test_imputation import ARMS, trial
+from ranklsim.cohorts.protocol.endpoints import Event, Responder
+from ranklsim.reports.analyses import effects, variables
+from ranklsim.reports.analyses.tipping import failures
+
+ARMS = ["placebo", "drug"]
+GAIN = Responder(
+    name="gain", role="primary", analysis="Miettinen-Nurminen", measure="BMD_LS", from_month=0.0, to_month=12.0,
+    sign=">=", limit=3.0,
+)  # fmt: skip
+HIP = Event(name="hip", role="primary", analysis="Cox", event="hip", by_month=24.0)
 
 
 @pytest.fixture(scope="module")
-def frames():
-    return trial(3, 120, leave=0.12)
+def patients():
+    n = 400
+    rng = np.random.default_rng(8)
+    left = rng.random(n) < 0.45
+    return pd.DataFrame(
+        {"patient": np.arange(1, n + 1), "arm": np.resize(ARMS, n), "stratum": "",
+         "last_month": np.where(left, rng.uniform(2, 20, n), 24.0)}
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def found(frames):
-    return tipping(*frames, ARMS, "placebo", count=20, seed=2)
+def responders(patients):
+    own = patients[patients["last_month"] >= 12].reset_index(drop=True)
+    chance = np.where(own["arm"] == "drug", 0.52, 0.4)
+    return own.assign(event=np.random.default_rng(1).random(len(own)) < chance)
 
 
-@pytest.mark.parametrize("place", [0, 3])
-def test_a_difference_is_that_of_moved_values_fitted_set_by_set(frames, found, place):
-    fit, wide, people = frames
-    row = found.curve.iloc[place]
-    y = imputation.last_visit(fit, wide, people, "placebo", "MAR", 20, 2)
-    moved = ((people["arm"] == "drug") & wide[18].isna()).to_numpy(float)
-    design = people.assign(arm=pd.Categorical(people["arm"], ARMS))
-    fits = [
-        smf.ols("y ~ arm + baseline + stratum", design.assign(y=y[:, k] - row["delta"] * moved)).fit()
-        for k in range(20)
-    ]
-    name = "arm[T.drug]"
-    pooled = imputation.rubin(
-        np.array([f.params[name] for f in fits]), np.array([f.bse[name] ** 2 for f in fits]), fits[0].df_resid
-    )
-    assert row["difference"] == pytest.approx(pooled["estimate"], rel=1e-9)
-    assert (row["high"] - row["low"]) / 2 > 1.9 * pooled["std_error"]
+@pytest.fixture(scope="module")
+def times(patients):
+    rng = np.random.default_rng(2)
+    when = rng.exponential(np.where(patients["arm"] == "drug", 300.0, 80.0))
+    hip = pd.DataFrame({"patient": patients["patient"], "event": "hip", "month": when, "count": 1})
+    return variables.times(hip[when <= patients["last_month"]], patients, HIP)
 
 
-def test_at_the_tipping_point_the_interval_ends_at_no_difference_and_p_is_the_level(frames, found):
-    point = found.points.iloc[0]
-    assert point["delta"] > 0
-    _, wide, people = frames
-    values = wide[18].to_numpy().copy()
-    assert point["imputed"] == int((np.isnan(values) & (people["arm"] == "drug")).sum())
-    before, after = (found.curve[found.curve["holds"] == held] for held in (True, False))
-    assert before["delta"].max() < point["delta"] <= after["delta"].min()
-    assert (before["low"] > 0).all()
-    assert (after["low"] <= 0).all()
-    assert (before["p"] < 0.05).all()
+def test_the_least_number_of_responders_lost_is_the_first_at_which_the_result_is_lost(patients, responders):
+    found = failures(GAIN, responders, patients, ARMS, "placebo").points.iloc[0]
+    missing = patients[(patients["arm"] == "drug") & ~patients["patient"].isin(responders["patient"])]
+    assert found["left"] == len(missing)
+    p = []
+    for count in range(len(missing) + 1):
+        table = pd.concat([responders, missing.iloc[:count].assign(event=False)], ignore_index=True)
+        p.append(effects.effect(GAIN, table, "drug", "placebo", "risk difference")["p"])
+    assert found["failures"] == np.flatnonzero(np.array(p) >= 0.05)[0]
 
 
-def test_a_margin_or_a_higher_level_moves_the_point_outwards_and_a_stricter_one_inwards(frames, found):
-    plain = found.points["delta"].iloc[0]
-    wider = tipping(*frames, ARMS, "placebo", count=20, seed=2, margin=1.0).points["delta"].iloc[0]
-    stricter = tipping(*frames, ARMS, "placebo", count=20, seed=2, level=0.005).points["delta"].iloc[0]
-    assert stricter < plain < wider
+def test_a_failure_of_an_event_is_one_at_the_time_of_leaving(patients, times):
+    found = failures(HIP, times, patients, ARMS, "placebo")
+    left = times[(times["arm"] == "drug") & (times["cause"] == 0) & (times["time"] < 24)].sort_values("patient")
+    count = int(found.points["failures"].iloc[0])
+    assert 0 < count <= len(left)
+    table = times.copy()
+    table.loc[left.index[:count], ["event", "cause"]] = [True, 1]
+    expected = effects.effect(HIP, table, "drug", "placebo", "hazard ratio")
+    row = found.curve.set_index("failures").loc[count]
+    assert row["effect"] == pytest.approx(expected["estimate"])
+    assert expected["p"] >= 0.05
+    assert not row["holds"]
+    assert found.curve.set_index("failures").loc[count - 1, "holds"]
 
 
-def test_a_benefit_below_zero_mirrors_one_above(frames, found):
-    fit, wide, people = frames
-    other = tipping(fit, wide, people, ARMS, "placebo", count=20, seed=2, higher_is_better=False)
-    assert other.points["delta"].iloc[0] == 0
-    assert "does not hold" in other.points["note"].iloc[0]
-
-
-def test_a_result_of_patients_who_were_all_seen_has_no_tipping_point():
-    found = tipping(*trial(2, 60, leave=0.0), ARMS, "placebo", count=5)
-    assert np.isnan(found.points["delta"].iloc[0])
-    assert found.points["note"].iloc[0] == "No value of this arm is imputed."
-    assert len(found.curve) == 1
-
-
-def test_imputation_towards_control_has_less_room_than_imputation_at_random(frames, found):
-    jump = tipping(*frames, ARMS, "placebo", count=20, seed=2, strategy="J2R").points.iloc[0]
-    assert jump["delta"] < found.points["delta"].iloc[0]
-    assert jump["imputed_mean"] == pytest.approx(found.points["imputed_mean"].iloc[0], abs=1.5)
+def test_a_result_that_does_not_hold_tips_at_once_and_one_without_losses_never(patients, responders):
+    none = responders.assign(event=np.arange(len(responders)) % 4 < 2)
+    assert failures(GAIN, none, patients, ARMS, "placebo").points["failures"].iloc[0] == 0
+    whole = patients[patients["patient"].isin(responders["patient"])]
+    found = failures(GAIN, responders, whole, ARMS, "placebo").points.iloc[0]
+    assert np.isnan(found["failures"])
+    assert "Nobody" in found["note"]
