@@ -505,7 +505,7 @@ def replicate(
     null : bool
         Whether to analyse each study also with the control treatment in every arm, for the type I error.
     keep_patients : bool
-        Whether to write the patients and visits of every study, not only its estimates.
+        Whether to write the patients, visits and events of every study, not only its estimates.
     seed : int, optional
         Instead of the trial's own.
     layers : iterable of str, optional
@@ -528,7 +528,7 @@ def replicate(
     Returns
     -------
     Replicates
-        Its tables as data frames: ``operating``, ``truth``, ``assurance``, ``estimates``.
+        Its tables as data frames: ``operating``, ``truth``, ``assurance``, ``estimates``, ``looks``.
 
     Raises
     ------

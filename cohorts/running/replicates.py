@@ -15,7 +15,7 @@ treatment.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,8 +24,10 @@ from numpy.typing import NDArray
 
 from ranklsim.cohorts.conduct.allocation import allocate, strata_of
 from ranklsim.cohorts.conduct.course import MEASURES, Course, observe, play
+from ranklsim.cohorts.conduct.enrolment import enrolled_months
 from ranklsim.cohorts.people.population import Patients, draw
 from ranklsim.cohorts.protocol.design import MOST_PATIENTS
+from ranklsim.cohorts.protocol.endpoints import INTERCURRENT
 from ranklsim.cohorts.protocol.trial import Trial
 from ranklsim.cohorts.running.portion import refuse_nan
 from ranklsim.cohorts.unknowns import uncertainty
@@ -117,44 +119,94 @@ class Replication:
 
 
 @dataclass(frozen=True)
+class Lived:
+    """True courses of some patients, seen or not, under one treatment and conduct.
+
+    Attributes
+    ----------
+    true : dict
+        `MEASURES` at the visits, shape (n, n_visits).
+    last : ndarray, shape (n,)
+        Month until which each is followed.
+    kept : ndarray, shape (n, n_visits)
+        Month at which each visit is kept, or would have been.
+    events : DataFrame
+        As of `Course`; `patient` is the identity.
+    undisturbed : ndarray of bool, shape (n,)
+        Whose doses, visits and stay were as planned, so that what is planned is what happened.
+    """
+
+    true: dict[str, Array]
+    last: Array
+    kept: Array
+    events: pd.DataFrame
+    undisturbed: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a trial gets to know of some patients.
+
+    Attributes
+    ----------
+    values : dict
+        `MEASURES`, `CTX_BLQ` and `attended` as read at the visits, shape (n, n_visits).
+    last, kept, events
+        As of `Lived`.
+    """
+
+    values: dict[str, NDArray]
+    last: Array
+    kept: Array
+    events: pd.DataFrame
+
+
+@dataclass(frozen=True)
 class Studies:
     """Some studies, patient by patient; rows are those of `patients`, study after study.
 
     Attributes
     ----------
     patients : DataFrame
-        `vector`, `replicate`, `patient`, `arm`, `stratum`, covariates, `last_month`.
-    seen, null : dict
-        `MEASURES`, `CTX_BLQ` and `attended` as read at the visits, shape (n, n_visits): as randomised, and with the
-        control treatment for all (None without a control arm).
+        `vector`, `replicate`, `patient`, `arm`, `stratum`, covariates, `enrolled_month`.
+    identity : ndarray of int, shape (n,)
+        Number of each patient among those of all studies, increasing.
+    seen, null : Observed
+        As randomised, and with the control treatment for all (None without a control arm).
     true : dict
-        (`OWN` or `CONTROL`, `AS_RUN` or `AS_PLANNED`) to the true `MEASURES` at the visits; no `CONTROL` without a
-        control arm.
+        (`OWN` or `CONTROL`, `AS_RUN` or `AS_PLANNED`) to the true courses; no `CONTROL` without a control arm.
     months : ndarray, shape (n_visits,)
     """
 
     patients: pd.DataFrame
-    seen: dict[str, NDArray]
-    null: dict[str, NDArray] | None
-    true: dict[tuple[str, str], dict[str, Array]]
+    identity: Whole
+    seen: Observed
+    null: Observed | None
+    true: dict[tuple[str, str], Lived]
     months: Array
 
-    def visits(self, values: dict[str, NDArray]) -> pd.DataFrame:
-        """Values as in ``visits.parquet``: `vector`, `replicate`, `patient`, `arm`, `visit`, `month`, each value."""
+    def people(self, of: Observed) -> pd.DataFrame:
+        """A table as of a run's ``patients.parquet``, with `vector` and `replicate`."""
+        return self.patients.assign(last_month=of.last)
+
+    def visits(self, of: Observed, more: dict[str, NDArray] | None = None) -> pd.DataFrame:
+        """A table as of a run's ``visits.parquet``, with `vector` and `replicate`, and further columns."""
         n, m = len(self.patients), self.months.size
         keys = {name: np.repeat(self.patients[name].to_numpy(), m) for name in ("vector", "replicate", "patient")}
+        names, code = np.unique(self.patients["arm"].to_numpy(str), return_inverse=True)
+        arm = pd.Categorical.from_codes(np.repeat(code, m), names)
         place = {"visit": np.tile(np.arange(m), n), "month": np.tile(self.months, n)}
-        arm = np.repeat(self.patients["arm"].to_numpy(), m)
-        return pd.DataFrame(keys | {"arm": arm} | place | {name: x.reshape(-1) for name, x in values.items()})
+        values = {
+            name: x.reshape(-1).astype(np.float32) if x.dtype == float else x.reshape(-1)  # as a run's folder keeps it
+            for name, x in (of.values | (more or {})).items()
+        }
+        return pd.DataFrame(keys | {"arm": arm} | place | {"actual_month": of.kept.reshape(-1)} | values)
 
-
-@dataclass(frozen=True)
-class _Course:
-    """True measures at the visits, months followed, and whose doses and visits were as planned."""
-
-    true: dict[str, Array]
-    last: Array
-    undisturbed: NDArray[np.bool_]
+    def events(self, of: Observed) -> pd.DataFrame:
+        """A table as of a run's ``events.parquet``, with `vector` and `replicate`; `arm` as randomised."""
+        row = np.searchsorted(self.identity, of.events["patient"].to_numpy(dtype=np.int64))
+        own = {name: self.patients[name].to_numpy()[row] for name in ("vector", "replicate", "patient", "arm")}
+        return of.events.assign(**own)[["vector", "replicate", *of.events.columns]]
 
 
 def label(vector: int, replicate: int) -> int:
@@ -262,7 +314,7 @@ def studies(
         ]
     )
 
-    def course(rows: Whole, treated: NDArray, *, planned: bool, count: bool = False) -> _Course:
+    def course(rows: Whole, treated: NDArray, *, planned: bool, count: bool = False) -> Lived:
         parts = []
         for first in range(0, rows.size, BATCH):
             some = rows[first : first + BATCH]
@@ -273,29 +325,31 @@ def studies(
             )  # fmt: skip
             refuse_nan(found.latent, number[some], "a study, patient")
             true = {name: found.latent[name] for name in MEASURES}
-            parts.append(_Course(true, found.last, _undisturbed(trial, found, who[some])))
-        return _joined(parts)
+            parts.append(Lived(true, found.last, found.kept, found.events, _undisturbed(trial, found, who[some])))
+        return _joined(parts, trial.visits.months)
 
-    def read(of: _Course) -> dict[str, NDArray]:
-        return observe(trial, plan.parameters, who, of.last, of.true)
+    def read(of: Lived) -> Observed:
+        values = observe(trial, plan.parameters, who, of.last, of.true, kept=of.kept)
+        return Observed(values, of.last, of.kept, of.events)
 
-    def as_planned(of: _Course, treated: NDArray) -> dict[str, Array]:
+    def as_planned(of: Lived, treated: NDArray) -> Lived:
         again = np.flatnonzero(~of.undisturbed)
-        return _with_rows(of, again, course(again, treated[again], planned=True)).true
+        return _with_rows(who, of, again, course(again, treated[again], planned=True))
 
     everyone = np.arange(number.size)
     own = course(everyone, arms, planned=False, count=True)
-    true = {(OWN, AS_RUN): own.true, (OWN, AS_PLANNED): as_planned(own, arms)}
+    true = {(OWN, AS_RUN): own, (OWN, AS_PLANNED): as_planned(own, arms)}
     null = None
     if trial.control is not None:
         others = np.flatnonzero(arms != trial.control)
         control = np.full(number.size, trial.control)
-        as_control = _with_rows(own, others, course(others, control[others], planned=False))
+        as_control = _with_rows(who, own, others, course(others, control[others], planned=False))
         null = read(as_control)
-        true[CONTROL, AS_RUN] = as_control.true
+        true[CONTROL, AS_RUN] = as_control
         # The planned courses of the control arm are known already: only those of the others are simulated.
-        known = _Course(true[OWN, AS_PLANNED], own.last, np.ones(number.size, dtype=bool))
-        known = _with_rows(known, others, _rows(as_control, others))
+        known = true[OWN, AS_PLANNED]
+        known = replace(known, undisturbed=np.ones(number.size, dtype=bool))
+        known = _with_rows(who, known, others, _rows(who, as_control, others))
         true[CONTROL, AS_PLANNED] = as_planned(known, control)
     told = people.covariates.reset_index(drop=True)
     told["patient"] = number
@@ -303,8 +357,13 @@ def studies(
     told.insert(1, "replicate", replicate)
     told.insert(3, "arm", arms)
     told.insert(4, "stratum", strata)
-    months = np.asarray(trial.visits.months, dtype=float)
-    return Studies(told.assign(last_month=own.last), read(own), null, true, months)
+    told["enrolled_month"] = np.concatenate(
+        [
+            enrolled_months(trial, number[k : k + n], replicate=label(int(vector[k]), int(replicate[k])))
+            for k in range(0, number.size, n)
+        ]
+    )
+    return Studies(told, who, read(own), null, true, np.asarray(trial.visits.months, dtype=float))
 
 
 def _with_vectors(people: Patients, values: pd.DataFrame | None) -> Patients:
@@ -316,35 +375,42 @@ def _with_vectors(people: Patients, values: pd.DataFrame | None) -> Patients:
 
 
 def _undisturbed(trial: Trial, course: Course, who: Whole) -> NDArray[np.bool_]:
-    """Whose doses and visits were as the protocol plans them, so that what is planned is what happened."""
+    """Whose doses, visits and stay were as the protocol plans them, so that what is planned is what happened."""
     if trial.conduct.window_days > 0:
         return np.zeros(who.size, dtype=bool)
-    doses = course.doses
+    doses, events = course.doses, course.events
     off = ~doses["given"] | (doses["month"] != doses["planned_month"]) | (doses["reason"] != "")
-    return ~np.isin(who, doses.loc[off, "patient"].to_numpy(dtype=np.int64))
+    disturbed = [doses.loc[off, "patient"], events.loc[events["event"].isin(INTERCURRENT), "patient"]]
+    return ~np.isin(who, np.concatenate([part.to_numpy(dtype=np.int64) for part in disturbed]))
 
 
-def _with_rows(course: _Course, rows: Whole, other: _Course) -> _Course:
+def _with_rows(who: Whole, course: Lived, rows: Whole, other: Lived) -> Lived:
     """A course in which some patients have another."""
+    if not rows.size:
+        return course
     true = {name: values.copy() for name, values in course.true.items()}
-    last, undisturbed = course.last.copy(), course.undisturbed.copy()
-    if rows.size:
-        for name, values in other.true.items():
-            true[name][rows] = values
-        last[rows], undisturbed[rows] = other.last, other.undisturbed
-    return _Course(true, last, undisturbed)
+    last, kept, undisturbed = course.last.copy(), course.kept.copy(), course.undisturbed.copy()
+    for name, values in other.true.items():
+        true[name][rows] = values
+    last[rows], kept[rows], undisturbed[rows] = other.last, other.kept, other.undisturbed
+    left = course.events[~course.events["patient"].isin(who[rows])]
+    events = pd.concat([left, other.events]).sort_values("patient", kind="stable", ignore_index=True)
+    return Lived(true, last, kept, events, undisturbed)
 
 
-def _rows(course: _Course, rows: Whole) -> _Course:
-    return _Course({name: x[rows] for name, x in course.true.items()}, course.last[rows], course.undisturbed[rows])
+def _rows(who: Whole, course: Lived, rows: Whole) -> Lived:
+    true = {name: x[rows] for name, x in course.true.items()}
+    events = course.events[course.events["patient"].isin(who[rows])]
+    return Lived(true, course.last[rows], course.kept[rows], events, course.undisturbed[rows])
 
 
-def _joined(parts: list[_Course]) -> _Course:
+def _joined(parts: list[Lived], months: Sequence[float]) -> Lived:
     if not parts:
-        return _Course({}, np.empty(0), np.empty(0, dtype=bool))
-    names = parts[0].true
-    return _Course(
-        {name: np.concatenate([part.true[name] for part in parts]) for name in names},
+        return Lived({}, np.empty(0), np.empty((0, len(months))), pd.DataFrame(), np.empty(0, dtype=bool))
+    return Lived(
+        {name: np.concatenate([part.true[name] for part in parts]) for name in parts[0].true},
         np.concatenate([part.last for part in parts]),
+        np.concatenate([part.kept for part in parts]),
+        pd.concat([part.events for part in parts], ignore_index=True),
         np.concatenate([part.undisturbed for part in parts]),
     )

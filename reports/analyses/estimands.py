@@ -18,7 +18,7 @@ odds ratio is that of the shares of all patients together, whereas the estimate 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -274,13 +274,7 @@ def truth(
         return out
     worlds = [_world(everyone, estimand, name, twins, twin_events) for name in (arm, control)]
     try:
-        if isinstance(endpoint, Change | Responder):
-            value, error = _from_values(worlds, endpoint, estimand)
-        elif isinstance(endpoint, Rate):
-            value, error = _from_counts(worlds, endpoint, estimand)
-        else:
-            assert isinstance(endpoint, Event)
-            value, error = _from_times(worlds, endpoint, estimand, arm, control)
+        value, error = contrast(endpoint, estimand.summary, *(outcome(world, endpoint, estimand) for world in worlds))
     except (BadInput, RunFailed):
         return out
     return out | {"truth": value, "truth_error": error}
@@ -292,13 +286,24 @@ World = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]  # patients, visits, eve
 def _world(
     everyone: pd.DataFrame, estimand: Estimand, arm: str, twins: pd.DataFrame, twin_events: pd.DataFrame
 ) -> World:
-    """All patients in one arm: the real course of each, or the ideal one where a hypothetical event happens to her."""
+    """All patients in one arm, with the ideal course of whom a hypothetical event happens to there."""
     courses = twins[(twins["arm"] == arm) & twins["patient"].isin(everyone["patient"])]
     happened = twin_events[(twin_events["arm"] == arm) & twin_events["patient"].isin(everyone["patient"])]
+    return world_of(everyone, arm, courses, happened, supposed(happened, estimand))
+
+
+def supposed(happened: pd.DataFrame, estimand: Estimand) -> set[int]:
+    """Patients to whom an event of the hypothetical strategy happens really."""
     real = happened[happened["conduct"] == "real"]
-    supposed = set(real.loc[real["event"].isin(list(estimand.with_strategy("hypothetical"))), "patient"])
+    return set(real.loc[real["event"].isin(list(estimand.with_strategy("hypothetical"))), "patient"])
+
+
+def world_of(
+    everyone: pd.DataFrame, arm: str, courses: pd.DataFrame, happened: pd.DataFrame, ideal: Collection[int]
+) -> World:
+    """Patients in one arm, those of `ideal` as things would go ideally; courses and events of that arm."""
     visits, events = (
-        frame[(frame["conduct"] == "ideal") == frame["patient"].isin(supposed)] for frame in (courses, happened)
+        frame[(frame["conduct"] == "ideal") == frame["patient"].isin(ideal)] for frame in (courses, happened)
     )
     last = events[events["event"].isin(ENDS)].groupby("patient")["month"].max()
     patients = everyone.assign(arm=arm, last_month=everyone["patient"].map(last).to_numpy(float))
@@ -306,34 +311,81 @@ def _world(
     return patients, visits.rename(columns=measures), events
 
 
-def _from_values(worlds: list[World], endpoint: Change | Responder, estimand: Estimand) -> tuple[float, float]:
+def outcome(world: World, endpoint: Endpoint, estimand: Estimand) -> pd.DataFrame:
+    """What became of each patient of a world, which is all that the truth needs to know of her.
+
+    Returns
+    -------
+    DataFrame
+        A row a patient, in their order: `stratum`, and `value` of a change (0 or 1 of a responder), `count` and
+        `years` of a rate, or `time`, `event` and `cause` of an event; NaN of those who don't count.
+    """
+    patients, _, events = world
+    if isinstance(endpoint, Rate):
+        found = variables.counts(events, patients, endpoint, estimand).set_index("patient")[["count", "years"]]
+        out = found.reindex(patients["patient"]).fillna(0.0)
+    elif isinstance(endpoint, Event):
+        found = variables.times(events, patients, endpoint, estimand).set_index("patient")
+        out = found[["time", "event", "cause"]].astype(float).reindex(patients["patient"])
+    else:
+        assert isinstance(endpoint, Change | Responder)
+        out = _value(world, endpoint, estimand).to_frame("value")
+    return out.assign(stratum=patients["stratum"].to_numpy()).reset_index(drop=True)
+
+
+def _value(world: World, endpoint: Change | Responder, estimand: Estimand) -> pd.Series:
+    """Each patient's change, or whether she responded (0 or 1)."""
+    patients, visits, events = world
+    seen = variables.masked(visits, events, endpoint, estimand)
+    kind = endpoint.kind if isinstance(endpoint, Change) else "percent"
+    change = summaries.change_from(seen, endpoint.measure, endpoint.from_month, kind=kind)
+    value = change[np.abs(change["month"] - endpoint.to_month) < 1e-9].set_index("patient")["value"]
+    value = value.reindex(patients["patient"])
+    if isinstance(endpoint, Change):
+        return _ranked(value, events, patients, endpoint, estimand)
+    met = variables.COMPARE[endpoint.sign](value, endpoint.limit).astype(float).where(value.notna())
+    failed = variables.failures(events, patients, estimand, endpoint.to_month).reindex(value.index)
+    return met.where(~failed, 0.0)
+
+
+def contrast(endpoint: Endpoint, summary: str, here: pd.DataFrame, there: pd.DataFrame) -> tuple[float, float]:
+    """Summary measure of the same patients in two arms, and its standard error (of the logarithm of a ratio).
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+    summary : str
+        As of `Estimand`.
+    here, there : DataFrame
+        As from `outcome`, under treatment and control; rows are the same patients.
+
+    Raises
+    ------
+    BadInput, RunFailed
+        If there is no such value.
+    """
+    if isinstance(endpoint, Rate):
+        return _from_counts(here, there)
+    if isinstance(endpoint, Event):
+        return _from_times(here, there, endpoint, summary)
+    return _from_values(here["value"].to_numpy(float), there["value"].to_numpy(float), summary)
+
+
+def _from_values(here: np.ndarray, there: np.ndarray, summary: str) -> tuple[float, float]:
     """Difference of means, medians or shares, or a ratio of shares, of the same patients in two arms."""
-    pair = []
-    for patients, visits, events in worlds:
-        seen = variables.masked(visits, events, endpoint, estimand)
-        kind = endpoint.kind if isinstance(endpoint, Change) else "percent"
-        change = summaries.change_from(seen, endpoint.measure, endpoint.from_month, kind=kind)
-        value = change[np.abs(change["month"] - endpoint.to_month) < 1e-9].set_index("patient")["value"]
-        value = value.reindex(patients["patient"])
-        if isinstance(endpoint, Change):
-            pair.append(_ranked(value, events, patients, endpoint, estimand).to_numpy(float))
-            continue
-        met = variables.COMPARE[endpoint.sign](value, endpoint.limit).astype(float).where(value.notna())
-        failed = variables.failures(events, patients, estimand, endpoint.to_month).reindex(value.index)
-        pair.append(met.where(~failed, 0.0).to_numpy(float))
-    known = ~np.isnan(pair[0]) & ~np.isnan(pair[1])
-    here, there = pair[0][known], pair[1][known]
+    known = ~np.isnan(here) & ~np.isnan(there)
+    here, there = here[known], there[known]
     n = here.size
     if n < 2:
         raise BadInput("too few twins.")
-    if estimand.summary == "difference of medians":
+    if summary == "difference of medians":
         return _median_truth(here, there)
     a, b = float(here.mean()), float(there.mean())
-    if estimand.summary in ("difference of means", "risk difference"):
+    if summary in ("difference of means", "risk difference"):
         return a - b, float((here - there).std(ddof=1) / np.sqrt(n))
     if not (0 < a < 1 and 0 < b < 1):
         raise RunFailed("no finite ratio.")
-    if estimand.summary == "risk ratio":
+    if summary == "risk ratio":
         return a / b, float((here / a - there / b).std(ddof=1) / np.sqrt(n))
     odds = a * (1 - b) / (b * (1 - a))
     return odds, float((here / (a * (1 - a)) - there / (b * (1 - b))).std(ddof=1) / np.sqrt(n))
@@ -345,39 +397,37 @@ def _median_truth(here: np.ndarray, there: np.ndarray) -> tuple[float, float]:
     if not np.isfinite(value):
         raise RunFailed("no median.")
     rng = np.random.default_rng(here.size)
-    picks = rng.integers(0, here.size, (200, here.size))
-    with np.errstate(invalid="ignore"):
-        gaps = np.median(here[picks], axis=1) - np.median(there[picks], axis=1)
+    gaps = np.empty(200)
+    for k in range(gaps.size):  # bounds memory for many twins
+        picks = rng.integers(0, here.size, here.size)
+        with np.errstate(invalid="ignore"):
+            gaps[k] = np.median(here[picks]) - np.median(there[picks])
     return value, float(gaps[np.isfinite(gaps)].std(ddof=1))
 
 
-def _from_counts(worlds: list[World], endpoint: Rate, estimand: Estimand) -> tuple[float, float]:
+def _from_counts(here: pd.DataFrame, there: pd.DataFrame) -> tuple[float, float]:
     """Ratio of the rates of the same patients in two arms; error by linearisation, which knows that they are pairs."""
     parts = []
-    for patients, _, events in worlds:
-        table = variables.counts(events, patients, endpoint, estimand).set_index("patient")
-        own = table.reindex(patients["patient"])[["count", "years"]].fillna(0.0).to_numpy(float)
+    for outcomes in (here, there):
+        own = outcomes[["count", "years"]].to_numpy(float)
         total, years = own.sum(axis=0)
         if total == 0:
             raise RunFailed("no event.")
         parts.append((total / years, (own[:, 0] - own[:, 1] * total / years) / total))
-    (rate, here), (reference, there) = parts
-    return rate / reference, float(np.sqrt(here.size) * (here - there).std(ddof=1))
+    (rate, a), (reference, b) = parts
+    return rate / reference, float(np.sqrt(a.size) * (a - b).std(ddof=1))
 
 
-def _from_times(
-    worlds: list[World], endpoint: Event, estimand: Estimand, arm: str, control: str
-) -> tuple[float, float]:
-    """A hazard ratio, or risks by the end, of the same patients in two arms (error as if they were not the same)."""
-    table = pd.concat(
-        [variables.times(events, patients, endpoint, estimand) for patients, _, events in worlds], ignore_index=True
-    )
-    if estimand.summary == "hazard ratio":
-        found = survival.cox(table, arm, control, stratified=True)
+def _from_times(here: pd.DataFrame, there: pd.DataFrame, endpoint: Event, summary: str) -> tuple[float, float]:
+    """Hazard ratio, or risks by the end, of the same patients in two arms (error as if they were not the same)."""
+    table = pd.concat([here.assign(arm="here"), there.assign(arm="there")], ignore_index=True).dropna(subset=["time"])
+    table = table.astype({"event": bool, "cause": int})
+    if summary == "hazard ratio":
+        found = survival.cox(table, "here", "there", stratified=True)
         return found["estimate"], float(np.log(found["high"] / found["low"]) / (2 * 1.959963984540054))
-    if estimand.summary == "subdistribution hazard ratio":
-        found = competing.fine_gray(table, arm, control, stratified=True)
+    if summary == "subdistribution hazard ratio":
+        found = competing.fine_gray(table, "here", "there", stratified=True)
         return found["estimate"], found["std_error"]
     span = endpoint.by_month - endpoint.from_month
-    found = survival.incidence_contrast(table, arm, control, span, ratio=estimand.summary == "risk ratio")
+    found = survival.incidence_contrast(table, "here", "there", span, ratio=summary == "risk ratio")
     return found["estimate"], found["std_error"]

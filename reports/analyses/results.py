@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -78,31 +78,48 @@ def analyse(data: Any, changes: pd.DataFrame | None = None) -> Analyses:
     """
     trial = data.trial
     arms = [arm.name for arm in trial.arms]
-    if changes is None:
-        changes = analysed_changes(data, arms)
-    frames, curves, risks = [], [], []
+    endpoints = endpoint_table(data, analysed_changes(data, arms) if changes is None else changes)
+    curves, risks = [], []
     for spec in trial.endpoints:
-        frames.append(of_endpoint(data, spec, changes, seed=int(data.manifest["seed"])))
         if isinstance(spec, Event) and not spec.grouped:
             curve, risk = _curves(table_of(data, spec), spec, arms, trial.visits.months)
             curves.append(curve)
             risks.append(risk)
-    endpoints = pd.DataFrame([row for rows in frames for row in rows], columns=list(COLUMNS))
     twins = (data.twins, data.twin_events) if trial.estimands and len(data.twins) else None
     seen = _monitored(data)
     return Analyses(
-        endpoints,
+        endpoints[list(COLUMNS)],
         _joined(curves, ["endpoint", "arm", *survival.CURVE]),
         _joined(risks, ["endpoint", "arm", "month", "n"]),
         _joined(
             [_forest(data, spec, arm) for spec in trial.endpoints if spec.role in FORESTS for arm in _others(trial)],
             ["endpoint", "arm", "effect_measure", *subgroups.COLUMNS],
         ),
-        _decisions(trial, endpoints, seen.outcome),
+        decisions(trial, endpoints, seen.outcome),
         estimands.estimate_all(data, twins),
         seen.looks,
         seen.outcome,
     )
+
+
+def endpoint_table(data: Any, changes: pd.DataFrame, *, ends: Mapping[str, float] | None = None) -> pd.DataFrame:
+    """Every endpoint of a trial by arm, analysed as its file asks.
+
+    Parameters
+    ----------
+    data, changes
+        As of `analyse`.
+    ends : mapping, optional
+        Arm to the month at which its treatment ends, for durabilities; that of its regimens if not given.
+
+    Returns
+    -------
+    DataFrame
+        Columns `single.COLUMNS` and `effect_error`, a row an endpoint and arm.
+    """
+    seed = int(data.manifest["seed"])
+    rows = [row for spec in data.trial.endpoints for row in of_endpoint(data, spec, changes, seed=seed, ends=ends)]
+    return pd.DataFrame(rows, columns=[*COLUMNS, "effect_error"])
 
 
 def _monitored(data: Any) -> monitoring.Monitored:
@@ -172,7 +189,7 @@ def _mean_difference(table: pd.DataFrame, arm: str, control: str, covariates: Se
     return {"estimate": row["difference"], "low": row["difference_low"], "high": row["difference_high"]}
 
 
-def _decisions(trial: Any, endpoints: pd.DataFrame, stops: pd.DataFrame) -> pd.DataFrame:
+def decisions(trial: Any, endpoints: pd.DataFrame, stops: pd.DataFrame) -> pd.DataFrame:
     """Adjusted p and decision of every hypothesis.
 
     The p of a difference that was tested at interim looks is that of the sequence, so that the procedure keeps its

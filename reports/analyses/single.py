@@ -74,7 +74,9 @@ def alone(data: Any, spec: Endpoint, *, seed: int) -> list[dict[str, Any]]:
     return of_endpoint(data, spec, changes, seed=seed)
 
 
-def of_endpoint(data: Any, spec: Endpoint, changes: pd.DataFrame, *, seed: int) -> list[dict[str, Any]]:
+def of_endpoint(
+    data: Any, spec: Endpoint, changes: pd.DataFrame, *, seed: int, ends: Mapping[str, float] | None = None
+) -> list[dict[str, Any]]:
     """One endpoint: a row an arm with `COLUMNS` and `effect_error`, the effect's standard error (log, for a ratio).
 
     Parameters
@@ -86,12 +88,15 @@ def of_endpoint(data: Any, spec: Endpoint, changes: pd.DataFrame, *, seed: int) 
         As from `analysed_changes`, with the endpoint if it is a change.
     seed : int
         Of bootstraps.
+    ends : mapping, optional
+        Arm to the month at which its treatment ends, for a durability; that of its regimens if not given.
     """
     arms = [arm.name for arm in data.trial.arms]
     if isinstance(spec, Change):
         return _of_change(changes, spec, arms)
     if isinstance(spec, Durability):
-        return _of_durability(data, spec, arms, seed=seed)
+        until = ends_of_treatment(data.trial.arms, data.agents) if ends is None else ends
+        return _of_durability(data, spec, arms, until, seed)
     return _of_table(table_of(data, spec), spec, arms, data.trial.control)
 
 
@@ -156,10 +161,10 @@ def _of_change(changes: pd.DataFrame, spec: Change, arms: Sequence[str]) -> list
     return rows
 
 
-def _of_durability(data: Any, spec: Durability, arms: Sequence[str], seed: int) -> list[dict[str, Any]]:
-    trial = data.trial
-    ends = ends_of_treatment(trial.arms, data.agents)
-    found = lasting(data.seen(spec.measure), spec, ends, arms, trial.control, seed=seed).set_index("arm")
+def _of_durability(
+    data: Any, spec: Durability, arms: Sequence[str], ends: Mapping[str, float], seed: int
+) -> list[dict[str, Any]]:
+    found = lasting(data.seen(spec.measure), spec, ends, arms, data.trial.control, seed=seed).set_index("arm")
     middle = "mean" if spec.measure in BMD_MEASURES else "median"
     method = f"bootstrap of the arm's {middle} curve"
     names = ("n", "estimate", "low", "high", "effect", "effect_low", "effect_high", "note")

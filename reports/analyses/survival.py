@@ -96,8 +96,10 @@ def cumulative_incidence(time: np.ndarray, cause: np.ndarray, *, of: int = 1, le
         return pd.DataFrame([], columns=list(CURVE))
     months = np.unique(time[cause > 0])
     at_risk = time.size - np.searchsorted(np.sort(time), months, side="left")
-    every = np.array([np.sum((time == t) & (cause > 0)) for t in months], float)
-    own = np.array([np.sum((time == t) & (cause == of)) for t in months], float)
+    every, own = (
+        np.bincount(np.searchsorted(months, time[some]), minlength=months.size).astype(float)
+        for some in (cause > 0, cause == of)
+    )
     survival = np.cumprod(1 - every / at_risk)
     before = np.concatenate([[1.0], survival[:-1]])
     share = np.cumsum(before * own / at_risk)

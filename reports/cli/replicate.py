@@ -73,7 +73,7 @@ class Vectors(click.ParamType):
     help="Parameter vectors that agree with published figures, besides the default values: so many, or all.",
 )
 @click.option("--no-null", is_flag=True, help="Leave out the studies without a difference, and so the type I error.")
-@click.option("--keep-patients", is_flag=True, help="Write every study's patients and visits too.")
+@click.option("--keep-patients", is_flag=True, help="Write every study's patients, visits and events too.")
 @click.option("--seed", type=Whole(0), metavar="S", help="Seed of every random number.  [default: the trial's]")
 @click.option("--workers", type=Whole(1), metavar="W", help="Processors to use; changes no result.  [default: all]")
 @click.option(
@@ -89,8 +89,9 @@ class Vectors(click.ParamType):
 def replicate_command(trial: str, out: Path, no_null: bool, resume: bool, force: bool, **options: Any) -> None:
     """Run TRIAL many times and say how often it finds what is there, and how far its answers are off.
 
-    DIR then holds operating.csv, truth.csv, estimates.parquet (a row a study, endpoint and arm) and index.html, with
-    vectors also assurance.csv; docs/replicates.md explains them.
+    Every endpoint, estimand, decision over several hypotheses and interim look is that of the trial's report. DIR then
+    holds operating.csv, truth.csv, estimates.parquet (a row a study, endpoint and arm) and index.html, with vectors
+    also assurance.csv; docs/replicates.md explains them.
     """
     if resume and force:
         raise BadInput("--resume goes on with the analysis in the folder, --force replaces it: give one of them.")
@@ -99,7 +100,7 @@ def replicate_command(trial: str, out: Path, no_null: bool, resume: bool, force:
     words: list[str] = click.get_current_context().meta["ranklsim.words"]
     try:
         with main.progress_bar() as (progress, tell):
-            found = api.replicate(
+            api.replicate(
                 trial,
                 out,
                 null=not no_null,
@@ -115,6 +116,4 @@ def replicate_command(trial: str, out: Path, no_null: bool, resume: bool, force:
         raise main.Interrupted(
             f"interrupted; what is finished is kept: go on with `{shlex.join(['ranklsim', *again, '--resume'])}`."
         ) from None
-    if found.left_out:
-        click.echo(found.left_out, err=True)
     click.echo(out / "index.html")

@@ -1,324 +1,106 @@
-"""Operating characteristics of a trial's analyses: each study of many analysed as its report would, then compared.
+"""Operating characteristics of a trial's analyses, from the estimates of many studies and what is true.
 
-Measures and their Monte-Carlo standard errors are those of Morris, White and Crowther [1]_: power, type-I error (the
+Measures and their Monte-Carlo standard errors are those of Morris, White and Crowther [1]_: power, type I error (the
 same in studies where every arm is given the control treatment), bias and coverage against the true value, empirical
-and model standard error, width of the interval. A study whose analysis gives no interval rejects nothing, and is
-counted. Assurance is the power averaged over parameter vectors [2]_.
+and model standard error, width of the interval; of ratios these are on the scale of the logarithm. A study whose
+analysis gives no interval is counted as such. Assurance is the power averaged over parameter vectors [2]_.
 
-The true value of a difference is that between the patients of the arm, in all studies of a vector, and all patients
-under the control treatment (in the control arm, or as counterfactual twins of those who are not): of means or of
-medians, as the analysis asks. It is given as planned (every dose given, nobody leaves: the
-hypothetical strategy of ICH E9(R1) for leaving) and as run (whatever happened: treatment policy). Its own Monte-Carlo
-error (jackknife over groups of patients [3]_) is added to that of the bias, as if the two were independent.
+Over several hypotheses, as [multiplicity] of the trial decides on them: power of each after adjustment, the
+probability to reject any (disjunctive power) or all (conjunctive power) [3]_, and that to reject any where all are true
+(family-wise error under the global null).
+
+Over interim looks, as [interim] of the trial tests them: probability that a benefit is shown at any look, that a
+boundary is crossed at any where there is no difference, that the test ends at each, and the patients and calendar
+months by then.
+
+Non-inferiority is concluded as in the report. Its type I error at the margin is known for differences of a change: the
+analyses move by a constant if the change of everybody in an arm does, so that a study in which the true difference is
+zero, moved to the margin, concludes non-inferiority where its interval lies wholly on the good side of zero.
 
 References
 ----------
 .. [1] Morris TP, White IR, Crowther MJ. Stat Med 2019;38:2074-102, table 6. doi:10.1002/sim.8086
 .. [2] O'Hagan A, Stevens JW, Campbell MJ. Pharm Stat 2005;4:187-201. doi:10.1002/pst.175
-.. [3] Efron B, Tibshirani RJ. An Introduction to the Bootstrap, Chapman & Hall 1993, chapter 11.
+.. [3] Bretz F, Hothorn T, Westfall P. Multiple Comparisons Using R, CRC Press 2010, section 2.1.2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
-import joblib
 import numpy as np
 import pandas as pd
-import threadpoolctl
 
-from ranklsim.cohorts.conduct.course import MEASURES
-from ranklsim.cohorts.protocol.trial import Trial
-from ranklsim.cohorts.running.replicates import AS_PLANNED, AS_RUN, CONTROL, OWN, Studies
-from ranklsim.reports.analyses import repeated, summaries
+from ranklsim.cohorts.protocol.endpoints import Change, higher_is_better
 from ranklsim.reports.analyses.ancova import LEVEL
+from ranklsim.reports.analyses.effects import is_ratio
+from ranklsim.reports.analyses.monitoring import CROSSED, HARM
+from ranklsim.reports.pages.studies import DIFFERENCE, MEAN, NULL, SUBJECT, TRIAL, Protocol
 
-TRIAL, NULL = "trial", "null"
-"""Design of a study: as the trial file says, or with the control treatment in every arm."""
+FAMILY, SEQUENCE = "family", "looks"
+"""Quantities of what is said of all hypotheses together, and of all interim looks together."""
 
-DIFFERENCE, MEAN = "difference", "mean"
-"""What is estimated: the difference to the control arm, or an arm's own mean (or median)."""
+NON_INFERIOR = "non-inferior to control"
+"""How the report's conclusion of non-inferiority begins (`margins.conclusion`)."""
 
-KEYS = ("patients", "vector", "endpoint", "arm", "quantity")
-ESTIMATES = (
-    *("vector", "replicate", "patients", "design", "endpoint", "arm", "quantity"),
-    *("n", "estimate", "se", "low", "high", "p", "method"),
-)
-"""Columns of the estimates: a row for each study, endpoint, arm and quantity; `n` patients of the arm analysed."""
-
-TRUTHS = ("vector", "endpoint", "arm", "quantity", "conduct", "patients", "value", "mc_se")
+KEYS = ("patients", "vector", *SUBJECT)
 OPERATING = (*KEYS, "conduct", "measure", "value", "mc_se", "studies")
 ASSURANCE = (
-    *("patients", "endpoint", "arm", "quantity", "conduct", "measure"),
+    *("patients", *SUBJECT, "conduct", "measure"),
     *("vectors", "mean", "mc_se", "sd", "low", "median", "high"),
 )
-
-GROUPS = 50  # of patients, for the jackknife
-AT_ONCE = 5  # studies a task of a process
-FEW = 200  # analyses that are not worth starting processes for
 SPREAD = 0.90
 """Level of intervals over vectors."""
 
-
-@dataclass(frozen=True)
-class Protocol:
-    """What the analyses need to know of a trial."""
-
-    arms: list[str]
-    control: str | None
-    endpoints: list[Any]
-    seed: int
-    sizes: tuple[int, ...]
-
-    @classmethod
-    def of(cls, trial: Trial, sizes: Sequence[int]) -> Protocol:
-        """That of `trial`, for studies of these sizes."""
-        return cls([arm.name for arm in trial.arms], trial.control, list(trial.changes), trial.seed, tuple(sizes))
-
-
-# -- studies to estimates ----------------------------------------------------------------------------------------------
-
-
-def analysed(visits: pd.DataFrame, patients: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
-    """Every endpoint of one study, by the functions of the trial's report.
-
-    Parameters
-    ----------
-    visits, patients : DataFrame
-        As stored in a run folder.
-    protocol : Protocol
-
-    Returns
-    -------
-    DataFrame
-        Columns `ESTIMATES` from `endpoint` on; no row of an endpoint that nobody has.
-    """
-    rows: list[dict[str, object]] = []
-    for k, spec in enumerate(protocol.endpoints):
-        if spec.analysis == "MMRM":
-            found = repeated.analyse(visits, patients, spec, protocol.arms, protocol.control).endpoint()
-        else:
-            seed = protocol.seed + k
-            found = summaries.endpoint(visits, patients, spec, protocol.arms, protocol.control, seed=seed)
-        for row in found.to_dict("records"):
-            shared = {"endpoint": spec.name, "arm": row["arm"], "n": int(row["n"]), "method": row["method"]}
-            of_arm = {"estimate": row["estimate"], "se": row["std_error"], "low": row["ci_low"], "high": row["ci_high"]}
-            rows.append(shared | {"quantity": MEAN, "p": np.nan} | of_arm)
-            if protocol.control is not None and row["arm"] != protocol.control:
-                names = {"estimate": "", "se": "_std_error", "low": "_low", "high": "_high"}
-                gap = {name: row[f"difference{end}"] for name, end in names.items()}
-                rows.append(shared | {"quantity": DIFFERENCE, "p": row["p"]} | gap)
-    return pd.DataFrame(rows, columns=list(ESTIMATES[4:]))
-
-
-def estimates(
-    found: Studies,
-    protocol: Protocol,
-    *,
-    null: bool = True,
-    workers: int = 1,
-    progress: Callable[[int], None] | None = None,
-) -> pd.DataFrame:
-    """All studies analysed, in every size, and under the null hypothesis where there is a control arm.
-
-    Parameters
-    ----------
-    found : Studies
-    protocol : Protocol
-    null : bool
-        Whether to analyse the studies under the null hypothesis too.
-    workers : int
-        Processes; no result depends on it.
-    progress : callable, optional
-        Called with the number of patients whose study is analysed, since the last call.
-
-    Returns
-    -------
-    DataFrame
-        Columns `ESTIMATES`.
-    """
-    designs = {TRIAL: found.seen} | ({NULL: found.null} if null and found.null is not None else {})
-    frames = {design: found.visits({m: values[m] for m in MEASURES}) for design, values in designs.items()}
-    keys = ["vector", "replicate"]
-    m = found.months.size
-    starts = np.flatnonzero(~found.patients.duplicated(keys))
-    ends = [*starts[1:], len(found.patients)]
-    people = found.patients[[*keys, "patient", "arm", *_covariates(found.patients)]]
-    tasks = []
-    for first in range(0, len(starts), AT_ONCE):
-        some = range(first, min(first + AT_ONCE, len(starts)))
-        tasks.append(
-            [
-                (people.iloc[starts[k] : ends[k]], {d: f.iloc[starts[k] * m : ends[k] * m] for d, f in frames.items()})
-                for k in some
-            ]
-        )
-    analyses = len(starts) * len(protocol.endpoints) * len(frames) * len(protocol.sizes)
-    parts = []
-    for done, task in zip(_run(tasks, protocol, workers if analyses >= FEW else 1), tasks, strict=True):
-        parts.append(done)
-        if progress:
-            progress(sum(len(patients) for patients, _ in task))
-    return pd.concat(parts, ignore_index=True)
-
-
-def _covariates(patients: pd.DataFrame) -> list[str]:
-    return [name for name in patients if name not in ("vector", "replicate", "patient", "arm")]
-
-
-def _run(tasks: list[Any], protocol: Protocol, workers: int) -> Iterator[pd.DataFrame]:
-    """Results of `_analysed_studies`, in order."""
-    if workers == 1 or len(tasks) == 1:
-        yield from (_analysed_studies(task, protocol) for task in tasks)
-        return
-    pool = joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator")
-    yield from pool(joblib.delayed(_analysed_studies)(task, protocol) for task in tasks)
-
-
-def _analysed_studies(task: list[tuple[pd.DataFrame, Mapping[str, pd.DataFrame]]], protocol: Protocol) -> pd.DataFrame:
-    """Estimates of some studies: for each, its patients and its visits by design."""
-    parts = []
-    with threadpoolctl.threadpool_limits(1):  # sums of the linear algebra do not depend on the machine's processors
-        for patients, by_design in task:
-            of_study = {name: patients[name].iloc[0] for name in ("vector", "replicate")}
-            for size in protocol.sizes:
-                some = patients[patients["patient"] <= size]
-                for design, visits in by_design.items():
-                    rows = analysed(visits[visits["patient"] <= size], some, protocol)
-                    parts.append(rows.assign(**of_study, patients=size, design=design))
-    return pd.concat(parts, ignore_index=True)[list(ESTIMATES)]
-
-
-# -- the true value ----------------------------------------------------------------------------------------------------
-
-
-def true_changes(found: Studies, protocol: Protocol) -> pd.DataFrame:
-    """Each patient's true change of every endpoint, in her own arm and under the control treatment.
-
-    Returns
-    -------
-    DataFrame
-        Columns `vector`, `arm`, and for endpoint k ``k OWN AS_PLANNED`` and its like (`_column`).
-    """
-    columns: dict[str, np.ndarray] = {}
-    for k, spec in enumerate(protocol.endpoints):
-        start, end = (int(np.flatnonzero(found.months == month)[0]) for month in (spec.from_month, spec.to_month))
-        for (whose, conduct), values in found.true.items():
-            before, after = values[spec.measure][:, start], values[spec.measure][:, end]
-            change = 100.0 * (after / before - 1.0) if spec.kind == "percent" else after - before
-            columns[_column(k, whose, conduct)] = change
-    return found.patients[["vector", "arm"]].assign(**columns)
-
-
-def _column(endpoint: int, whose: str, conduct: str) -> str:
-    return f"{endpoint} {whose} {conduct}"
-
-
-def truths(changes: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
-    """True values of one vector, with their Monte-Carlo standard error.
-
-    Parameters
-    ----------
-    changes : DataFrame
-        All patients of the vector, as from `true_changes`.
-    protocol : Protocol
-
-    Returns
-    -------
-    DataFrame
-        Columns `TRUTHS`; `patients` is how many the value rests on.
-    """
-    rows = []
-    everyone = np.arange(len(changes))
-    of_arm = {arm: np.flatnonzero(changes["arm"] == arm) for arm in protocol.arms}
-    for k, spec in enumerate(protocol.endpoints):
-        middle = np.median if spec.analysis == "median difference" else np.mean
-        for arm, who in of_arm.items():
-            for conduct in (AS_PLANNED, AS_RUN):
-                own = changes[_column(k, OWN, conduct)].to_numpy(float)
-                asked = {MEAN: [(own, who, 1.0)]}
-                if protocol.control is not None and arm != protocol.control:
-                    control = changes[_column(k, CONTROL, conduct)].to_numpy(float)
-                    asked[DIFFERENCE] = [(own, who, 1.0), (control, everyone, -1.0)]
-                for quantity, terms in asked.items():
-                    value, error = _jackknife(middle, terms)
-                    row = {"vector": changes["vector"].iloc[0], "endpoint": spec.name, "arm": arm}
-                    row |= {"quantity": quantity, "conduct": conduct, "patients": who.size}
-                    rows.append(row | {"value": value, "mc_se": error})
-    return pd.DataFrame(rows, columns=list(TRUTHS))
-
-
-def _jackknife(
-    middle: Callable[..., Any], terms: Sequence[tuple[np.ndarray, np.ndarray, float]]
-) -> tuple[float, float]:
-    """A sum of weighted middles of values over some patients, and its delete-a-group standard error [3]_.
-
-    `terms` are values of all patients, which of them count, and the weight; a patient left out is left out of all.
-    """
-    n = min(rows.size for _, rows, _ in terms)
-    groups = min(GROUPS, n)
-    if n == 0:
-        return np.nan, np.nan
-    value = float(sum(weight * middle(values[rows]) for values, rows, weight in terms))
-    if groups < 2:
-        return value, np.nan
-    # Groups are dealt out within the smallest set, so that none is empty there; others are dealt out as they come.
-    place = np.arange(terms[0][0].size) % groups
-    place[terms[0][1]] = np.arange(terms[0][1].size) % groups
-    left_out = np.array(
-        [
-            sum(weight * middle(values[rows[place[rows] != group]]) for values, rows, weight in terms)
-            for group in range(groups)
-        ]
-    )
-    return value, float(np.sqrt((groups - 1) / groups * ((left_out - left_out.mean()) ** 2).sum()))
-
-
-# -- operating characteristics -----------------------------------------------------------------------------------------
+Measure = tuple[str, float, float, int]
+"""Name, value, Monte-Carlo standard error, studies."""
 
 
 def rejects(rows: pd.DataFrame) -> np.ndarray:
-    """Whether each estimate differs from zero, two-sided at 1 - `LEVEL`: by its p-value, else by its interval."""
-    by_interval = (rows["low"] > 0) | (rows["high"] < 0)
+    """Whether each effect differs from none, two-sided at 1 - `LEVEL`: by its p-value, else by its interval."""
+    none = np.where(rows["effect_measure"].map(is_ratio).to_numpy(bool), 1.0, 0.0)
+    by_interval = (rows["low"].to_numpy(float) > none) | (rows["high"].to_numpy(float) < none)
     return np.where(rows["p"].notna(), rows["p"] < 1 - LEVEL, by_interval)
 
 
-def operating(found: pd.DataFrame, true: pd.DataFrame) -> pd.DataFrame:
-    """Operating characteristics by size, vector, endpoint, arm and quantity.
+def operating(found: pd.DataFrame, true: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
+    """Operating characteristics by size, vector, endpoint or estimand, arm and quantity.
 
     Parameters
     ----------
     found : DataFrame
-        Columns `ESTIMATES`.
+        Columns `studies.ESTIMATES`.
     true : DataFrame
-        Columns `TRUTHS`.
+        Columns `truths.TRUTHS`.
+    protocol : Protocol
 
     Returns
     -------
     DataFrame
-        Columns `OPERATING`; `measure` is power, type I error, truth, bias, coverage, empirical SE, model SE, width,
-        fallback (share of MMRM whose covariance is not the one asked for), failed (share of studies without an
-        interval); `conduct` is that of the true value, empty where there is none in it.
+        Columns `OPERATING`; `measure` is power, type I error, power after adjustment, type I error after adjustment,
+        power of non-inferiority, type I error at the margin, truth, bias, coverage, estimate, empirical SE, model SE,
+        width, fallback (share of MMRM whose covariance is not the one asked for), failed (share of studies without an
+        interval), and of the `FAMILY` family-wise error, disjunctive power and conjunctive power; `conduct` is that of
+        the true value, empty where there is none in it.
     """
-    values = {key: rows for key, rows in true.groupby(["vector", "endpoint", "arm", "quantity"], sort=False)}
-    rows = []
+    groups = list(SUBJECT)
+    values = {key: rows for key, rows in true.groupby(["vector", *groups], sort=False)}
     under_null = {key: part for key, part in found[found["design"] == NULL].groupby(list(KEYS), sort=False)}
+    rows = []
     for key, part in found[found["design"] == TRIAL].groupby(list(KEYS), sort=False):
         facts = dict(zip(KEYS, key, strict=True))
-        measures = [("", *measure) for measure in _measures(part)]
-        if facts["quantity"] == DIFFERENCE:
-            measures.insert(0, ("", "power", *_share(rejects(part))))
-            if key in under_null:
-                measures.insert(1, ("", "type I error", *_share(rejects(under_null[key]))))
-        for target in values[facts["vector"], facts["endpoint"], facts["arm"], facts["quantity"]].to_dict("records"):
-            measures += [(target["conduct"], *m) for m in _against(part, target["value"], target["mc_se"])]
-        rows += [
-            facts | {"conduct": conduct, "measure": name, "value": value, "mc_se": error, "studies": studies}
-            for conduct, name, value, error, studies in measures
-        ]
-    return pd.DataFrame(rows, columns=list(OPERATING))
+        ratio = is_ratio(str(facts["effect_measure"]))
+        measures = [("", *measure) for measure in _of_tests(facts, part, under_null.get(key), protocol)]
+        measures += [("", *measure) for measure in _measures(part, ratio)]
+        for target in values.get(key[1:], true.iloc[:0]).to_dict("records"):
+            measures += [(target["conduct"], *m) for m in _against(part, target["value"], target["mc_se"], ratio)]
+        rows += [facts | _row(*measure) for measure in measures]
+    table = pd.DataFrame(rows, columns=list(OPERATING))
+    return pd.concat([table, _families(found, protocol)], ignore_index=True) if protocol.trial.multiplicity else table
+
+
+def _row(conduct: str, name: str, value: float, error: float, studies: int) -> dict[str, object]:
+    return {"conduct": conduct, "measure": name, "value": value, "mc_se": error, "studies": studies}
 
 
 def _share(yes: np.ndarray) -> tuple[float, float, int]:
@@ -326,12 +108,115 @@ def _share(yes: np.ndarray) -> tuple[float, float, int]:
     return share, float(np.sqrt(share * (1 - share) / n)), n
 
 
-def _measures(rows: pd.DataFrame) -> Iterator[tuple[str, float, float, int]]:
-    """Measures that need no true value: name, value, Monte-Carlo standard error [1]_, studies."""
-    estimate = rows["estimate"].dropna().to_numpy(float)
+def _of_tests(
+    facts: dict[str, object], part: pd.DataFrame, null: pd.DataFrame | None, protocol: Protocol
+) -> Iterator[Measure]:
+    """How often an effect is found, with and without adjustment, and non-inferiority concluded."""
+    if facts["quantity"] == MEAN:
+        return
+    yield "power", *_share(rejects(part))
+    if null is not None:
+        yield "type I error", *_share(rejects(null))
+    if facts["quantity"] != DIFFERENCE:
+        return
+    plan = protocol.trial.multiplicity
+    if plan is not None and (facts["endpoint"], facts["arm"]) in plan.hypotheses:
+        yield "power after adjustment", *_share((part["adjusted"] <= plan.alpha).to_numpy())
+        if null is not None:
+            yield "type I error after adjustment", *_share((null["adjusted"] <= plan.alpha).to_numpy())
+    spec = protocol.trial.endpoint(str(facts["endpoint"]))
+    if spec.margin is None:
+        return
+    yield "power of non-inferiority", *_share(part["conclusion"].str.startswith(NON_INFERIOR).to_numpy())
+    if null is not None and isinstance(spec, Change):
+        good = null["low"] > 0 if higher_is_better(spec) else null["high"] < 0
+        yield "type I error at the margin", *_share(good.to_numpy())
+
+
+def _families(found: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
+    """What is said of all hypotheses together, by size and vector."""
+    plan = protocol.trial.multiplicity
+    assert plan is not None
+    pairs = pd.MultiIndex.from_tuples(plan.hypotheses)
+    mine = found[found["quantity"] == DIFFERENCE]
+    mine = mine[pd.MultiIndex.from_frame(mine[["endpoint", "arm"]]).isin(pairs)]
+    rejected = (mine["adjusted"] <= plan.alpha).groupby(
+        [mine[name] for name in ("patients", "vector", "design", "replicate")], sort=False
+    )
+    decided = pd.DataFrame({"any": rejected.any(), "all": rejected.all()}).reset_index()
+    rows = []
+    facts = dict.fromkeys(SUBJECT, "") | {"quantity": FAMILY}
+    for (patients, vector), part in decided.groupby(["patients", "vector"], sort=False):
+        here = facts | {"patients": patients, "vector": vector}
+        of = {design: own for design, own in part.groupby("design")}
+        rows.append(here | _row("", "disjunctive power", *_share(of[TRIAL]["any"].to_numpy())))
+        rows.append(here | _row("", "conjunctive power", *_share(of[TRIAL]["all"].to_numpy())))
+        if NULL in of:
+            rows.append(here | _row("", "family-wise error", *_share(of[NULL]["any"].to_numpy())))
+    return pd.DataFrame(rows, columns=list(OPERATING))
+
+
+def of_looks(found: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
+    """Operating characteristics of the interim looks, by size, vector and arm.
+
+    Parameters
+    ----------
+    found : DataFrame
+        Columns `studies.LOOKS`.
+    protocol : Protocol
+
+    Returns
+    -------
+    DataFrame
+        Columns `OPERATING`, of the quantity `SEQUENCE`; `measure` is power over all looks (a benefit or, with a margin,
+        non-inferiority is shown), type I error over all looks (a boundary is crossed, on either side; with a margin,
+        that non-inferiority is shown where the true effect is the margin), and for the trial and, with ``, null``
+        behind, for the studies in which every arm is given the control treatment (of a change with a margin, moved to
+        it): months and patients until the test ends, and ended at look 1, 2, ..., of which the one after all looks is
+        the last analysis.
+    """
+    plan = protocol.trial.interim
+    rows: list[dict[str, object]] = []
+    if plan is None:
+        return pd.DataFrame(columns=list(OPERATING))
+    spec = protocol.trial.endpoint(plan.endpoint)
+    margin = spec.margin
+    for (patients, vector, arm), part in found.groupby(["patients", "vector", "arm"], sort=False):
+        here = dict.fromkeys(SUBJECT, "") | {"endpoint": plan.endpoint, "arm": arm, "quantity": SEQUENCE}
+        here |= {"patients": patients, "vector": vector}
+        for design, name in ((TRIAL, ""), (NULL, ", null")):
+            own = part[part["design"] == design]
+            if own.empty:
+                continue
+            if design == TRIAL:
+                rows.append(here | _row("", "power over all looks", *_share(own["rejected"].to_numpy(bool))))
+            elif margin is None or isinstance(spec, Change):
+                crossed = own["decision"].isin([CROSSED, HARM] if margin is None else [CROSSED]).to_numpy()
+                rows.append(here | _row("", "type I error over all looks", *_share(crossed)))
+            for column, measure in (("month", "months"), ("enrolled", "patients")):
+                values = own[column].to_numpy(float)
+                error = values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else np.nan
+                rows.append(here | _row("", measure + name, float(values.mean()), float(error), values.size))
+            for look in range(1, len(protocol.trial.conduct.looks) + 2):
+                ended = (own["look"] == look).to_numpy()
+                rows.append(here | _row("", f"ended at look {look}{name}", *_share(ended)))
+    return pd.DataFrame(rows, columns=list(OPERATING))
+
+
+def _finite(values: pd.Series, ratio: bool) -> np.ndarray:
+    """Values that are numbers, or their logarithms."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        numbers = np.log(values.to_numpy(float)) if ratio else values.to_numpy(float)
+    return np.asarray(numbers[np.isfinite(numbers)])
+
+
+def _measures(rows: pd.DataFrame, ratio: bool) -> Iterator[Measure]:
+    """Measures that need no true value."""
+    estimate = _finite(rows["estimate"], ratio)
     n = estimate.size
     sd = float(estimate.std(ddof=1)) if n > 1 else np.nan
-    yield "estimate", float(estimate.mean()) if n else np.nan, sd / np.sqrt(n) if n else np.nan, n
+    middle, error = (float(estimate.mean()), sd / np.sqrt(n)) if n else (np.nan, np.nan)
+    yield "estimate", *((np.exp(middle), np.exp(middle) * error) if ratio else (middle, error)), n
     yield "empirical SE", sd, sd / np.sqrt(2 * (n - 1)) if n > 1 else np.nan, n
     variance = rows["se"].dropna().to_numpy(float) ** 2
     k = variance.size
@@ -339,25 +224,28 @@ def _measures(rows: pd.DataFrame) -> Iterator[tuple[str, float, float, int]]:
         model = float(np.sqrt(variance.mean()))
         error = np.sqrt(variance.var(ddof=1) / (4 * k * model**2)) if k > 1 and model > 0 else np.nan
         yield "model SE", model, float(error), k
-    width = (rows["high"] - rows["low"]).dropna().to_numpy(float)
+    width = _finite(rows["high"] / rows["low"] if ratio else rows["high"] - rows["low"], ratio)
     if width.size:
         error = width.std(ddof=1) / np.sqrt(width.size) if width.size > 1 else np.nan
         yield "width", float(width.mean()), float(error), width.size
-    models = rows["method"].str.startswith("MMRM, ")
+    models = rows["method"].str.startswith("MMRM, ").fillna(False)
     if models.any():
         yield "fallback", *_share(~rows.loc[models, "method"].str.contains("unstructured").to_numpy())
     yield "failed", *_share(rows["low"].isna().to_numpy())
 
 
-def _against(rows: pd.DataFrame, truth: float, error: float) -> Iterator[tuple[str, float, float, int]]:
+def _against(rows: pd.DataFrame, truth: float, error: float, ratio: bool) -> Iterator[Measure]:
     """Measures against a true value that has a Monte-Carlo standard error of its own."""
-    estimate = rows["estimate"].dropna().to_numpy(float)
+    estimate = _finite(rows["estimate"], ratio)
     n = estimate.size
     yield "truth", truth, error, n
     of_mean = estimate.var(ddof=1) / n if n > 1 else np.nan
-    yield "bias", float(estimate.mean() - truth) if n else np.nan, float(np.sqrt(of_mean + error**2)), n
+    with np.errstate(divide="ignore"):
+        target, of_truth = (np.log(truth), error / truth) if ratio else (truth, error)
+    gap = float(estimate.mean() - target) if n else np.nan
+    yield "bias", gap if np.isfinite(gap) else np.nan, float(np.sqrt(of_mean + of_truth**2)), n
     known = rows[rows["low"].notna()]
-    if len(known):
+    if len(known) and not np.isnan(truth):
         yield "coverage", *_share(((known["low"] <= truth) & (truth <= known["high"])).to_numpy())
 
 
@@ -377,7 +265,7 @@ def assurance(found: pd.DataFrame) -> pd.DataFrame:
         finite number of studies explains; median and central 90 % of the vectors' values. Empty without vectors.
     """
     drawn = found[found["vector"] > 0]
-    keys = ["patients", "endpoint", "arm", "quantity", "conduct", "measure"]
+    keys = ["patients", *SUBJECT, "conduct", "measure"]
     rows = []
     for key, part in drawn.groupby(keys, sort=False):
         value, error = part["value"].to_numpy(float), part["mc_se"].to_numpy(float)

@@ -1,7 +1,8 @@
 """``ranklsim replicate``: studies simulated and analysed batch by batch, kept, and made into operating characteristics.
 
-Files: operating.csv, truth.csv, assurance.csv and vectors.csv (with vectors), estimates.parquet, patients.parquet and
-visits.parquet (if asked for), trial.toml, parameters.csv, replicates.json, index.html.
+Files: operating.csv, truth.csv, assurance.csv and vectors.csv (with vectors), estimates.parquet, looks.parquet (of
+interim analyses), patients.parquet, visits.parquet and events.parquet (if asked for), trial.toml, parameters.csv,
+replicates.json, index.html.
 
 A batch that is finished is on disk with its hashes, so an interrupted analysis goes on where it stopped; what is
 written at the end depends on no batch's size, on no number of workers and on no interruption.
@@ -31,13 +32,14 @@ from ranklsim.pkpd.agents import load_agent, to_toml
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 from ranklsim.reports.layout.page import work_folder, write_result
-from ranklsim.reports.pages import operating
-from ranklsim.reports.pages.operating import Protocol
+from ranklsim.reports.pages import operating, truths
+from ranklsim.reports.pages import studies as analyses
+from ranklsim.reports.pages.studies import Protocol
 
 VERB = "replicate"
 LIBRARIES = ("numpy", "scipy", "numba", "pandas", "pyarrow", "statsmodels")
 FILES = ("operating", "assurance", "truth", "vectors")
-KEPT = ("patients", "visits")
+KEPT = ("patients", "visits", "events")
 
 Progress = Callable[[int, int], object]
 
@@ -51,9 +53,11 @@ class Replicates:
     plan : Replication
     protocol : Protocol
     operating, truth, assurance : DataFrame
-        Columns as in `ranklsim.reports.pages.operating`; `assurance` is empty without vectors.
+        Columns as in `ranklsim.reports.pages.operating` and `truths`; `assurance` is empty without vectors.
     estimates : DataFrame
-        A row for each study, endpoint, arm and quantity.
+        Columns as in `ranklsim.reports.pages.studies`.
+    looks : DataFrame
+        How the test of each study ended at its interim looks; empty where none is tested.
     """
 
     plan: Replication
@@ -62,14 +66,7 @@ class Replicates:
     truth: pd.DataFrame
     assurance: pd.DataFrame
     estimates: pd.DataFrame
-
-    @property
-    def left_out(self) -> str:
-        """Endpoints that are not analysed, in a sentence; empty if all are."""
-        names = [e.name for e in self.plan.trial.endpoints if e not in self.protocol.endpoints]
-        if not names:
-            return ""
-        return f"Not analysed, for they are no change of a measure between two visits: {'; '.join(names)}."
+    looks: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,8 @@ class _Job:
 
     @property
     def tables(self) -> tuple[str, ...]:
-        return ("estimates", "changes", *(KEPT if self.keep else ()))
+        looks = ("looks",) if self.plan.trial.interim is not None else ()
+        return ("estimates", "outcomes", *looks, *(KEPT if self.keep else ()))
 
 
 def replicate(
@@ -114,11 +112,8 @@ def replicate(
         raise BadInput("patients can be kept in a folder only; name one by out.")
     on = None if layers is None else dict.fromkeys(vars(design.layers), False) | dict.fromkeys(layers, True)
     design = design.with_overrides(patients=sizes[-1], seed=seed, layers=on)
-    if not design.changes:
-        raise BadInput(
-            f"{design.name}: no endpoint is a change of a measure between two visits, which is what replicates are "
-            "analysed for; add a table [[endpoint]] with change."
-        )
+    if not design.endpoints:
+        raise BadInput(f"{design.name} has no endpoint; add a table [[endpoint]].")
     if not (design.layers.patients or design.layers.residual):
         raise BadInput(
             "the layers 'patients' and 'residual' are both off, so every study would be the same; switch one on."
@@ -130,7 +125,7 @@ def replicate(
         design, table, agents, replicates=replicates, vectors=vectors, rtol=RTOL if rtol is None else rtol
     )
     typical(design, table)  # refuses criteria that hardly anyone fulfils
-    protocol = Protocol.of(design, sizes)
+    protocol = Protocol.of(design, agents, sizes)
     if out is None:
         with tempfile.TemporaryDirectory(prefix="ranklsim-") as temporary:
             job = _Job(plan, protocol, null, False, Path(temporary))
@@ -178,7 +173,7 @@ def _fingerprint(plan: Replication, sizes: Sequence[int], null: bool, keep: bool
 def _top(folder: Path) -> set[str]:
     """Files that a folder of ours may hold beside tables and figures."""
     work = {f"work/{path.name}" for end in ("parquet", "json", "tmp") for path in (folder / "work").glob(f"*.{end}")}
-    tables = {f"{name}.csv" for name in FILES} | {f"{name}.parquet" for name in ("estimates", *KEPT)}
+    tables = {f"{name}.csv" for name in FILES} | {f"{name}.parquet" for name in ("estimates", "looks", *KEPT)}
     return work | tables | {"trial.toml", "parameters.csv", "replicates.json", "index.html", "fingerprint"}
 
 
@@ -205,13 +200,14 @@ def _work(job: _Job, workers: int, progress: Progress | None, tell: Callable[[st
             advance(2 * study.size * plan.patients)
             continue
         seen = studies(plan, study, workers=workers, progress=advance, tell=tell)
-        tables = {
-            "estimates": operating.estimates(seen, job.protocol, null=job.null, workers=workers, progress=advance),
-            "changes": operating.true_changes(seen, job.protocol),
-        }
+        found = analyses.analyse(seen, job.protocol, null=job.null, workers=workers, progress=advance)
+        tables = {"estimates": found.estimates, "outcomes": truths.outcomes(seen, job.protocol)}
+        if plan.trial.interim is not None:
+            tables["looks"] = found.looks
         if job.keep:
-            latent = {f"true_{name}": values for name, values in seen.true[OWN, AS_RUN].items()}
-            tables |= {"patients": seen.patients, "visits": seen.visits(seen.seen | latent)}
+            latent = {f"true_{name}": values for name, values in seen.true[OWN, AS_RUN].true.items()}
+            visits = seen.visits(seen.seen, latent)
+            tables |= {"patients": seen.people(seen.seen), "visits": visits, "events": seen.events(seen.seen)}
         hashes = {}
         for name, table in tables.items():
             path = job.work / f"{k:06d}-{name}.parquet"
@@ -242,13 +238,31 @@ def _by_vector(job: _Job, table: str) -> Iterator[pd.DataFrame]:
         yield pd.concat(waiting, ignore_index=True)
 
 
+def _outcomes(job: _Job, vector: int) -> Callable[[truths.Question], pd.DataFrame]:
+    """The outcomes of all patients of a vector, of one question at a time so that they take little memory."""
+    paths = [
+        job.work / f"{k:06d}-outcomes.parquet"
+        for k, study in enumerate(job.plan.batches())
+        if (job.plan.vector_of(study) == vector).any()
+    ]
+
+    def of(asked: truths.Question) -> pd.DataFrame:
+        names = [name for name in pq.read_schema(paths[0]).names if name.startswith(f"{asked.number} ")]
+        columns = ["vector", "arm", "stratum", *names]
+        parts = [pq.read_table(path, columns=columns, filters=[("vector", "==", vector)]) for path in paths]
+        return pd.concat([part.to_pandas() for part in parts], ignore_index=True)
+
+    return of
+
+
 def _found(job: _Job) -> Replicates:
     """What all batches say together; vector by vector, so that memory does not grow with their number."""
     truth, found = [], []
-    for changes, estimates in zip(_by_vector(job, "changes"), _by_vector(job, "estimates"), strict=True):
-        truth.append(operating.truths(changes, job.protocol))
-        found.append(operating.operating(estimates, truth[-1]))
-    measures = pd.concat(found, ignore_index=True)
+    for vector, estimates in enumerate(_by_vector(job, "estimates")):
+        truth.append(truths.truths(vector, job.protocol, _outcomes(job, vector)))
+        found.append(operating.operating(estimates, truth[-1], job.protocol))
+    looks = pd.concat(_by_vector(job, "looks"), ignore_index=True) if "looks" in job.tables else pd.DataFrame()
+    measures = pd.concat([*found, operating.of_looks(looks, job.protocol)], ignore_index=True)
     everything = pd.concat(_by_vector(job, "estimates"), ignore_index=True)
     return Replicates(
         job.plan,
@@ -257,6 +271,7 @@ def _found(job: _Job) -> Replicates:
         pd.concat(truth, ignore_index=True),
         operating.assurance(measures),
         everything,
+        looks,
     )
 
 
@@ -265,7 +280,7 @@ def _write(job: _Job, found: Replicates, folder: Path, command: str) -> None:
     from ranklsim.reports.pages.operating_report import compose
 
     plan = job.plan
-    for name in ("estimates", *(KEPT if job.keep else ())):
+    for name in (table for table in job.tables if table != "outcomes"):
         parts = (storage.to_arrow(part) for part in _by_vector(job, name))
         storage.write_table(folder / f"{name}.parquet", parts)
     places.write_bytes(folder / "trial.toml", plan.trial.to_toml().encode())
@@ -280,7 +295,7 @@ def _write(job: _Job, found: Replicates, folder: Path, command: str) -> None:
         "replicates": plan.replicates,
         "patients": list(job.protocol.sizes),
         "endpoints": [spec.name for spec in job.protocol.endpoints],
-        "left_out": found.left_out,
+        "estimands": [spec.name for spec in job.protocol.estimands],
         "vectors": len(plan.vectors) - 1,
         "vectors_from": plan.source,
         "null": job.null,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ranklsim.cohorts.conduct.course import MEASURES, play
@@ -59,13 +60,13 @@ def rows(found: Studies, vector: int, replicate: int) -> np.ndarray:
 
 def same(a: Studies, of_a: np.ndarray, b: Studies, of_b: np.ndarray) -> None:
     for name in (*MEASURES, "CTX_BLQ", "attended"):
-        assert np.array_equal(a.seen[name][of_a], b.seen[name][of_b], equal_nan=True), name
+        assert np.array_equal(a.seen.values[name][of_a], b.seen.values[name][of_b], equal_nan=True), name
         assert a.null is not None
         assert b.null is not None
-        assert np.array_equal(a.null[name][of_a], b.null[name][of_b], equal_nan=True), name
+        assert np.array_equal(a.null.values[name][of_a], b.null.values[name][of_b], equal_nan=True), name
     for key in a.true:
         for name in MEASURES:
-            assert np.array_equal(a.true[key][name][of_a], b.true[key][name][of_b]), (key, name)
+            assert np.array_equal(a.true[key].true[name][of_a], b.true[key].true[name][of_b]), (key, name)
     drop = ["vector", "replicate"]
     left, right = a.patients.iloc[of_a].drop(columns=drop), b.patients.iloc[of_b].drop(columns=drop)
     assert left.reset_index(drop=True).equals(right.reset_index(drop=True))
@@ -79,12 +80,16 @@ def test_replicate_0_under_the_default_values_is_the_plain_run(three: tuple[Repl
     mine = rows(found, 0, 0)
     for name in MEASURES:
         assert np.array_equal(
-            found.seen[name][mine].reshape(-1).astype(np.float32), visits[name].to_numpy(), equal_nan=True
+            found.seen.values[name][mine].reshape(-1).astype(np.float32), visits[name].to_numpy(), equal_nan=True
         )
-        true = found.true[OWN, AS_RUN][name][mine].reshape(-1).astype(np.float32)
+        true = found.true[OWN, AS_RUN].true[name][mine].reshape(-1).astype(np.float32)
         assert np.array_equal(true, visits[f"true_{name}"].to_numpy())
-    for name in ("patient", "arm", "stratum", "age", "last_month"):
-        assert list(found.patients[name].iloc[mine]) == list(patients[name]), name
+    people = found.people(found.seen)
+    for name in ("patient", "arm", "stratum", "age", "last_month", "enrolled_month"):
+        assert list(people[name].iloc[mine]) == list(patients[name]), name
+    events = found.events(found.seen)
+    own = events[(events["vector"] == 0) & (events["replicate"] == 0)].drop(columns=["vector", "replicate"])
+    pd.testing.assert_frame_equal(own.reset_index(drop=True), run["events"].to_pandas(), check_dtype=False)
 
 
 def test_a_study_depends_neither_on_how_many_there_are_nor_on_which_are_simulated_with_it(
@@ -109,7 +114,7 @@ def test_replicates_and_vectors_have_patients_of_their_own(three: tuple[Replicat
     _, found = three
     ages = [tuple(found.patients["age"].iloc[rows(found, v, r)]) for v in (0, 1) for r in (0, 1, 2)]
     assert len({age for study in ages for age in study}) == 6 * N
-    scores = {tuple(np.round(found.seen["BMD_LS"][rows(found, v, r), 0], 9)) for v in (0, 1) for r in (0, 1, 2)}
+    scores = {tuple(np.round(found.seen.values["BMD_LS"][rows(found, v, r), 0], 9)) for v in (0, 1) for r in (0, 1, 2)}
     assert len(scores) == 6
 
 
@@ -123,7 +128,7 @@ def test_a_study_under_a_vector_is_the_trial_with_these_parameter_values(three: 
     arms = found.patients["arm"].to_numpy()[mine].astype(str)
     course = play(plan.trial, table, agents, people, who, arms, rtol=RTOL)
     for name in MEASURES:
-        assert found.true[OWN, AS_RUN][name][mine] == pytest.approx(course.latent[name], rel=1e-9), name
+        assert found.true[OWN, AS_RUN].true[name][mine] == pytest.approx(course.latent[name], rel=1e-9), name
 
 
 def test_twins_are_the_same_women_under_the_control_treatment(three: tuple[Replication, Studies]) -> None:
@@ -137,18 +142,24 @@ def test_twins_are_the_same_women_under_the_control_treatment(three: tuple[Repli
         ideal = conduct == AS_PLANNED
         course = play(plan.trial, plan.parameters, plan.agents, people, who, control, ideal=ideal, rtol=RTOL)
         for name in MEASURES:
-            assert np.array_equal(found.true[CONTROL, conduct][name][mine], course.latent[name]), (conduct, name)
+            assert np.array_equal(found.true[CONTROL, conduct].true[name][mine], course.latent[name]), (conduct, name)
+        events = found.true[CONTROL, conduct].events
+        same_events = events[events["patient"].isin(who)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(same_events, course.events, check_dtype=False)
+        assert np.array_equal(found.true[CONTROL, conduct].last[mine], course.last)
 
 
 def test_as_planned_and_as_run_differ_in_those_only_who_missed_doses(three: tuple[Replication, Studies]) -> None:
     plan, found = three
     treated = (found.patients["arm"] == "denosumab").to_numpy()
     last_dose = max(arm.last_dose_month or 0.0 for arm in plan.trial.arms)
-    missed = treated & (found.patients["last_month"] <= last_dose).to_numpy()
+    missed = treated & (found.seen.last <= last_dose)
     assert 0 < missed.sum() < treated.sum()
-    differ = found.true[OWN, AS_RUN]["BMD_LS"] != found.true[OWN, AS_PLANNED]["BMD_LS"]
+    differ = found.true[OWN, AS_RUN].true["BMD_LS"] != found.true[OWN, AS_PLANNED].true["BMD_LS"]
     assert np.array_equal(differ.any(axis=1), missed)
-    assert (found.true[OWN, AS_RUN]["BMD_LS"][missed, -1] < found.true[OWN, AS_PLANNED]["BMD_LS"][missed, -1]).all()
+    assert (
+        found.true[OWN, AS_RUN].true["BMD_LS"][missed, -1] < found.true[OWN, AS_PLANNED].true["BMD_LS"][missed, -1]
+    ).all()
 
 
 def test_a_trial_without_control_has_no_null_and_no_twins(trial: Trial) -> None:

@@ -12,11 +12,12 @@ import pytest
 from helpers import said
 
 import ranklsim
+from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.cohorts.running import replicates
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.cli import main as cli
-from ranklsim.reports.pages import operating, replication
-from ranklsim.reports.pages.operating import DIFFERENCE, NULL, TRIAL, Protocol, analysed
+from ranklsim.reports.pages import operating, replication, studies
+from ranklsim.reports.pages.studies import DIFFERENCE, NULL, TRIAL, Protocol
 
 TRIAL_FILE = """
 title   = "Small"
@@ -43,6 +44,8 @@ change   = { of = "BMD_LS", from = "0 mo", to = "12 mo", as = "percent" }
 analysis = "ANALYSIS"
 """
 KEY = ["vector", "replicate", "patients", "design", "endpoint", "arm", "quantity"]
+SUBJECT = {"endpoint": "Spine", "estimand": "", "arm": "denosumab", "quantity": DIFFERENCE}
+MEANS, RATIO = "difference of means", "hazard ratio"
 
 
 def trial_file(folder: Path, analysis: str, more: str = "") -> Path:
@@ -69,23 +72,31 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # -- measures of known estimates ---------------------------------------------------------------------------------------
 
 
-def known(estimates: list[float], half: float, design: str = TRIAL) -> pd.DataFrame:
-    """Estimates with standard error 1 and intervals of this half width."""
-    frame = pd.DataFrame({"estimate": estimates, "se": 1.0, "replicate": range(len(estimates))})
-    frame = frame.assign(low=frame["estimate"] - half, high=frame["estimate"] + half, p=np.nan, method="ANCOVA", n=9)
-    facts = {"vector": 0, "patients": 20, "design": design, "endpoint": "E", "arm": "A", "quantity": DIFFERENCE}
-    return frame.assign(**facts)[list(operating.ESTIMATES)]
+@pytest.fixture(scope="module")
+def protocol(small: Path) -> Protocol:
+    return Protocol(load_trial(small), {}, (20,))
 
 
-def truth(value: float, error: float) -> pd.DataFrame:
-    row = {"vector": 0, "endpoint": "E", "arm": "A", "quantity": DIFFERENCE, "conduct": "as planned", "patients": 9}
+def known(estimates: list[float], half: float, design: str = TRIAL, measure: str = MEANS) -> pd.DataFrame:
+    """Estimates with standard error 1 and intervals of this half width; of ratios, of the logarithm."""
+    x = np.asarray(estimates)
+    ends = {"estimate": x, "low": x - half, "high": x + half}
+    if measure == RATIO:
+        ends = {name: np.exp(values) for name, values in ends.items()}
+    frame = pd.DataFrame(ends | {"se": 1.0, "replicate": range(len(x)), "p": np.nan, "adjusted": np.nan, "n": 9})
+    facts = SUBJECT | {"effect_measure": measure, "vector": 0, "patients": 20, "design": design}
+    return frame.assign(**facts, method="ANCOVA", conclusion="")[list(studies.ESTIMATES)]
+
+
+def truth(value: float, error: float, measure: str = MEANS) -> pd.DataFrame:
+    row = SUBJECT | {"effect_measure": measure, "vector": 0, "conduct": "as planned", "patients": 9}
     return pd.DataFrame([row | {"value": value, "mc_se": error}])
 
 
-def test_measures_are_those_of_morris_white_and_crowther() -> None:
+def test_measures_are_those_of_morris_white_and_crowther(protocol: Protocol) -> None:
     estimates = [0.5, 1.5, 2.5, 3.5]
     found = pd.concat([known(estimates, 1.2), known([0.0, 0.1, -2.0, 0.2], 1.2, NULL)])
-    got = operating.operating(found, truth(1.0, 0.3)).set_index("measure")
+    got = operating.operating(found, truth(1.0, 0.3), protocol).set_index("measure")
     sd = np.std(estimates, ddof=1)
     assert got.loc["power", ["value", "mc_se"]].tolist() == [0.75, np.sqrt(0.75 * 0.25 / 4)]
     assert got.loc["type I error", "value"] == 0.25
@@ -97,38 +108,46 @@ def test_measures_are_those_of_morris_white_and_crowther() -> None:
     assert got.loc["width", "value"] == pytest.approx(2.4)
 
 
-def test_a_study_without_interval_finds_no_difference_and_is_counted() -> None:
+def test_a_study_without_interval_finds_no_difference_and_is_counted(protocol: Protocol) -> None:
     found = known([5.0, 5.0], 1.0)
     found.loc[1, ["low", "high", "se"]] = np.nan
-    got = operating.operating(found, truth(5.0, 0.0)).set_index("measure")["value"]
+    got = operating.operating(found, truth(5.0, 0.0), protocol).set_index("measure")["value"]
     assert got["power"] == 0.5
     assert got["failed"] == 0.5
     assert got["coverage"] == 1.0
 
 
+def test_bias_errors_and_widths_of_ratios_are_those_of_their_logarithm(protocol: Protocol) -> None:
+    estimates = [-1.5, -0.5, -1.0]
+    found = known(estimates, 0.6, measure=RATIO)
+    got = operating.operating(found, truth(np.exp(-0.8), 0.1 * np.exp(-0.8), RATIO), protocol).set_index("measure")
+    assert got.loc["estimate", "value"] == pytest.approx(np.exp(-1.0))
+    assert got.loc["bias", ["value", "mc_se"]].tolist() == pytest.approx([-0.2, np.sqrt(0.25 / 3 + 0.01)])
+    assert got.loc["truth", "value"] == pytest.approx(np.exp(-0.8))
+    assert got.loc["width", "value"] == pytest.approx(1.2)
+    assert got.loc["power", "value"] == pytest.approx(2 / 3)  # those whose interval leaves out 1
+    assert got.loc["coverage", "value"] == pytest.approx(2 / 3)
+
+
+def test_a_study_without_event_has_no_part_in_the_bias_but_in_power_and_failures(protocol: Protocol) -> None:
+    found = known([-1.0, -1.0, -1.0], 0.5, measure=RATIO)
+    found.loc[0, ["estimate", "low", "high"]] = [0.0, np.nan, np.nan]  # no event in the arm
+    found.loc[1, ["estimate", "low", "high"]] = np.nan  # nor in control
+    got = operating.operating(found, truth(np.exp(-1.0), 0.0, RATIO), protocol).set_index("measure")
+    assert got.loc["bias", "value"] == pytest.approx(0.0)
+    assert got.loc["bias", "studies"] == 1
+    assert got.loc["failed", "value"] == pytest.approx(2 / 3)
+    assert got.loc["power", ["value", "studies"]].tolist() == pytest.approx([1 / 3, 3])
+
+
 def test_assurance_is_the_mean_power_of_the_vectors_drawn_and_its_spread_leaves_out_chance() -> None:
-    rows = {"patients": 20, "endpoint": "E", "arm": "A", "quantity": DIFFERENCE, "conduct": "", "measure": "power"}
+    rows = SUBJECT | {"effect_measure": MEANS, "patients": 20, "conduct": "", "measure": "power"}
     values = pd.DataFrame({"vector": [0, 1, 2, 3], "value": [0.0, 0.4, 0.6, 0.8], "mc_se": [0.0, 0.1, 0.1, 0.1]})
     got = operating.assurance(values.assign(**rows, studies=25)).iloc[0]
     assert got["mean"] == pytest.approx(0.6)
     assert got["vectors"] == 3
     assert got["mc_se"] == pytest.approx(0.2 / np.sqrt(3))
     assert got["sd"] == pytest.approx(np.sqrt(0.04 - 0.01))
-
-
-def test_the_error_of_a_true_mean_is_the_standard_error_of_the_mean() -> None:
-    rng = np.random.default_rng(1)
-    values = rng.normal(3.0, 2.0, 50)
-    value, error = operating._jackknife(np.mean, [(values, np.arange(50), 1.0)])
-    assert value == pytest.approx(values.mean())
-    assert error == pytest.approx(values.std(ddof=1) / np.sqrt(50))
-
-
-def test_the_error_of_a_true_difference_knows_that_twins_go_together() -> None:
-    own = np.random.default_rng(2).normal(0.0, 5.0, 200)
-    value, error = operating._jackknife(np.mean, [(own + 1.0, np.arange(200), 1.0), (own, np.arange(200), -1.0)])
-    assert value == pytest.approx(1.0)
-    assert error == pytest.approx(0.0, abs=1e-12)
 
 
 # -- a small trial -----------------------------------------------------------------------------------------------------
@@ -144,19 +163,6 @@ def test_type_I_error_and_coverage_are_near_what_they_should_be(small: Path) -> 
     assert (bias["value"].abs() < 4 * bias["mc_se"]).all()
     assert got["power", ""] > 0.8
     assert got["model SE", ""] == pytest.approx(got["empirical SE", ""], rel=0.2)
-
-
-def test_replicate_0_is_analysed_as_the_plain_run_is(finished: Path, tmp_path: Path) -> None:
-    trial = trial_file(tmp_path, "ANCOVA")
-    run = ranklsim.run(trial, tmp_path / "run", layers=["patients", "residual"], workers=1)
-    protocol = Protocol.of(run.trial, [24])
-    plain = analysed(run.visits, run.patients, protocol)
-    found = pd.read_parquet(finished / "estimates.parquet")
-    mine = found[(found["vector"] == 0) & (found["replicate"] == 0) & (found["patients"] == 24)]
-    mine = mine[mine["design"] == TRIAL].reset_index(drop=True)
-    assert list(mine["quantity"]) == list(plain["quantity"])
-    for column in ("estimate", "se", "low", "high", "p"):
-        assert mine[column].to_numpy() == pytest.approx(plain[column].to_numpy(float), rel=1e-3, nan_ok=True), column
 
 
 def test_under_the_null_the_control_arm_is_the_same_and_the_others_are_given_its_treatment(finished: Path) -> None:
@@ -176,7 +182,8 @@ def test_under_the_null_the_control_arm_is_the_same_and_the_others_are_given_its
 def test_the_folder_holds_the_tables_and_a_page_that_answers(finished: Path) -> None:
     names = {path.name for path in finished.iterdir()}
     assert names == {
-        "assurance.csv", "estimates.parquet", "figures", "fingerprint", "index.html", "operating.csv", "parameters.csv",
+        "assurance.csv", "estimates.parquet", "events.parquet", "figures",
+        "fingerprint", "index.html", "operating.csv", "parameters.csv",
         "patients.parquet", "replicates.json", "tables", "trial.toml", "truth.csv", "vectors.csv", "visits.parquet",
     }  # fmt: skip
     facts = json.loads((finished / "replicates.json").read_text(encoding="utf-8"))
@@ -200,8 +207,8 @@ def test_the_bytes_are_the_same_however_it_was_run(
     options = {"replicates": 4, "patients": [12, 24], "vectors": 2, "keep_patients": True}
     trial = finished.parent / "small.toml"
     if change == "workers":
-        monkeypatch.setattr(operating, "FEW", 0)
-        monkeypatch.setattr(operating, "AT_ONCE", 2)
+        monkeypatch.setattr(studies, "FEW", 0)
+        monkeypatch.setattr(studies, "AT_ONCE", 2)
         ranklsim.replicate(trial, out, workers=2, **options)
     elif change == "batches":
         monkeypatch.setattr(replicates, "BATCH", 50)
@@ -263,14 +270,6 @@ def test_a_finished_result_is_replaced_only_by_force(
     code, _, told = said(capsys, *words, "--force")
     assert code == 2
     assert "mine.txt" in told[0]
-
-
-def test_endpoints_that_are_not_analysed_are_named(tmp_path: Path) -> None:
-    more = '[[endpoint]]\nname = "Gain"\nrole = "secondary"\n'
-    more += 'responder = { of = "BMD_LS", at = "12 mo", gain = ">= 3 %" }\nanalysis = "logistic"\n'
-    found = ranklsim.replicate(trial_file(tmp_path, "ANCOVA", more), replicates=2, workers=1, null=False)
-    assert found.left_out == "Not analysed, for they are no change of a measure between two visits: Gain."
-    assert set(found.estimates["design"]) == {TRIAL}
 
 
 def test_patients_are_kept_in_a_folder_only(small: Path) -> None:

@@ -1,0 +1,188 @@
+"""What every section of the page of ``ranklsim replicate`` shares: names, scales, numbers as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ranklsim.cohorts.protocol.endpoints import (
+    DURABILITY,
+    Change,
+    Durability,
+    Endpoint,
+    Estimand,
+    Event,
+    Rate,
+    Responder,
+)
+from ranklsim.reports.analyses.effects import is_ratio, measure_of
+from ranklsim.reports.analyses.summaries import UNITS
+from ranklsim.reports.layout.arms import ArmView, view_arms
+from ranklsim.reports.layout.exhibit import Exhibit
+from ranklsim.reports.layout.page import table
+from ranklsim.reports.layout.tables import DASH, num
+from ranklsim.reports.layout.wording import listed
+from ranklsim.reports.pages.studies import DIFFERENCE, ESTIMAND, MEAN
+
+if TYPE_CHECKING:
+    from ranklsim.reports.pages.replication import Replicates
+
+MC = "In parentheses: Monte-Carlo standard error, that of the finite number of studies."
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How estimates are shown: times `factor`, with so many digits; the bias of a `ratio` is that of its logarithm."""
+
+    factor: float
+    digits: int
+    unit: str
+    ratio: bool
+
+    @property
+    def none(self) -> float:
+        """The value of no effect."""
+        return 1.0 if self.ratio else 0.0
+
+    def value(self, value: float, error: float) -> str:
+        """An estimate or a true value, with its Monte-Carlo error."""
+        return with_error(self.factor * value, self.factor * error, self.digits)
+
+    def gap(self, value: float, error: float) -> str:
+        """A bias, a standard error or a width."""
+        return with_error(value, error, 3) if self.ratio else self.value(value, error)
+
+
+def scale_of(spec: Endpoint, measure: str) -> Scale:
+    """Scale of an effect, or of an arm's own value where `measure` is empty."""
+    points = "percentage points" if measure else "%"
+    if is_ratio(measure):
+        return Scale(1.0, 2, measure, True)
+    if isinstance(spec, Responder | Event):
+        return Scale(100.0, 1, points, False)
+    if isinstance(spec, Rate):
+        return Scale(100.0, 2, "per 100 patient-years", False)
+    if isinstance(spec, Durability):
+        unit = DURABILITY[spec.what][0]
+        return Scale(1.0, 1, points if unit == "%" else "months" if unit == "mo" else unit, False)
+    assert isinstance(spec, Change)
+    if spec.kind == "percent":
+        return Scale(1.0, 2, points, False)
+    return Scale(1.0, 4, UNITS.get(spec.measure, ""), False)
+
+
+class View:
+    """The result with what all sections use of it."""
+
+    def __init__(self, found: Replicates) -> None:
+        self.found, self.plan, self.protocol = found, found.plan, found.protocol
+        self.trial = found.plan.trial
+        agents = {agent.name: agent for agent in found.plan.agents}
+        self.arms: dict[str, ArmView] = {arm.name: arm for arm in view_arms(self.trial.arms, agents)}
+        specs = found.protocol.endpoints
+        self.primary = next((s for s in specs if s.role == "primary"), specs[0])
+        self.others = self.protocol.others
+        self.quantity = MEAN if self.protocol.control is None else DIFFERENCE
+        self.sizes = self.protocol.sizes
+        self.largest = self.sizes[-1]
+        self.default = found.operating[found.operating["vector"] == 0]
+        self.null = "null" in set(found.estimates["design"])
+        self._numbers = {kind: count(1) for kind in ("Section", "Table", "Figure")}
+
+    def number(self, kind: str) -> str:
+        """The next number of a section, table or figure."""
+        return str(next(self._numbers[kind]))
+
+    def rows(self, **wanted: Any) -> pd.DataFrame:
+        """Operating characteristics under the default values."""
+        rows = self.default
+        for column, value in wanted.items():
+            rows = rows[rows[column] == value]
+        return rows
+
+    def cell(self, measure: str, conduct: str = "", **wanted: Any) -> tuple[float, float]:
+        """Value and Monte-Carlo standard error; NaN where there is none."""
+        rows = self.rows(measure=measure, conduct=conduct, **wanted)
+        return (float(rows["value"].iloc[0]), float(rows["mc_se"].iloc[0])) if len(rows) else (np.nan, np.nan)
+
+    def subjects(self) -> Iterator[tuple[Endpoint, str]]:
+        """Endpoints and arms that are reported."""
+        for spec in self.protocol.endpoints:
+            for arm in self.others:
+                yield spec, arm
+
+    def asked(self) -> Iterator[tuple[Estimand, str]]:
+        """Estimands and arms."""
+        for estimand in self.protocol.estimands:
+            for arm in estimand.arms:
+                yield estimand, arm
+
+    def measure(self, spec: Endpoint) -> str:
+        """Measure of effect of an endpoint, empty where arms are not compared."""
+        return "" if self.quantity == MEAN else measure_of(spec)
+
+    def scale(self, spec: Endpoint) -> Scale:
+        """Scale of what is reported of an endpoint."""
+        return scale_of(spec, self.measure(spec))
+
+    def of_studies(self, spec: Endpoint, arm: str) -> pd.DataFrame:
+        """Estimates under the default values in the largest studies."""
+        found = self.found.estimates
+        mine = (found["endpoint"] == spec.name) & (found["arm"] == arm) & (found["quantity"] == self.quantity)
+        mine &= (found["design"] == "trial") & (found["patients"] == self.largest) & (found["vector"] == 0)
+        return found[mine]
+
+    def name(self, name: str, arm: str) -> str:
+        """An endpoint or estimand, with its arm where there are several."""
+        return name if len(self.others) == 1 else f"{name}: {self.arms[arm].label}"
+
+    def labels(self, kind: str, name: str, arm: str, size: int) -> dict[str, object]:
+        """First cells of a row of a table: arm and patients where there are several, and what it is about."""
+        own: dict[str, object] = {"Arm": self.arms[arm].label} if len(self.others) > 1 else {}
+        return own | ({"Patients": str(size)} if len(self.sizes) > 1 else {}) | {kind: name}
+
+    def listed(
+        self, kind: str, title: str, kept: list[pd.DataFrame], shown: list[dict[str, object]], footnote: str
+    ) -> Exhibit:
+        """A table of rows that begin with `labels`."""
+        numeric = [name for name in shown[0] if name not in ("Arm", "Patients", kind)]
+        group = kind if len(self.others) > 1 or len(self.sizes) > 1 else None
+        whole = pd.concat(kept)
+        return table(self.number("Table"), title, whole, shown, footnote, numeric=numeric, group=group)
+
+    def here(self, spec: Endpoint, arm: str, size: int) -> dict[str, Any]:
+        """Which rows are of an endpoint, arm and size."""
+        return {"endpoint": spec.name, "arm": arm, "patients": size, "quantity": self.quantity}
+
+    def here_of(self, estimand: Estimand, arm: str, size: int) -> dict[str, Any]:
+        """Which rows are of an estimand, arm and size."""
+        return {"estimand": estimand.name, "arm": arm, "patients": size, "quantity": ESTIMAND}
+
+    @property
+    def studies(self) -> str:
+        """How many studies, in words."""
+        return f"{self.plan.replicates} {'study' if self.plan.replicates == 1 else 'studies'}"
+
+    @property
+    def patients(self) -> str:
+        """Numbers of patients, in words."""
+        return listed([str(size) for size in self.sizes])
+
+
+def percent(value: float, error: float, decimals: int = 1) -> str:
+    """A share with its Monte-Carlo error, as percent."""
+    if not np.isfinite(value):
+        return DASH
+    return f"{num(100 * value, decimals)}% ({num(100 * error, decimals)})"
+
+
+def with_error(value: float, error: float, decimals: int) -> str:
+    """A number with its Monte-Carlo error."""
+    if not np.isfinite(value):
+        return "∞" if value == np.inf else DASH
+    return f"{num(value, decimals)} ({num(error, decimals)})" if np.isfinite(error) else num(value, decimals)

@@ -1,0 +1,343 @@
+"""Each study of many analysed as the trial's report would: endpoints, decisions over several hypotheses, estimands.
+
+The functions are those of the report (`results.endpoint_table`, `results.decisions`, `estimands.estimate_all`), given a
+study in place of a run. Under the null hypothesis the same analyses are made of the study in which every arm is given
+the control treatment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import threadpoolctl
+
+from ranklsim.cohorts.durability import ends_of_treatment
+from ranklsim.cohorts.protocol.endpoints import Change, Endpoint, Estimand, higher_is_better
+from ranklsim.cohorts.protocol.trial import Trial
+from ranklsim.cohorts.running.replicates import Observed, Studies
+from ranklsim.pkpd.agents import Agent
+from ranklsim.reports.analyses import estimands, results
+from ranklsim.reports.analyses.effects import is_ratio
+from ranklsim.reports.analyses.monitoring import OUTCOME, monitor
+from ranklsim.reports.analyses.single import Tables, analysed_changes
+
+TRIAL, NULL = "trial", "null"
+"""Design of a study: as the trial file says, or with the control treatment in every arm."""
+
+DIFFERENCE, MEAN, ESTIMAND = "difference", "mean", "estimand"
+"""What is estimated: the effect against the control arm, an arm's own value, or the effect an estimand asks for."""
+
+SUBJECT = ("endpoint", "estimand", "arm", "quantity", "effect_measure")
+ESTIMATES = (
+    *("vector", "replicate", "patients", "design", *SUBJECT),
+    *("n", "estimate", "se", "low", "high", "p", "adjusted", "conclusion", "method"),
+)
+"""Columns of the estimates: a row for each study, endpoint (or estimand), arm and quantity. `n` patients of the arm
+analysed; `se` of the logarithm of a ratio, NaN where the analysis has none; `adjusted` p of a hypothesis of
+[multiplicity]; `conclusion` in the words of the report."""
+
+LOOKS = (
+    *("vector", "replicate", "patients", "design"),
+    *("arm", "rejected", "decision", "look", "month", "enrolled", "share", "effect", "p"),
+)
+"""Columns of the looks: a row for each study and arm that is tested at interim looks, as of `monitoring.OUTCOME`."""
+
+AT_ONCE = 5  # studies a task of a process
+FEW = 200  # analyses that are not worth starting processes for
+_Z = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is analysed in every study.
+
+    Attributes
+    ----------
+    trial : Trial
+    agents : dict
+        Name to agent.
+    sizes : tuple of int
+        Numbers of patients, increasing.
+    """
+
+    trial: Trial
+    agents: Mapping[str, Agent]
+    sizes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, trial: Trial, agents: Sequence[Agent], sizes: Sequence[int]) -> Protocol:
+        """That of `trial`, for studies of these sizes."""
+        return cls(trial, {agent.name: agent for agent in agents}, tuple(sizes))
+
+    @property
+    def control(self) -> str | None:
+        """The arm that others are compared with."""
+        return self.trial.control
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """Every endpoint of the trial."""
+        return list(self.trial.endpoints)
+
+    @property
+    def estimands(self) -> list[Estimand]:
+        """Every estimand of the trial."""
+        return list(self.trial.estimands)
+
+    @cached_property
+    def arms(self) -> list[str]:
+        """Names of all arms."""
+        return [arm.name for arm in self.trial.arms]
+
+    @property
+    def others(self) -> list[str]:
+        """Arms that are compared with control."""
+        return [name for name in self.arms if name != self.control]
+
+    @cached_property
+    def ends(self) -> dict[str, float]:
+        """Month at which the treatment of each arm ends."""
+        return ends_of_treatment(self.trial.arms, self.agents)
+
+    def ends_of(self, design: str) -> dict[str, float]:
+        """The same under a design: that of the control treatment for all where all are given it."""
+        if design == NULL and self.control is not None:
+            return dict.fromkeys(self.ends, self.ends[self.control])
+        return self.ends
+
+    @property
+    def analyses(self) -> int:
+        """Analyses of one study of one size."""
+        return len(self.endpoints) + len(self.estimands)
+
+
+@dataclass(frozen=True)
+class Study(Tables):
+    """One study in place of a run: what `ranklsim.reports.analyses` asks of its data."""
+
+    agents: Mapping[str, Agent]
+
+    def first(self, size: int) -> Study:
+        """The study with its first patients only."""
+        kept = {name: frame[frame["patient"] <= size].reset_index(drop=True) for name, frame in self.tables.items()}
+        return replace(self, tables=kept)
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """Studies analysed.
+
+    Attributes
+    ----------
+    estimates : DataFrame
+        Columns `ESTIMATES`.
+    looks : DataFrame
+        Columns `LOOKS`; empty where no look is tested.
+    """
+
+    estimates: pd.DataFrame
+    looks: pd.DataFrame
+
+
+# -- one study ---------------------------------------------------------------------------------------------------------
+
+
+def analysed(study: Study, protocol: Protocol, design: str = TRIAL) -> Analysed:
+    """Every endpoint, decision, estimand and look of one study, by the functions of the trial's report.
+
+    Parameters
+    ----------
+    study : Study
+    protocol : Protocol
+    design : str
+        `TRIAL` or `NULL`.
+
+    Returns
+    -------
+    Analysed
+        Columns of `ESTIMATES` from `endpoint` on, and of `LOOKS` from `arm` on.
+    """
+    trial, control = protocol.trial, protocol.control
+    changes = analysed_changes(study, protocol.arms)
+    table = results.endpoint_table(study, changes, ends=protocol.ends_of(design))
+    stops = pd.DataFrame(columns=list(OUTCOME))
+    if trial.interim is not None:
+        stops = monitored(study, protocol, design)
+    decided = results.decisions(trial, table, stops)
+    adjusted = decided.set_index(["endpoint", "arm"])["adjusted"].to_dict()
+    of_change = changes.set_index(["endpoint", "arm"])
+    rows: list[dict[str, Any]] = []
+    for row in table.to_dict("records"):
+        here = (row["endpoint"], row["arm"])
+        known = of_change.loc[here] if here in of_change.index else {}
+        shared = {"endpoint": here[0], "estimand": "", "arm": here[1], "n": int(row["n"]), "method": row["method"]}
+        shared |= {"p": np.nan, "adjusted": np.nan, "conclusion": ""}
+        own = {name: row[name] for name in ("estimate", "low", "high")}
+        rows.append(shared | {"quantity": MEAN, "effect_measure": "", "se": known.get("std_error", np.nan)} | own)
+        if control is None or here[1] == control:
+            continue
+        gap = {name: row[column] for name, column in EFFECT.items()}
+        error = np.nan if row["method"].startswith(WITHOUT_ERROR) else row["effect_error"]
+        rows.append(
+            shared | {"quantity": DIFFERENCE, "se": error, "p": row["p"], "conclusion": row["conclusion"]} | gap
+            | {"effect_measure": row["effect_measure"], "adjusted": adjusted.get(here, np.nan)}
+        )  # fmt: skip
+    for row in estimands.estimate_all(study).to_dict("records"):
+        found = {name: row[name] for name in ("endpoint", "estimand", "arm", "estimate", "low", "high", "p", "method")}
+        found |= {"n": 0 if pd.isna(row["n"]) else int(row["n"]), "quantity": ESTIMAND}
+        found |= {"effect_measure": row["summary"], "adjusted": np.nan, "conclusion": ""}
+        rows.append(found | {"se": _error(found)})
+    return Analysed(pd.DataFrame(rows, columns=list(ESTIMATES[4:])), stops[list(LOOKS[4:])])
+
+
+EFFECT = {"estimate": "effect", "low": "effect_low", "high": "effect_high"}
+WITHOUT_ERROR = ("Miettinen", "bootstrap", "medians")
+"""Methods whose interval does not rest on a standard error."""
+
+
+def _error(row: Mapping[str, Any]) -> float:
+    """Standard error behind the interval of an estimand, of the logarithm of a ratio; NaN where there is none."""
+    low, high = row["low"], row["high"]
+    if row["method"].startswith(WITHOUT_ERROR) or not np.isfinite([low, high]).all():
+        return np.nan
+    if is_ratio(row["effect_measure"]):
+        return float(np.log(high / low) / (2 * _Z))
+    return float((high - low) / (2 * _Z))
+
+
+def monitored(study: Study, protocol: Protocol, design: str = TRIAL) -> pd.DataFrame:
+    """How the test of each arm at the interim looks of one study ended: columns `monitoring.OUTCOME`.
+
+    Under the null hypothesis a test of non-inferiority of a change is made `at_margin`. The p over all looks is asked
+    for where a decision over several hypotheses needs it.
+    """
+    trial = at_margin(protocol.trial) if design == NULL else protocol.trial
+    assert protocol.trial.interim is not None
+    plan, looked_at = protocol.trial.multiplicity, protocol.trial.interim.endpoint
+    adjusted = plan is not None and any(name == looked_at for name, _ in plan.hypotheses)
+    return monitor(trial, study.tables, adjusted=adjusted).outcome
+
+
+def at_margin(trial: Trial) -> Trial:
+    """The trial whose looks decide on studies without a difference as its own would if the true one were its margin.
+
+    Analyses of a change move by a constant if the change of everybody in an arm does. So a distance from the margin
+    where the truth is the margin is a difference from zero where the truth is zero, and the design's effect is as far
+    from it. Other endpoints can't be moved, and the trial stays as it is.
+    """
+    plan = trial.interim
+    assert plan is not None
+    spec = trial.endpoint(plan.endpoint)
+    if spec.margin is None or not isinstance(spec, Change):
+        return trial
+    away = spec.margin if higher_is_better(spec) else -spec.margin
+    endpoints = [replace(spec, margin=None) if other is spec else other for other in trial.endpoints]
+    moved = replace(plan, effect=None if plan.effect is None else plan.effect + away)
+    return replace(trial, endpoints=endpoints, interim=moved)
+
+
+# -- many studies ------------------------------------------------------------------------------------------------------
+
+
+def analyse(
+    found: Studies,
+    protocol: Protocol,
+    *,
+    null: bool = True,
+    workers: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> Analysed:
+    """All studies analysed, in every size, and under the null hypothesis where there is a control arm.
+
+    Parameters
+    ----------
+    found : Studies
+    protocol : Protocol
+    null : bool
+        Whether to analyse the studies under the null hypothesis too.
+    workers : int
+        Processes; no result depends on it.
+    progress : callable, optional
+        Called with the number of patients whose study is analysed, since the last call.
+
+    Returns
+    -------
+    Analysed
+    """
+    designs = {TRIAL: found.seen} | ({NULL: found.null} if null and found.null is not None else {})
+    apart = {design: apart_of(found, of, protocol) for design, of in designs.items()}
+    whole = list(zip(*apart.values(), strict=True))  # of each study, its designs
+    tasks = [
+        [dict(zip(apart, of_study, strict=True)) for of_study in whole[first : first + AT_ONCE]]
+        for first in range(0, len(whole), AT_ONCE)
+    ]
+    analyses = len(whole) * protocol.analyses * len(designs) * len(protocol.sizes)
+    parts = []
+    for done, task in zip(_run(tasks, protocol, workers if analyses >= FEW else 1), tasks, strict=True):
+        parts.append(done)
+        if progress:
+            progress(sum(len(study[TRIAL].patients) for study in task))
+    return _together(parts)
+
+
+def _together(parts: Sequence[Analysed]) -> Analysed:
+    frames = {name: [getattr(part, name) for part in parts] for name in ("estimates", "looks")}
+    return Analysed(**{name: pd.concat(each, ignore_index=True) for name, each in frames.items()})
+
+
+def apart_of(found: Studies, of: Observed, protocol: Protocol) -> list[Study]:
+    """Studies one by one, each as its run would be."""
+    keys = ["vector", "replicate"]
+    people, visits, events = found.people(of), found.visits(of), found.events(of)
+    starts = np.flatnonzero(~people.duplicated(keys))
+    ends = np.append(starts[1:], len(people))
+    m = found.months.size
+    place = np.searchsorted(found.identity, of.events["patient"].to_numpy(dtype=np.int64))
+    cuts = np.searchsorted(place, np.append(starts, len(people)))
+    return [
+        Study(
+            protocol.trial,
+            {"seed": protocol.trial.seed},
+            {
+                "patients": people.iloc[a:b].reset_index(drop=True),
+                "visits": visits.iloc[a * m : b * m].reset_index(drop=True),
+                "events": events.iloc[cuts[k] : cuts[k + 1]].reset_index(drop=True),
+            },
+            protocol.agents,
+        )
+        for k, (a, b) in enumerate(zip(starts, ends, strict=True))
+    ]
+
+
+Task = list[dict[str, Study]]
+
+
+def _run(tasks: list[Task], protocol: Protocol, workers: int) -> Iterator[Analysed]:
+    """Results of `_analysed_studies`, in order."""
+    if workers == 1 or len(tasks) == 1:
+        yield from (_analysed_studies(task, protocol) for task in tasks)
+        return
+    pool = joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator")
+    yield from pool(joblib.delayed(_analysed_studies)(task, protocol) for task in tasks)
+
+
+def _analysed_studies(task: Task, protocol: Protocol) -> Analysed:
+    """Estimates and looks of some studies, in every size and design."""
+    parts = []
+    with threadpoolctl.threadpool_limits(1):  # sums of the linear algebra do not depend on the machine's processors
+        for designs in task:
+            for size in protocol.sizes:
+                for design, whole in designs.items():
+                    study = whole if size == len(whole.patients) else whole.first(size)
+                    facts = {name: study.patients[name].iloc[0] for name in ("vector", "replicate")}
+                    facts |= {"patients": size, "design": design}
+                    of = analysed(study, protocol, design)
+                    looks = of.looks.assign(**facts)[list(LOOKS)]
+                    parts.append(Analysed(of.estimates.assign(**facts)[list(ESTIMATES)], looks))
+    return _together(parts)
