@@ -275,13 +275,13 @@ def _stopped(n: int) -> Iterable[Row]:
     for arm, dose in (("placebo", "placebo"), ("denosumab", "denosumab 60mg")):
         groups = {k: group(f"{dose} every 6mo x{k}", n // 2, **FREEDOM) for k in (2, 3, 4, 5)}
         found[arm] = [_off_treatment(groups, counted=counted) for counted in (False, True)]
-    published = {"placebo": (8.5, 38.7), "denosumab": (7.1, 60.7)}
+    published, hows = {"placebo": (8.5, 38.7), "denosumab": (7.1, 60.7)}, ("as they happen to all", "as counted")
     for arm, (rate, many) in published.items():
-        for (predicted, multiple), how in zip(found[arm], ("as they happen to all", "as counted"), strict=True):
+        for (predicted, _), how in zip(found[arm], hows, strict=True):
             figure = f"vertebral by 100 patient-years, {how}"
             yield "FREEDOM, stopped", arm, figure, rate, predicted, "check", source
-        yield "FREEDOM, stopped", arm, MULTIPLE, many, multiple, "check", source
-    for k, how in enumerate(("as they happen to all", "as counted")):
+        yield "FREEDOM, stopped", arm, MULTIPLE, many, found[arm][1][1], "check", source
+    for k, how in enumerate(hows):
         ratio = found["denosumab"][k][0] / found["placebo"][k][0]
         yield "FREEDOM, stopped", "denosumab / placebo", f"rate ratio, {how}", 7.1 / 8.5, ratio, "check", source
 
@@ -290,14 +290,15 @@ def _off_treatment(groups: dict[int, Group], *, counted: bool) -> tuple[float, f
     """Women with a vertebral fracture by 100 patient-years off treatment, and the share of them with several, %.
 
     Counted: in the month of the image that finds them (yearly, and when she leaves), whenever since the image before
-    they happened, in women of whom those with a fracture found by 6 months after the last dose are CHOSEN times as many.
+    they happened, with those whose fracture is found by 6 months after the last dose CHOSEN times as many.
     """
     women = years = several = 0.0
     for doses_given, g in groups.items():
         last = 6.0 * (doses_given - 1)
         patient, n = g.covariates["patient"].to_numpy(), len(g.covariates)
         for k, found in enumerate(g.found):
-            leaves = np.minimum(last + 12 * waiting.patience(1, "leaving", patient, doses_given, k) / LEAVING, IMAGES[-1])
+            stay = 12 * waiting.patience(1, "leaving", patient, doses_given, k) / LEAVING
+            leaves = np.minimum(last + stay, IMAGES[-1])
             spine = found[fractures.VERTEBRAL]
             image = IMAGES[np.minimum(np.searchsorted(IMAGES, spine.month), IMAGES.size - 1)]
             month = np.minimum(image, leaves[spine.row]) if counted else spine.month
@@ -391,7 +392,9 @@ def _calcium(n: int) -> Iterable[Row]:
     yield "Dave 2015", "denosumab, kidney failure", nadir_day, 21, float(days[failing.argmin()]), "check", source
 
 
-STUDIES: tuple[Callable[[int], Iterable[Row]], ...] = (_fit, _horizon, _more, _freedom, _stopped, _delays, _deaths, _calcium)
+STUDIES: tuple[Callable[[int], Iterable[Row]], ...] = (
+    *(_fit, _horizon, _more, _freedom, _stopped, _delays, _deaths, _calcium),
+)
 
 
 def main(n: int) -> None:

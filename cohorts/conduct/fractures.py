@@ -216,7 +216,7 @@ def _frailty(name: str, variance: float, seed: int, patient: NDArray[np.int64], 
 
 
 def _loss(months: Array, bone: Array) -> Array:
-    """Loss over the months before, %/yr, 0 where bone was gained; over the time since the start as long as that is less."""
+    """Loss over the months before (fewer at the start), %/yr, 0 where bone was gained."""
     back = np.maximum(months - LOSS_MONTHS, 0.0)
     k = np.clip(np.searchsorted(months, back, side="right") - 1, 0, months.size - 1)
     years = np.maximum(months - months[k], 1.0) / 12.0

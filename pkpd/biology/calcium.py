@@ -30,7 +30,7 @@ STATES = {
 
 
 def individual(p: Values) -> dict[str, Any]:
-    """How well calcitriol answers PTH (1 at the reference eGFR and 25-OH-D), and what gut and kidney move (mmol/day)."""
+    """How well calcitriol answers PTH (1 at the reference eGFR and 25-OH-D); what passes gut and kidney, mmol/day."""
     function = p.EGFR / p.EGFR_ref
     return {
         "answer": function**p.e_gut_EGFR * (p.VITD / p.VITD_ref) ** p.e_gut_VITD,

@@ -27,7 +27,7 @@ from scipy import stats
 
 from ranklsim.pkpd.errors import RunFailed
 from ranklsim.reports.analyses.proportions import model_matrix
-from ranklsim.reports.analyses.survival import refuse_empty
+from ranklsim.reports.analyses.survival import of_two_arms, refuse_empty, wald
 
 Array = NDArray[np.float64]
 
@@ -129,36 +129,11 @@ def fine_gray(
 ) -> dict[str, float]:
     """Ratio of the subdistribution hazards of an arm and control.
 
-    Parameters
-    ----------
-    table : DataFrame
-        As for `gray`, with `covariates` (numbers, entered linearly).
-    arm, control : str
-    covariates : sequence of str
-    stratified : bool
-        Whether each stratum has a baseline of its own.
-    left_alike : bool
-        Whether both arms share one curve of being still followed, as R's cmprsk has it unless told otherwise.
-    level : float
-
-    Returns
-    -------
-    dict
-        `estimate`, `low`, `high` (Wald, on the log scale), `p`, `std_error` (of the logarithm).
-
-    Raises
-    ------
-    BadInput
-        If an arm has no patient left.
-    RunFailed
-        If an arm has no event, or the model does not converge.
+    As `survival.cox` in what it takes (with `cause`, as for `gray`), gives (with `std_error`, of the logarithm) and
+    refuses. `left_alike` says whether both arms share one curve of being still followed, as R's cmprsk has it unless
+    told otherwise.
     """
-    own = table[table["arm"].isin([arm, control])].dropna(subset=list(covariates))
-    refuse_empty(own, (arm, control))
-    for name in (arm, control):
-        if not (own.loc[own["arm"] == name, "cause"] == 1).any():
-            raise RunFailed(f"the Fine-Gray model has no finite ratio: no patient of {name} had the event.")
-    own = own.reset_index(drop=True)
+    own = of_two_arms(table, arm, control, covariates, "Fine-Gray")
     matrix = model_matrix(own.drop(columns="stratum", errors="ignore"), arm, covariates)
     parts = [
         _Stratum(
@@ -171,10 +146,7 @@ def fine_gray(
     ]
     slope, covariance = _newton([part for part in parts if part.at.size])
     error = float(np.sqrt(covariance[0, 0]))
-    half = stats.norm.ppf(0.5 + level / 2) * error
-    low, estimate, high = np.exp(slope[0] + half * np.array([-1.0, 0.0, 1.0]))
-    p = 2 * float(stats.norm.sf(abs(slope[0]) / error))
-    return {"estimate": float(estimate), "low": float(low), "high": float(high), "p": p, "std_error": error}
+    return wald(float(slope[0]), error, level) | {"std_error": error}
 
 
 class _Stratum:

@@ -205,11 +205,7 @@ def cox(
     RunFailed
         If an arm has no event, or the model does not converge.
     """
-    own = table[table["arm"].isin([arm, control])].dropna(subset=list(covariates))
-    refuse_empty(own, (arm, control))
-    for name in (arm, control):
-        if not own.loc[own["arm"] == name, "event"].any():
-            raise RunFailed(f"the Cox model has no finite hazard ratio: no patient of {name} had the event.")
+    own = of_two_arms(table, arm, control, covariates, "Cox")
     strata = own["stratum"].astype(str).to_numpy() if stratified and own["stratum"].nunique() > 1 else None
     matrix = model_matrix(own.drop(columns="stratum", errors="ignore"), arm, covariates)
     try:
@@ -222,6 +218,21 @@ def cox(
     slope, error = float(fit.params[0]), float(fit.bse[0])
     if not (np.isfinite(slope) and np.isfinite(error)) or error > 20:
         raise RunFailed("the Cox model does not converge: the strata leave too few events.")
+    return wald(slope, error, level)
+
+
+def of_two_arms(table: pd.DataFrame, arm: str, control: str, covariates: Sequence[str], model: str) -> pd.DataFrame:
+    """Patients of two arms whose covariates are known; complains where a model has no finite hazard ratio."""
+    own = table[table["arm"].isin([arm, control])].dropna(subset=list(covariates)).reset_index(drop=True)
+    refuse_empty(own, (arm, control))
+    for name in (arm, control):
+        if not own.loc[own["arm"] == name, "event"].any():
+            raise RunFailed(f"the {model} model has no finite hazard ratio: no patient of {name} had the event.")
+    return own
+
+
+def wald(slope: float, error: float, level: float) -> dict[str, float]:
+    """A ratio from its logarithm and the error of that: `estimate`, `low`, `high`, `p`."""
     half = stats.norm.ppf(0.5 + level / 2) * error
     p = 2 * float(stats.norm.sf(abs(slope) / error))
     return {"estimate": np.exp(slope), "low": np.exp(slope - half), "high": np.exp(slope + half), "p": p}
