@@ -359,7 +359,8 @@ def forests(c: Context) -> Section:
     for (name, arm), own in frame.groupby(["endpoint", "arm"], sort=False):
         view = c.by_name[str(arm)]
         if not np.isfinite(own["estimate"]).any():
-            section.paragraphs.append(f"{name}, {view.label}: no subgroup has an estimate: {first_lower(' '.join(_gaps(own)))}")
+            why = first_lower(" ".join(_gaps(own)))
+            section.paragraphs.append(f"{name}, {view.label}: no subgroup has an estimate: {why}")
             continue
         shown += 1
         measure = str(own["effect_measure"].iloc[0])
