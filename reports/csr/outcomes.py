@@ -165,7 +165,7 @@ def _kind_words(spec: Endpoint) -> str:
 def _notes(c: Context, frame: pd.DataFrame) -> str:
     notes = []
     for kind, own in frame[frame["method"].astype(bool)].groupby("kind", sort=True):
-        notes.append(f"{KINDS[str(kind)]}: {listed(sorted(own['method'].unique()))}.")
+        notes.append(f"{KINDS[str(kind)]}: {'; '.join(sorted(own['method'].unique()))}.")
     notes.append("Patients who left count up to then; all that was seen counts. n: patients with the values needed.")
     if any(isinstance(e, Event) and not e.grouped for e in c.trial.endpoints):
         notes.append(

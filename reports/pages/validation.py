@@ -29,6 +29,7 @@ from ranklsim.reports.figures.predictive import check_section
 from ranklsim.reports.layout.exhibit import FLOAT_FORMAT, Exhibit
 from ranklsim.reports.layout.page import Page, new_folder, table
 from ranklsim.reports.layout.tables import DASH, num, with_interval
+from ranklsim.reports.layout.wording import first_upper
 
 MARK = "ranklsim-validation"
 TOP = frozenset({"index.html", "predictions.csv", "summary.csv"})  # files beside tables/ and figures/
@@ -156,6 +157,10 @@ def _check(evidence: Evidence, found: Bands, parameters: ParameterTable, seed: i
     return None if groups.empty else check_section(groups, patients, PHASES, 2, "2")
 
 
+FIRST = {"percent_change": 0, "percent_of_baseline": 1, "difference_to_control": 2}
+"""Endpoints with which the table of misfits begins; the others follow by name."""
+
+
 def _result(found: Bands, used: pd.DataFrame, misfit: pd.DataFrame) -> Section:
     key = [words for name in HEADLINES if (words := _kind_words(misfit, name))]
     how = [
@@ -178,20 +183,26 @@ def _result(found: Bands, used: pd.DataFrame, misfit: pd.DataFrame) -> Section:
             "The prediction is that of the arm's typical patient, whatever statistic was published; there is no "
             "interval without a cohort (--patients 0)."
         ]
-    shown = [
+    shown: list[dict[str, object]] = [
         {
             "Endpoint": _endpoint(row["endpoint"]),
-            "Site or marker": row["site_or_marker"],
+            "Site or marker": first_upper(NAMES.get(row["site_or_marker"], str(row["site_or_marker"]))),
             "Phase": PHASES[row["phase"]][2],
             "n": str(row["n"]),
             "RMSE": _plain(row["RMSE"]),
             "Bias": _plain(row["bias"], sign=True),
             "RMSE, % of observed": _plain(row["RMSE_relative"]),
             "RMSE, SDs": num(row["misfit"], 2),
-            "Inside 90% interval, %": num(row["inside"], 0),
-            "Inside, studies differing, %": num(row["inside_study"], 0),
         }
-        for row in misfit.to_dict("records")
+        | (
+            {
+                "Inside 90% interval, %": num(row["inside"], 0),
+                "Inside, studies differing, %": num(row["inside_study"], 0),
+            }
+            if found.patients
+            else {}
+        )
+        for row in sorted(misfit.to_dict("records"), key=lambda row: FIRST.get(row["endpoint"], len(FIRST)))
     ]
     footnote = (
         "RMSE and bias (predicted less observed) in the figure's unit: percentage points for BMD, points of baseline "
