@@ -183,27 +183,8 @@ def _result(found: Bands, used: pd.DataFrame, misfit: pd.DataFrame) -> Section:
             "The prediction is that of the arm's typical patient, whatever statistic was published; there is no "
             "interval without a cohort (--patients 0)."
         ]
-    shown: list[dict[str, object]] = [
-        {
-            "Endpoint": _endpoint(row["endpoint"]),
-            "Site or marker": first_upper(NAMES.get(row["site_or_marker"], str(row["site_or_marker"]))),
-            "Phase": PHASES[row["phase"]][2],
-            "n": str(row["n"]),
-            "RMSE": _plain(row["RMSE"]),
-            "Bias": _plain(row["bias"], sign=True),
-            "RMSE, % of observed": _plain(row["RMSE_relative"]),
-            "RMSE, SDs": num(row["misfit"], 2),
-        }
-        | (
-            {
-                "Inside 90% interval, %": num(row["inside"], 0),
-                "Inside, studies differing, %": num(row["inside_study"], 0),
-            }
-            if found.patients
-            else {}
-        )
-        for row in sorted(misfit.to_dict("records"), key=lambda row: FIRST.get(row["endpoint"], len(FIRST)))
-    ]
+    rows = sorted(misfit.to_dict("records"), key=lambda row: FIRST.get(row["endpoint"], len(FIRST)))
+    shown = [_misfit_cells(row, found.patients > 0) for row in rows]
     footnote = (
         "RMSE and bias (predicted less observed) in the figure's unit: percentage points for BMD, points of baseline "
         "for markers, days or µg/mL for kinetics, which have their RMSE in % of the observed too. SDs: each error over "
@@ -212,6 +193,24 @@ def _result(found: Bands, used: pd.DataFrame, misfit: pd.DataFrame) -> Section:
     numeric = [name for name in shown[0] if name not in ("Endpoint", "Site or marker", "Phase")]
     exhibit = table("1", "Misfit by endpoint, site and phase", misfit, shown, footnote, numeric=numeric)
     return Section("1", "Result", "result", key=key, paragraphs=how, exhibits=[exhibit])
+
+
+def _misfit_cells(row: Mapping[str, Any], cohort: bool) -> dict[str, object]:
+    """A line of the table of misfits; intervals only where there is a `cohort`."""
+    cells: dict[str, object] = {
+        "Endpoint": _endpoint(row["endpoint"]),
+        "Site or marker": first_upper(NAMES.get(row["site_or_marker"], str(row["site_or_marker"]))),
+        "Phase": PHASES[row["phase"]][2],
+        "n": str(row["n"]),
+        "RMSE": _plain(row["RMSE"]),
+        "Bias": _plain(row["bias"], sign=True),
+        "RMSE, % of observed": _plain(row["RMSE_relative"]),
+        "RMSE, SDs": num(row["misfit"], 2),
+    }
+    if cohort:
+        cells["Inside 90% interval, %"] = num(row["inside"], 0)
+        cells["Inside, studies differing, %"] = num(row["inside_study"], 0)
+    return cells
 
 
 def _kind_words(misfit: pd.DataFrame, name: str) -> str:
