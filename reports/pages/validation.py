@@ -6,8 +6,9 @@ both with the curves. Observed figures are hollow black points with bars, the mo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
