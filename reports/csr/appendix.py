@@ -51,7 +51,7 @@ def assumptions(c: Context) -> Section:
                     _parameter_cells,
                     numeric=("Value",),
                     note=extra,
-                    widths=(15, 20, 7, 9, 12, 13, 24),
+                    widths=(15, 20, 7, 11, 11, 13, 23),
                 )
             )
     agents = _agents(c)

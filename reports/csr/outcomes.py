@@ -165,7 +165,7 @@ def _kind_words(spec: Endpoint) -> str:
 def _notes(c: Context, frame: pd.DataFrame) -> str:
     notes = []
     for kind, own in frame[frame["method"].astype(bool)].groupby("kind", sort=True):
-        notes.append(f"{KINDS[str(kind)]}: {listed(sorted(own['method'].unique()))}.")
+        notes.append(f"{KINDS[str(kind)]}: {'; '.join(sorted(own['method'].unique()))}.")
     notes.append("Patients who left count up to then; all that was seen counts. n: patients with the values needed.")
     if any(isinstance(e, Event) and not e.grouped for e in c.trial.endpoints):
         notes.append(
@@ -359,7 +359,8 @@ def forests(c: Context) -> Section:
     for (name, arm), own in frame.groupby(["endpoint", "arm"], sort=False):
         view = c.by_name[str(arm)]
         if not np.isfinite(own["estimate"]).any():
-            section.paragraphs.append(f"{name}, {view.label}: no subgroup has an estimate. {' '.join(_gaps(own))}")
+            why = first_lower(" ".join(_gaps(own)))
+            section.paragraphs.append(f"{name}, {view.label}: no subgroup has an estimate: {why}")
             continue
         shown += 1
         measure = str(own["effect_measure"].iloc[0])

@@ -204,8 +204,8 @@ def _patient_words(c: Context) -> str:
 def _method_words(c: Context) -> str:
     """How the endpoints are analysed, in a sentence a statistician would write first."""
     plan = c.trial.multiplicity
-    said = [f"{found.spec.name}: {NAMES[found.fit.structure]} covariance" for found in c.repeated if found.fit]
-    said = [f"MMRM by REML with Satterthwaite degrees of freedom ({'; '.join(said)})"] if said else []
+    kinds = list(dict.fromkeys(NAMES[found.fit.structure] for found in c.repeated if found.fit))
+    said = [f"MMRM by REML, {wording.listed(kinds)} covariance, Satterthwaite degrees of freedom"] if kinds else []
     said.append("95% confidence intervals over patients")
     said.append(
         f"two-sided type-I error {plan.alpha:g} over all hypotheses ({outcomes.procedure(plan.method)})"

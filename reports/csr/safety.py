@@ -95,7 +95,7 @@ def adverse(c: Context) -> Section:
     section.exhibits.append(
         c.table(
             "14.3.2",
-            "Deaths, hypocalcaemia and fractures",
+            wording.first_upper(wording.listed(list(dict.fromkeys(SWITCHES[event] for event in recorded)))),
             frame,
             tables.cross_table,
             lines=shows,

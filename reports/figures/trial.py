@@ -302,7 +302,7 @@ def flow(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, alt: str)
             arrow(x, 0.5, x, 0.43)
             text = f"Dropped out\nn = {int(row['dropout'])}"
             if np.isfinite(row["dropout_month_median"]):
-                text += f"\nmedian month {row['dropout_month_median']:.0f}"
+                text += f"\nmedian month {row['dropout_month_median']:.1f}"
             if "death" in row:
                 text += f"\nDied n = {int(row['death'])}"
             box(x, 0.33, wide * 0.94, 0.2, text)

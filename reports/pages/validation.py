@@ -6,8 +6,9 @@ both with the curves. Observed figures are hollow black points with bars, the mo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,7 @@ from ranklsim.reports.figures.predictive import check_section
 from ranklsim.reports.layout.exhibit import FLOAT_FORMAT, Exhibit
 from ranklsim.reports.layout.page import Page, new_folder, table
 from ranklsim.reports.layout.tables import DASH, num, with_interval
+from ranklsim.reports.layout.wording import first_upper
 
 MARK = "ranklsim-validation"
 TOP = frozenset({"index.html", "predictions.csv", "summary.csv"})  # files beside tables/ and figures/
@@ -156,6 +158,10 @@ def _check(evidence: Evidence, found: Bands, parameters: ParameterTable, seed: i
     return None if groups.empty else check_section(groups, patients, PHASES, 2, "2")
 
 
+FIRST = {"percent_change": 0, "percent_of_baseline": 1, "difference_to_control": 2}
+"""Endpoints with which the table of misfits begins; the others follow by name."""
+
+
 def _result(found: Bands, used: pd.DataFrame, misfit: pd.DataFrame) -> Section:
     key = [words for name in HEADLINES if (words := _kind_words(misfit, name))]
     how = [
@@ -178,21 +184,8 @@ def _result(found: Bands, used: pd.DataFrame, misfit: pd.DataFrame) -> Section:
             "The prediction is that of the arm's typical patient, whatever statistic was published; there is no "
             "interval without a cohort (--patients 0)."
         ]
-    shown = [
-        {
-            "Endpoint": _endpoint(row["endpoint"]),
-            "Site or marker": row["site_or_marker"],
-            "Phase": PHASES[row["phase"]][2],
-            "n": str(row["n"]),
-            "RMSE": _plain(row["RMSE"]),
-            "Bias": _plain(row["bias"], sign=True),
-            "RMSE, % of observed": _plain(row["RMSE_relative"]),
-            "RMSE, SDs": num(row["misfit"], 2),
-            "Inside 90% interval, %": num(row["inside"], 0),
-            "Inside, studies differing, %": num(row["inside_study"], 0),
-        }
-        for row in misfit.to_dict("records")
-    ]
+    rows = sorted(misfit.to_dict("records"), key=lambda row: FIRST.get(row["endpoint"], len(FIRST)))
+    shown = [_misfit_cells(row, found.patients > 0) for row in rows]
     footnote = (
         "RMSE and bias (predicted less observed) in the figure's unit: percentage points for BMD, points of baseline "
         "for markers, days or µg/mL for kinetics, which have their RMSE in % of the observed too. SDs: each error over "
@@ -201,6 +194,24 @@ def _result(found: Bands, used: pd.DataFrame, misfit: pd.DataFrame) -> Section:
     numeric = [name for name in shown[0] if name not in ("Endpoint", "Site or marker", "Phase")]
     exhibit = table("1", "Misfit by endpoint, site and phase", misfit, shown, footnote, numeric=numeric)
     return Section("1", "Result", "result", key=key, paragraphs=how, exhibits=[exhibit])
+
+
+def _misfit_cells(row: Mapping[str, Any], cohort: bool) -> dict[str, object]:
+    """A line of the table of misfits; intervals only where there is a `cohort`."""
+    cells: dict[str, object] = {
+        "Endpoint": _endpoint(row["endpoint"]),
+        "Site or marker": first_upper(NAMES.get(row["site_or_marker"], str(row["site_or_marker"]))),
+        "Phase": PHASES[row["phase"]][2],
+        "n": str(row["n"]),
+        "RMSE": _plain(row["RMSE"]),
+        "Bias": _plain(row["bias"], sign=True),
+        "RMSE, % of observed": _plain(row["RMSE_relative"]),
+        "RMSE, SDs": num(row["misfit"], 2),
+    }
+    if cohort:
+        cells["Inside 90% interval, %"] = num(row["inside"], 0)
+        cells["Inside, studies differing, %"] = num(row["inside_study"], 0)
+    return cells
 
 
 def _kind_words(misfit: pd.DataFrame, name: str) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from markupsafe import Markup
 
+from ranklsim.reports.csr import outcomes
 from ranklsim.reports.csr.mechanism import alike
 from ranklsim.reports.layout import tables
 from ranklsim.reports.layout.grid import read_grid
@@ -78,3 +79,13 @@ def test_a_listing_of_given_widths_is_a_table_of_those_widths():
     assert 'class="listing fixed"' in html
     many = tables.listing(rows * 20, HEADING)
     assert 'class="listing long"' in many
+
+
+def test_why_subgroups_have_no_estimate_is_said_once():
+    gaps = outcomes._gaps
+    same = pd.DataFrame({"factor": ["All", "Age"], "level": ["", "<65 yr"], "note": ["No event.", "No event."]})
+    assert gaps(same) == ["No event."]
+    some = pd.DataFrame(
+        {"factor": ["All", "Age", "Age"], "level": ["", "<65 yr", "≥65 yr"], "note": ["", "No event.", "No event."]}
+    )
+    assert gaps(some) == ["Age <65 yr and Age ≥65 yr: no event."]
