@@ -140,7 +140,8 @@ def _bias_table(view: View) -> Exhibit:
         scale = view.scale(spec)
         for size in view.sizes:
             here = view.here(spec, arm, size)
-            row = view.labels("Endpoint", f"{spec.name} ({scale.unit})" if scale.unit else spec.name, arm, size)
+            name = f"{spec.name} ({scale.unit})" if scale.unit else spec.name
+            row = {"Patients": str(size)} | view.labels("Endpoint", name, arm, size)  # names on lines of their own
             row["True value"] = scale.value(*view.cell("truth", AS_PLANNED, **here))
             row["Bias"] = scale.gap(*view.cell("bias", AS_PLANNED, **here))
             row["True value, as run"] = scale.value(*view.cell("truth", AS_RUN, **here))

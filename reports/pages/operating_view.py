@@ -151,7 +151,7 @@ class View:
     ) -> Exhibit:
         """A table of rows that begin with `labels`."""
         numeric = [name for name in shown[0] if name not in ("Arm", "Patients", kind)]
-        group = kind if len(self.others) > 1 or len(self.sizes) > 1 else None
+        group = kind if "Arm" in shown[0] or "Patients" in shown[0] else None
         whole = pd.concat(kept)
         return table(self.number("Table"), title, whole, shown, footnote, numeric=numeric, group=group)
 
