@@ -27,7 +27,6 @@ from ranklsim.pkpd.errors import BadInput, RanklsimError
 DONE, RUN_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 EXIT_CODES = "Exit codes: 0 done, 1 run failed, 2 bad input, 130 interrupted."
 RESUMABLE = EXIT_CODES.replace("interrupted.", "interrupted (go on with --resume).")
-"""The same for verbs that have ``--resume``."""
 LAYERS = ("patients", "residual", "parameters")
 PLOT_FORMATS = (".svg", ".pdf", ".png")
 DEBUG = "RANKLSIM_DEBUG"

@@ -43,14 +43,14 @@ def check_population(name: str) -> None:
     Every fault is told with file and line.
     """
     from ranklsim.cohorts.people.population import load_population
-    from ranklsim.reports.analyses.summaries import baseline_targets
+    from ranklsim.reports.analyses.baseline import targets
     from ranklsim.reports.layout.tables import num
     from ranklsim.reports.layout.wording import within
 
     path = Path(name)
     folder, stem = (path.parent, path.stem) if path.suffix == ".toml" else (Path.cwd(), name)
     population = load_population(stem, folder)
-    found = baseline_targets(population.enrolled, population.published())
+    found = targets(population.enrolled, population.published())
     print_table(
         [
             {

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ranklsim.reports.analyses import summaries
+from ranklsim.reports.analyses import baseline, summaries
 from ranklsim.reports.csr import happenings, robustness
 from ranklsim.reports.csr.context import BASELINE, Context, Section, month_span
 from ranklsim.reports.figures import trial as figures
@@ -157,7 +157,7 @@ def demographics(c: Context) -> Section:
         c.table(
             "14.1.2",
             "Demographics and baseline characteristics",
-            summaries.baseline(data.patients.assign(**measured), c.names, BASELINE),
+            baseline.characteristics(data.patients.assign(**measured), c.names, BASELINE),
             tables.baseline_table,
             note=f"Virtual population: {c.trial.population.name}. T-scores: the patient's own; BMD as measured, with "
             "DXA error.",
@@ -170,7 +170,7 @@ def demographics(c: Context) -> Section:
 
 def _targets(c: Context) -> Exhibit:
     """Published baseline figures beside those of the patients."""
-    frame = summaries.baseline_targets(c.data.patients, c.data.population.published())
+    frame = baseline.targets(c.data.patients, c.data.population.published())
     words = {"mean": "mean", "sd": "SD", "median": "median", "cv": "CV", "share": "share"}
 
     def cells(row: dict[str, Any]) -> dict[str, object]:
@@ -209,7 +209,7 @@ def _targets(c: Context) -> Exhibit:
 
 def _correlations(c: Context) -> Exhibit:
     """How the patients' covariates go together, beside their population."""
-    frame = summaries.baseline_correlations(c.data.patients, c.data.population.correlations())
+    frame = baseline.correlations(c.data.patients, c.data.population.correlations())
     labels = {name: BASELINE[name][0] for name in {*frame["first"], *frame["second"]}}
     return c.listing(
         "14.1.2.2",

@@ -48,7 +48,11 @@ def rtf_text(exhibit: Exhibit) -> str:
     import rtflite as rtf
 
     grid = read_grid(exhibit.body)
-    cells = [[_escaped(text) for text in line] for line in grid.filled()]
+    # Bold stands in the text: rtflite counts the formats of rows anew on every page.
+    cells = [
+        [f"{{\\b {_escaped(text)}}}" if text and _is_group(grid, k) else _escaped(text) for text in line]
+        for k, line in enumerate(grid.filled())
+    ]
     heads = [[_escaped(text) for text in line] for line in grid.filled(grid.head)] or [[""] * grid.columns]
     side = "landscape" if grid.columns > LANDSCAPE else "portrait"
     widths = column_widths(grid)
@@ -57,7 +61,6 @@ def rtf_text(exhibit: Exhibit) -> str:
         schema={f"c{k}": pl.String for k in range(grid.columns)},
     )
     aligned = ["l", *["l" if _worded(grid, k) else "c" for k in range(1, grid.columns)]]
-    own = [_is_group(grid, k) for k in range(len(cells))]
     lines = [f"Table {exhibit.number}", exhibit.title, *([exhibit.population] if exhibit.population else [])]
     document = rtf.RTFDocument(
         df=frame,
@@ -81,7 +84,6 @@ def rtf_text(exhibit: Exhibit) -> str:
         rtf_body=rtf.RTFBody(
             col_rel_width=widths,
             text_justification=[aligned] * len(cells),
-            text_format=[["b" if group else ""] * grid.columns for group in own],
             text_font_size=[8],
             text_convert=[[False] * grid.columns] * len(cells),
         ),

@@ -454,7 +454,7 @@ def endpoint_table(frame: pd.DataFrame, arms: Sequence[ArmView], heading: Headin
 
 
 def baseline_table(frame: pd.DataFrame, arms: Sequence[ArmView], heading: Heading) -> str:
-    """Table of `summaries.baseline`."""
+    """Table of `baseline.characteristics`."""
     what = {"mean": "mean (SD)", "median": "median (Q1, Q3)", "count": "n (%)"}
     lines = []
     for _, at in frame.groupby("variable", sort=False):

@@ -41,10 +41,10 @@ def test_those_enrolled_look_like_the_published_table(row):
 
 @pytest.mark.parametrize("name", list_populations())
 def test_every_target_of_a_shipped_population_is_within_its_tolerance(name):
-    from ranklsim.reports.analyses.summaries import baseline_targets
+    from ranklsim.reports.analyses.baseline import targets
 
     population = load_population(name)
-    found = baseline_targets(population.enrolled, population.published())
+    found = targets(population.enrolled, population.published())
     assert found["within"].all(), found[~found["within"]]
     size, n = population.effective_size
     assert size > 0.9 * n

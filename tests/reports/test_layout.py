@@ -12,7 +12,9 @@ from markupsafe import Markup
 from ranklsim.reports.csr import outcomes
 from ranklsim.reports.csr.mechanism import alike
 from ranklsim.reports.layout import tables
+from ranklsim.reports.layout.exhibit import Exhibit
 from ranklsim.reports.layout.grid import read_grid
+from ranklsim.reports.layout.rtf_tables import rtf_text
 
 HEADING = tables.Heading(Markup("<b>Table 1</b>"), "Table 1", {})
 
@@ -89,3 +91,13 @@ def test_why_subgroups_have_no_estimate_is_said_once():
         {"factor": ["All", "Age", "Age"], "level": ["", "<65 yr", "≥65 yr"], "note": ["", "No event.", "No event."]}
     )
     assert gaps(some) == ["Age <65 yr and Age ≥65 yr: no event."]
+
+
+def test_in_rtf_the_heads_of_groups_are_bold_on_every_page_and_nothing_else():
+    rows = [{"Group": f"Group {g}", "A": f"row {g}.{k}", "B": str(k)} for g in range(12) for k in range(9)]
+    html = tables.listing(rows, HEADING, group="Group")
+    text = rtf_text(Exhibit("Table", "1.1", "Rows", pd.DataFrame(rows), html, "Note."))
+    assert "\\page" in text
+    body = text[text.index("row 0.0") - 600 :]
+    bold = re.findall(r"\\b (?:\\f\d )?([^{}\\]*)}", body)
+    assert [words for words in bold if words not in ("A", "B")] == [f"Group {g}" for g in range(12)]

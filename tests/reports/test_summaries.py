@@ -12,7 +12,7 @@ from scipy import stats
 from ranklsim.cohorts.durability import crossing_month
 from ranklsim.cohorts.protocol.endpoints import Change, Durability
 from ranklsim.cohorts.unknowns.importance import rank_correlations
-from ranklsim.reports.analyses import durability, summaries
+from ranklsim.reports.analyses import baseline, durability, summaries
 from ranklsim.reports.analyses.lasting import lasting
 from ranklsim.reports.csr import unknowns
 
@@ -337,12 +337,12 @@ def test_baseline_correlations_stand_beside_those_of_the_population():
     patients = pd.DataFrame({"age": x, "CTX": np.exp(x / 20), "T_LS": (x * 37) % 103})
     pairs = [("age", "CTX"), ("age", "T_LS")]
     expected = pd.DataFrame(pairs, columns=["first", "second"]).assign(declared=np.nan, enrolled=0.0)
-    found = summaries.baseline_correlations(patients, expected)
+    found = baseline.correlations(patients, expected)
     rho = stats.spearmanr(patients["age"], patients["T_LS"])[0]
     assert found["achieved"].to_numpy() == pytest.approx([1.0, rho])
     half = 1.96 * np.sqrt(1.06 / 100)
     assert np.arctanh(found["high"][1]) - np.arctanh(rho) == pytest.approx(half)
-    assert summaries.baseline_correlations(patients.iloc[:3], expected)["achieved"].isna().all()
+    assert baseline.correlations(patients.iloc[:3], expected)["achieved"].isna().all()
 
 
 def test_baseline_targets_stand_beside_what_was_achieved_with_its_interval():
@@ -353,11 +353,11 @@ def test_baseline_targets_stand_beside_what_was_achieved_with_its_interval():
     asked = [("age", "mean"), ("age", "sd"), ("age_at_menopause", "mean"), ("CTX", "median"), ("CTX", "cv")]
     published = pd.DataFrame([*asked, ("prevalent_fracture", "share")], columns=["covariate", "statistic"])
     published = published.assign(range_low=np.nan, range_high=np.nan, tolerance=1.0)
-    found = summaries.baseline_targets(patients, published.assign(value=0.0))
+    found = baseline.targets(patients, published.assign(value=0.0))
     truth = [70, 5, 50, 0.5, np.sqrt(np.expm1(0.16)), 0.25]
     assert found["achieved"].to_numpy() == pytest.approx(truth, rel=0.02)
     assert (found["low"] <= np.array(truth) + 1e-9).all()
     assert (found["high"] >= np.array(truth) - 1e-9).all()
     assert found["high"][0] - found["achieved"][0] == pytest.approx(1.96 * 5 / 20, rel=0.01)
-    alone = summaries.baseline_targets(patients.iloc[:1], published.assign(value=0.0))
+    alone = baseline.targets(patients.iloc[:1], published.assign(value=0.0))
     assert alone["achieved"].isna().all()
