@@ -65,7 +65,7 @@ def kaplan_meier(time: np.ndarray, event: np.ndarray, *, level: float = 0.95) ->
 
 def _log_log(share: np.ndarray, error: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
     z = stats.norm.ppf(0.5 + level / 2)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         half = z * error / (share * np.abs(np.log(share)))
         low, high = share ** np.exp(half), share ** np.exp(-half)
     known = (share > 0) & (share < 1) & np.isfinite(error)
