@@ -68,7 +68,8 @@ def _information(of: Objectives, table: InterimTable, endpoint: Endpoint) -> tup
     if table.planned_events is not None and not counted:
         of.faults.add(
             (*_PATH, "planned_events"),
-            f"events are the information of a hazard ratio, which '{endpoint.name}' is not; give planned_error.",
+            f"events are the information of the analyses Cox and log-rank, and '{endpoint.name}' has another; "
+            "give planned_error.",
         )
     elif table.planned_events is not None and table.planned_events < 1:
         of.faults.add(

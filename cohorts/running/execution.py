@@ -165,22 +165,32 @@ def run(
         with choose(scheduler, processors() if workers is None else workers) as who, places.held(folder):
             manifest = _begin(folder, plan, before, command, _portion_size(plan.trial, who.slots))
             job = plan.job(folder, manifest["portion"])
+            state.job = job
             names, notes = _work(job, plan, who, progress, tell, state, manifest)
             return _finish(job, plan, manifest, names, notes, time.monotonic() - started)
     except KeyboardInterrupt:
         if folder is None or not (folder / MANIFEST).is_file():
             raise Interrupted("interrupted before the first patient; nothing was written.") from None
         raise Interrupted(
-            f"{folder}: interrupted after {state.patients} of {state.total} patients; go on with --resume."
+            f"{folder}: interrupted after {state.written()} of {state.total} patients; go on with --resume."
         ) from None
 
 
 @dataclass
 class _State:
-    """How far a run has come: patients whose portion is written, of how many."""
+    """How far a run has come: patients whose portion is known to be written, of how many."""
 
     patients: int
     total: int
+    job: Job | None = None
+
+    def written(self) -> int:
+        """Patients whose portion is written, also of those that had not been heard of when the run was stopped."""
+        if self.job is None:
+            return self.patients
+        chunks, there = self.job.chunks, range(self.job.portions)
+        noted = sum(self.job.number(k).size for k in there if (chunks / f"{k:06d}.json").is_file())
+        return max(self.patients, noted)
 
 
 def processors() -> int:

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ranklsim.cohorts.running.places import Written, is_local, place, replacing, sha256
-from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.pkpd.errors import BadInput, RanklsimError, RunFailed
 
 if TYPE_CHECKING:
     from ranklsim.cohorts.protocol.trial import Trial
@@ -166,6 +166,13 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run('{self.folder}': {self.manifest['trial']}, {self.manifest['patients']} patients)"
+
+    def was_replaced(self) -> bool:
+        """Whether the folder does not hold this run any more."""
+        try:
+            return bool(read_manifest(self.folder).get("checksum") != self.manifest["checksum"])
+        except RanklsimError:
+            return True
 
     @cached_property
     def inputs(self) -> Path:

@@ -184,7 +184,11 @@ def _changes(data: Any, endpoint: Change, estimand: Estimand, patients: pd.DataF
     found: dict[str, dict[str, Any]] = {
         str(row["arm"]): row for row in ancova(table, arms, control, endpoint.covariates)
     }
-    return {arm: _against(found[arm], int(found[control]["n"]), "ANCOVA at the visit") for arm in estimand.arms}
+    note = ""
+    if endpoint.analysis == "MMRM":
+        note = ("'While on treatment' ends a patient with her last value, for which a mixed model has no place: only "
+                "those with a value are compared.")  # fmt: skip
+    return {arm: _against(found[arm], int(found[control]["n"]), "ANCOVA at the visit", note) for arm in estimand.arms}
 
 
 def _against(row: Mapping[str, Any], n_control: int, method: str, note: str = "") -> dict[str, Any]:

@@ -226,7 +226,7 @@ def failures(
         most = len(left)
         note, count = "", np.nan
         if not row(0)["holds"]:
-            note, count = "The result does not hold before any patient is a failure.", 0.0
+            note, count = "There is no significant result to lose.", 0.0
         elif not most:
             note = "Nobody of this arm left without an answer."
         elif row(most)["holds"]:
@@ -276,7 +276,7 @@ def _holds(spec: Responder | Event, measure: str, found: Mapping[str, float], le
 def _point(room: Callable[[float], float], imputed: int, scale: float) -> tuple[float, str]:
     """The least delta at which no room is left, or why there is none."""
     if room(0.0) <= 0:
-        return 0.0, "The result does not hold before any value is moved."
+        return 0.0, "There is no significant result to lose."
     if imputed == 0:
         return np.nan, "No value of this arm is imputed."
     low, high = 0.0, 0.1 * scale

@@ -22,7 +22,7 @@ from typing import Any
 import click
 
 from ranklsim import __version__
-from ranklsim.pkpd.errors import BadInput, RanklsimError
+from ranklsim.pkpd.errors import BadInput, RanklsimError, RunFailed
 
 DONE, RUN_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 EXIT_CODES = "Exit codes: 0 done, 1 run failed, 2 bad input, 130 interrupted."
@@ -223,7 +223,10 @@ def run_command(trial: str, out: str | Path | None, no_report: bool, resume: boo
         click.echo(run.folder)
         return
     try:
-        click.echo(api.report(run.folder))
+        page = api.report(run.folder)
+        if run.was_replaced():
+            raise RunFailed(f"{run.folder}: another process wrote a run here meanwhile; give each a folder of its own.")
+        click.echo(page)
     except KeyboardInterrupt:
         raise Interrupted(
             f"interrupted; the run is complete, only its report is missing: `ranklsim report {run.folder}` writes it."

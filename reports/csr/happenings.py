@@ -6,7 +6,7 @@ The frames are those of a run: `events` (one row an event that the trial records
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -74,39 +74,50 @@ def followed(patients: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def deviations(doses: pd.DataFrame, visits: pd.DataFrame, patients: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
-    """Doses missed or given late and visits missed while the patient was in the trial.
+def deviations(
+    doses: pd.DataFrame,
+    visits: pd.DataFrame,
+    patients: pd.DataFrame,
+    arms: Sequence[str],
+    major: Collection[int] = (),
+) -> pd.DataFrame:
+    """Doses missed, given late or lost to delays, and visits missed, while the patient was in the trial.
 
     Parameters
     ----------
     doses : DataFrame
-        Columns `patient`, `arm`, `planned_month`, `month`, `reason`; a dose that is not due any more (stopped, left)
-        is no deviation.
+        Columns `patient`, `arm`, `planned_month`, `month`, `given`, `reason`; a dose that is not due any more (stopped,
+        left) is no deviation.
     visits : DataFrame
         Columns `patient`, `arm`, `month`, `attended`.
     patients : DataFrame
         Columns `patient`, `arm`, `last_month`.
     arms : sequence of str
+    major : collection of int
+        Patients with a deviation that the trial file calls major, which may be of another kind.
 
     Returns
     -------
     DataFrame
-        Columns `arm` ("Total" last), `patients`, `any` (patients with at least one of them), and, for `missed_dose`,
-        `late_dose` and `missed_visit`, the count and ``..._patients``; `delay_median` and `delay_max` [months] of the
-        late doses.
+        Columns `arm` ("Total" last), `patients`, `any` (patients with at least one of them or a major one), and, for
+        `missed_dose`, `late_dose`, `lost_dose` (put off beyond the end) and `missed_visit`, the count and
+        ``..._patients``; `delay_median` and `delay_max` [months] of the late doses.
     """
     last = visits["patient"].map(patients.set_index("patient")["last_month"])
+    late = doses[doses["reason"] == LATE]
     missed_visits = visits[~visits["attended"].astype(bool) & (visits["month"] <= last)]
     found = {
         "missed_dose": doses[doses["reason"] == MISSED],
-        "late_dose": doses[doses["reason"] == LATE],
+        "late_dose": late[late["given"].astype(bool)],
+        "lost_dose": late[~late["given"].astype(bool)],
         "missed_visit": missed_visits,
     }
     rows = []
     for arm, own in _by_arm(patients, arms):
         row: dict[str, object] = {"arm": arm, "patients": len(own)}
         parts = {kind: frame if arm == TOTAL else frame[frame["arm"] == arm] for kind, frame in found.items()}
-        row["any"] = pd.concat([part["patient"] for part in parts.values()]).nunique()
+        seen = set().union(*(part["patient"] for part in parts.values()))
+        row["any"] = len(seen | (set(own["patient"]) & set(major)))
         for kind, part in parts.items():
             row |= {kind: len(part), f"{kind}_patients": part["patient"].nunique()}
         delay = (parts["late_dose"]["month"] - parts["late_dose"]["planned_month"]).astype(float)

@@ -165,6 +165,7 @@ def _figure(c: Context, frame: pd.DataFrame, plan: Interim) -> Exhibit:
         frame,
         figures_interim.boundaries,
         level=plan.alpha / len(plan.arms),
+        planned=plan.planned_events is not None or plan.planned_error is not None,
         note="z: normal quantile of the p value with the sign of the effect. Above each look its calendar month. "
         "Shaded: a difference is shown. Boundaries outside of the figure are not drawn.",
         alt=" ".join(verdicts(c)),

@@ -53,7 +53,8 @@ def deviations(c: Context) -> Section:
     """Doses and visits that were not as planned."""
     section = Section("10.2", "Protocol deviations", "deviations", 3)
     data = c.data
-    frame = happenings.deviations(data.doses, data.seen("attended"), data.patients, c.names)
+    major = robustness.with_major_deviation(c)
+    frame = happenings.deviations(data.doses, data.seen("attended"), data.patients, c.names, major)
     total = frame.set_index("arm").loc["Total"]
     section.exhibits += robustness.major_deviations(c)
     if not total["any"]:
@@ -68,6 +69,7 @@ def deviations(c: Context) -> Section:
         "Doses missed": lambda r: f"{r['missed_dose']}",
         "Patients with a late dose": lambda r: _some(r, "late_dose"),
         "Doses given late": lambda r: f"{r['late_dose']}",
+        "Doses put off beyond the end": lambda r: f"{r['lost_dose']}",
         "Delay, median (longest), months": lambda r: (
             f"{tables.num(r['delay_median'], 1)} ({tables.num(r['delay_max'], 1)})"
             if np.isfinite(r["delay_max"])
@@ -84,7 +86,7 @@ def deviations(c: Context) -> Section:
             frame,
             tables.cross_table,
             lines=shows,
-            headline=f"{tables.share(int(total['any']), c.n)} patients had a deviation.",
+            headline=f"{tables.share(int(total['any']), c.n)} patients had at least one deviation.",
             note="Patients, n (%). Doses and visits that were due while the patient was in the trial and on treatment.",
         ),
     )

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ranklsim.cohorts.protocol.endpoints import Durability, Endpoint, Estimand, Event, Responder, higher_is_better
 from ranklsim.pkpd.errors import RunFailed
+from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.analyses import estimands, imputation, per_protocol, repeated, single, summaries, tipping
 from ranklsim.reports.analyses.repeated import Repeated
 from ranklsim.reports.csr.context import Context, Section
@@ -270,12 +271,29 @@ def _rule_words(c: Context, spec: Endpoint) -> dict[str, str]:
     if rules.missed is not None:
         words["missed_doses"] = f"Missed more than {100 * rules.missed:g}% of the doses due"
     if rules.late_months is not None:
-        words["late_dose"] = f"A dose more than {month_text(rules.late_months)} months late"
+        words["late_dose"] = f"A dose more than {_span(rules.late_months)} late"
     if rules.visit_months is not None:
         until = month_text(per_protocol.last_month(spec))
-        words["visit"] = f"Visit of month {until} more than {month_text(rules.visit_months)} months off"
+        words["visit"] = f"Visit of month {until} more than {_span(rules.visit_months)} off"
     events = {"stopped": "Stopped treatment", "rescue": "Given rescue treatment", "switch": "Switched treatment"}
     return words | {event: events[event] for event in rules.events}
+
+
+def with_major_deviation(c: Context) -> set[int]:
+    """Patients with a major deviation; nobody where the file names none."""
+    primaries = _primaries(c)
+    if c.trial.per_protocol is None or not primaries:
+        return set()
+    table = per_protocol.major(c.trial.per_protocol, c.data, primaries[0])
+    return set(table.loc[table["any"], "patient"])
+
+
+def _span(months: float) -> str:
+    """A limit in words: days below a month."""
+    if months < 1:
+        days = months * DAYS_PER_MONTH
+        return f"{days:.3g} day{'' if round(days, 3) == 1 else 's'}"
+    return f"{month_text(months)} month{'' if months == 1 else 's'}"
 
 
 def major_deviations(c: Context) -> list[Exhibit]:

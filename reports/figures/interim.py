@@ -17,7 +17,9 @@ _TALLEST = 8.0
 """Boundaries above this statistic leave the figure, unless a statistic is as high."""
 
 
-def boundaries(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, alt: str, level: float) -> str:
+def boundaries(
+    frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, alt: str, level: float, planned: bool
+) -> str:
     """Statistics and boundaries against information, a panel an arm.
 
     Parameters
@@ -29,6 +31,8 @@ def boundaries(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, alt
         As in `svg_text`.
     level : float
         Two-sided level of one test, drawn for comparison.
+    planned : bool
+        Whether information is relative to a plan, not to what there was at the end.
     """
     kept = frame[frame["boundary_z"].notna()]
     shown = [arm for arm in arms if (kept["arm"] == arm.name).any()]
@@ -39,7 +43,7 @@ def boundaries(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, alt
             ax = figure.add_axes((0.085, bottom / height, 0.66, _PANEL / height))
             _panel(ax, kept[kept["arm"] == arm.name], arm, level)
             if k == len(shown) - 1:
-                ax.set_xlabel("Information (% of that of the end)")
+                ax.set_xlabel(f"Information (% of that {'planned' if planned else 'of the end'})")
         return svg_text(figure, anchor, alt)
 
 

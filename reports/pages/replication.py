@@ -132,8 +132,8 @@ def replicate(
             _work(job, workers, progress, tell)
             return _found(job)
     folder = Path(out)
-    if resume and (folder / "index.html").is_file() and not (folder / "work").exists():
-        raise BadInput(f"{folder} holds a finished analysis; leave out --resume, or --force to replace it.")
+    if not force and (folder / "replicates.json").is_file() and not (folder / "work").exists():
+        raise BadInput(f"{folder} holds a finished analysis; give another folder, or --force to replace it.")
     identity = _fingerprint(plan, sizes, null, keep_patients)
     work = work_folder(folder, VERB, "its trial, parameters or options", identity, resume, force, _top)
     job = _Job(plan, protocol, null, keep_patients, work)

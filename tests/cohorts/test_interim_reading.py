@@ -85,7 +85,7 @@ def test_alpha_is_that_of_the_multiplicity_where_there_is_one(tmp_path):
         (OBF + 'endpoint = "gian"', "looks.toml:42: unknown endpoint 'gian'; did you mean 'gain'?"),
         (OBF + 'endpoint = "CTX"', "looks.toml:42: 'CTX' is a difference of medians, which has no test"),
         (OBF + "alpha = 0.7", "looks.toml:42: alpha = 0.7 is not possible"),
-        (OBF + "planned_events = 9", "looks.toml:42: events are the information of a hazard ratio"),
+        (OBF + "planned_events = 9", "looks.toml:42: events are the information of the analyses Cox and log-rank"),
         (OBF + 'endpoint = "hip"\nplanned_events = 0', "looks.toml:43: planned_events = 0 is not positive"),
         (OBF + 'endpoint = "hip"\nplanned_error = "0.3"', "looks.toml:43: the information of 'hip', a hazard ratio"),
         (OBF + 'planned_error = "0 %"', 'looks.toml:42: planned_error = "0 %" is not positive'),

@@ -6,7 +6,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers import two_arms
 
+from ranklsim.cohorts import run
 from ranklsim.cohorts.running import places, storage
 from ranklsim.cohorts.running.places import write_bytes, write_json
 from ranklsim.cohorts.running.storage import MANIFEST, open_run, to_arrow, write_table
@@ -169,3 +171,13 @@ def test_a_manifest_that_says_something_else_is_refused(folder):
         (folder / MANIFEST).write_text(json.dumps(manifest | change), encoding="utf-8")
         with pytest.raises(BadInput, match=r"manifest.json: is altered"):
             open_run(folder)
+
+
+def test_a_run_knows_that_another_took_its_place(tmp_path):
+    trial = two_arms(tmp_path)
+    first = run(trial, tmp_path / "run", seed=1)
+    assert not first.was_replaced()
+    run(trial, tmp_path / "run", seed=2, force=True)
+    assert first.was_replaced()
+    (tmp_path / "run" / MANIFEST).unlink()
+    assert first.was_replaced()

@@ -89,6 +89,7 @@ def test_each_strategy_answers_its_own_question(world, strategy, analysis, estim
     assert row["estimate"] == pytest.approx(estimate, abs=1e-6)
     assert row["truth"] == pytest.approx(truth)
     assert row["bias"] == pytest.approx(estimate - truth, abs=1e-6)
+    assert ("a mixed model has no place" in row["note"]) == (strategy == "while on treatment")
 
 
 def test_a_truth_that_is_the_same_for_every_patient_has_no_monte_carlo_error(world):

@@ -20,14 +20,15 @@ def events(*rows: tuple) -> pd.DataFrame:
 def test_deviations_count_what_was_due_and_not_what_came_after_leaving():
     doses = pd.DataFrame(
         [
-            (1, "a", 0.0, 0.0, ""),
-            (1, "a", 6.0, 6.0, "missed"),
-            (1, "a", 18.0, 18.0, "left"),
-            (2, "a", 6.0, 8.5, "late"),
-            (3, "b", 6.0, 6.5, "late"),
-            (3, "b", 12.0, 12.0, "stopped"),
+            (1, "a", 0.0, 0.0, True, ""),
+            (1, "a", 6.0, 6.0, False, "missed"),
+            (1, "a", 18.0, 18.0, False, "left"),
+            (2, "a", 6.0, 8.5, True, "late"),
+            (2, "a", 30.0, 37.5, False, "late"),  # the trial ends before she would have had it
+            (3, "b", 6.0, 6.5, True, "late"),
+            (3, "b", 12.0, 12.0, False, "stopped"),
         ],
-        columns=["patient", "arm", "planned_month", "month", "reason"],
+        columns=["patient", "arm", "planned_month", "month", "given", "reason"],
     )
     visits = pd.DataFrame(
         [(1, "a", 6.0, False), (1, "a", 18.0, False), (4, "b", 6.0, True)],
@@ -37,6 +38,9 @@ def test_deviations_count_what_was_due_and_not_what_came_after_leaving():
     assert frame.loc["a", ["any", "missed_dose", "late_dose", "missed_visit"]].tolist() == [2, 1, 1, 1]
     assert frame.loc["b", ["any", "missed_dose", "late_dose", "missed_visit"]].tolist() == [1, 0, 1, 0]
     assert frame.loc["Total", "any"] == 3
+    assert frame["lost_dose"].tolist() == [1, 0, 1]
+    also = happenings.deviations(doses, visits, PATIENTS, ARMS, major={3, 4}).set_index("arm")
+    assert also["any"].tolist() == [2, 2, 4]
     assert frame.loc["Total", ["delay_median", "delay_max"]].tolist() == [1.5, 2.5]
 
 
