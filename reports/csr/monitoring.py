@@ -58,11 +58,20 @@ def verdicts(c: Context) -> list[str]:
             continue
         early = row["look"] != last["look"]
         if not early:
-            out.append(f"{head}: {_at_the_end(row)}")
+            out.append(f"{head}: {_at_the_end(row)}{_advised(own)}")
             continue
         stop = own[own["look"] == row["look"]].iloc[0]
-        out.append(f"{head}: {_at_a_look(row, stop)} {_later(last)}".rstrip())
+        advised = "" if row["decision"] == FUTILE else _advised(own[own["look"] < row["look"]])
+        out.append(f"{head}: {_at_a_look(row, stop)}{advised} {_later(last)}".rstrip())
     return out
+
+
+def _advised(own: pd.DataFrame) -> str:
+    """Looks at which a futility rule that does not bind was met."""
+    met = [str(look) for look in own.loc[own["decision"] == FUTILE, "look"]]
+    if not met:
+        return ""
+    return f" The futility rule, which does not bind, was met at look{'s' if len(met) > 1 else ''} {listed(met)}."
 
 
 def _at_the_end(row: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.analyses import effects, interim, survival, variables
 from ranklsim.reports.analyses.monitoring import COLUMNS, CROSSED, FUTILE, NOT_CROSSED, ON, decide, monitor, outcome_of
+from ranklsim.reports.csr import monitoring as report_monitoring
 
 HIP = Event(name="hip", role="primary", analysis="log-rank", event="hip", by_month=36.0)
 PLAN = Interim("hip", ("drug",), "O'Brien-Fleming", 0.05)
@@ -265,3 +266,12 @@ def test_the_statistic_of_a_margin_is_the_distance_from_it(trial, tables):
     assert last["z"] == pytest.approx(-(np.log(last["effect"]) - np.log(1.3)) / last["effect_error"])
     assert effects.margin_of(spec) == 1.3
     assert ON != last["decision"]
+
+
+def test_a_futility_rule_that_does_not_bind_is_told_where_it_was_met():
+    looks = pd.DataFrame(
+        {"look": [1, 2, 3, 4], "decision": [report_monitoring.FUTILE, "goes on", report_monitoring.FUTILE, "x"]}
+    )
+    assert report_monitoring._advised(looks) == " The futility rule, which does not bind, was met at looks 1 and 3."
+    assert report_monitoring._advised(looks[looks["look"] < 3]).endswith("was met at look 1.")
+    assert report_monitoring._advised(looks[looks["look"] == 2]) == ""
