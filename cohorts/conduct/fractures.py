@@ -40,7 +40,6 @@ SITES = {VERTEBRAL: "LS", HIP: "TH", OTHER: "TH"}
 """Where bone is looked at for the hazard of each kind of fracture."""
 
 MOST = 20  # fractures of one kind in one patient
-LOSS_MONTHS = 6.0  # over which present loss of bone is looked at, as over the time off treatment in Cummings 2018
 VERTEBRAE = 13  # T4 to L4, which spine images are read for
 
 Array = NDArray[np.float64]
@@ -120,7 +119,7 @@ def happen(
     own = _frailty("spine", p.frailty_spine, *whose)
     total = own[:, None] * cumulative(months, hazard(VERTEBRAL, parameters, age, months, latent))
     row, month, index = _sequence(VERTEBRAL, months, total, p.prior_vertebral, before, *whose)
-    lost = at(months, _loss(months, latent["BMD_TH"])[row], month)
+    lost = at(months, _loss(months, latent["BMD_TH"], p.loss_months)[row], month)
     vertebrae = _vertebrae(lost, streams.uniform(seed, "fracture.vertebrae", patient[row], index, replicate))
     clinical = streams.uniform(seed, "fracture.clinical", patient[row], index, replicate) < p.clinical
     found = {VERTEBRAL: Fractures(row, month, vertebrae, clinical)}
@@ -215,9 +214,9 @@ def _frailty(name: str, variance: float, seed: int, patient: NDArray[np.int64], 
     return np.asarray(variance * gammaincinv(1 / variance, share))
 
 
-def _loss(months: Array, bone: Array) -> Array:
-    """Loss over the months before (fewer at the start), %/yr, 0 where bone was gained."""
-    back = np.maximum(months - LOSS_MONTHS, 0.0)
+def _loss(months: Array, bone: Array, span: float) -> Array:
+    """Loss over the `span` months before (fewer at the start), %/yr, 0 where bone was gained."""
+    back = np.maximum(months - span, 0.0)
     k = np.clip(np.searchsorted(months, back, side="right") - 1, 0, months.size - 1)
     years = np.maximum(months - months[k], 1.0) / 12.0
     return np.clip(100 * (1 - bone / bone[:, k]) / years, 0, None)

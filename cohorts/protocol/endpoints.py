@@ -67,6 +67,11 @@ class Endpoint:
         """Months that the endpoint names."""
         return ()
 
+    @property
+    def of_hazard(self) -> bool:
+        """Whether arms are compared by a hazard ratio, whose information is counted in events."""
+        return self.analysis in ("Cox", "log-rank")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Change(Endpoint):

@@ -64,7 +64,7 @@ def _endpoint(of: Objectives, table: InterimTable, endpoints: Sequence[Endpoint]
 
 def _information(of: Objectives, table: InterimTable, endpoint: Endpoint) -> tuple[float | None, float | None]:
     """Planned information: events of a hazard ratio, the effect's standard error of anything else."""
-    counted = isinstance(endpoint, Event) and endpoint.analysis in ("Cox", "log-rank")
+    counted = endpoint.of_hazard
     if table.planned_events is not None and not counted:
         of.faults.add(
             (*_PATH, "planned_events"),

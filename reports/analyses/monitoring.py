@@ -33,7 +33,7 @@ from scipy import stats
 
 from ranklsim.cohorts.conduct import enrolment
 from ranklsim.cohorts.conduct.events import COMPLETED
-from ranklsim.cohorts.protocol.endpoints import Change, Endpoint, Event, Futility, Interim, Responder, higher_is_better
+from ranklsim.cohorts.protocol.endpoints import Change, Endpoint, Futility, Interim, Responder, higher_is_better
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.analyses import interim, single
 from ranklsim.reports.analyses.effects import is_ratio, margin_of, measure_of
@@ -194,15 +194,10 @@ def _statistic(spec: Endpoint, row: Mapping[str, Any]) -> float:
 
 
 def _information(spec: Endpoint, row: Mapping[str, Any]) -> float:
-    if isinstance(spec, Event) and is_hazard(spec):
+    if spec.of_hazard:
         return float(row["events"])
     error = row["effect_error"]
     return float(1 / error**2) if error > 0 else np.nan
-
-
-def is_hazard(spec: Endpoint) -> bool:
-    """Whether an endpoint's effect is a hazard ratio, whose information is counted in events."""
-    return measure_of(spec) == "hazard ratio"
 
 
 # -- the procedure -----------------------------------------------------------------------------------------------------
@@ -287,7 +282,7 @@ def _drift(plan: Interim, spec: Endpoint, whole: float, allocation: float) -> fl
     margin = margin_of(spec)
     if margin is not None:
         gap += float(np.log(margin) if ratio else margin)
-    information = whole * allocation * (1 - allocation) if is_hazard(spec) else whole
+    information = whole * allocation * (1 - allocation) if spec.of_hazard else whole
     return float(gap * np.sqrt(information))
 
 

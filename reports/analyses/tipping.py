@@ -37,6 +37,9 @@ from ranklsim.reports.analyses.margins import conclusion
 CURVE = ("arm", "delta", "difference", "low", "high", "p", "holds")
 POINTS = ("arm", "n", "imputed", "difference", "p", "delta", "ratio", "imputed_mean", "seen_mean", "note")
 
+NOTHING_TO_LOSE = "There is no significant result in favour of the arm to lose."
+"""Why a result tips before anything is changed."""
+
 _STEPS = 5.0
 """Steps of delta from 0 to the tipping point, at least."""
 _FARTHEST = 1e4
@@ -226,7 +229,7 @@ def failures(
         most = len(left)
         note, count = "", np.nan
         if not row(0)["holds"]:
-            note, count = "There is no significant result to lose.", 0.0
+            note, count = NOTHING_TO_LOSE, 0.0
         elif not most:
             note = "Nobody of this arm left without an answer."
         elif row(most)["holds"]:
@@ -276,7 +279,7 @@ def _holds(spec: Responder | Event, measure: str, found: Mapping[str, float], le
 def _point(room: Callable[[float], float], imputed: int, scale: float) -> tuple[float, str]:
     """The least delta at which no room is left, or why there is none."""
     if room(0.0) <= 0:
-        return 0.0, "There is no significant result to lose."
+        return 0.0, NOTHING_TO_LOSE
     if imputed == 0:
         return np.nan, "No value of this arm is imputed."
     low, high = 0.0, 0.1 * scale

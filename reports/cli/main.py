@@ -152,6 +152,7 @@ PARAMETERS = click.option(
     help="Parameter values other than the shipped ones: a structural variant of `ranklsim variants`, or a CSV file "
     "with the columns symbol and value; a symbol may be an agent's, such as denosumab.CL.",
 )
+RESULT = click.option("-o", "--out", type=FILE, metavar="DIR", required=True, help="Folder for the result.")
 FORCE = click.option("--force", is_flag=True, help="Replace an earlier result that is in the way.")
 
 

@@ -10,7 +10,7 @@ import click
 
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.cli import main
-from ranklsim.reports.cli.main import FILE, FORCE, PARAMETERS, RESUMABLE, LayerList, Tolerance, Whole, cli
+from ranklsim.reports.cli.main import FORCE, PARAMETERS, RESULT, RESUMABLE, LayerList, Tolerance, Whole, cli
 
 
 class Sizes(click.ParamType):
@@ -49,7 +49,7 @@ class Vectors(click.ParamType):
     epilog=f"Example: `ranklsim replicate freedom --replicates 100 --patients 50 -o runs/power`. {RESUMABLE}",
 )
 @click.argument("trial")
-@click.option("-o", "--out", type=FILE, metavar="DIR", required=True, help="Folder for the result.")
+@RESULT
 @click.option(
     "--replicates",
     type=Whole(1),

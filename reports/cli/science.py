@@ -19,7 +19,7 @@ import click
 
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.cli import main
-from ranklsim.reports.cli.main import EXIT_CODES, FILE, FORCE, PARAMETERS, RESUMABLE, Names, Whole, cli
+from ranklsim.reports.cli.main import EXIT_CODES, FILE, FORCE, PARAMETERS, RESULT, RESUMABLE, Names, Whole, cli
 
 EVIDENCE = click.option(
     "--evidence", type=FILE, metavar="DIR", help="Folder with arms.toml and observations.csv.  [default: what ships]"
@@ -184,7 +184,7 @@ def validate_command(
     epilog=f"Example: `ranklsim fit my-fit.toml -o runs/my-fit`. {RESUMABLE}",
 )
 @click.argument("spec")
-@click.option("-o", "--out", type=FILE, metavar="DIR", required=True, help="Folder for the result.")
+@RESULT
 @PARAMETERS
 @click.option("--resume", is_flag=True, help="Go on with the interrupted fit in DIR.")
 @FORCE
@@ -234,7 +234,7 @@ def fit_command(spec: str, out: Path, parameters: Path | None, resume: bool, for
     epilog=f"Example: `ranklsim sensitivity modality -o runs/sensitivity`. {RESUMABLE}",
 )
 @click.argument("trial")
-@click.option("-o", "--out", type=FILE, metavar="DIR", required=True, help="Folder for the result.")
+@RESULT
 @click.option(
     "--only",
     type=Names(),

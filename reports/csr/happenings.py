@@ -6,7 +6,7 @@ The frames are those of a run: `events` (one row an event that the trial records
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -79,7 +79,7 @@ def deviations(
     visits: pd.DataFrame,
     patients: pd.DataFrame,
     arms: Sequence[str],
-    major: Collection[int] = (),
+    major: Iterable[int] = (),
 ) -> pd.DataFrame:
     """Doses missed, given late or lost to delays, and visits missed, while the patient was in the trial.
 
@@ -93,7 +93,7 @@ def deviations(
     patients : DataFrame
         Columns `patient`, `arm`, `last_month`.
     arms : sequence of str
-    major : collection of int
+    major : iterable of int
         Patients with a deviation that the trial file calls major, which may be of another kind.
 
     Returns

@@ -10,7 +10,7 @@ import pandas as pd
 from ranklsim.cohorts.conduct import enrolment
 from ranklsim.cohorts.protocol.endpoints import Interim
 from ranklsim.reports.analyses.effects import is_ratio, measure_of
-from ranklsim.reports.analyses.monitoring import CROSSED, FUTILE, HARM, NOT_CROSSED, UNTESTED, is_hazard
+from ranklsim.reports.analyses.monitoring import CROSSED, FUTILE, HARM, NOT_CROSSED, UNTESTED
 from ranklsim.reports.csr.context import INTERIM, Context, Section
 from ranklsim.reports.csr.outcomes import effect_text
 from ranklsim.reports.figures import interim as figures_interim
@@ -128,7 +128,7 @@ def _design_words(c: Context, plan: Interim) -> str:
     text = (
         f"{first_upper(plan.endpoint)} is tested for {what} to {c.by_name[str(c.control)].label} ({labels}) at each "
         f"look and at the end, with a two-sided type-I error of {plan.alpha:g} over all of them{each}, spent by the "
-        f"function of {plan.spending} type (Lan and DeMets 1983). {_information_words(plan, is_hazard(spec))}"
+        f"function of {plan.spending} type (Lan and DeMets 1983). {_information_words(plan, spec.of_hazard)}"
     )
     if plan.effect is not None:
         measure = measure_of(spec)

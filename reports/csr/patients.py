@@ -53,10 +53,12 @@ def deviations(c: Context) -> Section:
     """Doses and visits that were not as planned."""
     section = Section("10.2", "Protocol deviations", "deviations", 3)
     data = c.data
-    major = robustness.with_major_deviation(c)
-    frame = happenings.deviations(data.doses, data.seen("attended"), data.patients, c.names, major)
+    major = robustness.deviating(c)
+    who = () if major is None else major.loc[major["any"], "patient"]
+    frame = happenings.deviations(data.doses, data.seen("attended"), data.patients, c.names, who)
     total = frame.set_index("arm").loc["Total"]
-    section.exhibits += robustness.major_deviations(c)
+    if major is not None:
+        section.exhibits.append(robustness.major_deviations(c, major))
     if not total["any"]:
         section.paragraphs.append(
             "No dose was missed or late, and no visit was missed, before a patient left or stopped. [conduct] in the "

@@ -279,15 +279,6 @@ def _rule_words(c: Context, spec: Endpoint) -> dict[str, str]:
     return words | {event: events[event] for event in rules.events}
 
 
-def with_major_deviation(c: Context) -> set[int]:
-    """Patients with a major deviation; nobody where the file names none."""
-    primaries = _primaries(c)
-    if c.trial.per_protocol is None or not primaries:
-        return set()
-    table = per_protocol.major(c.trial.per_protocol, c.data, primaries[0])
-    return set(table.loc[table["any"], "patient"])
-
-
 def _span(months: float) -> str:
     """A limit in words: days below a month."""
     if months < 1:
@@ -296,13 +287,17 @@ def _span(months: float) -> str:
     return f"{month_text(months)} month{'' if months == 1 else 's'}"
 
 
-def major_deviations(c: Context) -> list[Exhibit]:
-    """Patients with a major deviation by arm; nothing where the file names none."""
+def deviating(c: Context) -> pd.DataFrame | None:
+    """Major deviations by patient, as of `per_protocol.major`, up to the first primary endpoint; None if not asked."""
     primaries = _primaries(c)
     if c.trial.per_protocol is None or not primaries:
-        return []
-    spec = primaries[0]
-    table = per_protocol.major(c.trial.per_protocol, c.data, spec)
+        return None
+    return per_protocol.major(c.trial.per_protocol, c.data, primaries[0])
+
+
+def major_deviations(c: Context, table: pd.DataFrame) -> Exhibit:
+    """Patients with a major deviation by arm; `table` as from `deviating`."""
+    spec = _primaries(c)[0]
     names = {"any": "Any", **_rule_words(c, spec)}
     rows = []
     for arm in (*c.names, "Total"):
@@ -312,26 +307,23 @@ def major_deviations(c: Context) -> list[Exhibit]:
     def show(name: str) -> Callable[[Any], str]:
         return lambda r: tables.share(int(r[name]), int(r["patients"]))
 
-    return [
-        c.table(
-            "14.1.4.1",
-            "Major protocol deviations",
-            pd.DataFrame(rows),
-            tables.cross_table,
-            lines={words: show(name) for name, words in names.items()},
-            headline=f"{tables.share(int(table['any'].sum()), c.n)} patients had a major deviation.",
-            note=f"Patients, n (%), before month {month_text(per_protocol.last_month(spec))}. A patient may have "
-            "several. Those who have one are left out of the per-protocol set.",
-        )
-    ]
+    return c.table(
+        "14.1.4.1",
+        "Major protocol deviations",
+        pd.DataFrame(rows),
+        tables.cross_table,
+        lines={words: show(name) for name, words in names.items()},
+        headline=f"{tables.share(int(table['any'].sum()), c.n)} patients had a major deviation.",
+        note=f"Patients, n (%), before month {month_text(per_protocol.last_month(spec))}. A patient may have several. "
+        "Those who have one are left out of the per-protocol set.",
+    )
 
 
 def set_words(c: Context) -> list[str]:
     """The per-protocol set in a sentence."""
-    primaries = _primaries(c)
-    if c.trial.per_protocol is None or not primaries:
+    table = deviating(c)
+    if table is None:
         return []
-    table = per_protocol.major(c.trial.per_protocol, c.data, primaries[0])
     kept = table[~table["any"]]
     sizes = ", ".join(f"{arm.label} {int((kept['arm'] == arm.name).sum())}" for arm in c.arms)
     return [f"Per-protocol set: {len(kept)} patients ({sizes}) without a major protocol deviation (table 14.1.4.1)."]

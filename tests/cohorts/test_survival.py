@@ -11,7 +11,7 @@ from helpers import table_bytes, two_arms
 
 from ranklsim.cohorts import open_run, run
 from ranklsim.cohorts.conduct import course as conduct
-from ranklsim.cohorts.running import execution, places, storage
+from ranklsim.cohorts.running import execution, places, scheduler, storage
 from ranklsim.cohorts.running.execution import Interrupted
 from ranklsim.cohorts.running.storage import MANIFEST
 from ranklsim.pkpd.errors import BadInput, RunFailed
@@ -85,6 +85,20 @@ def test_an_interrupted_run_resumes_to_the_same_bytes_without_redoing_what_was_d
     assert found.manifest["resumed"] == 1
     assert found.manifest["recovered"] == "2 of 3 portions were whole."
     assert table_bytes(open_run(found.folder).folder) == whole
+
+
+def test_what_was_written_before_it_was_heard_of_counts_when_a_run_is_interrupted(trial_file, tmp_path, monkeypatch):
+    perform = scheduler.Threads.perform
+
+    def stopped(who, job, tasks, *args):
+        done = list(perform(who, job, tasks, *args))
+        if any(task.name == "000000" for task in tasks):
+            raise KeyboardInterrupt
+        yield from done
+
+    monkeypatch.setattr(scheduler.Threads, "perform", stopped)
+    with pytest.raises(Interrupted, match="interrupted after 12 of 12 patients"):
+        run(trial_file, tmp_path / "b")
 
 
 def test_a_run_goes_on_with_the_portions_that_it_began_with(trial_file, tmp_path, monkeypatch, simulated, whole):

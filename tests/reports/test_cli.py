@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from ranklsim import api
 from ranklsim.reports.cli import main as cli
 
 COURSE = ("--agent", "denosumab", "--dose", "60mg", "--every", "6mo", "--doses", "2", "--follow", "6mo")
@@ -602,6 +603,19 @@ def test_an_incomplete_run_is_refused_by_report(ranklsim, tmp_path: Path, finish
     manifest = json.loads(path.read_text(encoding="utf-8")) | {"complete": False}
     path.write_text(json.dumps(manifest), encoding="utf-8")
     refused(ranklsim("report", "r"), "r", "--resume")
+
+
+def test_a_run_that_another_process_replaced_is_not_shown_as_ones_own(ranklsim, finished: Path, monkeypatch) -> None:
+    def replaced(folder: Path) -> Path:
+        assert cli.main(["run", trial, "-o", str(folder), "--seed", "8", "--force", "--no-report"]) == 0
+        return folder / "report" / "index.html"
+
+    trial = str(finished / "small.toml")
+    monkeypatch.setattr(api, "report", replaced)
+    said = ranklsim("run", trial, "-o", "twice", "--seed", "7")
+    assert said.code == 1
+    assert "twice: another process wrote a run here meanwhile; give each a folder of its own." in said.err
+    assert "index.html" not in said.out
 
 
 def test_no_permission_is_said_in_one_sentence(ranklsim, tmp_path: Path, monkeypatch) -> None:
