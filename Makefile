@@ -62,13 +62,9 @@ format: $(STAMP)  ## put style and format right where that can be done by machin
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-# mypy can't follow the package-dir mapping: it is shown the package as it installs, as a tree of links.
 .PHONY: types
 types: $(STAMP)  ## check types
-	@rm -rf build/types && mkdir -p build/types/ranklsim
-	@for part in ranklsim/*.py ranklsim/py.typed pkpd cohorts reports; do \
-		ln -s "../../../$$part" "build/types/ranklsim/$$(basename "$$part")"; done
-	@cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p ranklsim
+	@$(BIN)/mypy -p ranklsim
 
 .PHONY: wheel
 wheel: $(STAMP)  ## build the wheel into dist/

@@ -37,13 +37,18 @@ def test_every_folder_with_code_is_a_package_that_installs() -> None:
         assert package in PROJECT["tool"]["setuptools"]["packages"], f"{package} would be missing from the wheel"
 
 
+@pytest.mark.parametrize("folder", FOLDERS[1:])
+def test_the_checkout_shows_the_package_as_it_installs(folder: str) -> None:
+    assert (ROOT / "ranklsim" / folder).resolve() == ROOT / folder  # a link, for editors, mypy and coverage
+
+
 def test_a_wheel_holds_every_file_of_the_source_folders(tmp_path: Path) -> None:
     pytest.importorskip("setuptools", "77", reason="the wheel is built with the setuptools of the lock file")
     copy = tmp_path / "a checkout"
     for part in (*FOLDERS, "pyproject.toml", "README.md", "LICENSE"):
         source = ROOT / part
         if source.is_dir():
-            shutil.copytree(source, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, copy / part, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, copy / part)
     subprocess.run(
