@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 
 from ranklsim.pkpd.biology.ligand import potency
 from ranklsim.pkpd.biology.values import Values
-from ranklsim.reports.csr.context import NOT_KNOWN, Context, Section
+from ranklsim.reports.csr.context import NOT_KNOWN, Context
 from ranklsim.reports.layout import tables, wording
 from ranklsim.reports.layout.arms import PREDICTED
+from ranklsim.reports.layout.cells import Span, Text, code, tag
+from ranklsim.reports.layout.exhibit import Section
 
 SOFTNESS = {"assumed": 0, "fitted": 1, "measured": 2}
 
@@ -124,7 +125,7 @@ def reproducibility(c: Context) -> Section:
             "16.2.1",
             "Manifest of the run",
             pd.DataFrame(_flatten(said), columns=["item", "value"]),
-            lambda row: {"Item": row["item"], "Value": Markup("<code>{}</code>").format(row["value"])},
+            lambda row: {"Item": row["item"], "Value": code(row["value"])},
             widths=(32, 68),
         ),
         c.listing(
@@ -135,7 +136,7 @@ def reproducibility(c: Context) -> Section:
                 "File": row["file"],
                 "Rows": f"{row['rows']:.0f}" if np.isfinite(row["rows"]) else tables.DASH,
                 "Bytes": f"{row['bytes']:.0f}",
-                "SHA-256": Markup("<code>{}</code>").format(row["sha256"]),
+                "SHA-256": code(row["sha256"]),
             },
             numeric=("Rows", "Bytes"),
             widths=(29, 8, 9, 54),
@@ -158,11 +159,11 @@ def _text(value: object) -> str:
     return "" if value is None or pd.isna(value) else str(value)
 
 
-def _status(status: str, drawn: bool = False, rho: float = np.nan) -> Markup:
+def _status(status: str, drawn: bool = False, rho: float = np.nan) -> Text:
     if not drawn:
-        return tables.tag(status)
+        return tag(status)
     weight = f" ρ {tables.num(rho, 2)}" if np.isfinite(rho) else ""
-    return tables.tag(status) + Markup(' <span class="tag drawn">drawn{}</span>').format(weight)
+    return (tag(status), " ", tag(f"drawn{weight}"))
 
 
 def _range(low: object, high: object) -> str:
@@ -173,22 +174,22 @@ def _range(low: object, high: object) -> str:
 
 
 def _parameter_cells(row: dict[str, Any]) -> dict[str, object]:
-    note = Markup('<br><span class="note">{}</span>').format(_text(row["note"])) if _text(row["note"]) else ""
-    spread = Markup("<br>CV {}").format(tables.sig(float(row["cv"]))) if row["cv"] > 0 else ""
+    note = ("\n", Span(_text(row["note"]), "note")) if _text(row["note"]) else ""
+    spread = f"\nCV {tables.sig(float(row['cv']))}" if row["cv"] > 0 else ""
     return {
-        "Symbol": Markup("<code>{}</code>").format(row["symbol"]),
+        "Symbol": code(row["symbol"]),
         "Meaning": row["meaning"],
         "Value": tables.sig(float(row["value"])),
         "Unit": tables.unit_words(row["unit"]),
-        "Range; CV": Markup("{}{}").format(_range(row["low"], row["high"]), spread),
+        "Range; CV": _range(row["low"], row["high"]) + spread,
         "Status": _status(row["status"], row["drawn"], row["rank_correlation"]),
-        "Source and note": Markup("{}{}").format(tables.doi_link(row["source"], row["doi"]), note),
+        "Source and note": (tables.doi_link(row["source"], row["doi"]), note),
     }
 
 
 def _agent_cells(row: dict[str, Any]) -> dict[str, object]:
     return {
-        "Field": Markup("<code>{}</code>").format(row["field"]),
+        "Field": code(row["field"]),
         "Agent": f"{row['agent']}{' (hypothetical)' if row['hypothetical'] else ''}",
         "Value": tables.sig(float(row["value"])),
         "Unit": tables.unit_words(row["unit"]),

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 
 from ranklsim.cohorts.people.population import Population, population_of
 from ranklsim.cohorts.protocol.endpoints import Change
@@ -21,8 +20,10 @@ from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.reports.analyses import repeated, summaries
 from ranklsim.reports.analyses.results import Analyses, analyse
 from ranklsim.reports.csr import unknowns
+from ranklsim.reports.figures.drawing import picture
 from ranklsim.reports.layout import tables, wording
 from ranklsim.reports.layout.arms import ArmView, month_text, view_arms
+from ranklsim.reports.layout.cells import Record, Table, listing
 from ranklsim.reports.layout.exhibit import Exhibit
 
 BASELINE = {
@@ -148,19 +149,6 @@ class RunData:
         return [float(month) for month in np.unique(first["month"])]
 
 
-@dataclass
-class Section:
-    """A section: heading, sentences, exhibits in order."""
-
-    number: str
-    title: str
-    anchor: str
-    level: int = 2
-    paragraphs: list[str | Markup] = field(default_factory=list)
-    exhibits: list[Exhibit] = field(default_factory=list)
-    key: list[str | Markup] = field(default_factory=list)
-
-
 def read(run_folder: str | os.PathLike[str]) -> RunData:
     """Read a finished run.
 
@@ -233,7 +221,7 @@ class Context:
         number: str,
         title: str,
         frame: pd.DataFrame,
-        make: Callable[..., str],
+        make: Callable[..., Table] = tables.crossed,
         *,
         note: str = "",
         headline: str = "",
@@ -242,13 +230,27 @@ class Context:
         who: str | None = None,
         **options: Any,
     ) -> Exhibit:
-        """A table of `frame`, made by a function of `ranklsim.reports.layout.tables` with `options`.
+        """A table with the arms as columns.
 
-        A `folded` one opens on demand, and in print; `arms` are its columns, all by default; `who` is whom it is about,
-        the analysis set (`population`) by default or the `safety` set, which says the N over each column.
+        Parameters
+        ----------
+        number, title, note, headline, folded
+            As in `Exhibit`; the note is followed by the numbers of patients and the source.
+        frame : DataFrame
+        make : callable
+            A function of `ranklsim.reports.layout.tables`, which is given `options`.
+        arms : sequence of ArmView, optional
+            The columns, all arms by default.
+        who : str, optional
+            The patients it is about: the analysis set (`population`) by default, or the `safety` set.
+
+        Returns
+        -------
+        Exhibit
         """
         who = self.population if who is None else who
-        body = make(frame, self.arms if arms is None else arms, self.heading(number, title, who), **options)
+        sizes = self.treated["arm"].value_counts().to_dict() if who == self.safety else self.counts
+        body = make(frame, self.arms if arms is None else arms, sizes, **options)
         return Exhibit("Table", number, title, frame, body, self.source(note, who), headline, folded, who)
 
     def listing(
@@ -256,7 +258,7 @@ class Context:
         number: str,
         title: str,
         frame: pd.DataFrame,
-        cells: Callable[[dict[str, Any]], dict[str, object]],
+        cells: Callable[[dict[str, Any]], Record],
         *,
         note: str = "",
         numeric: Sequence[str] = (),
@@ -265,14 +267,27 @@ class Context:
         widths: Sequence[int] = (),
         folded: bool = False,
     ) -> Exhibit:
-        """A table of `frame` row by row; `cells` turns a row into header and text of each column.
+        """A table of `frame` row by row.
 
-        `who` is whom it is about: patients (`population`), the typical patient, or nobody; `widths` as in
-        `tables.listing`; a `folded` one opens on demand, and in print.
+        Parameters
+        ----------
+        number, title, note, folded
+            As in `table`.
+        frame : DataFrame
+        cells : callable
+            Turns a row into head and text of each column.
+        numeric, group, widths
+            As in `layout.cells.listing`.
+        who : str
+            The patients it is about (`population`), the `typical` patient, or nobody.
+
+        Returns
+        -------
+        Exhibit
         """
-        rows = [cells(row) for row in frame.to_dict("records")]
-        heading = self.heading(number, title, who)
-        body = tables.listing(rows, heading, numeric=numeric, group=group, widths=widths)
+        records = frame.to_dict("records")
+        rows = [cells(record) for record in records]
+        body = listing(rows, records=records, numeric=numeric, group=group, widths=widths)
         return Exhibit("Table", number, title, frame, body, self.source(note, who), folded=folded, population=who)
 
     def figure(
@@ -289,10 +304,23 @@ class Context:
         who: str | None = None,
         **options: Any,
     ) -> Exhibit:
-        """A figure of `frame`, drawn by a function of `ranklsim.reports.figures.trial` with `options`.
+        """A figure of `frame`.
 
-        `alt` speaks to a screen reader where there is no `headline`; `arms` are those shown, all by default; `who` is
-        whom it is about, the analysis set by default.
+        Parameters
+        ----------
+        number, title, note, headline, who
+            As in `table`.
+        frame : DataFrame
+        draw : callable
+            A function of `ranklsim.reports.figures`, which is given `options`.
+        alt : str
+            The text for a screen reader where there is no `headline`.
+        arms : sequence of ArmView, optional
+            Those shown, all by default.
+
+        Returns
+        -------
+        Exhibit
         """
         who = self.population if who is None else who
         shell = Exhibit("Figure", number, title, frame, "", "")
@@ -300,16 +328,9 @@ class Context:
         shown = self.arms if arms is None else arms
         redraw = partial(draw, frame, shown, anchor=shell.anchor, alt=spoken, **options)
         said = self.source(" ".join(part for part in (f"{who}." if who else "", note) if part))
-        return Exhibit("Figure", number, title, frame, redraw(), said, headline, redraw=redraw, alt=spoken)
-
-    def heading(self, number: str, title: str, who: str | None = None) -> tables.Heading:
-        """What stands over a table; `who` is whom it is about, the analysis set by default."""
-        caption = Markup(
-            '<span class="cap"><span class="number">Table {}</span> {}<span class="population">{}</span></span>'
-        ).format(number, title, self.population if who is None else who)
-        treated = self.treated["arm"].value_counts()
-        counts = {name: int(treated.get(name, 0)) for name in self.names} if who == self.safety else self.counts
-        return tables.Heading(caption, f"Table {number}: {title}", counts)
+        return replace(
+            shell, body=redraw(), footnote=said, headline=headline, picture=partial(picture, redraw), alt=spoken
+        )
 
     def source(self, note: str, who: str = "") -> str:
         """Footnote: the note, then N by arm where `who` is the analysis set, then seed and model."""

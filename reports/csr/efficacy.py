@@ -9,12 +9,12 @@ import pandas as pd
 
 from ranklsim.reports.analyses import durability, summaries
 from ranklsim.reports.analyses.repeated import Repeated
-from ranklsim.reports.csr.context import SITES, Context, Section, nearest
+from ranklsim.reports.csr.context import SITES, Context, nearest
 from ranklsim.reports.figures import patients as figures_patients
 from ranklsim.reports.figures import trial as figures
 from ranklsim.reports.layout import tables, wording
 from ranklsim.reports.layout.arms import month_text, shifted
-from ranklsim.reports.layout.exhibit import Exhibit
+from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.mmrm.covariance import NAMES
 
 MARKERS = {
@@ -130,15 +130,23 @@ def _visit_table(c: Context, found: Repeated, number: str) -> Exhibit:
         f"degrees of freedom. Fitted to {fit.n_observations} values of {found.patients} patients with at least one "
         f"value after {start}; n: patients with a value at the visit. Differences are not adjusted for multiplicity."
     )
+    decimals = 2 if spec.kind == "percent" else 3
+    shows = {
+        "n": tables.count(),
+        "LS mean (SE)": tables.spread("estimate", "std_error", decimals),
+        "95% CI": tables.limits("ci_low", "ci_high", decimals),
+    }
+    if c.control is not None:
+        shows |= tables.against(c.by_name[c.control].label, c.control, decimals)
+        shows["p"] = tables.Show(("p",), tables.p_value, c.control)
     return c.table(
         number,
         f"{spec.name}: LS means by visit",
         found.by_visit,
-        tables.lsmean_table,
-        control=c.control,
+        tables.by_month,
+        shows=shows,
         note=" ".join([note, fit.message]).strip(),
         folded=spec is not c.primary,
-        decimals=2 if spec.kind == "percent" else 3,
     )
 
 
@@ -168,8 +176,8 @@ def bmd(c: Context) -> Section:
                 f"14.2.2.{k}",
                 title,
                 _after_baseline(frame),
-                tables.mean_table,
-                control=c.control,
+                tables.by_month,
+                shows=tables.means(c.arms, c.control),
                 note="Percent. Observed values, patients with a baseline and a value at the visit; t interval of the "
                 "mean; differences in percentage points with Welch's interval, not adjusted for multiplicity.",
                 folded=k > 1,
@@ -225,8 +233,8 @@ def markers(c: Context) -> Section:
                 f"14.2.3.{k}",
                 title,
                 _after_baseline(frame),
-                tables.median_table,
-                control=c.control,
+                tables.by_month,
+                shows=tables.medians(c.arms, c.control),
                 note=" ".join(
                     [
                         "Percent of each patient's baseline; observed values, patients with both. Geometric mean ratio "
@@ -302,10 +310,16 @@ def _marker_exhibits(c: Context) -> list[Exhibit]:
                 "14.2.4.1",
                 f"Highest marker after {c.end_words}",
                 pd.concat(peaks, ignore_index=True),
-                tables.peak_table,
                 arms=arms,
-                markers={str(p["marker"].iloc[0]): f"Serum {p['marker'].iloc[0]}" for p in peaks},
-                end=c.end_words,
+                by="marker",
+                titles={marker: f"Serum {marker}" for marker in AFTER_MARKERS},
+                shows={
+                    "Highest median, % of baseline (95% CI)": tables.estimate("peak", "peak_low", "peak_high", 0),
+                    "Quartiles of the patients at that visit, %": tables.limits("peak_q1", "peak_q3", 0),
+                    "Month of that visit": tables.number("peak_month", 0),
+                    f"Months after {c.end_words}": tables.number("months_after_end", 0),
+                    "n": tables.count(),
+                },
                 note=f"The visit after {c.end_words} with the highest median; order-statistic interval of that median.",
             )
         )
@@ -346,10 +360,14 @@ def _bmd_exhibits(c: Context) -> list[Exhibit]:
                 "14.2.4.2",
                 f"Mean BMD gained by {c.end_words}, and lost after it",
                 pd.concat(kept, ignore_index=True),
-                tables.loss_table,
                 arms=arms,
-                sites={str(k["site"].iloc[0]): SITES[str(k["site"].iloc[0])] for k in kept},
-                end=c.end_words,
+                by="site",
+                titles=SITES,
+                shows={
+                    f"Change at {c.end_words}, %": tables.number("gain"),
+                    "Change in the 12 months after it, percentage points": tables.number("change_12"),
+                    "Change in the 24 months after it, percentage points": tables.number("change_24"),
+                },
                 note="In percent of baseline, of arithmetic means of the patients with a value at each visit, linear "
                 "between visits. The figures above are in percent of the value when treatment ends, of patients with "
                 "both values. Shares kept and months until baseline, with intervals: Table 14.2.12.1.",

@@ -14,8 +14,9 @@ from ranklsim.reports.analyses import variables
 from ranklsim.reports.analyses.lasting import lasting
 from ranklsim.reports.analyses.summaries import BOOTSTRAPS
 from ranklsim.reports.csr import unknowns
-from ranklsim.reports.csr.context import SITES, Context, Section
+from ranklsim.reports.csr.context import SITES, Context
 from ranklsim.reports.layout.arms import CALIBRATED, PREDICTED, ArmView, month_text
+from ranklsim.reports.layout.exhibit import Section
 from ranklsim.reports.layout.tables import num, share, with_interval
 from ranklsim.reports.layout.wording import first_upper
 

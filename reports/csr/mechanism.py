@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 
 from ranklsim.cohorts.durability import LEAST_GAIN
 from ranklsim.pkpd.variants import variants
 from ranklsim.reports.analyses import summaries
 from ranklsim.reports.csr import unknowns
-from ranklsim.reports.csr.context import NOT_KNOWN, Context, Section, nearest
+from ranklsim.reports.csr.context import NOT_KNOWN, Context, nearest
 from ranklsim.reports.figures import trial as figures
 from ranklsim.reports.layout import tables, wording
 from ranklsim.reports.layout.arms import PREDICTED, ArmView
-from ranklsim.reports.layout.exhibit import Exhibit
+from ranklsim.reports.layout.cells import code
+from ranklsim.reports.layout.exhibit import Exhibit, Section
 
 STRONGEST = 8
 """Parameters that the figure of rank correlations shows for each arm."""
@@ -46,8 +48,8 @@ LIGAND: tuple[tuple[str, dict[str, str], dict[str, Any]], ...] = (
     ("Free RANKL by modality, and the drive that is left", FREE, {"ylabel": ""}),
     ("Occupancy of mRANKL by cellular source", BY_SOURCE, PERCENT),
 )
-DECIMALS = dict.fromkeys((*OCCUPANCY, *BY_SOURCE, *FREE), 1) | {"sRANKL_free": 2}
-"""Decimals in which latent values are shown: 1 of a percentage."""
+DECIMALS = {"sRANKL_free": 2}
+"""Decimals of latent values that are no percentages."""
 PARTS = {
     "remodelling": "remodelling space and balance",
     "mineralisation": "mineralisation",
@@ -84,8 +86,7 @@ def ligand(c: Context) -> Section:
                 **looks,
             ),
             c.table(
-                f"14.2.5.{k}", title, frame, tables.latent_table, names=names, decimals=DECIMALS,
-                folded=True,
+                f"14.2.5.{k}", title, frame, tables.by_part, **_latent(names), folded=True,
                 note="Percent unless a unit is given. Model values of patients still in the trial; just before the "
                 "dose at dosing visits.",
             ),
@@ -114,12 +115,25 @@ def ligand(c: Context) -> Section:
         section.exhibits.append(
             c.table(
                 f"14.2.5.{len(LIGAND) + 1}", "Free drug in serum (µg/mL)", frame[own].reset_index(drop=True),
-                tables.latent_table, names=binders, decimals=dict.fromkeys(binders, 3), folded=True,
+                tables.by_part, **_latent(binders, 3), folded=True,
                 note="Model values of patients still in the trial, without assay error; just before the dose at dosing "
                 "visits.",
             )
         )  # fmt: skip
     return section
+
+
+def _latent(names: Mapping[str, str], decimals: int = 1) -> dict[str, Any]:
+    """How the table of latent outputs shows them; "<0.01" where the quartiles are above zero but too small to show."""
+
+    def text(median: float, q1: float, q3: float, digits: int) -> str:
+        least = 10.0**-digits
+        return f"<{least:.{digits}f}" if 0 < q3 < 0.5 * least else tables.with_interval(median, q1, q3, digits)
+
+    shows = {
+        name: tables.Show(("median", "q1", "q3"), partial(text, digits=DECIMALS.get(name, decimals))) for name in names
+    }
+    return {"column": "output", "names": names, "shows": shows, "head": "Median (Q1, Q3)"}
 
 
 def latent_by_visit(c: Context, names: list[str]) -> pd.DataFrame:
@@ -178,7 +192,20 @@ def contributions(c: Context) -> Section:
                 headline=wording.parts_headline(over, c.arms, PARTS, at, over=label),
             )
         )
-    section.exhibits.append(c.table("14.2.6.1", title, frame, tables.parts_table, names=PARTS, note=note))
+    section.exhibits.append(
+        c.table(
+            "14.2.6.1",
+            title,
+            frame,
+            tables.by_part,
+            column="part",
+            names=PARTS,
+            shows=dict.fromkeys(PARTS, tables.number("mean")),
+            head="Percentage points",
+            total=replace(tables.number("total"), kind="sum"),
+            note=note,
+        )
+    )
     return section
 
 
@@ -342,7 +369,7 @@ def _importance(c: Context) -> list[Exhibit]:
             f"Rank correlation of every drawn parameter with {what}",
             ranked,
             lambda row: {
-                "Parameter": Markup("<code>{}</code>").format(row["symbol"]),
+                "Parameter": code(row["symbol"]),
                 "Arm": c.by_name[row["arm"]].label,
                 "Meaning": row["meaning"],
                 "Rank correlation (95% CI)": tables.with_interval(row["rho"], row["low"], row["high"], 2),

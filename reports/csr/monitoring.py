@@ -11,11 +11,11 @@ from ranklsim.cohorts.conduct import enrolment
 from ranklsim.cohorts.protocol.endpoints import Interim
 from ranklsim.reports.analyses.effects import is_ratio, measure_of
 from ranklsim.reports.analyses.monitoring import CROSSED, FUTILE, HARM, NOT_CROSSED, UNTESTED
-from ranklsim.reports.csr.context import INTERIM, Context, Section
+from ranklsim.reports.csr.context import INTERIM, Context
 from ranklsim.reports.csr.outcomes import effect_text
 from ranklsim.reports.figures import interim as figures_interim
 from ranklsim.reports.layout.arms import month_text
-from ranklsim.reports.layout.exhibit import Exhibit
+from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.tables import DASH, num, p_value
 from ranklsim.reports.layout.wording import first_lower, first_upper, listed
 

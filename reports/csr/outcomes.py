@@ -11,10 +11,10 @@ from ranklsim.cohorts.protocol.endpoints import EVENT_WORDS, Change, Durability,
 from ranklsim.cohorts.protocol.schema import BMD_MEASURES
 from ranklsim.reports.analyses.effects import is_ratio
 from ranklsim.reports.analyses.imputation import STRATEGIES
-from ranklsim.reports.csr.context import Context, Section
+from ranklsim.reports.csr.context import Context
 from ranklsim.reports.figures import analyses as figures_analyses
 from ranklsim.reports.layout.arms import month_text
-from ranklsim.reports.layout.exhibit import Exhibit
+from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.tables import DASH, num, p_value, share, with_interval
 from ranklsim.reports.layout.wording import MEASURES, first_lower, first_upper, listed, to_interval
 

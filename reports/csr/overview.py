@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 
 from ranklsim.reports.analyses import durability, summaries
 from ranklsim.reports.csr import happenings, monitoring, outcomes, safety
-from ranklsim.reports.csr.context import BASELINE, NOT_KNOWN, Context, Section, month_span
+from ranklsim.reports.csr.context import BASELINE, NOT_KNOWN, Context, month_span
 from ranklsim.reports.figures import trial as figures
 from ranklsim.reports.layout import tables, wording
 from ranklsim.reports.layout.arms import BASIS_MEANING, PREDICTED, ArmView
-from ranklsim.reports.layout.exhibit import Exhibit
-from ranklsim.reports.layout.grid import plain
+from ranklsim.reports.layout.cells import Bullets, Cell, Column, Group, Row, Span, Table, Text, plain, tag
+from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.mmrm.covariance import NAMES
 
 
@@ -51,9 +50,7 @@ def _result(c: Context, section: Section) -> None:
         if arm.basis != PREDICTED or arm.name not in rows.index:
             continue
         row = rows.loc[arm.name].to_dict()
-        head = Markup("<strong>{}</strong> <span class='tag predicted'>hypothetical, predicted</span> ").format(
-            arm.label
-        )
+        head = (Span(arm.label, "strong"), " ", tag("hypothetical, predicted", "predicted"), " ")
         said = [wording.predicted_sentence(row, control)]
         if np.isfinite(row["parameter_low"]):
             said.insert(0, wording.unknowns_sentence(row, control, c.vectors, _across_structures(c, arm)))
@@ -65,7 +62,7 @@ def _result(c: Context, section: Section) -> None:
             )
         else:
             said.append("Unknown parameters were not drawn in this run, so the figure stands for default values only.")
-        section.key.append(head + " ".join(part for part in said if part))
+        section.key.append((*head, " ".join(part for part in said if part)))
     after = _after_words(c)
     if after:
         section.key.append(after)
@@ -99,18 +96,10 @@ def _result(c: Context, section: Section) -> None:
 def synopsis_table(c: Context) -> Exhibit:
     """The tabular part of a synopsis as ICH E3 has it."""
     rows = synopsis_rows(c)
-    body = tables.tbody(
-        [Markup('<tr><th scope="row">{}</th><td>{}</td></tr>').format(head, text) for head, text in rows]
-    )
-    title = "Synopsis of the trial"
-    return Exhibit(
-        "Table",
-        "2.1",
-        title,
-        pd.DataFrame([(head, plain(text)) for head, text in rows], columns=["item", "text"]),
-        tables.wrap(Markup(""), body, c.heading("2.1", title, ""), css="synopsis"),
-        c.source(""),
-    )
+    frame = pd.DataFrame([(head, plain(text)) for head, text in rows], columns=["item", "text"])
+    body = Group(tuple(Row((Cell(head), Cell(text))) for head, text in rows))
+    table = Table((Column(""), Column("")), (body,), "synopsis")
+    return Exhibit("Table", "2.1", "Synopsis of the trial", frame, table, c.source(""))
 
 
 def _against_known(c: Context, arm: ArmView) -> str:
@@ -153,20 +142,17 @@ def _after_words(c: Context) -> str:
     return wording.peak_headline(durability.peak_after(medians, c.ends), c.arms, "CTX", c.end_words)
 
 
-def synopsis_rows(c: Context) -> list[tuple[str, str | Markup]]:
+def synopsis_rows(c: Context) -> list[tuple[str, Text]]:
     """Items of the synopsis and their text."""
     t = c.trial
-    regimens = [
-        Markup("<li><strong>{}</strong> (N={}): {}</li>").format(arm.label, c.counts[arm.name], arm.words)
-        for arm in c.arms
-    ]
+    regimens = [(Span(arm.label, "strong"), f" (N={c.counts[arm.name]}): {arm.words}") for arm in c.arms]
     eligible = "; ".join(_range_words(name, low, high) for name, (low, high) in t.population.eligible.items())
     layers = [
         f"between-patient variability {'on' if t.layers.patients else 'off (every patient is the typical patient)'}",
         f"residual (assay, precision) error {'on' if t.layers.residual else 'off'}",
         f"parameter uncertainty {f'on ({c.n_draws} draws)' if c.n_draws else 'off'}",
     ]
-    rows: list[tuple[str, str | Markup]] = [("Objective", t.description)] if getattr(t, "description", "") else []
+    rows: list[tuple[str, Text]] = [("Objective", " ".join(t.description.split()))] if t.description else []
     rows += [
         (
             "Methodology",
@@ -175,22 +161,16 @@ def synopsis_rows(c: Context) -> list[tuple[str, str | Markup]]:
         ),
         ("Number of patients", _patient_words(c)),
         ("Population", f"{t.population.name}" + (f"; eligible: {eligible}" if eligible else "")),
-        ("Treatments", _items(regimens)),
+        ("Treatments", Bullets(tuple(regimens))),
         ("Conduct", _conduct_words(t.conduct)),
         ("Variation", "; ".join(layers)),
-        ("Endpoints", _items([f"{e.name} ({e.role}; {e.analysis})" for e in t.endpoints])),
+        ("Endpoints", Bullets(tuple(f"{e.name} ({e.role}; {e.analysis})" for e in t.endpoints))),
         ("Statistical methods", _method_words(c)),
-        ("Safety results", _items(said) if (said := _safety_words(c)) else "The trial records no such event"),
+        ("Safety results", Bullets(tuple(said)) if (said := _safety_words(c)) else "The trial records no such event"),
     ]
-    if getattr(t, "sources", None):
-        rows.append(("Modelled on", _items(t.sources)))
+    if t.sources:
+        rows.append(("Modelled on", Bullets(tuple(t.sources))))
     return rows
-
-
-def _items(lines: Sequence[str | Markup]) -> Markup:
-    """A list; lines that are Markup bring their own item."""
-    items = [x if isinstance(x, Markup) else Markup("<li>{}</li>").format(x) for x in lines]
-    return Markup("<ul>{}</ul>").format(Markup("").join(items))
 
 
 def _patient_words(c: Context) -> str:
@@ -295,7 +275,7 @@ def design(c: Context) -> Section:
                 "Regimen": row["regimen"],
                 "Doses, months": month_span(row["start_month"], row["last_dose_month"]),
                 "Covered until month": month_span(row["end_month"], row["end_month"]),
-                "Result is": tables.tag(row["basis"]),
+                "Result is": tag(row["basis"]),
             },
             numeric=("N", "Covered until month"),
             who=c.population,

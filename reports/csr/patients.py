@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ranklsim.reports.analyses import baseline, summaries
 from ranklsim.reports.csr import happenings, robustness
-from ranklsim.reports.csr.context import BASELINE, Context, Section, month_span
+from ranklsim.reports.csr.context import BASELINE, Context, month_span
 from ranklsim.reports.figures import trial as figures
 from ranklsim.reports.layout import tables, wording
-from ranklsim.reports.layout.exhibit import Exhibit
+from ranklsim.reports.layout.exhibit import Exhibit, Section
 
 FLOW_ARMS = 5
 """More arms than this do not fit beside each other in the flow of patients."""
@@ -41,12 +42,32 @@ def disposition(c: Context) -> Section:
             "14.1.1",
             "Disposition",
             frame,
-            tables.disposition_table,
+            shows=_ends(frame),
+            total=True,
             note="Patients, n (%).",
             headline="" if drawn else said,
         )
     )
     return section
+
+
+def _ends(frame: pd.DataFrame) -> dict[str, tables.Show]:
+    """Lines of the table of disposition: those that the frame has a column for."""
+    words = {
+        "completed": "Completed the trial",
+        "dropout": "Dropped out",
+        "dropout_month_median": "Month of dropping out, median",
+        "death": "Died",
+        "stopped": "Stopped treatment, stayed in the trial",
+        "rescue": "Rescued with another drug",
+        "switch": "Switched to another drug",
+    }
+    lines = {"Randomised": tables.count("randomised")}
+    for column, text in words.items():
+        if column in frame:
+            months = column == "dropout_month_median"
+            lines[text] = tables.number(column, 1) if months else tables.shares(column, "randomised")
+    return lines | ({"Neither recorded": tables.count("other")} if (frame["other"] != 0).any() else {})
 
 
 def deviations(c: Context) -> Section:
@@ -66,19 +87,20 @@ def deviations(c: Context) -> Section:
         )
         return section
     shows = {
-        "Patients with any deviation": lambda r: tables.share(int(r["any"]), int(r["patients"])),
-        "Patients with a missed dose": lambda r: _some(r, "missed_dose"),
-        "Doses missed": lambda r: f"{r['missed_dose']}",
-        "Patients with a late dose": lambda r: _some(r, "late_dose"),
-        "Doses given late": lambda r: f"{r['late_dose']}",
-        "Doses put off beyond the end": lambda r: f"{r['lost_dose']}",
-        "Delay, median (longest), months": lambda r: (
-            f"{tables.num(r['delay_median'], 1)} ({tables.num(r['delay_max'], 1)})"
-            if np.isfinite(r["delay_max"])
-            else tables.DASH
+        "Patients with any deviation": tables.shares("any", "patients"),
+        "Patients with a missed dose": tables.shares("missed_dose_patients", "patients"),
+        "Doses missed": tables.count("missed_dose"),
+        "Patients with a late dose": tables.shares("late_dose_patients", "patients"),
+        "Doses given late": tables.count("late_dose"),
+        "Doses put off beyond the end": tables.count("lost_dose"),
+        "Delay, median (longest), months": tables.Show(
+            ("delay_median", "delay_max"),
+            lambda median, most: (
+                f"{tables.num(median, 1)} ({tables.num(most, 1)})" if np.isfinite(most) else tables.DASH
+            ),
         ),
-        "Patients with a missed visit": lambda r: _some(r, "missed_visit"),
-        "Visits missed": lambda r: f"{r['missed_visit']}",
+        "Patients with a missed visit": tables.shares("missed_visit_patients", "patients"),
+        "Visits missed": tables.count("missed_visit"),
     }
     section.exhibits.insert(
         0,
@@ -86,17 +108,13 @@ def deviations(c: Context) -> Section:
             "14.1.4",
             "Protocol deviations",
             frame,
-            tables.cross_table,
-            lines=shows,
+            tables.narrow,
+            shows=shows,
             headline=f"{tables.share(int(total['any']), c.n)} patients had at least one deviation.",
             note="Patients, n (%). Doses and visits that were due while the patient was in the trial and on treatment.",
         ),
     )
     return section
-
-
-def _some(row: Mapping[str, Any], kind: str) -> str:
-    return tables.share(int(row[f"{kind}_patients"]), int(row["patients"]))
 
 
 def intercurrent(c: Context) -> Section:
@@ -111,17 +129,17 @@ def intercurrent(c: Context) -> Section:
         return section
     frame.insert(0, "words", [_event_words(row) for row in frame.to_dict("records")])
     shows = {
-        "Patients, n (%)": lambda r: tables.share(int(r["patients"]), int(r["randomised"])),
-        "Month of the first, median": lambda r: tables.num(r["month_median"], 1),
+        "Patients, n (%)": tables.shares("patients", "randomised"),
+        "Month of the first, median": tables.number("month_median", 1),
     }
     section.exhibits.append(
         c.table(
             "14.1.5",
             "Intercurrent events",
             frame,
-            tables.cross_table,
-            lines=shows,
-            groups="words",
+            tables.narrow,
+            shows=shows,
+            by="words",
             note="Events after randomisation that bear on what a later measurement means (ICH E9(R1)). A patient may "
             "have several.",
         )

@@ -27,8 +27,10 @@ from ranklsim.reports.csr import (
     robustness,
     safety,
 )
-from ranklsim.reports.csr.context import Context, Section, read
-from ranklsim.reports.layout.page import new_folder, refuse_foreign, render, write_page
+from ranklsim.reports.csr.context import Context, read
+from ranklsim.reports.layout.exhibit import Section
+from ranklsim.reports.layout.html import render
+from ranklsim.reports.layout.page import new_folder, refuse_foreign, write_page
 
 MARK = "ranklsim-report"
 
@@ -149,7 +151,7 @@ def _write_formats(folder: Path, context: Context, sections: Sequence[Section], 
         title, meta, foot = title_lines(context)
         write_word(folder / DOCUMENT, title, meta, foot, str(context.data.manifest["started"]), sections)
     if "rtf" in formats:
-        from ranklsim.reports.layout.rtf_tables import write_rtf
+        from ranklsim.reports.layout.rtf import write_rtf
 
         write_rtf(folder / "rtf", sections)
     if "parquet" in formats:

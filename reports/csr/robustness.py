@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,12 @@ from ranklsim.pkpd.errors import RunFailed
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.analyses import estimands, imputation, per_protocol, repeated, single, summaries, tipping
 from ranklsim.reports.analyses.repeated import Repeated
-from ranklsim.reports.csr.context import Context, Section
+from ranklsim.reports.csr.context import Context
 from ranklsim.reports.csr.outcomes import effect_text
 from ranklsim.reports.figures import interim as figures_interim
 from ranklsim.reports.layout import tables, wording
 from ranklsim.reports.layout.arms import month_text
-from ranklsim.reports.layout.exhibit import Exhibit
+from ranklsim.reports.layout.exhibit import Exhibit, Section
 
 LEVEL = 0.05
 """Two-sided level at which a result must hold, where no interim look has spent part of it."""
@@ -78,16 +78,24 @@ def _sensitivity(c: Context, found: Repeated, control: str, section: Section) ->
             " True value: of all patients as they really went on, seen or not (treatment policy), from counterfactual "
             "twins; a difference minus it holds chance too."
         )
+    shows = {
+        "Patients; imputed at this visit": tables.Show(("n", "imputed"), lambda n, imputed: f"{n}; {imputed}"),
+        "LS mean (95% CI)": tables.estimate("estimate", "ci_low", "ci_high", decimals),
+        **tables.against(c.by_name[control].label, control, decimals),
+        "p": tables.Show(("p",), tables.p_value, control),
+    }
+    if frame["gap"].notna().any():
+        signed = partial(tables.num, decimals=decimals, sign=True)
+        shows["Difference minus its true value"] = tables.Show(("gap",), signed, control)
     section.exhibits.append(
         c.table(
             "14.2.14.1",
             f"{spec.name}: sensitivity to what happened to patients who left",
             frame,
-            tables.sensitivity_table,
-            control=control,
-            words={strategy: wording.first_upper(text) for strategy, text in words.items()},
+            by="strategy",
+            titles={strategy: wording.first_upper(text) for strategy, text in words.items()},
+            shows=shows,
             note=note,
-            decimals=decimals,
         )
     )
 
@@ -304,15 +312,12 @@ def major_deviations(c: Context, table: pd.DataFrame) -> Exhibit:
         own = table if arm == "Total" else table[table["arm"] == arm]
         rows.append({"arm": arm, "patients": len(own)} | {name: int(own[name].sum()) for name in names})
 
-    def show(name: str) -> Callable[[Any], str]:
-        return lambda r: tables.share(int(r[name]), int(r["patients"]))
-
     return c.table(
         "14.1.4.1",
         "Major protocol deviations",
         pd.DataFrame(rows),
-        tables.cross_table,
-        lines={words: show(name) for name, words in names.items()},
+        tables.narrow,
+        shows={words: tables.shares(name, "patients") for name, words in names.items()},
         headline=f"{tables.share(int(table['any'].sum()), c.n)} patients had a major deviation.",
         note=f"Patients, n (%), before month {month_text(per_protocol.last_month(spec))}. A patient may have several. "
         "Those who have one are left out of the per-protocol set.",

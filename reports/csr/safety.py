@@ -10,9 +10,10 @@ import pandas as pd
 from ranklsim.cohorts.conduct.events import DEATH, FRACTURES, HYPOCALCAEMIA
 from ranklsim.reports.analyses import summaries
 from ranklsim.reports.csr import happenings
-from ranklsim.reports.csr.context import Context, Section
+from ranklsim.reports.csr.context import Context
 from ranklsim.reports.layout import tables, wording
 from ranklsim.reports.layout.arms import month_text
+from ranklsim.reports.layout.exhibit import Section
 
 SWITCHES = {DEATH: "deaths", HYPOCALCAEMIA: "hypocalcaemia"} | dict.fromkeys(FRACTURES, "fractures")
 """Key of ``[conduct]`` that makes a trial record an event."""
@@ -57,9 +58,9 @@ def extent(c: Context) -> Section:
     """Time followed by arm."""
     section = Section("12.1", "Extent of exposure", "extent", 3)
     shows = {
-        "Patients": lambda r: f"{r['patients']}",
-        "Months followed, mean": lambda r: tables.num(r["months_mean"], 1),
-        "Patient-years followed": lambda r: tables.num(r["patient_years"], 1),
+        "Patients": tables.count("patients"),
+        "Months followed, mean": tables.number("months_mean", 1),
+        "Patient-years followed": tables.number("patient_years", 1),
     }
     section.paragraphs.append("Table 14.1.3 has the doses.")
     section.exhibits.append(
@@ -67,8 +68,8 @@ def extent(c: Context) -> Section:
             "14.3.1",
             "Time followed",
             happenings.followed(c.treated, c.names),
-            tables.cross_table,
-            lines=shows,
+            tables.narrow,
+            shows=shows,
             who=c.safety,
             note="From randomisation to the end of the trial, to leaving it, or to death.",
         )
@@ -86,21 +87,21 @@ def adverse(c: Context) -> Section:
     frame = events_by_arm(c)
     frame.insert(0, "words", [_words(row) for row in frame.to_dict("records")])
     shows = {
-        "Patients, n (%)": lambda r: tables.share(int(r["patients"]), int(r["randomised"])),
-        "Events": lambda r: f"{r['events']}" + (f" ({r['count']} vertebrae)" if r["count"] != r["events"] else ""),
-        "Events per 100 patient-years (95% CI)": lambda r: tables.with_interval(
-            r["rate"], r["rate_low"], r["rate_high"], 2
+        "Patients, n (%)": tables.shares("patients", "randomised"),
+        "Events": tables.Show(
+            ("events", "count"), lambda n, many: f"{n}" + (f" ({many} vertebrae)" if many != n else "")
         ),
+        "Events per 100 patient-years (95% CI)": tables.estimate("rate", "rate_low", "rate_high"),
     }
     section.exhibits.append(
         c.table(
             "14.3.2",
             wording.first_upper(wording.listed(list(dict.fromkeys(SWITCHES[event] for event in recorded)))),
             frame,
-            tables.cross_table,
-            lines=shows,
+            tables.narrow,
+            shows=shows,
             who=c.safety,
-            groups="words",
+            by="words",
             headline=_most(frame),
             note="Events recorded while the patient was followed. Rate: exact Poisson interval; it takes events as "
             "independent, also those of one patient. Morphometric vertebral fractures are found at the visits with "
@@ -144,9 +145,8 @@ def laboratory(c: Context) -> Section:
             "14.3.4.1",
             "Serum calcium by visit (mmol/L)",
             calcium,
-            tables.mean_table,
-            control=c.control,
-            decimals=3,
+            tables.by_month,
+            shows=tables.means(c.arms, c.control, 3),
             note="Observed values; t interval of the mean; Welch's interval of the difference.",
             headline=f"The lowest mean serum calcium was {tables.num(low['mean'], 2)} mmol/L, at month "
             f"{month_text(low['month'])} under {c.by_name[low['arm']].label}.",
@@ -157,9 +157,8 @@ def laboratory(c: Context) -> Section:
             "14.3.4.2",
             "Plasma PTH by visit (pmol/L)",
             summaries.median_by_visit(_measured(c, "PTH"), c.names, c.control),
-            tables.median_table,
-            control=c.control,
-            decimals=2,
+            tables.by_month,
+            shows=tables.medians(c.arms, c.control, 2),
             note="Observed values.",
             folded=True,
             who=c.safety,
@@ -189,20 +188,18 @@ def tissue(c: Context) -> Section:
     frame = happenings.exposure_to(visits, list(TISSUES), c.names, c.main_end)
     frame.insert(0, "words", frame["output"].map(TISSUES))
     shows = {
-        "n": lambda r: f"{r['n']}",
-        "Mean occupancy, %: median (Q1, Q3) of patients": lambda r: tables.with_interval(
-            r["median"], r["q1"], r["q3"], 1
-        ),
+        "n": tables.count(),
+        "Mean occupancy, %: median (Q1, Q3) of patients": tables.estimate("median", "q1", "q3", 1),
     }
     section.exhibits.append(
         c.table(
             "14.3.5",
             f"RANKL with drug bound, mean from baseline to month {month_text(c.main_end)}",
             frame,
-            tables.cross_table,
-            lines=shows,
+            tables.narrow,
+            shows=shows,
             who=c.safety,
-            groups="words",
+            by="words",
             total=False,
             note="Each patient's mean over time: trapezoid between visits, at which a sample is taken before the dose, "
             "so that it is lower than the true mean. Model values, without assay error. By visit: section 11.4.10.",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from html import escape
@@ -72,15 +72,15 @@ def drawing(width: float, height: float) -> Iterator[Figure]:
 _KEPT: ContextVar[list[bytes] | None] = ContextVar("_KEPT", default=None)
 
 
-@contextmanager
-def pictures() -> Iterator[list[bytes]]:
-    """A list that gets every figure drawn meanwhile, as a PNG that Word and slides take in."""
+def picture(draw: Callable[[], str]) -> bytes:
+    """The figure that `draw` makes as a PNG, which Word and slides take in."""
     kept: list[bytes] = []
     token = _KEPT.set(kept)
     try:
-        yield kept
+        draw()
     finally:
         _KEPT.reset(token)
+    return kept[-1]
 
 
 def svg_text(figure: Figure, anchor: str, alt: str) -> str:

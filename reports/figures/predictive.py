@@ -11,9 +11,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from ranklsim.cohorts.published.predictive_check import ENDPOINTS, FIGURES, coverage
 from ranklsim.pkpd.biology.skeleton import NAMES
-from ranklsim.reports.csr.context import Section
 from ranklsim.reports.figures.drawing import INK, RULE, SOFT, WIDTH, drawing, svg_text
-from ranklsim.reports.layout.exhibit import Exhibit
+from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.page import table
 from ranklsim.reports.layout.tables import num
 

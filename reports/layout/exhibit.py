@@ -1,12 +1,15 @@
-"""A numbered exhibit of the report: one data frame that is shown and exported, so that the two cannot differ."""
+"""Sections of a page and their numbered exhibits. An exhibit shows the data frame that is exported beside it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import pandas as pd
+
+from ranklsim.reports.layout.cells import Table, Text
 
 FLOAT_FORMAT = "%.6g"
 """Digits of the exported numbers; figures are drawn from the same rounded frame."""
@@ -26,34 +29,46 @@ class Exhibit:
         What is shown, without the number.
     frame : DataFrame
         The numbers: what is drawn or tabulated is made from it, and it is what the CSV holds.
-    body : str
-        SVG or HTML made from `frame`.
+    body : Table or str
+        The cells of a table, or the SVG of a figure, made from `frame`.
     footnote : str
-        Method, population, source; HTML.
+        Method, population, source.
     headline : str
-        One sentence computed from `frame`, HTML; empty for none.
+        One sentence computed from `frame`; empty for none.
     folded : bool
         Whether the page shows it on demand only.
     population : str
-        Whom it is about, with their number; empty for nobody.
-    redraw : callable, optional
-        Draws a figure again and gives the same `body`: for formats that need it as a picture
-        (`ranklsim.reports.figures.drawing.pictures`).
+        The patients it is about, with their number; empty for none.
+    picture : callable, optional
+        Draws a figure again, as a PNG (`ranklsim.reports.figures.drawing.picture`).
     alt : str
-        What a figure says to those who don't see it.
+        The text that a screen reader says for a figure.
     """
 
-    kind: str
+    kind: Literal["Table", "Figure"]
     number: str
     title: str
     frame: pd.DataFrame
-    body: str
+    body: Table | str
     footnote: str
     headline: str = ""
     folded: bool = False
     population: str = ""
-    redraw: Callable[[], str] | None = field(default=None, compare=False, repr=False)
+    picture: Callable[[], bytes] | None = field(default=None, compare=False, repr=False)
     alt: str = ""
+
+    @property
+    def table(self) -> Table:
+        """The cells of a table.
+
+        Raises
+        ------
+        TypeError
+            If the exhibit is a figure.
+        """
+        if not isinstance(self.body, Table):
+            raise TypeError(f"{self.kind} {self.number} has no cells")
+        return self.body
 
     @property
     def anchor(self) -> str:
@@ -69,3 +84,16 @@ class Exhibit:
     def csv(self) -> str:
         """The frame as CSV text with LF line ends."""
         return self.frame.to_csv(index=False, float_format=FLOAT_FORMAT, lineterminator="\n")
+
+
+@dataclass
+class Section:
+    """A section: heading, sentences, exhibits in order."""
+
+    number: str
+    title: str
+    anchor: str
+    level: int = 2
+    paragraphs: list[str] = field(default_factory=list)
+    exhibits: list[Exhibit] = field(default_factory=list)
+    key: list[Text] = field(default_factory=list)

@@ -18,17 +18,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
-from markupsafe import Markup
 
 from ranklsim import __version__
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.reports.csr.context import Section
-from ranklsim.reports.layout.exhibit import FLOAT_FORMAT, Exhibit
-from ranklsim.reports.layout.tables import Heading, listing
+from ranklsim.reports.layout.cells import Record, listing
+from ranklsim.reports.layout.exhibit import FLOAT_FORMAT, Exhibit, Section
+from ranklsim.reports.layout.html import render
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
 FINGERPRINT = "fingerprint"
 """File that says which input a folder's result is of, while it is made and after."""
 
@@ -45,19 +42,6 @@ def write_result(
     (folder / f"{name}.json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8", newline="")
 
 
-def render(template: str, sections: Sequence[Section], **values: Any) -> str:
-    """A template of `TEMPLATES` as HTML text, with the common style and every value it names."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    css = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
-    return environment.get_template(template).render(sections=sections, css=css, safe=Markup, **values)
-
-
 def write_page(folder: Path, text: str, sections: Sequence[Section]) -> None:
     """``index.html`` from `text`, with ``tables/`` and ``figures/`` of the sections' exhibits beside it."""
     for name in ("tables", "figures"):
@@ -65,7 +49,7 @@ def write_page(folder: Path, text: str, sections: Sequence[Section]) -> None:
         (folder / name).mkdir()
     for exhibit in (e for section in sections for e in section.exhibits):
         (folder / "tables" / f"{exhibit.stem}.csv").write_text(exhibit.csv(), encoding="utf-8", newline="")
-        if exhibit.kind == "Figure":
+        if isinstance(exhibit.body, str):
             path = folder / "figures" / f"{exhibit.stem}.svg"
             path.write_text(exhibit.body + "\n", encoding="utf-8", newline="")
     (folder / "index.html").write_text(text, encoding="utf-8", newline="")
@@ -113,7 +97,7 @@ def table(
     number: str,
     title: str,
     frame: pd.DataFrame,
-    rows: Sequence[dict[str, object]],
+    rows: Sequence[Record],
     footnote: str,
     *,
     headline: str = "",
@@ -122,8 +106,7 @@ def table(
     folded: bool = False,
 ) -> Exhibit:
     """A listing as an exhibit: `rows` (text) are shown, `frame` is exported."""
-    words = Markup('<span class="cap"><span class="number">Table {}</span> {}</span>').format(number, title)
-    body = listing(rows, Heading(words, f"Table {number}: {title}", {}), numeric=numeric, group=group)
+    body = listing(rows, numeric=numeric, group=group)
     return Exhibit("Table", number, title, frame, body, footnote, headline, folded)
 
 

@@ -1,7 +1,7 @@
 """The report as a Word document: real headings, captions with numbers, tables that can be edited, figures that speak.
 
-Made by python-docx from the same sections and exhibits as the page. Tables are taken from the page's own text
-(`ranklsim.reports.layout.grid`), figures are drawn again as pictures. The same run gives the same bytes.
+Made by python-docx from the same sections and exhibits as the page; figures are drawn again as pictures. The same run
+gives the same bytes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import io
 import zipfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from itertools import pairwise
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -22,11 +22,8 @@ from docx.oxml import OxmlElement, parse_xml
 from docx.oxml.ns import nsdecls, qn
 from docx.shared import Cm, Emu, Pt, RGBColor
 
-from ranklsim.reports.csr.context import Section
-from ranklsim.reports.figures.drawing import pictures
-from ranklsim.reports.layout.exhibit import Exhibit
-from ranklsim.reports.layout.grid import Grid, Row, plain, read_grid
-from ranklsim.reports.layout.rtf_tables import column_widths
+from ranklsim.reports.layout.cells import Line, Table, plain
+from ranklsim.reports.layout.exhibit import Exhibit, Section
 
 PAGE = (Cm(21.0), Cm(29.7))
 MARGIN = Cm(2.0)
@@ -203,11 +200,11 @@ def _add_section(document: Any, section: Section) -> None:
         document.add_paragraph(plain(words))
     for exhibit in section.exhibits:
         if exhibit.headline:
-            document.add_paragraph(plain(exhibit.headline)).paragraph_format.keep_with_next = True
+            document.add_paragraph(exhibit.headline).paragraph_format.keep_with_next = True
         if exhibit.kind == "Figure":
             _caption(document, exhibit)
             _add_figure(document, exhibit)
-            document.add_paragraph(plain(exhibit.footnote), style="Table Note")
+            document.add_paragraph(exhibit.footnote, style="Table Note")
         else:
             _add_table(document, exhibit)
 
@@ -220,11 +217,9 @@ def _add_figure(document: Any, exhibit: Exhibit) -> None:
     ValueError
         If it can't be drawn again.
     """
-    if exhibit.redraw is None:
+    if exhibit.picture is None:
         raise ValueError(f"Figure {exhibit.number} can't be drawn as a picture")
-    with pictures() as kept:
-        exhibit.redraw()
-    document.add_picture(io.BytesIO(kept[-1]))
+    document.add_picture(io.BytesIO(exhibit.picture()))
     picture = document.inline_shapes[-1]
     widest = document.sections[-1].page_width - 2 * MARGIN
     if picture.width > widest:
@@ -236,8 +231,8 @@ def _add_figure(document: Any, exhibit: Exhibit) -> None:
 
 
 def _add_table(document: Any, exhibit: Exhibit) -> None:
-    grid = read_grid(exhibit.body)
-    turned = grid.columns > WIDE
+    table = exhibit.table
+    turned = len(table.columns) > WIDE
     if turned:
         _page(document.add_section(WD_SECTION.NEW_PAGE), turned=True)
     _caption(document, exhibit)
@@ -245,25 +240,24 @@ def _add_table(document: Any, exhibit: Exhibit) -> None:
         document.add_paragraph(exhibit.population, style="Basis").paragraph_format.keep_with_next = True
     section = document.sections[-1]
     room = (section.page_width - 2 * MARGIN) // _TWIPS
-    widths = [round(room * share) for share in column_widths(grid)]
-    last = document.add_paragraph(plain(exhibit.footnote), style="Table Note")
-    last._p.addprevious(parse_xml(_table_xml(grid, widths, f"{exhibit.kind} {exhibit.number}", exhibit.title)))
+    widths = [round(room * share) for share in table.widths()]
+    last = document.add_paragraph(exhibit.footnote, style="Table Note")
+    last._p.addprevious(parse_xml(_table_xml(table, widths, f"{exhibit.kind} {exhibit.number}: {exhibit.title}")))
     if turned:
         _page(document.add_section(WD_SECTION.NEW_PAGE))
 
 
-def _table_xml(grid: Grid, widths: Sequence[int], name: str, title: str) -> str:
-    """A table as Word has it: fixed widths, head rows that repeat, cells that span, lines above and below."""
+def _table_xml(table: Table, widths: Sequence[int], name: str) -> str:
+    """A table as Word has it: fixed widths, a head row that repeats, cells that span, lines above and below."""
     columns = "".join(f'<w:gridCol w:w="{width}"/>' for width in widths)
-    quoted = escape(f"{name}: {title}", {'"': "&quot;"})
+    quoted = escape(name, {'"': "&quot;"})
     line = 'w:val="single" w:sz="8" w:space="0" w:color="1F2933"'
-    rows = [_row_xml(row, grid, widths, head=True, last=row is grid.head[-1]) for row in grid.head]
-    down: dict[int, tuple[int, int]] = {}  # column -> rows left, columns covered
-    for number, row in enumerate(grid.body):
-        rule = number in grid.starts and number > 0
-        rows.append(_row_xml(row, grid, widths, down=down, rule=rule, kept=_goes_on(grid, number)))
-        down = {at: (left - 1, wide) for at, (left, wide) in down.items() if left > 1}
-        down |= {at: (cell.rows - 1, cell.columns) for at, cell in row.cells if cell.rows > 1}
+    head = [
+        _cell_xml(text, width, bold=True, right=column.right, below=True)
+        for text, width, column in zip(table.heads, widths, table.columns, strict=False)
+    ]
+    rows = [_row_xml(head, "<w:tblHeader/>")] if head else []
+    rows += [_line_xml(table, own, widths, first=k == 0) for k, own in enumerate(table.lines())]
     return (
         f'<w:tbl {nsdecls("w")}><w:tblPr><w:tblW w:w="{sum(widths)}" w:type="dxa"/>'
         f"<w:tblBorders><w:top {line}/><w:bottom {line}/></w:tblBorders>"
@@ -273,62 +267,36 @@ def _table_xml(grid: Grid, widths: Sequence[int], name: str, title: str) -> str:
     )
 
 
-def _goes_on(grid: Grid, number: int) -> bool:
-    """Whether a row of the body stays on the page of the next: they belong to one group, and it is short."""
-    edges = [*sorted(grid.starts), len(grid.body)]
-    begin, end = next((a, b) for a, b in pairwise(edges) if a <= number < b)
-    return number < end - 1 and end - begin <= KEPT
+def _row_xml(cells: Sequence[str], properties: str = "") -> str:
+    return f"<w:tr><w:trPr><w:cantSplit/>{properties}</w:trPr>{''.join(cells)}</w:tr>"
 
 
-def _row_xml(
-    row: Row,
-    grid: Grid,
-    widths: Sequence[int],
-    *,
-    head: bool = False,
-    last: bool = False,
-    rule: bool = False,
-    kept: bool = False,
-    down: dict[int, tuple[int, int]] | None = None,
-) -> str:
-    whole = "<w:trPr><w:cantSplit/>{}</w:trPr>".format("<w:tblHeader/>" if head else "")
-    placed = dict(row.cells)
-    bold = head or row.kind in ("group", "sum")
-    cells, at = [], 0
-    while at < grid.columns:
-        if at in (down or {}):  # a cell from above goes on
-            wide = (down or {})[at][1]
-            cells.append(_cell_xml("", sum(widths[at : at + wide]), wide, merge="continue", above=rule))
-        elif at in placed:
-            cell = placed[at]
-            wide = cell.columns
-            strong = bold or (cell.head and cell.rows > 1)
-            cells.append(
-                _cell_xml(
-                    cell.text, sum(widths[at : at + wide]), wide, merge="restart" if cell.rows > 1 else "",
-                    bold=strong, right=cell.right, above=rule, below=last,
-                )
-            )  # fmt: skip
-        else:
-            wide = 1
-            cells.append(_cell_xml("", widths[at], 1, above=rule, below=last))
-        at += wide
-    text = "".join(cells)
-    if kept:
-        text = text.replace('<w:pStyle w:val="TableText"/>', '<w:pStyle w:val="TableText"/><w:keepNext/>')
-    return f"<w:tr>{whole}{text}</w:tr>"
+def _line_xml(table: Table, line: Line, widths: Sequence[int], *, first: bool) -> str:
+    """A row of the body; one of a short group stays on the page of the next."""
+    set_ = partial(_cell_xml, above=line.begins and not first, kept=not line.ends and line.size <= KEPT)
+    bold = line.kind in ("group", "sum")
+    if line.kind == "group":
+        return _row_xml([set_(line.texts[0] or "", sum(widths), len(widths), bold=True)])
+    cells = []
+    for k, (text, width, column) in enumerate(zip(line.texts, widths, table.columns, strict=True)):
+        spans = table.beside and k == 0 and line.size > 1
+        merge = "" if not spans else "continue" if text is None else "restart"
+        strong = bold or merge == "restart"
+        cells.append(set_(text or "", width, merge=merge, bold=strong, right=column.right))
+    return _row_xml(cells)
 
 
 def _cell_xml(
     text: str,
     width: int,
-    wide: int,
+    wide: int = 1,
     *,
     merge: str = "",
     bold: bool = False,
     right: bool = False,
     above: bool = False,
     below: bool = False,
+    kept: bool = False,
 ) -> str:
     span = f'<w:gridSpan w:val="{wide}"/>' if wide > 1 else ""
     down = {"": "", "restart": '<w:vMerge w:val="restart"/>', "continue": "<w:vMerge/>"}[merge]
@@ -339,7 +307,7 @@ def _cell_xml(
     )
     borders = f"<w:tcBorders>{lines}</w:tcBorders>" if lines else ""
     look = "<w:rPr><w:b/></w:rPr>" if bold else ""
-    set_ = '<w:jc w:val="right"/>' if right else ""
+    set_ = ("<w:keepNext/>" if kept else "") + ('<w:jc w:val="right"/>' if right else "")
     runs = "<w:r><w:br/></w:r>".join(
         f'<w:r>{look}<w:t xml:space="preserve">{escape(line)}</w:t></w:r>' for line in text.split("\n")
     )

@@ -17,18 +17,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import tomlkit
-from markupsafe import Markup
 from scipy import stats
 
 from ranklsim import __version__
 from ranklsim.cohorts.running import places
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.analyses import durability, summaries
-from ranklsim.reports.csr.context import Context, Section, read
+from ranklsim.reports.csr.context import Context, read
 from ranklsim.reports.figures import compare as figures_compare
 from ranklsim.reports.layout import tables, wording
 from ranklsim.reports.layout.arms import month_text
-from ranklsim.reports.layout.exhibit import Exhibit
+from ranklsim.reports.layout.cells import code
+from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.page import Page, check_folder, new_folder, table
 
 MARK = "ranklsim-compare"
@@ -171,7 +171,7 @@ def _inputs(runs: Sequence[Seen]) -> Section:
             "What goes into the runs and is not the same in all",
             differing,
             [
-                {"Key": Markup("<code>{}</code>").format(row["key"]), **{run.name: row[run.name] for run in runs},
+                {"Key": code(row["key"]), **{run.name: row[run.name] for run in runs},
                  "In": row["what"]}
                 for row in shown
             ],

@@ -21,9 +21,9 @@ from ranklsim.pkpd.fitting import fit as fitting
 from ranklsim.pkpd.fitting import posterior
 from ranklsim.pkpd.fitting.spec import Spec
 from ranklsim.pkpd.parameters import ParameterTable
-from ranklsim.reports.csr.context import Section
 from ranklsim.reports.figures.drawing import INK, RULE, SOFT, WIDTH, drawing, svg_text, two_lines
-from ranklsim.reports.layout.exhibit import Exhibit
+from ranklsim.reports.layout.cells import Text
+from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.page import Page, table, write_result
 from ranklsim.reports.layout.tables import num, sig, with_interval
 
@@ -280,7 +280,9 @@ def _estimates(result: Result) -> Section:
     ]
     weighted = result.residuals["weighted"].to_numpy(float)
     said = [sentence.removeprefix(f"{spec.path}: the ") for sentence in warnings_of(result)]
-    key = [f"The {sentence}" for sentence in said] or ["The fit converged, and no estimate stands on a bound."]
+    key: list[Text] = [f"The {sentence}" for sentence in said] or [
+        "The fit converged, and no estimate stands on a bound."
+    ]
     key.append(
         f"Over {len(weighted)} {result.noun} the root mean square of error over its standard deviation is "
         f"{np.sqrt(np.mean(weighted**2)):.2f}; 1 is what the data's own spread and the difference between studies lead "
@@ -364,7 +366,7 @@ def _posterior(result: Result) -> Section:
         }
         for row in frame.to_dict("records")
     ]
-    key = [drawn.words()]
+    key: list[Text] = [drawn.words()]
     silent = frame.loc[frame["narrowed"] > NARROWED, "parameter"].tolist()
     if silent:
         key.append(f"About where the prior had them the data leave {', '.join(silent)}.")

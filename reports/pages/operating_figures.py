@@ -11,9 +11,8 @@ from statsmodels.stats.proportion import proportion_confint
 from ranklsim.cohorts.protocol.endpoints import Endpoint
 from ranklsim.cohorts.running.replicates import AS_PLANNED, AS_RUN
 from ranklsim.reports.analyses.ancova import LEVEL
-from ranklsim.reports.csr.context import Section
 from ranklsim.reports.figures.drawing import INK, RULE, WIDTH, drawing, svg_text, two_lines
-from ranklsim.reports.layout.exhibit import Exhibit
+from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.page import table
 from ranklsim.reports.layout.tables import num
 from ranklsim.reports.layout.wording import first_upper

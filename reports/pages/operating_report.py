@@ -13,9 +13,9 @@ from ranklsim.cohorts.conduct.events import COMPLETED
 from ranklsim.cohorts.protocol.endpoints import EVENT_WORDS, Change, Endpoint
 from ranklsim.cohorts.running.replicates import AS_PLANNED, AS_RUN
 from ranklsim.reports.analyses.ancova import LEVEL
-from ranklsim.reports.csr.context import Section
 from ranklsim.reports.layout.arms import month_text
-from ranklsim.reports.layout.exhibit import Exhibit
+from ranklsim.reports.layout.cells import Text
+from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.page import Page, table
 from ranklsim.reports.layout.tables import num
 from ranklsim.reports.layout.wording import first_upper, listed
@@ -68,7 +68,8 @@ def compose(found: Replicates) -> tuple[Page, list[Section]]:
 
 
 def _answer(view: View) -> Section:
-    number, key, spec = view.number("Section"), [], view.primary
+    key: list[Text] = []
+    number, spec = view.number("Section"), view.primary
     scale, measure = view.scale(spec), view.measure(spec) or "value"
     for arm in view.others:
         here = view.here(spec, arm, view.largest)
@@ -194,7 +195,7 @@ def _several(view: View) -> Section:
     any_, all_, wrong = (
         view.cell(name, **largest) for name in ("disjunctive power", "conjunctive power", "family-wise error")
     )
-    key = [
+    key: list[Text] = [
         f"{first_upper(plan.method)} over {len(plan.hypotheses)} hypotheses: {percent(*any_)} of studies of "
         f"{view.largest} patients reject at least one, {percent(*all_)} all of them."
     ]
@@ -292,7 +293,8 @@ def _margin(view: View, spec: Endpoint) -> str:
 def _looks(view: View) -> Section:
     plan = view.trial.interim
     assert plan is not None
-    number, key, spec = view.number("Section"), [], view.trial.endpoint(plan.endpoint)
+    key: list[Text] = []
+    number, spec = view.number("Section"), view.trial.endpoint(plan.endpoint)
     margin = spec.margin is not None
     null = "True effect at the margin" if margin and isinstance(spec, Change) else "No difference"
     shows = "non-inferiority" if margin else "a benefit"

@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from ranklsim.cohorts.unknowns.sensitivity import outcome_values
 from ranklsim.pkpd.ranges import experiment
-from ranklsim.reports.csr.context import Section
 from ranklsim.reports.figures.drawing import RULE, SHADE, SOFT, WIDTH, drawing, svg_text
-from ranklsim.reports.layout.exhibit import Exhibit
+from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.page import table
 from ranklsim.reports.layout.tables import num
 from ranklsim.reports.layout.wording import first_upper, listed
@@ -51,7 +49,7 @@ def answer(view: View) -> Section:
         )
         rows.append(
             {
-                "Parameter": Markup("{}<wbr>{}").format(*on_two_lines(str(symbol)).partition("\n")[::2]),
+                "Parameter": on_two_lines(str(symbol)).replace("\n", "\u200b", 1),
                 "What it is": row["meaning"],
                 "Known from": row["kind"],
                 "Total order, mean": num(mean["ST"], 2),

@@ -30,7 +30,7 @@ from ranklsim.pkpd.agents import Agent, load_agent, to_toml
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 from ranklsim.pkpd.ranges import chosen, ranges, read_vectors
-from ranklsim.reports.csr.context import Section
+from ranklsim.reports.layout.exhibit import Section
 from ranklsim.reports.layout.page import Page, work_folder, write_result
 from ranklsim.reports.pages.sensitivity_answer import answer, curves
 from ranklsim.reports.pages.sensitivity_tables import correlated, every_index, moved, pairs, screening

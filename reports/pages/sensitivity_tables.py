@@ -10,9 +10,8 @@ import pandas as pd
 
 from ranklsim.cohorts.durability import LEAST_GAIN, RISE
 from ranklsim.cohorts.unknowns.sensitivity import ENOUGH
-from ranklsim.reports.csr.context import Section
 from ranklsim.reports.figures.drawing import INK, RULE, SOFT, WIDTH, drawing, svg_text
-from ranklsim.reports.layout.exhibit import Exhibit
+from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.page import table
 from ranklsim.reports.layout.tables import num, sig
 from ranklsim.reports.layout.wording import listed

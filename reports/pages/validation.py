@@ -24,10 +24,10 @@ from ranklsim.pkpd.evidence.predictions import COLUMNS, summary
 from ranklsim.pkpd.evidence.records import Arm, Evidence
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.units import DAYS_PER_MONTH
-from ranklsim.reports.csr.context import Section
 from ranklsim.reports.figures.drawing import INK, RULE, SHADE, WIDTH, drawing, svg_text, thinned, two_lines
 from ranklsim.reports.figures.predictive import check_section
-from ranklsim.reports.layout.exhibit import FLOAT_FORMAT, Exhibit
+from ranklsim.reports.layout.cells import Text
+from ranklsim.reports.layout.exhibit import FLOAT_FORMAT, Exhibit, Section
 from ranklsim.reports.layout.page import Page, new_folder, table
 from ranklsim.reports.layout.tables import DASH, num, with_interval
 from ranklsim.reports.layout.wording import first_upper
@@ -163,7 +163,7 @@ FIRST = {"percent_change": 0, "percent_of_baseline": 1, "difference_to_control":
 
 
 def _result(found: Bands, used: pd.DataFrame, misfit: pd.DataFrame) -> Section:
-    key = [words for name in HEADLINES if (words := _kind_words(misfit, name))]
+    key: list[Text] = [words for name in HEADLINES if (words := _kind_words(misfit, name))]
     how = [
         "Each arm is simulated in its own population, with the doses of its protocol, at its own visits.",
     ]

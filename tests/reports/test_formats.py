@@ -16,8 +16,10 @@ from helpers import said
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.csr.context import Context, read
 from ranklsim.reports.csr.report import SECTIONS, write_report
-from ranklsim.reports.layout.grid import plain, read_grid
-from ranklsim.reports.layout.rtf_tables import rtf_text
+from ranklsim.reports.layout.cells import Bullets, Cell, Column, Group, Row, Span, Table, plain, tag
+from ranklsim.reports.layout.exhibit import Exhibit
+from ranklsim.reports.layout.html import body
+from ranklsim.reports.layout.rtf import rtf_text
 from ranklsim.reports.layout.word import write_word
 
 
@@ -75,29 +77,26 @@ def test_every_table_of_the_page_is_a_table_in_word_with_the_same_cells(document
     shown = exhibits(sections, "Table")
     assert len(document.tables) == len(shown)
     for table, exhibit in zip(document.tables, shown, strict=True):
-        grid = read_grid(exhibit.body)
-        assert len(table._tbl.tr_lst) == len(grid.head) + len(grid.body), exhibit.number
+        shown_rows = [exhibit.table.heads] if exhibit.table.heads else []
+        shown_rows += [line.texts for line in exhibit.table.lines()]
         texts = ["".join(t.text or "" for t in tr.iter(qn("w:t"))) for tr in table._tbl.tr_lst]
-        for row, text in zip((*grid.head, *grid.body), texts, strict=True):
-            assert text == "".join(cell.text.replace("\n", "") for _, cell in row.cells)
+        assert texts == ["".join(text or "" for text in row).replace("\n", "") for row in shown_rows], exhibit.number
 
 
 def test_head_rows_repeat_and_no_row_is_broken_over_pages(document, sections):
     for table, exhibit in zip(document.tables, exhibits(sections, "Table"), strict=True):
         rows = table._tbl.tr_lst
         heads = [tr for tr in rows if tr.find(f"{qn('w:trPr')}/{qn('w:tblHeader')}") is not None]
-        assert len(heads) == len(read_grid(exhibit.body).head)
+        assert len(heads) == bool(exhibit.table.heads)
         assert all(tr.find(f"{qn('w:trPr')}/{qn('w:cantSplit')}") is not None for tr in rows)
 
 
 def test_rows_of_a_month_stay_on_one_page_in_word(document, sections):
     tables = [e for section in sections for e in section.exhibits if e.kind == "Table"]
     place = next(k for k, exhibit in enumerate(tables) if exhibit.number == "14.2.2.1")
-    grid, table = read_grid(tables[place].body), document.tables[place]
-    rows = table.rows[len(grid.head) :]
-    kept = ["w:keepNext" in row._tr.xml for row in rows]
-    last = {start - 1 for start in grid.starts} | {len(rows) - 1}
-    assert kept == [number not in last for number in range(len(rows))]
+    kept = ["w:keepNext" in row._tr.xml for row in document.tables[place].rows[1:]]
+    groups = [len(group.rows) for group in tables[place].table.groups]
+    assert kept == [k < size - 1 for size in groups for k in range(size)]
 
 
 def test_the_grid_of_every_word_table_is_whole(document):
@@ -152,13 +151,12 @@ def test_each_table_is_an_rtf_document_with_its_title_cells_and_notes(folder, se
         assert depth_of(text) == 0
         words = rtf_words(text)
         assert exhibit.title in words
-        assert plain(exhibit.footnote) in words
-        grid = read_grid(exhibit.body)
-        head = next((cell for row in grid.head for _, cell in row.cells if cell.text), None)
-        assert head is None or words.count(head.text.replace("\n", " ")) > text.count("\\page")  # on every page
-        for line in grid.filled():
-            for cell in line:
-                assert cell.replace("\n", " ") in words, (exhibit.number, cell)
+        assert exhibit.footnote in words
+        head = next((text for text in exhibit.table.heads if text), None)
+        assert head is None or words.count(head.replace("\n", " ")) > text.count("\\page")  # on every page
+        for line in exhibit.table.lines():
+            for cell in line.texts:
+                assert (cell or "").replace("\n", " ") in words, (exhibit.number, cell)
 
 
 def depth_of(text: str) -> int:
@@ -180,9 +178,8 @@ def rtf_words(text: str) -> str:
 
 def test_an_rtf_table_is_a_row_for_each_row_of_the_page(sections):
     exhibit = next(e for e in exhibits(sections, "Table") if e.number == "14.1.1")
-    grid = read_grid(exhibit.body)
     rows = rtf_text(exhibit).count(r"\trowd")
-    assert rows == len(grid.head) + len(grid.body) + 1  # the notes stand in a row of their own
+    assert rows == 1 + len(exhibit.table.lines()) + 1  # the head; the notes stand in a row of their own
 
 
 def test_parquet_lies_beside_every_csv_and_holds_the_same_numbers(folder):
@@ -202,17 +199,49 @@ def test_an_unknown_format_is_refused_in_a_sentence_before_anything_is_written(s
     assert (code, len(err)) == (2, 2)
 
 
-def test_cells_that_reach_over_rows_and_columns_keep_their_place():
-    grid = read_grid(
-        '<table><caption>no cell</caption><thead><tr><th>a</th><th colspan="2">b</th></tr></thead>'
-        '<tbody><tr><th rowspan="2">m</th><td>1<br>2</td><td class="num">−3</td></tr>'
-        "<tr><td>4</td><td>5</td></tr></tbody>"
-        '<tbody><tr class="group"><th colspan="3">g <span class="tag x">predicted</span></th></tr></tbody></table>'
-    )
-    assert grid.columns == 3
-    assert grid.filled(grid.head) == [["a", "b", ""]]
-    assert grid.filled() == [["m", "1\n2", "−3"], ["", "4", "5"], ["g [predicted]", "", ""]]
-    assert (grid.body[2].kind, sorted(grid.starts)) == ("group", [0, 2])
-    assert grid.body[0].cells[2][1].right
-    with pytest.raises(ValueError, match="no table"):
-        read_grid("<p>nothing</p>")
+def exhibit_of(table: Table) -> Exhibit:
+    return Exhibit("Table", "1.1", "A & B", pd.DataFrame({"x": [1]}), table, "Note.", population="N = 3")
+
+
+def test_titles_beside_their_rows_take_a_column_and_titles_over_them_a_row():
+    rows = tuple(Row((Cell("n"), Cell(f"{k}\n2", (k,), ("n",)))) for k in range(2))
+    beside = Table((Column("Month"), Column(""), Column("A")), (Group(rows, "6"), Group(rows[:1], "12")), "arms", True)
+    assert [line.texts for line in beside.lines()] == [("6", "n", "0\n2"), (None, "n", "1\n2"), ("12", "n", "0\n2")]
+    assert [(line.begins, line.ends) for line in beside.lines()] == [(True, False), (False, True), (True, True)]
+    html = body(exhibit_of(beside))
+    assert html.count("<tbody>") == 2
+    assert '<th scope="rowgroup" rowspan="2">6</th><th scope="row" class="stat">n</th><td>0<br>2</td>' in html
+    over = Table((Column("a"), Column("b", right=True)), (Group(rows, ("g ", tag("predicted"))),), "listing")
+    assert [line.texts for line in over.lines()] == [("g [predicted]",), ("n", "0\n2"), ("n", "1\n2")]
+    assert [line.kind for line in over.lines()] == ["group", "body", "body"]
+    assert '<tr class="group"><th scope="rowgroup" colspan="2">g <span class="tag predicted">' in body(exhibit_of(over))
+
+
+def test_html_escapes_words_and_keeps_emphasis():
+    text = ("a < b ", Span("x&y", "code"), Span("PMID 1", "link", "https://example.org/?a=1&b=2"), Bullets(("p", "q")))
+    html = body(exhibit_of(Table((Column("h"),), (Group((Row((Cell(text),)),)),), "synopsis")))
+    assert 'aria-label="Table 1.1: A &amp; B"' in html
+    assert '<span class="population">N = 3</span>' in html
+    assert "a &lt; b <code>x&amp;y</code>" in html
+    assert '<a href="https://example.org/?a=1&amp;b=2">PMID 1</a><ul><li>p</li><li>q</li></ul>' in html
+    assert plain(text) == "a < b x&yPMID 1\n• p\n• q"
+
+
+def test_a_figure_has_no_cells(sections):
+    with pytest.raises(TypeError, match=r"Figure 2\.1 has no cells"):
+        _ = exhibits(sections, "Figure")[0].table
+
+
+def test_cells_keep_the_values_of_the_frame_with_the_names_of_its_columns(sections):
+    shown = next(e for e in exhibits(sections, "Table") if e.number == "14.2.2.1")
+    frame, checked = shown.frame.set_index(["month", "arm"]), 0
+    for group in shown.table.groups:
+        for row in group.rows:
+            for column, cell in zip(shown.table.columns[2:], row.cells[1:], strict=True):
+                expected = [frame.loc[(group.key, column.arm), measure] for measure in cell.measures]
+                np.testing.assert_array_equal(cell.values, expected)
+                checked += len(expected)
+    assert checked > 100
+    listed = next(e for e in exhibits(sections, "Table") if e.number == "14.2.7.1")
+    records = [row.record["median"] for group in listed.table.groups for row in group.rows]
+    np.testing.assert_array_equal(records, listed.frame["median"])

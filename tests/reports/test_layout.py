@@ -7,16 +7,14 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from markupsafe import Markup
 
 from ranklsim.reports.csr import outcomes
-from ranklsim.reports.csr.mechanism import alike
+from ranklsim.reports.csr.mechanism import _latent, alike
 from ranklsim.reports.layout import tables
+from ranklsim.reports.layout.cells import listing, unbroken
 from ranklsim.reports.layout.exhibit import Exhibit
-from ranklsim.reports.layout.grid import read_grid
-from ranklsim.reports.layout.rtf_tables import rtf_text
-
-HEADING = tables.Heading(Markup("<b>Table 1</b>"), "Table 1", {})
+from ranklsim.reports.layout.html import body
+from ranklsim.reports.layout.rtf import rtf_text
 
 
 @pytest.mark.parametrize(
@@ -43,10 +41,9 @@ def test_parameters_have_four_digits_and_no_power_of_ten(value, text):
 
 
 def test_an_interval_stays_on_one_line_and_other_text_may_break():
-    assert tables.unbroken("rate ratio 2.26 (1.13, 4.51)") == "rate ratio 2.26 (1.13,\u00a04.51)"
-    assert tables.unbroken("12.1 (−10.4, >36)") == "12.1 (−10.4,\u00a0>36)"
-    assert tables.unbroken("Smith (London, 1854)") == "Smith (London, 1854)"
-    assert tables.unbroken(Markup("(1, 2)")) == "(1, 2)"
+    assert unbroken("rate ratio 2.26 (1.13, 4.51)") == "rate ratio 2.26 (1.13,\u00a04.51)"
+    assert unbroken("12.1 (−10.4, >36)") == "12.1 (−10.4,\u00a0>36)"
+    assert unbroken("Smith (London, 1854)") == "Smith (London, 1854)"
 
 
 def latent(**values: tuple[float, float, float]) -> pd.DataFrame:
@@ -63,8 +60,8 @@ def test_what_is_too_small_to_be_shown_is_said_to_be_and_nothing_is_nothing():
     arm = SimpleNamespace(name="a", label="A", color="#000000", basis="calibrated")
     frame = latent(x=(0.001, 0.0004, 0.004), y=(0.0, 0.0, 0.0), z=(0.001, 0.0, 0.02))
     names = {"x": "X", "y": "Y", "z": "Z"}
-    html = tables.latent_table(frame, [arm], HEADING, names=names, decimals=dict.fromkeys(names, 2))
-    cells = [row[-1] for row in read_grid(html).filled()]
+    table = tables.by_part(frame, [arm], {}, **_latent(names, 2))
+    cells = [line.texts[-1] for line in table.lines()]
     assert cells == ["<0.01", "0.00 (0.00, 0.00)", "0.00 (0.00, 0.02)"]
 
 
@@ -76,10 +73,10 @@ def test_sources_are_alike_where_every_digit_shown_is():
 
 def test_a_listing_of_given_widths_is_a_table_of_those_widths():
     rows = [{"Symbol": "kT", "Value": "1"}, {"Symbol": "kC", "Value": "2"}]
-    html = tables.listing(rows, HEADING, numeric=["Value"], widths=(70, 30))
+    html = body(Exhibit("Table", "1.1", "", pd.DataFrame(), listing(rows, numeric=["Value"], widths=(70, 30)), ""))
     assert re.findall(r'<col style="width:(\d+)%">', html) == ["70", "30"]
     assert 'class="listing fixed"' in html
-    many = tables.listing(rows * 20, HEADING)
+    many = body(Exhibit("Table", "1.1", "", pd.DataFrame(), listing(rows * 20), ""))
     assert 'class="listing long"' in many
 
 
@@ -95,8 +92,7 @@ def test_why_subgroups_have_no_estimate_is_said_once():
 
 def test_in_rtf_the_heads_of_groups_are_bold_on_every_page_and_nothing_else():
     rows = [{"Group": f"Group {g}", "A": f"row {g}.{k}", "B": str(k)} for g in range(12) for k in range(9)]
-    html = tables.listing(rows, HEADING, group="Group")
-    text = rtf_text(Exhibit("Table", "1.1", "Rows", pd.DataFrame(rows), html, "Note."))
+    text = rtf_text(Exhibit("Table", "1.1", "Rows", pd.DataFrame(rows), listing(rows, group="Group"), "Note."))
     assert "\\page" in text
     body = text[text.index("row 0.0") - 600 :]
     bold = re.findall(r"\\b (?:\\f\d )?([^{}\\]*)}", body)

@@ -1,16 +1,14 @@
-"""Tables of the report as RTF, one file a table, as they are submitted: what the page shows, set by rtflite."""
+"""Tables of the report as RTF files, one a table, as they are submitted, set by rtflite."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from ranklsim.reports.csr.context import Section
-from ranklsim.reports.layout.exhibit import Exhibit
-from ranklsim.reports.layout.grid import Grid, plain, read_grid
+from ranklsim.reports.layout.cells import Line
+from ranklsim.reports.layout.exhibit import Exhibit, Section
 
 LANDSCAPE = 5  # more columns than this are turned
-ONE_LINE = 26  # characters: a cell no longer than that is not broken
 WIDTHS = {"portrait": 6.5, "landscape": 9.0}
 ROWS = {"portrait": 50, "landscape": 30}  # of a page, head and notes with it
 
@@ -47,20 +45,23 @@ def rtf_text(exhibit: Exhibit) -> str:
     import polars as pl
     import rtflite as rtf
 
-    grid = read_grid(exhibit.body)
+    table = exhibit.table
+    body, columns = table.lines(), len(table.columns)
     # Bold stands in the text: rtflite counts the formats of rows anew on every page.
     cells = [
-        [f"{{\\b {_escaped(text)}}}" if text and _is_group(grid, k) else _escaped(text) for text in line]
-        for k, line in enumerate(grid.filled())
+        [
+            f"{{\\b {_escaped(text)}}}" if text and line.kind == "group" else _escaped(text)
+            for text in _filled(line, columns)
+        ]
+        for line in body
     ]
-    heads = [[_escaped(text) for text in line] for line in grid.filled(grid.head)] or [[""] * grid.columns]
-    side = "landscape" if grid.columns > LANDSCAPE else "portrait"
-    widths = column_widths(grid)
+    side = "landscape" if columns > LANDSCAPE else "portrait"
+    widths = table.widths()
     frame = pl.DataFrame(
-        {f"c{k}": [line[k] for line in cells] for k in range(grid.columns)},
-        schema={f"c{k}": pl.String for k in range(grid.columns)},
+        {f"c{k}": [line[k] for line in cells] for k in range(columns)},
+        schema={f"c{k}": pl.String for k in range(columns)},
     )
-    aligned = ["l", *["l" if _worded(grid, k) else "c" for k in range(1, grid.columns)]]
+    aligned = ["l", *["l" if _worded(body, k) else "c" for k in range(1, columns)]]
     lines = [f"Table {exhibit.number}", exhibit.title, *([exhibit.population] if exhibit.population else [])]
     document = rtf.RTFDocument(
         df=frame,
@@ -71,59 +72,35 @@ def rtf_text(exhibit: Exhibit) -> str:
         rtf_title=rtf.RTFTitle(text=[_escaped(line) for line in lines], text_convert=[False]),
         rtf_column_header=[
             rtf.RTFColumnHeader(
-                text=head,
+                text=[_escaped(head) for head in table.heads] or [""] * columns,
                 col_rel_width=widths,
                 text_justification=[aligned],
                 text_format=["b"],
                 text_font_size=[8],
                 text_convert=[False],
-                border_bottom=[["single" if k == len(heads) - 1 else ""] * grid.columns],
+                border_bottom=[["single"] * columns],
             )
-            for k, head in enumerate(heads)
         ],
         rtf_body=rtf.RTFBody(
             col_rel_width=widths,
             text_justification=[aligned] * len(cells),
             text_font_size=[8],
-            text_convert=[[False] * grid.columns] * len(cells),
+            text_convert=[[False] * columns] * len(cells),
         ),
-        rtf_footnote=rtf.RTFFootnote(
-            text=[_escaped(plain(exhibit.footnote))], text_font_size=[8], text_convert=[[False]]
-        ),
+        rtf_footnote=rtf.RTFFootnote(text=[_escaped(exhibit.footnote)], text_font_size=[8], text_convert=[[False]]),
     )
     return str(document.rtf_encode())
 
 
-def column_widths(grid: Grid) -> list[float]:
-    """Relative widths: by the longest word and the usual length of what stands in a column.
-
-    Returns
-    -------
-    list of float
-        Sum 1.
-    """
-    wanted = []
-    for column in range(grid.columns):
-        body, head = (
-            [line for row in rows for at, cell in row.cells if at == column and cell.columns == 1
-             for line in cell.text.split("\n")]
-            for rows in (grid.body, grid.head)
-        )  # fmt: skip
-        word = max((len(word) for text in (*head, *body) for word in text.split()), default=1)
-        longest, usual = max(map(len, body), default=1), sorted(map(len, body))[len(body) // 2] if body else 1
-        fits = longest if longest <= ONE_LINE else max(ONE_LINE, usual, longest / 3)
-        wanted.append(min(max(word + 3.0, fits + 1.0), 48.0))
-    return [width / sum(wanted) for width in wanted]
+def _filled(line: Line, columns: int) -> list[str]:
+    """The text of every column; a cell that goes on from above is empty."""
+    return [text or "" for text in line.texts] + [""] * (columns - len(line.texts))
 
 
-def _worded(grid: Grid, column: int) -> bool:
+def _worded(body: Sequence[Line], column: int) -> bool:
     """Whether a column holds sentences, which are set flush left."""
-    texts = [cell.text for row in grid.body for at, cell in row.cells if at == column]
+    texts = [text for line in body if len(line.texts) > column and (text := line.texts[column]) is not None]
     return sum(len(text) > 24 for text in texts) * 4 > len(texts)
-
-
-def _is_group(grid: Grid, row: int) -> bool:
-    return grid.body[row].kind == "group"
 
 
 def _escaped(text: str) -> str:
