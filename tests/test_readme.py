@@ -18,7 +18,8 @@ from ranklsim.pkpd.fitting.spec import load_spec
 from ranklsim.reports.cli import main as cli
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING")]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
 FEW = {  # of what a page runs at full size
     "run": ("--patients", "12"),
     "replicate": ("--replicates", "2", "--patients", "24"),
@@ -196,12 +197,38 @@ def test_the_unknown_parameters_of_the_documentation_are_those_that_are_drawn() 
     assert named == set(load_parameters().uncertain())
 
 
-def test_the_files_that_the_documentation_names_exist() -> None:
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ +(.+?) *$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_links_of_the_documentation_lead_to_files_and_headings_that_exist() -> None:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        links = re.findall(r"\]\((?!https?:)([^)#]+)", text) + re.findall(r'src="([^"]+)"', text)
+        links = re.findall(r"\]\((?!https?:)([^)]+)\)", text) + re.findall(r'src="([^"]+)"', text)
         for link in links:
-            assert (page.parent / link).is_file(), f"{page.name} points to {link}, which is not there"
+            name, _, anchor = link.partition("#")
+            target = page.parent / name if name else page
+            assert target.is_file(), f"{page.name} points to {link}, which is not there"
+            assert not anchor or anchor in anchors(target), f"{page.name} points to {link}: no such heading"
+
+
+def test_the_index_of_the_documentation_names_every_page() -> None:
+    text = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^\| \[[\w.]+\]\((\w+\.md)\)", text, re.MULTILINE))
+    assert listed == {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+
+
+def test_the_citation_names_the_present_version() -> None:
+    import ranklsim
+
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.*)$", text, re.MULTILINE) == [ranklsim.__version__]
+
+
+def test_the_files_that_the_page_on_the_model_names_exist() -> None:
     for name in re.findall(r"`([\w/]+\.py)`", (ROOT / "docs" / "model.md").read_text(encoding="utf-8")):
         assert (ROOT / "pkpd" / name).is_file(), f"docs/model.md names pkpd/{name}"
 
