@@ -27,6 +27,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
+
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.tomltext import load_toml, locate
 from ranklsim.pkpd.units import parse_quantity, unit_of
@@ -248,6 +250,24 @@ def list_agents(folder: Path | None = None) -> list[Agent]:
         If an agent file of the folder is at fault.
     """
     return [load_agent(name, folder=folder) for name in agent_names(folder)]
+
+
+def agents(folder: str | Path | None = None) -> pd.DataFrame:
+    """The agents that ship, and those in a folder.
+
+    Parameters
+    ----------
+    folder : path, optional
+        Where your own agent files are.
+
+    Returns
+    -------
+    DataFrame
+        One row for each agent: name, label, kind, route, hypothetical, reference_regimen, description.
+    """
+    fields = ["name", "label", "kind", "route", "hypothetical", "reference_regimen", "description"]
+    found = list_agents(None if folder is None else Path(folder))
+    return pd.DataFrame([[getattr(agent, field) for field in fields] for agent in found], columns=fields)
 
 
 def agent_names(folder: Path | None = None) -> list[str]:

@@ -111,7 +111,7 @@ def parse_regimen(text: str, *, folder: Path | None = None, where: str = "") -> 
             faults.append(f"{prefix}'{text}' has a comma with nothing before or after it; remove it.")
             continue
         if gap := _GAP.fullmatch(part):
-            end, endless = end + _above_zero(gap[1] or "", "day", f"{prefix}gap '{part}'", faults), ""
+            end, endless = end + above_zero(gap[1] or "", "day", f"{prefix}gap '{part}'", faults), ""
             continue
         found = _PART.fullmatch(part)
         if not found:
@@ -150,11 +150,11 @@ def _read_part(
         faults.extend(fault.messages)
     dose_mg = every_days = length = 0.0
     if found["dose"]:
-        dose_mg = _above_zero(found["dose"], "mg", f"{prefix}dose of {name}", faults, or_zero=kind == "none")
+        dose_mg = above_zero(found["dose"], "mg", f"{prefix}dose of {name}", faults, or_zero=kind == "none")
     elif kind not in (None, "none"):
         faults.append(f'{prefix}{name} has no dose; give it with its unit, such as "60 mg".')
     if found["every"]:
-        every_days = _above_zero(found["every"], "day", f"{prefix}interval of {name}", faults)
+        every_days = above_zero(found["every"], "day", f"{prefix}interval of {name}", faults)
     doses = 1
     if found["doses"]:
         if not re.fullmatch(r"\d{1,6}", found["doses"]) or int(found["doses"]) < 1:
@@ -164,7 +164,7 @@ def _read_part(
         if doses > 1 and not found["every"]:
             faults.append(f"{prefix}{doses} doses of {name} have no interval; say how often, such as 'every 6mo'.")
     elif found["length"]:
-        length = _above_zero(found["length"], "day", f"{prefix}length of {name}", faults)
+        length = above_zero(found["length"], "day", f"{prefix}length of {name}", faults)
         if not found["every"]:
             faults.append(f"{prefix}{name} for {found['length']} has no interval; say how often, such as 'every 6mo'.")
         elif length and every_days:
@@ -179,8 +179,27 @@ def _read_part(
     return Regimen(name, dose_mg, start_day, every_days, doses, found["together"] is not None), length
 
 
-def _above_zero(text: str, unit: str, what: str, faults: list[str], or_zero: bool = False) -> float:
-    """A quantity that must be above zero; notes a fault and returns 0 if it is not."""
+def above_zero(text: str, unit: str, what: str, faults: list[str], or_zero: bool = False) -> float:
+    """Read a quantity that must be above zero.
+
+    Parameters
+    ----------
+    text : str
+        Number and unit.
+    unit : str
+        Unit of the result.
+    what : str
+        What a message begins with.
+    faults : list of str
+        Takes the message if the quantity can't be used.
+    or_zero : bool
+        Whether 0 is allowed too.
+
+    Returns
+    -------
+    float
+        0 where there is a fault.
+    """
     try:
         value = parse_quantity(text, unit, where=what)
     except BadInput as fault:
@@ -189,7 +208,7 @@ def _above_zero(text: str, unit: str, what: str, faults: list[str], or_zero: boo
     if value > 0 or (or_zero and value == 0):
         return value
     placebo = ", or name the agent 'placebo' if no drug is meant" if unit == "mg" else ""
-    faults.append(f"{what} is {text}; give more than 0{placebo}.")
+    faults.append(f"{what} is {text}; give {'0 or more' if or_zero else f'more than 0{placebo}'}.")
     return 0.0
 
 

@@ -181,15 +181,15 @@ class ParameterTable:
         return self.frame.reset_index()[list(COLUMNS)].to_csv(index=False, lineterminator="\n")
 
 
-def load_parameters(path: str | Path | None = None) -> ParameterTable:
+def load_parameters(path: str | Path | ParameterTable | None = None) -> ParameterTable:
     """Load the shipped parameter table, or a structural variant or a user's file laid over it.
 
     Parameters
     ----------
-    path : path, optional
+    path : path or ParameterTable, optional
         Name of a structural variant (`variants`), or CSV with at least ``symbol`` and ``value``; symbols that it does
-        not hold keep their shipped values. A column ``cv`` is taken over too where it holds a
-        number.
+        not hold keep their shipped values. A column ``cv`` is taken over too where it holds a number. A table is
+        returned as it is.
 
     Returns
     -------
@@ -201,6 +201,8 @@ def load_parameters(path: str | Path | None = None) -> ParameterTable:
         If the file can't be read, misses a column, names an unknown symbol or unit, or holds a value outside its range;
         all faults of the file at once, each with its line.
     """
+    if isinstance(path, ParameterTable):
+        return path
     shipped = _shipped()
     if path is None:
         return shipped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,16 +12,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ranklsim.pkpd.agents import FIELDS, Agent, load_agent
+from ranklsim.pkpd.agents import FIELDS, Agent
 from ranklsim.pkpd.biology.model import EMPTY, KINDS, OUTPUTS, Model
-from ranklsim.pkpd.biology.skeleton import NAMES, bmd_from_t_score
+from ranklsim.pkpd.biology.skeleton import NAMES, bmd_from_t_score, t_score
 from ranklsim.pkpd.biology.values import Slots, Values
-from ranklsim.pkpd.dosing import Regimen
 from ranklsim.pkpd.engine import reference
 from ranklsim.pkpd.engine.compiler import compiled
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.pkpd.parameters import ParameterTable, load_parameters
-from ranklsim.pkpd.units import DAYS_PER_MONTH
+from ranklsim.pkpd.parameters import ParameterTable
 
 BATCH, LEAST = 512, 64  # patients a task of a thread: at most, and at least
 MAX_STEPS = 100_000  # some 50 a year are needed
@@ -431,77 +430,34 @@ def covariate_symbols(
 
     Parameters
     ----------
+    parameters : ParameterTable
     covariates : mapping
         ``age`` (yr), ``weight`` (kg), ``height`` (cm), ``eGFR`` (mL/min/1.73 m2), ``vitamin_D`` (ng/mL), ``CTX``,
         ``P1NP`` (ng/mL), ``T_LS``, ``T_TH``, ``T_FN``, ``T_R13`` (T-scores), ``supplements`` (1: starts calcium and
-        vitamin D on day 0), or any symbol of the parameter table.
+        vitamin D on day 0), any symbol of the parameter table, or a number of an agent (``denosumab.CL``).
+    where : str
+        What a message begins with.
 
     Raises
     ------
     BadInput
-        If a name is unknown or a value out of range.
+        One sentence for each name that is unknown and each value out of its range.
     """
-    values = {}
+    named = COVARIATES | CONDUCT | {f"T_{site}": f"BMD0_{site}" for site in NAMES}
+    symbols, faults = {}, []
     for name, value in covariates.items():
-        site = name.removeprefix("T_")
-        if name.startswith("T_") and site in NAMES:
-            values[f"BMD0_{site}"] = float(bmd_from_t_score(parameters, site, value))
-        else:
-            values[(COVARIATES | CONDUCT).get(name, name)] = float(value)
-    parameters.replace(values, where)
-    return values
-
-
-def simulate_typical(
-    regimens: Sequence[Regimen],
-    agents: Sequence[Agent] | None = None,
-    *,
-    months: Sequence[float],
-    parameters: ParameterTable | None = None,
-    covariates: Mapping[str, float] | None = None,
-    rtol: float = 1e-6,
-    tell: Callable[[str], None] | None = None,
-) -> pd.DataFrame:
-    """One typical patient under a sequence of regimens: no variability between patients, no measurement error.
-
-    Parameters
-    ----------
-    regimens : sequence of Regimen
-        From `dosing.parse_regimen` or built; may be empty (untreated).
-    agents : sequence of Agent, optional
-        Definitions to use for the names in `regimens`; shipped ones by default.
-    months : sequence of float
-        Sampling times, ascending; a value at a dose time is the trough before it.
-    parameters : ParameterTable, optional
-        Shipped parameters by default.
-    covariates : mapping, optional
-        See `covariate_symbols`.
-    rtol, tell
-        As of `simulate`.
-
-    Returns
-    -------
-    DataFrame
-        One row a month: ``month``, every output, each marker also as ``MARKER_pct`` (% of baseline) and each site as
-        ``BMD_SITE_pct`` (% change).
-    """
-    table = parameters or load_parameters()
-    known = {agent.name: agent for agent in agents or ()}
-    names = list(dict.fromkeys(regimen.agent for regimen in regimens))
-    used = [known.get(name) or load_agent(name) for name in names]
-    persons = pd.DataFrame([covariate_symbols(table, covariates or {})])
-    rows = [
-        (float(day), names.index(regimen.agent), regimen.dose_mg)
-        for regimen in regimens
-        for day in regimen.times_days()
-    ]
-    day, which, mg = (np.array(column) for column in zip(*rows, strict=True)) if rows else (np.empty(0),) * 3
-    doses = Doses(np.zeros(len(rows), dtype=np.int64), day.astype(float), which.astype(np.int64), mg.astype(float))
-    times = np.asarray(months, dtype=float) * DAYS_PER_MONTH
-    found = simulate(table, persons, used, doses, np.concatenate([[0.0], times]), rtol=rtol, tell=tell)
-    frame = pd.DataFrame({"month": np.asarray(months, dtype=float)} | {name: v[0, 1:] for name, v in found.items()})
-    for marker in MARKERS:
-        frame[f"{marker}_pct"] = 100 * frame[marker] / found[marker][0, 0]
-    for site in NAMES:
-        frame[f"BMD_{site}_pct"] = 100 * (frame[f"BMD_{site}"] / found[f"BMD_{site}"][0, 0] - 1)
-    return frame
+        site, symbol = name.removeprefix("T_"), named.get(name, name)
+        scored = symbol != name and site in NAMES
+        symbols[symbol] = float(bmd_from_t_score(parameters, site, value) if scored else value)
+        if name not in named and name not in parameters.frame.index and "." not in name:
+            near = difflib.get_close_matches(name, [*named, *parameters.frame.index], n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            faults.append(f"{where}: unknown covariate '{name}'; {hint}`ranklsim simulate --help` names them.")
+        elif wrong := parameters.faults({symbol: symbols[symbol]}, f"{where} {name}"):
+            if scored:
+                low, high = (t_score(parameters, site, parameters.frame.loc[symbol, end]) for end in ("low", "high"))
+                wrong = [f"{where} {name}: {value:g} is outside its range; give {low:.1f} to {high:.1f}."]
+            faults += wrong
+    if faults:
+        raise BadInput(*faults)
+    return symbols

@@ -2,53 +2,26 @@
 
 >>> import ranklsim
 >>> course = ranklsim.simulate("denosumab 60mg every 6mo x6", follow="24 mo")
->>> run = ranklsim.run("modality", "runs/modality")
->>> ranklsim.report("runs/modality")
+>>> run = ranklsim.run("modality", "runs/modality")  # doctest: +SKIP
+>>> ranklsim.report("runs/modality")  # doctest: +SKIP
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ranklsim import api
 from ranklsim.pkpd.errors import BadInput, RanklsimError, RunFailed
 
 if TYPE_CHECKING:
-    from ranklsim.api import (
-        agents,
-        analyse,
-        cdisc,
-        compare,
-        replicate,
-        report,
-        run,
-        sensitivity,
-        simulate,
-        trials,
-    )
+    from ranklsim.api import *  # noqa: F403
 
 __version__ = "0.1.0"
-__all__ = [
-    "BadInput",
-    "RanklsimError",
-    "RunFailed",
-    "agents",
-    "analyse",
-    "cdisc",
-    "compare",
-    "replicate",
-    "report",
-    "run",
-    "sensitivity",
-    "simulate",
-    "trials",
-]
+__all__ = ["BadInput", "RanklsimError", "RunFailed", *api.FUNCTIONS]
 
 
-def __getattr__(name: str) -> Any:
-    """Fetch the functions of `ranklsim.api` when first asked for."""
-    if name in __all__:
-        from ranklsim import api
-
+def __getattr__(name: str) -> object:
+    if name in api.FUNCTIONS:
         return getattr(api, name)
     raise AttributeError(f"module 'ranklsim' has no attribute '{name}'")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ranklsim.cohorts import uncertainty
 from ranklsim.cohorts.protocol.trial import load_trial
-from ranklsim.cohorts.unknowns import uncertainty
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.evidence.predictions import predict, summary
 from ranklsim.pkpd.evidence.records import load_evidence

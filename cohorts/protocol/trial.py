@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pandas as pd
+
 from ranklsim.cohorts.conduct import events
 from ranklsim.cohorts.people.criteria import Range, Stratum, parse_range, parse_stratum
 from ranklsim.cohorts.people.population_file import find_population, list_populations
@@ -57,6 +59,7 @@ __all__ = [
     "Visits",
     "list_trials",
     "load_trial",
+    "trials",
 ]
 
 T = TypeVar("T")
@@ -112,6 +115,12 @@ def shipped() -> list[str]:
 def list_trials() -> list[Trial]:
     """The trials that come with ranklsim, by name."""
     return [load_trial(name) for name in shipped()]
+
+
+def trials() -> pd.DataFrame:
+    """The trials that ship, one row each: name, title, arms, patients, months."""
+    rows = [(t.name, t.title, len(t.arms), t.population.patients, t.months) for t in list_trials()]
+    return pd.DataFrame(rows, columns=["name", "title", "arms", "patients", "months"])
 
 
 class _Reading:

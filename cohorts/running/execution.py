@@ -22,6 +22,7 @@ from typing import Any
 
 import pandas as pd
 
+from ranklsim.cohorts import uncertainty
 from ranklsim.cohorts.people.population import population_of, typical
 from ranklsim.cohorts.protocol.trial import Trial, load_trial
 from ranklsim.cohorts.running import pieces, places, storage, twins
@@ -29,7 +30,6 @@ from ranklsim.cohorts.running.pieces import Job, Note, Task
 from ranklsim.cohorts.running.scheduler import LIBRARIES, Scheduler, versions
 from ranklsim.cohorts.running.scheduler import chosen as choose
 from ranklsim.cohorts.running.storage import CHUNKS, MANIFEST, TABLES, TWIN_TABLES, Run
-from ranklsim.cohorts.unknowns import uncertainty
 from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.agents import to_toml as agent_text
 from ranklsim.pkpd.errors import BadInput, RanklsimError
@@ -83,7 +83,7 @@ def run(
     *,
     patients: int | None = None,
     seed: int | None = None,
-    workers: int | None = 1,
+    workers: int | None = None,
     layers: Mapping[str, bool] | Sequence[str] | None = None,
     parameters: ParameterTable | str | Path | None = None,
     rtol: float = RTOL,
@@ -106,11 +106,11 @@ def run(
     patients, seed : int, optional
         Instead of the trial's; 0 is a seed.
     workers : int, optional
-        Threads; all processors if None. No result depends on it.
+        Threads; all processors of this machine by default. No result depends on it.
     layers : mapping or sequence of str, optional
         Sources of variation: a mapping switches those that it names, a sequence names all that are on.
     parameters : ParameterTable or path, optional
-        The shipped table by default.
+        Parameter values other than the shipped ones (CSV with symbol and value).
     rtol : float
         Error allowed the integrator a step, relative; 1e-12 to 0.001.
     resume : bool
@@ -130,7 +130,7 @@ def run(
     Returns
     -------
     Run
-        The finished run, opened.
+        The finished run, opened: its tables are data frames, ``patients``, ``visits``, ``doses``, ``events``.
 
     Raises
     ------
@@ -221,7 +221,7 @@ def _prepare(
         if unknown:
             raise BadInput(f"unknown layer '{unknown[0]}'; there are {', '.join(vars(trial.layers))}.")
     trial = trial.with_overrides(patients=patients, seed=seed, layers=layers)
-    table = parameters if isinstance(parameters, ParameterTable) else load_parameters(parameters)
+    table = load_parameters(parameters)
     agents = [table.apply(load_agent(name, folder=trial.folder)) for name in trial.agent_names()]
     trial = replace(trial, population_files=population_of(trial).files)
     typical(trial, table)  # refuses criteria that hardly anyone fulfils

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ranklsim.cohorts import uncertainty
 from ranklsim.cohorts.conduct.allocation import allocate, strata_of
 from ranklsim.cohorts.conduct.course import MEASURES, Course, observe, play
 from ranklsim.cohorts.conduct.enrolment import enrolled_months
@@ -30,7 +31,6 @@ from ranklsim.cohorts.protocol.design import MOST_PATIENTS
 from ranklsim.cohorts.protocol.endpoints import INTERCURRENT
 from ranklsim.cohorts.protocol.trial import Trial
 from ranklsim.cohorts.running.portion import refuse_nan
-from ranklsim.cohorts.unknowns import uncertainty
 from ranklsim.pkpd import variants
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.errors import BadInput

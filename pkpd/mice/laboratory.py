@@ -24,7 +24,7 @@ from ranklsim.pkpd.biology.values import Values
 from ranklsim.pkpd.dosing import parse_regimen
 from ranklsim.pkpd.mice.steady import Steady, courses, steady_state
 from ranklsim.pkpd.parameters import ParameterTable
-from ranklsim.pkpd.simulation import simulate_typical
+from ranklsim.pkpd.typical import simulate_typical
 
 SHIPPED = Path(__file__).parents[1] / "data" / "genetics.toml"
 WOMEN = "women"

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.protocol.endpoints import Change, Durability, Endpoint, Event
+from ranklsim.cohorts.running.storage import open_run
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.analyses import (
     estimands,
@@ -67,8 +69,9 @@ def analyse(data: Any, changes: pd.DataFrame | None = None) -> Analyses:
 
     Parameters
     ----------
-    data : Run or RunData
-        `trial`, `patients`, `visits`, `events`, `manifest`, and `twins`, `twin_events` where there is an estimand.
+    data : Run or RunData, or path
+        `trial`, `patients`, `visits`, `events`, `manifest`, and `twins`, `twin_events` where there is an estimand; or
+        the folder of a finished run.
     changes : DataFrame, optional
         Endpoints that are a change, as analysed already (columns of `summaries.ENDPOINT_COLUMNS`).
 
@@ -76,6 +79,7 @@ def analyse(data: Any, changes: pd.DataFrame | None = None) -> Analyses:
     -------
     Analyses
     """
+    data = open_run(data) if isinstance(data, str | Path) else data
     trial = data.trial
     arms = [arm.name for arm in trial.arms]
     endpoints = endpoint_table(data, analysed_changes(data, arms) if changes is None else changes)

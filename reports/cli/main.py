@@ -209,6 +209,7 @@ def run_command(trial: str, out: str | Path | None, no_report: bool, resume: boo
     from ranklsim.cohorts.running import execution
 
     command = shlex.join(["ranklsim", *words()])
+    options = {name: value for name, value in options.items() if value is not None}
     try:
         with progress_bar() as (progress, tell):
             if resume and tell is None:  # what is left of the interrupted run is said anywhere
@@ -302,13 +303,22 @@ def simulate_command(
         raise BadInput(f"--plot: '{plot}' does not end in one of {', '.join(PLOT_FORMATS)}.")
     targets = [out] if plot is None else [out, plot]
     check_targets(targets, force)
-    from ranklsim import api
+    from ranklsim.pkpd.parameters import load_parameters
+    from ranklsim.pkpd.typical import plan_course, simulate_typical
 
-    course = api.plan_course(regimen, agent, dose, every, doses, follow, folder=Path.cwd(), prefix="--")
-    rows = api.months_of_interest(course, at)
-    drawn = api.months_to_draw(course, rows) if plot is not None else rows
+    course = plan_course(regimen, agent, dose, every, doses, follow, folder=Path.cwd(), prefix="--")
+    rows = course.months_of_interest(at)
     with progress_bar() as (_, tell):
-        frame = api.simulate_course(course, drawn, dict(settings), parameters, where="--set", tell=tell, rtol=rtol)
+        frame = simulate_typical(
+            course.regimens,
+            course.agents,
+            months=rows if plot is None else course.months_to_draw(rows),
+            parameters=load_parameters(parameters),
+            covariates=dict(settings),
+            where="--set",
+            rtol=rtol,
+            tell=tell,
+        )
     with new_files(targets, force) as paths:
         wanted = frame[frame["month"].isin(rows)].round(12) + 0.0  # no -3e-14 for a change that is none
         wanted.to_csv(paths[0], index=False, float_format="%.8g", lineterminator="\n")

@@ -109,7 +109,7 @@ def replicate_command(trial: str, out: Path, no_null: bool, resume: bool, force:
                 progress=progress,
                 tell=tell,
                 command=shlex.join(["ranklsim", *words]),
-                **options,
+                **{name: value for name, value in options.items() if value is not None},
             )
     except KeyboardInterrupt:
         again = [word for word in words if word not in ("--force", "--resume")]

@@ -14,7 +14,6 @@ import pandas as pd
 from ranklsim.cohorts.people.population import Population, population_of
 from ranklsim.cohorts.protocol.endpoints import Change
 from ranklsim.cohorts.running.storage import Run, open_run
-from ranklsim.cohorts.unknowns.importance import rank_correlations
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.reports.analyses import repeated, summaries
@@ -25,6 +24,7 @@ from ranklsim.reports.layout import tables, wording
 from ranklsim.reports.layout.arms import ArmView, month_text, view_arms
 from ranklsim.reports.layout.cells import Record, Table, listing
 from ranklsim.reports.layout.exhibit import Exhibit
+from ranklsim.reports.sensitivity.analyse import rank_correlations
 
 BASELINE = {
     "age": ("Age", "yr", "mean"),

@@ -26,7 +26,7 @@ from ranklsim import __version__
 from ranklsim.cohorts.people.population import population_of, typical
 from ranklsim.cohorts.protocol.trial import Trial, load_trial
 from ranklsim.cohorts.running import places, storage
-from ranklsim.cohorts.running.execution import RTOL
+from ranklsim.cohorts.running.execution import RTOL, processors
 from ranklsim.cohorts.running.replicates import AS_RUN, OWN, Replication, replication, studies
 from ranklsim.pkpd.agents import load_agent, to_toml
 from ranklsim.pkpd.errors import BadInput
@@ -89,23 +89,71 @@ def replicate(
     trial: str | Path | Trial,
     out: str | Path | None = None,
     *,
-    replicates: int,
+    replicates: int = 100,
     patients: int | Sequence[int] | None = None,
     vectors: int | str = 0,
+    null: bool = True,
+    keep_patients: bool = False,
     seed: int | None = None,
     layers: Sequence[str] | None = None,
     parameters: ParameterTable | str | Path | None = None,
-    null: bool = True,
-    keep_patients: bool = False,
-    rtol: float | None = None,
-    workers: int = 1,
+    workers: int | None = None,
+    rtol: float = RTOL,
     resume: bool = False,
     force: bool = False,
     progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
     command: str = "",
 ) -> Replicates:
-    """Replicate a trial and, if `out` is given, write the result there; arguments as of `ranklsim.replicate`."""
+    """Run a trial many times: power, type I error, bias, coverage, and assurance over what is not known.
+
+    Parameters
+    ----------
+    trial : str or path
+        The name of a trial that ships, or a TOML file.
+    out : path, optional
+        Folder for tables and a page with figures; nothing is written without it.
+    replicates : int
+        Studies of each parameter vector, each with patients of its own; replicate 0 is the trial as `run` runs it.
+    patients : int or sequence of int, optional
+        Patients of a study over all arms, instead of the trial's own; several for power against their number.
+    vectors : int or "all"
+        Parameter vectors besides the default values: so many of the shipped ensemble, or all of it.
+    null : bool
+        Whether to analyse each study also with the control treatment in every arm, for the type I error.
+    keep_patients : bool
+        Whether to write the patients, visits and events of every study, not only its estimates.
+    seed : int, optional
+        Instead of the trial's own.
+    layers : sequence of str, optional
+        The sources of variation that are on, instead of the trial's own: some of patients, residual, parameters.
+    parameters : path or ParameterTable, optional
+        Parameter values other than the shipped ones (CSV with symbol and value).
+    workers : int, optional
+        Processors to use, all of this machine's by default; no result depends on it.
+    rtol : float
+        Error allowed the integrator a step, relative.
+    resume, force : bool
+        Go on with the interrupted analysis in `out`; replace the one in `out`.
+    progress : callable, optional
+        Called with patients done and patients in all.
+    tell : callable, optional
+        Called with a sentence when something slow begins.
+    command : str
+        What the user typed, for the record.
+
+    Returns
+    -------
+    Replicates
+        Its tables as data frames: ``operating``, ``truth``, ``assurance``, ``estimates``, ``looks``.
+
+    Raises
+    ------
+    BadInput
+        If the trial, a number or the folder can't be used as it is.
+    RunFailed
+        If a patient can't be integrated.
+    """
     design = trial if isinstance(trial, Trial) else load_trial(trial)
     sizes = _sizes(design, patients)
     if keep_patients and out is None:
@@ -118,18 +166,17 @@ def replicate(
         raise BadInput(
             "the layers 'patients' and 'residual' are both off, so every study would be the same; switch one on."
         )
-    table = parameters if isinstance(parameters, ParameterTable) else load_parameters(parameters)
+    table = load_parameters(parameters)
     agents = [table.apply(load_agent(name, folder=design.folder)) for name in design.agent_names()]
     design = replace(design, population_files=population_of(design).files)
-    plan = replication(
-        design, table, agents, replicates=replicates, vectors=vectors, rtol=RTOL if rtol is None else rtol
-    )
+    plan = replication(design, table, agents, replicates=replicates, vectors=vectors, rtol=rtol)
     typical(design, table)  # refuses criteria that hardly anyone fulfils
     protocol = Protocol.of(design, agents, sizes)
+    threads = processors() if workers is None else workers
     if out is None:
         with tempfile.TemporaryDirectory(prefix="ranklsim-") as temporary:
             job = _Job(plan, protocol, null, False, Path(temporary))
-            _work(job, workers, progress, tell)
+            _work(job, threads, progress, tell)
             return _found(job)
     folder = Path(out)
     if not force and (folder / "replicates.json").is_file() and not (folder / "work").exists():
@@ -137,7 +184,7 @@ def replicate(
     identity = _fingerprint(plan, sizes, null, keep_patients)
     work = work_folder(folder, VERB, "its trial, parameters or options", identity, resume, force, _top)
     job = _Job(plan, protocol, null, keep_patients, work)
-    _work(job, workers, progress, tell)
+    _work(job, threads, progress, tell)
     found = _found(job)
     _write(job, found, folder, command)
     shutil.rmtree(work)

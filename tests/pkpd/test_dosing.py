@@ -105,7 +105,7 @@ def test_an_agent_next_to_the_trial_can_be_dosed(tmp_path):
         ),
         (
             "placebo -1mg every 6mo x4",
-            "dose of placebo is -1mg; give more than 0, or name the agent 'placebo' if no drug is meant.",
+            "dose of placebo is -1mg; give 0 or more.",
         ),
         ("denosumab 60 every 6mo x4", "dose of denosumab: '60' has no unit; write it with one, such as \"60 mg\"."),
         (

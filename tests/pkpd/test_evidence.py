@@ -20,7 +20,7 @@ from ranklsim.pkpd.evidence.errors import BETWEEN, PATIENTS, blocks, cov, error_
 from ranklsim.pkpd.evidence.predictions import Predictor, predict, summary
 from ranklsim.pkpd.evidence.records import ENDPOINTS, Evidence, load_evidence
 from ranklsim.pkpd.parameters import load_parameters
-from ranklsim.pkpd.simulation import simulate_typical
+from ranklsim.pkpd.typical import simulate_typical
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = Path(__file__).parent / "evidence_sample"

@@ -16,7 +16,7 @@ from ranklsim.pkpd.evidence.records import load_evidence
 from ranklsim.pkpd.fitting.fit import make_problem
 from ranklsim.pkpd.fitting.spec import load_spec
 from ranklsim.pkpd.parameters import load_parameters
-from ranklsim.pkpd.simulation import simulate_typical
+from ranklsim.pkpd.typical import simulate_typical
 
 ONE_OF_EACH = Slots(binders=0, bisphosphonates=1, anabolics=1)
 

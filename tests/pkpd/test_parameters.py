@@ -135,7 +135,7 @@ def test_covariates_have_peoples_names_and_ranges() -> None:
     assert named["BMD0_LS"] == pytest.approx(TABLE["REF_LS"] - 2.5 * TABLE["REFSD_LS"])
     with pytest.raises(BadInput, match="WT = 6 kg is outside its range; give 30 to 180 kg"):
         covariate_symbols(TABLE, {"weight": 6})
-    with pytest.raises(BadInput, match="unknown parameter 'wieght'"):
+    with pytest.raises(BadInput, match="unknown covariate 'wieght'; did you mean 'weight'"):
         covariate_symbols(TABLE, {"wieght": 60})
 
 

@@ -13,7 +13,7 @@ import pytest
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.dosing import parse_regimen
 from ranklsim.pkpd.parameters import load_parameters
-from ranklsim.pkpd.simulation import simulate_typical
+from ranklsim.pkpd.typical import simulate_typical
 
 EASTELL, DEFEND, DEFEND_OFF = "10.1002/jbmr.251", "10.1210/jc.2007-2814", "10.1210/jc.2010-1502"
 FREEDOM, EXTENSION, LABEL = "10.1056/NEJMoa0809493", "10.1007/s00198-015-3234-7", "BLA125320"

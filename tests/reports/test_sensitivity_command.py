@@ -13,7 +13,7 @@ from helpers import said
 import ranklsim
 from ranklsim.pkpd import variants
 from ranklsim.reports.cli import main as cli
-from ranklsim.reports.pages import sensitivity_report
+from ranklsim.reports.sensitivity import run as sensitivity_run
 
 SMALL = ("--ensemble", "none", "--trajectories", "2", "--samples", "8", "--keep", "2", "--only", "rint,fsh,sig,mix")
 
@@ -81,12 +81,12 @@ def test_an_interrupted_analysis_goes_on_to_the_same_bytes(
 ) -> None:
     words = ("sensitivity", "discontinuation", *SMALL, "--workers", "1", "-o")
     assert said(capsys, *words, tmp_path / "whole")[0] == 0
-    real = sensitivity_report.write_sensitivity
+    real = sensitivity_run.write_sensitivity
 
     def stopped(*_: object) -> Path:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sensitivity_report, "write_sensitivity", stopped)
+    monkeypatch.setattr(sensitivity_run, "write_sensitivity", stopped)
     code, out, err = said(capsys, *words, tmp_path / "cut")
     assert (code, out) == (130, [])
     assert "--resume" in err[0]
@@ -96,7 +96,7 @@ def test_an_interrupted_analysis_goes_on_to_the_same_bytes(
     code, _, err = said(capsys, *words, tmp_path / "cut", "--seed", "5", "--resume")
     assert code == 2
     assert "its trial, parameters or options differ" in err[0]
-    monkeypatch.setattr(sensitivity_report, "write_sensitivity", real)
+    monkeypatch.setattr(sensitivity_run, "write_sensitivity", real)
     code, out, _ = said(capsys, *words, tmp_path / "cut", "--resume")
     assert (code, out) == (0, [str(tmp_path / "cut" / "index.html")])
     for path in sorted((tmp_path / "whole").rglob("*")):
@@ -155,7 +155,7 @@ def test_bad_words_get_one_sentence(
     part: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    text = (Path(sensitivity_report.__file__).parents[2] / "cohorts" / "data" / "trials" / "freedom.toml").read_text()
+    text = (Path(sensitivity_run.__file__).parents[2] / "cohorts" / "data" / "trials" / "freedom.toml").read_text()
     (tmp_path / "placebo.toml").write_text(text.replace('agent = "denosumab", dose = "60 mg"', 'agent = "placebo"'))
     code, out, err = said(capsys, "sensitivity", *words, "-o", "out")
     assert (code, out, len(err)) == (2, [], 1), err

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.durability import MEASURES
-from ranklsim.cohorts.unknowns.sensitivity import Sensitivity
 from ranklsim.reports.figures.drawing import two_lines
 from ranklsim.reports.layout.arms import view_arms
 from ranklsim.reports.layout.tables import num
 from ranklsim.reports.layout.wording import first_upper
+from ranklsim.reports.sensitivity.analyse import Sensitivity
 
 SHOWN = 6  # parameters in a panel
 MOST_PANELS = 6

@@ -17,14 +17,7 @@ import pandas as pd
 
 from ranklsim import __version__
 from ranklsim.cohorts.protocol.trial import load_trial
-from ranklsim.cohorts.unknowns.sensitivity import (
-    Progress,
-    Question,
-    Sensitivity,
-    Settings,
-    analyse,
-    ask,
-)
+from ranklsim.cohorts.running.execution import processors
 from ranklsim.pkpd import variants
 from ranklsim.pkpd.agents import Agent, load_agent, to_toml
 from ranklsim.pkpd.errors import BadInput
@@ -32,9 +25,11 @@ from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 from ranklsim.pkpd.ranges import chosen, ranges, read_vectors
 from ranklsim.reports.layout.exhibit import Section
 from ranklsim.reports.layout.page import Page, work_folder, write_result
-from ranklsim.reports.pages.sensitivity_answer import answer, curves
-from ranklsim.reports.pages.sensitivity_tables import correlated, every_index, moved, pairs, screening
-from ranklsim.reports.pages.sensitivity_view import View
+from ranklsim.reports.sensitivity.analyse import Sensitivity, analyse
+from ranklsim.reports.sensitivity.answer import answer, curves
+from ranklsim.reports.sensitivity.sample import Progress, Question, Settings, ask
+from ranklsim.reports.sensitivity.tables import correlated, every_index, moved, pairs, screening
+from ranklsim.reports.sensitivity.view import View
 
 MARK = "ranklsim-sensitivity"
 VERB = "sensitivity"
@@ -47,39 +42,88 @@ def sensitivity(
     trial: str | Path,
     out: str | Path | None = None,
     *,
-    trajectories: int,
-    samples: int,
-    keep: int,
-    second_order: bool,
-    seed: int | None = None,
     only: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
+    trajectories: int = 40,
+    samples: int = 512,
+    keep: int = 20,
+    second_order: bool = False,
     ensemble: str | Path | None = SHIPPED,
     intervals: str | Path | None = None,
     parameters: Path | str | ParameterTable | None = None,
-    workers: int = 1,
+    seed: int | None = None,
+    workers: int | None = None,
     resume: bool = False,
     force: bool = False,
     progress: Progress | None = None,
     command: str = "",
 ) -> Sensitivity:
-    """Analyse a trial and, if `out` is given, write the result there; arguments as of `ranklsim.sensitivity`."""
+    """Ask on which parameters the durability and the rebound of a trial's arms depend.
+
+    Parameters
+    ----------
+    trial : str or path
+        The name of a trial that ships, or a TOML file.
+    out : path, optional
+        Folder for tables and a page with figures; nothing is written without it.
+    only, exclude : sequence of str, optional
+        Parameters to move, or not: symbols (``"kT"``, ``"denosumab.CL"``) or kinds ("open", "fitted", "assumed",
+        "measured"). All but the measured ones by default.
+    trajectories : int
+        Morris trajectories of the screening.
+    samples : int
+        N of the Sobol indices, a power of two; N (keep + 2) vectors are simulated.
+    keep : int
+        Parameters that pass the screening.
+    second_order : bool
+        Whether to estimate interactions of pairs; N (2 keep + 2) vectors then.
+    ensemble : path, optional
+        CSV of vectors that fit the data together, a column a symbol, which also give rank correlations; the shipped
+        ensemble by default, none with None.
+    intervals : path, optional
+        Intervals of fitted parameters, such as a fit's ``estimates.csv``; 95 % of the shipped ensemble by default.
+    parameters : path or ParameterTable, optional
+        Parameter values other than the shipped ones (CSV with symbol and value).
+    seed : int, optional
+        Seed of the samples; the trial's by default.
+    workers : int, optional
+        Processors to use, all of this machine's by default; no result depends on it.
+    resume, force : bool
+        Go on with the interrupted analysis in `out`; replace the one in `out`.
+    progress : callable, optional
+        Called with the number of typical patients done, and of all.
+    command : str
+        What the user typed, for the record.
+
+    Returns
+    -------
+    Sensitivity
+        Its tables are data frames: ``morris``, ``sobol``, ``outcomes``, ``samples``, ``pairs``, ``correlations``.
+
+    Raises
+    ------
+    BadInput
+        If the trial, a name, a number or the folder can't be used as it is.
+    RunFailed
+        If a vector can't be integrated, or no outcome varies.
+    """
     design = load_trial(trial)
     options = Settings(trajectories, samples, keep, second_order, design.seed if seed is None else seed)
     options.check()
-    values = parameters if isinstance(parameters, ParameterTable) else load_parameters(parameters)
+    values = load_parameters(parameters)
     agents = [load_agent(name, folder=design.folder) for name in design.agent_names()]
     moved = chosen(ranges(values, agents, intervals), only, exclude)
     question = ask(design, values, agents, moved)
     vectors = _vectors(ensemble, values, agents)
+    threads = processors() if workers is None else workers
     if out is None:
-        return analyse(question, options, ensemble=vectors, workers=workers, progress=progress)
+        return analyse(question, options, ensemble=vectors, workers=threads, progress=progress)
     folder = Path(out)
     identity = _fingerprint(question, options, vectors)
     if resume and (folder / "index.html").is_file() and not (folder / "work").exists():
         raise BadInput(f"{folder} holds a finished analysis; leave out --resume, or --force to replace it.")
     work = work_folder(folder, VERB, "its trial, parameters or options", identity, resume, force, _top)
-    found = analyse(question, options, ensemble=vectors, work=work, workers=workers, progress=progress)
+    found = analyse(question, options, ensemble=vectors, work=work, workers=threads, progress=progress)
     write_sensitivity(found, folder, command)
     shutil.rmtree(work)
     return found

@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 
 from ranklsim.cohorts.protocol.trial import load_trial
-from ranklsim.cohorts.unknowns import sensitivity as module
-from ranklsim.cohorts.unknowns.sensitivity import Question, Settings, analyse, ask, evaluate, outcome_values
-from ranklsim.cohorts.unknowns.uncertainty import draws_of, ensemble, months_of
+from ranklsim.cohorts.uncertainty import draws_of, ensemble, months_of
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.ranges import chosen, ranges
+from ranklsim.reports.sensitivity import sample as module
+from ranklsim.reports.sensitivity.analyse import analyse, outcome_values
+from ranklsim.reports.sensitivity.sample import Question, Settings, ask, evaluate
 
 TABLE = load_parameters()
 SMALL = Settings(trajectories=2, samples=8, keep=2, seed=3)

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.durability import LEAST_GAIN, RISE
-from ranklsim.cohorts.unknowns.sensitivity import ENOUGH
 from ranklsim.reports.figures.drawing import INK, RULE, SOFT, WIDTH, drawing, svg_text
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.page import table
 from ranklsim.reports.layout.tables import num, sig
 from ranklsim.reports.layout.wording import listed
-from ranklsim.reports.pages.sensitivity_view import MOST_PANELS, SHOWN, View, absent, on_two_lines, panel_title, three
+from ranklsim.reports.sensitivity.analyse import ENOUGH
+from ranklsim.reports.sensitivity.view import MOST_PANELS, SHOWN, View, absent, on_two_lines, panel_title, three
 
 KINDS = {
     "open": "no datum fixes it; drawn in every run",

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ranklsim.cohorts.unknowns.sensitivity import outcome_values
 from ranklsim.pkpd.ranges import experiment
 from ranklsim.reports.figures.drawing import RULE, SHADE, SOFT, WIDTH, drawing, svg_text
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.page import table
 from ranklsim.reports.layout.tables import num
 from ranklsim.reports.layout.wording import first_upper, listed
-from ranklsim.reports.pages.sensitivity_view import SHOWN, View, on_two_lines, panel_title, three
+from ranklsim.reports.sensitivity.analyse import outcome_values
+from ranklsim.reports.sensitivity.view import SHOWN, View, on_two_lines, panel_title, three
 
 SURE = 0.95  # share of resamples in which the first has to be first
 

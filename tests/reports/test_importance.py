@@ -6,14 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranklsim.cohorts.unknowns.importance import (
+from ranklsim.reports.sensitivity.analyse import (
     complete,
     morris_indices,
-    morris_sample,
     rank_correlations,
     sobol_indices,
-    sobol_sample,
 )
+from ranklsim.reports.sensitivity.sample import morris_sample, sobol_sample
 
 SLOPES = np.array([4.0, -2.0, 1.0, 0.0])
 NAMES = ["a", "b", "c", "d"]

@@ -1,1 +1,0 @@
-"""What is not known: parameter vectors, which of them matter, global sensitivity."""

@@ -1,0 +1,354 @@
+"""What is asked of a trial, the parameter vectors that answer it, and the outcomes of the typical patient under each.
+
+Every parameter with a range (`ranklsim.pkpd.ranges`) moves within that range, without the correlations that a fit
+leaves among the parameters. All arms see the same vectors, so that differences between arms are paired. Variability
+between patients and measurement error play no part.
+
+Samples are made by SALib [1]_ in the unit cube: trajectories for the Morris screening [2]_, a scrambled Sobol sequence
+for the Sobol indices [3]_.
+
+References
+----------
+.. [1] Iwanaga T, Usher W, Herman J. Socio-Environ Syst Model 2022;4:18155. doi:10.18174/sesmo.18155
+.. [2] Morris MD. Technometrics 1991;33:161-74. doi:10.1080/00401706.1991.10484804
+.. [3] Saltelli A et al. Comput Phys Commun 2010;181:259-70. doi:10.1016/j.cpc.2009.09.018
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ranklsim.cohorts.durability import MEASURES, after_treatment, ends_of_treatment
+from ranklsim.cohorts.protocol.design import Arm, Trial
+from ranklsim.cohorts.uncertainty import courses
+from ranklsim.pkpd.agents import Agent
+from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.pkpd.parameters import ParameterTable
+
+PORTION = 256
+"""Vectors simulated and kept at a time."""
+SITES = ("LS", "TH")
+LEVELS = 4
+"""Levels of the Morris grid, the usual number [2]_."""
+
+Array = NDArray[np.float64]
+Progress = Callable[[int, int], object]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much is sampled.
+
+    Attributes
+    ----------
+    trajectories : int
+        Morris trajectories; each costs as many vectors as there are parameters, and one.
+    samples : int
+        N of the Sobol indices, a power of two; they cost N (keep + 2) vectors, or N (2 keep + 2) with `second_order`.
+    keep : int
+        Parameters that pass the screening.
+    second_order : bool
+        Whether interactions of pairs are asked too.
+    seed : int
+    """
+
+    trajectories: int = 40
+    samples: int = 512
+    keep: int = 20
+    second_order: bool = False
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise `BadInput` with one sentence for each number that can't be used."""
+        faults = []
+        if self.trajectories < 2:
+            faults.append(f"trajectories = {self.trajectories} are too few for an interval; give 2 or more.")
+        if self.samples < 2 or self.samples & (self.samples - 1):
+            lower = 2 ** max(1, int(np.log2(max(self.samples, 2))))
+            faults.append(
+                f"samples = {self.samples} is not a power of two, which a Sobol sequence needs; "
+                f"give {lower} or {2 * lower}."
+            )
+        if self.keep < 2:
+            faults.append(f"keep = {self.keep} leaves nothing to compare; give 2 or more.")
+        if faults:
+            raise BadInput(*faults)
+
+
+@dataclass(frozen=True)
+class Question:
+    """Outcomes of the active arms, and differences between arms with hypothetical and with known agents.
+
+    Attributes
+    ----------
+    trial, parameters, agents
+    moved : DataFrame
+        Rows of `ranges` that are moved.
+    arms : list of str
+        Arms whose agent does something.
+    ends : dict of str to float
+        Month at which the treatment of each ends.
+    compared : dict of str to str
+        Arm with a hypothetical agent, to the arm that it is set against.
+    """
+
+    trial: Trial
+    parameters: ParameterTable
+    agents: list[Agent]
+    moved: pd.DataFrame
+    arms: list[str]
+    ends: dict[str, float]
+    compared: dict[str, str]
+
+    @property
+    def months(self) -> np.ndarray:
+        """Simulated months: every month, half months after the first end of treatment, and those of the outcomes."""
+        last = float(self.trial.months)
+        first = min(min(self.ends.values()), last)
+        named = [end + later for end in self.ends.values() for later in (0.0, 12.0, 24.0)]
+        grid = {*np.arange(0.0, last + 1e-9), *np.arange(first, last + 1e-9, 0.5), *named, last}
+        return np.array(sorted({round(month, 9) for month in grid if month <= last + 1e-9}))
+
+    @property
+    def outcomes(self) -> pd.DataFrame:
+        """One row for each outcome: `outcome` (its name), `arm`, `versus` ("" for the arm itself), `measure`."""
+        rows = []
+        for arm in self.arms:
+            left = float(self.trial.months) - self.ends[arm]
+            for name, measure in MEASURES.items():
+                if measure.after is None or (left > 1e-9 and measure.after <= left + 1e-9):
+                    rows.append({"outcome": f"{arm}.{name}", "arm": arm, "versus": "", "measure": name})
+        have = {row["outcome"] for row in rows}
+        for arm, versus in self.compared.items():
+            for name in MEASURES:
+                if {f"{arm}.{name}", f"{versus}.{name}"} <= have:
+                    rows.append({"outcome": f"{arm}-{versus}.{name}", "arm": arm, "versus": versus, "measure": name})
+        return pd.DataFrame(rows)
+
+
+def ask(trial: Trial, parameters: ParameterTable, agents: Sequence[Agent], moved: pd.DataFrame) -> Question:
+    """The outcomes of a trial that can be analysed.
+
+    Parameters
+    ----------
+    trial : Trial
+    parameters : ParameterTable
+    agents : sequence of Agent
+        All agents that the arms name.
+    moved : DataFrame
+        Parameters to move, as from `ranges.chosen`.
+
+    Raises
+    ------
+    BadInput
+        If no arm receives an active agent.
+    """
+    by_name = {agent.name: agent for agent in agents}
+    active = [arm for arm in trial.arms if any(by_name[r.agent].kind != "none" for r in arm.regimens)]
+    if not active:
+        raise BadInput(
+            f"{trial.name}: no arm is given an active agent, so that nothing is gained that could last or rebound; "
+            "give a trial with one."
+        )
+    ends = ends_of_treatment(trial.arms, by_name)
+    hypothetical = [arm for arm in active if any(by_name[r.agent].hypothetical for r in arm.regimens)]
+    known = [arm for arm in active if arm not in hypothetical]
+    names = [arm.name for arm in active]
+    return Question(
+        trial=trial,
+        parameters=parameters,
+        agents=list(agents),
+        moved=moved,
+        arms=names,
+        ends={name: ends[name] for name in names},
+        compared={arm.name: _against(arm, known, trial.control) for arm in hypothetical if known},
+    )
+
+
+def _against(arm: Arm, known: Sequence[Arm], control: str | None) -> str:
+    """Comparator of a hypothetical arm: the active control, else an arm with the same plan of doses, else the first."""
+    plan = [(r.dose_mg, r.start_day, r.every_days, r.doses) for r in arm.regimens]
+    same = [k.name for k in known if [(r.dose_mg, r.start_day, r.every_days, r.doses) for r in k.regimens] == plan]
+    return next(iter([k.name for k in known if k.name == control] + same), known[0].name)
+
+
+def evaluate(
+    question: Question, vectors: pd.DataFrame, *, workers: int = 1, progress: Callable[[int], None] | None = None
+) -> pd.DataFrame:
+    """Outcomes of each arm for each vector of parameter values.
+
+    Parameters
+    ----------
+    question : Question
+    vectors : DataFrame
+        One row for each vector, one column for each symbol.
+    workers : int
+        Threads; the result does not depend on it.
+    progress : callable, optional
+        Called with the number of typical patients done since the last call.
+
+    Returns
+    -------
+    DataFrame
+        One row for each vector, columns ``ARM.measure``. Months until BMD is back at baseline are inf where it is not
+        back by the last month.
+    """
+    months = question.months
+    found = courses(
+        question.trial, question.parameters, question.agents, vectors, question.arms, months,
+        workers=workers, progress=progress,
+    )  # fmt: skip
+    columns: dict[str, np.ndarray] = {}
+    for k, arm in enumerate(question.arms):
+        change = {}
+        for site in SITES:
+            bmd = found[f"BMD_{site}"][:, k]
+            change[site] = 100 * (bmd / bmd[:, :1] - 1)
+        ctx = found["CTX"][:, k]
+        own = after_treatment(months, change, 100 * ctx / ctx[:, :1], question.ends[arm])
+        columns |= {f"{arm}.{name}": value for name, value in own.items()}
+    return pd.DataFrame(columns)
+
+
+def morris_sample(symbols: Sequence[str], trajectories: int, seed: int) -> Array:
+    """Points of the unit cube along Morris trajectories [2]_.
+
+    Parameters
+    ----------
+    symbols : sequence of str
+    trajectories : int
+    seed : int
+
+    Returns
+    -------
+    ndarray, shape (trajectories * (n_symbols + 1), n_symbols)
+        On the grid 0, 1/3, 2/3, 1; each step of a trajectory changes one coordinate.
+    """
+    from SALib.sample import morris
+
+    return morris.sample(unit_cube(symbols), trajectories, num_levels=LEVELS, seed=salib_seed(seed))
+
+
+def sobol_sample(symbols: Sequence[str], samples: int, second_order: bool, seed: int) -> tuple[Array, NDArray[np.str_]]:
+    """Points of the unit cube for Sobol indices [3]_, from a scrambled Sobol sequence.
+
+    Parameters
+    ----------
+    symbols : sequence of str
+    samples : int
+        A power of two.
+    second_order : bool
+        Whether the sample serves second-order indices too.
+    seed : int
+
+    Returns
+    -------
+    unit : ndarray, shape (n, n_symbols)
+        n = samples * (n_symbols + 2), or samples * (2 * n_symbols + 2) with `second_order`.
+    matrix : ndarray of str, shape (n,)
+        "A" and "B" for the two independent samples, "AB" and "BA" for those with a column exchanged.
+    """
+    from SALib.sample import sobol
+
+    unit = sobol.sample(unit_cube(symbols), samples, calc_second_order=second_order, seed=salib_seed(seed))
+    k = len(symbols)
+    block = ["A", *["AB"] * k, *(["BA"] * k if second_order else []), "B"]
+    return unit, np.array(block * samples)
+
+
+def unit_cube(symbols: Sequence[str]) -> dict[str, object]:
+    """The unit cube as SALib describes a problem."""
+    return {"num_vars": len(symbols), "names": list(symbols), "bounds": [[0.0, 1.0]] * len(symbols)}
+
+
+def salib_seed(seed: int) -> int:
+    """A seed for SALib, which treats 0 as "no seed"; never 0, and different for each `seed`."""
+    return int(np.random.SeedSequence(seed).generate_state(1)[0]) + 1
+
+
+class Bench:
+    """Simulates vectors in portions, and keeps each finished portion on disk.
+
+    Parameters
+    ----------
+    question : Question
+    work : Path or None
+        Folder for finished portions, which are found again there.
+    workers : int
+        Threads; the result does not depend on it.
+    progress : callable or None
+        Called with (done, total), in typical patients.
+    total : int
+        Typical patients of all stages.
+    """
+
+    def __init__(
+        self, question: Question, work: Path | None, workers: int, progress: Progress | None, total: int
+    ) -> None:
+        self.question, self.work, self.workers, self.progress, self.total = question, work, workers, progress, total
+        self.done = 0
+
+    def run(self, stage: str, vectors: pd.DataFrame) -> pd.DataFrame:
+        """Simulate `vectors`; columns `stage`, the vectors, and their outcomes as from `evaluate`.
+
+        Parameters
+        ----------
+        stage : str
+            Name of the stage, also in the name of each portion's file.
+        vectors : DataFrame
+            As for `evaluate`.
+
+        Raises
+        ------
+        RunFailed
+            If a vector can't be integrated; the message names it.
+        """
+        parts = []
+        for first in range(0, len(vectors), PORTION):
+            portion = vectors.iloc[first : first + PORTION].reset_index(drop=True)
+            place = None if self.work is None else self.work / f"{stage}-{first // PORTION:05d}.parquet"
+            if place is not None and place.is_file():
+                parts.append(pd.read_parquet(place))
+                self._tell(len(portion) * len(self.question.arms))
+                continue
+            try:
+                found = evaluate(self.question, portion, workers=self.workers, progress=self._tell)
+            except RunFailed as fault:
+                raise RunFailed(self._which(stage, first, portion, fault)) from fault
+            if place is not None:
+                part = place.with_suffix(".part")
+                found.to_parquet(part, index=False)
+                os.replace(part, place)
+            parts.append(found)
+        whole = pd.concat([vectors.reset_index(drop=True), pd.concat(parts, ignore_index=True)], axis=1)
+        whole.insert(0, "stage", stage)
+        return whole
+
+    def _tell(self, persons: int) -> None:
+        self.done += persons
+        if self.progress:
+            self.progress(self.done, self.total)
+
+    def _which(self, stage: str, first: int, portion: pd.DataFrame, fault: RunFailed) -> str:
+        """Message that names the failed vector by the parameters that are furthest from their values."""
+        moved = self.question.moved.set_index("symbol")
+        for k in range(len(portion)):
+            try:
+                evaluate(self.question, portion.iloc[[k]].reset_index(drop=True))
+            except RunFailed:
+                own = portion.iloc[k]
+                span = (moved["high"] - moved["low"]).reindex(own.index)
+                far = ((own - moved["value"].reindex(own.index)).abs() / span).sort_values(ascending=False).index[:4]
+                values = ", ".join(f"{symbol} = {own[symbol]:g}" for symbol in far)
+                return (
+                    f"vector {first + k} of stage {stage} can't be integrated (furthest from their values: {values}); "
+                    "exclude one of them, or narrow its interval."
+                )
+        return str(fault)
