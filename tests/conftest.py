@@ -1,7 +1,10 @@
-"""What several tests share: one small finished run."""
+"""What several tests share: one small finished run and its report, made once whatever the number of workers."""
 
 from __future__ import annotations
 
+import fcntl
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +12,59 @@ import pytest
 
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.cohorts.running.execution import run
+from ranklsim.cohorts.running.storage import Run
+
+SPREAD = {"test_accuracy", "test_demo", "test_readme", "test_published", "test_other_agents", "test_engine"}
+"""Files of slow tests that share no fixture: any worker takes any of their tests."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file on one worker, so that a fixture of the file is made once (``--dist loadgroup``)."""
+    for item in items:
+        if item.path.stem not in SPREAD:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")
-def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the shipped `modality` trial with 24 patients and 40 parameter draws. Copy it before changing it."""
-    folder = tmp_path_factory.mktemp("small") / "run"
-    run(replace(load_trial("modality"), uncertainty_draws=40), folder, patients=24)
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Function that returns the folder `name` of this test session, which the first worker that asks for it makes."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def folder(name: str, make: Callable[[Path], object]) -> Path:
+        path = root / "made-once" / name
+        path.parent.mkdir(exist_ok=True)
+        with open(path.with_name(f"{name}.lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            done = path.with_name(f"{name}.done")
+            if not done.exists():
+                make(path)
+                done.touch()
+        return path
+
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_run(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """Folder of the shipped `modality` trial with 24 patients and 40 parameter draws. Copy it before changing it."""
+    trial = replace(load_trial("modality"), uncertainty_draws=40)
+    return made_once("run", lambda folder: run(trial, folder, patients=24))
+
+
+@pytest.fixture(scope="session")
+def small_report(small_run: Path, made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """Page of the report of `small_run`, with every other format beside it. Copy it before changing it.
+
+    It is made without ever holding all columns of the visits, which would not fit for a large run.
+    """
+
+    from ranklsim.reports.csr.report import FORMATS, write_report
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delattr(Run, "visits")
+            write_report(small_run, out=folder, formats=FORMATS)
+
+    return made_once("report", make) / "index.html"

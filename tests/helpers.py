@@ -1,8 +1,11 @@
-"""Shorthand of the tests: constants of drawn patients, doses of one regimen, what the command line says."""
+"""Builders that tests share: files of trials and fits, doses, patients, and what the command line says."""
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,33 +19,75 @@ from ranklsim.pkpd.simulation import Doses
 INTERVAL = 6 * 30.4375
 
 
-TWO_ARMS = """
-title   = "Two arms, a year"
-seed    = 11
-months  = 12
-control = "placebo"
-uncertainty_draws = 2
-[population]
-name     = "postmenopausal-osteoporosis"
-patients = 12
-strata   = ["age >= 72 yr"]
-[[arm]]
-name    = "placebo"
-regimen = [{ agent = "placebo", every = "6 mo", doses = 2 }]
-[[arm]]
-name    = "own"
-regimen = [{ agent = "abc-301", dose = "60 mg", every = "6 mo", doses = 2 }]
-[visits]
-BMD     = [0, 6, 12]
-markers = [0, 1, 6, 12]
-[[endpoint]]
-name     = "Lumbar spine"
-role     = "primary"
-change   = { of = "BMD_LS", from = "0 mo", to = "12 mo" }
-analysis = "ANCOVA"
-[conduct]
-dropout = "30 %/yr"
-"""
+def trial_text(more: str = "", **tables: Any) -> str:
+    """TOML of a small trial: placebo and denosumab for two years, spine BMD as the primary endpoint.
+
+    Parameters
+    ----------
+    more : str
+        Lines at the end, as they are.
+    **tables
+        Keys and tables of the file, as the reader names them; see `arm` and `endpoint`. The keys of ``population``
+        and ``visits`` replace single defaults, every other table replaces the whole default, and None leaves it out.
+    """
+    defaults = {
+        "title": "A trial for tests",
+        "seed": 1,
+        "months": 24,
+        "control": "placebo",
+        "arm": [arm("placebo"), arm("denosumab")],
+        "endpoint": [change()],
+    }
+    population = {"name": "postmenopausal-osteoporosis", "patients": 40, **tables.pop("population", {})}
+    visits = {"BMD": [0, 12, 24], "markers": [0, 6, 12, 24], **tables.pop("visits", {})}
+    keys, below = [], []
+    for name, value in {**defaults, "population": population, "visits": visits, **tables}.items():
+        if value is None:
+            continue
+        if isinstance(value, dict):
+            below += [f"[{name}]", *(f"{key} = {_toml(item)}" for key, item in value.items())]
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for table in value:
+                below += [f"[[{name}]]", *(f"{key} = {_toml(item)}" for key, item in table.items())]
+        else:
+            keys.append(f"{name} = {_toml(value)}")
+    return "\n".join([*keys, *below, more])
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML, on one line."""
+    if isinstance(value, dict):
+        keys = {key: key if re.fullmatch(r"[\w-]+", key) else json.dumps(key) for key in value}
+        return "{ " + ", ".join(f"{keys[key]} = {_toml(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def trial_file(folder: Path, more: str = "", *, stem: str = "trial", **tables: Any) -> Path:
+    """File of the trial that `trial_text` describes."""
+    path = folder / f"{stem}.toml"
+    path.write_text(trial_text(more, **tables), encoding="utf-8")
+    return path
+
+
+def arm(name: str, agent: str = "", doses: int = 4, **step: Any) -> dict[str, Any]:
+    """Arm that gets its agent every six months, 60 mg of it unless it is placebo; `step` changes the regimen."""
+    amount = {} if name == "placebo" else {"dose": "60 mg"}
+    return {"name": name, "regimen": [{"agent": agent or name, **amount, "every": "6 mo", "doses": doses, **step}]}
+
+
+def endpoint(name: str, analysis: str, role: str = "secondary", **more: Any) -> dict[str, Any]:
+    """Endpoint of any kind; `more` holds the kind with its table, and a margin."""
+    return {"name": name, "role": role, "analysis": analysis, **more}
+
+
+def change(
+    name: str = "gain", analysis: str = "ANCOVA", role: str = "primary", of: str = "BMD_LS", to: int = 24, **more: Any
+) -> dict[str, Any]:
+    """Endpoint: change from baseline to month `to`."""
+    return endpoint(name, analysis, role, change={"of": of, "from": "0 mo", "to": f"{to} mo"}, **more)
+
 
 OWN_AGENT = """
 label        = "ABC-301"
@@ -52,11 +97,20 @@ KD_sRANKL    = "none"
 """
 
 
-def two_arms(folder: Path) -> Path:
-    """The file of a trial of a year with an agent of the user's own, 12 patients in two strata."""
-    (folder / "two.toml").write_text(TWO_ARMS, encoding="utf-8")
+def two_arms(folder: Path, stem: str = "two", **changes: Any) -> Path:
+    """File of a trial of a year with an agent of the user's own, 12 patients in two strata."""
+    tables = {
+        "seed": 11,
+        "months": 12,
+        "uncertainty_draws": 2,
+        "population": {"patients": 12, "strata": ["age >= 72 yr"]},
+        "arm": [arm("placebo", doses=2), arm("own", "abc-301", doses=2)],
+        "visits": {"BMD": [0, 6, 12], "markers": [0, 1, 6, 12]},
+        "endpoint": [change("Lumbar spine", to=12)],
+        "conduct": {"dropout": "30 %/yr"},
+    }
     (folder / "abc-301.toml").write_text(OWN_AGENT, encoding="utf-8")
-    return folder / "two.toml"
+    return trial_file(folder, stem=stem, **tables | changes)
 
 
 def table_bytes(folder: Path) -> dict[str, bytes]:

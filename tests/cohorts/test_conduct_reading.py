@@ -3,36 +3,21 @@
 import re
 
 import pytest
+from helpers import arm, change, trial_text
 
 from ranklsim.cohorts.protocol.terms import Adherence, Conduct, Delay, Enrolment, Hazard, Response, Rule, Trigger
 from ranklsim.cohorts.protocol.trial import TRIALS, load_trial
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
-TRIAL = """\
-title   = "Conduct"
-seed    = 1
-months  = 36
-control = "placebo"
-[population]
-name     = "postmenopausal-osteoporosis"
-patients = 10
-[[arm]]
-name    = "placebo"
-regimen = [{ agent = "placebo", every = "6 mo", doses = 6 }]
-[[arm]]
-name    = "oral"
-regimen = [{ agent = "alendronate", dose = "70 mg", every = "1 wk", for = "36 mo" }]
-[visits]
-BMD     = [0, 12]
-markers = [0, 12]
-[[endpoint]]
-name     = "LS"
-role     = "primary"
-change   = { of = "BMD_LS", from = "0 mo", to = "12 mo", as = "percent" }
-analysis = "ANCOVA"
-[conduct]
-"""
+ORAL = {"agent": "alendronate", "dose": "70 mg", "every": "1 wk", "for": "36 mo"}
+TRIAL = trial_text(
+    "[conduct]\n",
+    months=36,
+    arm=[arm("placebo", doses=6), {"name": "oral", "regimen": [ORAL]}],
+    visits={"BMD": [0, 12], "markers": [0, 12]},
+    endpoint=[change(to=12)],
+)
 
 
 def read(folder, *lines):
@@ -194,7 +179,8 @@ def test_a_fault_is_one_sentence_with_file_and_line(tmp_path, line, sentence):
         read(tmp_path, line)
     assert len(fault.value.messages) == 1, fault.value.messages
     message = fault.value.messages[0]
-    assert message.startswith("conduct.toml:2"), message
+    number = int(re.match(r"conduct\.toml:(\d+): ", message)[1])
+    assert number >= TRIAL.count("\n"), message  # in the table, or at its head
     assert sentence in message
 
 

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import TWO_ARMS, table_bytes, two_arms
+from helpers import arm, change, table_bytes, two_arms
 
 from ranklsim.cohorts import load_trial, run
 from ranklsim.cohorts.conduct import course as conduct
@@ -74,11 +74,11 @@ def test_only_the_treated_have_drug_and_only_while_they_stay(finished):
     assert (visits["attended"] == (visits["month"] <= visits["patient"].map(left))).all()
 
 
-def test_an_arm_may_be_given_nothing(trial_file, tmp_path):
-    text = TWO_ARMS.replace('[{ agent = "placebo", every = "6 mo", doses = 2 }]', "[]")
-    for name, both in (("one", text), ("none", text.replace(text[text.rindex("[{") : text.rindex("}]") + 2], "[]"))):
-        (trial_file.parent / f"{name}.toml").write_text(both)
-        found = run(trial_file.parent / f"{name}.toml", tmp_path / name, patients=4, layers={"patients": False})
+def test_an_arm_may_be_given_nothing(tmp_path):
+    placebo, own = {"name": "placebo", "regimen": []}, {"name": "own", "regimen": []}
+    for name, arms in (("one", [placebo, arm("own", "abc-301", doses=2)]), ("none", [placebo, own])):
+        file = two_arms(tmp_path, name, arm=arms)
+        found = run(file, tmp_path / name, patients=4, layers={"patients": False})
         assert set(found.doses["arm"]) == ({"own"} if name == "one" else set())
         assert found.doses["given"].dtype == bool
         assert (found.visits.query("arm == 'placebo'")["true_SIGNAL_T"] == 100).all()
@@ -164,11 +164,14 @@ def test_a_patient_does_not_depend_on_how_many_there_are(finished, trial_file, t
         pd.testing.assert_frame_equal(many[many["patient"] <= 12], few, check_exact=True)
 
 
-def test_a_patient_is_the_same_person_in_another_design(finished, trial_file, tmp_path):
-    text = TWO_ARMS.replace('dose = "60 mg"', 'dose = "6 mg"')
-    text = text.replace("[0, 6, 12]", "[0, 6]").replace("[0, 1, 6, 12]", "[0, 3, 6]").replace('"12 mo"', '"6 mo"')
-    (trial_file.parent / "other.toml").write_text(text)
-    other = run(trial_file.parent / "other.toml", tmp_path / "b")
+def test_a_patient_is_the_same_person_in_another_design(finished, tmp_path):
+    file = two_arms(
+        tmp_path,
+        arm=[arm("placebo", doses=2), arm("own", "abc-301", doses=2, dose="6 mg")],
+        visits={"BMD": [0, 6], "markers": [0, 3, 6]},
+        endpoint=[change("Lumbar spine", to=6)],
+    )
+    other = run(file, tmp_path / "b")
     same = [name for name in other.patients if name != "last_month"]
     pd.testing.assert_frame_equal(other.patients[same], finished.patients[same], check_exact=True)
     untreated = "arm == 'placebo' and month in (0, 6) and attended"
@@ -211,7 +214,7 @@ def test_progress_ends_at_the_total(trial_file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("changed", "message"),
     [
         ({"seed": 12}, "its seed is 11, not 12"),
         ({"patients": 13}, "it has 12 patients, not 13"),
@@ -219,10 +222,10 @@ def test_progress_ends_at_the_total(trial_file, tmp_path):
         ({"trial": "freedom"}, "its trial is 'two', not 'freedom'"),
     ],
 )
-def test_another_run_is_not_resumed(finished, trial_file, change, message):
+def test_another_run_is_not_resumed(finished, trial_file, changed, message):
     before = table_bytes(finished.folder)
     with pytest.raises(BadInput, match=message):
-        run(**{"trial": trial_file, **change}, out=finished.folder, resume=True)
+        run(**{"trial": trial_file, **changed}, out=finished.folder, resume=True)
     assert table_bytes(finished.folder) == before
 
 

@@ -3,34 +3,17 @@
 from pathlib import Path
 
 import pytest
+from helpers import change, trial_text
 
 from ranklsim.cohorts.protocol.endpoints import Change, Durability, Estimand, Event, Rate, Responder
 from ranklsim.cohorts.protocol.trial import Trial, load_trial
 from ranklsim.pkpd.errors import BadInput
 
-BASE = """\
-title   = "Questions"
-seed    = 1
-months  = 48
-control = "placebo"
-[population]
-name     = "postmenopausal-osteoporosis"
-patients = 40
-[[arm]]
-name    = "placebo"
-regimen = [{ agent = "placebo", every = "6 mo", doses = 4 }]
-[[arm]]
-name    = "denosumab"
-regimen = [{ agent = "denosumab", dose = "60 mg", every = "6 mo", doses = 4 }]
-[visits]
-BMD     = [0, 12, 24, 36, 48]
-markers = [0, 6, 24, 36, 48]
-[[endpoint]]
-name     = "gain"
-role     = "primary"
-change   = { of = "BMD_LS", from = "0 mo", to = "24 mo" }
-analysis = "MMRM"
-"""
+BASE = trial_text(
+    months=48,
+    visits={"BMD": [0, 12, 24, 36, 48], "markers": [0, 6, 24, 36, 48]},
+    endpoint=[change(analysis="MMRM")],
+)
 CONDUCT = """
 [conduct]
 dropout   = "5 %/yr"
@@ -82,8 +65,8 @@ def test_an_endpoint_is_read_as_the_file_says_it(tmp_path, line, analysis, expec
 
 
 def test_margin_and_covariates_of_an_endpoint_are_read_in_its_unit(tmp_path):
-    change = 'change = { of = "CTX", from = "0 mo", to = "24 mo", as = "absolute" }'
-    trial = read(tmp_path, endpoint(change, "ANCOVA", 'margin = "50 pg/mL"\ncovariates = ["age", "eGFR"]'))
+    line = 'change = { of = "CTX", from = "0 mo", to = "24 mo", as = "absolute" }'
+    trial = read(tmp_path, endpoint(line, "ANCOVA", 'margin = "50 pg/mL"\ncovariates = ["age", "eGFR"]'))
     assert isinstance(trial.endpoints[1], Change)
     assert trial.endpoints[1].margin == pytest.approx(0.05)
     assert trial.endpoints[1].covariates == ("age", "eGFR")

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import arm, change, trial_file
 from scipy.stats import spearmanr
 
 from ranklsim.cohorts.people.population import draw, load_population, population_of, typical
@@ -217,34 +218,24 @@ def test_ones_own_file_comes_before_one_that_ships(tmp_path, women):
     assert load_population("low-bone-mass", tmp_path).title == "Women of a clinic"
 
 
-TRIAL = """
-title  = "Six months in the women of a clinic"
-seed   = 7
-months = 6
-uncertainty_draws = 1
-[population]
-name     = "clinic"
-patients = 6
-[[arm]]
-name    = "denosumab"
-regimen = [{ agent = "denosumab", dose = "60 mg", every = "6 mo", doses = 1 }]
-[visits]
-BMD     = [0, 6]
-markers = [0, 6]
-[[endpoint]]
-name     = "CTX"
-role     = "primary"
-change   = { of = "CTX", from = "0 mo", to = "6 mo" }
-analysis = "mean difference"
-[layers]
-parameters = false
-"""
+def six_months(folder):
+    return trial_file(
+        folder,
+        stem="six",
+        months=6,
+        control=None,
+        uncertainty_draws=1,
+        population={"name": "clinic", "patients": 6},
+        arm=[arm("denosumab", doses=1)],
+        visits={"BMD": [0, 6], "markers": [0, 6]},
+        endpoint=[change("CTX", "mean difference", of="CTX", to=6)],
+        layers={"parameters": False},
+    )
 
 
 def test_a_run_keeps_the_table_so_that_it_can_be_read_without_it(tmp_path, women):
     write(tmp_path, women, OLDER)
-    (tmp_path / "six.toml").write_text(TRIAL, encoding="utf-8")
-    found = run(tmp_path / "six.toml", tmp_path / "run")
+    found = run(six_months(tmp_path), tmp_path / "run")
     table = (tmp_path / "patients.csv").read_bytes()
     (tmp_path / "patients.csv").unlink()
     (tmp_path / "clinic.toml").unlink()
@@ -258,11 +249,8 @@ def test_a_run_keeps_the_table_so_that_it_can_be_read_without_it(tmp_path, women
 
 
 def test_a_trial_without_its_population_says_where_one_belongs(tmp_path):
-    (tmp_path / "six.toml").write_text(TRIAL, encoding="utf-8")
-    with pytest.raises(
-        BadInput, match=r"six\.toml:7: unknown population 'clinic'; .* beside the trial's, clinic\.toml"
-    ):
-        load_trial(tmp_path / "six.toml")
+    with pytest.raises(BadInput, match=r"six\.toml:\d+: unknown population 'clinic'; .* clinic\.toml"):
+        load_trial(six_months(tmp_path))
 
 
 def test_a_correlation_with_an_effect_of_no_parameter_is_refused(tmp_path, women, parameters):

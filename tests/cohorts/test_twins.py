@@ -2,54 +2,31 @@
 
 import numpy as np
 import pytest
+from helpers import trial_file
 
-from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.cohorts.running.execution import run
 from ranklsim.cohorts.running.storage import open_run
 
-TRIAL = """\
-title   = "Twins"
-seed    = 5
-months  = 24
-control = "placebo"
-twins   = 30
-uncertainty_draws = 1
-[population]
-name     = "postmenopausal-osteoporosis"
-patients = 40
-[[arm]]
-name    = "placebo"
-regimen = [{ agent = "placebo", every = "6 mo", doses = 4 }]
-[[arm]]
-name    = "denosumab"
-regimen = [{ agent = "denosumab", dose = "60 mg", every = "6 mo", doses = 4 }]
-[visits]
-BMD     = [0, 12, 24]
-markers = [0, 6, 24]
-[[endpoint]]
-name     = "gain"
-role     = "primary"
-change   = { of = "BMD_LS", from = "0 mo", to = "24 mo" }
-analysis = "ANCOVA"
-[[estimand]]
-name     = "if all had stayed"
-endpoint = "gain"
-primary  = true
-events   = { stopped = "hypothetical", dropout = "treatment policy" }
-[layers]
-parameters = false
-[conduct]
-dropout        = "20 %/yr"
-stop_treatment = "20 %/yr"
-fractures      = true
-"""
+TABLES = {
+    "seed": 5,
+    "twins": 30,
+    "uncertainty_draws": 1,
+    "visits": {"markers": [0, 6, 24]},
+    "layers": {"parameters": False},
+    "conduct": {"dropout": "20 %/yr", "stop_treatment": "20 %/yr", "fractures": True},
+}
+ESTIMAND = {
+    "name": "if all had stayed",
+    "endpoint": "gain",
+    "primary": True,
+    "events": {"stopped": "hypothetical", "dropout": "treatment policy"},
+}
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("twins")
-    (folder / "twins.toml").write_text(TRIAL, encoding="utf-8")
-    return run(folder / "twins.toml", folder / "run")
+    return run(trial_file(folder, estimand=[ESTIMAND], **TABLES), folder / "run")
 
 
 def test_the_first_patients_are_in_every_arm_as_things_go_and_ideally(done):
@@ -100,9 +77,7 @@ def test_treated_ends_where_she_stops_or_leaves(done):
 
 
 def test_a_trial_without_estimand_has_no_table_of_twins(tmp_path):
-    text = TRIAL[: TRIAL.index("[[estimand]]")] + TRIAL[TRIAL.index("[layers]") :]
-    (tmp_path / "plain.toml").write_text(text, encoding="utf-8")
-    run(load_trial(tmp_path / "plain.toml").with_overrides(patients=4), tmp_path / "run")
+    run(trial_file(tmp_path, **TABLES), tmp_path / "run", patients=4)
     again = open_run(tmp_path / "run")
     assert again.twins.empty
     assert not (tmp_path / "run" / "twins.parquet").exists()

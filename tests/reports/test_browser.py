@@ -13,8 +13,6 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Error, Page, sync_playwright
 
-from ranklsim.reports.csr.report import write_report
-
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
 
@@ -31,15 +29,10 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
-@pytest.fixture(scope="module")
-def report(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_report(small_run, out=tmp_path_factory.mktemp("browser") / "report").as_uri()
-
-
 @pytest.fixture
-def page(browser: Browser, report: str) -> Iterator[Page]:
+def page(browser: Browser, small_report: Path) -> Iterator[Page]:
     opened = browser.new_page(viewport={"width": 1300, "height": 900})
-    opened.goto(report)
+    opened.goto(small_report.as_uri())
     yield opened
     opened.close()
 

@@ -16,50 +16,31 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from helpers import change, trial_text
 
 from ranklsim import api
 from ranklsim.reports.cli import main as cli
 
 COURSE = ("--agent", "denosumab", "--dose", "60mg", "--every", "6mo", "--doses", "2", "--follow", "6mo")
 
-TRIAL = """\
-title   = "A small trial for tests"
-seed    = 3
-months  = 12
-control = "placebo"
-uncertainty_draws = 2
-
-[population]
-name     = "postmenopausal-osteoporosis"
-patients = 8
-eligible = { age = "60..85 yr" }
-ratio    = { placebo = 1, active = 1 }
-
-[[arm]]
-name    = "placebo"
-label   = "Placebo"
-regimen = [{ agent = "placebo", every = "6 mo", doses = 1 }]
-
-[[arm]]
-name    = "active"
-label   = "Denosumab 60 mg Q6M"
-regimen = [
-  { agent = "denosumab", dose = "60 mg", doses = 1 },
-]
-
-[visits]
-BMD     = [0, 12]
-markers = [0, 6, 12]
-
-[[endpoint]]
-name     = "Lumbar spine BMD"
-role     = "primary"
-change   = { of = "BMD_LS", from = "0 mo", to = "12 mo", as = "percent" }
-analysis = "ANCOVA"
-
-[conduct]
-dropout = "5 %/yr"
-"""
+TRIAL = trial_text(
+    title="A small trial for tests",
+    seed=3,
+    months=12,
+    uncertainty_draws=2,
+    population={"patients": 8, "eligible": {"age": "60..85 yr"}, "ratio": {"placebo": 1, "active": 1}},
+    arm=[
+        {"name": "placebo", "label": "Placebo", "regimen": [{"agent": "placebo", "every": "6 mo", "doses": 1}]},
+        {
+            "name": "active",
+            "label": "Denosumab 60 mg Q6M",
+            "regimen": [{"agent": "denosumab", "dose": "60 mg", "doses": 1}],
+        },
+    ],
+    visits={"BMD": [0, 12], "markers": [0, 6, 12]},
+    endpoint=[change("Lumbar spine BMD", to=12)],
+    conduct={"dropout": "5 %/yr"},
+)
 
 
 @dataclass
@@ -326,6 +307,7 @@ def test_run_ends_with_its_report_and_report_writes_the_same_again(finished: Pat
     again = ranklsim("report", "r")
     assert (again.code, again.result) == (0, said.result)
     assert page.read_bytes() == before
+    assert not list((tmp_path / "r").glob(".*"))
 
 
 def test_run_takes_patients_and_seed_from_the_options(finished: Path, ranklsim, tmp_path: Path) -> None:
@@ -495,19 +477,19 @@ def test_an_unknown_trial_is_refused_with_the_closest_one(ranklsim, tmp_path: Pa
         ('dose = "60 mg"', 'dose = "60"', ["60", "unit"]),
         ('dose = "60 mg"', 'dose = "60 kg"', ["60 kg"]),
         ('dose = "60 mg"', "dose = 60", ["60"]),
-        ("BMD     = [0, 12]", "BMD     = [12, 0]", ["12", "0"]),
+        ("BMD = [0, 12]", "BMD = [12, 0]", ["12", "0"]),
         ("active = 1 }", "active = 0 }", ["active", "0"]),
         ("active = 1 }", "active = -1 }", ["active", "-1"]),
         ('age = "60..85 yr"', 'age = "600..850 yr"', ["age", "850 yr", "18..110 yr"]),
         ('age = "60..85 yr"', 'age = "60..85"', ["age", "unit"]),
         ("patients = 8", "patients = 0", ["patients", "0"]),
-        ("seed    = 3", "sead    = 3", ["sead", "seed"]),
-        ("months  = 12", "months  = ", [":3"]),
+        ("seed = 3", "sead = 3", ["sead", "seed"]),
+        ("months = 12", "months = ", [":3"]),
         ('"postmenopausal-osteoporosis"', '"postmenopausal"', ["postmenopausal-osteoporosis"]),
         (
-            '  { agent = "denosumab", dose = "60 mg", doses = 1 },\n',
-            '  { agent = "denosumab", dose = "60 mg", every = "6 mo", doses = 2 },\n'
-            '  { agent = "mrankl-selective", dose = "60 mg", start = "6 mo", every = "6 mo", doses = 1 },\n',
+            '{ agent = "denosumab", dose = "60 mg", doses = 1 }',
+            '{ agent = "denosumab", dose = "60 mg", every = "6 mo", doses = 2 }, '
+            '{ agent = "mrankl-selective", dose = "60 mg", start = "6 mo", every = "6 mo", doses = 1 }',
             ["active", "6 mo", "12 mo"],
         ),
     ],

@@ -30,9 +30,8 @@ def sections(small_run: Path) -> list:
 
 
 @pytest.fixture(scope="module")
-def folder(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("formats") / "report"
-    return write_report(small_run, out=out, formats=["docx", "rtf", "parquet"]).parent
+def folder(small_report: Path) -> Path:
+    return small_report.parent
 
 
 @pytest.fixture(scope="module")

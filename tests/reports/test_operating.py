@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import said
+from helpers import arm, change, said, trial_file
 
 import ranklsim
 from ranklsim.cohorts.protocol.trial import load_trial
@@ -19,51 +19,34 @@ from ranklsim.reports.cli import main as cli
 from ranklsim.reports.pages import operating, replication, studies
 from ranklsim.reports.pages.studies import DIFFERENCE, NULL, TRIAL, Protocol
 
-TRIAL_FILE = """
-title   = "Small"
-seed    = 11
-months  = 12
-control = "placebo"
-[population]
-name     = "postmenopausal-osteoporosis"
-patients = 24
-ratio    = { placebo = 1, denosumab = 1 }
-[[arm]]
-name    = "placebo"
-regimen = [{ agent = "placebo", every = "6 mo", doses = 2 }]
-[[arm]]
-name    = "denosumab"
-regimen = [{ agent = "denosumab", dose = "60 mg", every = "6 mo", doses = 2 }]
-[visits]
-BMD     = [0, 6, 12]
-markers = [0, 12]
-[[endpoint]]
-name     = "Spine"
-role     = "primary"
-change   = { of = "BMD_LS", from = "0 mo", to = "12 mo", as = "percent" }
-analysis = "ANALYSIS"
-"""
 KEY = ["vector", "replicate", "patients", "design", "endpoint", "arm", "quantity"]
 SUBJECT = {"endpoint": "Spine", "estimand": "", "arm": "denosumab", "quantity": DIFFERENCE}
 MEANS, RATIO = "difference of means", "hazard ratio"
 
 
-def trial_file(folder: Path, analysis: str, more: str = "") -> Path:
-    path = folder / "small.toml"
-    path.write_text(TRIAL_FILE.replace("ANALYSIS", analysis) + more, encoding="utf-8")
-    return path
+def small_file(folder: Path, analysis: str) -> Path:
+    return trial_file(
+        folder,
+        stem="small",
+        seed=11,
+        months=12,
+        population={"patients": 24},
+        arm=[arm("placebo", doses=2), arm("denosumab", doses=2)],
+        visits={"BMD": [0, 6, 12], "markers": [0, 12]},
+        endpoint=[change("Spine", analysis, to=12)],
+    )
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return trial_file(tmp_path_factory.mktemp("trial"), "mean difference")
+    return small_file(tmp_path_factory.mktemp("trial"), "mean difference")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a small result with two sizes and two vectors; copy it before changing it."""
     folder = tmp_path_factory.mktemp("replicate")
-    trial = trial_file(folder, "ANCOVA")
+    trial = small_file(folder, "ANCOVA")
     words = ["replicate", str(trial), "--replicates", "4", "--patients", "24,12", "--vectors", "2", "--keep-patients"]
     assert cli.main([*words, "--workers", "1", "-o", str(folder / "out")]) == 0
     return folder / "out"

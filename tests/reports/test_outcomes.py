@@ -4,81 +4,44 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from helpers import arm, change, endpoint, trial_file
 
 import ranklsim
 from ranklsim.cohorts.running.execution import run
 from ranklsim.reports.csr.report import write_report
 
-TRIAL = """\
-title   = "Outcomes"
-seed    = 11
-months  = 36
-control = "placebo"
-twins   = 20
-uncertainty_draws = 3
-[population]
-name     = "postmenopausal-osteoporosis"
-patients = 60
-strata   = ["age >= 75 yr"]
-[[arm]]
-name    = "placebo"
-regimen = [{ agent = "placebo", every = "6 mo", doses = 4 }]
-[[arm]]
-name    = "denosumab"
-regimen = [{ agent = "denosumab", dose = "60 mg", every = "6 mo", doses = 4 }]
-[[arm]]
-name    = "selective"
-regimen = [{ agent = "mrankl-selective", dose = "60 mg", every = "6 mo", doses = 4 }]
-[visits]
-BMD     = [0, 12, 24, 36]
-markers = [0, 6, 24, 30, 36]
-[[endpoint]]
-name     = "fracture"
-role     = "primary"
-event    = { of = "vertebral", by = "24 mo" }
-analysis = "Mantel-Haenszel"
-[[endpoint]]
-name     = "hip"
-role     = "secondary"
-event    = { of = "hip", by = "36 mo" }
-analysis = "Cox"
-[[endpoint]]
-name     = "any bone"
-role     = "secondary"
-event    = { of = "nonvertebral", by = "36 mo" }
-analysis = "Gray"
-[[endpoint]]
-name     = "gain"
-role     = "key secondary"
-change   = { of = "BMD_LS", from = "0 mo", to = "24 mo" }
-analysis = "MMRM"
-margin   = "1 %"
-[[endpoint]]
-name       = "kept"
-role       = "secondary"
-durability = { of = "BMD_LS", what = "share kept", after = "12 mo" }
-analysis   = "bootstrap"
-[[estimand]]
-name     = "if all had stayed"
-endpoint = "gain"
-primary  = true
-events   = { dropout = "hypothetical", death = "hypothetical" }
-[multiplicity]
-method = "Holm"
-order  = ["fracture", "gain"]
-[conduct]
-dropout   = "10 %/yr"
-fractures = true
-deaths    = true
-"""
+TABLES = {
+    "seed": 11,
+    "months": 36,
+    "twins": 20,
+    "uncertainty_draws": 3,
+    "population": {"patients": 60, "strata": ["age >= 75 yr"]},
+    "arm": [arm("placebo"), arm("denosumab"), arm("selective", "mrankl-selective")],
+    "visits": {"BMD": [0, 12, 24, 36], "markers": [0, 6, 24, 30, 36]},
+    "endpoint": [
+        endpoint("fracture", "Mantel-Haenszel", "primary", event={"of": "vertebral", "by": "24 mo"}),
+        endpoint("hip", "Cox", event={"of": "hip", "by": "36 mo"}),
+        endpoint("any bone", "Gray", event={"of": "nonvertebral", "by": "36 mo"}),
+        change("gain", "MMRM", "key secondary", margin="1 %"),
+        endpoint("kept", "bootstrap", durability={"of": "BMD_LS", "what": "share kept", "after": "12 mo"}),
+    ],
+    "estimand": [
+        {
+            "name": "if all had stayed",
+            "endpoint": "gain",
+            "primary": True,
+            "events": {"dropout": "hypothetical", "death": "hypothetical"},
+        }
+    ],
+    "multiplicity": {"method": "Holm", "order": ["fracture", "gain"]},
+    "conduct": {"dropout": "10 %/yr", "fractures": True, "deaths": True},
+}
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("outcomes")
-    (folder / "outcomes.toml").write_text(TRIAL, encoding="utf-8")
-    run(folder / "outcomes.toml", folder / "run")
-    return folder / "run"
+    return run(trial_file(folder, **TABLES), folder / "run").folder
 
 
 @pytest.fixture(scope="module")

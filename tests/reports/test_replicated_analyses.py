@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import arm, change, endpoint, trial_file
 
 import ranklsim
 from ranklsim.cohorts.protocol.endpoints import Durability
@@ -22,106 +23,69 @@ from ranklsim.reports.analyses.monitoring import monitor
 from ranklsim.reports.pages import operating, studies, truths
 from ranklsim.reports.pages.studies import DIFFERENCE, ESTIMAND, MEAN, NULL, TRIAL, Protocol, Study
 
-TRIAL_FILE = """
-title   = "Every kind of endpoint"
-seed    = 5
-months  = 24
-control = "placebo"
-[population]
-name     = "postmenopausal-osteoporosis"
-patients = 90
-eligible = { age = "75..90 yr" }
-strata   = ["age >= 80 yr"]
-ratio    = { placebo = 1, denosumab = 1 }
-[[arm]]
-name    = "placebo"
-regimen = [{ agent = "placebo", every = "6 mo", doses = 2 }]
-[[arm]]
-name    = "denosumab"
-regimen = [{ agent = "denosumab", dose = "60 mg", every = "6 mo", doses = 2 }]
-[visits]
-BMD     = [0, 12, 24]
-markers = [0, 12, 18, 24]
-[[endpoint]]
-name     = "Spine"
-role     = "primary"
-change   = { of = "BMD_LS", from = "0 mo", to = "12 mo", as = "percent" }
-analysis = "ANCOVA"
-margin   = "1 %"
-[[endpoint]]
-name     = "CTX"
-role     = "secondary"
-change   = { of = "CTX", from = "0 mo", to = "12 mo", as = "percent" }
-analysis = "median difference"
-[[endpoint]]
-name      = "Responders"
-role      = "key secondary"
-responder = { of = "BMD_LS", at = "12 mo", gain = ">= 3 %" }
-analysis  = "Miettinen-Nurminen"
-[[endpoint]]
-name     = "New vertebral fracture"
-role     = "secondary"
-event    = { of = "vertebral", by = "24 mo" }
-analysis = "Mantel-Haenszel"
-margin   = "1.5"
-[[endpoint]]
-name     = "First fracture"
-role     = "key secondary"
-event    = { of = "nonvertebral", by = "24 mo" }
-analysis = "Cox"
-[[endpoint]]
-name     = "Fractures a year"
-role     = "secondary"
-rate     = { of = "nonvertebral", by = "24 mo" }
-analysis = "negative binomial"
-[[endpoint]]
-name       = "Rebound"
-role       = "exploratory"
-durability = { of = "CTX", what = "peak" }
-analysis   = "bootstrap"
-[[estimand]]
-name     = "Fracture, whatever happens"
-endpoint = "New vertebral fracture"
-primary  = true
-events   = { dropout = "treatment policy" }
-[[estimand]]
-name     = "Spine, had all stayed"
-endpoint = "Spine"
-events   = { stopped = "hypothetical", dropout = "hypothetical" }
-[[estimand]]
-name     = "Old women who respond and stay"
-endpoint = "Responders"
-population = { age = ">= 80 yr" }
-events   = { stopped = "composite", dropout = "composite" }
-[[estimand]]
-name     = "Rate on treatment"
-endpoint = "Fractures a year"
-events   = { stopped = "while on treatment" }
-[multiplicity]
-method      = "graphical"
-order       = ["Spine", "Responders", "First fracture"]
-weights     = [0.5, 0.5, 0.0]
-transitions = [[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
-[interim]
-endpoint = "Spine"
-spending = "O'Brien-Fleming"
-[conduct]
-enrolment      = { rate = "6 patients/mo" }
-looks          = ["20 mo", "30 % completed"]
-dropout        = "20 %/yr"
-stop_treatment = "15 %/yr"
-fractures      = true
-imaging        = [12, 24]
-deaths         = true
-"""
+TABLES = {
+    "title": "Every kind of endpoint",
+    "seed": 5,
+    "population": {"patients": 90, "eligible": {"age": "75..90 yr"}, "strata": ["age >= 80 yr"]},
+    "arm": [arm("placebo", doses=2), arm("denosumab", doses=2)],
+    "visits": {"markers": [0, 12, 18, 24]},
+    "endpoint": [
+        change("Spine", to=12, margin="1 %"),
+        change("CTX", "median difference", "secondary", "CTX", 12),
+        endpoint(
+            "Responders",
+            "Miettinen-Nurminen",
+            "key secondary",
+            responder={"of": "BMD_LS", "at": "12 mo", "gain": ">= 3 %"},
+        ),
+        endpoint("New vertebral fracture", "Mantel-Haenszel", event={"of": "vertebral", "by": "24 mo"}, margin="1.5"),
+        endpoint("First fracture", "Cox", "key secondary", event={"of": "nonvertebral", "by": "24 mo"}),
+        endpoint("Fractures a year", "negative binomial", rate={"of": "nonvertebral", "by": "24 mo"}),
+        endpoint("Rebound", "bootstrap", "exploratory", durability={"of": "CTX", "what": "peak"}),
+    ],
+    "estimand": [
+        {
+            "name": "Fracture, whatever happens",
+            "endpoint": "New vertebral fracture",
+            "primary": True,
+            "events": {"dropout": "treatment policy"},
+        },
+        {
+            "name": "Spine, had all stayed",
+            "endpoint": "Spine",
+            "events": {"stopped": "hypothetical", "dropout": "hypothetical"},
+        },
+        {
+            "name": "Old women who respond and stay",
+            "endpoint": "Responders",
+            "population": {"age": ">= 80 yr"},
+            "events": {"stopped": "composite", "dropout": "composite"},
+        },
+        {"name": "Rate on treatment", "endpoint": "Fractures a year", "events": {"stopped": "while on treatment"}},
+    ],
+    "multiplicity": {
+        "method": "graphical",
+        "order": ["Spine", "Responders", "First fracture"],
+        "weights": [0.5, 0.5, 0.0],
+        "transitions": [[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]],
+    },
+    "interim": {"endpoint": "Spine", "spending": "O'Brien-Fleming"},
+    "conduct": {
+        "enrolment": {"rate": "6 patients/mo"},
+        "looks": ["20 mo", "30 % completed"],
+        "dropout": "20 %/yr",
+        "stop_treatment": "15 %/yr",
+        "fractures": True,
+        "imaging": [12, 24],
+        "deaths": True,
+    },
+}
 SAME = ["estimate", "low", "high", "p"]
 
 
 @pytest.fixture(scope="module")
 def trial(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("trial") / "kinds.toml"
-    path.write_text(TRIAL_FILE, encoding="utf-8")
-    return path
+    return trial_file(tmp_path_factory.mktemp("trial"), **TABLES)
 
 
 @pytest.fixture(scope="module")

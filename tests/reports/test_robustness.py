@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import arm, change, trial_file
 
 import ranklsim
 from ranklsim.cohorts.protocol.endpoints import Change, PerProtocol
@@ -14,66 +15,37 @@ from ranklsim.cohorts.running.storage import open_run
 from ranklsim.reports.analyses import per_protocol, single
 from ranklsim.reports.csr.report import write_report
 
-TRIAL = """\
-title   = "Robust"
-seed    = 4
-months  = 12
-control = "placebo"
-uncertainty_draws = 2
-twins   = 30
-[population]
-name     = "postmenopausal-osteoporosis"
-patients = 120
-[[arm]]
-name    = "placebo"
-regimen = [{ agent = "placebo", every = "6 mo", doses = 2 }]
-[[arm]]
-name    = "denosumab"
-regimen = [{ agent = "denosumab", dose = "60 mg", every = "6 mo", doses = 2 }]
-[visits]
-BMD     = [0, 6, 12]
-markers = [0, 12]
-[[endpoint]]
-name     = "gain"
-role     = "primary"
-change   = { of = "BMD_LS", from = "0 mo", to = "12 mo" }
-analysis = "MMRM"
-[[estimand]]
-name     = "policy"
-endpoint = "gain"
-primary  = true
-events   = { dropout = "treatment policy" }
-[multiplicity]
-method = "Holm"
-order  = ["gain"]
-[interim]
-spending = "Pocock"
-effect   = "3 %"
-futility = { below = "10 %" }
-[tipping_point]
-[per_protocol]
-missed_doses = "20 %"
-late_dose    = "1 mo"
-visit        = "0.2 mo"
-events       = ["stopped"]
-[conduct]
-dropout        = "20 %/yr"
-stop_treatment = "20 %/yr"
-missed_doses   = "10 %"
-late_doses     = { share = "20 %", median = "3 wk", p95 = "3 mo" }
-visit_window   = "10 day"
-enrolment      = { rate = "10 patients/mo" }
-looks          = ["2 mo", "18 mo", "60 % completed", "9000 hip"]
-fractures      = true
-"""
+TABLES = {
+    "seed": 4,
+    "months": 12,
+    "uncertainty_draws": 2,
+    "twins": 30,
+    "population": {"patients": 120},
+    "arm": [arm("placebo", doses=2), arm("denosumab", doses=2)],
+    "visits": {"BMD": [0, 6, 12], "markers": [0, 12]},
+    "endpoint": [change(analysis="MMRM", to=12)],
+    "estimand": [{"name": "policy", "endpoint": "gain", "primary": True, "events": {"dropout": "treatment policy"}}],
+    "multiplicity": {"method": "Holm", "order": ["gain"]},
+    "interim": {"spending": "Pocock", "effect": "3 %", "futility": {"below": "10 %"}},
+    "tipping_point": {},
+    "per_protocol": {"missed_doses": "20 %", "late_dose": "1 mo", "visit": "0.2 mo", "events": ["stopped"]},
+    "conduct": {
+        "dropout": "20 %/yr",
+        "stop_treatment": "20 %/yr",
+        "missed_doses": "10 %",
+        "late_doses": {"share": "20 %", "median": "3 wk", "p95": "3 mo"},
+        "visit_window": "10 day",
+        "enrolment": {"rate": "10 patients/mo"},
+        "looks": ["2 mo", "18 mo", "60 % completed", "9000 hip"],
+        "fractures": True,
+    },
+}
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("robust")
-    (folder / "robust.toml").write_text(TRIAL, encoding="utf-8")
-    run(folder / "robust.toml", folder / "run", workers=1)
-    return folder / "run"
+    return run(trial_file(folder, **TABLES), folder / "run", workers=1).folder
 
 
 @pytest.fixture(scope="module")
@@ -153,10 +125,10 @@ def test_the_table_of_the_tipping_point_turns_from_held_to_lost(done, page):
 def test_the_per_protocol_set_is_counted_by_arm_and_analysed(done, page):
     deviated = table(done, "14.1.4.1").set_index("arm")
     shown = table(done, "14.2.15.1").set_index(["set", "arm"])
-    for arm in ("placebo", "denosumab"):
-        left = deviated.loc[arm, "patients"] - deviated.loc[arm, "any"]
-        assert shown.loc[("Per-protocol set", arm), "patients"] == left
-        assert shown.loc[("Per-protocol set", arm), "n"] <= left
+    for name in ("placebo", "denosumab"):
+        left = deviated.loc[name, "patients"] - deviated.loc[name, "any"]
+        assert shown.loc[("Per-protocol set", name), "patients"] == left
+        assert shown.loc[("Per-protocol set", name), "n"] <= left
     assert np.isfinite(shown.loc[("Per-protocol set", "denosumab"), "effect"])
     assert "Per-protocol set: " in section(page, "analysed")
 
