@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts.published.variability import LOG, published_spreads
 from ranklsim.cohorts.running.storage import Run, open_run
+from ranklsim.cohorts.validation.variability import LOG, published_spreads
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.evidence.errors import IQR_WIDTH
 from ranklsim.pkpd.evidence.records import load_evidence

@@ -35,7 +35,7 @@ ROOMS = (
     "cohorts.conduct",
     "cohorts.uncertainty",
     "cohorts.running",
-    "cohorts.published",
+    "cohorts.validation",
     "cohorts",
     "reports.mmrm",
     "reports.layout",

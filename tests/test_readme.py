@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ranklsim.cohorts.published import variability
+from ranklsim.cohorts.validation import variability
 from ranklsim.pkpd.fitting.spec import load_spec
 from ranklsim.reports.cli import main as cli
 

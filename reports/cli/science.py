@@ -197,7 +197,7 @@ def fit_command(spec: str, out: Path, parameters: Path | None, resume: bool, for
     """
     if resume and force:
         raise BadInput("--resume goes on with the fit in the folder, --force replaces it: give one of them.")
-    from ranklsim.cohorts.published import variability
+    from ranklsim.cohorts.validation import variability
     from ranklsim.pkpd.fitting import fit as fitting
     from ranklsim.pkpd.fitting.spec import load_spec
     from ranklsim.pkpd.parameters import load_parameters

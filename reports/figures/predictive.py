@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from ranklsim.cohorts.published.predictive_check import ENDPOINTS, FIGURES, coverage
+from ranklsim.cohorts.validation.predictive_check import ENDPOINTS, FIGURES, coverage
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.reports.figures.drawing import INK, RULE, SOFT, WIDTH, drawing, svg_text
 from ranklsim.reports.layout.exhibit import Exhibit, Section

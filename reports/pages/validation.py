@@ -17,8 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ranklsim import __version__
-from ranklsim.cohorts.published.bands import Bands, bands
-from ranklsim.cohorts.published.predictive_check import predictive_check
+from ranklsim.cohorts.validation.bands import Bands, bands
+from ranklsim.cohorts.validation.predictive_check import predictive_check
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.evidence.predictions import COLUMNS, summary
 from ranklsim.pkpd.evidence.records import Arm, Evidence

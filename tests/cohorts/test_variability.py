@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from ranklsim.cohorts.people.population import load_population
-from ranklsim.cohorts.published import variability
-from ranklsim.cohorts.published.bands import bands, scores_of
-from ranklsim.cohorts.published.predictive_check import coverage, predictive_check
+from ranklsim.cohorts.validation import variability
+from ranklsim.cohorts.validation.bands import bands, scores_of
+from ranklsim.cohorts.validation.predictive_check import coverage, predictive_check
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.evidence.records import Evidence, load_evidence
 from ranklsim.pkpd.fitting import fit as fitting
@@ -252,7 +252,7 @@ def test_coverage_counts_published_figures_inside_their_interval(
 
 
 def test_a_published_group_drawn_from_the_cohort_itself_lies_in_its_interval_nine_times_in_ten() -> None:
-    from ranklsim.cohorts.published.predictive_check import _of_groups
+    from ranklsim.cohorts.validation.predictive_check import _of_groups
 
     rng = np.random.default_rng(3)
     cohort = np.exp(rng.normal(3, 0.6, 400))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranklsim.cohorts.published.bands import bands, cohort, statistic_of
+from ranklsim.cohorts.validation.bands import bands, cohort, statistic_of
 from ranklsim.pkpd.evidence.predictions import Predictor, predict
 from ranklsim.pkpd.evidence.records import Evidence, load_evidence
 from ranklsim.pkpd.parameters import load_parameters

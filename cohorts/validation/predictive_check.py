@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ranklsim.cohorts.published.bands import LEVEL, RESAMPLES, Bands, measurement_error, statistic_of
-from ranklsim.cohorts.published.variability import published_spreads, quantiles
+from ranklsim.cohorts.validation.bands import LEVEL, RESAMPLES, Bands, measurement_error, statistic_of
+from ranklsim.cohorts.validation.variability import published_spreads, quantiles
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.evidence.errors import IQR_WIDTH
 from ranklsim.pkpd.evidence.records import Evidence

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 from scipy.stats import norm
 
-from ranklsim.cohorts.published.bands import RTOL, cohort, measurement_error, statistic, statistic_of
+from ranklsim.cohorts.validation.bands import RTOL, cohort, measurement_error, statistic, statistic_of
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.evidence.errors import CI95_WIDTH, IQR_WIDTH, RECALLED, RHO, blocks
 from ranklsim.pkpd.evidence.predictions import Predictor

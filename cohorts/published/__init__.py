@@ -1,1 +1,0 @@
-"""Cohorts beside published figures: bands, predictive checks, fitted variability."""
