@@ -11,6 +11,7 @@ import pandas as pd
 
 from ranklsim.pkpd.biology.ligand import potency
 from ranklsim.pkpd.biology.values import Values
+from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import NOT_KNOWN, Context
 from ranklsim.reports.layout import tables, wording
 from ranklsim.reports.layout.arms import PREDICTED
@@ -20,9 +21,9 @@ from ranklsim.reports.layout.exhibit import Section
 SOFTNESS = {"assumed": 0, "fitted": 1, "measured": 2}
 
 
-def assumptions(c: Context) -> Section:
+@report_section("16.1", "Assumptions", "assumptions", level=2)
+def _assumptions(c: Context, section: Section) -> None:
     """Every parameter with status and source, the assumed and fitted first."""
-    section = Section("16.1", "Assumptions", "assumptions")
     counts = c.data.parameters["status"].value_counts()
     said = wording.listed([f"{int(n)} {status}" for status, n in counts.items()])
     section.paragraphs.append(
@@ -69,7 +70,6 @@ def assumptions(c: Context) -> Section:
                 note="KD “none”: the agent does not bind that form.",
             )
         )
-    return section
 
 
 def potency_in_words(values: Mapping[str, float]) -> str:
@@ -108,9 +108,9 @@ def _agents(c: Context) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def reproducibility(c: Context) -> Section:
+@report_section("16.2", "Reproducibility", "reproducibility", level=2)
+def _reproducibility(c: Context, section: Section) -> None:
     """Versions, seed, hashes, command."""
-    section = Section("16.2", "Reproducibility", "reproducibility")
     section.paragraphs.append(
         "The same trial file, parameters, agents and seed give the same patients and results, whatever the number of "
         "workers. The run folder holds frozen copies of all three beside the data."
@@ -143,7 +143,6 @@ def reproducibility(c: Context) -> Section:
             note="Rows: of a table.",
         ),
     ]
-    return section
 
 
 def _files(files: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:

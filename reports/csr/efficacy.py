@@ -9,6 +9,7 @@ import pandas as pd
 
 from ranklsim.reports.analyses import durability, summaries
 from ranklsim.reports.analyses.repeated import Repeated
+from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import SITES, Context, nearest
 from ranklsim.reports.figures import patients as figures_patients
 from ranklsim.reports.figures import trial as figures
@@ -37,22 +38,12 @@ QUARTILES: dict[str, Any] = {
 }
 
 
-def efficacy(c: Context) -> Section:
-    """Heading of section 11."""
-    return Section("11", "Efficacy", "efficacy")
-
-
-def results(c: Context) -> Section:
-    """Heading of the results."""
-    return Section("11.4", "Efficacy results", "results", 3)
-
-
-def endpoint_section(c: Context) -> Section:
+@report_section("11.4.1", "Endpoints of the protocol", "endpoints")
+def _endpoint_section(c: Context, section: Section) -> None:
     """Endpoints of the protocol."""
-    section = Section("11.4.1", "Endpoints of the protocol", "endpoints", 4)
     if c.endpoints.empty:
         section.paragraphs.append("The trial names no endpoint that was measured.")
-        return section
+        return
     methods = set(c.endpoints["method"])
     notes = []
     if any(method.startswith("ANCOVA") for method in methods):
@@ -91,7 +82,6 @@ def endpoint_section(c: Context) -> Section:
     section.exhibits += _waterfall(c)
     fitted = [found for found in c.repeated if found.fit is not None]
     section.exhibits += [_visit_table(c, found, f"14.2.1.{k}") for k, found in enumerate(fitted, start=2)]
-    return section
 
 
 def _waterfall(c: Context) -> list[Exhibit]:
@@ -150,9 +140,9 @@ def _visit_table(c: Context, found: Repeated, number: str) -> Exhibit:
     )
 
 
-def bmd(c: Context) -> Section:
+@report_section("11.4.4", "Bone mineral density", "bmd")
+def _bmd(c: Context, section: Section) -> None:
     """BMD by site, visit and arm."""
-    section = Section("11.4.4", "Bone mineral density", "bmd", 4)
     single: Exhibit | None = None
     for k, (site, name) in enumerate(SITES.items(), start=1):
         change = summaries.change_from(c.data.seen(f"BMD_{site}"), f"BMD_{site}")
@@ -186,7 +176,6 @@ def bmd(c: Context) -> Section:
         if single is None:
             single = _courses(c, change, f"14.2.2.{len(SITES) + 1}", what)
     section.exhibits += [single] if single is not None else []
-    return section
 
 
 def _courses(c: Context, change: pd.DataFrame, number: str, what: str) -> Exhibit:
@@ -205,9 +194,9 @@ def _courses(c: Context, change: pd.DataFrame, number: str, what: str) -> Exhibi
     )
 
 
-def markers(c: Context) -> Section:
+@report_section("11.4.5", "Bone turnover markers", "markers")
+def _markers(c: Context, section: Section) -> None:
     """Markers in percent of baseline."""
-    section = Section("11.4.5", "Bone turnover markers", "markers", 4)
     section.paragraphs.append(
         "Percent of each patient's own baseline, median and quartiles; a value at a dosing visit is the one just "
         "before the dose, so visits at the end of an interval show the effect at its weakest."
@@ -245,7 +234,6 @@ def markers(c: Context) -> Section:
                 folded=True,
             ),
         ]
-    return section
 
 
 def _limit_note(c: Context, marker: str) -> str:
@@ -261,14 +249,16 @@ def _limit_note(c: Context, marker: str) -> str:
     )
 
 
-def after(c: Context) -> Section:
+@report_section("11.4.6", "After the last dose", "after")
+def _after(c: Context, section: Section) -> None:
     """After the end of treatment (or after a switch common to all arms)."""
-    section = Section("11.4.6", f"After {c.end_words}" if c.switch else "After the last dose", "after", 4)
+    if c.switch:
+        section.title = f"After {c.end_words}"
     if not c.ends:
         section.paragraphs.append(
             "The trial ends with the treatment, so it says nothing about what happens after the last dose."
         )
-        return section
+        return
     ends = wording.listed([f"month {month_text(month)}" for month in sorted(set(c.ends.values()))])
     section.paragraphs.append(
         f"All arms had the same regimen up to {ends}; from there they differ."
@@ -276,7 +266,6 @@ def after(c: Context) -> Section:
         else f"The end of treatment is the month at which the interval of the last dose is over ({ends})."
     )
     section.exhibits = [*_marker_exhibits(c), *_bmd_exhibits(c)]
-    return section
 
 
 def _marker_exhibits(c: Context) -> list[Exhibit]:

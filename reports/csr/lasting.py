@@ -14,6 +14,7 @@ from ranklsim.reports.analyses import variables
 from ranklsim.reports.analyses.lasting import lasting
 from ranklsim.reports.analyses.summaries import BOOTSTRAPS
 from ranklsim.reports.csr import unknowns
+from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import SITES, Context
 from ranklsim.reports.layout.arms import CALIBRATED, PREDICTED, ArmView, month_text
 from ranklsim.reports.layout.exhibit import Section
@@ -24,13 +25,13 @@ SITES_SHOWN = ("LS", "TH")
 MULTIPLE = "Patients with two or more new vertebral fractures after treatment"
 
 
-def durable(c: Context) -> Section:
+@report_section("11.4.7", "Durability and rebound by arm", "durable")
+def _durable(c: Context, section: Section) -> None:
     """Durability and rebound by arm, with an interval over patients and one over unknown parameters."""
-    section = Section("11.4.7", "Durability and rebound by arm", "durable", 4)
     arms = [arm for arm in c.arms if arm.name in c.ends]
     if not arms:
         section.paragraphs.append("The trial ends with the treatment, so it says nothing about what lasts.")
-        return section
+        return
     frame = by_arm(c, arms)
     section.exhibits.append(
         c.listing(
@@ -51,7 +52,7 @@ def durable(c: Context) -> Section:
     )
     over = over_ensemble(c, arms)
     if over.empty:
-        return section
+        return
     section.paragraphs += [_sentence(c, row) for row in over.to_dict("records") if row["outcome"] in _SAID]
     section.exhibits.append(
         c.listing(
@@ -67,7 +68,6 @@ def durable(c: Context) -> Section:
             "(no gain, not back by the last month) are left out and counted.",
         )
     )
-    return section
 
 
 _SAID = ("kept_LS_12", "peak_CTX")

@@ -15,6 +15,7 @@ from ranklsim.cohorts.durability import LEAST_GAIN
 from ranklsim.pkpd.variants import variants
 from ranklsim.reports.analyses import summaries
 from ranklsim.reports.csr import unknowns
+from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import NOT_KNOWN, Context, nearest
 from ranklsim.reports.figures import trial as figures
 from ranklsim.reports.layout import tables, wording
@@ -58,9 +59,9 @@ PARTS = {
 }
 
 
-def ligand(c: Context) -> Section:
+@report_section("11.4.8", "Drug, occupancy and free ligand by modality", "ligand")
+def _ligand(c: Context, section: Section) -> None:
     """Drug, occupancy and free ligand."""
-    section = Section("11.4.8", "Drug, occupancy and free ligand by modality", "ligand", 4)
     section.paragraphs.append(
         "Model values of the patients still in the trial, without assay error; at a dosing visit the value is the one "
         "just before the dose. Occupancy is the share of a RANKL pool that carries drug."
@@ -120,7 +121,6 @@ def ligand(c: Context) -> Section:
                 "visits.",
             )
         )  # fmt: skip
-    return section
 
 
 def _latent(names: Mapping[str, str], decimals: int = 1) -> dict[str, Any]:
@@ -148,9 +148,9 @@ def alike(frame: pd.DataFrame) -> bool:
     return bool((gaps.fillna(0.0) < 0.05).to_numpy().all())
 
 
-def contributions(c: Context) -> Section:
+@report_section("11.4.9", "What the lumbar spine gain is made of", "contributions")
+def _contributions(c: Context, section: Section) -> None:
     """What the BMD change is made of."""
-    section = Section("11.4.9", "What the lumbar spine gain is made of", "contributions", 4)
     section.paragraphs.append(
         "Model values, in percentage points of baseline BMD: bone held in the remodelling space and its balance, "
         "mineralisation of bone that is left to age, and modelling-based formation, which needs no RANKL. The spine "
@@ -206,18 +206,17 @@ def contributions(c: Context) -> Section:
             note=note,
         )
     )
-    return section
 
 
-def uncertainty(c: Context) -> Section:
+@report_section(NOT_KNOWN, "What is not known, and how far the result depends on it", "uncertainty")
+def _uncertainty(c: Context, section: Section) -> None:
     """What the unknown parameters leave open."""
-    section = Section(NOT_KNOWN, "What is not known, and how far the result depends on it", "uncertainty", 4)
     if not c.n_draws:
         section.paragraphs.append(
             "Parameter uncertainty was switched off in this run: figures for hypothetical agents hold for the default "
             "values of parameters that no human data fix, and for those only."
         )
-        return section
+        return
     section.paragraphs.append(_where_from(c))
     results = _results(c)
     section.exhibits += [
@@ -255,7 +254,6 @@ def uncertainty(c: Context) -> Section:
         *_structures(c),
         *_importance(c),
     ]
-    return section
 
 
 def _where_from(c: Context) -> str:

@@ -11,6 +11,7 @@ from ranklsim.cohorts.conduct import enrolment
 from ranklsim.cohorts.protocol.endpoints import Interim
 from ranklsim.reports.analyses.effects import is_ratio, measure_of
 from ranklsim.reports.analyses.monitoring import CROSSED, FUTILE, HARM, NOT_CROSSED, UNTESTED
+from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import INTERIM, Context
 from ranklsim.reports.csr.outcomes import effect_text
 from ranklsim.reports.figures import interim as figures_interim
@@ -20,12 +21,12 @@ from ranklsim.reports.layout.tables import DASH, num, p_value
 from ranklsim.reports.layout.wording import first_lower, first_upper, listed
 
 
-def interim_analyses(c: Context) -> Section:
+@report_section(INTERIM, "Interim analyses and data monitoring", "interim")
+def _interim_analyses(c: Context, section: Section) -> None:
     """What each look would have shown and decided."""
-    section = Section(INTERIM, "Interim analyses and data monitoring", "interim", 5)
     if not c.trial.conduct.looks:
         section.paragraphs.append("The trial plans no interim look.")
-        return section
+        return
     plan: Interim | None = c.trial.interim
     if plan is None:
         section.paragraphs.append(
@@ -34,7 +35,7 @@ def interim_analyses(c: Context) -> Section:
         )
         frame = enrolment.looks(c.trial, c.data.patients, c.data.events)
         section.exhibits.append(_known(c, frame.rename(columns={"text": "due"}).assign(arm="", n=np.nan)))
-        return section
+        return
     frame = c.analyses.looks
     section.paragraphs += [_design_words(c, plan), *verdicts(c), *_untested(c, frame)]
     section.paragraphs.append(
@@ -43,7 +44,6 @@ def interim_analyses(c: Context) -> Section:
     if frame["boundary_z"].notna().any():
         section.exhibits.append(_figure(c, frame, plan))
     section.exhibits += [_known(c, frame), _tests(c, frame, plan)]
-    return section
 
 
 def verdicts(c: Context) -> list[str]:

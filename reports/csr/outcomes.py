@@ -11,6 +11,7 @@ from ranklsim.cohorts.protocol.endpoints import EVENT_WORDS, Change, Durability,
 from ranklsim.cohorts.protocol.schema import BMD_MEASURES
 from ranklsim.reports.analyses.effects import is_ratio
 from ranklsim.reports.analyses.imputation import STRATEGIES
+from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import Context
 from ranklsim.reports.figures import analyses as figures_analyses
 from ranklsim.reports.layout.arms import month_text
@@ -31,14 +32,14 @@ KINDS = {"event": "Events", "responder": "Responders", "rate": "Rates", "durabil
 """How a footnote calls each kind of endpoint."""
 
 
-def outcomes(c: Context) -> Section:
+@report_section("11.4.1.1", "Fractures, responders and durability", "outcomes")
+def _outcomes(c: Context, section: Section) -> None:
     """Responders, events, rates and durability, by arm; changes with a margin of non-inferiority."""
-    section = Section("11.4.1.1", "Fractures, responders and durability", "outcomes", 5)
     frame = c.analyses.endpoints
     frame = frame[(frame["kind"] != "change") | frame["margin"].notna()].reset_index(drop=True)
     if frame.empty:
         section.paragraphs.append("The trial names no endpoint but changes of BMD and markers, and no margin.")
-        return section
+        return
     section.paragraphs += [*sentences(c, frame), *c.read_elsewhere(changes=False)]
     section.exhibits.append(
         c.listing(
@@ -54,7 +55,6 @@ def outcomes(c: Context) -> Section:
     )
     for k, name in enumerate(c.analyses.curves["endpoint"].unique(), start=1):
         section.exhibits.append(_incidence(c, str(name), f"14.2.8.{k}"))
-    return section
 
 
 def sentences(c: Context, frame: pd.DataFrame) -> list[str]:
@@ -198,20 +198,15 @@ def _incidence(c: Context, name: str, number: str) -> Exhibit:
     )
 
 
-def issues(c: Context) -> Section:
-    """Heading of the statistical issues, numbered as in ICH E3."""
-    return Section("11.4.2", "Statistical and analytical issues", "issues", 4)
-
-
-def decisions(c: Context) -> Section:
+@report_section("11.4.2.5", "Multiplicity", "multiplicity")
+def _decisions(c: Context, section: Section) -> None:
     """Hypotheses in their order, with adjusted p."""
-    section = Section("11.4.2.5", "Multiplicity", "multiplicity", 5)
     plan = c.trial.multiplicity
     if plan is None:
         section.paragraphs.append(
             "The trial names no procedure for multiple testing: no p value of this report is adjusted."
         )
-        return section
+        return
     frame = c.analyses.multiplicity
     kept = [
         f"{endpoint} ({listed([c.by_name[arm].label for arm in own['arm']])})"
@@ -243,7 +238,6 @@ def decisions(c: Context) -> Section:
             "where its adjusted p is at most alpha.",
         )
     )
-    return section
 
 
 def procedure(method: str) -> str:
@@ -251,13 +245,13 @@ def procedure(method: str) -> str:
     return {"graphical": "graphical procedure of Bretz and Maurer"}.get(method, f"{method} procedure")
 
 
-def questions(c: Context) -> Section:
+@report_section("11.4.3", "Estimands", "estimands")
+def _questions(c: Context, section: Section) -> None:
     """Estimands: estimate beside truth."""
-    section = Section("11.4.3", "Estimands", "estimands", 4)
     frame = c.analyses.estimands
     if frame.empty:
         section.paragraphs.append("The trial names no estimand.")
-        return section
+        return
     twins = int(frame["twins"].max()) if frame["twins"].notna().any() else 0
     section.paragraphs.append(
         "An estimand says what is to be estimated (ICH E9(R1)): population, treatment, variable, intercurrent events "
@@ -281,7 +275,6 @@ def questions(c: Context) -> Section:
             "censored.",
         )
     )
-    return section
 
 
 def _estimand_sentence(c: Context, row: dict[str, Any]) -> str:
@@ -341,13 +334,13 @@ def _range(name: str, low: float | None, high: float | None) -> str:
     return f"{words} ≥ {low:g}" if low is not None else f"{words} ≤ {high:g}"
 
 
-def forests(c: Context) -> Section:
+@report_section("11.4.2.8", "Subgroups", "subgroups")
+def _forests(c: Context, section: Section) -> None:
     """Primary and key secondary endpoints in subgroups."""
-    section = Section("11.4.2.8", "Subgroups", "subgroups", 5)
     frame = c.analyses.subgroups
     if frame.empty:
         section.paragraphs.append("No primary or key secondary endpoint is compared with a control.")
-        return section
+        return
     small = min((float(p) for p in frame["p_interaction"] if np.isfinite(p)), default=np.nan)
     tests = int(frame["p_interaction"].notna().sum())
     if tests:
@@ -380,11 +373,10 @@ def forests(c: Context) -> Section:
                 scale=factor,
                 note=f"Patients with the values needed: {view.label} / {control.label}. Each subgroup by itself, "
                 "without other covariates; diamond: all patients, analysed alike. Interaction: Cochran's Q over the "
-                "subgroups. " + " ".join(_gaps(own)),
+                f"subgroups. {' '.join(_gaps(own))}".rstrip(),
                 alt=f"{first_upper(measure)} overall and in subgroups by age, T-score, prior fracture and eGFR.",
             )
         )
-    return section
 
 
 def _gaps(own: pd.DataFrame) -> list[str]:

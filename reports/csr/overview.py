@@ -10,6 +10,7 @@ import pandas as pd
 
 from ranklsim.reports.analyses import durability, summaries
 from ranklsim.reports.csr import happenings, monitoring, outcomes, safety
+from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import BASELINE, NOT_KNOWN, Context, month_span
 from ranklsim.reports.figures import trial as figures
 from ranklsim.reports.layout import tables, wording
@@ -19,12 +20,11 @@ from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.mmrm.covariance import NAMES
 
 
-def synopsis(c: Context) -> Section:
+@report_section("2", "Synopsis", "synopsis")
+def _synopsis(c: Context, section: Section) -> None:
     """Key result in words, drawn with both kinds of interval, and the trial in a table."""
-    section = Section("2", "Synopsis", "synopsis")
     _result(c, section)
     section.exhibits.append(synopsis_table(c))
-    return section
 
 
 def _result(c: Context, section: Section) -> None:
@@ -228,9 +228,9 @@ def _conduct_words(conduct: Any) -> str:
     return wording.first_upper("; ".join(said)) if said else "No dropout, every dose as planned"
 
 
-def design(c: Context) -> Section:
+@report_section("9", "Trial design", "design")
+def _design(c: Context, section: Section) -> None:
     """Schema and regimens."""
-    section = Section("9", "Trial design", "design")
     rows = []
     for arm in c.arms:
         own = {"arm": arm.name, "label": arm.label, "randomised": c.counts[arm.name], "basis": arm.basis}
@@ -282,12 +282,11 @@ def design(c: Context) -> Section:
             note=" ".join(f"{wording.first_upper(b)}: {BASIS_MEANING[b]}." for b in dict.fromkeys(frame["basis"])),
         ),
     ]
-    return section
 
 
-def methods(c: Context) -> Section:
+@report_section("9.7", "Statistical methods", "methods")
+def _methods(c: Context, section: Section) -> None:
     """How the intervals of the report are to be read."""
-    section = Section("9.7", "Statistical methods", "methods", 3)
     section.paragraphs += [
         "Two kinds of interval appear in this report and are never mixed. A 95% CI describes the sampling of patients "
         f"and shrinks with their number. A 90% interval over unknown parameters (section {NOT_KNOWN}) describes what "
@@ -296,7 +295,6 @@ def methods(c: Context) -> Section:
         "Every table says beneath it by which method it was made. Patients are analysed in the arm to which they were "
         "randomised; a value that was not observed is missing unless the method says what stands for it.",
     ]
-    return section
 
 
 def _ratio(trial: Any, names: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ranklsim.reports.analyses import baseline, summaries
 from ranklsim.reports.csr import happenings, robustness
+from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import BASELINE, Context, month_span
 from ranklsim.reports.figures import trial as figures
 from ranklsim.reports.layout import tables, wording
@@ -19,14 +20,9 @@ FLOW_ARMS = 5
 """More arms than this do not fit beside each other in the flow of patients."""
 
 
-def patients(c: Context) -> Section:
-    """Heading of section 10."""
-    return Section("10", "Trial patients", "patients")
-
-
-def disposition(c: Context) -> Section:
+@report_section("10.1", "Disposition of patients", "disposition")
+def _disposition(c: Context, section: Section) -> None:
     """How the patients' time in the trial ended."""
-    section = Section("10.1", "Disposition of patients", "disposition", 3)
     frame = summaries.disposition(c.data.patients, c.data.events, c.names)
     total = frame.set_index("arm").loc["Total"]
     n = int(total["randomised"])
@@ -48,7 +44,6 @@ def disposition(c: Context) -> Section:
             headline="" if drawn else said,
         )
     )
-    return section
 
 
 def _ends(frame: pd.DataFrame) -> dict[str, tables.Show]:
@@ -70,9 +65,9 @@ def _ends(frame: pd.DataFrame) -> dict[str, tables.Show]:
     return lines | ({"Neither recorded": tables.count("other")} if (frame["other"] != 0).any() else {})
 
 
-def deviations(c: Context) -> Section:
+@report_section("10.2", "Protocol deviations", "deviations")
+def _deviations(c: Context, section: Section) -> None:
     """Doses and visits that were not as planned."""
-    section = Section("10.2", "Protocol deviations", "deviations", 3)
     data = c.data
     major = robustness.deviating(c)
     who = () if major is None else major.loc[major["any"], "patient"]
@@ -85,7 +80,7 @@ def deviations(c: Context) -> Section:
             "No dose was missed or late, and no visit was missed, before a patient left or stopped. [conduct] in the "
             "trial file says what may go otherwise than planned."
         )
-        return section
+        return
     shows = {
         "Patients with any deviation": tables.shares("any", "patients"),
         "Patients with a missed dose": tables.shares("missed_dose_patients", "patients"),
@@ -114,19 +109,18 @@ def deviations(c: Context) -> Section:
             note="Patients, n (%). Doses and visits that were due while the patient was in the trial and on treatment.",
         ),
     )
-    return section
 
 
-def intercurrent(c: Context) -> Section:
+@report_section("10.3", "Intercurrent events", "intercurrent")
+def _intercurrent(c: Context, section: Section) -> None:
     """Events after randomisation that bear on later measurements."""
-    section = Section("10.3", "Intercurrent events", "intercurrent", 3)
     frame = happenings.counted(c.data.events, c.data.patients, c.names, list(happenings.INTERCURRENT))
     frame = frame[frame.groupby(["event", "detail"])["patients"].transform("max") > 0].reset_index(drop=True)
     absent = [words.lower() for event, words in happenings.INTERCURRENT.items() if event not in set(frame["event"])]
     if absent:
         section.paragraphs.append(f"Not seen in this trial: {'; '.join(absent)}.")
     if frame.empty:
-        return section
+        return
     frame.insert(0, "words", [_event_words(row) for row in frame.to_dict("records")])
     shows = {
         "Patients, n (%)": tables.shares("patients", "randomised"),
@@ -144,7 +138,6 @@ def intercurrent(c: Context) -> Section:
             "have several.",
         )
     )
-    return section
 
 
 def _event_words(row: Mapping[str, Any]) -> str:
@@ -152,9 +145,9 @@ def _event_words(row: Mapping[str, Any]) -> str:
     return f"{words}: {row['detail']}" if row["detail"] else words
 
 
-def analysed(c: Context) -> Section:
+@report_section("11.1", "Data sets analysed", "analysed")
+def _analysed(c: Context, section: Section) -> None:
     """Which patients an analysis is of."""
-    section = Section("11.1", "Data sets analysed", "analysed", 3)
     section.paragraphs.append(
         f"Full analysis set: all {c.n} patients randomised ({c.sizes}), in the arm to which they were randomised. Each "
         "table says how many of them had the values that it needs (n)."
@@ -166,12 +159,11 @@ def analysed(c: Context) -> Section:
         "section 12 are of them."
     )
     section.paragraphs += robustness.set_words(c)
-    return section
 
 
-def demographics(c: Context) -> Section:
+@report_section("11.2", "Demographic and other baseline characteristics", "demographics")
+def _demographics(c: Context, section: Section) -> None:
     """Baseline, beside what the population's file asks for."""
-    section = Section("11.2", "Demographic and other baseline characteristics", "demographics", 3)
     data = c.data
     first = data.seen("BMD_LS", "BMD_TH", months=[0.0]).set_index("patient")
     measured = {column: data.patients["patient"].map(first[column]) for column in ("BMD_LS", "BMD_TH")}
@@ -187,7 +179,6 @@ def demographics(c: Context) -> Section:
         _targets(c),
         _correlations(c),
     ]
-    return section
 
 
 def _targets(c: Context) -> Exhibit:
@@ -250,13 +241,13 @@ def _correlations(c: Context) -> Exhibit:
     )
 
 
-def compliance(c: Context) -> Section:
+@report_section("11.3", "Treatment compliance and exposure", "compliance")
+def _compliance(c: Context, section: Section) -> None:
     """Doses as planned and given."""
-    section = Section("11.3", "Treatment compliance and exposure", "compliance", 3)
     frame = summaries.exposure(c.data.doses, c.data.patients, c.names)
     if frame.empty:
         section.paragraphs.append("The trial plans no dose.")
-        return section
+        return
     counts = (
         "Patients treated, n (%)",
         "Doses planned",
@@ -285,4 +276,3 @@ def compliance(c: Context) -> Section:
             "Means per treated patient.",
         )
     )
-    return section

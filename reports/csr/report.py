@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ranklsim.cohorts.running import places
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.reports.csr import (
+from ranklsim.reports.csr import (  # noqa: F401  (each registers its sections)
     appendix,
     efficacy,
     lasting,
@@ -27,51 +27,13 @@ from ranklsim.reports.csr import (
     robustness,
     safety,
 )
+from ranklsim.reports.csr.contents import compose
 from ranklsim.reports.csr.context import Context, read
 from ranklsim.reports.layout.exhibit import Section
 from ranklsim.reports.layout.html import render
 from ranklsim.reports.layout.page import new_folder, refuse_foreign, write_page
 
 MARK = "ranklsim-report"
-
-SECTIONS = (
-    overview.synopsis,
-    overview.design,
-    overview.methods,
-    patients.patients,
-    patients.disposition,
-    patients.deviations,
-    patients.intercurrent,
-    efficacy.efficacy,
-    patients.analysed,
-    patients.demographics,
-    patients.compliance,
-    efficacy.results,
-    efficacy.endpoint_section,
-    outcomes.outcomes,
-    outcomes.issues,
-    robustness.missing_data,
-    monitoring.interim_analyses,
-    outcomes.decisions,
-    robustness.efficacy_subset,
-    outcomes.forests,
-    outcomes.questions,
-    efficacy.bmd,
-    efficacy.markers,
-    efficacy.after,
-    lasting.durable,
-    mechanism.ligand,
-    mechanism.contributions,
-    mechanism.uncertainty,
-    safety.safety,
-    safety.extent,
-    safety.adverse,
-    safety.laboratory,
-    safety.tissue,
-    appendix.assumptions,
-    appendix.reproducibility,
-)
-
 
 FORMATS = ("html", "docx", "rtf", "parquet")
 """What a report can be written as; the page is always among them."""
@@ -122,7 +84,7 @@ def write_report(
     try:
         with new_folder(target) as work:
             context = Context(data)
-            sections = [section(context) for section in SECTIONS]
+            sections = compose(context)
             write_page(work, render_report(context, sections), sections)
             _write_formats(work, context, sections, formats)
     except OSError as fault:

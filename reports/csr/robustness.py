@@ -13,6 +13,7 @@ from ranklsim.pkpd.errors import RunFailed
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.analyses import estimands, imputation, per_protocol, repeated, single, summaries, tipping
 from ranklsim.reports.analyses.repeated import Repeated
+from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import Context
 from ranklsim.reports.csr.outcomes import effect_text
 from ranklsim.reports.figures import interim as figures_interim
@@ -24,9 +25,9 @@ LEVEL = 0.05
 """Two-sided level at which a result must hold, where no interim look has spent part of it."""
 
 
-def missing_data(c: Context) -> Section:
+@report_section("11.4.2.2", "Handling of dropouts or missing data", "missing")
+def _missing_data(c: Context, section: Section) -> None:
     """The primary change under other assumptions on unseen values, and how bad these must be for it to be lost."""
-    section = Section("11.4.2.2", "Handling of dropouts or missing data", "missing", 5)
     fitted = [f for f in c.repeated if f.fit is not None and f.by_visit["difference"].notna().any()]
     primary = next((found for found in fitted if found.spec is c.primary), None)
     if c.control is not None and primary is not None:
@@ -48,7 +49,6 @@ def missing_data(c: Context) -> Section:
             "No change is analysed by a mixed model against control, from which unseen values could be imputed. Each "
             "table says which patients it is of."
         )
-    return section
 
 
 # -- other assumptions -------------------------------------------------------------------------------------------------
@@ -334,15 +334,15 @@ def set_words(c: Context) -> list[str]:
     return [f"Per-protocol set: {len(kept)} patients ({sizes}) without a major protocol deviation (table 14.1.4.1)."]
 
 
-def efficacy_subset(c: Context) -> Section:
+@report_section("11.4.2.6", "Use of an efficacy subset of patients", "subset")
+def _efficacy_subset(c: Context, section: Section) -> None:
     """Primary endpoints in the per-protocol set beside the full analysis set."""
-    section = Section("11.4.2.6", "Use of an efficacy subset of patients", "subset", 5)
     if c.trial.per_protocol is None:
         section.paragraphs.append("The trial defines no per-protocol set: [per_protocol] in its file would.")
-        return section
+        return
     if not _primaries(c):
         section.paragraphs.append("No primary endpoint can be analysed in the per-protocol set.")
-        return section
+        return
     section.paragraphs.append(
         "The primary analysis repeated without the patients who had a major protocol deviation (table 14.1.4.1). They "
         "are left out for what happened after randomisation, so that the arms need not be alike any more."
@@ -387,4 +387,3 @@ def efficacy_subset(c: Context) -> Section:
             note=f"N: patients of the set; n: of these, with what the analysis needs. Method: {methods}.",
         )
     )
-    return section

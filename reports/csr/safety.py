@@ -10,6 +10,7 @@ import pandas as pd
 from ranklsim.cohorts.conduct.events import DEATH, FRACTURES, HYPOCALCAEMIA
 from ranklsim.reports.analyses import summaries
 from ranklsim.reports.csr import happenings
+from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import Context
 from ranklsim.reports.layout import tables, wording
 from ranklsim.reports.layout.arms import month_text
@@ -25,9 +26,9 @@ TISSUES = {
 }
 
 
-def safety(c: Context) -> Section:
+@report_section("12", "Safety", "safety")
+def _safety(c: Context, section: Section) -> None:
     """What the trial records of harm, and what it can't."""
-    section = Section("12", "Safety", "safety")
     recorded, silent = _recorded(c)
     if recorded:
         words = wording.listed([happenings.SAFETY[event].lower() for event in recorded])
@@ -42,7 +43,6 @@ def safety(c: Context) -> Section:
         "The model has no rate of infections, osteonecrosis of the jaw, atypical fractures or any other adverse event: "
         "that none is listed says nothing about an agent."
     )
-    return section
 
 
 def _recorded(c: Context) -> tuple[list[str], list[str]]:
@@ -54,9 +54,9 @@ def _recorded(c: Context) -> tuple[list[str], list[str]]:
     return known, [event for event in happenings.SAFETY if event not in known]
 
 
-def extent(c: Context) -> Section:
+@report_section("12.1", "Extent of exposure", "extent")
+def _extent(c: Context, section: Section) -> None:
     """Time followed by arm."""
-    section = Section("12.1", "Extent of exposure", "extent", 3)
     shows = {
         "Patients": tables.count("patients"),
         "Months followed, mean": tables.number("months_mean", 1),
@@ -74,16 +74,15 @@ def extent(c: Context) -> Section:
             note="From randomisation to the end of the trial, to leaving it, or to death.",
         )
     )
-    return section
 
 
-def adverse(c: Context) -> Section:
+@report_section("12.2", "Adverse events, fractures and deaths", "adverse")
+def _adverse(c: Context, section: Section) -> None:
     """Hypocalcaemia and fractures by arm; deaths."""
-    section = Section("12.2", "Adverse events, fractures and deaths", "adverse", 3)
     recorded, _ = _recorded(c)
     if not recorded:
         section.paragraphs.append("No such event is recorded in this trial.")
-        return section
+        return
     frame = events_by_arm(c)
     frame.insert(0, "words", [_words(row) for row in frame.to_dict("records")])
     shows = {
@@ -108,7 +107,6 @@ def adverse(c: Context) -> Section:
             "imaging; analyses of time to the first event stand in section 11.",
         )
     )
-    return section
 
 
 def events_by_arm(c: Context) -> pd.DataFrame:
@@ -131,9 +129,9 @@ def _most(frame: pd.DataFrame) -> str:
     return f"Patients with at least one, all arms together: {', '.join(said)}."
 
 
-def laboratory(c: Context) -> Section:
+@report_section("12.4", "Clinical laboratory evaluation: calcium and PTH", "laboratory")
+def _laboratory(c: Context, section: Section) -> None:
     """Calcium and PTH as measured."""
-    section = Section("12.4", "Clinical laboratory evaluation: calcium and PTH", "laboratory", 3)
     section.paragraphs.append(
         "Serum calcium and PTH as the model has them, at the visits; the lowest calcium after a dose may lie between "
         "two of them."
@@ -164,7 +162,6 @@ def laboratory(c: Context) -> Section:
             who=c.safety,
         ),
     ]
-    return section
 
 
 def _measured(c: Context, measure: str) -> pd.DataFrame:
@@ -176,9 +173,9 @@ def _of_treated(c: Context, visits: pd.DataFrame) -> pd.DataFrame:
     return visits[visits["patient"].isin(c.treated["patient"])]
 
 
-def tissue(c: Context) -> Section:
+@report_section("12.5", "Other observations: occupancy of RANKL outside bone", "tissue")
+def _tissue(c: Context, section: Section) -> None:
     """Occupancy of RANKL outside bone, as an exposure."""
-    section = Section("12.5", "Other observations: occupancy of RANKL outside bone", "tissue", 3)
     section.paragraphs.append(
         "How much of the RANKL on lymphocytes and marrow cells, and of sRANKL, carries drug during treatment. It is an "
         "exposure of those tissues and no rate of adverse events, for which the model has no data. Mammary tissue is "
@@ -205,4 +202,3 @@ def tissue(c: Context) -> Section:
             "so that it is lower than the true mean. Model values, without assay error. By visit: section 11.4.10.",
         )
     )
-    return section

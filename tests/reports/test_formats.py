@@ -15,7 +15,7 @@ from helpers import said
 
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.csr.context import Context, read
-from ranklsim.reports.csr.report import SECTIONS, write_report
+from ranklsim.reports.csr.report import compose, write_report
 from ranklsim.reports.layout.cells import Bullets, Cell, Column, Group, Row, Span, Table, plain, tag
 from ranklsim.reports.layout.exhibit import Exhibit
 from ranklsim.reports.layout.html import body
@@ -25,8 +25,7 @@ from ranklsim.reports.layout.word import write_word
 
 @pytest.fixture(scope="module")
 def sections(small_run: Path) -> list:
-    context = Context(read(small_run))
-    return [section(context) for section in SECTIONS]
+    return compose(Context(read(small_run)))
 
 
 @pytest.fixture(scope="module")
