@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from ranklsim.reports.cdisc.export import write_cdisc
     from ranklsim.reports.csr.report import write_report
     from ranklsim.reports.pages.compare import write_comparison
+    from ranklsim.reports.pages.fit_report import fit as fit
     from ranklsim.reports.pages.replication import replicate as replicate
+    from ranklsim.reports.pages.validation import validate as validate
     from ranklsim.reports.sensitivity.run import sensitivity as sensitivity
 
     cdisc, compare, report = write_cdisc, write_comparison, write_report
@@ -27,12 +29,14 @@ FUNCTIONS = {
     "analyse": "reports.analyses.results:analyse",
     "cdisc": "reports.cdisc.export:write_cdisc",
     "compare": "reports.pages.compare:write_comparison",
+    "fit": "reports.pages.fit_report:fit",
     "replicate": "reports.pages.replication:replicate",
     "report": "reports.csr.report:write_report",
     "run": "cohorts.running.execution:run",
     "sensitivity": "reports.sensitivity.run:sensitivity",
     "simulate": "pkpd.typical:simulate",
     "trials": "cohorts.protocol.trial:trials",
+    "validate": "reports.pages.validation:validate",
 }
 """Public name to the module and function that implement it."""
 

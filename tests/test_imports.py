@@ -71,9 +71,6 @@ CIRCULAR: set[frozenset[str]] = {
     frozenset({"pkpd.parameters", "pkpd.variants"}),
     frozenset({"cohorts.conduct.doses", "cohorts.protocol.conduct_reading", "cohorts.protocol.trial"}),
     frozenset(
-        {f"reports.cli.{name}" for name in ("main", "populations", "replicate", "reports", "science")},
-    ),
-    frozenset(
         {f"reports.pages.{name}" for name in ("operating_figures", "operating_report", "operating_view", "replication")}
     ),
 }

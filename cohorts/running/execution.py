@@ -34,6 +34,7 @@ from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.agents import to_toml as agent_text
 from ranklsim.pkpd.errors import BadInput, RanklsimError
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
+from ranklsim.pkpd.simulation import processors
 
 PORTION, LEAST = 5000, 500
 """Patients of a portion: at most, and at least where there are as many workers as portions."""
@@ -191,15 +192,6 @@ class _State:
         chunks, there = self.job.chunks, range(self.job.portions)
         noted = sum(self.job.number(k).size for k in there if (chunks / f"{k:06d}.json").is_file())
         return max(self.patients, noted)
-
-
-def processors() -> int:
-    import os
-
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on this system
-        return os.cpu_count() or 1
 
 
 # -- before anything is written ----------------------------------------------------------------------------------------

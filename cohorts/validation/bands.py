@@ -106,7 +106,7 @@ def bands(
         If there are 1 to 9 patients: no interval can be read off so few.
     """
     if 0 < patients < 10:
-        raise BadInput(f"{patients} patients give no interval; give 10 or more, or 0 for the typical patient alone.")
+        raise BadInput(f"patients = {patients} are too few for an interval; give 10 or more, or 0.")
     observed = evidence.observations
     sets = [_parts(row) for row in observed.to_dict("records")]
     grid = _grid(evidence)

@@ -1,4 +1,4 @@
-"""What ``ranklsim fit`` writes: the new parameters, what is known of them, and a page that says it in words.
+"""Fit parameters to evidence, and write the new values, what is known of them, and a page that says it in words.
 
 Files: parameters.csv (for ``--parameters``; ``parameters-not-converged.csv`` if the fit did not converge), fit.json,
 estimates.csv, correlations.csv, profiles.csv, identifiability.csv, residuals.csv, starts.csv, index.html.
@@ -6,8 +6,9 @@ estimates.csv, correlations.csv, profiles.csv, identifiability.csv, residuals.cs
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +17,18 @@ from matplotlib.ticker import MaxNLocator
 from scipy.stats import chi2
 
 from ranklsim import __version__
+from ranklsim.cohorts.validation import variability
 from ranklsim.pkpd.biology.skeleton import NAMES
+from ranklsim.pkpd.errors import RunFailed
 from ranklsim.pkpd.fitting import fit as fitting
 from ranklsim.pkpd.fitting import posterior
-from ranklsim.pkpd.fitting.spec import Spec
-from ranklsim.pkpd.parameters import ParameterTable
+from ranklsim.pkpd.fitting.spec import Spec, load_spec
+from ranklsim.pkpd.parameters import ParameterTable, load_parameters
+from ranklsim.pkpd.simulation import processors
 from ranklsim.reports.figures.drawing import INK, RULE, SOFT, WIDTH, drawing, svg_text, two_lines
 from ranklsim.reports.layout.cells import Text
 from ranklsim.reports.layout.exhibit import Exhibit, Section
-from ranklsim.reports.layout.page import Page, table, write_result
+from ranklsim.reports.layout.page import Page, table, work_folder, write_result
 from ranklsim.reports.layout.tables import num, sig, with_interval
 
 MARK = "ranklsim-fit"
@@ -54,6 +58,8 @@ class Result:
         From `Problem.compared` at the estimate.
     shortfall : float
         By how much the objective is known to fall below that of the estimate: by one step downhill, or in a profile.
+    noticed : tuple of str
+        Warnings of lmfit, one sentence each.
     """
 
     found: fitting.Fit
@@ -61,6 +67,12 @@ class Result:
     estimates: pd.DataFrame
     residuals: pd.DataFrame
     shortfall: float
+    noticed: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What must be said before the estimates are believed, one sentence each."""
+        return [*self.noticed, *_troubles(self)]
 
     @property
     def converged(self) -> bool:
@@ -97,20 +109,77 @@ class Result:
         return values[values["eigenvalue"] < fitting.FLAT]
 
 
-def finish(
-    found: fitting.Fit, folder: Path | None, with_profiles: bool, progress: Callable[[str, float], None] | None = None
+def fit(
+    spec: str | Path,
+    out: str | Path,
+    *,
+    parameters: Path | str | ParameterTable | None = None,
+    profiles: bool = True,
+    resume: bool = False,
+    force: bool = False,
+    workers: int | None = None,
+    progress: Callable[[str, float], None] | None = None,
+    command: str = "",
 ) -> Result:
-    """Profiles, intervals and residuals of a fit.
+    """Fit parameters as a spec says, and write the result.
 
     Parameters
     ----------
-    found : Fit
-    folder : Path, optional
-        Where finished profiles are kept.
-    with_profiles : bool
+    spec : str or path
+        A TOML file, or the name of a shipped fit (``default``, ``between_patient``).
+    out : path
+        Folder of the result: ``parameters.csv``, tables, ``index.html``.
+    parameters : path or ParameterTable, optional
+        Values of everything that is not fitted; the shipped ones by default.
+    profiles : bool
+        Whether intervals are by profile likelihood; they come from the curvature otherwise.
+    resume, force : bool
+        Go on with the interrupted fit in `out`; replace the one in `out`.
+    workers : int, optional
+        Processors to use, all of this machine's by default; no result depends on it.
     progress : callable, optional
-        As of `fitting.profile`.
+        Called with a sentence and the objective so far.
+    command : str
+        What the user typed, for the record.
+
+    Returns
+    -------
+    Result
+        `Result.converged` says whether the values can be used, `Result.warnings` what to know before.
+
+    Raises
+    ------
+    BadInput
+        If the spec, the evidence or the folder can't be used as it is.
+    RunFailed
+        If the method can't begin, or a figure has no prediction.
     """
+    table = load_parameters(parameters)
+    plan = load_spec(spec, table)
+    threads = processors() if workers is None else workers
+    if plan.kind == "between-patient":
+        problem: fitting.Problem = variability.make_problem(plan, table, workers=threads)
+    else:
+        problem = fitting.make_problem(plan, table)
+    folder = Path(out)
+    identity = "its spec, parameters or evidence"
+    work = work_folder(folder, "fit", identity, fitting.fingerprint(problem), resume, force)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            found = fitting.fit(plan, problem=problem, folder=work, workers=threads, progress=progress)
+            result = _finish(found, work, profiles, progress)
+    except (TypeError, ValueError) as fault:  # of lmfit or scipy: an option's value, a search that can't begin
+        raise RunFailed(f"{plan.path}: {plan.method} stopped ({' '.join(str(fault).split()).rstrip('.')}).") from fault
+    texts = {" ".join(str(warning.message).split()) for warning in caught if "lmfit" in warning.filename}
+    result = replace(result, noticed=tuple(sorted(f"{plan.path}: {text.rstrip('.')}." for text in texts)))
+    _write(result, folder, command)
+    return result
+
+
+def _finish(
+    found: fitting.Fit, folder: Path, with_profiles: bool, progress: Callable[[str, float], None] | None
+) -> Result:
+    """Profiles, intervals and residuals of a fit; finished profiles are kept in `folder`."""
     problem, drawn = found.problem, found.posterior
     with_profiles = with_profiles and drawn is None
     profiles = fitting.profile(found, level=LEVEL, folder=folder, progress=progress) if with_profiles else None
@@ -148,8 +217,8 @@ def _parabolas(found: fitting.Fit) -> pd.DataFrame:
     return pd.DataFrame(rows).drop_duplicates(["parameter", "theta"])
 
 
-def warnings_of(result: Result) -> list[str]:
-    """What must be said before the estimates are believed, a sentence each."""
+def _troubles(result: Result) -> list[str]:
+    """Faults of the estimate itself, one sentence each."""
     found, spec = result.found, result.spec
     said = []
     if not result.converged:
@@ -180,14 +249,8 @@ def warnings_of(result: Result) -> list[str]:
     return said
 
 
-def write_fit(result: Result, folder: Path, command: str = "") -> Path:
-    """Write every file of a fit into `folder`, which exists.
-
-    Returns
-    -------
-    Path
-        ``index.html``.
-    """
+def _write(result: Result, folder: Path, command: str) -> None:
+    """Write every file of a fit into `folder`, which exists."""
     found, spec, problem = result.found, result.spec, result.found.problem
     for name in (GOOD, NOT_CONVERGED):
         (folder / name).unlink(missing_ok=True)
@@ -225,12 +288,11 @@ def write_fit(result: Result, folder: Path, command: str = "") -> Path:
         "evidence": "shipped" if spec.evidence is None else str(spec.evidence),
     }
     write_result(folder, "fit", frames, facts, LIBRARIES, command)
-    page, sections = compose(result)
+    page, sections = _compose(result)
     page.write(folder, sections)
-    return folder / "index.html"
 
 
-def compose(result: Result) -> tuple[Page, list[Section]]:
+def _compose(result: Result) -> tuple[Page, list[Section]]:
     """Page and sections."""
     found, spec = result.found, result.spec
     rows = len(found.problem.observed)
@@ -279,7 +341,7 @@ def _estimates(result: Result) -> Section:
         for row in result.estimates.to_dict("records")
     ]
     weighted = result.residuals["weighted"].to_numpy(float)
-    said = [sentence.removeprefix(f"{spec.path}: the ") for sentence in warnings_of(result)]
+    said = [sentence.removeprefix(f"{spec.path}: the ") for sentence in _troubles(result)]
     key: list[Text] = [f"The {sentence}" for sentence in said] or [
         "The fit converged, and no estimate stands on a bound."
     ]
@@ -305,7 +367,7 @@ def _estimates(result: Result) -> Section:
     return Section("1", "Estimates", "estimates", key=list(key), paragraphs=list(paragraphs), exhibits=[exhibit])
 
 
-def unknown_words(result: Result) -> list[str]:
+def _unknown_words(result: Result) -> list[str]:
     """What the data can't identify, in words."""
     estimates, said = result.estimates, []
     for row in estimates[~estimates["identified"] & ~estimates["on_bound"]].to_dict("records"):
@@ -397,7 +459,7 @@ def _unknown(result: Result) -> Section:
     )
     exhibit = table("2", "Directions, from the least known", values, shown, footnote, folded=len(shown) > 8)
     return Section(
-        "2", "What the data can't identify", "unknown", paragraphs=list(unknown_words(result)), exhibits=[exhibit]
+        "2", "What the data can't identify", "unknown", paragraphs=_unknown_words(result), exhibits=[exhibit]
     )
 
 

@@ -26,11 +26,12 @@ from ranklsim import __version__
 from ranklsim.cohorts.people.population import population_of, typical
 from ranklsim.cohorts.protocol.trial import Trial, load_trial
 from ranklsim.cohorts.running import places, storage
-from ranklsim.cohorts.running.execution import RTOL, processors
+from ranklsim.cohorts.running.execution import RTOL
 from ranklsim.cohorts.running.replicates import AS_RUN, OWN, Replication, replication, studies
 from ranklsim.pkpd.agents import load_agent, to_toml
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
+from ranklsim.pkpd.simulation import processors
 from ranklsim.reports.layout.page import work_folder, write_result
 from ranklsim.reports.pages import operating, truths
 from ranklsim.reports.pages import studies as analyses

@@ -21,14 +21,15 @@ from ranklsim.cohorts.validation.bands import Bands, bands
 from ranklsim.cohorts.validation.predictive_check import predictive_check
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.evidence.predictions import COLUMNS, summary
-from ranklsim.pkpd.evidence.records import Arm, Evidence
-from ranklsim.pkpd.parameters import ParameterTable
+from ranklsim.pkpd.evidence.records import Arm, Evidence, load_evidence
+from ranklsim.pkpd.parameters import ParameterTable, load_parameters
+from ranklsim.pkpd.simulation import processors
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.figures.drawing import INK, RULE, SHADE, WIDTH, drawing, svg_text, thinned, two_lines
 from ranklsim.reports.figures.predictive import check_section
 from ranklsim.reports.layout.cells import Text
 from ranklsim.reports.layout.exhibit import FLOAT_FORMAT, Exhibit, Section
-from ranklsim.reports.layout.page import Page, new_folder, table
+from ranklsim.reports.layout.page import Page, check_folder, new_folder, table
 from ranklsim.reports.layout.tables import DASH, num, with_interval
 from ranklsim.reports.layout.wording import first_upper
 
@@ -50,44 +51,65 @@ WORST = 15
 HEADLINES = (*NAMES, "CTX", "P1NP")
 
 
-def write_validation(
-    evidence: Evidence,
-    parameters: ParameterTable,
-    out: Path,
+def validate(
+    out: str | Path,
     *,
+    evidence: str | Path | Evidence | None = None,
+    parameters: str | Path | ParameterTable | None = None,
     patients: int = 200,
     seed: int = 1,
-    workers: int = 1,
+    workers: int | None = None,
+    force: bool = False,
     progress: Callable[[int, int], None] | None = None,
     command: str = "",
 ) -> Path:
-    """Predict all evidence and write tables and page.
+    """Predict every published figure by a cohort of its arm, and write tables and a page.
 
     Parameters
     ----------
-    evidence : Evidence
-    parameters : ParameterTable
-    out : Path
-        Folder; one that is there is replaced (`page.check_folder` before).
-    patients, seed, workers, progress
-        As of `cohorts.bands.bands`.
+    out : path
+        Folder of the result.
+    evidence : path or Evidence, optional
+        Folder with arms.toml and observations.csv; the shipped evidence by default.
+    parameters : path or ParameterTable, optional
+        Parameter values other than the shipped ones.
+    patients : int
+        Virtual patients of each arm, 10 or more; 0 for its typical patient alone, without intervals.
+    seed : int
+        Seed of the virtual patients.
+    workers : int, optional
+        Processors to use, all of this machine's by default; no result depends on it.
+    force : bool
+        Whether to replace an earlier result in `out`.
+    progress : callable, optional
+        Called with patients done, and of all.
     command : str
-        What was typed, for the page.
+        What the user typed, for the page.
 
     Returns
     -------
     Path
-        ``index.html``.
+        ``index.html``, beside predictions.csv and summary.csv.
+
+    Raises
+    ------
+    BadInput
+        If the evidence or the parameters are at fault, the folder holds something, or there are 1 to 9 patients.
     """
-    found = bands(evidence, parameters, patients=patients, seed=seed, workers=workers, progress=progress)
+    folder = Path(out)
+    check_folder(folder, MARK, TOP, force)
+    table = load_parameters(parameters)
+    known = evidence if isinstance(evidence, Evidence) else load_evidence(evidence)
+    threads = processors() if workers is None else workers
+    found = bands(known, table, patients=patients, seed=seed, workers=threads, progress=progress)
     misfit = misfit_by_kind(found.predictions)
-    page, sections = compose(evidence, found, misfit, parameters, seed, command)
-    with new_folder(out) as folder:
-        everything = with_not_used(evidence, found.predictions)
+    page, sections = compose(known, found, misfit, table, seed, command)
+    with new_folder(folder) as work:
+        everything = with_not_used(known, found.predictions)
         for name, frame in (("predictions", everything), ("summary", misfit)):
-            frame.to_csv(folder / f"{name}.csv", index=False, float_format=FLOAT_FORMAT, lineterminator="\n")
-        page.write(folder, sections)
-    return out / "index.html"
+            frame.to_csv(work / f"{name}.csv", index=False, float_format=FLOAT_FORMAT, lineterminator="\n")
+        page.write(work, sections)
+    return folder / "index.html"
 
 
 def misfit_by_kind(predictions: pd.DataFrame) -> pd.DataFrame:

@@ -17,12 +17,12 @@ import pandas as pd
 
 from ranklsim import __version__
 from ranklsim.cohorts.protocol.trial import load_trial
-from ranklsim.cohorts.running.execution import processors
 from ranklsim.pkpd import variants
 from ranklsim.pkpd.agents import Agent, load_agent, to_toml
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 from ranklsim.pkpd.ranges import chosen, ranges, read_vectors
+from ranklsim.pkpd.simulation import processors
 from ranklsim.reports.layout.exhibit import Section
 from ranklsim.reports.layout.page import Page, work_folder, write_result
 from ranklsim.reports.sensitivity.analyse import Sensitivity, analyse

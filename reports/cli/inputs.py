@@ -1,0 +1,251 @@
+"""Verbs that list, show and check what goes in: trials, agents, parameters, populations, evidence, variants."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from ranklsim.pkpd.errors import BadInput
+from ranklsim.reports.cli import shared
+
+
+@click.group(cls=shared.Listing, invoke_without_command=True, short_help="List trials, or show one's file.")
+@click.pass_context
+def trials(ctx: click.Context) -> None:
+    """List the trials that ship; `trials show NAME` prints one's file, to read or to start your own from."""
+    if ctx.invoked_subcommand is None:
+        from ranklsim import api
+
+        shown = api.trials()
+        shared.print_table(shown[["name", "arms", "patients", "months", "title"]].to_dict("records"))
+
+
+@trials.command("show")
+@click.argument("name")
+def show_trial(name: str) -> None:
+    """Print the file of the trial NAME."""
+    from ranklsim.cohorts.protocol.trial import load_trial
+
+    click.echo(load_trial(name).source_text.rstrip("\n"))
+
+
+@click.group(cls=shared.Listing, invoke_without_command=True, short_help="List agents, or explain one.")
+@click.pass_context
+def agents(ctx: click.Context) -> None:
+    """List the agents that ship; `agents show NAME` explains one, or your own file NAME.toml."""
+    if ctx.invoked_subcommand is None:
+        from ranklsim import api
+
+        shown = api.agents()
+        shared.print_table(
+            shown[["name", "kind", "route", "hypothetical", "reference_regimen", "label"]].to_dict("records")
+        )
+
+
+@agents.command("show")
+@click.argument("name")
+def show_agent(name: str) -> None:
+    """Explain the agent NAME: every value with its unit, range, status and source."""
+    from ranklsim.pkpd.agents import describe, load_agent
+
+    stem, folder = shared.own_file(name)
+    click.echo(describe(load_agent(stem, folder=folder)).rstrip("\n"))
+
+
+@click.group(
+    cls=shared.Listing, invoke_without_command=True, short_help="List the model's parameters, or explain some."
+)
+@click.option("--group", metavar="GROUP", help="Only the parameters of one group, such as pk, ligand, cells.")
+@click.option("--status", metavar="STATUS", help="Only those that are measured, fitted or assumed.")
+@click.pass_context
+def parameters(ctx: click.Context, group: str | None, status: str | None) -> None:
+    """List the model's parameters: value, unit, range, status; `parameters show SYMBOL` adds meaning and source."""
+    if ctx.invoked_subcommand is not None:
+        return
+    from ranklsim.pkpd.parameters import load_parameters
+
+    frame = load_parameters().frame
+    for column, wanted in (("group", group), ("status", status)):
+        if wanted is not None:
+            known = list(dict.fromkeys(load_parameters().frame[column]))
+            if wanted not in known:
+                raise BadInput(f"--{column}: '{wanted}' is not one; give one of {', '.join(known)}.")
+            frame = frame[frame[column] == wanted]
+    shared.print_table(
+        {
+            "symbol": symbol,
+            "value": f"{row['value']:g}",
+            "unit": row["unit"],
+            "range": f"{row['low']:g} to {row['high']:g}",
+            "status": row["status"],
+            "meaning": row["meaning"],
+        }
+        for symbol, row in frame.iterrows()
+    )
+
+
+@parameters.command("show")
+@click.argument("symbols", metavar="SYMBOL...", nargs=-1, required=True)
+def show_parameters(symbols: Sequence[str]) -> None:
+    """Explain parameters, also those of an agent (denosumab.CL): meaning, range, how it varies, status and source."""
+    from ranklsim.pkpd.parameters import load_parameters
+
+    table = load_parameters()
+    for number, symbol in enumerate(symbols):
+        row = table.row(symbol)
+        spread = "none" if row["cv"] == 0 else f"{row['distribution']}, {row['cv']:g}"
+        facts = {
+            "meaning": row["meaning"],
+            "value": f"{row['value']:g} {row['unit']}".removesuffix(" 1"),
+            "range": f"{row['low']:g} to {row['high']:g}",
+            "drawn": f"{row['prior']} over the range" if row["prior"] != "fixed" else "fixed",
+            "between patients": spread,
+            "status": row["status"],
+            "source": ", ".join(part for part in (row["source"], row["doi"] and f"doi:{row['doi']}") if part),
+            "note": row["note"],
+            "group": row["group"],
+        }
+        click.echo(("\n" if number else "") + symbol)
+        if symbol == "sig":
+            from ranklsim.reports.csr.appendix import potency_in_words
+
+            facts["potency"] = potency_in_words(table.values)
+        for name, text in facts.items():
+            if text:
+                click.echo(textwrap.fill(f"  {name:<17} {text}", shared.width(), subsequent_indent=" " * 20))
+
+
+@click.group(cls=shared.Listing, invoke_without_command=True, short_help="List populations, or check one of your own.")
+@click.pass_context
+def populations(ctx: click.Context) -> None:
+    """List the populations that ship; `populations show NAME` prints one's file, to start your own from.
+
+    docs/populations.md describes the format, and how to resample a table of covariates.
+    """
+    if ctx.invoked_subcommand is None:
+        from ranklsim.cohorts.people.population import list_populations, load_population
+
+        shared.print_table([{"name": name, "title": load_population(name).title} for name in list_populations()])
+
+
+@populations.command("show")
+@click.argument("name")
+def show_population(name: str) -> None:
+    """Print the file of the population NAME."""
+    from ranklsim.cohorts.people.population import load_population
+
+    population = load_population(name)
+    click.echo(population.files[f"{name}.toml"].decode().rstrip("\n"))
+
+
+@populations.command("check", epilog=f"Example: `ranklsim populations check my-women.toml`. {shared.EXIT_CODES}")
+@click.argument("name")
+def check_population(name: str) -> None:
+    """Check the population NAME, or the file NAME.toml: each target beside what those enrolled look like.
+
+    Every fault is told with file and line.
+    """
+    from ranklsim.cohorts.people.population import load_population
+    from ranklsim.reports.analyses.baseline import targets
+    from ranklsim.reports.layout.tables import num
+    from ranklsim.reports.layout.wording import within
+
+    population = load_population(*shared.own_file(name))
+    found = targets(population.enrolled, population.published())
+    shared.print_table(
+        [
+            {
+                "figure": f"{row['covariate']}{within(row['range_low'], row['range_high'], '')} {row['statistic']}",
+                "target": num(row["value"], 3),
+                "achieved": num(row["achieved"], 3),
+                "tolerance": num(row["tolerance"], 3),
+                "within": "yes" if row["within"] else "no",
+                "status": row["status"],
+            }
+            for row in found.to_dict("records")
+        ]
+    )
+    click.echo(population.method)
+
+
+@click.group(short_help="Check a folder of published figures, or list its arms.")
+def evidence() -> None:
+    """Published (or your own) figures in the form that ranklsim simulates: a folder with arms.toml, observations.csv.
+
+    docs/evidence.md describes the format.
+    """
+
+
+@evidence.command("check", epilog=f"Example: `ranklsim evidence check my-evidence`. {shared.EXIT_CODES}")
+@click.argument("folder", metavar="DIR", type=shared.FILE)
+def check_evidence(folder: Path) -> None:
+    """Check the evidence in DIR and count what it holds; every fault is told with file, line and column."""
+    from ranklsim.pkpd.evidence.records import load_evidence
+
+    found = load_evidence(folder)
+    seen = found.observations
+    studies = len({arm.study for arm in found.arms.values()})
+    idle = [name for name in found.arms if not seen[["arm", "control"]].eq(name).any(axis=None)]
+    click.echo(
+        f"{folder}: {_count(len(found.arms), 'arm')} of {_count(studies, 'study')}, {_count(len(seen), 'figure')}."
+    )
+    counts = seen.groupby(["endpoint", "site_or_marker", "phase"], sort=True).agg(
+        figures=("value", "size"),
+        arms=("arm", "nunique"),
+        recalled=("verification", lambda v: int((v == "recalled").sum())),
+    )
+    if len(counts):
+        shared.print_table(counts.reset_index().astype({"figures": str, "arms": str}).to_dict("records"))
+    if len(found.not_used):
+        click.echo(f"{_count(len(found.not_used), 'row')} in not_used.csv, each with its reason.")
+    if idle:
+        click.echo(f"No figure is of {', '.join(idle)}.")
+
+
+@evidence.command("list", epilog=f"Example: `ranklsim evidence list`. {shared.EXIT_CODES}")
+@click.argument("folder", metavar="[DIR]", type=shared.FILE, required=False)
+def list_evidence(folder: Path | None) -> None:
+    """List the arms of the evidence that ships, or of the evidence in DIR."""
+    from ranklsim.pkpd.evidence.records import load_evidence
+
+    found = load_evidence(folder)
+    figures = found.observations["arm"].value_counts()
+    shared.print_table(
+        {
+            "arm": arm.id,
+            "study": arm.study,
+            "n": "" if arm.n is None else str(arm.n),
+            "figures": str(figures.get(arm.id, 0)),
+            "months": f"{arm.follow_up:g}",
+            "regimen": arm.text,
+        }
+        for arm in found.arms.values()
+    )
+
+
+@click.command(
+    "variants",
+    short_help="List structures of the model that fit as well.",
+    epilog=f"Example: `ranklsim variants`. {shared.EXIT_CODES}",
+)
+def variants_command() -> None:
+    """List the structural variants that the published figures cannot tell from the default, for --parameters.
+
+    Misfit: weighted squares and priors of each one's own fit to the same figures; lower by 4 is a difference that
+    figures can see, if the rest of the model is right.
+    """
+    from ranklsim.pkpd.variants import fits, variants
+
+    misfit = fits().set_index("variant")["objective"]
+    shared.print_table(
+        {"name": v.name, "question": v.question, "structure": v.label, "misfit": f"{misfit[v.name]:.1f}"}
+        for v in variants()
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    plural = noun.removesuffix("y") + "ies" if noun.endswith("y") else noun + "s"
+    return f"{number} {noun if number == 1 else plural}"

@@ -1,0 +1,265 @@
+"""Verbs that make a run or read one: run, simulate, report, cdisc, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.reports.cli import shared
+
+PLOT_FORMATS = (".svg", ".pdf", ".png")
+
+
+@click.command(
+    "run",
+    short_help="Run a trial and write its report.",
+    epilog=f"Example: `ranklsim run modality -o runs/modality --patients 400 --seed 7`. {shared.RESUMABLE}",
+)
+@click.argument("trial")
+@click.option(
+    "-o",
+    "--out",
+    type=shared.place,
+    metavar="DIR",
+    help="Folder for the run, or a URL such as s3://bucket/run.  [default: runs/ and the trial's name]",
+)
+@click.option("--patients", type=shared.whole(1), metavar="N", help="Patients over all arms.  [default: the trial's]")
+@shared.SEED
+@shared.WORKERS
+@click.option(
+    "--layers",
+    type=shared.layers,
+    metavar="LIST",
+    help="Sources of variation that are on: some of patients,residual,parameters, or none for the typical patient.  "
+    "[default: the trial's]",
+)
+@shared.PARAMETERS
+@shared.ACCURACY
+@click.option(
+    "--scheduler",
+    metavar="URL",
+    help="Dask cluster that does the work, such as tcp://host:8786; its workers must see DIR. Changes no result.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the interrupted run in DIR.")
+@shared.FORCE
+@click.option("--no-report", is_flag=True, help="Leave out the report; `ranklsim report DIR` writes it later.")
+def run_command(trial: str, out: str | Path | None, no_report: bool, resume: bool, force: bool, **options: Any) -> None:
+    """Run TRIAL, a shipped trial's name or a TOML file, and write its report.
+
+    DIR then holds manifest.json, trial.toml, patients, visits, doses and events as Parquet, and report/index.html.
+    """
+    from ranklsim import api
+    from ranklsim.cohorts.running import execution
+
+    try:
+        with shared.resumable("run", resume, force), shared.progress_bar() as (progress, tell):
+            if resume and tell is None:  # what is left of the interrupted run is said anywhere
+                tell = partial(click.echo, err=True)
+            run = api.run(
+                trial,
+                out,
+                resume=resume,
+                force=force,
+                progress=progress,
+                tell=tell,
+                command=shared.command_line(),
+                **shared.given(options),
+            )
+    except execution.Interrupted as error:
+        text = str(error).replace("go on with --resume", f"go on with `{shared.command_line(resume=True)}`")
+        raise shared.Interrupted(text) from None
+    if no_report:
+        click.echo(run.folder)
+        return
+    try:
+        page = api.report(run.folder)
+        if run.was_replaced():
+            raise RunFailed(f"{run.folder}: another process wrote a run here meanwhile; give each a folder of its own.")
+        click.echo(page)
+    except KeyboardInterrupt:
+        raise shared.Interrupted(
+            f"interrupted; the run is complete, only its report is missing: `ranklsim report {run.folder}` writes it."
+        ) from None
+
+
+@click.command(
+    "simulate",
+    short_help="Simulate one typical patient.",
+    epilog="Example: `ranklsim simulate --agent denosumab --dose 60mg --every 6mo --doses 6 --follow 24mo -o x.csv`. "
+    + shared.EXIT_CODES,
+)
+@click.option("--agent", metavar="NAME", help="Agent: one that `ranklsim agents` lists, or your own file NAME.toml.")
+@click.option("--dose", metavar="DOSE", help="Amount of a dose, such as 60mg.")
+@click.option("--every", metavar="TIME", help="Interval between doses, such as 6mo, 1wk, 1yr; 1 mo is 30.4375 days.")
+@click.option("--doses", type=shared.whole(1), metavar="N", help="Number of doses.  [default: 1]")
+@click.option(
+    "--regimen",
+    metavar="TEXT",
+    help='A sequence instead of the four options above: "denosumab 14mg every 6mo x4, denosumab 60mg every 6mo x4".',
+)
+@click.option(
+    "--follow", metavar="TIME", default="12mo", show_default=True, help="Time after the last dose's interval."
+)
+@click.option(
+    "--set",
+    "settings",
+    type=shared.setting,
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="The patient, where not typical: age, years_since_menopause (yr), weight (kg), height (cm), "
+    "eGFR (mL/min/1.73m2), vitamin_D, CTX, P1NP (ng/mL), T_LS, T_TH, T_FN, T_R13, prevalent_fracture (0 or 1), or a "
+    "symbol that `ranklsim parameters` lists, or an agent's (denosumab.CL). Can be repeated.",
+)
+@click.option("--at", type=shared.months, metavar="MONTHS", help="Rows at these months too, such as 0.1,1,6.")
+@shared.PARAMETERS
+@click.option(
+    "--rtol",
+    type=shared.tolerance,
+    metavar="X",
+    default="1e-6",
+    show_default=True,
+    help="Error allowed the integrator a step, relative.",
+)
+@click.option(
+    "-o", "--out", type=shared.FILE, metavar="shared.FILE.csv", required=True, help="Table to write, a row a month."
+)
+@click.option("--plot", type=shared.FILE, metavar="shared.FILE.svg", help="Figure to write (.svg, .pdf or .png).")
+@shared.FORCE
+def simulate_command(
+    agent: str | None,
+    dose: str | None,
+    every: str | None,
+    doses: int | None,
+    regimen: str | None,
+    follow: str,
+    settings: Sequence[tuple[str, float]],
+    at: list[float] | None,
+    parameters: Path | None,
+    rtol: float,
+    out: Path,
+    plot: Path | None,
+    force: bool,
+) -> None:
+    """Simulate one typical patient: no variability between patients, no measurement error.
+
+    Columns: month, drug concentrations, occupancy of RANKL by form, markers (CTX_pct is % of baseline), BMD
+    (BMD_LS_pct is % change). A value at the time of a dose is the trough just before it.
+    """
+    twice = {name for name, _ in settings if sum(name == other for other, _ in settings) > 1}
+    if twice:
+        raise BadInput(*(f"--set {name} is given more than once; give it once." for name in sorted(twice)))
+    if plot is not None and plot.suffix.lower() not in PLOT_FORMATS:
+        raise BadInput(f"--plot: '{plot}' does not end in one of {', '.join(PLOT_FORMATS)}.")
+    targets = [out] if plot is None else [out, plot]
+    shared.check_targets(targets, force)
+    from ranklsim.pkpd.parameters import load_parameters
+    from ranklsim.pkpd.typical import plan_course, simulate_typical
+
+    course = plan_course(regimen, agent, dose, every, doses, follow, folder=Path.cwd(), prefix="--")
+    rows = course.months_of_interest(at)
+    with shared.progress_bar() as (_, tell):
+        frame = simulate_typical(
+            course.regimens,
+            course.agents,
+            months=rows if plot is None else course.months_to_draw(rows),
+            parameters=load_parameters(parameters),
+            covariates=dict(settings),
+            where="--set",
+            rtol=rtol,
+            tell=tell,
+        )
+    with shared.new_files(targets, force) as paths:
+        wanted = frame[frame["month"].isin(rows)].round(12) + 0.0  # no -3e-14 for a change that is none
+        wanted.to_csv(paths[0], index=False, float_format="%.8g", lineterminator="\n")
+        if plot is not None:
+            from ranklsim.reports.figures.simulate import draw_simulation
+
+            draw_simulation(frame, course.regimens, course.agents, paths[1])
+    for target in reversed(targets):
+        click.echo(target)
+
+
+@click.command(
+    "report",
+    short_help="Write the report of a run again.",
+    epilog=f"Example: `ranklsim report runs/modality --format docx,rtf`. {shared.EXIT_CODES}",
+)
+@click.argument("folder", metavar="DIR", type=shared.place)
+@click.option(
+    "--format",
+    "formats",
+    type=shared.names,
+    metavar="LIST",
+    default="html",
+    show_default=True,
+    help="Formats besides the page, parted by commas: docx (report.docx, a Word document), rtf (rtf/, a file a table), "
+    "parquet (the numbers behind every exhibit, beside the CSV).",
+)
+def report_command(folder: str | Path, formats: list[str]) -> None:
+    """Write the report of the run in DIR (again): DIR/report/index.html, one file that needs no other.
+
+    DIR may be a URL, as of `ranklsim run -o`.
+    """
+    from ranklsim import api
+
+    click.echo(api.report(folder, formats=formats))
+
+
+@click.command(
+    "cdisc",
+    short_help="Write a run's data as CDISC (ADaM) data sets.",
+    epilog=f"Example: `ranklsim cdisc runs/modality -o runs/modality-adam`. {shared.EXIT_CODES}",
+)
+@click.argument("folder", metavar="DIR", type=shared.place)
+@click.option("-o", "--out", type=shared.FILE, metavar="DIR", required=True, help="Folder for the data sets.")
+@click.option(
+    "--format",
+    "formats",
+    type=shared.names,
+    metavar="LIST",
+    default="parquet,xpt,json",
+    show_default=True,
+    help="Formats, parted by commas: parquet, xpt (SAS transport version 5), json (Dataset-JSON 1.1).",
+)
+@click.option(
+    "--first-day",
+    type=shared.day,
+    metavar="YYYY-MM-DD",
+    default="2000-01-03",
+    show_default=True,
+    help="Day on which the first patient is randomised: simulated time has no calendar.",
+)
+@shared.FORCE
+def cdisc_command(folder: str | Path, out: Path, formats: list[str], first_day: date, force: bool) -> None:
+    """Write the data of the run in DIR as ADSL, ADBMD, ADLB, ADTTE, ADEX and ADPC, with define.xml.
+
+    Names, labels, lengths, keys, controlled terms, baselines and days are checked first; nothing is written if a rule
+    is broken.
+    """
+    from ranklsim import api
+
+    click.echo(api.cdisc(folder, out, formats=formats, first_day=first_day, force=force))
+
+
+@click.command(
+    "compare",
+    short_help="Set several runs side by side.",
+    epilog=f"Example: `ranklsim compare runs/modality runs/seed0 -o runs/compared`. {shared.EXIT_CODES}",
+)
+@click.argument("folders", metavar="DIR1 DIR2 ...", type=shared.place, nargs=-1, required=True)
+@click.option("-o", "--out", type=shared.FILE, metavar="DIR", required=True, help="Folder for the page and its tables.")
+@shared.FORCE
+def compare_command(folders: Sequence[str | Path], out: Path, force: bool) -> None:
+    """Set the runs in DIR1, DIR2, ... side by side: what differs in what went in, endpoints, durability.
+
+    Runs with the same seed and population are of the same patients, and are compared patient by patient with the first.
+    """
+    from ranklsim import api
+
+    click.echo(api.compare(folders, out, force=force, command=shared.command_line()))

@@ -1,0 +1,328 @@
+"""What all verbs of the command line share: options, the reading of their values, tables, progress, output files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ranklsim.pkpd.errors import BadInput
+
+EXIT_CODES = "Exit codes: 0 done, 1 run failed, 2 bad input, 130 interrupted."
+RESUMABLE = EXIT_CODES.replace("interrupted.", "interrupted (go on with --resume).")
+LAYERS = ("patients", "residual", "parameters")
+
+
+class Interrupted(Exception):
+    """Stopped from the keyboard; the text says what is kept and how to go on."""
+
+
+# -- values of options -------------------------------------------------------------------------------------------------
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """A reader of whole numbers.
+
+    Parameters
+    ----------
+    least : int
+        The smallest number allowed.
+    """
+
+    def read(value: str) -> int:
+        with contextlib.suppress(ValueError):
+            if int(value) >= least:
+                return int(value)
+        raise click.BadParameter(f"'{value}' is not a whole number of {least} or more")
+
+    return read
+
+
+def tolerance(value: str) -> float:
+    """Read a relative tolerance."""
+    with contextlib.suppress(ValueError):
+        if 1e-12 <= float(value) <= 1e-3:
+            return float(value)
+    raise click.BadParameter(f"'{value}' is not a number from 1e-12 to 0.001")
+
+
+def months(value: str) -> list[float]:
+    """Read months, parted by commas."""
+    try:
+        found = [float(part) for part in value.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"'{value}' is not a list of months, such as 0.1,1,6") from None
+    if not all(0 <= month < float("inf") for month in found):
+        raise click.BadParameter(f"'{value}' holds a month that is not 0 or more")
+    return found
+
+
+def setting(value: str) -> tuple[str, float]:
+    """Read NAME=VALUE; the value is a number in the unit that ``--help`` names."""
+    name, equals, number = (part.strip() for part in value.partition("="))
+    if not (name and equals):
+        raise click.BadParameter(f"'{value}' is not NAME=VALUE, such as age=63")
+    try:
+        return name, float(number)
+    except ValueError:
+        raise click.BadParameter(f"{name} = '{number}' is not a number; give it without unit, such as age=63") from None
+
+
+def layers(value: str) -> tuple[str, ...]:
+    """Read which sources of variation are on: a list parted by commas, or ``none``."""
+    found = () if value.strip() == "none" else tuple(part.strip() for part in value.split(","))
+    for name in found:
+        if name not in LAYERS:
+            raise click.BadParameter(f"unknown layer '{name}'; give some of {', '.join(LAYERS)}, or none")
+    return found
+
+
+def place(value: str) -> str | Path:
+    """Read a folder: a path, or a URL that fsspec knows."""
+    return value if "://" in str(value) else Path(value)
+
+
+def names(value: str) -> list[str]:
+    """Read names, parted by commas."""
+    found = [part.strip() for part in value.split(",") if part.strip()]
+    if not found:
+        raise click.BadParameter(f"'{value}' names nothing; give names parted by commas")
+    return found
+
+
+def sizes(value: str) -> list[int]:
+    """Read numbers of patients, parted by commas."""
+    try:
+        found = [int(part) for part in value.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"'{value}' is not a list of whole numbers, such as 25,50,100") from None
+    if min(found) < 1:
+        raise click.BadParameter(f"'{value}' holds a number below 1")
+    return found
+
+
+def vectors(value: str) -> int | str:
+    """Read a number of parameter vectors, or ``all``."""
+    if value == "all":
+        return value
+    if not str(value).isdigit():
+        raise click.BadParameter(f"'{value}' is neither a whole number nor 'all'")
+    return int(value)
+
+
+def day(value: str) -> date:
+    """Read a day, as in 2000-01-03."""
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter(f"'{value}' is not a day such as 2000-01-03") from None
+
+
+class Listing(click.Group):
+    """A verb that lists; ``VERB NAME`` means ``VERB show NAME``."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["show", *args]
+        return super().resolve_command(ctx, args)
+
+
+# -- options that several verbs have -----------------------------------------------------------------------------------
+
+FILE = click.Path(path_type=Path)
+PARAMETERS = click.option(
+    "--parameters",
+    type=FILE,
+    metavar="FILE.csv|NAME",
+    help="Parameter values other than the shipped ones: a structural variant of `ranklsim variants`, or a CSV file "
+    "with the columns symbol and value; a symbol may be an agent's, such as denosumab.CL.",
+)
+RESULT = click.option("-o", "--out", type=FILE, metavar="DIR", required=True, help="Folder for the result.")
+FORCE = click.option("--force", is_flag=True, help="Replace an earlier result that is in the way.")
+WORKERS = click.option(
+    "--workers", type=whole(1), metavar="W", help="Processors to use; changes no result.  [default: all]"
+)
+SEED = click.option("--seed", type=whole(0), metavar="S", help="Seed of every random number.  [default: the trial's]")
+ACCURACY = click.option(
+    "--rtol", type=tolerance, metavar="X", help="Error allowed the integrator a step.  [default: 1e-5]"
+)
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given; the functions have the defaults of the others.
+
+    Parameters
+    ----------
+    options : mapping
+        Name to value, None where an option was left out.
+    """
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def own_file(name: str) -> tuple[str, Path]:
+    """Name of an agent or a population, and the folder in which it is looked for before the shipped ones.
+
+    Parameters
+    ----------
+    name : str
+        A name, or the path of a TOML file.
+    """
+    path = Path(name)
+    return (path.stem, path.parent) if path.suffix == ".toml" else (name, Path.cwd())
+
+
+# -- what was typed ----------------------------------------------------------------------------------------------------
+
+
+def command_line(*, resume: bool = False) -> str:
+    """The command as it was typed, or as it has to be typed to go on.
+
+    Parameters
+    ----------
+    resume : bool
+        Whether to put ``--resume`` at the end, instead of ``--resume`` or ``--force`` anywhere.
+    """
+    words: list[str] = click.get_current_context().meta["ranklsim.words"]
+    if resume:
+        words = [*(word for word in words if word not in ("--force", "--resume")), "--resume"]
+    return shlex.join(["ranklsim", *words])
+
+
+@contextlib.contextmanager
+def resumable(noun: str, resume: bool, force: bool) -> Iterator[None]:
+    """Work that can be interrupted and resumed.
+
+    Parameters
+    ----------
+    noun : str
+        What the folder holds, such as "fit".
+    resume, force : bool
+        The two options, which exclude each other.
+    """
+    if resume and force:
+        raise BadInput(f"--resume goes on with the {noun} in the folder, --force replaces it: give one of them.")
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; completed work is kept: go on with `{command_line(resume=True)}`.") from None
+
+
+# -- the terminal ------------------------------------------------------------------------------------------------------
+
+
+def width() -> int:
+    """Columns of the terminal, or enough for a file."""
+    return shutil.get_terminal_size((120, 24)).columns
+
+
+def print_table(rows: Iterable[Mapping[str, object]]) -> None:
+    """Print rows as aligned columns; the last column wraps to the terminal.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+        At least one row; all have the same keys.
+    """
+    cells = [{name: _cell(value) for name, value in row.items()} for row in rows]
+    columns = list(cells[0])
+    wide = {name: max(len(name), *(len(row[name]) for row in cells)) for name in columns[:-1]}
+    indent = sum(wide.values()) + 2 * len(wide)
+    for row in [{name: name.replace("_", " ") for name in columns}, *cells]:
+        head = "".join(f"{row[name]:<{wide[name] + 2}}" for name in columns[:-1])
+        lines = textwrap.wrap(row[columns[-1]], max(30, width() - indent)) or [""]
+        click.echo("\n".join([head + lines[0], *(" " * indent + line for line in lines[1:])]))
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[tuple[Callable[[int, int], None] | None, Callable[[str], None] | None]]:
+    """Two functions for a terminal; both are None if stderr is no terminal.
+
+    The first takes patients done and in all and draws a bar on stderr; the second prints a sentence above it.
+    """
+    if not sys.stderr.isatty():
+        yield None, None
+        return
+    from tqdm import tqdm
+
+    layout = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} patients, {rate_noinv_fmt}, {remaining} left"
+    with tqdm(total=0, unit=" patients", bar_format=layout, leave=False, ncols=min(width(), 100)) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield progress, lambda text: bar.write(text, file=sys.stderr)
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def check_targets(targets: Sequence[Path], force: bool) -> None:
+    """Refuse files that can't be written, or that hold something, before any work is done.
+
+    Parameters
+    ----------
+    targets : sequence of Path
+    force : bool
+        Whether files that exist may be replaced.
+
+    Raises
+    ------
+    BadInput
+        One sentence for each file that can't be used.
+    """
+    faults = []
+    for target in targets:
+        if target.is_dir():
+            faults.append(f"{target} is a folder; give a file in it, such as {target / 'typical.csv'}.")
+        elif not target.parent.is_dir():
+            faults.append(f"{target}: there is no folder {target.parent}; make it, or give another place.")
+        elif not os.access(target.parent, os.W_OK):
+            faults.append(f"{target}: no permission to write in {target.parent}; give another place.")
+        elif target.exists() and not force:
+            faults.append(f"{target} exists; give another name, or --force to replace it.")
+    if len(set(targets)) < len(targets):
+        faults.append(f"{targets[0]} can't be both the table and the figure; give two names.")
+    if faults:
+        raise BadInput(*faults)
+
+
+@contextlib.contextmanager
+def new_files(targets: Sequence[Path], force: bool) -> Iterator[list[Path]]:
+    """Places to write to that become `targets` when all is written, or vanish if something fails.
+
+    Parameters
+    ----------
+    targets, force
+        As of `check_targets`.
+    """
+    check_targets(targets, force)
+    try:
+        with contextlib.ExitStack() as stack:
+            paths = []
+            for target in targets:
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".ranklsim-", dir=target.parent))
+                paths.append(Path(folder) / target.name)
+            yield paths
+            for path, target in zip(paths, targets, strict=True):
+                os.replace(path, target)
+    except OSError as error:  # named after the file that was asked for, not the one on its way
+        raise OSError(error.errno, error.strerror, " and ".join(str(target) for target in targets)) from None
