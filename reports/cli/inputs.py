@@ -1,4 +1,4 @@
-"""Verbs that list, show and check what goes in: trials, agents, parameters, populations, evidence, variants."""
+"""Verbs that list, show and check inputs: trials, agents, parameters, populations, evidence, variants."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.cli import shared
 
 
-@click.group(cls=shared.Listing, invoke_without_command=True, short_help="List trials, or show one's file.")
+@click.group(cls=shared.Listing, invoke_without_command=True, short_help="List trials, or print the file of one.")
 @click.pass_context
 def trials(ctx: click.Context) -> None:
-    """List the trials that ship; `trials show NAME` prints one's file, to read or to start your own from."""
+    """List the shipped trials. `trials show NAME` prints the file of one, as a start for your own."""
     if ctx.invoked_subcommand is None:
         from ranklsim import api
 
@@ -35,7 +35,7 @@ def show_trial(name: str) -> None:
 @click.group(cls=shared.Listing, invoke_without_command=True, short_help="List agents, or explain one.")
 @click.pass_context
 def agents(ctx: click.Context) -> None:
-    """List the agents that ship; `agents show NAME` explains one, or your own file NAME.toml."""
+    """List the shipped agents. `agents show NAME` explains one, or your own file NAME.toml."""
     if ctx.invoked_subcommand is None:
         from ranklsim import api
 
@@ -56,13 +56,13 @@ def show_agent(name: str) -> None:
 
 
 @click.group(
-    cls=shared.Listing, invoke_without_command=True, short_help="List the model's parameters, or explain some."
+    cls=shared.Listing, invoke_without_command=True, short_help="List the parameters of the model, or explain some."
 )
-@click.option("--group", metavar="GROUP", help="Only the parameters of one group, such as pk, ligand, cells.")
-@click.option("--status", metavar="STATUS", help="Only those that are measured, fitted or assumed.")
+@click.option("--group", metavar="GROUP", help="List one group only, such as pk, ligand, cells.")
+@click.option("--status", metavar="STATUS", help="List one status only: measured, fitted or assumed.")
 @click.pass_context
 def parameters(ctx: click.Context, group: str | None, status: str | None) -> None:
-    """List the model's parameters: value, unit, range, status; `parameters show SYMBOL` adds meaning and source."""
+    """List the parameters of the model: value, unit, range, status. `parameters show SYMBOL` explains one."""
     if ctx.invoked_subcommand is not None:
         return
     from ranklsim.pkpd.parameters import load_parameters
@@ -72,7 +72,7 @@ def parameters(ctx: click.Context, group: str | None, status: str | None) -> Non
         if wanted is not None:
             known = list(dict.fromkeys(load_parameters().frame[column]))
             if wanted not in known:
-                raise BadInput(f"--{column}: '{wanted}' is not one; give one of {', '.join(known)}.")
+                raise BadInput(f"--{column}: '{wanted}' is unknown; give one of {', '.join(known)}.")
             frame = frame[frame[column] == wanted]
     shared.print_table(
         {
@@ -90,7 +90,7 @@ def parameters(ctx: click.Context, group: str | None, status: str | None) -> Non
 @parameters.command("show")
 @click.argument("symbols", metavar="SYMBOL...", nargs=-1, required=True)
 def show_parameters(symbols: Sequence[str]) -> None:
-    """Explain parameters, also those of an agent (denosumab.CL): meaning, range, how it varies, status and source."""
+    """Explain parameters, also those of an agent (denosumab.CL): meaning, range, variability, status and source."""
     from ranklsim.pkpd.parameters import load_parameters
 
     table = load_parameters()
@@ -121,9 +121,9 @@ def show_parameters(symbols: Sequence[str]) -> None:
 @click.group(cls=shared.Listing, invoke_without_command=True, short_help="List populations, or check one of your own.")
 @click.pass_context
 def populations(ctx: click.Context) -> None:
-    """List the populations that ship; `populations show NAME` prints one's file, to start your own from.
+    """List the shipped populations. `populations show NAME` prints the file of one, as a start for your own.
 
-    docs/populations.md describes the format, and how to resample a table of covariates.
+    docs/populations.md describes the format and how to resample a table of covariates.
     """
     if ctx.invoked_subcommand is None:
         from ranklsim.cohorts.people.population import list_populations, load_population
@@ -144,9 +144,9 @@ def show_population(name: str) -> None:
 @populations.command("check", epilog=f"Example: `ranklsim populations check my-women.toml`. {shared.EXIT_CODES}")
 @click.argument("name")
 def check_population(name: str) -> None:
-    """Check the population NAME, or the file NAME.toml: each target beside what those enrolled look like.
+    """Check the population NAME, or the file NAME.toml: compare each target with the patients enrolled.
 
-    Every fault is told with file and line.
+    The command reports every error in the file with its line.
     """
     from ranklsim.cohorts.people.population import load_population
     from ranklsim.reports.analyses.baseline import targets
@@ -171,9 +171,9 @@ def check_population(name: str) -> None:
     click.echo(population.method)
 
 
-@click.group(short_help="Check a folder of published figures, or list its arms.")
+@click.group(short_help="List published study arms, or check a folder of figures.")
 def evidence() -> None:
-    """Published (or your own) figures in the form that ranklsim simulates: a folder with arms.toml, observations.csv.
+    """Published figures, or your own, as a folder with arms.toml and observations.csv.
 
     docs/evidence.md describes the format.
     """
@@ -182,7 +182,7 @@ def evidence() -> None:
 @evidence.command("check", epilog=f"Example: `ranklsim evidence check my-evidence`. {shared.EXIT_CODES}")
 @click.argument("folder", metavar="DIR", type=shared.FILE)
 def check_evidence(folder: Path) -> None:
-    """Check the evidence in DIR and count what it holds; every fault is told with file, line and column."""
+    """Check the evidence in DIR and count its figures. Every error is reported with file, line and column."""
     from ranklsim.pkpd.evidence.records import load_evidence
 
     found = load_evidence(folder)
@@ -202,13 +202,13 @@ def check_evidence(folder: Path) -> None:
     if len(found.not_used):
         click.echo(f"{_count(len(found.not_used), 'row')} in not_used.csv, each with its reason.")
     if idle:
-        click.echo(f"No figure is of {', '.join(idle)}.")
+        click.echo(f"No figure belongs to {', '.join(idle)}.")
 
 
 @evidence.command("list", epilog=f"Example: `ranklsim evidence list`. {shared.EXIT_CODES}")
 @click.argument("folder", metavar="[DIR]", type=shared.FILE, required=False)
 def list_evidence(folder: Path | None) -> None:
-    """List the arms of the evidence that ships, or of the evidence in DIR."""
+    """List the arms of the shipped evidence, or of the evidence in DIR."""
     from ranklsim.pkpd.evidence.records import load_evidence
 
     found = load_evidence(folder)
@@ -228,14 +228,14 @@ def list_evidence(folder: Path | None) -> None:
 
 @click.command(
     "variants",
-    short_help="List structures of the model that fit as well.",
+    short_help="List structural variants of the model that fit equally well.",
     epilog=f"Example: `ranklsim variants`. {shared.EXIT_CODES}",
 )
 def variants_command() -> None:
-    """List the structural variants that the published figures cannot tell from the default, for --parameters.
+    """List the structural variants that published figures cannot distinguish from the default, for --parameters.
 
-    Misfit: weighted squares and priors of each one's own fit to the same figures; lower by 4 is a difference that
-    figures can see, if the rest of the model is right.
+    Misfit: the objective (weighted squares and priors) of the variant's own fit to the same figures. A difference of 4
+    is one that the figures can show, if the rest of the model is right.
     """
     from ranklsim.pkpd.variants import fits, variants
 

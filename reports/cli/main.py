@@ -1,4 +1,4 @@
-"""The command line: verb, object, options. It turns text into calls, and each fault into one sentence.
+"""The command line: it turns words into calls, and each error into one sentence.
 
 Modules that a verb needs are imported when the verb runs, so that ``ranklsim --help`` answers at once.
 """
@@ -53,7 +53,7 @@ for verb in (
 
 
 def _explain_usage(error: click.UsageError) -> str:
-    """What is wrong with the words of a command, as one sentence."""
+    """A usage error of click, as one sentence."""
     verb = error.ctx.command_path if error.ctx is not None else "ranklsim"
     near = getattr(error, "possibilities", None)
     suggestion = f"did you mean '{near[0]}'? " if near else ""
@@ -65,21 +65,21 @@ def _explain_usage(error: click.UsageError) -> str:
         param = error.param
         name = max(param.opts, key=len) if isinstance(param, click.Option) else param.human_readable_name
         if isinstance(error, click.MissingParameter):
-            return f"{verb}: {name} is missing; `{verb} --help` says what to give."
+            return f"{verb}: {name} is missing; `{verb} --help` explains what to give."
         return f"{verb}: {name}: {error.message.rstrip('.')}."
     text = error.format_message().rstrip(".")
-    return f"{verb}: {text[:1].lower()}{text[1:]}; `{verb} --help` says what to give."
+    return f"{verb}: {text[:1].lower()}{text[1:]}; `{verb} --help` explains what to give."
 
 
 def _explain_system(error: OSError) -> tuple[str, int]:
-    """What the operating system refused, as one sentence, and the exit code that goes with it."""
+    """An error of the operating system, as one sentence, and its exit code."""
     where = f"{error.filename}: " if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{where}no space left on the disk; make room, or give another place.", RUN_FAILED
+        return f"{where}no space left on the disk; free some space, or give another path.", RUN_FAILED
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{where}no permission for it; change its permissions, or give another place.", BAD_INPUT
+        return f"{where}permission denied; change the permissions, or give another path.", BAD_INPUT
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
-        return f"{where}{(error.strerror or str(error)).lower()}; give another place.", BAD_INPUT
+        return f"{where}{(error.strerror or str(error)).lower()}; give another path.", BAD_INPUT
     return f"{where}{(error.strerror or str(error)).lower()}.", RUN_FAILED
 
 
@@ -118,19 +118,19 @@ def main(args: Sequence[str] | None = None) -> int:
         return _fail(str(error), INTERRUPTED)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted; nothing was written.", INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output has gone, as in `ranklsim parameters | head`
+    except BrokenPipeError:  # the reader of our output has ended, as in `ranklsim parameters | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except OSError as error:
         return _fail(*_explain_system(error))
     except MemoryError:
-        return _fail("out of memory; give fewer --workers or --patients.", RUN_FAILED)
-    except Exception as error:  # a fault of ours: still one sentence, the rest is for whoever mends it
+        return _fail("out of memory; use fewer --workers or --patients.", RUN_FAILED)
+    except Exception as error:  # an internal error: one sentence for the user; the traceback is for developers
         if os.environ.get(DEBUG):
             traceback.print_exc()
         what = " ".join(str(error).split()) or "no text"
         return _fail(
-            f"ranklsim failed on a fault of its own ({type(error).__name__}: {what}); {DEBUG}=1 shows where.",
+            f"internal error of ranklsim ({type(error).__name__}: {what}); set {DEBUG}=1 to see the traceback.",
             RUN_FAILED,
         )
 

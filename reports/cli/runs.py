@@ -36,7 +36,7 @@ PLOT_FORMATS = (".svg", ".pdf", ".png")
     "--layers",
     type=shared.layers,
     metavar="LIST",
-    help="Sources of variation that are on: some of patients,residual,parameters, or none for the typical patient.  "
+    help="Sources of variation: one or more of patients,residual,parameters, or none for the typical patient.  "
     "[default: the trial's]",
 )
 @shared.PARAMETERS
@@ -44,22 +44,22 @@ PLOT_FORMATS = (".svg", ".pdf", ".png")
 @click.option(
     "--scheduler",
     metavar="URL",
-    help="Dask cluster that does the work, such as tcp://host:8786; its workers must see DIR. Changes no result.",
+    help="Dask cluster that runs the trial, such as tcp://host:8786. Its workers must see DIR. Changes no result.",
 )
-@click.option("--resume", is_flag=True, help="Go on with the interrupted run in DIR.")
+@click.option("--resume", is_flag=True, help="Continue the interrupted run in DIR.")
 @shared.FORCE
-@click.option("--no-report", is_flag=True, help="Leave out the report; `ranklsim report DIR` writes it later.")
+@click.option("--no-report", is_flag=True, help="Do not write the report; `ranklsim report DIR` writes it later.")
 def run_command(trial: str, out: str | Path | None, no_report: bool, resume: bool, force: bool, **options: Any) -> None:
-    """Run TRIAL, a shipped trial's name or a TOML file, and write its report.
+    """Run TRIAL and write its report. TRIAL is the name of a shipped trial or a TOML file.
 
-    DIR then holds manifest.json, trial.toml, patients, visits, doses and events as Parquet, and report/index.html.
+    DIR then contains manifest.json, trial.toml, patients, visits, doses and events as Parquet, and report/index.html.
     """
     from ranklsim import api
     from ranklsim.cohorts.running import execution
 
     try:
         with shared.resumable("run", resume, force), shared.progress_bar() as (progress, tell):
-            if resume and tell is None:  # what is left of the interrupted run is said anywhere
+            if resume and tell is None:  # also without a terminal, report how much of the interrupted run is kept
                 tell = partial(click.echo, err=True)
             run = api.run(
                 trial,
@@ -80,11 +80,11 @@ def run_command(trial: str, out: str | Path | None, no_report: bool, resume: boo
     try:
         page = api.report(run.folder)
         if run.was_replaced():
-            raise RunFailed(f"{run.folder}: another process wrote a run here meanwhile; give each a folder of its own.")
+            raise RunFailed(f"{run.folder}: another process wrote a run here meanwhile; give each run its own folder.")
         click.echo(page)
     except KeyboardInterrupt:
         raise shared.Interrupted(
-            f"interrupted; the run is complete, only its report is missing: `ranklsim report {run.folder}` writes it."
+            f"interrupted; the run is complete without its report; write it with `ranklsim report {run.folder}`."
         ) from None
 
 
@@ -94,17 +94,17 @@ def run_command(trial: str, out: str | Path | None, no_report: bool, resume: boo
     epilog="Example: `ranklsim simulate --agent denosumab --dose 60mg --every 6mo --doses 6 --follow 24mo -o x.csv`. "
     + shared.EXIT_CODES,
 )
-@click.option("--agent", metavar="NAME", help="Agent: one that `ranklsim agents` lists, or your own file NAME.toml.")
-@click.option("--dose", metavar="DOSE", help="Amount of a dose, such as 60mg.")
+@click.option("--agent", metavar="NAME", help="Agent: a name from `ranklsim agents`, or your own file NAME.toml.")
+@click.option("--dose", metavar="DOSE", help="Amount of each dose, such as 60mg.")
 @click.option("--every", metavar="TIME", help="Interval between doses, such as 6mo, 1wk, 1yr; 1 mo is 30.4375 days.")
 @click.option("--doses", type=shared.whole(1), metavar="N", help="Number of doses.  [default: 1]")
 @click.option(
     "--regimen",
     metavar="TEXT",
-    help='A sequence instead of the four options above: "denosumab 14mg every 6mo x4, denosumab 60mg every 6mo x4".',
+    help='A sequence, in place of the four options above: "denosumab 14mg every 6mo x4, denosumab 60mg every 6mo x4".',
 )
 @click.option(
-    "--follow", metavar="TIME", default="12mo", show_default=True, help="Time after the last dose's interval."
+    "--follow", metavar="TIME", default="12mo", show_default=True, help="Follow-up after the interval of the last dose."
 )
 @click.option(
     "--set",
@@ -112,11 +112,11 @@ def run_command(trial: str, out: str | Path | None, no_report: bool, resume: boo
     type=shared.setting,
     multiple=True,
     metavar="NAME=VALUE",
-    help="The patient, where not typical: age, years_since_menopause (yr), weight (kg), height (cm), "
-    "eGFR (mL/min/1.73m2), vitamin_D, CTX, P1NP (ng/mL), T_LS, T_TH, T_FN, T_R13, prevalent_fracture (0 or 1), or a "
-    "symbol that `ranklsim parameters` lists, or an agent's (denosumab.CL). Can be repeated.",
+    help="A value that differs from the typical patient: age, years_since_menopause (yr), weight (kg), height (cm), "
+    "eGFR (mL/min/1.73m2), vitamin_D, CTX, P1NP (ng/mL), T_LS, T_TH, T_FN, T_R13, prevalent_fracture (0 or 1), a "
+    "symbol from `ranklsim parameters`, or a symbol of an agent (denosumab.CL). Can be repeated.",
 )
-@click.option("--at", type=shared.months, metavar="MONTHS", help="Rows at these months too, such as 0.1,1,6.")
+@click.option("--at", type=shared.months, metavar="MONTHS", help="Additional rows at these months, such as 0.1,1,6.")
 @shared.PARAMETERS
 @click.option(
     "--rtol",
@@ -124,12 +124,12 @@ def run_command(trial: str, out: str | Path | None, no_report: bool, resume: boo
     metavar="X",
     default="1e-6",
     show_default=True,
-    help="Error allowed the integrator a step, relative.",
+    help="Relative error of one integration step.",
 )
 @click.option(
-    "-o", "--out", type=shared.FILE, metavar="shared.FILE.csv", required=True, help="Table to write, a row a month."
+    "-o", "--out", type=shared.FILE, metavar="FILE.csv", required=True, help="Table to write; one row per month."
 )
-@click.option("--plot", type=shared.FILE, metavar="shared.FILE.svg", help="Figure to write (.svg, .pdf or .png).")
+@click.option("--plot", type=shared.FILE, metavar="FILE.svg", help="Figure to write (.svg, .pdf or .png).")
 @shared.FORCE
 def simulate_command(
     agent: str | None,
@@ -146,10 +146,10 @@ def simulate_command(
     plot: Path | None,
     force: bool,
 ) -> None:
-    """Simulate one typical patient: no variability between patients, no measurement error.
+    """Simulate one typical patient, without variability between patients and without measurement error.
 
     Columns: month, drug concentrations, occupancy of RANKL by form, markers (CTX_pct is % of baseline), BMD
-    (BMD_LS_pct is % change). A value at the time of a dose is the trough just before it.
+    (BMD_LS_pct is % change). A value at the time of a dose is the trough just before the dose.
     """
     twice = {name for name, _ in settings if sum(name == other for other, _ in settings) > 1}
     if twice:
@@ -198,13 +198,13 @@ def simulate_command(
     metavar="LIST",
     default="html",
     show_default=True,
-    help="Formats besides the page, parted by commas: docx (report.docx, a Word document), rtf (rtf/, a file a table), "
-    "parquet (the numbers behind every exhibit, beside the CSV).",
+    help="Formats besides the page, separated by commas: docx (report.docx, a Word document), rtf (rtf/, one file per "
+    "table), parquet (the numbers of every table and figure).",
 )
 def report_command(folder: str | Path, formats: list[str]) -> None:
-    """Write the report of the run in DIR (again): DIR/report/index.html, one file that needs no other.
+    """Write the report of the run in DIR again: DIR/report/index.html, a single file that needs no other.
 
-    DIR may be a URL, as of `ranklsim run -o`.
+    DIR may be a URL, as in `ranklsim run -o`.
     """
     from ranklsim import api
 
@@ -225,7 +225,7 @@ def report_command(folder: str | Path, formats: list[str]) -> None:
     metavar="LIST",
     default="parquet,xpt,json",
     show_default=True,
-    help="Formats, parted by commas: parquet, xpt (SAS transport version 5), json (Dataset-JSON 1.1).",
+    help="Formats, separated by commas: parquet, xpt (SAS transport version 5), json (Dataset-JSON 1.1).",
 )
 @click.option(
     "--first-day",
@@ -233,14 +233,14 @@ def report_command(folder: str | Path, formats: list[str]) -> None:
     metavar="YYYY-MM-DD",
     default="2000-01-03",
     show_default=True,
-    help="Day on which the first patient is randomised: simulated time has no calendar.",
+    help="Date on which the first patient is randomised; simulated time has no calendar.",
 )
 @shared.FORCE
 def cdisc_command(folder: str | Path, out: Path, formats: list[str], first_day: date, force: bool) -> None:
     """Write the data of the run in DIR as ADSL, ADBMD, ADLB, ADTTE, ADEX and ADPC, with define.xml.
 
-    Names, labels, lengths, keys, controlled terms, baselines and days are checked first; nothing is written if a rule
-    is broken.
+    The command first checks names, labels, lengths, keys, controlled terms, baselines and days. It writes nothing if a
+    rule is broken.
     """
     from ranklsim import api
 
@@ -249,16 +249,16 @@ def cdisc_command(folder: str | Path, out: Path, formats: list[str], first_day: 
 
 @click.command(
     "compare",
-    short_help="Set several runs side by side.",
+    short_help="Compare several runs.",
     epilog=f"Example: `ranklsim compare runs/modality runs/seed0 -o runs/compared`. {shared.EXIT_CODES}",
 )
 @click.argument("folders", metavar="DIR1 DIR2 ...", type=shared.place, nargs=-1, required=True)
 @click.option("-o", "--out", type=shared.FILE, metavar="DIR", required=True, help="Folder for the page and its tables.")
 @shared.FORCE
 def compare_command(folders: Sequence[str | Path], out: Path, force: bool) -> None:
-    """Set the runs in DIR1, DIR2, ... side by side: what differs in what went in, endpoints, durability.
+    """Compare the runs in DIR1, DIR2, ...: differences between their inputs, endpoints, durability.
 
-    Runs with the same seed and population are of the same patients, and are compared patient by patient with the first.
+    Runs with the same seed and population contain the same patients; these are compared one by one with the first run.
     """
     from ranklsim import api
 

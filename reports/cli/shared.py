@@ -1,4 +1,4 @@
-"""What all verbs of the command line share: options, the reading of their values, tables, progress, output files."""
+"""Code that all verbs of the command line share: options and their values, tables, progress, output files."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ import click
 from ranklsim.pkpd.errors import BadInput
 
 EXIT_CODES = "Exit codes: 0 done, 1 run failed, 2 bad input, 130 interrupted."
-RESUMABLE = EXIT_CODES.replace("interrupted.", "interrupted (go on with --resume).")
+RESUMABLE = EXIT_CODES.replace("interrupted.", "interrupted (continue with --resume).")
 LAYERS = ("patients", "residual", "parameters")
 
 
 class Interrupted(Exception):
-    """Stopped from the keyboard; the text says what is kept and how to go on."""
+    """An interruption from the keyboard; the text says what is kept and how to continue."""
 
 
 # -- values of options -------------------------------------------------------------------------------------------------
@@ -57,7 +57,7 @@ def tolerance(value: str) -> float:
 
 
 def months(value: str) -> list[float]:
-    """Read months, parted by commas."""
+    """Read months, separated by commas."""
     try:
         found = [float(part) for part in value.split(",")]
     except ValueError:
@@ -79,29 +79,29 @@ def setting(value: str) -> tuple[str, float]:
 
 
 def layers(value: str) -> tuple[str, ...]:
-    """Read which sources of variation are on: a list parted by commas, or ``none``."""
+    """Read the sources of variation that are on: a list separated by commas, or ``none``."""
     found = () if value.strip() == "none" else tuple(part.strip() for part in value.split(","))
     for name in found:
         if name not in LAYERS:
-            raise click.BadParameter(f"unknown layer '{name}'; give some of {', '.join(LAYERS)}, or none")
+            raise click.BadParameter(f"unknown layer '{name}'; give one or more of {', '.join(LAYERS)}, or none")
     return found
 
 
 def place(value: str) -> str | Path:
-    """Read a folder: a path, or a URL that fsspec knows."""
+    """Read a folder: a path, or a URL that fsspec supports."""
     return value if "://" in str(value) else Path(value)
 
 
 def names(value: str) -> list[str]:
-    """Read names, parted by commas."""
+    """Read names, separated by commas."""
     found = [part.strip() for part in value.split(",") if part.strip()]
     if not found:
-        raise click.BadParameter(f"'{value}' names nothing; give names parted by commas")
+        raise click.BadParameter(f"'{value}' names nothing; give names separated by commas")
     return found
 
 
 def sizes(value: str) -> list[int]:
-    """Read numbers of patients, parted by commas."""
+    """Read numbers of patients, separated by commas."""
     try:
         found = [int(part) for part in value.split(",")]
     except ValueError:
@@ -121,11 +121,11 @@ def vectors(value: str) -> int | str:
 
 
 def day(value: str) -> date:
-    """Read a day, as in 2000-01-03."""
+    """Read a date, such as 2000-01-03."""
     try:
         return date.fromisoformat(value)
     except ValueError:
-        raise click.BadParameter(f"'{value}' is not a day such as 2000-01-03") from None
+        raise click.BadParameter(f"'{value}' is not a date such as 2000-01-03") from None
 
 
 class Listing(click.Group):
@@ -146,22 +146,22 @@ PARAMETERS = click.option(
     "--parameters",
     type=FILE,
     metavar="FILE.csv|NAME",
-    help="Parameter values other than the shipped ones: a structural variant of `ranklsim variants`, or a CSV file "
-    "with the columns symbol and value; a symbol may be an agent's, such as denosumab.CL.",
+    help="Parameter values that replace the shipped ones: a structural variant from `ranklsim variants`, or a CSV file "
+    "with the columns symbol and value. A symbol may belong to an agent, such as denosumab.CL.",
 )
 RESULT = click.option("-o", "--out", type=FILE, metavar="DIR", required=True, help="Folder for the result.")
-FORCE = click.option("--force", is_flag=True, help="Replace an earlier result that is in the way.")
+FORCE = click.option("--force", is_flag=True, help="Replace an earlier result.")
 WORKERS = click.option(
-    "--workers", type=whole(1), metavar="W", help="Processors to use; changes no result.  [default: all]"
+    "--workers", type=whole(1), metavar="W", help="Number of processors; changes no result.  [default: all]"
 )
 SEED = click.option("--seed", type=whole(0), metavar="S", help="Seed of every random number.  [default: the trial's]")
 ACCURACY = click.option(
-    "--rtol", type=tolerance, metavar="X", help="Error allowed the integrator a step.  [default: 1e-5]"
+    "--rtol", type=tolerance, metavar="X", help="Relative error of one integration step.  [default: 1e-5]"
 )
 
 
 def given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that were given; the functions have the defaults of the others.
+    """Return the options that were given; the functions have the defaults of the others.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def own_file(name: str) -> tuple[str, Path]:
-    """Name of an agent or a population, and the folder in which it is looked for before the shipped ones.
+    """Return the name of an agent or a population, and the folder that is searched before the shipped ones.
 
     Parameters
     ----------
@@ -183,16 +183,16 @@ def own_file(name: str) -> tuple[str, Path]:
     return (path.stem, path.parent) if path.suffix == ".toml" else (name, Path.cwd())
 
 
-# -- what was typed ----------------------------------------------------------------------------------------------------
+# -- the command ----------------------------------------------------------------------------------------------------
 
 
 def command_line(*, resume: bool = False) -> str:
-    """The command as it was typed, or as it has to be typed to go on.
+    """Return the command as it was typed, or as the user must type it to continue.
 
     Parameters
     ----------
     resume : bool
-        Whether to put ``--resume`` at the end, instead of ``--resume`` or ``--force`` anywhere.
+        Whether to remove ``--resume`` and ``--force``, and to put ``--resume`` at the end.
     """
     words: list[str] = click.get_current_context().meta["ranklsim.words"]
     if resume:
@@ -202,28 +202,30 @@ def command_line(*, resume: bool = False) -> str:
 
 @contextlib.contextmanager
 def resumable(noun: str, resume: bool, force: bool) -> Iterator[None]:
-    """Work that can be interrupted and resumed.
+    """Run work that can be interrupted and resumed.
 
     Parameters
     ----------
     noun : str
-        What the folder holds, such as "fit".
+        Content of the folder, such as "fit".
     resume, force : bool
         The two options, which exclude each other.
     """
     if resume and force:
-        raise BadInput(f"--resume goes on with the {noun} in the folder, --force replaces it: give one of them.")
+        raise BadInput(f"--resume continues the {noun} in the folder, --force replaces it; give one of them.")
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(f"interrupted; completed work is kept: go on with `{command_line(resume=True)}`.") from None
+        raise Interrupted(
+            f"interrupted; completed work is kept; continue with `{command_line(resume=True)}`."
+        ) from None
 
 
 # -- the terminal ------------------------------------------------------------------------------------------------------
 
 
 def width() -> int:
-    """Columns of the terminal, or enough for a file."""
+    """Width of the terminal in columns; 120 if there is none."""
     return shutil.get_terminal_size((120, 24)).columns
 
 
@@ -253,9 +255,9 @@ def _cell(value: object) -> str:
 
 @contextlib.contextmanager
 def progress_bar() -> Iterator[tuple[Callable[[int, int], None] | None, Callable[[str], None] | None]]:
-    """Two functions for a terminal; both are None if stderr is no terminal.
+    """Yield two functions for a terminal; both are None if stderr is not a terminal.
 
-    The first takes patients done and in all and draws a bar on stderr; the second prints a sentence above it.
+    The first takes the numbers of patients done and in all, and draws a bar on stderr. The second prints a sentence.
     """
     if not sys.stderr.isatty():
         yield None, None
@@ -276,7 +278,7 @@ def progress_bar() -> Iterator[tuple[Callable[[int, int], None] | None, Callable
 
 
 def check_targets(targets: Sequence[Path], force: bool) -> None:
-    """Refuse files that can't be written, or that hold something, before any work is done.
+    """Refuse target files that exist or cannot be written, before any work is done.
 
     Parameters
     ----------
@@ -287,27 +289,27 @@ def check_targets(targets: Sequence[Path], force: bool) -> None:
     Raises
     ------
     BadInput
-        One sentence for each file that can't be used.
+        One sentence for each file that cannot be used.
     """
     faults = []
     for target in targets:
         if target.is_dir():
             faults.append(f"{target} is a folder; give a file in it, such as {target / 'typical.csv'}.")
         elif not target.parent.is_dir():
-            faults.append(f"{target}: there is no folder {target.parent}; make it, or give another place.")
+            faults.append(f"{target}: the folder {target.parent} does not exist; make it, or give another path.")
         elif not os.access(target.parent, os.W_OK):
-            faults.append(f"{target}: no permission to write in {target.parent}; give another place.")
+            faults.append(f"{target}: no permission to write in {target.parent}; give another path.")
         elif target.exists() and not force:
             faults.append(f"{target} exists; give another name, or --force to replace it.")
     if len(set(targets)) < len(targets):
-        faults.append(f"{targets[0]} can't be both the table and the figure; give two names.")
+        faults.append(f"{targets[0]} cannot be both the table and the figure; give two names.")
     if faults:
         raise BadInput(*faults)
 
 
 @contextlib.contextmanager
 def new_files(targets: Sequence[Path], force: bool) -> Iterator[list[Path]]:
-    """Places to write to that become `targets` when all is written, or vanish if something fails.
+    """Yield temporary paths that become `targets` once all are written, and are removed after an error.
 
     Parameters
     ----------
@@ -324,5 +326,5 @@ def new_files(targets: Sequence[Path], force: bool) -> Iterator[list[Path]]:
             yield paths
             for path, target in zip(paths, targets, strict=True):
                 os.replace(path, target)
-    except OSError as error:  # named after the file that was asked for, not the one on its way
+    except OSError as error:  # name the target file, not the temporary one
         raise OSError(error.errno, error.strerror, " and ".join(str(target) for target in targets)) from None

@@ -16,7 +16,7 @@ from ranklsim.reports.cli import shared
 
 @click.command(
     "replicate",
-    short_help="Replicate a trial: power, type I error, bias, coverage, assurance.",
+    short_help="Run a trial many times: power, type I error, bias, coverage.",
     epilog=f"Example: `ranklsim replicate freedom --replicates 100 --patients 50 -o runs/power`. {shared.RESUMABLE}",
 )
 @click.argument("trial")
@@ -27,13 +27,13 @@ from ranklsim.reports.cli import shared
     metavar="R",
     default=100,
     show_default=True,
-    help="Studies of each parameter vector, each with patients of its own.",
+    help="Number of studies for each parameter vector, each with new patients.",
 )
 @click.option(
     "--patients",
     type=shared.sizes,
     metavar="LIST",
-    help="Patients of a study over all arms, or several such numbers (25,50,100).  [default: the trial's]",
+    help="Patients of a study over all arms; one number or several (25,50,100).  [default: the trial's]",
 )
 @click.option(
     "--vectors",
@@ -41,28 +41,28 @@ from ranklsim.reports.cli import shared
     metavar="V",
     default=0,
     show_default=True,
-    help="Parameter vectors that agree with published figures, besides the default values: so many, or all.",
+    help="Number of parameter vectors that agree with published figures, in addition to the default values, or all.",
 )
-@click.option("--no-null", is_flag=True, help="Leave out the studies without a difference, and so the type I error.")
-@click.option("--keep-patients", is_flag=True, help="Write every study's patients, visits and events too.")
+@click.option("--no-null", is_flag=True, help="Do not simulate the null hypothesis; gives no type I error.")
+@click.option("--keep-patients", is_flag=True, help="Also write the patients, visits and events of every study.")
 @shared.SEED
 @shared.WORKERS
 @click.option(
     "--layers",
     type=shared.layers,
     metavar="LIST",
-    help="Sources of variation that are on: some of patients,residual,parameters.  [default: the trial's]",
+    help="Sources of variation: one or more of patients,residual,parameters.  [default: the trial's]",
 )
 @shared.PARAMETERS
 @shared.ACCURACY
-@click.option("--resume", is_flag=True, help="Go on with the interrupted analysis in DIR.")
+@click.option("--resume", is_flag=True, help="Continue the interrupted analysis in DIR.")
 @shared.FORCE
 def replicate_command(trial: str, out: Path, no_null: bool, resume: bool, force: bool, **options: Any) -> None:
-    """Run TRIAL many times and say how often it finds what is there, and how far its answers are off.
+    """Run TRIAL many times and estimate power, type I error, bias and coverage of its analyses.
 
-    Every endpoint, estimand, decision over several hypotheses and interim look is that of the trial's report. DIR then
-    holds operating.csv, truth.csv, estimates.parquet (a row a study, endpoint and arm) and index.html, with vectors
-    also assurance.csv; docs/replicates.md explains them.
+    Endpoints, estimands, multiplicity and interim looks are analysed as in the report of the trial. DIR then contains
+    operating.csv, truth.csv, estimates.parquet (one row for each study, endpoint and arm) and index.html; with vectors
+    also assurance.csv. docs/replicates.md explains the files.
     """
     from ranklsim import api
 
@@ -83,7 +83,7 @@ def replicate_command(trial: str, out: Path, no_null: bool, resume: bool, force:
 
 @click.command(
     "sensitivity",
-    short_help="Ask which unknown decides a trial's answer.",
+    short_help="Find the unknown parameters that matter most.",
     epilog=f"Example: `ranklsim sensitivity modality -o runs/sensitivity`. {shared.RESUMABLE}",
 )
 @click.argument("trial")
@@ -92,10 +92,10 @@ def replicate_command(trial: str, out: Path, no_null: bool, resume: bool, force:
     "--only",
     type=shared.names,
     metavar="LIST",
-    help="Parameters to move: symbols (kT,denosumab.CL) or kinds (open, fitted, assumed, measured).  "
+    help="Parameters to vary: symbols (kT,denosumab.CL) or kinds (open, fitted, assumed, measured).  "
     "[default: open,fitted,assumed]",
 )
-@click.option("--exclude", type=shared.names, metavar="LIST", help="Parameters not to move: symbols or kinds.")
+@click.option("--exclude", type=shared.names, metavar="LIST", help="Parameters not to vary: symbols or kinds.")
 @click.option(
     "--trajectories", type=shared.whole(2), metavar="R", default=40, show_default=True, help="Morris trajectories."
 )
@@ -105,7 +105,7 @@ def replicate_command(trial: str, out: Path, no_null: bool, resume: bool, force:
     metavar="N",
     default=512,
     show_default=True,
-    help="N of the Sobol indices, a power of two: N (K + 2) vectors.",
+    help="N of the Sobol indices, a power of two; N (K + 2) vectors are simulated.",
 )
 @click.option(
     "--keep",
@@ -113,33 +113,34 @@ def replicate_command(trial: str, out: Path, no_null: bool, resume: bool, force:
     metavar="K",
     default=20,
     show_default=True,
-    help="Parameters that pass the screening.",
+    help="Parameters kept after screening.",
 )
-@click.option("--second-order", is_flag=True, help="Interactions of pairs too: N (2 K + 2) vectors.")
+@click.option("--second-order", is_flag=True, help="Also pairs of parameters; N (2 K + 2) vectors.")
 @click.option(
     "--ensemble",
     type=shared.FILE,
-    metavar="shared.FILE.csv",
+    metavar="FILE.csv",
     default="shipped",
-    help="Vectors of values that fit the data together, a column a symbol: rank correlations over them; or none.  "
+    help="Parameter vectors that fit the data, one column for each symbol, for rank correlations; or none.  "
     "[default: the shipped ensemble]",
 )
 @click.option(
     "--intervals",
     type=shared.FILE,
-    metavar="shared.FILE.csv",
-    help="Intervals of fitted parameters: the estimates.csv of your fit.  [default: 95 % of the shipped ensemble]",
+    metavar="FILE.csv",
+    help="Intervals of fitted parameters: the estimates.csv of a fit.  [default: 95 % of the shipped ensemble]",
 )
 @shared.PARAMETERS
 @click.option("--seed", type=shared.whole(0), metavar="S", help="Seed of the samples.  [default: the trial's]")
 @shared.WORKERS
-@click.option("--resume", is_flag=True, help="Go on with the interrupted analysis in DIR.")
+@click.option("--resume", is_flag=True, help="Continue the interrupted analysis in DIR.")
 @shared.FORCE
 def sensitivity_command(trial: str, out: Path, resume: bool, force: bool, **options: Any) -> None:
-    """Ask on which parameters the durability and the rebound of TRIAL's arms depend, and what to measure next.
+    """Find the parameters on which durability and rebound in the arms of TRIAL depend, and what to measure next.
 
-    Morris screening of all, then Sobol indices of those that matter, for one typical patient. DIR then holds
-    morris.csv, sobol.csv, outcomes.csv, samples.parquet and index.html; docs/sensitivity.md explains them.
+    The command screens all parameters (Morris), then estimates Sobol indices of those that matter, in one typical
+    patient. DIR then contains morris.csv, sobol.csv, outcomes.csv, samples.parquet and index.html.
+    docs/sensitivity.md explains them.
     """
     from ranklsim import api
 
@@ -158,14 +159,14 @@ def sensitivity_command(trial: str, out: Path, resume: bool, force: bool, **opti
 
 @click.command(
     "validate",
-    short_help="Put every published figure beside its prediction.",
+    short_help="Compare every published figure with its prediction.",
     epilog=f"Example: `ranklsim validate -o runs/validation`. {shared.EXIT_CODES}",
 )
 @click.option(
     "--evidence",
     type=shared.FILE,
     metavar="DIR",
-    help="Folder with arms.toml and observations.csv.  [default: what ships]",
+    help="Folder with arms.toml and observations.csv.  [default: shipped]",
 )
 @shared.PARAMETERS
 @click.option(
@@ -183,7 +184,7 @@ def sensitivity_command(trial: str, out: Path, resume: bool, force: bool, **opti
     metavar="N",
     default=200,
     show_default=True,
-    help="Virtual patients of each arm; 0 for its typical patient alone, without intervals.",
+    help="Virtual patients in each arm; 0 simulates only its typical patient, without intervals.",
 )
 @click.option(
     "--seed", type=shared.whole(0), metavar="S", default=1, show_default=True, help="Seed of the virtual patients."
@@ -192,9 +193,9 @@ def sensitivity_command(trial: str, out: Path, resume: bool, force: bool, **opti
 def validate_command(
     evidence: Path | None, parameters: Path | None, out: Path, patients: int, seed: int, force: bool
 ) -> None:
-    """Predict every figure of the evidence by a cohort of its arm.
+    """Predict every figure of the evidence from a simulated cohort of its arm.
 
-    DIR then holds predictions.csv, summary.csv and index.html with the figures.
+    DIR then contains predictions.csv, summary.csv and index.html with plots.
     """
     from ranklsim import api
 
@@ -220,14 +221,14 @@ def validate_command(
 @click.argument("spec")
 @shared.RESULT
 @shared.PARAMETERS
-@click.option("--resume", is_flag=True, help="Go on with the interrupted fit in DIR.")
+@click.option("--resume", is_flag=True, help="Continue the interrupted fit in DIR.")
 @shared.FORCE
-@click.option("--no-profile", is_flag=True, help="Leave out the profiles: intervals come from the curvature then.")
+@click.option("--no-profile", is_flag=True, help="Skip profile likelihoods; intervals use the curvature.")
 def fit_command(spec: str, out: Path, parameters: Path | None, resume: bool, force: bool, no_profile: bool) -> None:
-    """Fit parameters as SPEC says, a TOML file or the name of a shipped fit (default, between_patient).
+    """Fit parameters to published figures. SPEC is a TOML file or the name of a shipped fit (default, between_patient).
 
-    DIR then holds parameters.csv, which every --parameters takes, and index.html, which says how far to believe it;
-    docs/fitting.md describes SPEC.
+    DIR then contains parameters.csv, for use with --parameters, and index.html, which reports how reliable the
+    estimates are. docs/fitting.md describes SPEC.
     """
     from ranklsim import api
 
@@ -251,16 +252,18 @@ def fit_command(spec: str, out: Path, parameters: Path | None, resume: bool, for
 
 @click.command(
     "genetics",
-    short_help="Put virtual knock-outs beside published mice.",
+    short_help="Compare virtual knock-outs with published mice.",
     epilog=f"Example: `ranklsim genetics -o genetics.csv`. {shared.EXIT_CODES}",
 )
-@click.option("-o", "--out", type=shared.FILE, metavar="shared.FILE.csv", help="Table to write, a row a statement.")
+@click.option(
+    "-o", "--out", type=shared.FILE, metavar="FILE.csv", help="Table to write; one row per published finding."
+)
 @shared.PARAMETERS
 @shared.FORCE
 def genetics_command(out: Path | None, parameters: Path | None, force: bool) -> None:
     """Predict every published knock-out, transgenic and ovariectomy that the model can express: pass or fail.
 
-    A test that fails is reported as failing and changes no exit code.
+    A failed test is reported and does not change the exit code.
     """
     if out is not None:
         shared.check_targets([out], force)
@@ -277,7 +280,7 @@ def genetics_command(out: Path | None, parameters: Path | None, force: bool) -> 
 
 @contextlib.contextmanager
 def _status() -> Iterator[Callable[[str, float], None] | None]:
-    """A function that shows the state of a fit on one line of stderr; None if stderr is no terminal."""
+    """Yield a function that shows the state of a fit on one line of stderr, or None without a terminal."""
     if not sys.stderr.isatty():
         yield None
         return

@@ -596,7 +596,7 @@ def test_a_run_that_another_process_replaced_is_not_shown_as_ones_own(ranklsim, 
     monkeypatch.setattr(api, "report", replaced)
     said = ranklsim("run", trial, "-o", "twice", "--seed", "7")
     assert said.code == 1
-    assert "twice: another process wrote a run here meanwhile; give each a folder of its own." in said.err
+    assert "twice: another process wrote a run here meanwhile; give each run its own folder." in said.err
     assert "index.html" not in said.out
 
 
@@ -626,7 +626,7 @@ def test_no_space_is_said_in_one_sentence_and_leaves_the_earlier_file(ranklsim, 
     monkeypatch.setattr(pd.DataFrame, "to_csv", full)
     said = ranklsim("simulate", *COURSE, "-o", "x.csv", "--force")
     assert said.code == 1
-    assert said.faults == ["x.csv: no space left on the disk; make room, or give another place."]
+    assert said.faults == ["x.csv: no space left on the disk; free some space, or give another path."]
     assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
     assert (tmp_path / "x.csv").read_text(encoding="utf-8") == "earlier"
 
@@ -655,7 +655,7 @@ def test_a_fault_of_our_own_is_one_sentence_too(ranklsim, monkeypatch) -> None:
     said = ranklsim("trials")
     assert said.code == 1
     assert said.faults == [
-        "ranklsim failed on a fault of its own (ZeroDivisionError: division by zero); RANKLSIM_DEBUG=1 shows where."
+        "internal error of ranklsim (ZeroDivisionError: division by zero); set RANKLSIM_DEBUG=1 to see the traceback."
     ]
 
 

@@ -35,7 +35,7 @@ def test_check_names_arms_without_figures(capsys: pytest.CaptureFixture[str], tm
     code, out, _ = said(capsys, "evidence", "check", written(tmp_path, GOOD, ARMS + ARMS.replace('"a"', '"b"')))
     assert code == 0
     assert out[0].endswith("2 arms of 1 study, 1 figure.")
-    assert out[-1] == "No figure is of b."
+    assert out[-1] == "No figure belongs to b."
 
 
 @pytest.mark.parametrize(
