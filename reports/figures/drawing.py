@@ -69,6 +69,32 @@ def drawing(width: float, height: float) -> Iterator[Figure]:
         yield figure
 
 
+def panels(
+    figure: Figure, count: int, across: int, pad: tuple[float, float] | None = (0.07, 0.06), **shared: bool
+) -> list[Axes]:
+    """Axes in rows, left to right; the end of the last row stays empty.
+
+    Parameters
+    ----------
+    figure : Figure
+    count : int
+        Number of axes.
+    across : int
+        Axes in a row.
+    pad : tuple of float, optional
+        Height and width (inches) between axes and around them, which the constrained layout keeps free; without it the
+        figure has no layout.
+    shared
+        ``sharex`` or ``sharey``, as of `Figure.subplots`.
+    """
+    if pad is not None:
+        figure.set_layout_engine("constrained", h_pad=pad[0], w_pad=pad[1])
+    axes = figure.subplots(max(1, -(-count // across)), across, squeeze=False, **shared).ravel()
+    for ax in axes[count:]:
+        ax.set_visible(False)
+    return list(axes[:count])
+
+
 _KEPT: ContextVar[list[bytes] | None] = ContextVar("_KEPT", default=None)
 
 

@@ -25,7 +25,7 @@ from ranklsim.pkpd.fitting import posterior
 from ranklsim.pkpd.fitting.spec import Spec, load_spec
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 from ranklsim.pkpd.simulation import processors
-from ranklsim.reports.figures.drawing import INK, RULE, SOFT, WIDTH, drawing, svg_text, two_lines
+from ranklsim.reports.figures.drawing import INK, RULE, SOFT, WIDTH, drawing, panels, svg_text, two_lines
 from ranklsim.reports.layout.cells import Text
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.page import Page, table, work_folder, write_result
@@ -467,12 +467,11 @@ def _profiles(result: Result) -> Section:
     assert result.profiles is not None
     spec, found, profiles = result.spec, result.found, result.profiles
     threshold = float(chi2.ppf(LEVEL, 1))
-    across = min(4, max(2, len(spec.parameters)))
-    down = -(-len(spec.parameters) // across)
-    with drawing(WIDTH * 1.12, 1.5 * down + 0.35) as figure:
-        figure.set_layout_engine("constrained", h_pad=0.06)
-        axes = figure.subplots(down, across, squeeze=False).ravel()
-        for ax, p, x in zip(axes, spec.parameters, found.theta, strict=False):
+    count = len(spec.parameters)
+    across = min(4, max(2, count))
+    with drawing(WIDTH * 1.12, 1.5 * -(-count // across) + 0.35) as figure:
+        axes = panels(figure, count, across, (0.06, 3 / 72))
+        for ax, p, x in zip(axes, spec.parameters, found.theta, strict=True):
             mine = profiles[profiles["parameter"] == p.name]
             identified = bool(result.estimates.set_index("parameter").loc[p.name, "identified"])
             color = BLUE if identified else WARM
@@ -487,8 +486,6 @@ def _profiles(result: Result) -> Section:
             ax.set_title(p.name if unit == "1" else f"{p.name} ({unit})", loc="left", fontsize=9.0)
             ax.xaxis.set_major_locator(MaxNLocator(3))
             ax.tick_params(labelsize=8.0)
-        for ax in axes[len(spec.parameters) :]:
-            ax.set_visible(False)
         figure.supylabel("Rise of the objective", fontsize=9.6)
         body = svg_text(figure, "figure-1", "Profile likelihood of every parameter")
     open_ends = result.estimates.loc[~result.estimates["identified"], "parameter"].tolist()
@@ -554,11 +551,9 @@ def _residuals(result: Result) -> Section:
         **{str(m): rows["site_or_marker"] == m for m in dict.fromkeys(rows["site_or_marker"]) if m not in NAMES},
     }
     groups = {name: mine for name, mine in groups.items() if mine.any()}
-    down = -(-len(groups) // 2)
-    with drawing(WIDTH, 2.05 * down + 0.2) as figure:
-        figure.set_layout_engine("constrained", h_pad=0.07, w_pad=0.06)
-        axes = figure.subplots(down, 2, squeeze=False).ravel()
-        for ax, (name, mine) in zip(axes, groups.items(), strict=False):
+    with drawing(WIDTH, 2.05 * -(-len(groups) // 2) + 0.2) as figure:
+        axes = panels(figure, len(groups), 2)
+        for ax, (name, mine) in zip(axes, groups.items(), strict=True):
             part = rows[mine]
             for level in (-2, 2):
                 ax.axhline(level, color=RULE, lw=0.8, ls=(0, (4, 2)))
@@ -568,8 +563,6 @@ def _residuals(result: Result) -> Section:
             most = max(2.5, 1.1 * float(part["weighted"].abs().max()))
             ax.set_ylim(-most, most)
             ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 1.2, 2.4, 3, 6, 10]))
-        for ax in axes[len(groups) :]:
-            ax.set_visible(False)
         figure.supxlabel("Months", fontsize=9.6)
         label = "Log of predicted over observed (SDs)" if result.of_spreads else "Predicted less observed (SDs)"
         figure.supylabel(label, fontsize=9.6)

@@ -25,7 +25,7 @@ from ranklsim.pkpd.evidence.records import Arm, Evidence, load_evidence
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 from ranklsim.pkpd.simulation import processors
 from ranklsim.pkpd.units import DAYS_PER_MONTH
-from ranklsim.reports.figures.drawing import INK, RULE, SHADE, WIDTH, drawing, svg_text, thinned, two_lines
+from ranklsim.reports.figures.drawing import INK, RULE, SHADE, WIDTH, drawing, panels, svg_text, thinned, two_lines
 from ranklsim.reports.figures.predictive import check_section
 from ranklsim.reports.layout.cells import Text
 from ranklsim.reports.layout.exhibit import FLOAT_FORMAT, Exhibit, Section
@@ -289,11 +289,10 @@ def _agreement(used: pd.DataFrame) -> Exhibit:
         },
     }
     kinds = {name: mine for name, mine in kinds.items() if mine.any()}
-    across = 2
-    down = max(1, -(-len(kinds) // across))
-    with drawing(WIDTH, 2.75 * down + 0.3) as figure:
-        axes = figure.subplots(down, across, squeeze=False).ravel()
-        for ax, (name, mine) in zip(axes, kinds.items(), strict=False):
+    height = 2.75 * max(1, -(-len(kinds) // 2)) + 0.3
+    with drawing(WIDTH, height) as figure:
+        axes = panels(figure, len(kinds), 2, None)
+        for ax, (name, mine) in zip(axes, kinds.items(), strict=True):
             part = rows[mine]
             both = part[["observed", "predicted"]].to_numpy(float)
             pad = 0.05 * max(float(np.ptp(both)), 1.0)
@@ -304,13 +303,11 @@ def _agreement(used: pd.DataFrame) -> Exhibit:
                 ax.plot(of["predicted"], of["observed"], marker, ms=4.2, mfc="none", mec=color, mew=0.9, ls="none")
             ax.set(xlim=ends, ylim=ends, aspect="equal", xlabel="predicted", ylabel="observed")
             ax.set_title(name, loc="left")
-        for ax in axes[len(kinds) :]:
-            ax.set_visible(False)
         marks = [
             Line2D([], [], marker=m, ls="none", mfc="none", mec=c, ms=5, label=words) for c, m, words in PHASES.values()
         ]
         figure.legend(handles=marks, loc="lower center", ncol=3, frameon=False, bbox_to_anchor=(0.5, 0.0))
-        figure.tight_layout(rect=(0, 0.3 / (2.75 * down + 0.3), 1, 1), h_pad=1.4)
+        figure.tight_layout(rect=(0, 0.3 / height, 1, 1), h_pad=1.4)
         body = svg_text(figure, "figure-1", "Observed against predicted, by phase of treatment")
     return Exhibit("Figure", "1", "Observed against predicted", frame, body, "Line: identity.", _half(rows))
 
@@ -357,22 +354,16 @@ def _curve_figure(evidence: Evidence, found: Bands, endpoint: str, site: str, nu
     points = seen[(seen["endpoint"] == endpoint) & (seen["site_or_marker"] == site)]
     courses = found.courses[(found.courses["endpoint"] == endpoint) & (found.courses["site_or_marker"] == site)]
     arms = list(dict.fromkeys(points["arm"]))
-    across = 3
-    down = -(-len(arms) // across)
-    height = 1.82 * down + 0.25
-    with drawing(WIDTH * 1.12, height) as figure:
-        figure.set_layout_engine("constrained", h_pad=0.07, w_pad=0.05)
-        axes = figure.subplots(down, across, squeeze=False).ravel()
-        for ax, name in zip(axes, arms, strict=False):
+    with drawing(WIDTH * 1.12, 1.82 * -(-len(arms) // 3) + 0.25) as figure:
+        axes = panels(figure, len(arms), 3, (0.07, 0.05))
+        for ax, name in zip(axes, arms, strict=True):
             _panel(ax, evidence.arms[name], evidence, points[points["arm"] == name], courses[courses["arm"] == name])
-        for ax in axes[len(arms) :]:
-            ax.set_visible(False)
         figure.supxlabel("Months", fontsize=9.6, color=INK)
         figure.supylabel(AXIS[endpoint] if endpoint == "percent_change" else f"{site}, {AXIS[endpoint]}", fontsize=9.6)
         title = (
             f"{NAMES[site].capitalize()} BMD, change from baseline"
             if site in NAMES
-            else f"{_upper(site)}, {AXIS[endpoint]}".replace("\n", " ")
+            else f"{first_upper(site)}, {AXIS[endpoint]}".replace("\n", " ")
         )
         body = svg_text(figure, f"figure-{number}", f"{title}, observed and predicted by arm")
     own = points.rename(columns={"time_months": "month"}).assign(what="published")
@@ -390,10 +381,6 @@ def _curve_figure(evidence: Evidence, found: Bands, endpoint: str, site: str, nu
     return Exhibit(
         "Figure", number, title, frame, body, "Bars: 95% confidence interval of the published figure.", headline
     )
-
-
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _panel(ax: Axes, arm: Arm, evidence: Evidence, points: pd.DataFrame, course: pd.DataFrame) -> None:

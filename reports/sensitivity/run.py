@@ -23,15 +23,11 @@ from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 from ranklsim.pkpd.ranges import chosen, ranges, read_vectors
 from ranklsim.pkpd.simulation import processors
-from ranklsim.reports.layout.exhibit import Section
-from ranklsim.reports.layout.page import Page, work_folder, write_result
+from ranklsim.reports.layout.page import work_folder, write_result
 from ranklsim.reports.sensitivity.analyse import Sensitivity, analyse
-from ranklsim.reports.sensitivity.answer import answer, curves
 from ranklsim.reports.sensitivity.sample import Progress, Question, Settings, ask
-from ranklsim.reports.sensitivity.tables import correlated, every_index, moved, pairs, screening
-from ranklsim.reports.sensitivity.view import View
+from ranklsim.reports.sensitivity.show import compose
 
-MARK = "ranklsim-sensitivity"
 VERB = "sensitivity"
 SHIPPED, NONE = "shipped", "none"  # what may stand for the file of an ensemble
 LIBRARIES = ("SALib", "numpy", "scipy", "numba", "pandas")
@@ -159,8 +155,17 @@ def _top(folder: Path) -> set[str]:
     return portions | named
 
 
-def write_sensitivity(found: Sensitivity, folder: Path, command: str = "") -> Path:
-    """Write every file of an analysis into `folder`, which exists; returns the path of ``index.html``."""
+def write_sensitivity(found: Sensitivity, folder: Path, command: str) -> None:
+    """Write every file of an analysis.
+
+    Parameters
+    ----------
+    found : Sensitivity
+    folder : Path
+        Exists.
+    command : str
+        What the user typed, for the record.
+    """
     frames = {
         "morris": found.morris,
         "sobol": found.sobol,
@@ -183,30 +188,3 @@ def write_sensitivity(found: Sensitivity, folder: Path, command: str = "") -> Pa
     write_result(folder, "sensitivity", frames, facts, LIBRARIES, command)
     page, sections = compose(found)
     page.write(folder, sections)
-    return folder / "index.html"
-
-
-def compose(found: Sensitivity) -> tuple[Page, list[Section]]:
-    """Page and sections."""
-    view = View(found)
-    settings, trial = found.settings, found.question.trial
-    page = Page(
-        MARK,
-        "Sensitivity to what is not known",
-        trial.title,
-        f"Typical patient; {len(found.question.moved)} parameters screened by {settings.trajectories} Morris "
-        f"trajectories, {len(found.kept)} by Sobol indices (N = {settings.samples}); seed {settings.seed}; "
-        f"ranklsim {__version__}",
-        "Which unknown matters most",
-        f"All data are simulated. ranklsim {__version__}; sensitivity.json names every version and option.",
-    )
-    sections = [
-        answer(view),
-        curves(view),
-        every_index(view),
-        screening(view),
-        *([pairs(view)] if len(found.pairs) else []),
-        *([correlated(view)] if len(found.correlations) else []),
-        moved(view),
-    ]
-    return page, sections
