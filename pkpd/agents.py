@@ -16,7 +16,6 @@ a measured clearance of denosumab is no measurement of ABC-301.
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
@@ -25,13 +24,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
-from ranklsim.pkpd.errors import BadInput
-from ranklsim.pkpd.tomltext import load_toml, locate
-from ranklsim.pkpd.units import parse_quantity, unit_of
+from ranklsim.pkpd.errors import BadInput, near
+from ranklsim.pkpd.reading import Faults, Shape, Table, load_toml
+from ranklsim.pkpd.tomltext import Key
+from ranklsim.pkpd.units import unit_of
 
 KINDS = ("none", "binder", "bisphosphonate", "anabolic")
 ROUTES = ("SC", "IV", "PO", "none")
@@ -43,8 +43,6 @@ _NOT_NAMES = ("nothing", "with", "every", "for")  # words of a regimen
 _COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
 # For agents whose file gives no colour: dark, and distinct from those of the shipped agents (from Paul Tol's schemes).
 _SPARE_COLORS = ("#332288", "#117733", "#AA4499", "#999933", "#661100", "#6699CC", "#AA4466", "#4477AA")
-_TEXT_FIELDS = ("name", "label", "kind", "route", "description", "reference_regimen", "color", "like")
-_ENTRIES = ("value", "low", "high", "status", "source", "doi", "origin")
 _MARKS = ("kind", "like", "KD_mRANKL", "KD_sRANKL")  # what tells an agent's file from a trial's
 
 
@@ -378,9 +376,7 @@ def _is_agent_file(path: Path) -> bool:
 
 def _suggestion(name: str, folder: Path | None) -> str:
     names = agent_names(folder)
-    close = difflib.get_close_matches(name.lower().replace("_", "-"), names, n=1, cutoff=0.5)
-    hint = f"did you mean '{close[0]}'? " if close else ""
-    return f"{hint}`ranklsim agents` lists all {len(names)}."
+    return near(name, names, also=f"`ranklsim agents` lists all {len(names)}.")
 
 
 def _load(path: Path, folder: Path | None, passed: tuple[Path, ...]) -> Agent:
@@ -390,7 +386,7 @@ def _load(path: Path, folder: Path | None, passed: tuple[Path, ...]) -> Agent:
         chain = (*passed, path)
         base_path = _find(like, folder, chain)
         if base_path is None:
-            place = _place(path, text, ("like",))
+            place = Faults(path.name, text).at(("like",))
             if _find(like, folder):
                 names = " -> ".join(f"'{link.stem}'" for link in chain)
                 raise BadInput(f"{place}: `like` leads in a circle, {names} -> '{like}'; one of them must stand alone.")
@@ -399,79 +395,79 @@ def _load(path: Path, folder: Path | None, passed: tuple[Path, ...]) -> Agent:
     return _Reader(path, data, text, base).agent()
 
 
+_TEXTS = {
+    "name": '"abc-301"',
+    "label": '"ABC-301"',
+    "kind": '"binder"',
+    "route": '"SC"',
+    "hypothetical": "true if no such drug was tested in humans, else false",
+    "description": '"An antibody against mRANKL"',
+    "reference_regimen": '"60 mg every 6 mo"',
+    "color": '"#0072B2"',
+    "like": '"denosumab"',
+}
+
+
+class _Faults(Faults):
+    """Faults of an agent's file, whose parts are its numbers."""
+
+    def part(self, path: Key) -> str:
+        return str(path[0]) if len(path) > 1 else ""
+
+
 class _Reader:
     """Turns the data of one agent file into an `Agent`, or into all its faults at once."""
 
-    def __init__(self, path: Path, data: dict[str, Any], text: str, base: Agent | None) -> None:
-        self.path, self.data, self.text, self.base = path, data, text, base
-        self.faults: list[str] = []
+    def __init__(self, path: Path, data: dict[str, object], text: str, base: Agent | None) -> None:
+        self.path, self.base = path, base
+        self.faults = _Faults(path.name, text, data)
+        kind = base.kind if base else data.get("kind")
+        every = {name: spec for fields in FIELDS.values() for name, spec in fields.items()}
+        self.fields = FIELDS[kind] if isinstance(kind, str) and kind in KINDS else {}
+        for key in [key for key in data if self.fields and key in every and key not in self.fields]:
+            others = " and ".join(f'"{other}"' for other, fields in FIELDS.items() if key in fields)
+            self.faults.add(
+                (key,), f'{key} is a field of kind {others}, and this agent is of kind "{kind}"; remove it.'
+            )
+            self.faults.answered.add((key,))
+        keys = _TEXTS | {name: f'"{spec.example}"' for name, spec in (self.fields or every).items()}
+        needed = ("label", "hypothetical") if base else ("label", "hypothetical", "kind", "route")
+        self.table = Table(self.faults, data, Shape(keys, needed, "field"))
 
     def agent(self) -> Agent:
-        base = self.base
-        name = self._string("name", self.path.stem)
+        base, table = self.base, self.table
+        name = table.text("name", self.path.stem)
         if name != self.path.stem:
-            self._fault("name", f"name is '{name}' in a file called {self.path.name}; make the two the same")
+            table.fault("name", f"name is '{name}' in a file called {self.path.name}; make the two the same.")
         elif name in _NOT_NAMES:
-            self._fault("name", f"an agent cannot be called '{name}', a word of regimens; choose another name")
-        label = self._string("label")
-        kind = self._choice("kind", KINDS, base.kind if base else None)
-        if base and kind and kind != base.kind:
-            self._fault("kind", f'kind is "{kind}", but "{base.kind}" for \'{base.name}\'; leave out kind, or like')
-        route = self._choice("route", ROUTES, base.route if base else None)
+            table.fault("name", f"an agent cannot be called '{name}', a word of regimens; choose another name.")
+        label = table.text("label", "")
+        kind = table.choice("kind", KINDS, base.kind if base else "")
+        if base and kind != base.kind:
+            table.fault("kind", f'kind is "{kind}", but "{base.kind}" for \'{base.name}\'; leave out kind, or like.')
+        route = table.choice("route", ROUTES, base.route if base else "")
         if kind and route and (route == "none") != (kind == "none"):
-            self._fault("route", f'route is "{route}" for kind "{kind}"; "none" goes with "none", and only with it')
-        hypothetical = self.data.get("hypothetical")
-        if not isinstance(hypothetical, bool):
-            have = "missing" if hypothetical is None else repr(hypothetical)
-            self._fault(
-                "hypothetical", f"hypothetical is {have}; write true if no such drug was tested in humans, else false"
-            )
-        description = self._string("description", "")
-        regimen = self._string("reference_regimen", base.reference_regimen if base else "")
-        color = self._string("color", _SPARE_COLORS[zlib.crc32(name.encode()) % len(_SPARE_COLORS)])
+            table.fault("route", f'route is "{route}" for kind "{kind}"; "none" goes with "none", and only with it.')
+        hypothetical = table.flag("hypothetical")
+        description = table.text("description", "")
+        regimen = table.text("reference_regimen", base.reference_regimen if base else "")
+        color = table.text("color", _SPARE_COLORS[zlib.crc32(name.encode()) % len(_SPARE_COLORS)])
         if not _COLOR.fullmatch(color):
-            self._fault("color", f"color is '{color}'; write red, green and blue, such as \"#0072B2\"")
-        self._string("like", "")
-        numbers = tuple(self._numbers(kind, hypothetical is True)) if kind else ()
+            table.fault("color", f"color is '{color}'; write red, green and blue, such as \"#0072B2\".")
+        table.text("like", "")
+        numbers = tuple(self._numbers(hypothetical))
         values = {number.field: number.value for number in numbers}
         if route == "IV" and values.get("F", 1.0) != 1.0:
-            key = "F" if "F" in self.data else "route"
-            self._fault(key, f"F is {values['F']:g}, but an IV dose reaches the blood in full; write 1")
-        if kind:
-            self._unknown_fields(kind)
-        if self.faults:
-            raise BadInput(*self.faults)
-        return Agent(
-            name, label, kind, route, hypothetical is True, description, regimen, color, values, numbers, self.path
-        )
+            key = "F" if "F" in table else "route"
+            table.fault(key, f"F is {values['F']:g}, but an IV dose reaches the blood in full; write 1.")
+        self.faults.stop()
+        return Agent(name, label, kind, route, hypothetical, description, regimen, color, values, numbers, self.path)
 
-    def _fault(self, key: str | tuple[str, ...], fault: str) -> None:
-        place = _place(self.path, self.text, (key,) if isinstance(key, str) else key)
-        self.faults.append(f"{place}: {fault}" if fault.endswith("?") else f"{place}: {fault}.")
-
-    def _string(self, key: str, default: str | None = None) -> str:
-        value = self.data.get(key, default)
-        if isinstance(value, str) and (value.strip() or default == ""):
-            return value
-        have = "missing" if value is None else repr(value)
-        self._fault(key, f'{key} is {have}; give it as text in quotes, such as {key} = "..."')
-        return ""
-
-    def _choice(self, key: str, choices: Sequence[str], default: str | None) -> str:
-        value = self.data.get(key, default)
-        if value in choices:
-            return str(value)
-        have = f"{key} is missing" if value is None else f"unknown {key} '{value}'"
-        close = difflib.get_close_matches(value, choices, n=1) if isinstance(value, str) else []
-        every = "it is one of " + ", ".join(f'"{choice}"' for choice in choices)
-        self._fault(key, f"{have}; did you mean '{close[0]}'?" if close else f"{have}; {every}")
-        return ""
-
-    def _numbers(self, kind: str, hypothetical: bool) -> Iterator[Number]:
-        base = self.base if self.base and self.base.kind == kind else None
+    def _numbers(self, hypothetical: bool) -> Iterator[Number]:
+        base = self.base if self.base and FIELDS[self.base.kind] is self.fields else None
         taken = {number.field: number for number in base.provenance} if base else {}
-        for name, spec in FIELDS[kind].items():
-            if name in self.data:
+        for name, spec in self.fields.items():
+            if name in self.table:
                 if number := self._number(name, spec):
                     yield number
             elif name in taken and base:
@@ -481,100 +477,63 @@ class _Reader:
                 yield number._replace(status="assumed") if hypothetical else number
             else:
                 how = "as a number, such as" if spec.unit == "1" else "with its unit, such as"
-                self._fault(name, f'{name} is missing; give it {how} "{spec.example}"{_or_none(spec)}')
+                self.table.fault(name, f'{name} is missing; give it {how} "{spec.example}"{_or_none(spec)}.')
 
     def _number(self, name: str, spec: Field) -> Number | None:
         """Read one number; None if it has faults."""
         so_far = len(self.faults)
-        given = self.data[name]
+        given = self.table.data[name]
         if not isinstance(given, dict):
-            given = {"value": given, "status": "assumed", "source": f"{self.path.name}, which names no source"}
-        for entry in given:
-            if entry not in _ENTRIES:
-                close = difflib.get_close_matches(entry, _ENTRIES, n=1)
-                hint = f"did you mean '{close[0]}'?" if close else f"a number has {', '.join(_ENTRIES)}"
-                self._fault((name, entry), f"{name} has an unknown entry '{entry}'; {hint}")
-        if "value" not in given:
-            self._fault(name, f'{name} has no value; give it as value = "{spec.example}"{_or_none(spec)}')
+            value = self._value((name,), given, spec)
+            source = f"{self.path.name}, which names no source"
+            return None if value is None else Number(
+                name, value, spec.unit, None, None, "assumed", source, "", self.path.stem
+            )  # fmt: skip
+        entries = {
+            "value": f'"{spec.example}"{_or_none(spec)}', "low": "0.05", "high": "0.2",
+            "status": '"measured", "fitted" or "assumed"', "source": '"none: our assumption"',
+            "doi": '"10.1359/jbmr.081112"', "origin": '"denosumab"',
+        }  # fmt: skip
+        table = Table(self.faults, given, Shape(entries, ("value", "status", "source"), "entry"), (name,))
+        value = self._value((name, "value"), given.get("value"), spec) if "value" in table else None
+        low, high = (self._limit(table, end, spec) for end in ("low", "high"))
+        status, source, doi = table.choice("status", STATUSES, ""), table.text("source", ""), table.text("doi", "")
+        origin = table.text("origin", self.path.stem)
+        if ("low" in table) != ("high" in table):
+            missing = "high" if "low" in table else "low"
+            table.fault((), f"{name} has no {missing}; give both ends of its range, or neither.")
+        if value is not None and low is not None and high is not None and not low <= value <= high:
+            have, span = _with_unit(f"{value:g}", spec.unit), _with_unit(f"{low:g} to {high:g}", spec.unit)
+            self.table.fault(name, f"{name} is {have}, outside its own range of {span}; correct one of them.")
+        if len(self.faults) > so_far or value is None:
             return None
-        value = self._value(name, spec, given["value"])
-        low, high = self._limit(name, spec, given, "low"), self._limit(name, spec, given, "high")
-        status, source, doi = given.get("status"), given.get("source"), given.get("doi", "")
-        if status not in STATUSES:
-            have = "no status" if status is None else f"status {status!r}"
-            self._fault((name, "status"), f'{name} has {have}; give status = "measured", "fitted" or "assumed"')
-        if not isinstance(source, str) or not source.strip():
-            self._fault((name, "source"), f'{name} has no source; name it, or write source = "none: our assumption"')
-        if not isinstance(doi, str):
-            self._fault((name, "doi"), f'{name} has doi {doi!r}; give it as text, such as "10.1359/jbmr.081112"')
-        if ("low" in given) != ("high" in given):
-            missing = "high" if "low" in given else "low"
-            self._fault(name, f"{name} has no {missing}; give both ends of its range, or neither")
-        if len(self.faults) == so_far and low is not None and high is not None and not low <= value <= high:
-            have = _with_unit(f"{value:g}", spec.unit)
-            span = _with_unit(f"{low:g} to {high:g}", spec.unit)
-            self._fault((name, "value"), f"{name} is {have}, outside its own range of {span}; correct one of them")
-        if len(self.faults) > so_far:
-            return None
-        origin = str(given.get("origin", self.path.stem))
-        return Number(name, value, spec.unit, low, high, str(status), str(source), str(doi), origin)
+        return Number(name, value, spec.unit, low, high, status, source, doi, origin)
 
-    def _value(self, name: str, spec: Field, given: object) -> float:
+    def _value(self, keys: tuple[str, ...], given: object, spec: Field) -> float | None:
         if spec.none and given == "none":
             return math.inf
-        key = (name, "value")
-        try:
-            value = parse_quantity(given, spec.unit, where=f"{_place(self.path, self.text, key)}: {name}")
-        except BadInput as fault:
-            self.faults.extend(fault.messages)
-            return math.nan
+        value = self.table.parsed(keys, given, spec.unit)
+        if value is None:
+            return None
         if not spec.least <= value <= spec.most or (spec.positive and value == 0):
             wanted = "above 0" if spec.positive else f"at least {spec.least:g}"
             if math.isfinite(spec.most):
                 wanted += f" and at most {spec.most:g}"
             have = _with_unit(f"{value:g}", spec.unit)
-            self._fault(key, f"{name} is {have}; it must be {wanted}{_or_none(spec)}")
+            self.table.fault((keys[0],), f"{keys[0]} is {have}; it must be {wanted}{_or_none(spec)}.")
         return value
 
-    def _limit(self, name: str, spec: Field, given: dict[str, Any], end: str) -> float | None:
-        """One end of a range, a bare number being in the unit of the value."""
-        if end not in given:
+    def _limit(self, table: Table, end: str, spec: Field) -> float | None:
+        """One end of a range; a number without unit is in the unit of the value."""
+        if end not in table or "value" not in table:
             return None
-        if given["value"] == "none":
-            self._fault((name, end), f'{name} is "none" and has no range; leave out {end}')
+        value, limit = table.data["value"], table.data[end]
+        if value == "none":
+            table.fault(end, f'"none" has no range; leave out {end}.')
             return None
-        limit = given[end]
         if isinstance(limit, (int, float)) and not isinstance(limit, bool):
-            limit = _with_unit(repr(limit), unit_of(str(given["value"])))
-        try:
-            return parse_quantity(
-                limit, spec.unit, where=f"{_place(self.path, self.text, (name, end))}: {end} of {name}"
-            )
-        except BadInput as fault:
-            self.faults.extend(fault.messages)
-            return None
-
-    def _unknown_fields(self, kind: str) -> None:
-        known = [*_TEXT_FIELDS, "hypothetical", *FIELDS[kind]]
-        for key in self.data:
-            if key in known:
-                continue
-            others = " and ".join(f'"{other}"' for other, fields in FIELDS.items() if key in fields)
-            if others:
-                self._fault(key, f'{key} is a field of kind {others}, and this agent is of kind "{kind}"; remove it')
-                continue
-            close = difflib.get_close_matches(key, known, n=1)
-            every = f'an agent of kind "{kind}" has {", ".join(known)}'
-            self._fault(
-                key,
-                f"unknown field '{key}'; did you mean '{close[0]}'?" if close else f"unknown field '{key}'; {every}",
-            )
-
-
-def _place(path: Path, text: str, key: tuple[str, ...]) -> str:
-    """File, and line where the text has the key, to begin a message with."""
-    line = locate(text, key)
-    return f"{path.name}:{line}" if line else path.name
+            limit = _with_unit(repr(limit), unit_of(str(value)))
+        return table.parsed((end,), limit, spec.unit)
 
 
 def _or_none(spec: Field) -> str:
@@ -590,5 +549,5 @@ def _with_unit(number: str, unit: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Text as a TOML basic string: that of JSON, but for one character that JSON leaves raw."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    """Text as a TOML basic string, which for text without control characters is that of JSON."""
+    return json.dumps(text, ensure_ascii=False)

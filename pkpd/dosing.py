@@ -31,10 +31,6 @@ _GAP = re.compile(r"nothing(?:\s+(.*))?", re.IGNORECASE)
 _SAME_DAY = 1e-6  # days; a regimen that starts where the last one ends does not overlap it by rounding
 
 
-TOO_LARGE = 1e9
-"""Days, mg, months or %/yr from which on a number is a slip."""
-
-
 @dataclass(frozen=True)
 class Regimen:
     """Equal doses of one agent at equal intervals.

@@ -1,9 +1,12 @@
-"""The family of exceptions that ranklsim raises on purpose.
+"""The exceptions that ranklsim raises on purpose, and the words that its messages share.
 
 A library call raises; only the command line turns an exception into one sentence on stderr and an exit code.
 """
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class RanklsimError(Exception):
@@ -32,3 +35,69 @@ class RunFailed(RanklsimError):
     """A run that was well described but could not be finished (disk full, solver failure, worker lost)."""
 
     exit_code = 1
+
+
+LONGEST_NAME = 100  # characters; nothing longer is a misspelt name
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a misspelt one resembles most, None if none is near.
+
+    Parameters
+    ----------
+    name : str
+        As it was written; case and hyphens count only where that finds a name.
+    known : iterable of str
+        Names that would be right.
+    """
+    if len(name) > LONGEST_NAME:
+        return None
+    names = list(known)
+    if close := difflib.get_close_matches(name, names, n=1):
+        return close[0]
+    folded = {_folded(candidate): candidate for candidate in names}
+    close = difflib.get_close_matches(_folded(name), folded, n=1)
+    return folded[close[0]] if close else None
+
+
+def near(name: str, known: Iterable[str], otherwise: str = "", *, also: str = "") -> str:
+    """The end of a message about an unknown name.
+
+    Parameters
+    ----------
+    name : str
+        As it was written.
+    known : iterable of str
+        Names that would be right.
+    otherwise : str, optional
+        What to say where no known name is near; by default, all of them.
+    also : str, optional
+        What to say in any case, after the nearest name.
+
+    Returns
+    -------
+    str
+        Such as "did you mean 'denosumab'?" or "use 'a' or 'b'."
+    """
+    names = list(known)
+    if close := closest(name, names):
+        return f"did you mean '{close}'? {also}".rstrip()
+    return otherwise or also or f"use {one_of(names)}."
+
+
+def one_of(names: Iterable[str]) -> str:
+    """Names as a list in words: "'a', 'b' or 'c'"."""
+    quoted = [f"'{name}'" for name in names]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}" if quoted else "none"
+
+
+def shown(value: object) -> str:
+    """A value as a file has it, shortened: text in quotes, true or false, a number, "a table"."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = f'"{value}"' if isinstance(value, str) else "a table" if isinstance(value, dict) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("_", "-")

@@ -8,7 +8,6 @@ patients, as ``tW.cv``, which stands in place of the table's column ``cv``. Unit
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.pkpd.agents import FIELDS, Agent, load_agent
-from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.errors import BadInput, near
 from ranklsim.pkpd.units import check_unit
 
 SHIPPED = Path(__file__).parent / "data" / "parameters.csv"
@@ -104,11 +103,8 @@ class ParameterTable:
         """
         if symbol in self.frame.index or _agent_row(symbol) is not None:
             return symbol
-        near = difflib.get_close_matches(symbol, list(self.frame.index), n=1, cutoff=0.5)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise BadInput(
-            f"{where}: unknown parameter '{symbol}'; {hint}`ranklsim parameters` lists all {len(self.frame)}."
-        )
+        hint = near(symbol, self.frame.index, also=f"`ranklsim parameters` lists all {len(self.frame)}.")
+        raise BadInput(f"{where}: unknown parameter '{symbol}'; {hint}")
 
     def replace(self, values: Mapping[str, float], where: str = "parameters") -> ParameterTable:
         """Return a table with other values for some symbols.

@@ -19,7 +19,6 @@ own constants unless they are fitted, since nothing feeds back from them on bone
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Sequence
 from functools import lru_cache
@@ -32,7 +31,7 @@ from numpy.typing import NDArray
 from ranklsim.pkpd import variants
 from ranklsim.pkpd.agents import FIELDS, Agent
 from ranklsim.pkpd.biology.skeleton import NAMES
-from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.errors import BadInput, near
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 from ranklsim.pkpd.simulation import COVARIATES
 
@@ -150,11 +149,9 @@ def chosen(frame: pd.DataFrame, only: Sequence[str] | None, exclude: Sequence[st
     for option, words in (("only", only), ("exclude", exclude)):
         for word in words or ():
             if word not in KINDS and word not in set(frame["symbol"]):
-                near = difflib.get_close_matches(word, [*frame["symbol"], *KINDS], n=1, cutoff=0.5)
-                hint = f"did you mean '{near[0]}'? " if near else ""
+                hint = near(word, [*frame["symbol"], *KINDS], also="see docs/sensitivity.md for what has a range.")
                 faults.append(
                     f"{option}: '{word}' is no parameter with a range here, nor one of {', '.join(KINDS)}; {hint}"
-                    "see docs/sensitivity.md for what has a range."
                 )
     if faults:
         raise BadInput(*faults)

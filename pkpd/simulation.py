@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from ranklsim.pkpd.biology.skeleton import NAMES, bmd_from_t_score, t_score
 from ranklsim.pkpd.biology.values import Slots, Values
 from ranklsim.pkpd.engine import reference
 from ranklsim.pkpd.engine.compiler import compiled
-from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.pkpd.errors import BadInput, RunFailed, near
 from ranklsim.pkpd.parameters import ParameterTable
 
 BATCH, LEAST = 512, 64  # patients a task of a thread: at most, and at least
@@ -459,9 +458,8 @@ def covariate_symbols(
         scored = symbol != name and site in NAMES
         symbols[symbol] = float(bmd_from_t_score(parameters, site, value) if scored else value)
         if name not in named and name not in parameters.frame.index and "." not in name:
-            near = difflib.get_close_matches(name, [*named, *parameters.frame.index], n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'? " if near else ""
-            faults.append(f"{where}: unknown covariate '{name}'; {hint}`ranklsim simulate --help` names them.")
+            hint = near(name, [*named, *parameters.frame.index], also="`ranklsim simulate --help` names them.")
+            faults.append(f"{where}: unknown covariate '{name}'; {hint}")
         elif wrong := parameters.faults({symbol: symbols[symbol]}, f"{where} {name}"):
             if scored:
                 low, high = (t_score(parameters, site, parameters.frame.loc[symbol, end]) for end in ("low", "high"))

@@ -1,4 +1,4 @@
-"""TOML files as people write them: the data, the text, and the line on which each value stands.
+"""The line on which each value of a TOML text stands, and what is wrong with a text that is no TOML.
 
 The standard library parses TOML but keeps no positions, so a fault found later (a dose without unit, an unknown
 agent) could not say where it is. `locate` finds the line of any key or array element in the text that was parsed.
@@ -11,12 +11,12 @@ import tomllib
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
-
-from ranklsim.pkpd.errors import BadInput
 
 Key = tuple[str | int, ...]
+"""Keys and array positions from the top of a file, such as ``("arm", 1, "regimen", 0, "dose")``."""
+
+MOST_DEPTH = 20
+"""Tables and arrays within each other; files of ranklsim need 6."""
 
 _BLANK = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")
@@ -30,51 +30,6 @@ _STRINGS = (
 )
 _AT_LINE = re.compile(r"\s*\(at line (\d+), column (\d+)\)$")
 _AT_END = re.compile(r"\s*\(at end of document\)$")
-
-
-def load_toml(path: Path | str) -> tuple[dict[str, Any], str]:
-    """Read a TOML file.
-
-    Parameters
-    ----------
-    path : Path or str
-        The file.
-
-    Returns
-    -------
-    data : dict
-        What the file says.
-    text : str
-        The file's text as parsed, for `locate`.
-
-    Raises
-    ------
-    BadInput
-        If the file is missing, is a folder, may not be read, is not UTF-8, or is not TOML (with file and line).
-    """
-    path = Path(path)
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise BadInput(f"{path}: there is no such file; check the path, or the folder that you are in.") from None
-    except (IsADirectoryError, NotADirectoryError):
-        raise BadInput(f"{path}: this is not a file; give the path of a TOML file.") from None
-    except PermissionError:
-        what = "this is a folder; give the path of a TOML file" if path.is_dir() else "you may not read this file"
-        raise BadInput(f"{path}: {what}.") from None
-    except OSError as fault:
-        raise BadInput(f"{path}: the file cannot be read: {fault.strerror or fault}.") from None
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as fault:
-        line = raw.count(b"\n", 0, fault.start) + 1
-        raise BadInput(f"{path.name}:{line}: the text is not UTF-8; save the file with UTF-8 encoding.") from None
-    try:
-        return tomllib.loads(text), text
-    except RecursionError:
-        raise BadInput(f"{path.name}: brackets are nested too deeply; no file of ranklsim needs that.") from None
-    except ValueError as fault:  # TOMLDecodeError, and what Python itself refuses (a number of thousands of digits)
-        raise BadInput(_explain_syntax(path.name, text, str(fault))) from None
 
 
 def locate(text: str, path: Sequence[str | int]) -> int:
@@ -93,7 +48,7 @@ def locate(text: str, path: Sequence[str | int]) -> int:
         The line. If the text does not hold the path (a field that is missing), the line where the innermost
         table or array that it does hold begins; 0 if it holds not even the first key.
     """
-    lines = _lines(text)
+    lines = lines_of(text)
     wanted = tuple(path)
     for length in range(len(wanted), 0, -1):
         if wanted[:length] in lines:
@@ -101,7 +56,16 @@ def locate(text: str, path: Sequence[str | int]) -> int:
     return 0
 
 
-def _explain_syntax(name: str, text: str, fault: str) -> str:
+def explain_syntax(name: str, text: str, fault: str) -> str:
+    """What is wrong with a text that is no TOML, in a sentence that begins with file and line.
+
+    Parameters
+    ----------
+    name, text : str
+        What to call the file, and its text.
+    fault : str
+        What the standard library's parser says.
+    """
     line, column = text.count("\n") + 1, 0
     if at := _AT_LINE.search(fault):
         line, column = int(at[1]), int(at[2])
@@ -118,14 +82,18 @@ def _explain_syntax(name: str, text: str, fault: str) -> str:
 
 
 @lru_cache(maxsize=32)
-def _lines(text: str) -> dict[Key, int]:
-    """Line of every key and array element of a TOML text."""
+def lines_of(text: str) -> dict[Key, int]:
+    """Line of every key and array element of a TOML text; `TooDeep` if they nest more than `MOST_DEPTH` deep."""
     scanner = _Scanner(text.removeprefix("\ufeff"))
     try:
         scanner.document()
-    except (_StopScan, RecursionError):
+    except _StopScan:
         pass  # the parser has its own words for what is wrong here; positions up to this point are right
     return scanner.lines
+
+
+class TooDeep(Exception):
+    """Tables and arrays are nested deeper than any file needs."""
 
 
 class _StopScan(Exception):
@@ -237,6 +205,8 @@ class _Scanner:
         while True:
             self._skip(_SPACE)
             start = self.at
+            if len(keys) > MOST_DEPTH:
+                raise TooDeep
             if bare := _BARE_KEY.match(self.text, self.at):
                 self.at = bare.end()
                 keys.append(bare[0])
@@ -273,6 +243,8 @@ class _Scanner:
         return bisect_right(self._breaks, position - 1) + 1
 
     def _note(self, path: Key, position: int) -> None:
+        if len(path) > MOST_DEPTH:
+            raise TooDeep
         self.lines.setdefault(path, self._line(position))
 
 

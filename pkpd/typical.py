@@ -12,9 +12,10 @@ import pandas as pd
 
 from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.biology.skeleton import NAMES
-from ranklsim.pkpd.dosing import TOO_LARGE, Regimen, above_zero, parse_regimen
+from ranklsim.pkpd.dosing import Regimen, above_zero, parse_regimen
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
+from ranklsim.pkpd.reading import TOO_LARGE
 from ranklsim.pkpd.simulation import MARKERS, Doses, covariate_symbols
 from ranklsim.pkpd.simulation import simulate as simulate_persons
 from ranklsim.pkpd.units import DAYS_PER_MONTH

@@ -10,7 +10,6 @@ A month is a twelfth of a Julian year, 30.4375 days; published tables sometimes 
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.errors import BadInput, closest
 
 DAYS_PER_MONTH = 30.4375
 DAYS_PER_YEAR = 365.25
@@ -268,8 +267,8 @@ def _named(name: str) -> _Scale:
 def _closest(name: str) -> str | None:
     same = [unit for unit in _COMMON if unit.lower() == name.lower()]
     spelled = {"months": "mo", "month": "mo", "mos": "mo", "mth": "mo", "weeks": "wk", "years": "yr", "days": "day"}
-    close = difflib.get_close_matches(name.lower(), [*spelled, *_COMMON], n=1, cutoff=0.6)
-    return same[0] if same else spelled.get(close[0], close[0]) if close else None
+    close = closest(name, [*spelled, *_COMMON])
+    return same[0] if same else spelled.get(close, close) if close else None
 
 
 def _hint(unit: str) -> str:

@@ -9,18 +9,18 @@ what no human data inform. Both ship as data (``data/variants.csv``, ``data/ense
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
 from ranklsim.pkpd.agents import Agent, load_agent
-from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.errors import BadInput, near
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
-from ranklsim.pkpd.tomltext import load_toml
+from ranklsim.pkpd.reading import load_toml
 
 DATA = Path(__file__).parent / "data"
 
@@ -59,7 +59,7 @@ def variants() -> tuple[Variant, ...]:
     values = pd.read_csv(DATA / "variants.csv", index_col="symbol")
     return tuple(
         Variant(row["name"], row["label"], row["question"], values[row["name"]].dropna().to_dict())
-        for row in told["variant"]
+        for row in cast("list[dict[str, str]]", told["variant"])
     )
 
 
@@ -75,12 +75,8 @@ def variant(name: str) -> Variant:
         if one.name == name:
             return one
     names = [one.name for one in variants()]
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    raise BadInput(
-        f"parameters: '{name}' is neither a file nor a structural variant; {hint}`ranklsim variants` lists all "
-        f"{len(names)}, and a file is named with its .csv."
-    )
+    hint = near(name, names, also=f"`ranklsim variants` lists all {len(names)}, and a file is named with its .csv.")
+    raise BadInput(f"parameters: '{name}' is neither a file nor a structural variant; {hint}")
 
 
 def fits() -> pd.DataFrame:

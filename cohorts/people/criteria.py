@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts.protocol.schema import near
-from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.errors import BadInput, near
 from ranklsim.pkpd.units import parse_quantity
 
 Range = tuple[float | None, float | None]

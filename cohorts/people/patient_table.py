@@ -20,8 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ranklsim.cohorts.people.criteria import covariates
-from ranklsim.cohorts.protocol.schema import near
-from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.errors import BadInput, near
 from ranklsim.pkpd.units import convert
 
 AT_MENOPAUSE = "age_at_menopause"

@@ -20,9 +20,8 @@ from ranklsim.cohorts import streams
 from ranklsim.cohorts.people.criteria import Range, admitted, covariates, values_of
 from ranklsim.cohorts.people.joint import COLUMNS, Population, mix
 from ranklsim.cohorts.people.population_file import built_population, list_populations, load_population
-from ranklsim.cohorts.protocol.schema import near
 from ranklsim.pkpd.biology.skeleton import NAMES, bmd_from_t_score
-from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.errors import BadInput, near
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.simulation import COVARIATES
 from ranklsim.pkpd.tomltext import locate

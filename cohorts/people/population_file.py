@@ -32,9 +32,9 @@ from ranklsim.cohorts.people.joint import (
 from ranklsim.cohorts.people.marginals import DISTRIBUTIONS, Array, Empirical, Marginal, Shape, matched
 from ranklsim.cohorts.people.patient_table import AT_MENOPAUSE, Layout, read_table, unit_of
 from ranklsim.cohorts.people.weighting import Target, Tilt, effective, tilted
-from ranklsim.cohorts.protocol.schema import near
-from ranklsim.pkpd.errors import BadInput
-from ranklsim.pkpd.tomltext import load_toml, locate
+from ranklsim.pkpd.errors import BadInput, near
+from ranklsim.pkpd.reading import load_toml
+from ranklsim.pkpd.tomltext import locate
 from ranklsim.pkpd.units import convert
 
 POPULATIONS = Path(__file__).parents[1] / "data" / "populations"

@@ -7,17 +7,18 @@ may be absent here; `needed` marks those that must not be.
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ranklsim.pkpd.tomltext import locate
+from ranklsim.pkpd.errors import closest, near, one_of, shown
+from ranklsim.pkpd.reading import Faults
+from ranklsim.pkpd.tomltext import Key
 
-Key = tuple[str | int, ...]
+__all__ = ["Faults", "Key", "near", "one_of"]
 
 BMD_MEASURES = ("BMD_LS", "BMD_TH", "BMD_FN", "BMD_R13")
 MARKER_MEASURES = ("CTX", "P1NP", "TRAP5B", "BSAP", "CA", "PTH")
@@ -343,52 +344,6 @@ class TrialTable(Table):
     layers: Annotated[LayersTable, Says("a table [layers]")] = LayersTable()
 
 
-class Faults:
-    """The faults of one file, each a sentence that begins with file and line."""
-
-    def __init__(self, label: str, text: str, data: dict[str, Any]) -> None:
-        self.label, self.text, self.data = label, text, data
-        self.answered: set[Key] = set()  # places whose fault is known: what follows from it is not said again
-        self._found: list[tuple[int, str]] = []
-
-    def at(self, path: Key) -> str:
-        """``file:line`` of what stands at `path`, or of the table that lacks it."""
-        line = locate(self.text, path)
-        return f"{self.label}:{line}" if line else self.label
-
-    def where(self, path: Key, *, arm: bool = False) -> str:
-        """``file:line: arm 'selective', regimen 2``: `at`, and the part of the trial by its name (or its arm only)."""
-        return ": ".join(part for part in (self.at(path), self._part(path[:2] if arm else path)) if part)
-
-    def add(self, path: Key, sentence: str) -> None:
-        """Note a fault at `path`, unless one is known; `sentence` follows the part of the trial that it is about."""
-        if path in self.answered:
-            return
-        part = self._part(path)
-        joint = "" if not part else " " if sentence.startswith(("lasts ", "counts ", "names ")) else ", "
-        self.add_message(path, f"{self.at(path)}: {part}{joint}{sentence}")
-
-    def add_message(self, path: Key, message: str) -> None:
-        """Note a fault whose message is already complete."""
-        if all(message != known for _, known in self._found):
-            self._found.append((locate(self.text, path), message))
-
-    def messages(self) -> list[str]:
-        """All messages, in the order of the file."""
-        return [message for _, message in sorted(self._found, key=lambda found: found[0])]
-
-    def _part(self, path: Key) -> str:
-        """'arm 'selective', regimen 2', 'endpoint 'x'' or nothing."""
-        if len(path) < 2 or path[0] not in ("arm", "endpoint", "estimand") or not isinstance(path[1], int):
-            return ""
-        table = _get(self.data, path[:2])
-        name = table.get("name") if isinstance(table, dict) else None
-        part = f"{path[0]} '{name}'" if isinstance(name, str) else f"{path[0]} {path[1] + 1}"
-        if path[2:3] == ("regimen",) and len(path) > 3 and isinstance(path[3], int):
-            part += f", regimen {path[3] + 1}"
-        return part
-
-
 def check_shape(data: dict[str, Any], faults: Faults) -> TrialTable:
     """The file as tables, without the values that have the wrong shape; each of those is added to `faults`."""
     wrong: set[Key] = set()
@@ -406,43 +361,6 @@ def check_shape(data: dict[str, Any], faults: Faults) -> TrialTable:
     for path, says in _absent(tables, ()):
         faults.add(path, f"`{path[-1]}` is missing; give {says.example}.")
     return tables
-
-
-def closest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that a misspelt one is most like, if any is near."""
-    folded = {candidate.casefold(): candidate for candidate in known}
-    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
-    return folded[close[0]] if close else None
-
-
-def near(name: str, known: Iterable[str], otherwise: str = "") -> str:
-    """'did you mean 'denosumab'?', or what to say where nothing is near."""
-    names = list(known)
-    close = closest(name, names)
-    return f"did you mean '{close}'?" if close else otherwise or f"use {one_of(names)}."
-
-
-def one_of(names: Iterable[str]) -> str:
-    """'a', 'b' or 'c'."""
-    quoted = [f"'{name}'" for name in names]
-    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
-
-
-def shown(value: Any) -> str:
-    """A value as the file has it, shortened."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    text = f'"{value}"' if isinstance(value, str) else "a table" if isinstance(value, dict) else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _get(data: Any, path: Key) -> Any:
-    for key in path:
-        try:
-            data = data[key]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return data
 
 
 def _key_of(loc: tuple[str | int, ...]) -> Key:

@@ -34,20 +34,17 @@ from ranklsim.cohorts.protocol.objectives import Objectives
 from ranklsim.cohorts.protocol.robustness_reading import read_per_protocol, read_tipping
 from ranklsim.cohorts.protocol.schema import (
     ArmTable,
-    Faults,
-    Key,
     PopulationTable,
     StepTable,
     TrialTable,
     check_shape,
-    closest,
-    near,
 )
 from ranklsim.cohorts.protocol.terms import Conduct
 from ranklsim.pkpd.agents import load_agent
-from ranklsim.pkpd.dosing import TOO_LARGE, Regimen, check_sequence
-from ranklsim.pkpd.errors import BadInput
-from ranklsim.pkpd.tomltext import load_toml
+from ranklsim.pkpd.dosing import Regimen, check_sequence
+from ranklsim.pkpd.errors import BadInput, closest, near
+from ranklsim.pkpd.reading import TOO_LARGE, Faults, load_toml
+from ranklsim.pkpd.tomltext import Key
 from ranklsim.pkpd.units import DAYS_PER_MONTH, parse_quantity
 
 __all__ = [
@@ -128,7 +125,7 @@ class _Reading:
 
     def __init__(self, data: dict[str, Any], text: str, path: Path, folder: Path, populations: Path) -> None:
         self.text, self.path, self.folder, self.populations = text, path, folder, populations
-        self.faults = Faults(path.name, text, data)
+        self.faults = Faults(path.name, text, data, ("arm", "endpoint", "estimand"))
         self.tables = check_shape(data, self.faults)
         self.names_known = True  # false once an arm's name is missing, unusable or used twice
 

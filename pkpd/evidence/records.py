@@ -26,8 +26,9 @@ from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.dosing import Regimen, check_sequence, parse_regimen
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import load_parameters
+from ranklsim.pkpd.reading import load_toml
 from ranklsim.pkpd.simulation import MARKERS, covariate_symbols
-from ranklsim.pkpd.tomltext import load_toml, locate
+from ranklsim.pkpd.tomltext import locate
 from ranklsim.pkpd.units import DAYS_PER_MONTH, check_unit, convert, parse_quantity
 
 SHIPPED = Path(__file__).parents[1] / "data" / "evidence"

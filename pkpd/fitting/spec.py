@@ -49,7 +49,8 @@ import pandas as pd
 
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import SPREAD, ParameterTable, load_parameters
-from ranklsim.pkpd.tomltext import load_toml, locate
+from ranklsim.pkpd.reading import load_toml
+from ranklsim.pkpd.tomltext import locate
 
 SAMPLERS = ("emcee", "importance")
 """Methods that draw from the posterior (`posterior`)."""
@@ -192,6 +193,7 @@ def load_spec(path: str | Path, parameters: ParameterTable | None = None) -> Spe
         Every fault of the file at once, each with file and line.
     """
     path = _found(path)
+    data: dict[str, Any]
     data, text = load_toml(path)
     below = ""
     seen = [path.resolve()]
@@ -217,7 +219,8 @@ def _below(data: dict[str, Any], path: Path, text: str, seen: list[Path]) -> tup
     if base.resolve() in seen:
         raise BadInput(f"{where}: like = '{name}' comes back to a fit that is like this one; begin with another.")
     seen.append(base.resolve())
-    under, more = load_toml(base)
+    read, more = load_toml(base)
+    under: dict[str, Any] = dict(read)
     if isinstance(under.get("evidence"), str):
         under["evidence"] = str((base.parent / under["evidence"]).resolve())
     merged = under | {key: value for key, value in data.items() if key not in ("like", "parameter")}

@@ -273,7 +273,7 @@ BAD = [
     ((SELECTIVE, SELECTIVE.replace('every = "6 mo", ', "")), 22, ["every is missing"]),
     ((SELECTIVE, SELECTIVE.replace("6 mo", "6 M")), 22, ["'M' is ambiguous", '"mo"']),
     ((SELECTIVE, SELECTIVE.replace("doses = 2", 'for = "3 mo"')), 22, ["shorter than one interval"]),
-    ((SELECTIVE, SELECTIVE.replace("6 mo", "1e-300 mo").replace("doses = 2", 'for = "1 mo"')), 22,
+    ((SELECTIVE, SELECTIVE.replace("6 mo", "1e-9 mo").replace("doses = 2", 'for = "1 mo"')), 22,
      ["more than 50000 doses"]),
     ((SELECTIVE, SELECTIVE.replace("24 mo", "1e308 mo")), 22, ['"1e308 mo", which is too large']),
     ((SELECTIVE, SELECTIVE.replace("dose =", "dosage =")), 22, ["unknown key 'dosage'; did you mean 'dose'?"]),

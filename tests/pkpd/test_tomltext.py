@@ -5,7 +5,8 @@ import os
 import pytest
 
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.pkpd.tomltext import load_toml, locate
+from ranklsim.pkpd.reading import load_toml
+from ranklsim.pkpd.tomltext import locate
 
 TEXT = '''# a trial
 title = "not [[arm]]"   # nor [[arm]]

@@ -1,0 +1,680 @@
+"""The one way to read a file that a user wrote: TOML by tables, CSV by rows, every fault with file and line.
+
+A reader opens a file (`open_toml`, `read_csv`), declares the keys of each table (`Shape`) and asks for values by type,
+unit and range (`Table`). What is wrong is noted in `Faults`, so that all faults of a file come out at once. Limits on
+what a file may hold stand here, and only here: size, nesting, control characters, numbers that are not finite.
+
+    ARM = Shape({"name": '"denosumab"', "dose": '"60 mg"', "doses": "4"}, needed=("name",))
+    arm = root.table("arm", ARM)
+    dose = arm.quantity("dose", "mg", None, above=0)
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+import tomllib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypedDict, TypeVar, Unpack
+
+from ranklsim.pkpd.errors import BadInput, closest, near, shown
+from ranklsim.pkpd.tomltext import MOST_DEPTH, Key, TooDeep, explain_syntax, lines_of, locate
+from ranklsim.pkpd.units import parse_quantity
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+MOST_BYTES = 50_000_000
+"""Size of a table; text that a person wrote is far smaller."""
+MOST_TOML_BYTES = 2_000_000
+LARGEST_WHOLE = 2**63
+TOO_SMALL, TOO_LARGE = 1e-12, 1e9  # of a quantity in any unit that is asked for; beyond these a number is a slip
+MOST_FAULTS = 20  # of one table of rows, told one by one
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
+_FILE_NAME = re.compile(r"[^\W_][\w. -]*")
+_DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
+_OTHER_FORMATS = {
+    b"PK\x03\x04": "an Excel workbook or another archive",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"\x1f\x8b": "a compressed file",
+    b"%PDF": "a PDF",
+    b"PAR1": "a Parquet file",
+}
+
+
+# --- files ---
+
+
+def read_content(path: Path | str, *, what: str = "file", most: int = MOST_BYTES) -> bytes:
+    """The bytes of a file.
+
+    Parameters
+    ----------
+    path : Path or str
+    what : str
+        What is wanted, for messages: "TOML file", "CSV file".
+    most : int
+        Largest size in bytes.
+
+    Raises
+    ------
+    BadInput
+        If the file is missing, is a folder, may not be read or is too large.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > most:
+            raise BadInput(f"{path}: the file has more than {most // 1_000_000} MB; no {what} of ranklsim needs that.")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise BadInput(f"{path}: there is no such file; check the path, or the folder that you are in.") from None
+    except (IsADirectoryError, NotADirectoryError):
+        raise BadInput(f"{path}: this is not a file; give the path of a {what}.") from None
+    except PermissionError:
+        found = f"this is a folder; give the path of a {what}" if path.is_dir() else "you may not read this file"
+        raise BadInput(f"{path}: {found}.") from None
+    except (OSError, ValueError) as fault:
+        reason = getattr(fault, "strerror", None) or fault
+        raise BadInput(f"{path}: the file cannot be read: {reason}.") from None
+
+
+def text_of(name: str, content: bytes) -> str:
+    """Content as text; BadInput if it is not UTF-8 text, with what it is where that can be told."""
+    for start, what in _OTHER_FORMATS.items():
+        if content.startswith(start):
+            raise BadInput(f"{name}: this is {what}, not text; save it as text (a table as CSV) with UTF-8 encoding.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as fault:
+        line = content.count(b"\n", 0, fault.start) + 1
+        raise BadInput(f"{name}:{line}: the text is not UTF-8; save the file with UTF-8 encoding.") from None
+
+
+def load_toml(path: Path | str) -> tuple[dict[str, object], str]:
+    """Read a TOML file without declaring its keys.
+
+    Parameters
+    ----------
+    path : Path or str
+
+    Returns
+    -------
+    data : dict
+        What the file says.
+    text : str
+        The file's text as parsed, for `locate`.
+
+    Raises
+    ------
+    BadInput
+        If the file cannot be read, is not UTF-8 or not TOML, or breaks a limit of this module; with file and line.
+    """
+    path = Path(path)
+    return parse_toml(path.name, read_content(path, what="TOML file", most=MOST_TOML_BYTES))
+
+
+def parse_toml(name: str, content: bytes) -> tuple[dict[str, object], str]:
+    """As `load_toml`, of content that was read already; `name` begins the messages."""
+    text = text_of(name, content)
+    too_deep = BadInput(f"{name}: brackets are nested too deeply; no file of ranklsim needs that.")
+    try:
+        lines_of(text)  # first, since it stops early where a hostile text would keep the parser busy
+        data = tomllib.loads(text)
+    except (TooDeep, RecursionError):
+        raise too_deep from None
+    except ValueError as fault:  # TOMLDecodeError, and what Python itself refuses (a number of thousands of digits)
+        raise BadInput(explain_syntax(name, text, str(fault))) from None
+    for path, value in _leaves(data):
+        if len(path) > MOST_DEPTH:
+            raise too_deep
+        if any(isinstance(part, str) and _CONTROL.search(part) for part in (*path, value)):
+            place = f"{name}:{locate(text, path)}"
+            raise BadInput(f"{place}: the text has a control character; write plain text, such as \\n for a new line.")
+    return data, text
+
+
+def _leaves(data: object) -> Iterator[tuple[Key, object]]:
+    """Every value that is no table or list, and every empty one, with its path."""
+    waiting: list[tuple[Key, object]] = [((), data)]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, dict) and value:
+            waiting += [((*path, key), part) for key, part in value.items()]
+        elif isinstance(value, list) and value and len(path) <= MOST_DEPTH:
+            waiting += [((*path, index), part) for index, part in enumerate(value)]
+        else:
+            yield path, value
+
+
+def file_name(text: str) -> bool:
+    """Whether a text is the plain name of a file: no path, no sign that a system could read as more."""
+    return bool(_FILE_NAME.fullmatch(text)) and ".." not in text and len(text) <= 255
+
+
+# --- faults ---
+
+
+class Faults:
+    """The faults of one file, each a sentence that begins with file and line.
+
+    Parameters
+    ----------
+    label : str
+        What messages call the file.
+    text : str
+        Its text, where lines are looked up.
+    data : dict
+        What it says, where names of parts are looked up.
+    named : collection of str
+        Arrays of tables that messages call by name: ``("arm",)`` gives "arm 'selective', regimen 2".
+    """
+
+    def __init__(self, label: str, text: str, data: object = None, named: Collection[str] = ()) -> None:
+        self.label, self.text, self.data, self.named = label, text, data, named
+        self.answered: set[Key] = set()  # places whose fault is known: what follows from it is not said again
+        self._found: list[tuple[int, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def at(self, path: Key) -> str:
+        """``file:line`` of what stands at `path`, or of the table that lacks it."""
+        line = locate(self.text, path)
+        return f"{self.label}:{line}" if line else self.label
+
+    def where(self, path: Key, *, arm: bool = False) -> str:
+        """``file:line: arm 'selective', regimen 2``: `at`, and the part of the file by its name (or its arm only)."""
+        return ": ".join(part for part in (self.at(path), self.part(path[:2] if arm else path)) if part)
+
+    def add(self, path: Key, sentence: str) -> None:
+        """Note a fault at `path`, unless one is known; `sentence` follows the part of the file that it is about."""
+        if path in self.answered:
+            return
+        part = self.part(path)
+        joint = "" if not part else " " if sentence.startswith(("lasts ", "counts ", "names ")) else ", "
+        self.add_message(path, f"{self.at(path)}: {part}{joint}{sentence}")
+
+    def add_message(self, path: Key, message: str) -> None:
+        """Note a fault whose message is already complete."""
+        if all(message != known for _, known in self._found):
+            self._found.append((locate(self.text, path), message))
+
+    def attempt(self, path: Key, read: Callable[[str], T]) -> T | None:
+        """What `read` makes of a place, or None with its faults noted; it is given `where` to begin messages with."""
+        try:
+            return read(self.where(path))
+        except BadInput as fault:
+            for message in fault.messages:
+                self.add_message(path, message)
+            return None
+
+    def messages(self) -> list[str]:
+        """All messages, in the order of the file."""
+        return [message for _, message in sorted(self._found, key=lambda found: found[0])]
+
+    def stop(self) -> None:
+        """Raise BadInput if there is any fault."""
+        if self._found:
+            raise BadInput(*self.messages())
+
+    def part(self, path: Key) -> str:
+        """'arm 'selective', regimen 2', 'endpoint 'x'' or nothing."""
+        if len(path) < 2 or path[0] not in self.named or not isinstance(path[1], int):
+            return ""
+        try:
+            table = self.data[path[0]][path[1]]  # type: ignore[index]
+        except (KeyError, IndexError, TypeError):
+            table = None
+        name = table.get("name", table.get("id")) if isinstance(table, dict) else None
+        part = f"{path[0]} '{name}'" if isinstance(name, str) else f"{path[0]} {path[1] + 1}"
+        if path[2:3] == ("regimen",) and len(path) > 3 and isinstance(path[3], int):
+            part += f", regimen {path[3] + 1}"
+        return part
+
+
+# --- tables of a TOML file ---
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The keys that a table may have.
+
+    Attributes
+    ----------
+    keys : mapping of str to str
+        Each key with an example of its value, as it stands behind the equals sign, or in words ("a table [visits]").
+    needed : collection of str
+        Keys that the table cannot do without.
+    called : str
+        What messages call a key.
+    """
+
+    keys: Mapping[str, str]
+    needed: Collection[str] = ()
+    called: str = "key"
+
+    def example(self, key: str) -> str:
+        """What to write for a key."""
+        example = self.keys[key]
+        return example if example.startswith(("a table", "one or more")) else f"{key} = {example}"
+
+
+class Limits(TypedDict, total=False):
+    """Ends of a range: `least` and `most` may be reached, `above` and `below` may not."""
+
+    least: float
+    most: float
+    above: float
+    below: float
+
+
+class Table:
+    """One table of a file: its values by key, type, unit and range.
+
+    Every method takes the default that stands where the key is absent or its value is wrong; a wrong value is a fault.
+
+    Parameters
+    ----------
+    faults : Faults
+        Where faults are noted.
+    data : object
+        The table; anything else is a fault.
+    shape : Shape
+    path : tuple
+        Where the table stands in its file; empty for the file itself.
+    """
+
+    def __init__(self, faults: Faults, data: object, shape: Shape, path: Key = ()) -> None:
+        self.faults, self.shape, self.path = faults, shape, path
+        self.data: dict[str, object] = data if isinstance(data, dict) else {}
+        for key in self.data:
+            if key not in shape.keys:
+                here = (*path, key)
+                faults.add(here, f"unknown {shape.called} '{key}'; {near(key, shape.keys)}")
+                faults.answered.add(here)
+                guess = closest(key, shape.keys)
+                if guess is not None and guess not in self.data:
+                    faults.answered.add((*path, guess))  # a misspelt key is not also a missing one
+        for key in shape.needed:
+            if key not in self.data:
+                self.fault(key, f"`{key}` is missing; give {shape.example(key)}.")
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.data
+
+    def at(self, *keys: str | int) -> Key:
+        """Path of a key, or of the table itself."""
+        return (*self.path, *keys)
+
+    def fault(self, key: str | tuple[str | int, ...], sentence: str) -> None:
+        """Note a fault at a key, or at a place below one; an empty tuple is the table."""
+        self.faults.add(self.at(key) if isinstance(key, str) else self.at(*key), sentence)
+
+    def wrong(self, key: str, *places: str | int, value: object = None) -> None:
+        """Note that a value, or one below it, has not the form that the key asks for."""
+        value = self.data.get(key) if not places else value
+        example, last = self.shape.example(key), next(k for k in (*reversed(places), key) if isinstance(k, str))
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if number and not math.isfinite(float(value)):  # type: ignore[arg-type]
+            sentence = f"{last} = {value} is not a finite number; give {example}."
+        else:
+            is_quantity = number and re.search(r'"[^"]*\d[^"]* [^"]*"', example)
+            form = "has no unit" if is_quantity else "has the wrong form"
+            sentence = f"`{last}` = {shown(value)} {form}; give {example}."
+        self.faults.add(self.at(key, *places), sentence)
+        self.faults.answered |= {self.at(key, *places), self.at(key)}
+
+    def value(self, key: str, kind: type[T], default: D) -> T | D:
+        """A value of one type: str, bool, int or float (any finite number).
+
+        Parameters
+        ----------
+        key : str
+        kind : type
+        default : object
+            Returned where the key is absent or its value is of another type.
+        """
+        if key not in self.data:
+            return default
+        found = as_kind(self.data[key], kind)
+        if found is None:
+            self.wrong(key)
+            return default
+        return found
+
+    def text(self, key: str, default: D) -> str | D:
+        """Text, which is not empty where the key is needed."""
+        text = self.value(key, str, default)
+        if key in self.data and key in self.shape.needed and isinstance(text, str) and not text.strip():
+            self.fault(key, f"`{key}` is empty; give {self.shape.example(key)}.")
+            return default
+        return text
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        """True or false."""
+        return self.value(key, bool, default)
+
+    def number(self, key: str, default: D, **limits: Unpack[Limits]) -> float | D:
+        """A finite number.
+
+        Parameters
+        ----------
+        key : str
+        default : object
+        **limits : float
+            `Limits`.
+        """
+        value = self.value(key, float, None)
+        return default if value is None or not self.within(key, value, **limits) else value
+
+    def whole(self, key: str, default: D, *, least: int, most: int) -> int | D:
+        """A whole number from `least` to `most`."""
+        value = self.value(key, int, None)
+        if value is None:
+            return default
+        if not least <= value <= most:
+            self.fault(key, f"{key} = {value} is not possible; give a whole number from {least} to {most}.")
+            return default
+        return value
+
+    def choice(self, key: str, choices: Collection[str], default: D) -> str | D:
+        """One of some words."""
+        value = self.data.get(key)
+        if value is None or value in choices:
+            return default if value is None else str(value)
+        self.fault(key, f"`{key}` is {shown(value)}; {near(value if isinstance(value, str) else '', choices)}")
+        self.faults.answered.add(self.at(key))
+        return default
+
+    def values(self, key: str, kind: type[T], default: D) -> list[T] | D:
+        """A list of values of one type."""
+        return self._each(key, self.data.get(key), kind, default)
+
+    def rows(self, key: str, kind: type[T], default: D) -> list[list[T]] | D:
+        """A list of lists of values of one type."""
+        found: list[list[object]] | None = self.values(key, list, None)
+        if found is None:
+            return default
+        rows = [self._each(key, row, kind, None, k) for k, row in enumerate(found)]
+        return default if None in rows else [row for row in rows if row is not None]
+
+    def mapping(self, key: str, kind: type[T], default: D) -> dict[str, T] | D:
+        """A table whose keys are names that the reader checks, with values of one type; wrong ones are left out."""
+        table = self.value(key, dict, None)
+        if table is None:
+            return default
+        found = {name: as_kind(value, kind) for name, value in table.items()}
+        for name in [name for name, value in found.items() if value is None]:
+            self.wrong(key, name, value=table[name])
+        return {name: value for name, value in found.items() if value is not None}
+
+    def quantity(self, key: str, unit: str, default: D, **limits: Unpack[Limits]) -> float | D:
+        """A quantity in text, such as ``"60 mg"``, as the number of a unit.
+
+        Parameters
+        ----------
+        key : str
+        unit : str
+            Unit of the result; for ``"1"`` a bare number will do.
+        default : object
+            In that unit.
+        **limits : float
+            As of `number`.
+        """
+        if unit == "1" and as_kind(self.data.get(key), float) is not None:
+            return self.number(key, default, **limits)
+        text = self.text(key, None)
+        value = None if text is None else self.parsed((key,), text, unit)
+        return default if value is None or not self.within(key, value, unit, **limits) else value
+
+    def parsed(self, keys: tuple[str | int, ...], text: object, unit: str) -> float | None:
+        """A quantity at a place of the table as the number of a unit; None, with the fault noted, if it is none."""
+        path, name = self.at(*keys), keys[-1]
+        joint = ": " if self.faults.where(path) == self.faults.at(path) else ", "
+        value = self.faults.attempt(path, lambda where: parse_quantity(text, unit, where=f"{where}{joint}{name}"))
+        if value and not TOO_SMALL < abs(value) < TOO_LARGE:
+            far = "large" if abs(value) > 1 else "small"
+            self.faults.add(path, f"{name} is {shown(text)}, which is too {far}; check number and unit.")
+            return None
+        return value
+
+    def within(
+        self,
+        key: str,
+        value: float,
+        unit: str = "",
+        *,
+        least: float = -math.inf,
+        most: float = math.inf,
+        above: float = -math.inf,
+        below: float = math.inf,
+    ) -> bool:
+        """Whether a number read at `key` is within limits; a fault is noted if not."""
+        if least <= value <= most and above < value < below:
+            return True
+        ends = [f"more than {above:g}"] * (above > -math.inf) + [f"at least {least:g}"] * (least > -math.inf)
+        ends += [f"at most {most:g}"] * (most < math.inf) + [f"below {below:g}"] * (below < math.inf)
+        span = " and ".join(ends) + ("" if unit in ("", "1") else f" {unit}")
+        said = self.data.get(key, value)
+        is_text = f'{key} is "{said}"' if isinstance(said, str) else f"{key} = {value:g} is not possible"
+        self.fault(key, f"{is_text}; give {span}.")
+        return False
+
+    def table(self, key: str, shape: Shape) -> Table | None:
+        """The table at a key; None where there is none."""
+        data = self.value(key, dict, None)
+        return None if data is None else Table(self.faults, data, shape, self.at(key))
+
+    def tables(self, key: str, shape: Shape) -> list[Table]:
+        """The tables of an array; those that are none are noted and left out."""
+        found = self.data.get(key, [])
+        if not isinstance(found, list):
+            self.wrong(key)
+            return []
+        for index, part in enumerate(found):
+            if not isinstance(part, dict):
+                self.wrong(key, index, value=part)
+        return [
+            Table(self.faults, part, shape, self.at(key, k)) for k, part in enumerate(found) if isinstance(part, dict)
+        ]
+
+    def _each(self, key: str, values: object, kind: type[T], default: D, *places: int) -> list[T] | D:
+        if values is None:
+            return default
+        if not isinstance(values, list):
+            self.wrong(key, *places, value=values)
+            return default
+        found = [as_kind(value, kind) for value in values]
+        for index, value in enumerate(found):
+            if value is None:
+                self.wrong(key, *places, index, value=values[index])
+        return default if None in found else [value for value in found if value is not None]
+
+
+def open_toml(name: str, content: bytes, shape: Shape, named: Collection[str] = ()) -> Table:
+    """The table that a TOML file is.
+
+    Parameters
+    ----------
+    name : str
+        What messages call the file.
+    content : bytes
+    shape : Shape
+        Its keys.
+    named : collection of str
+        As of `Faults`.
+
+    Raises
+    ------
+    BadInput
+        If the content is not TOML or breaks a limit; other faults are noted in the table's `faults`.
+    """
+    data, text = parse_toml(name, content)
+    return Table(Faults(name, text, data, named), data, shape)
+
+
+def as_kind(value: object, kind: type[T]) -> T | None:
+    """A value if it is of a type; true is no number, a whole number is one, and infinity and NaN are none."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is float and number and math.isfinite(value) and abs(value) < LARGEST_WHOLE:  # type: ignore[arg-type]
+        return float(value)  # type: ignore[arg-type,return-value]
+    if kind is int:
+        return value if number and isinstance(value, int) and abs(value) < LARGEST_WHOLE else None  # type: ignore[return-value]
+    return value if kind is not float and isinstance(value, kind) else None
+
+
+# --- tables of rows ---
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The heading and rows of a CSV file, as text without outer blanks.
+
+    Attributes
+    ----------
+    name : str
+        What messages call the file.
+    head : int
+        Line of the heading.
+    columns : list of str
+    lines : list of int
+        Line on which each row begins.
+    cells : list of list of str
+        Each as long as `columns`; a cell that a row lacks is empty.
+    faults : list of str
+        Rows with more or fewer cells than the heading.
+    """
+
+    name: str
+    head: int
+    columns: list[str]
+    lines: list[int] = field(default_factory=list)
+    cells: list[list[str]] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def rows(self) -> Iterator[Row]:
+        """The rows one by one."""
+        for line, cells in zip(self.lines, self.cells, strict=True):
+            yield Row(f"{self.name}:{line}", line, dict(zip(self.columns, cells, strict=True)))
+
+    def column(self, name: str) -> list[str]:
+        """The cells of a column."""
+        at = self.columns.index(name)
+        return [cells[at] for cells in self.cells]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a `Sheet` on its way in; `where` is its file and line, `faults` gains a sentence a fault."""
+
+    where: str
+    line: int
+    cells: dict[str, str]
+    faults: list[str] = field(default_factory=list)
+
+    def fault(self, column: str, sentence: str) -> None:
+        """Note what is wrong with the cell of a column."""
+        self.faults.append(f"{self.where}: column {column}: {sentence}")
+
+    def text(self, column: str) -> str:
+        """A cell; empty where the file lacks the column."""
+        return self.cells.get(column, "")
+
+    def number(self, column: str, needed: bool = False) -> float:
+        """The finite number of a cell; NaN where it is empty, or is none, which is a fault."""
+        text = self.text(column)
+        if not text:
+            if needed:
+                self.fault(column, "it is empty; give a number.")
+            return math.nan
+        value = finite(text)
+        if value is None:
+            self.fault(column, f"'{text}' is not a number; give one number with a decimal point, without unit.")
+        return math.nan if value is None else value
+
+    def choice(self, column: str, choices: Collection[str]) -> bool:
+        """Whether the cell is one of some words; it is a fault if not."""
+        text = self.text(column)
+        if text in choices:
+            return True
+        names = f"give one of {', '.join(choices)}."
+        said = f"unknown {column} '{text}'; {near(text, choices, names)}" if text else f"it is empty; {names}"
+        self.fault(column, said)
+        return False
+
+
+def read_csv(name: str, content: bytes, needed: Collection[str] = ()) -> Sheet:
+    """The rows of a CSV file; tabs or semicolons may take the place of commas.
+
+    Parameters
+    ----------
+    name : str
+        What messages call the file.
+    content : bytes
+    needed : collection of str
+        Columns that it cannot do without.
+
+    Returns
+    -------
+    Sheet
+
+    Raises
+    ------
+    BadInput
+        If the content is not such a table, or has a column twice or lacks one.
+    """
+    text = text_of(name, content)
+    if found := _CONTROL.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        raise BadInput(f"{name}:{line}: the text has a control character; remove it.")
+    first = next((line for line in text.split("\n", 20)[:20] if line.strip(", \t;\r")), "")
+    separator = next((sign for sign in (",", "\t", ";") if sign in first), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    sheet: Sheet | None = None
+    begin = 1
+    try:
+        for cells in reader:
+            begin, line = reader.line_num + 1, begin
+            cells = [cell.strip() for cell in cells]
+            if not any(cells):
+                continue
+            if sheet is None:
+                sheet = Sheet(name, line, cells)
+                continue
+            if len(cells) != len(sheet.columns):
+                sheet.faults.append(
+                    f"{name}:{line}: the row has {len(cells)} cells, the heading {len(sheet.columns)}; "
+                    "put text with commas in quotes."
+                )
+            sheet.lines.append(line)
+            sheet.cells.append([*cells, *[""] * len(sheet.columns)][: len(sheet.columns)])
+    except csv.Error as fault:
+        raise BadInput(f"{name}:{begin}: this is not CSV ({fault}); check the quotes of that line.") from None
+    if sheet is None:
+        raise BadInput(f"{name}:1: the file is empty; it begins with the names of its columns.")
+    if separator == ";" and any(_DECIMAL_COMMA.fullmatch(cell) for cells in sheet.cells for cell in cells):
+        raise BadInput(
+            f"{name}: the table is separated by semicolons and has decimal commas; save it with decimal points, "
+            "separated by commas."
+        )
+    for twice in sorted({column for column in sheet.columns if sheet.columns.count(column) > 1}):
+        raise BadInput(f"{name}:{sheet.head}: column '{twice}' stands twice; keep one.")
+    if missing := [column for column in needed if column not in sheet.columns]:
+        raise BadInput(
+            f"{name}:{sheet.head}: column {', '.join(missing)} is missing; the header needs {', '.join(needed)}."
+        )
+    return sheet
+
+
+def finite(text: str) -> float | None:
+    """The finite number that a text is, None if it is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and "_" not in text else None
