@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from ranklsim.cohorts.people.population import Population, population_of
 from ranklsim.cohorts.protocol.endpoints import Change
@@ -19,7 +20,7 @@ from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.reports.analyses import repeated, summaries
 from ranklsim.reports.analyses.results import Analyses, analyse
 from ranklsim.reports.csr import unknowns
-from ranklsim.reports.figures.drawing import picture
+from ranklsim.reports.figures.drawing import png, svg_text
 from ranklsim.reports.layout import tables, wording
 from ranklsim.reports.layout.arms import ArmView, month_text, view_arms
 from ranklsim.reports.layout.cells import Record, Table, listing
@@ -295,7 +296,7 @@ class Context:
         number: str,
         title: str,
         frame: pd.DataFrame,
-        draw: Callable[..., str],
+        draw: Callable[..., Figure],
         *,
         note: str = "",
         headline: str = "",
@@ -326,11 +327,10 @@ class Context:
         shell = Exhibit("Figure", number, title, frame, "", "")
         spoken = " ".join(part for part in (f"{title}.", headline or alt, f"Numbers: {shell.stem}.csv") if part)
         shown = self.arms if arms is None else arms
-        redraw = partial(draw, frame, shown, anchor=shell.anchor, alt=spoken, **options)
+        redraw = partial(draw, frame, shown, **options)
+        svg = svg_text(redraw(), shell.anchor, spoken)
         said = self.source(" ".join(part for part in (f"{who}." if who else "", note) if part))
-        return replace(
-            shell, body=redraw(), footnote=said, headline=headline, picture=partial(picture, redraw), alt=spoken
-        )
+        return replace(shell, body=svg, footnote=said, headline=headline, picture=lambda: png(redraw()), alt=spoken)
 
     def source(self, note: str, who: str = "") -> str:
         """Footnote: the note, then N by arm where `who` is the analysis set, then seed and model."""

@@ -14,6 +14,7 @@ from ranklsim.reports.analyses.imputation import STRATEGIES
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import Context
 from ranklsim.reports.figures import analyses as figures_analyses
+from ranklsim.reports.figures import trial as figures
 from ranklsim.reports.layout.arms import month_text
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.tables import DASH, num, p_value, share, with_interval
@@ -188,7 +189,7 @@ def _incidence(c: Context, name: str, number: str) -> Exhibit:
         number,
         f"{name}: cumulative incidence",
         own,
-        figures_analyses.incidence,
+        figures.incidence,
         at_risk=risk,
         ylabel="Patients with the event (%)",
         note="Aalen-Johansen estimate with death as competing event; interval on the scale log(-log)."

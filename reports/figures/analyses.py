@@ -6,79 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
-from ranklsim.reports.figures.drawing import (
-    INK,
-    RULE,
-    SOFT,
-    WIDTH,
-    dosing,
-    drawing,
-    end_labels,
-    label_height,
-    month_axis,
-    numbers_at_visits,
-    strip_height,
-    svg_text,
-)
+from ranklsim.reports.figures.drawing import INK, RULE, SOFT, WIDTH, drawing
 from ranklsim.reports.layout.arms import ArmView
 from ranklsim.reports.layout.tables import num, p_value
 
 
-def incidence(
-    frame: pd.DataFrame, arms: Sequence[ArmView], *, at_risk: pd.DataFrame, anchor: str, alt: str, ylabel: str
-) -> str:
-    """Steps of the share with an event by month, with 95% CI as a band and numbers at risk below.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        Columns `arm`, `month`, `estimate`, `low`, `high` (shares), as from `survival.cumulative_incidence`.
-    arms : sequence of ArmView
-    at_risk : DataFrame
-        Columns `arm`, `month`, `n`.
-    anchor, alt : str
-        As in `svg_text`.
-    ylabel : str
-
-    Returns
-    -------
-    str
-        SVG.
-    """
-    shown = [arm for arm in arms if (frame["arm"] == arm.name).any()]
-    above, below = strip_height(arms), 0.5 + 0.2 + 0.165 * len(shown) + 0.1
-    axes_height = max(3.0, label_height(shown))
-    total = above + axes_height + below + 0.18
-    with drawing(WIDTH, total) as figure:
-        ax = figure.add_axes((0.095, below / total, 0.6, axes_height / total))
-        labelled = month_axis(ax, sorted(at_risk["month"].unique()), "Months since randomisation")
-        ends = []
-        for arm in shown:
-            own = frame[frame["arm"] == arm.name].sort_values("month", kind="stable")
-            x, y = own["month"].to_numpy(float), 100 * own["estimate"].to_numpy(float)
-            ax.step(x, y, where="post", color=arm.color, ls=arm.dash, lw=1.6, zorder=3)
-            low, high = 100 * own["low"].fillna(own["estimate"]), 100 * own["high"].fillna(own["estimate"])
-            ax.fill_between(x, low, high, step="post", color=arm.color, alpha=0.15, lw=0, zorder=2)
-            ends.append((float(x[-1]), float(y[-1]), arm))
-        ax.set_ylim(0, max(1.0, 1.08 * ax.get_ylim()[1]))
-        dosing(ax, arms)
-        ax.set_ylabel(ylabel)
-        words = "band: 95% CI (patients)"
-        small = {"transform": ax.transAxes, "fontsize": 8.6, "color": SOFT}
-        if above < 0.2:
-            ax.text(0.0, 1 + 0.05 / axes_height, f"{words}; shaded: dosing", va="bottom", **small)
-        else:
-            ax.text(1.0, -0.52 / axes_height, words, va="center", ha="right", **small)
-        end_labels(ax, ends, (0.02, 0.98))
-        numbers_at_visits(ax, at_risk, shown, labelled, 0.52, "Patients at risk")
-        return svg_text(figure, anchor, alt)
-
-
-def forest(
-    frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, alt: str, xlabel: str, ratio: bool, scale: float = 1.0
-) -> str:
+def forest(frame: pd.DataFrame, arms: Sequence[ArmView], *, xlabel: str, ratio: bool, scale: float = 1.0) -> Figure:
     """Effects in subgroups, one line each, with numbers of patients, intervals in figures and p of interaction.
 
     Parameters
@@ -87,7 +23,7 @@ def forest(
         Columns of `subgroups.COLUMNS` and `arm`.
     arms : sequence of ArmView
         The arm whose effects these are.
-    anchor, alt, xlabel : str
+    xlabel : str
     ratio : bool
         Whether the axis is logarithmic with no effect at 1.
     scale : float
@@ -155,4 +91,4 @@ def forest(
             shown = f"{num(centre)} ({num(left)}, {num(right)})" if np.isfinite(left) else "not estimable"
             ax.text(1.06, -k, shown, transform=where, fontsize=8.8, va="center")
         ax.set_xlabel(xlabel)
-        return svg_text(figure, anchor, alt)
+        return figure

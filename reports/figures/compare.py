@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
-from ranklsim.reports.figures.drawing import INK, RULE, SOFT, WIDTH, drawing, month_axis, svg_text, thinned, two_lines
+from ranklsim.reports.figures.drawing import INK, RULE, SOFT, WIDTH, drawing, month_axis, thinned, two_lines
 
 Looks = Mapping[tuple[str, str], tuple[str, str]]
 """Run and arm to colour and marker."""
@@ -16,7 +17,7 @@ ROW, HEAD, AXIS = 0.25, 0.36, 0.62
 """Inches of a row, of a panel's title, and of the space below a panel."""
 
 
-def forest(frame: pd.DataFrame, *, anchor: str, alt: str, colors: Looks) -> str:
+def forest(frame: pd.DataFrame, *, colors: Looks) -> Figure:
     """Estimates with 95% CI, a row a run and arm, a panel an endpoint.
 
     Parameters
@@ -48,10 +49,10 @@ def forest(frame: pd.DataFrame, *, anchor: str, alt: str, colors: Looks) -> str:
             ax.set_yticks([])
             ax.spines["left"].set_visible(False)
             figure.text(0.012, (top + AXIS + tall + 0.12) / height, what, fontsize=9.6, color=INK)
-        return svg_text(figure, anchor, alt)
+        return figure
 
 
-def courses(frame: pd.DataFrame, *, anchor: str, alt: str, colors: Looks, ylabel: str, reference: float) -> str:
+def courses(frame: pd.DataFrame, *, colors: Looks, ylabel: str, reference: float) -> Figure:
     """Means or medians with bars by visit, a panel a run, on one scale; arms by colour, marker and name.
 
     Parameters
@@ -93,7 +94,7 @@ def courses(frame: pd.DataFrame, *, anchor: str, alt: str, colors: Looks, ylabel
                 loc="upper left", bbox_to_anchor=(0.0, -0.42 / panel), ncols=2, frameon=False, fontsize=8.2,
                 borderaxespad=0, labelcolor=SOFT,
             )  # fmt: skip
-        return svg_text(figure, anchor, alt)
+        return figure
 
 
 def _shortened(text: str, most: int) -> str:

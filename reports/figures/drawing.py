@@ -10,9 +10,8 @@ from __future__ import annotations
 import io
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from html import escape
 
 import matplotlib as mpl
@@ -59,11 +58,18 @@ RC = {
 
 
 @contextmanager
-def drawing(width: float, height: float) -> Iterator[Figure]:
-    """A figure of `width` x `height` inches under the report's style, whatever the user's matplotlibrc says."""
+def _style() -> Iterator[None]:
+    """The report's style, whatever the user's matplotlibrc says."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(RC)
+        yield
+
+
+@contextmanager
+def drawing(width: float, height: float) -> Iterator[Figure]:
+    """A figure of `width` x `height` inches under the report's style."""
+    with _style():
         figure = Figure(figsize=(width, height))
         FigureCanvasSVG(figure)
         yield figure
@@ -95,39 +101,21 @@ def panels(
     return list(axes[:count])
 
 
-_KEPT: ContextVar[list[bytes] | None] = ContextVar("_KEPT", default=None)
-
-
-def picture(draw: Callable[[], str]) -> bytes:
-    """The figure that `draw` makes as a PNG, which Word and slides take in."""
-    kept: list[bytes] = []
-    token = _KEPT.set(kept)
-    try:
-        draw()
-    finally:
-        _KEPT.reset(token)
-    return kept[-1]
-
-
 def svg_text(figure: Figure, anchor: str, alt: str) -> str:
     """The figure as one ``<svg>`` element that can stand in a page beside others.
 
     Parameters
     ----------
     figure : Figure
-        Drawn inside `drawing`.
+        Made by `drawing`.
     anchor : str
         Prefix that keeps the element ids of several figures apart.
     alt : str
         What a screen reader says.
     """
-    kept = _KEPT.get()
-    if kept is not None:
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": None})
-        kept.append(picture.getvalue())
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    with _style():
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.S)
@@ -138,6 +126,14 @@ def svg_text(figure: Figure, anchor: str, alt: str) -> str:
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
     return text.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1).strip()
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a picture that Word takes in."""
+    buffer = io.BytesIO()
+    with _style():
+        figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def spread(positions: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
@@ -254,6 +250,18 @@ def dosing(ax: Axes, arms: Sequence[ArmView], *, words: bool = True) -> None:
         y = 1.03 + 0.028 * len(treated)
         note = "dosing by arm; tick: last dose of a regimen"
         ax.text(0.0, y, note, transform=ax.transAxes, fontsize=8.6, color=SOFT, va="bottom")
+
+
+def shown(frame: pd.DataFrame, arms: Sequence[ArmView]) -> list[ArmView]:
+    """The arms that have a row in `frame`."""
+    return [arm for arm in arms if (frame["arm"] == arm.name).any()]
+
+
+def notes(figure: Figure, lines: Sequence[str]) -> None:
+    """Small lines at the top of a figure that say what its marks are."""
+    for k, words in enumerate(lines):
+        y = 1 - (0.15 + 0.18 * k) / figure.get_figheight()
+        figure.text(0.012, y, words, fontsize=8.6, color=SOFT, va="center")
 
 
 def strip_height(arms: Sequence[ArmView]) -> float:

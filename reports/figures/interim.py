@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from scipy import stats
 
-from ranklsim.reports.figures.drawing import INK, RULE, SHADE, SOFT, WIDTH, drawing, spread, svg_text, wrap_label
+from ranklsim.reports.figures.drawing import INK, RULE, SHADE, SOFT, WIDTH, drawing, shown, spread, wrap_label
 from ranklsim.reports.layout.arms import ArmView, month_text
 
 _PANEL = 2.5  # inches
@@ -17,9 +18,7 @@ _TALLEST = 8.0
 """Boundaries above this statistic leave the figure, unless a statistic is as high."""
 
 
-def boundaries(
-    frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, alt: str, level: float, planned: bool
-) -> str:
+def boundaries(frame: pd.DataFrame, arms: Sequence[ArmView], *, level: float, planned: bool) -> Figure:
     """Statistics and boundaries against information, a panel an arm.
 
     Parameters
@@ -27,24 +26,22 @@ def boundaries(
     frame : DataFrame
         Columns of `monitoring.COLUMNS`; looks that were not tested are left out.
     arms : sequence of ArmView
-    anchor, alt : str
-        As in `svg_text`.
     level : float
         Two-sided level of one test, drawn for comparison.
     planned : bool
         Whether information is relative to a plan, not to what there was at the end.
     """
     kept = frame[frame["boundary_z"].notna()]
-    shown = [arm for arm in arms if (kept["arm"] == arm.name).any()]
-    height = 0.25 + len(shown) * (_PANEL + 0.62) + 0.2
+    own_arms = shown(kept, arms)
+    height = 0.25 + len(own_arms) * (_PANEL + 0.62) + 0.2
     with drawing(WIDTH, height) as figure:
-        for k, arm in enumerate(shown):
+        for k, arm in enumerate(own_arms):
             bottom = height - 0.25 - (k + 1) * (_PANEL + 0.62) + 0.3
             ax = figure.add_axes((0.085, bottom / height, 0.66, _PANEL / height))
             _panel(ax, kept[kept["arm"] == arm.name], arm, level)
-            if k == len(shown) - 1:
+            if k == len(own_arms) - 1:
                 ax.set_xlabel(f"Information (% of that {'planned' if planned else 'of the end'})")
-        return svg_text(figure, anchor, alt)
+        return figure
 
 
 def _panel(ax: Axes, own: pd.DataFrame, arm: ArmView, level: float) -> None:
@@ -106,11 +103,9 @@ def tipping(
     *,
     points: pd.DataFrame,
     limit: float,
-    anchor: str,
-    alt: str,
     xlabel: str,
     ylabel: str,
-) -> str:
+) -> Figure:
     """Difference to control against delta, a panel an arm; a line where the result is lost.
 
     Parameters
@@ -120,15 +115,13 @@ def tipping(
     arms : sequence of ArmView
     limit : float
         Difference that the interval must exclude.
-    anchor, alt : str
-        As in `svg_text`.
     xlabel, ylabel : str
     """
-    shown = [arm for arm in arms if (frame["arm"] == arm.name).any()]
-    height = 0.2 + len(shown) * (_PANEL + 0.45) + 0.25
+    own_arms = shown(frame, arms)
+    height = 0.2 + len(own_arms) * (_PANEL + 0.45) + 0.25
     lost = points.set_index("arm")["delta"].astype(float)
     with drawing(WIDTH, height) as figure:
-        for k, arm in enumerate(shown):
+        for k, arm in enumerate(own_arms):
             bottom = height - 0.2 - (k + 1) * (_PANEL + 0.45) + 0.2
             ax = figure.add_axes((0.1, bottom / height, 0.85, _PANEL / height))
             own = frame[frame["arm"] == arm.name]
@@ -143,6 +136,6 @@ def tipping(
                 ax.text(at, 0.97, f" lost from {at:.3g} on", transform=where, va="top", fontsize=8.6, color=SOFT)
             ax.set_title(wrap_label(arm.label, 60), loc="left")
             ax.set_ylabel(ylabel)
-            if k == len(shown) - 1:
+            if k == len(own_arms) - 1:
                 ax.set_xlabel(xlabel)
-        return svg_text(figure, anchor, alt)
+        return figure

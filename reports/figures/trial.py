@@ -6,11 +6,13 @@ kind, hatched or light, and named so. How things look is in `ranklsim.reports.fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -25,9 +27,10 @@ from ranklsim.reports.figures.drawing import (
     end_labels,
     label_height,
     month_axis,
+    notes,
     numbers_at_visits,
+    shown,
     strip_height,
-    svg_text,
     thinned,
     two_lines,
     wrap_label,
@@ -42,32 +45,112 @@ PART_COLORS = {
 }
 
 
-def _points(
-    ax: Axes, x: np.ndarray, y: np.ndarray, low: pd.Series, high: pd.Series, arm: ArmView, *, size: float, width: float
-) -> None:
-    """An arm's points with a bar from `low` to `high`; no bar where an end is missing or on the wrong side."""
-    whisker = np.vstack([y - low.to_numpy(float), high.to_numpy(float) - y])
-    ax.errorbar(
-        x,
-        y,
-        yerr=np.where(np.isfinite(whisker), np.maximum(whisker, 0), 0),
-        fmt=arm.marker,
-        ms=size,
-        color=arm.color,
-        mec="white",
-        mew=0.5,
-        elinewidth=width,
-        capsize=0,
-        zorder=4,
-    )
+@contextmanager
+def _arm_grid(
+    frame: pd.DataFrame,
+    arms: Sequence[ArmView],
+    ylabel: str,
+    *,
+    panel: float,
+    above: float,
+    between: float = 0.62,
+    below: float = 0.5,
+) -> Iterator[tuple[Figure, list[tuple[Axes, ArmView, pd.DataFrame, bool]]]]:
+    """A panel for each arm that has rows, two beside each other: axes, arm, its rows, whether no panel is below."""
+    own = shown(frame, arms)
+    columns = 2 if len(own) > 1 else 1
+    lines = -(-len(own) // columns)
+    total = above + lines * panel + (lines - 1) * between + below
+    with drawing(WIDTH, total) as figure:
+        width, panels = 0.86 / columns - 0.03, []
+        for k, arm in enumerate(own):
+            line, column = divmod(k, columns)
+            bottom = total - above - (line + 1) * panel - line * between
+            ax = figure.add_axes((0.095 + column * (width + 0.06), bottom / total, width, panel / total))
+            ax.set_title(arm.label, loc="left", fontsize=9.6, weight="bold", pad=5)
+            if column == 0:
+                ax.set_ylabel(ylabel)
+            else:
+                ax.tick_params(axis="y", labelleft=False)
+            panels.append((ax, arm, frame[frame["arm"] == arm.name], k + columns >= len(own)))
+        yield figure, panels
+
+
+_Ends = list[tuple[float, float, ArmView]]
+"""Where the line of each arm ends, in data."""
+
+
+def _course_figure(
+    draw: Callable[[Axes], _Ends],
+    arms: Sequence[ArmView],
+    own: Sequence[ArmView],
+    months: Sequence[float],
+    *,
+    xlabel: str,
+    ylabel: str,
+    marks: str,
+    counts: pd.DataFrame,
+    heading: str,
+) -> Figure:
+    """Courses by month that `draw` draws: dosing, arms named at the ends of their lines, numbers of patients below."""
+    above = strip_height(arms)
+    below = 0.5 + 0.2 + 0.165 * len(own) + 0.1
+    axes_height = max(3.0, label_height(own))
+    total = above + axes_height + below + 0.18
+    with drawing(WIDTH, total) as figure:
+        ax = figure.add_axes((0.095, below / total, 0.6, axes_height / total))
+        labelled = month_axis(ax, months, xlabel)
+        ends = draw(ax)
+        dosing(ax, arms)
+        ax.set_ylabel(ylabel)
+        small = {"transform": ax.transAxes, "fontsize": 8.6, "color": SOFT}
+        if above < 0.2:
+            ax.text(0.0, 1 + 0.05 / axes_height, f"{marks}; shaded: dosing", va="bottom", **small)
+        else:  # the space above is taken by the strips of the arms
+            ax.text(1.0, -0.52 / axes_height, marks, va="center", ha="right", **small)
+        end_labels(ax, ends, (0.02, 0.98))
+        numbers_at_visits(ax, counts, own, labelled, 0.52, heading)
+        return figure
+
+
+def _lines(
+    ax: Axes,
+    frame: pd.DataFrame,
+    arms: Sequence[ArmView],
+    months: Sequence[float],
+    columns: tuple[str, str, str],
+    *,
+    width: float,
+    size: float,
+    bar: float,
+) -> _Ends:
+    """A line for each arm by `columns` (value, low, high), with points and bars of `size`; returns where lines end.
+
+    No bar is drawn where an end is missing or on the wrong side.
+    """
+    value, low, high = columns
+    step = 0.0045 * max(months[-1] - months[0], 1) if size else 0.0
+    ends = []
+    for k, arm in enumerate(arms):
+        own = frame[(frame["arm"] == arm.name) & frame[value].notna()].sort_values("month")
+        if own.empty:
+            continue
+        x = own["month"].to_numpy(float) + step * (k - (len(arms) - 1) / 2)
+        y = own[value].to_numpy(float)
+        ax.plot(x, y, color=arm.color, ls=arm.dash, lw=width, zorder=3)
+        if size:
+            whisker = np.vstack([y - own[low].to_numpy(float), own[high].to_numpy(float) - y])
+            whisker = np.where(np.isfinite(whisker), np.maximum(whisker, 0), 0)
+            look = {"color": arm.color, "mec": "white", "mew": 0.5, "elinewidth": bar, "capsize": 0, "zorder": 4}
+            ax.errorbar(x, y, yerr=whisker, fmt=arm.marker, ms=size, **look)
+        ends.append((float(x[-1]), float(y[-1]), arm))
+    return ends
 
 
 def by_visit(
     frame: pd.DataFrame,
     arms: Sequence[ArmView],
     *,
-    anchor: str,
-    alt: str,
     ylabel: str,
     value: str = "mean",
     low: str = "ci_low",
@@ -76,8 +159,7 @@ def by_visit(
     xlabel: str = "Months since randomisation",
     bars: str = "bars: 95% CI of the mean (patients)",
     floor: float | None = None,
-    risk: str | None = "Patients with a value",
-) -> str:
+) -> Figure:
     """Line by visit for each arm, with bars, dosing, numbers of patients and names at the lines' ends.
 
     Parameters
@@ -85,8 +167,6 @@ def by_visit(
     frame : DataFrame
         Columns `month`, `arm`, `n` and the ones that `value`, `low` and `high` name.
     arms : sequence of ArmView
-    anchor, alt : str
-        As in `svg_text`.
     ylabel, xlabel : str
         Quantity and unit.
     reference : float
@@ -95,50 +175,56 @@ def by_visit(
         What the bars are, said in the figure.
     floor : float, optional
         Lowest value of the vertical axis.
-    risk : str or None
-        Heading of the numbers below the axis; None for none.
-
-    Returns
-    -------
-    str
-        SVG.
     """
-    shown = [arm for arm in arms if (frame["arm"] == arm.name).any()]
-    above = strip_height(arms)
-    below = 0.5 + (0.2 + 0.165 * len(shown) + 0.1 if risk else 0.0)
-    axes_height = max(3.0, label_height(shown))
-    total = above + axes_height + below + 0.18
-    with drawing(WIDTH, total) as figure:
-        ax = figure.add_axes((0.095, below / total, 0.6, axes_height / total))
-        months = sorted(frame["month"].unique())
-        labelled = month_axis(ax, months, xlabel)
-        step = 0.0045 * max(months[-1] - months[0], 1)
-        ends = []
-        for k, arm in enumerate(shown):
-            own = frame[(frame["arm"] == arm.name) & frame[value].notna()].sort_values("month")
-            if own.empty:
-                continue
-            x = own["month"].to_numpy(float) + step * (k - (len(shown) - 1) / 2)
-            y = own[value].to_numpy(float)
-            ax.plot(x, y, color=arm.color, ls=arm.dash, lw=1.5, zorder=3)
-            _points(ax, x, y, own[low], own[high], arm, size=4.5, width=1.0)
-            ends.append((float(x[-1]), float(y[-1]), arm))
+    own = shown(frame, arms)
+    months = sorted(frame["month"].unique())
+
+    def draw(ax: Axes) -> _Ends:
+        ends = _lines(ax, frame, own, months, (value, low, high), width=1.5, size=4.5, bar=1.0)
         ax.axhline(reference, color=INK, lw=0.8, zorder=1)
         if floor is not None:
             ax.set_ylim(bottom=floor)
         bottom, top = ax.get_ylim()
         ax.set_ylim(bottom, top + 0.07 * (top - bottom))
-        dosing(ax, arms)
-        ax.set_ylabel(ylabel)
-        small = {"transform": ax.transAxes, "fontsize": 8.6, "color": SOFT}
-        if above < 0.2:
-            ax.text(0.0, 1 + 0.05 / axes_height, f"{bars}; shaded: dosing", va="bottom", **small)
-        else:  # the space above is taken by the strips of the arms
-            ax.text(1.0, -0.52 / axes_height, bars, va="center", ha="right", **small)
-        end_labels(ax, ends, (0.02, 0.98))
-        if risk:
-            numbers_at_visits(ax, frame, shown, labelled, 0.52, risk)
-        return svg_text(figure, anchor, alt)
+        return ends
+
+    return _course_figure(
+        draw, arms, own, months, xlabel=xlabel, ylabel=ylabel, marks=bars,
+        counts=frame, heading="Patients with a value",
+    )  # fmt: skip
+
+
+def incidence(frame: pd.DataFrame, arms: Sequence[ArmView], *, at_risk: pd.DataFrame, ylabel: str) -> Figure:
+    """Steps of the share with an event by month, with 95% CI as a band and numbers at risk below.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns `arm`, `month`, `estimate`, `low`, `high` (shares), as from `survival.cumulative_incidence`.
+    arms : sequence of ArmView
+    at_risk : DataFrame
+        Columns `arm`, `month`, `n`.
+    ylabel : str
+    """
+    own = shown(frame, arms)
+
+    def draw(ax: Axes) -> _Ends:
+        ends = []
+        for arm in own:
+            mine = frame[frame["arm"] == arm.name].sort_values("month", kind="stable")
+            x, y = mine["month"].to_numpy(float), 100 * mine["estimate"].to_numpy(float)
+            ax.step(x, y, where="post", color=arm.color, ls=arm.dash, lw=1.6, zorder=3)
+            low, high = 100 * mine["low"].fillna(mine["estimate"]), 100 * mine["high"].fillna(mine["estimate"])
+            ax.fill_between(x, low, high, step="post", color=arm.color, alpha=0.15, lw=0, zorder=2)
+            ends.append((float(x[-1]), float(y[-1]), arm))
+        ax.set_ylim(0, max(1.0, 1.08 * ax.get_ylim()[1]))
+        return ends
+
+    return _course_figure(
+        draw, arms, own, sorted(at_risk["month"].unique()), ylabel=ylabel,
+        xlabel="Months since randomisation", marks="band: 95% CI (patients)", counts=at_risk,
+        heading="Patients at risk",
+    )  # fmt: skip
 
 
 def panels(
@@ -146,49 +232,33 @@ def panels(
     arms: Sequence[ArmView],
     *,
     titles: Mapping[str, str],
-    anchor: str,
-    alt: str,
     ylabel: str,
-    by: str = "output",
     value: str = "median",
     low: str = "q1",
     high: str = "q3",
-    reference: float | None = None,
     limits: tuple[float, float] | None = None,
     xlabel: str = "Months since randomisation",
     points: bool = True,
-) -> str:
-    """One panel below the other for each value of column `by` (key of `titles`), with all arms in each.
+) -> Figure:
+    """One panel below the other for each value of column `output` (key of `titles`), with all arms in each.
 
     `limits` fixes the vertical axis; otherwise each panel takes its own. `points` False draws lines only.
     """
-    shown = [key for key in titles if (frame[by] == key).any()]
+    keys = [key for key in titles if (frame["output"] == key).any()]
     above = strip_height(arms) + 0.12
     panel, between, below = max(1.6, label_height(arms)), 0.36, 0.5
-    total = above + len(shown) * panel + (len(shown) - 1) * between + below
+    total = above + len(keys) * panel + (len(keys) - 1) * between + below
     with drawing(WIDTH, total) as figure:
         months = sorted(frame["month"].unique())
-        for j, key in enumerate(shown):
+        for j, key in enumerate(keys):
             bottom = total - above - (j + 1) * panel - j * between
             ax = figure.add_axes((0.095, bottom / total, 0.6, panel / total))
-            last = j == len(shown) - 1
+            last = j == len(keys) - 1
             month_axis(ax, months, xlabel if last else None)
             if not last:
                 ax.tick_params(axis="x", labelbottom=False)
-            ends = []
-            step = 0.0045 * max(months[-1] - months[0], 1) if points else 0.0
-            for k, arm in enumerate(arms):
-                own = frame[(frame["arm"] == arm.name) & (frame[by] == key) & frame[value].notna()].sort_values("month")
-                if own.empty:
-                    continue
-                x = own["month"].to_numpy(float) + step * (k - (len(arms) - 1) / 2)
-                y = own[value].to_numpy(float)
-                ax.plot(x, y, color=arm.color, ls=arm.dash, lw=1.3, zorder=3)
-                if points:
-                    _points(ax, x, y, own[low], own[high], arm, size=4, width=0.9)
-                ends.append((float(x[-1]), float(y[-1]), arm))
-            if reference is not None:
-                ax.axhline(reference, color=INK, lw=0.8, zorder=1)
+            mine, size = frame[frame["output"] == key], 4.0 if points else 0.0
+            ends = _lines(ax, mine, arms, months, (value, low, high), width=1.3, size=size, bar=0.9)
             bottom_value, top_value = limits or ax.get_ylim()
             ax.set_ylim(bottom_value, top_value + (0.14 if j == 0 else 0.02) * (top_value - bottom_value))
             dosing(ax, arms, words=j == 0)
@@ -196,12 +266,10 @@ def panels(
             lift = (strip_height(arms) if j == 0 and strip_height(arms) > 0.2 else 0.06) / panel
             ax.text(0, 1 + lift, titles[key], transform=ax.transAxes, fontsize=9.6, va="bottom", weight="bold")
             end_labels(ax, ends, (0.03, 0.97))
-        return svg_text(figure, anchor, alt)
+        return figure
 
 
-def design(
-    frame: pd.DataFrame, arms: Sequence[ArmView], *, visits: pd.DataFrame, months: float, anchor: str, alt: str
-) -> str:
+def design(frame: pd.DataFrame, arms: Sequence[ArmView], *, visits: pd.DataFrame, months: float) -> Figure:
     """Schema of the trial: one lane an arm with its regimens, doses as triangles, follow-up as a thin line, visits.
 
     Parameters
@@ -258,10 +326,10 @@ def design(
             ax.text(-0.045, y, what, transform=data, ha="right", va="center", fontsize=9.2, color=SOFT)
             own = visits.loc[visits["what"] == what, "month"]
             ax.plot(own, np.full(len(own), y), ls="", marker="os^D"[j % 4], ms=4, mfc="white", mec=SOFT)
-        return svg_text(figure, anchor, alt)
+        return figure
 
 
-def flow(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, alt: str) -> str:
+def flow(frame: pd.DataFrame, arms: Sequence[ArmView]) -> Figure:
     """CONSORT flow: randomised, allocated by arm, dropped out, completed; from `summaries.disposition`."""
     rows = frame.set_index("arm")
     total = rows.loc["Total"]
@@ -308,10 +376,10 @@ def flow(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, alt: str)
             box(x, 0.33, wide * 0.94, 0.2, text)
             arrow(x, 0.23, x, 0.16)
             box(x, 0.09, wide * 0.94, 0.14, f"Completed\nn = {int(row['completed'])}", arm.color)
-        return svg_text(figure, anchor, alt)
+        return figure
 
 
-def two_intervals(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, alt: str, xlabel: str) -> str:
+def two_intervals(frame: pd.DataFrame, arms: Sequence[ArmView], *, xlabel: str) -> Figure:
     """Key result by arm with two intervals that answer different questions, one above the other.
 
     Parameters
@@ -362,34 +430,27 @@ def two_intervals(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, 
         ax.set_yticks([])
         ax.spines["left"].set_visible(False)
         ax.set_xlabel(xlabel)
-        key = (
-            "solid: estimate and 95% CI (patients)",
-            "hatched: 90% interval over unknown parameters, upright line its median; thin: with other structures too",
+        notes(
+            figure,
+            (
+                "solid: estimate and 95% CI (patients)",
+                "hatched: 90% interval over unknown parameters, upright line its median; "
+                "thin: with other structures too",
+            ),
         )
-        for k, words in enumerate(key):
-            figure.text(0.012, 1 - (0.15 + 0.18 * k) / total, words, fontsize=8.6, color=SOFT, va="center")
-        return svg_text(figure, anchor, alt)
+        return figure
 
 
-def stacked_parts(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, alt: str, ylabel: str) -> str:
+def stacked_parts(frame: pd.DataFrame, arms: Sequence[ArmView], *, ylabel: str) -> Figure:
     """Contributions to the BMD change as stacked bars by month, one panel an arm; a dot marks their sum."""
-    shown = [arm for arm in arms if (frame["arm"] == arm.name).any()]
     months = sorted(frame["month"].unique())
-    columns = 2 if len(shown) > 1 else 1
-    lines = -(-len(shown) // columns)
-    panel, between, above, below = 1.55, 0.62, 0.62, 0.5
-    total = above + lines * panel + (lines - 1) * between + below
-    with drawing(WIDTH, total) as figure:
+    with _arm_grid(frame, arms, ylabel, panel=1.55, above=0.62) as (figure, grid):
+        total = figure.get_figheight()
         sums = frame.assign(up=frame["mean"].clip(lower=0), down=frame["mean"].clip(upper=0))
         sums = sums.groupby(["month", "arm"])[["up", "down"]].sum()
         low, high = min(float(sums["down"].min()), 0), max(float(sums["up"].max()), 0)
         room = max(high - low, 0.1)
-        width = 0.86 / columns - 0.03
-        for k, arm in enumerate(shown):
-            line, column = divmod(k, columns)
-            bottom = total - above - (line + 1) * panel - line * between
-            ax = figure.add_axes((0.095 + column * (width + 0.06), bottom / total, width, panel / total))
-            own = frame[frame["arm"] == arm.name]
+        for ax, _, own, lowest in grid:
             for j, month in enumerate(months):
                 up = down = 0.0
                 here = own[own["month"] == month].set_index("part")
@@ -406,12 +467,7 @@ def stacked_parts(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, 
             ax.axhline(0, color=INK, lw=0.8, zorder=3)
             ax.set_ylim(low - 0.06 * room, high + 0.06 * room)
             ax.set_xticks(range(len(months)), [month_text(m) for m in months])
-            ax.set_title(arm.label, loc="left", fontsize=9.6, weight="bold", pad=5)
-            if column == 0:
-                ax.set_ylabel(ylabel)
-            else:
-                ax.tick_params(axis="y", labelleft=False)
-            if line == lines - 1 or k + columns >= len(shown):
+            if lowest:
                 ax.set_xlabel("Months since randomisation")
         x = 0.095
         for part, (color, hatch, words) in PART_COLORS.items():
@@ -433,27 +489,18 @@ def stacked_parts(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, 
                 x += 0.055 + 0.0128 * len(words)
         figure.text(x, 1 - 0.17 / total, "●", fontsize=7, color="#D55E00", va="center")
         figure.text(x + 0.02, 1 - 0.17 / total, "sum", fontsize=8.6, va="center")
-        return svg_text(figure, anchor, alt)
+        return figure
 
 
-def fans(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, alt: str, ylabel: str, reference: float) -> str:
+def fans(frame: pd.DataFrame, arms: Sequence[ArmView], *, ylabel: str, reference: float) -> Figure:
     """Interval over unknown parameters by month, one panel an arm; dashed where the default values lead."""
-    shown = [arm for arm in arms if (frame["arm"] == arm.name).any()]
-    columns = 2 if len(shown) > 1 else 1
-    lines = -(-len(shown) // columns)
-    panel, between, above, below = 1.7, 0.62, 0.75, 0.5
-    total = above + lines * panel + (lines - 1) * between + below
-    with drawing(WIDTH, total) as figure:
+    with _arm_grid(frame, arms, ylabel, panel=1.7, above=0.75) as (figure, grid):
         months = sorted(frame["month"].unique())
         low = min(float(frame[["low", "default"]].min().min()), reference)
         high = max(float(frame[["high", "default"]].max().max()), reference)
         room = max(high - low, 0.1)
-        width = 0.86 / columns - 0.03
-        for k, arm in enumerate(shown):
-            line, column = divmod(k, columns)
-            bottom = total - above - (line + 1) * panel - line * between
-            ax = figure.add_axes((0.095 + column * (width + 0.06), bottom / total, width, panel / total))
-            own = frame[frame["arm"] == arm.name].sort_values("month")
+        for ax, arm, rows, lowest in grid:
+            own = rows.sort_values("month")
             x = own["month"].to_numpy(float)
             ax.axvspan(arm.courses[0].start if arm.courses else 0, arm.end, color=SHADE, lw=0, zorder=0)
             ax.fill_between(x, own["low"], own["high"], facecolor=arm.color, alpha=0.15, lw=0, zorder=1)
@@ -464,26 +511,19 @@ def fans(frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, alt: str,
             ax.set_ylim(low - 0.05 * room, high + 0.05 * room)
             labelled = thinned(months, 0.12 * max(months[-1] - months[0], 1))
             ax.set_xticks(labelled, [month_text(m) for m in labelled])
-            ax.set_title(arm.label, loc="left", fontsize=9.6, weight="bold", pad=5)
-            if column == 0:
-                ax.set_ylabel(ylabel)
-            else:
-                ax.tick_params(axis="y", labelleft=False)
-            if line == lines - 1 or k + columns >= len(shown):
+            if lowest:
                 ax.set_xlabel("Months since randomisation")
-        for k, words in enumerate(
+        notes(
+            figure,
             (
                 "bands: 90% and 50% interval over unknown parameters; line: median",
                 "dashed: default values; shaded: dosing",
-            )
-        ):
-            figure.text(0.012, 1 - (0.15 + 0.18 * k) / total, words, fontsize=8.6, color=SOFT, va="center")
-        return svg_text(figure, anchor, alt)
+            ),
+        )
+        return figure
 
 
-def correlations(
-    frame: pd.DataFrame, arms: Sequence[ArmView], *, meanings: Mapping[str, str], anchor: str, alt: str
-) -> str:
+def correlations(frame: pd.DataFrame, arms: Sequence[ArmView], *, meanings: Mapping[str, str]) -> Figure:
     """Rank correlation of the strongest parameters with the headline, one panel an arm.
 
     Parameters
@@ -493,13 +533,13 @@ def correlations(
     meanings : mapping
         Symbol -> words beside the bar.
     """
-    shown = [arm for arm in arms if (frame["arm"] == arm.name).any()]
-    counts = [int((frame["arm"] == arm.name).sum()) for arm in shown]
+    own_arms = shown(frame, arms)
+    counts = [int((frame["arm"] == arm.name).sum()) for arm in own_arms]
     row, head = 0.34, 0.42
     total = sum(row * c + head for c in counts) + 0.55
     with drawing(WIDTH, total) as figure:
         top = total
-        for k, (arm, count) in enumerate(zip(shown, counts, strict=True)):
+        for k, (arm, count) in enumerate(zip(own_arms, counts, strict=True)):
             top -= head
             height = row * count
             ax = figure.add_axes((0.46, (top - height) / total, 0.52, height / total))
@@ -524,16 +564,14 @@ def correlations(
             ax.text(
                 -0.885, 1 + 0.08 / height, arm.label, transform=ax.transAxes, fontsize=9.6, weight="bold", va="bottom"
             )
-            if k == len(shown) - 1:
+            if k == len(own_arms) - 1:
                 ax.set_xlabel("Spearman rank correlation with the result (line: 95% CI)")
             else:
                 ax.tick_params(axis="x", labelbottom=False)
-        return svg_text(figure, anchor, alt)
+        return figure
 
 
-def scatter(
-    frame: pd.DataFrame, arms: Sequence[ArmView], *, anchor: str, alt: str, ylabel: str, names: Mapping[str, str]
-) -> str:
+def scatter(frame: pd.DataFrame, arms: Sequence[ArmView], *, ylabel: str, names: Mapping[str, str]) -> Figure:
     """Result of each draw against the parameter that matters most to that arm, one panel an arm.
 
     Parameters
@@ -543,20 +581,10 @@ def scatter(
     names : mapping
         Symbol -> axis label with unit.
     """
-    shown = [arm for arm in arms if (frame["arm"] == arm.name).any()]
-    columns = 2 if len(shown) > 1 else 1
-    lines = -(-len(shown) // columns)
-    panel, between, above, below = 1.9, 0.95, 0.35, 0.62
-    total = above + lines * panel + (lines - 1) * between + below
-    with drawing(WIDTH, total) as figure:
-        width = 0.86 / columns - 0.03
+    with _arm_grid(frame, arms, ylabel, panel=1.9, above=0.35, between=0.95, below=0.62) as (figure, grid):
         low, high = float(frame["value"].min()), float(frame["value"].max())
         room = max(high - low, 0.1)
-        for k, arm in enumerate(shown):
-            line, column = divmod(k, columns)
-            bottom = total - above - (line + 1) * panel - line * between
-            ax = figure.add_axes((0.095 + column * (width + 0.06), bottom / total, width, panel / total))
-            own = frame[frame["arm"] == arm.name]
+        for ax, arm, own, _ in grid:
             drawn, default = own[own["draw"] != 0], own[own["draw"] == 0]
             ax.plot(drawn["parameter"], drawn["value"], ls="", marker="o", ms=3.2, color=arm.color, alpha=0.55, mew=0)
             ax.plot(default["parameter"], default["value"], ls="", marker="D", ms=6.5, mfc="white", mec=INK, mew=1.3)
@@ -569,11 +597,6 @@ def scatter(
                 ax.xaxis.set_minor_formatter(NullFormatter())
             ax.axhline(0, color=INK, lw=0.8, zorder=1)
             ax.set_ylim(min(low, 0) - 0.06 * room, max(high, 0) + 0.06 * room)
-            ax.set_title(arm.label, loc="left", fontsize=9.6, weight="bold", pad=5)
             symbol = str(own["symbol"].iloc[0])
             ax.set_xlabel(two_lines(names.get(symbol, symbol), 44), fontsize=8.6)
-            if column == 0:
-                ax.set_ylabel(ylabel)
-            else:
-                ax.tick_params(axis="y", labelleft=False)
-        return svg_text(figure, anchor, alt)
+        return figure

@@ -40,7 +40,7 @@ class Exhibit:
     population : str
         The patients it is about, with their number; empty for none.
     picture : callable, optional
-        Draws a figure again, as a PNG (`ranklsim.reports.figures.drawing.picture`).
+        Draws a figure again, as a PNG (`ranklsim.reports.figures.drawing.png`).
     alt : str
         The text that a screen reader says for a figure.
     """

@@ -25,6 +25,7 @@ from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.analyses import durability, summaries
 from ranklsim.reports.csr.context import Context, read
 from ranklsim.reports.figures import compare as figures_compare
+from ranklsim.reports.figures.drawing import svg_text
 from ranklsim.reports.layout import tables, wording
 from ranklsim.reports.layout.arms import month_text
 from ranklsim.reports.layout.cells import code
@@ -399,7 +400,7 @@ def _courses(runs: Sequence[Seen], colors: Mapping[tuple[str, str], tuple[str, s
 def _figure(number: str, title: str, frame: pd.DataFrame, note: str, draw: Any, **options: Any) -> Exhibit:
     shell = Exhibit("Figure", number, title, frame, "", "")
     alt = f"{title}. {note} Numbers: {shell.stem}.csv"
-    return Exhibit("Figure", number, title, frame, draw(frame, anchor=shell.anchor, alt=alt, **options), note, alt=alt)
+    return Exhibit("Figure", number, title, frame, svg_text(draw(frame, **options), shell.anchor, alt), note, alt=alt)
 
 
 def after_treatment(runs: Sequence[Seen]) -> pd.DataFrame:

@@ -83,14 +83,13 @@ def test_tick_labels_are_visits_and_do_not_crowd():
 
 def test_the_same_frame_gives_the_same_bytes(frame):
     views = arm_views.view_arms(TWO, AGENTS)
-    one, two = (figures.by_visit(frame, views, anchor="x", alt="y", ylabel="z") for _ in range(2))
+    one, two = (drawing.svg_text(figures.by_visit(frame, views, ylabel="z"), "x", "y") for _ in range(2))
     assert one == two
 
 
 def test_a_figure_is_well_formed_vector_text_that_names_every_arm_and_asks_for_nothing_outside(frame):
-    svg = figures.by_visit(
-        frame, arm_views.view_arms(TWO, AGENTS), anchor="fig-1", alt="A <b> & c", ylabel="Change (%)"
-    )
+    figure = figures.by_visit(frame, arm_views.view_arms(TWO, AGENTS), ylabel="Change (%)")
+    svg = drawing.svg_text(figure, "fig-1", "A <b> & c")
     root = ElementTree.fromstring(svg)
     assert root.get("aria-label") == "A <b> & c"
     words = " ".join("".join(text.itertext()) for text in root.iter("{http://www.w3.org/2000/svg}text"))
@@ -104,9 +103,9 @@ def test_the_users_own_matplotlibrc_changes_nothing(frame):
     import matplotlib as mpl
 
     views = arm_views.view_arms(TWO, AGENTS)
-    plain = figures.by_visit(frame, views, anchor="x", alt="y", ylabel="z")
+    plain = drawing.svg_text(figures.by_visit(frame, views, ylabel="z"), "x", "y")
     with mpl.rc_context({"font.size": 20, "axes.facecolor": "red", "svg.fonttype": "path"}):
-        assert figures.by_visit(frame, views, anchor="x", alt="y", ylabel="z") == plain
+        assert drawing.svg_text(figures.by_visit(frame, views, ylabel="z"), "x", "y") == plain
 
 
 def test_arms_of_one_agent_get_shades_and_other_marks():
