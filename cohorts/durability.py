@@ -1,6 +1,7 @@
-"""What happens after the end of treatment: when it ends, when the gain in BMD is gone, how high CTX rebounds.
+"""Durability: when treatment ends, when the gain in BMD is gone, how high CTX rebounds.
 
-One definition each, for patients' means in the report and for the typical patient under many parameter vectors.
+Each quantity has one definition, for the means of patients in the report and for the typical patient under many
+parameter vectors.
 """
 
 from __future__ import annotations

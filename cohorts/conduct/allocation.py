@@ -1,8 +1,8 @@
-"""Randomisation: stratified permuted blocks [1]_.
+"""Randomisation by stratified permuted blocks [1]_.
 
-Patients of one stratum are allocated in order of enrolment; each block of a stratum holds every arm in the trial's
-ratio, in an order of its own stream. So an arm's patients stay balanced within strata at any moment, a
-patient's arm depends on those enrolled before her only, and patients can be allocated in portions.
+Patients of one stratum are allocated in order of enrolment. Each block of a stratum contains every arm in the ratio of
+the trial, in an order from its own random stream. The arms therefore stay balanced within strata at any time. The arm
+of a patient depends only on the patients enrolled before her, so patients can be allocated in portions.
 
 References
 ----------

@@ -1,11 +1,10 @@
-"""What happens during a trial: who stays, which doses are given, which events befall whom.
+"""The course of a trial: follow-up, doses as given, and events.
 
-`play` conducts a trial for some patients, in whichever arm each is put. What does not depend on how she does (dropout
-at a given rate, death, doses late or missed, stopping) is decided first; then she is simulated; then fractures and
-other events follow from her own course. A decision that her course brings about (rescue, a switch on a trigger,
-leaving after a poor response) changes her doses from then on: she is simulated again, until she decides nothing more.
-Everybody is simulated to the trial's end: what the body does after she has left, stopped or died is an unobserved
-truth.
+`play` simulates some patients of a trial, in any arm. It first draws what does not depend on the response (dropout at a
+given rate, death, late or missed doses, stopping). It then simulates the patients. Fractures and other events follow
+from each simulated course. A decision that depends on the course (rescue, a switch on a trigger, dropout after a poor
+response) changes later doses; the patient is then simulated again, until no new decision occurs. Every patient is
+simulated to the end of the trial. The course after she has left, stopped or died is an unobserved true value.
 """
 
 from __future__ import annotations

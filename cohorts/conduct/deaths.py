@@ -1,8 +1,8 @@
-"""Deaths: a published life table, scaled to women who volunteer for trials.
+"""Deaths from a published life table, scaled to women who volunteer for trials.
 
-The hazard within a year of age is constant, ``-ln(1 - q)``, times a ratio: those who enrol die less often than
-others of their age. Neither drug nor fracture changes it: our assumption, since no trial of these drugs was large
-enough to show more.
+The hazard is constant within a year of age, ``-ln(1 - q)``, times a mortality ratio, because trial participants die
+less often than others of their age. Neither drug nor fracture changes the hazard. This is our assumption: no trial of
+these drugs was large enough to show an effect.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Decisions that depend on how a patient does: leaving after a response, rescue, and switches on a trigger.
+"""Decisions that depend on the response of a patient: dropout, rescue, and switches on a trigger.
 
-A decision is looked for on a patient's simulated course, from the latest one on: what happened before cannot change,
-so that simulating again whoever has decided something, until nobody does, comes to an end.
+A decision is searched on the simulated course of a patient, from her latest decision on. Earlier decisions cannot
+change. Simulating again every patient with a new decision, until there is none, therefore ends.
 """
 
 from __future__ import annotations

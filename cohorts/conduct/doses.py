@@ -1,10 +1,10 @@
-"""Doses: as the arms plan them, and as each patient gets them.
+"""Doses as the arms plan them, and as each patient gets them.
 
-Doses of intervals of four weeks or more are given at visits, unless the agent is swallowed; all others are taken at
-home. A dose at a visit may be late or missed; a dose that is late pushes all later ones back, since intervals count
-from the dose actually given, while a missed one does not. At home each dose is taken or not, by the patient's own
-adherence, until she gives the agent up. Which numbers decide depends on patient and planned time only, so that a
-woman is late for the same visit in every arm.
+Injections and infusions at intervals of four weeks or more are given at visits; all other doses are taken at home. A
+dose at a visit may be late or missed. A late dose delays all later ones, because intervals count from the dose actually
+given; a missed dose does not. At home, each dose is taken or not with the patient's own adherence, until she
+discontinues the agent. The random numbers depend only on patient and planned time, so a woman is late for the same
+visit in every arm.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Enrolment over calendar time, and interim looks: what is known of a trial at a calendar month.
+"""Enrolment over calendar time, and interim looks: the data known in a calendar month.
 
-Patients come as a Poisson process whose rate rises linearly while sites open and is constant from then on, until the
-trial is full. Months are counted from the first patient's enrolment.
+Patients enrol as a Poisson process. Its rate rises linearly while sites open, and is then constant until the trial is
+full. Months count from the enrolment of the first patient.
 """
 
 from __future__ import annotations

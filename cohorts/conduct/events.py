@@ -1,9 +1,8 @@
-"""What can happen to a patient in a trial: the vocabulary of a run's table `events`.
+"""Events of patients in a trial: the vocabulary of the table `events` of a run.
 
-One row is one event that the trial records, so while the patient is followed. `month` is when it happened, for a
-morphometric vertebral fracture the visit whose image shows it; `count` is the number of vertebrae and 1 elsewhere;
-`detail` says why she left or stopped, which agent rescued her, or the grade of hypocalcaemia, and is empty where
-nothing is to say.
+One row is one event during follow-up. `month` is the time of the event; for a morphometric vertebral fracture, it is
+the visit whose image shows the fracture. `count` is the number of vertebrae, and 1 for other events. `detail` gives the
+reason for leaving or stopping, the rescue agent, or the grade of hypocalcaemia; otherwise it is empty.
 """
 
 from __future__ import annotations

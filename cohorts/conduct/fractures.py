@@ -1,16 +1,19 @@
-"""Fractures, from a hazard that follows each patient's own bone.
+"""Fractures from a hazard that depends on each patient's own bone.
 
 At each site the hazard (1/yr) is log-linear in age, in the T-score at that site and in present resorption:
 
     frailty * level * exp(age_s * (age - age_ref)) * BMD_s ** (T_ref - T) * (CTX / CTX_ref) ** CTX_s * prior_s
 
-with T and CTX along the patient's latent course, so that a drug acts on fractures through bone and turnover only.
-`prior` is 1 without a fractured vertebra: for the spine at the start, for other bones now. `frailty` is how women who
-are alike in all this differ, so that whoever broke one bone is the likelier to break another: gamma of mean 1 over
-patients [1]_, one for the spine and one for all other bones, and all that a vertebral fracture tells of the next.
-A vertebral fracture takes further vertebrae with it, the more so the faster bone was lost just before; some
-come to clinical attention, and all are found at the next spine image that she attends. Sites are vertebrae, hip, and
-other nonvertebral bones. What the numbers rest on, and how they compare with trials: docs/events.md.
+T and CTX are those of the patient's latent course, so a drug changes fractures only through bone and turnover. `prior`
+is 1 without a fractured vertebra (for the spine at the start, for other bones now). `frailty` describes differences
+between women with equal values of all other terms: a woman with one fracture is more likely to have another. It has a
+gamma distribution with mean 1 over patients [1]_, one for the spine and one for all other bones. A vertebral fracture
+changes the hazard of the next one in no other way.
+
+A vertebral fracture can involve further vertebrae, more often if bone was lost rapidly just before. Some vertebral
+fractures come to clinical attention; all are found at the next spine image that the patient attends. The sites are
+vertebrae, hip, and other nonvertebral bones. docs/events.md gives the sources of the numbers and a comparison with
+trials.
 
 References
 ----------

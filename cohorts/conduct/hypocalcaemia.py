@@ -1,9 +1,10 @@
-"""Hypocalcaemia: when serum calcium falls to a grade that it did not have before treatment.
+"""Hypocalcaemia: serum calcium falls to a grade that the patient did not have before treatment.
 
-Grades are those of CTCAE v5.0 [1]_ for albumin-adjusted calcium: below the lower limit of normal, 2.0, 1.75 and
-1.5 mmol/L. The model's calcium is taken as albumin-adjusted. An episode lasts while the grade is above that of the
-start; its grade is the worst, its month that in which it began. It is the true calcium that counts, whoever takes a
-sample: our assumption, which leaves out what random error and day-to-day variation add to both groups of a trial.
+Grades follow CTCAE v5.0 [1]_ for albumin-adjusted calcium: below the lower limit of normal, 2.0, 1.75 and 1.5 mmol/L.
+The calcium of the model counts as albumin-adjusted. An episode lasts while the grade is above that of the start. Its
+grade is the worst one, and its month is that of its first day. Episodes use true calcium, without regard to samples.
+This is our assumption; it leaves out random error and day-to-day variation, which add episodes to both groups of a
+trial.
 
 References
 ----------

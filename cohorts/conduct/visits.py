@@ -1,14 +1,15 @@
-"""Visits: planned, kept within a window, and what is read there.
+"""Visits: planned times, actual times within a window, and measurements.
 
-A visit is off by whole days, normal with half the window as SD, cut at the window and at less than half the time to
-the visits beside it; the one at randomisation is on its day. By how much depends on patient and planned hour only.
+A visit deviates from its plan by whole days, with a normal distribution whose SD is half the window. The deviation is
+limited to the window, and to less than half the time to the neighbouring visits. The visit at randomisation has no
+deviation. The deviation depends only on patient and planned hour.
 
-A measurement is the latent value with the error of its method: DXA and serum calcium are off by a normal error of
-constant CV, other serum markers by a lognormal factor with median 1 and that CV (assay and within-subject variation
-together). The error of a patient's measurement depends on the hour of the planned visit, not on its place in a
-schedule, so two designs that share a visit share its error. CTX below the lower limit of quantitation is stored as the
-limit, with ``CTX_BLQ`` true, as in a laboratory data set (LBORRES "<0.049"). Without the trial's layer ``residual``
-what is read is the latent value, to the last bit and below any limit.
+A measurement is the latent value with the error of its method. DXA and serum calcium have a normal error with constant
+CV. Other serum markers have a lognormal factor with median 1 and that CV (assay and within-subject variation together).
+The error depends on the hour of the planned visit, not on its place in a schedule, so two designs that share a visit
+share its error. CTX below the lower limit of quantitation is stored as the limit, with ``CTX_BLQ`` true, as in a
+laboratory data set (LBORRES "<0.049"). Without the layer ``residual`` of the trial, a measurement is exactly the latent
+value, also below the limit.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Waiting times: when a hazard, constant by spells or known on a grid, has used up a unit exponential number."""
+"""Waiting times: when a cumulative hazard, constant by periods or known on a grid, reaches an exponential number."""
 
 from __future__ import annotations
 

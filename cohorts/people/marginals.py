@@ -1,9 +1,9 @@
-"""Marginal distributions of covariates: as declared, matched to what those let in look like, and as a table has them.
+"""Marginal distributions of covariates: declared, matched to the women enrolled, or taken from a table.
 
-A declared marginal states what the women enrolled look like. Whoever is not let in shifts and narrows it, so its
-location and scale before inclusion are found once, on a fixed cloud of persons, such that those who are let in have the
-published figures (`matched`). Nobody has to be weighed then: a cohort of n counts as n. An `Empirical` marginal is that
-of real women: its normal scores are those of van der Waerden [1]_.
+A declared marginal describes the women enrolled. Inclusion criteria shift and narrow a distribution. Its location and
+scale before inclusion are therefore found once, on a fixed cloud of persons, such that the included persons have the
+published figures (`matched`). No weights are needed then: a cohort of n counts as n. An `Empirical` marginal is that of
+real women; its normal scores are those of van der Waerden [1]_.
 
 References
 ----------

@@ -1,9 +1,10 @@
-"""Weights by which a sample of persons has the figures of a published baseline table: entropy balancing [1]_.
+"""Weights for which a sample has the figures of a published baseline table: entropy balancing [1]_.
 
-Of all weightings that give the targets, that which is closest (Kullback-Leibler) to the weights at the start is
-exponential tilting [2]_: w proportional to q * exp(sum of lambda_j g_j(x)), with one constraint g_j a figure. Lambda is
-the minimum of a convex function, found by Newton's method. A faint ridge (`RIDGE`) keeps it finite where targets
-contradict each other: then what is left over says which. How much weighting costs is Kish's effective sample size [3]_.
+Of all weights that meet the targets, those closest (Kullback-Leibler) to the initial weights are given by exponential
+tilting [2]_: w proportional to q * exp(sum of lambda_j g_j(x)), with one constraint g_j for each figure. Lambda is the
+minimum of a convex function, found by Newton's method. A small ridge (`RIDGE`) keeps it finite if targets contradict
+each other; the remaining deviation then shows which. Kish's effective sample size [3]_ measures the loss of information
+by weighting.
 
 References
 ----------

@@ -1,7 +1,7 @@
-"""Least squares of several vectors at once, downhill from where they stand: damped Gauss-Newton steps.
+"""Least squares of several vectors at once by damped Gauss-Newton steps from their present values.
 
-One Jacobian serves as the start of all and is kept up by Broyden's update [1]_ [2]_, so a step costs one evaluation of
-each vector.
+All vectors start from one Jacobian, which Broyden's update [1]_ [2]_ maintains. A step therefore costs one evaluation
+of each vector.
 
 References
 ----------

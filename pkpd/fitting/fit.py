@@ -1,13 +1,14 @@
-"""Fit parameters to evidence with lmfit, and say what the data tell and what they don't.
+"""Fit parameters to evidence with lmfit, and report what the data identify.
 
-A fit is a file (`load_spec`): which parameters, between which bounds and with which priors, to which figures, by which
-method. Residuals are whitened by the covariance of the evidence (`evidence_errors.cov`), so that points of one curve do
-not count as independent, and stacked over the scenarios (such as each store of the rebound alone) that one set of
-values has to serve. Every start and every profile is written as it ends, so an interrupted fit resumes.
+A specification (`load_spec`) names parameters, bounds, priors, figures and method. Residuals are whitened by the
+covariance of the evidence (`evidence.errors.cov`), so points of one curve do not count as independent. They are stacked
+over the scenarios (such as each mechanism of the rebound alone) that one set of values must serve. Every start and
+every profile is written when it ends, so an interrupted fit can resume.
 
-Confidence intervals are by profile likelihood [1]_: a parameter is held at values around its estimate and the others
-follow, by damped Gauss-Newton steps whose Jacobian is kept up by Broyden's update. What the data can't identify shows
-as a profile that stays below its threshold up to a bound, and as a small eigenvalue of the Fisher information.
+Confidence intervals come from the profile likelihood [1]_. A parameter is fixed at values around its estimate, and the
+others are estimated again by damped Gauss-Newton steps whose Jacobian is maintained by Broyden's update. A parameter
+that the data cannot identify has a profile that stays below its threshold up to a bound, and a small eigenvalue of the
+Fisher information.
 
 References
 ----------

@@ -1,11 +1,11 @@
-"""Parameter vectors that agree with the data: draws from the posterior of a fit.
+"""Parameter vectors that agree with the data: draws from the posterior distribution of a fit.
 
-Where least squares gives one vector and a profile an interval, this gives vectors, correlations included, and lets
-parameters that leave no trace in the data keep the whole of their prior. The sampler is emcee's affine-invariant
-ensemble [1]_ with moves of differential evolution [2]_ [3]_, which need no tuning and follow narrow, slanted valleys.
-Walkers start wide: what is assumed and not fitted anywhere between its bounds, the rest where randomised maximum
-likelihood [4]_ puts it for that (each figure moved by a draw of its error, then Gauss-Newton steps), which is the
-posterior itself where the model is linear. All walkers of a half go through one call of the model.
+Least squares gives one vector, and a profile gives an interval. Draws give vectors with their correlations, and
+parameters that the data do not inform keep their whole prior. The sampler is the affine-invariant ensemble of emcee
+[1]_ with moves of differential evolution [2]_ [3]_, which need no tuning and follow narrow, oblique valleys. Walkers
+start wide. Assumed parameters start anywhere between their bounds. The others start where randomised maximum likelihood
+[4]_ puts them, given the assumed ones: each figure is moved by a draw of its error, and Gauss-Newton steps follow. For
+a linear model, these starts are draws from the posterior. All walkers of a half are evaluated in one call of the model.
 
 References
 ----------

@@ -1,12 +1,12 @@
-"""Virtual knock-outs, transgenics and ovariectomy, against the published ones.
+"""Virtual knock-outs, transgenics and ovariectomy, compared with published mice.
 
-``data/genetics.toml`` holds genotypes, interventions, the mouse's time scale and one row for each published statement
-with its bounds; this file runs them. Nothing is fitted to them and no genotype has a parameter of its own: a deletion
-sets synthesis to none, a sheddase-resistant ligand sets shedding to none, and the women's parameters do the rest. A
-germline genotype starts from its own lifelong steady state (`steady`); what is done to an adult is integrated from
-there, beside the same genotype left alone.
+``data/genetics.toml`` has genotypes, interventions, the time scale of the mouse, and one row for each published finding
+with its bounds. This file runs them. No parameter is fitted to them, and no genotype has a parameter of its own: a
+deletion sets synthesis to zero, a sheddase-resistant ligand sets shedding to zero, and all other parameters are those
+of women. A germline genotype starts from its own lifelong steady state (`steady`). An intervention in an adult is
+integrated from that state, next to the same genotype without the intervention.
 
-``python -m ranklsim.pkpd.mice.genetics`` prints the page of the docs.
+``python -m ranklsim.pkpd.mice.genetics`` prints the page docs/genetics.md.
 """
 
 from __future__ import annotations

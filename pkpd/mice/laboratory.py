@@ -1,8 +1,8 @@
-"""Genotypes and interventions run on the model: lifelong steady states, and what is done to an adult.
+"""Genotypes and interventions in the model: lifelong steady states, and experiments in adults.
 
-``data/genetics.toml`` says what a genotype or an intervention sets, and what a mouse's time scale changes. A germline
-genotype starts from its own lifelong steady state (`steady`); an intervention is integrated from there, beside the same
-genotype left alone. The genotype ``women`` lives on human time and starts as the typical woman.
+``data/genetics.toml`` gives the settings of each genotype and intervention, and the time scale of the mouse. A germline
+genotype starts from its own lifelong steady state (`steady`). An intervention is integrated from that state, next to
+the same genotype without it. The genotype ``women`` has the human time scale and starts as the typical woman.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
-"""Where an untreated patient of any genotype ends up: the lifelong steady state.
+"""The lifelong steady state of an untreated patient of any genotype.
 
-A deletion from birth is not an intervention: pools, cells, bone and calcium have had a lifetime to settle. Cells settle
-where the RANKL/OPG drift that their own formation causes is the one that keeps them there. A higher count lowers the
-drift, so there is one such point, and bracketing finds it. Bone settles where modelling, which fades as ``V**-fade``,
-makes good what remodelling loses:
+A deletion from birth is not an intervention: pools, cells, bone and calcium have had a lifetime to reach a steady
+state. Cells are steady where the RANKL/OPG drift that follows from their formation is also the one that maintains them.
+A higher number of cells lowers the drift, so there is exactly one such point, and bracketing finds it. Bone is steady
+where modelling, which decreases as ``V**-fade``, replaces what remodelling loses:
 
     ph * V**-fade = (dl + ph) * OC
 
-A template without modelling (cortical bone, `phC` 0) loses ``k * dl * OC`` for ever, and one without osteoclasts grows
-for ever: neither has a fixed volume. It gets volume 1, the rate at which it goes on changing (`Steady.drift`), and the
-composition by age that it keeps while it does so. Nothing stands in for a fixed point that is not there.
+A template without modelling (cortical bone, `phC` 0) loses ``k * dl * OC`` without limit, and one without osteoclasts
+grows without limit. Neither has a steady volume. Such a template gets volume 1, its rate of change (`Steady.drift`),
+and the composition by age that it keeps during the change.
 
-All is vectorised over patients and holds for no drug present.
+All functions are vectorised over patients and assume that no drug is present.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A run's tables as ADaM data sets: ADSL, ADBMD, ADLB, ADTTE, ADEX, ADPC.
+"""The tables of a run as ADaM data sets: ADSL, ADBMD, ADLB, ADTTE, ADEX, ADPC.
 
-Frames hold text as str ("" is null), numbers and dates as float64 (NaN is null); a date is a number of days since
-1960-01-01. Simulated time has no calendar: the first patient is randomised on a date that the caller gives.
+Frames have text as str ("" is null), and numbers and dates as float64 (NaN is null). A date is a number of days since
+1960-01-01. Simulated time has no calendar: the caller gives the date on which the first patient is randomised.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""What a data set of ADaM consists of: its variables with label, type, codelist and origin, as data.
+"""Variables of the ADaM data sets with label, type, codelist and origin, as data.
 
 Structure and names follow the ADaM Implementation Guide 1.3 (ADSL, Basic Data Structure, time to event, occurrence
 data) and controlled terminology of NCI/CDISC. The codes of AGEU, SEX, NY, NCOMPLT, ROUTE and UNIT, and the names of
-time variables in ADPC (admiral's article on ADNCA), agree with public sources; C124296 and the guide itself are
-recalled, so they want a look before anyone submits. Names, lengths and labels obey what SAS transport files version 5
-can hold.
+time variables in ADPC (admiral's article on ADNCA), agree with public sources. C124296 and the guide itself are
+recalled; check them before a submission. Names, lengths and labels obey the limits of SAS transport files version 5.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Rules of CDISC that can be checked without its validator: what `check` finds is one sentence each.
+"""CDISC rules that can be checked without the CDISC validator; `check` returns one sentence for each violation.
 
-They are those of SAS transport files version 5 (names, labels, lengths, letters), of the ADaM Implementation Guide
-(one record a subject in ADSL, keys, flags, one-to-one pairs, change from baseline, days without a zero) and of
+The rules are those of SAS transport files version 5 (names, labels, lengths, letters), of the ADaM Implementation Guide
+(one record per subject in ADSL, keys, flags, one-to-one pairs, change from baseline, days without a zero) and of
 controlled terminology.
 """
 

@@ -1,6 +1,6 @@
-"""From a formula and a table of rows to the design that is fitted, and back to combinations of its coefficients.
+"""From a formula and a table of rows to the design of the fit, and back to combinations of its coefficients.
 
-Formulas are read by `formulaic`, the successor that patsy's own documentation names.
+Formulas are read by `formulaic`, the successor of patsy according to its documentation.
 
 References
 ----------
