@@ -1,1 +1,1 @@
-"""What happens to patients in a trial: allocation, doses as given, events, decisions, visits."""
+"""The conduct of a trial: allocation, doses as given, events, decisions, visits."""

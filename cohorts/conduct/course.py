@@ -50,7 +50,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Course:
-    """How a trial went for some patients.
+    """The course of a trial in some patients.
 
     Attributes
     ----------
@@ -155,7 +155,7 @@ def play(
 
 @dataclass(frozen=True)
 class Intent:
-    """What is settled before anything is known of how a patient does.
+    """Facts that are drawn before the response of a patient is known.
 
     `plan` as from ``doses.planned``; arrays of shape (n,), months or inf for never: `last` until which she is
     followed, `died`, `stopped` treatment, `detail` why; `off`, shape (n, n_visits), days by which visits are off.
@@ -279,12 +279,12 @@ class _Run:
             self.latent[name][rows] = values
 
     def when_visited(self, name: str, rows: NDArray[np.int64] | slice = ALL) -> Array:
-        """What was true of some patients when their visits are kept."""
+        """True values of some patients at the actual times of their visits."""
         at = self.at_visits if name in MEASURES else self.among_visits
         return np.take_along_axis(self.latent[name][rows], at[rows], axis=1)
 
     def seen(self, rows: NDArray[np.int64]) -> decisions.Seen:
-        """What can be known of some patients, as if nobody left."""
+        """Observable values of some patients, as if nobody left."""
         visits = {name: self.when_visited(name, rows) for name in MEASURES}
         latent = {name: self.latent[name][rows][:, self.on_grid] for name in MEASURES}
         stays = np.full(rows.size, np.inf)
@@ -411,7 +411,7 @@ def _replaced(
 
 
 def _had_more(plan: pd.DataFrame, stopped: Array) -> NDArray[np.bool_]:
-    """Whether each patient's arm was to give her anything from the month on at which she stopped."""
+    """Whether the arm of each patient had planned doses from the month of stopping on."""
     more = np.zeros(stopped.size, dtype=bool)
     row = plan["row"].to_numpy(dtype=np.int64)
     more[row[(plan["month"].to_numpy(dtype=float) >= stopped[row]) & ~plan["added"].to_numpy(dtype=bool)]] = True

@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Seen:
-    """What is known of some patients' courses, all of it as if nobody left.
+    """Courses of some patients, as if nobody left.
 
     Attributes
     ----------
@@ -129,7 +129,7 @@ def _first(trigger: Trigger, parameters: ParameterTable, seen: Seen, since: Arra
 def concerned(
     rule: Rule, number: int, seed: int, patients: NDArray[np.int64], arms: np.ndarray, replicate: int
 ) -> NDArray[np.bool_]:
-    """Whether a rule, the how-manieth of the trial, is for each patient: her arm, and her share of chance."""
+    """Whether a rule of the trial, given by its number, applies to each patient: by her arm and by chance."""
     mine = np.isin(arms, rule.arms) if rule.arms else np.ones(arms.size, dtype=bool)
     if rule.share < 1:
         mine &= streams.uniform(seed, f"rule.{number}", patients, 0, replicate) < rule.share

@@ -99,7 +99,7 @@ def looks(trial: Trial, patients: pd.DataFrame, events: pd.DataFrame) -> pd.Data
 
 
 def cut(tables: Mapping[str, pd.DataFrame], month: float) -> dict[str, pd.DataFrame]:
-    """What is known of a trial at a calendar month.
+    """The data of a trial that are known in a calendar month.
 
     Parameters
     ----------

@@ -40,7 +40,7 @@ from ranklsim.pkpd.units import DAYS_PER_MONTH, DAYS_PER_YEAR
 
 VERTEBRAL, HIP, OTHER = "vertebral", "hip", "other"
 SITES = {VERTEBRAL: "LS", HIP: "TH", OTHER: "TH"}
-"""Where bone is looked at for the hazard of each kind of fracture."""
+"""Site of the T-score for the hazard of each kind of fracture."""
 
 MOST = 20  # fractures of one kind in one patient
 VERTEBRAE = 13  # T4 to L4, which spine images are read for
@@ -136,7 +136,7 @@ def happen(
 
 
 def recorded(found: Mapping[str, Fractures], imaging: Array, followed: Array) -> list[Happened]:
-    """What the trial knows of fractures.
+    """Fractures as the trial records them.
 
     Parameters
     ----------

@@ -68,7 +68,7 @@ def observe(
     replicate: int = 0,
     kept: Array | None = None,
 ) -> dict[str, NDArray]:
-    """What is read at the visits.
+    """Measurements at the visits.
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ class Covariate:
 
     @property
     def yes_no(self) -> bool:
-        """Whether the covariate is a fact that is true (1) or not (0)."""
+        """Whether the covariate is yes (1) or no (0)."""
         return self.unit == "1" and (self.low, self.high) == (0, 1)
 
     def say(self, *values: float) -> str:

@@ -137,7 +137,7 @@ class Population(ABC):
 
     @cached_property
     def enrolled(self) -> pd.DataFrame:
-        """Those of the cloud who fulfil the population's own inclusion."""
+        """Persons of the cloud who meet the population's own inclusion criteria."""
         return self.cloud[admitted(self.inclusion, self.cloud)]
 
     def effect_correlation(self) -> pd.DataFrame:
@@ -146,7 +146,7 @@ class Population(ABC):
         return pd.DataFrame(own @ own.T, index=list(self.effects), columns=list(self.effects))
 
     def correlations(self) -> pd.DataFrame:
-        """How covariates go together.
+        """Correlations of the covariates.
 
         Returns
         -------
@@ -168,7 +168,7 @@ class Population(ABC):
         return pd.DataFrame(rows)
 
     def published(self) -> pd.DataFrame:
-        """What those enrolled are to look like, a row a figure.
+        """Targets for the patients enrolled, one row for each figure.
 
         Returns
         -------

@@ -60,7 +60,7 @@ class Target:
         return f"share of {self.covariate} {side}"
 
     def of(self, people: pd.DataFrame) -> Array:
-        """What each person contributes to the figure, shape (n,): the figure is its mean (its square for an SD)."""
+        """Contribution of each person, shape (n,); the figure is its mean (for an SD, the root of its mean)."""
         x = values_of(self.covariate, people)
         if self.statistic == "sd":
             return (x - self.about) ** 2
@@ -73,7 +73,7 @@ class Target:
 
     @property
     def wanted(self) -> float:
-        """What the mean of `of` is to be."""
+        """Target of the mean of `of`."""
         return {"sd": self.value**2, "median": 0.5}.get(self.statistic, self.value)
 
     def achieved(self, people: pd.DataFrame, weights: Array | None = None) -> float:

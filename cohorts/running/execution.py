@@ -72,7 +72,7 @@ class _Plan:
         return hash_of(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
 
     def job(self, folder: Path, size: int) -> Job:
-        """What its tasks need, for portions of so many patients."""
+        """The job of its tasks, for portions of this size."""
         versions = {"ranklsim": self.identity["ranklsim"], **self.identity["libraries"]}
         rtol = float(self.identity["rtol"])
         return Job(folder, self.run, versions, self.trial, self.parameters, self.agents, rtol, size)
@@ -179,7 +179,7 @@ def run(
 
 @dataclass
 class _State:
-    """How far a run has come: patients whose portion is known to be written, of how many."""
+    """Progress of a run: patients in written portions, and patients in all."""
 
     patients: int
     total: int
@@ -409,13 +409,13 @@ def _work(
 
 
 def _found(job: Job) -> dict[str, tuple[Note | None, bool]]:
-    """What an interrupted run left of each task; see `pieces.look_at`."""
+    """State of each task after an interruption; see `pieces.look_at`."""
     names = [f"{kind}{k:06d}" for kind in ("people-", "") for k in range(job.portions)]
     return {name: pieces.look_at(job, name) for name in [*names, "ensemble"]}
 
 
 def _recovered(job: Job, found: Mapping[str, tuple[Note | None, bool]], manifest_damaged: bool) -> str:
-    """What a resumed run found, as a sentence."""
+    """A sentence about the portions that a resumed run found."""
     portions = [found[f"{k:06d}"] for k in range(job.portions)]
     whole = sum(note is not None for note, _ in portions)
     damaged = sum(note is None and there for note, there in portions)

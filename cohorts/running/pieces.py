@@ -42,7 +42,7 @@ _OF_ENSEMBLE = ("uncertainty", "uncertainty_draws", "variants")
 
 @dataclass(frozen=True)
 class Job:
-    """All that the tasks of a run have in common; it can be sent to another machine."""
+    """The common data of all tasks of a run; it can be sent to another machine."""
 
     folder: Path
     run: str  # hash of everything on which results depend
@@ -190,7 +190,7 @@ def size_of(chunks: Path, run: str) -> int | None:
 
 
 def parts(job: Job, table: str, names: list[str], notes: Mapping[str, Note]) -> Iterator[pa.Table]:
-    """What the tasks of these names wrote for a table of the run, in order."""
+    """The parts of a table that these tasks wrote, in order."""
     for name in ["ensemble"] if table in _OF_ENSEMBLE else names:
         file = f"{name}-{table}.arrow"
         yield storage.read_chunk(job.chunks / file, notes[name]["files"][file])

@@ -1,4 +1,4 @@
-"""Where a run is written, and how: one process at a time, every file whole or not at all.
+"""The place of a run: one process writes at a time, and every file is complete or absent.
 
 A folder is a path, or a URL that fsspec knows (``s3://bucket/run``); the latter is an `UPath`, which has the methods
 of a path. Every file is written under a temporary name and renamed, so that a name either holds a whole file or does
@@ -62,7 +62,7 @@ def place(where: str | os.PathLike[str]) -> Path:
 
 
 def is_local(path: Path) -> bool:
-    """Whether a place is a path of this machine and not a URL."""
+    """Whether a place is a local path, not a URL."""
     return isinstance(path, Path)
 
 
@@ -106,7 +106,7 @@ def _first_line(error: Exception) -> str:
 
 
 class Written(NamedTuple):
-    """What a file holds."""
+    """Content of a file."""
 
     sha256: str
     bytes: int

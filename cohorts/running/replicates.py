@@ -60,7 +60,7 @@ Whole = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Replication:
-    """What is to be run.
+    """The plan of a replication.
 
     Attributes
     ----------
@@ -145,7 +145,7 @@ class Lived:
 
 @dataclass(frozen=True)
 class Observed:
-    """What a trial gets to know of some patients.
+    """The data that a trial obtains from some patients.
 
     Attributes
     ----------
@@ -375,7 +375,7 @@ def _with_vectors(people: Patients, values: pd.DataFrame | None) -> Patients:
 
 
 def _undisturbed(trial: Trial, course: Course, who: Whole) -> NDArray[np.bool_]:
-    """Whose doses, visits and stay were as the protocol plans them, so that what is planned is what happened."""
+    """Patients whose doses, visits and follow-up were all as planned."""
     if trial.conduct.window_days > 0:
         return np.zeros(who.size, dtype=bool)
     doses, events = course.doses, course.events

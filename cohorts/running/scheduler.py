@@ -1,4 +1,4 @@
-"""Who does the tasks of a run: threads of this process, or the workers of a Dask cluster.
+"""Schedulers run the tasks of a run: in threads of this process, or on a Dask cluster.
 
 Results depend on neither. A scheduler gives notes in the order in which tasks end; a task that it has given is on disk.
 """
@@ -24,7 +24,7 @@ LIBRARIES = ("numpy", "scipy", "numba", "pandas", "pyarrow")
 
 
 class Scheduler(Protocol):
-    """Who does tasks."""
+    """A scheduler of tasks."""
 
     slots: int
     """Tasks that are done at the same time."""

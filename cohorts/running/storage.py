@@ -86,7 +86,7 @@ def _groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _hardly_repeats(column: pa.ChunkedArray) -> bool:
-    """Whether a column holds numbers of which a dictionary would be as long as the column."""
+    """Whether dictionary encoding of a column would not save space."""
     if column.type == pa.float32():
         return True
     few = column.slice(0, 1000)
@@ -168,7 +168,7 @@ class Run:
         return f"Run('{self.folder}': {self.manifest['trial']}, {self.manifest['patients']} patients)"
 
     def was_replaced(self) -> bool:
-        """Whether the folder does not hold this run any more."""
+        """Whether another run has replaced this one in the folder."""
         try:
             return bool(read_manifest(self.folder).get("checksum") != self.manifest["checksum"])
         except RanklsimError:
@@ -357,7 +357,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def is_readable(folder: Path) -> bool:
-    """Whether the manifest of a run folder is there and can be read."""
+    """Whether a run folder has a readable manifest."""
     try:
         read_manifest(folder)
     except BadInput:

@@ -34,7 +34,7 @@ def conducts(trial: Trial) -> tuple[str, ...]:
 
 
 def persons(trial: Trial, number: NDArray[np.int64]) -> int:
-    """How many courses of twins these patients ask for, if no decision makes any of them to be simulated again."""
+    """Number of courses of twins for these patients, without those that a decision adds."""
     each = len(trial.arms) * len(conducts(trial)) - 1
     return int((number <= trial.twins).sum()) * each if trial.estimands else 0
 

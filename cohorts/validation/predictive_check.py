@@ -114,7 +114,7 @@ def predictive_check(
 
 
 def coverage(groups: pd.DataFrame) -> pd.DataFrame:
-    """How often the 90 % interval holds the published figure.
+    """Coverage of published figures by the 90 % interval.
 
     Returns
     -------

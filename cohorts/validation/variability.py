@@ -1,4 +1,4 @@
-"""How far patients differ: spreads of published figures, those of virtual cohorts, and a fit of one to the other.
+"""Variability between patients: published spreads, simulated spreads, and a fit of the latter to the former.
 
 A published mean with its SD (or SE and n), or a median with its quartiles, says how patients differ. Each spread is
 compared with that of a cohort of the same arm, measured with the same error, as its logarithm:

@@ -64,7 +64,7 @@ def compiled(slots: Slots, tell: Callable[[str], None] | None = None) -> ModuleT
 
 @lru_cache(maxsize=1)
 def _folder() -> Path:
-    """Where generated modules live: ``RANKLSIM_CACHE``, the user's cache folder, or one for this process alone."""
+    """Folder of generated modules: ``RANKLSIM_CACHE``, the user's cache folder, or one for this process only."""
     folder = Path(os.environ.get("RANKLSIM_CACHE") or platformdirs.user_cache_dir("ranklsim"))
     try:
         folder.mkdir(parents=True, exist_ok=True)

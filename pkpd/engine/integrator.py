@@ -141,7 +141,7 @@ def integrate(start, p, first, event_time, event_state, event_amount, times, rto
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _constants_of(p, w):
-    """What `prepare` makes of each patient's parameters."""
+    """Result of `prepare` for each patient's parameters."""
     n = p.shape[0]
     constants = np.empty((n, CONSTANTS))
     for block in range(0, n, LANES):

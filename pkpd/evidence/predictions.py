@@ -1,4 +1,4 @@
-"""What the model says of each published figure: every arm simulated once, in its own population, at its own visits.
+"""Predictions of published figures: every arm is simulated once, in its own population, at its own visits.
 
 The simulated patient of an arm is the typical one of its population: `low` and `high` are for a cohort to fill.
 Arms that meet the same agents go through one call, one row of `persons` an arm, so that all the evidence that ships
@@ -205,7 +205,7 @@ class Predictor:
         return np.column_stack([read(courses) for read in self._rows])
 
     def _reader(self, row: dict) -> Callable[[list[dict[str, Array]]], Array]:
-        """How one observation is read off the simulated courses, for every person of its arm."""
+        """Value of one observation in the simulated courses, for every person of its arm."""
         endpoint, site = row["endpoint"], row["site_or_marker"]
         arm = self._course(row["arm"], row)
         if endpoint == "concentration":

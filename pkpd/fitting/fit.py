@@ -522,7 +522,7 @@ def intervals(found: Fit, profiles: pd.DataFrame, level: float = 0.95) -> pd.Dat
 
 
 def _crossing(theta: Array, rise: Array, threshold: float) -> float | None:
-    """Where a profile, from the estimate outwards, first passes its threshold; None if it does not."""
+    """First crossing of the threshold by a profile, from the estimate outwards; None without a crossing."""
     above = np.flatnonzero(rise > threshold)
     if not above.size:
         return None
@@ -532,7 +532,7 @@ def _crossing(theta: Array, rise: Array, threshold: float) -> float | None:
 
 
 def fingerprint(problem: Problem) -> str:
-    """What a resumed fit must share with the one that it resumes: spec, table and rows (hexadecimal)."""
+    """Fingerprint (hexadecimal) of specification, table and rows, which a resumed fit must share."""
     seen = blake2b(digest_size=8)
     seen.update(problem.spec.text.encode())
     seen.update(problem.table.hash.encode())

@@ -45,7 +45,7 @@ TRUSTED = 50  # a chain this many autocorrelation times long is long enough (emc
 
 @dataclass(frozen=True)
 class Walk:
-    """What the walkers did, on the fitted scale.
+    """Chains of the walkers, on the fitted scale.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class Walk:
         return -2 * float(self.log_posterior.max())
 
     def columns(self) -> dict[str, Array]:
-        """What a table of parameters says besides: `R_hat`, `effective`."""
+        """Additional columns of the table of parameters: `R_hat`, `effective`."""
         return {"R_hat": self.r_hat, "effective": self.effective}
 
     def trouble(self, names: list[str]) -> str:
@@ -104,7 +104,7 @@ class Walk:
         return f"walkers disagree, R-hat of {names[worst]} is {self.r_hat[worst]:.2f}: more steps are needed"
 
     def words(self) -> str:
-        """How the draws came about, in a sentence."""
+        """A sentence about the method of the draws."""
         steps, walkers, _ = self.chain.shape
         slowest = float(self.autocorrelation.max())
         return (
@@ -308,7 +308,7 @@ class Weighed:
         return f"the candidates are worth only {self.effective:.0f} independent ones: more are needed"
 
     def words(self) -> str:
-        """How the draws came about, in a sentence."""
+        """A sentence about the method of the draws."""
         low, middle, high = np.percentile(self.misfit, [5, 50, 95])
         rise = self.objective - self.least
         return (
@@ -401,7 +401,7 @@ def _random_state(old: Any) -> Any:
 
 
 def summarise(found: Walk | Weighed, parameters: tuple[Fitted, ...], level: float = 0.95) -> pd.DataFrame:
-    """What the draws say of each parameter.
+    """Summary of the draws of each parameter.
 
     Returns
     -------

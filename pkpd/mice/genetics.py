@@ -76,7 +76,7 @@ def run_genetics(parameters: ParameterTable | None = None) -> pd.DataFrame:
 
 
 def _predict(laboratory: Laboratory, row: Row) -> tuple[float, str]:
-    """What the model says to one statement; NaN and the reason where these parameters give it no number."""
+    """Prediction for one published finding; NaN and the reason if these parameters give no number."""
     try:
         predicted = MEASURES[row["measure"]](laboratory, row)
     except RunFailed as fault:
@@ -328,7 +328,7 @@ def describe_genetics(frame: pd.DataFrame) -> str:
 
 
 def _counts(frame: pd.DataFrame) -> list[str]:
-    """How many rows and whole tests agree, in sentences."""
+    """Sentences about the numbers of rows and of tests that agree."""
     data = frame[frame["basis"] != "P"]
     judged = data[data["passed"].notna()]
     numbered = judged[judged["test"] > 0]

@@ -90,14 +90,14 @@ class Laboratory:
         return self._known[key]
 
     def rest(self, genotype: str) -> Readings:
-        """What a lifelong steady state shows."""
+        """Values of a lifelong steady state."""
         steady = self.lifelong(self.symbols(genotype))
         return Readings(self.table, self.symbols(genotype), Values(steady.states), steady)
 
     def after(
         self, genotype: str, intervention: str | None, days: float, doses: tuple[tuple[Agent, float, float], ...] = ()
     ) -> Readings:
-        """What `genotype` shows after `days` of an intervention (or of doses: agent, day, mg) begun in the adult."""
+        """Values of `genotype` after `days` of an intervention (or of doses: agent, day, mg) in the adult."""
         given = tuple((agent.name, tuple(sorted(agent.values.items())), day, mg) for agent, day, mg in doses)
         key = ("after", genotype, intervention, days, given)
         if key not in self._known:
@@ -114,7 +114,7 @@ class Laboratory:
         return self._known[key]
 
     def untouched(self, genotype: str, intervention: str, days: float) -> Readings:
-        """What `genotype` shows after `days` without the intervention, in the state that held before it."""
+        """Values of `genotype` after `days` without the intervention, from the state before it."""
         key = ("untouched", genotype, intervention if self.before(intervention) else None, days)
         if key not in self._known:
             values = self.symbols(genotype) | self.before(intervention)
@@ -125,7 +125,7 @@ class Laboratory:
         return self._known[key]
 
     def begin(self, genotype: str, intervention: str) -> Readings:
-        """What a genotype other than the women's shows when the intervention begins."""
+        """Values of a genotype other than that of women at the start of the intervention."""
         values = self.symbols(genotype) | self.before(intervention)
         return Readings(self.table, values, Values(self._adult(genotype, intervention)))
 
@@ -154,7 +154,7 @@ class Laboratory:
 
 @dataclass(frozen=True)
 class Readings:
-    """What can be read from one patient's states."""
+    """Quantities that follow from the states of one patient."""
 
     table: ParameterTable
     values: Mapping[str, float]

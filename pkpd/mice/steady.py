@@ -270,7 +270,7 @@ def _drift(p: Values, c: str, count: Any) -> Any:
 
 
 def _rest(p: Values, x: Values, c: str, name: str, activation: Any, survival: Any) -> Any:
-    """Where state `name` rests, all others as in `x` (those that it does not hear may be missing)."""
+    """Steady value of state `name`, all others as in `x` (which may lack states that it does not depend on)."""
     other = Values({state: 1.0 for state in cells.STATES if state.endswith(f"_{c}")} | x)
     at_0, at_1 = (
         cells.rates(Values(other | {f"{name}_{c}": value}), p, c, activation, survival, 1.0)[f"{name}_{c}"]

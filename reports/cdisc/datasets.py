@@ -54,14 +54,14 @@ TIMES: dict[str, tuple[str, str, str]] = {
 
 REASONS = {"withdrew": "WITHDRAWAL BY SUBJECT", "own decision": "WITHDRAWAL BY SUBJECT",
            "not persistent": "NON-COMPLIANCE WITH STUDY DRUG"}  # fmt: skip
-"""What the run says of leaving or stopping, in terms of NCOMPLT; anything else is OTHER."""
+"""Reasons for leaving or stopping in a run, to terms of NCOMPLT; any other reason is OTHER."""
 ROUTES = {"SC": "SUBCUTANEOUS", "IV": "INTRAVENOUS", "PO": "ORAL"}
 MOMENT = 1e-6
 """Months; a sample and a dose as close as that are of the same moment."""
 
 CENSORED = {1: "END OF OBSERVATION", 2: "LEFT THE STUDY", 3: "DIED", 4: "NO FRACTURE ON ANY IMAGE"}
 CENSOR_DATES = {1: "END OF THE TRIAL", 2: "DAY OF LEAVING THE STUDY", 3: "DAY OF DEATH", 4: "LAST SPINE IMAGE ATTENDED"}
-"""What a censored time rests on, and whose day its date is, by CNSR."""
+"""Source of a censored time and of its date, by CNSR."""
 
 
 def build(run: Run, agents: Mapping[str, Any], first_day: date = FIRST_DAY) -> dict[str, pd.DataFrame]:
@@ -121,7 +121,7 @@ def decimal(values: Any) -> np.ndarray:
 
 
 def _people(run: Run, study: str, first_day: date) -> pd.DataFrame:
-    """What every data set needs of a patient, by her number."""
+    """Variables of a patient that every data set needs, by patient number."""
     patients = run.patients.set_index("patient")
     width = max(4, len(str(int(patients.index.max()))))
     labels = {arm.name: ascii_text(arm.label or arm.name)[:200] for arm in run.trial.arms}
@@ -180,7 +180,7 @@ def _adsl(run: Run, people: pd.DataFrame) -> pd.DataFrame:
 
 
 def _ends(run: Run, people: pd.DataFrame) -> dict[str, Any]:
-    """How each patient's study and treatment ended."""
+    """End of study and end of treatment of each patient."""
     first = {
         kind: run.events[run.events["event"] == kind].drop_duplicates("patient").set_index("patient")
         for kind in (kinds.COMPLETED, kinds.DROPOUT, kinds.DEATH, kinds.STOPPED)

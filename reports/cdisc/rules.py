@@ -28,7 +28,7 @@ CLOSE = 1e-9
 
 
 def check(datasets: Mapping[str, pd.DataFrame]) -> list[str]:
-    """What of a set of ADaM data sets breaks a rule.
+    """Violations of rules in a set of ADaM data sets.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How figures of the report are drawn: style, SVG text, axes in months, dosing, labels that do not overlap.
+"""Drawing of the report's figures: style, SVG text, axes in months, dosing, labels that do not overlap.
 
 Conventions: one colour, marker and dash for each arm (`layout.arms`); arms named at the end of their line in
 dark ink; ticks at visits; a line at the reference; dosing shaded and the last dose marked. The same frame gives the

@@ -74,7 +74,7 @@ def _panel(ax: Axes, own: pd.DataFrame, arm: ArmView, level: float) -> None:
 
 
 def _names(ax: Axes, arm: ArmView, own: pd.DataFrame, level: float) -> None:
-    """What the lines are, at the right of the panel."""
+    """Labels of the lines, at the right of the panel."""
     entries = [
         (0.94, INK, "-", "_", "efficacy boundary (harm: below)"),
         (0.78, RULE, (0, (1, 1.6)), "", f"{stats.norm.isf(level / 2):.2f}: one test at {level:g}"),

@@ -40,7 +40,7 @@ class Panel:
 
 
 def panels(frame: pd.DataFrame, agents: Sequence[Agent]) -> list[Panel]:
-    """What is drawn of a simulation, top to bottom; a panel without data is left out."""
+    """Panels of a simulation, from top to bottom; a panel without data is left out."""
     drugs = {f"C_{agent.name}": agent for agent in agents if f"C_{agent.name}" in frame}
     bound = [agent for agent in agents if agent.kind == "binder"]
     wanted = [
@@ -58,7 +58,7 @@ def panels(frame: pd.DataFrame, agents: Sequence[Agent]) -> list[Panel]:
 
 
 def title(frame: pd.DataFrame, regimens: Sequence[Regimen]) -> str:
-    """What the figure shows, in words computed from its numbers."""
+    """Title of the figure, computed from its numbers."""
     last = max(part.times_days()[-1] for part in regimens) / DAYS_PER_MONTH
     months, CTX = frame["month"].to_numpy(dtype=float), frame["CTX_pct"].to_numpy(dtype=float)
     low, high = int(CTX.argmin()), int(CTX.argmax())

@@ -77,7 +77,7 @@ def _arm_grid(
 
 
 _Ends = list[tuple[float, float, ArmView]]
-"""Where the line of each arm ends, in data."""
+"""End of the line of each arm, in data coordinates."""
 
 
 def _course_figure(

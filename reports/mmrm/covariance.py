@@ -121,7 +121,7 @@ class Cholesky(Structure):
         return factor
 
     def _pace(self, factor: np.ndarray) -> np.ndarray:
-        """How fast each element of L moves with its parameter."""
+        """Derivative of each element of L by its parameter."""
         return np.where(self.diagonal, factor[self.rows, self.columns], 1.0)
 
     def matrix(self, at: np.ndarray) -> np.ndarray:
@@ -265,7 +265,7 @@ NAMES = {
     "csh": "heterogeneous compound symmetry",
     "cs": "compound symmetry",
 }
-"""What each structure is called in a footnote."""
+"""Name of each structure in a footnote."""
 
 
 def structure(name: str, m: int) -> Structure:

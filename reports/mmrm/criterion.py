@@ -47,7 +47,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Design:
-    """All that the criterion needs of the data, in an orthonormal design and with residual variance 1.
+    """The data of the criterion, in an orthonormal design and with residual variance 1.
 
     Coefficients b of the orthonormal design mean ``ols + scale * to_terms @ b`` in the terms of the formula, and
     covariances are in units of ``scale ** 2``.

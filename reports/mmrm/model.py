@@ -225,12 +225,12 @@ class Fit:
 
     @property
     def converged(self) -> bool:
-        """Whether the structure that was asked for converged; a `Fit` of another one exists only if that did."""
+        """Whether the requested structure converged; if False, this is the fit of another structure, which did."""
         return not self.attempts
 
     @property
     def message(self) -> str:
-        """What a reader must know: which structures did not converge, what was left out; empty if nothing."""
+        """Warnings: structures that did not converge, and rows or terms left out; empty without any."""
         said = [f"The {NAMES[name]} covariance did not converge ({why})." for name, why in self.attempts]
         if self.attempts:
             said.append(f"The {NAMES[self.structure]} covariance was used instead.")
