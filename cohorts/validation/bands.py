@@ -262,7 +262,7 @@ class _Groups:
         return float(middle[0]), float(low), float(high)
 
     def _deviations(self, values: Array, kind: str, n: int, place: int, which: int) -> Array:
-        """Deviations of groups of n measured patients from the cohort; for n above its size, scaled by the root of n."""
+        """Deviations of groups of n measured patients from the cohort; scaled by the root of n above its size."""
         size = min(n, len(values))
         if (size, which) not in self._kept:
             rng = np.random.Generator(np.random.Philox(key=[self.seed, 2 * size + which]))
