@@ -177,15 +177,24 @@ class Faults:
     def __init__(self, label: str, text: str, data: object = None, named: Collection[str] = ()) -> None:
         self.label, self.text, self.data, self.named = label, text, data, named
         self.answered: set[Key] = set()  # places whose fault is known: what follows from it is not said again
-        self._found: list[tuple[int, str]] = []
+        self._found: list[tuple[int, str, Key]] = []
 
     def __len__(self) -> int:
         return len(self._found)
 
     def at(self, path: Key) -> str:
         """``file:line`` of what stands at `path`, or of the table that lacks it."""
-        line = locate(self.text, path)
+        line = self.line(path)
         return f"{self.label}:{line}" if line else self.label
+
+    def line(self, path: Key) -> int:
+        """Line of what stands at `path`, or of the table that lacks it; 0 if the file has neither."""
+        return locate(self.text, path)
+
+    def touch(self, path: Key) -> bool:
+        """Whether a fault is known at `path` or below it."""
+        places = [*self.answered, *(place for _, _, place in self._found)]
+        return any(place[: len(path)] == path for place in places)
 
     def where(self, path: Key, *, arm: bool = False) -> str:
         """``file:line: arm 'selective', regimen 2``: `at`, and the part of the file by its name (or its arm only)."""
@@ -201,8 +210,8 @@ class Faults:
 
     def add_message(self, path: Key, message: str) -> None:
         """Note a fault whose message is already complete."""
-        if all(message != known for _, known in self._found):
-            self._found.append((locate(self.text, path), message))
+        if all(message != known for _, known, _ in self._found):
+            self._found.append((self.line(path), message, path))
 
     def attempt(self, path: Key, read: Callable[[str], T]) -> T | None:
         """What `read` makes of a place, or None with its faults noted; it is given `where` to begin messages with."""
@@ -215,7 +224,7 @@ class Faults:
 
     def messages(self) -> list[str]:
         """All messages, in the order of the file."""
-        return [message for _, message in sorted(self._found, key=lambda found: found[0])]
+        return [message for _, message, _ in sorted(self._found, key=lambda found: found[0])]
 
     def stop(self) -> None:
         """Raise BadInput if there is any fault."""

@@ -11,25 +11,21 @@ arms, `evidence_errors` says how far each figure can be trusted.
 
 from __future__ import annotations
 
-import csv
-import difflib
 import math
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
 from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.dosing import Regimen, check_sequence, parse_regimen
-from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.errors import BadInput, near
 from ranklsim.pkpd.parameters import load_parameters
-from ranklsim.pkpd.reading import load_toml
+from ranklsim.pkpd.reading import Row, Shape, Sheet, Table, open_toml, read_content, read_csv
 from ranklsim.pkpd.simulation import MARKERS, covariate_symbols
-from ranklsim.pkpd.tomltext import locate
-from ranklsim.pkpd.units import DAYS_PER_MONTH, check_unit, convert, parse_quantity
+from ranklsim.pkpd.units import DAYS_PER_MONTH, check_unit, convert
 
 SHIPPED = Path(__file__).parents[1] / "data" / "evidence"
 SITES = tuple(NAMES)
@@ -100,19 +96,26 @@ _COVARIATE_UNITS = {
     "age": "yr", "weight": "kg", "height": "cm", "eGFR": "mL/min/1.73m2", "vitamin_D": "ng/mL",
     "years_since_menopause": "yr", "prevalent_fracture": "1", "supplements": "1", "CTX": "ng/mL", "P1NP": "ng/mL",
 } | {f"T_{site}": "1" for site in NAMES}  # fmt: skip
-_ARM_KEYS = {
-    "id": 'id = "defend-denosumab"',
-    "study": 'study = "DEFEND"',
-    "label": 'label = "Denosumab 60 mg every 6 months"',
-    "regimen": 'regimen = "denosumab 60mg every 6mo x4", or "placebo every 6mo x4"',
-    "follow_up": 'follow_up = "48 mo"',
-    "population": 'population = "postmenopausal women, low BMD"',
-    "covariates": 'covariates = { age = "59.4 yr", T_LS = -1.6 }',
-    "n": "n = 166",
-    "doi": 'doi = "10.1210/jc.2007-2814"',
-    "note": 'note = "dose assumed"',
-}
-_ARM_NEEDED = ("id", "study", "label", "regimen", "follow_up")
+_FILE = Shape({"arm": "one or more tables [[arm]]"}, needed=("arm",))
+_ARM = Shape(
+    {
+        "id": '"defend-denosumab"',
+        "study": '"DEFEND"',
+        "label": '"Denosumab 60 mg every 6 months"',
+        "regimen": '"denosumab 60mg every 6mo x4", or "placebo every 6mo x4"',
+        "follow_up": '"48 mo"',
+        "population": '"postmenopausal women, low BMD"',
+        "covariates": '{ age = "59.4 yr", T_LS = -1.6 }',
+        "n": "166",
+        "doi": '"10.1210/jc.2007-2814"',
+        "note": '"dose assumed"',
+    },
+    needed=("id", "study", "label", "regimen", "follow_up"),
+)
+_COVARIATES = Shape(
+    {name: "-1.6" if unit == "1" else f'"59.4 {unit}"' for name, unit in _COVARIATE_UNITS.items()}, called="covariate"
+)
+_MOST_PATIENTS = 10_000_000
 _SAME_DAY = 0.01  # days; less than this and a sample is meant to be at the dose
 
 
@@ -226,13 +229,13 @@ def load_evidence(path: str | Path | None = None) -> Evidence:
         faults += fault.messages
     observations = pd.DataFrame(columns=[*COLUMNS, "line"])
     try:
-        observations = _read_observations(folder / "observations.csv", arms, ids, agents, faults)
+        observations = _read_observations(_sheet(folder / "observations.csv", NEEDED), arms, ids, agents, faults)
     except BadInput as fault:
         faults += fault.messages
     not_used = pd.DataFrame(columns=list(NOT_USED_COLUMNS))
     if (folder / "not_used.csv").is_file():
         try:
-            not_used = _read_not_used(folder / "not_used.csv")
+            not_used = _read_not_used(_sheet(folder / "not_used.csv", NOT_USED_COLUMNS))
         except BadInput as fault:
             faults += fault.messages
     if faults:
@@ -246,260 +249,154 @@ def load_evidence(path: str | Path | None = None) -> Evidence:
 def _read_arms(folder: Path, faults: list[str], agents: dict[str, Agent]) -> tuple[dict[str, Arm], set[str]]:
     """Arms without fault, and the ids of all: an observation in a faulty arm is not in an unknown one."""
     path = folder / "arms.toml"
-    data, text = load_toml(path)
-    for key in data:
-        if key != "arm":
-            faults.append(
-                f"{path.name}:{locate(text, (key,))}: unknown key '{key}'; the file holds tables [[arm]] only."
-            )
-    tables = data.get("arm")
-    if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
-        faults.append(f"{path.name}: there is no arm; give one or more tables [[arm]].")
-        return {}, set()
+    root = open_toml(path.name, read_content(path, what="TOML file"), _FILE, named=("arm",))
     arms: dict[str, Arm] = {}
     first: dict[str, int] = {}
-    for position, table in enumerate(tables):
-        so_far = len(faults)
-        arm = _ArmReader(folder, position, table, text, faults, agents).arm()
-        name = table.get("id")
-        if isinstance(name, str) and name in first:
-            here = locate(text, ("arm", position, "id"))
-            faults.append(
-                f"{path.name}:{here}: arm '{name}' stands twice, first in line {first[name]}; give each its own id."
-            )
-        elif isinstance(name, str):
-            first[name] = locate(text, ("arm", position, "id"))
-        if len(faults) == so_far:
+    tables = root.tables("arm", _ARM)
+    if root.data.get("arm") == []:
+        root.fault("arm", "there is no arm; give one or more tables [[arm]].")
+    for table in tables:
+        arm = _arm(table, folder, agents)
+        if arm.id in first:
+            table.fault("id", f"this id stands twice, first in line {first[arm.id]}; give each arm its own.")
+        elif arm.id:
+            first[arm.id] = root.faults.line(table.at("id"))
+        if not root.faults.touch(table.path):
             arms[arm.id] = arm
+    faults += root.faults.messages()
     return arms, set(first)
 
 
-class _ArmReader:
-    """One table [[arm]]."""
+def _arm(table: Table, folder: Path, agents: dict[str, Agent]) -> Arm:
+    """One arm; its faults are noted."""
+    text = table.text("regimen", "")
+    regimens = _regimens(table, text, folder, agents) if text else []
+    follow_up = table.quantity("follow_up", "mo", math.nan)
+    last = max((r.times_days()[-1] for r in regimens), default=0.0) / DAYS_PER_MONTH
+    if follow_up < last - 1e-6:
+        table.fault("follow_up", f"`follow_up` ends at {follow_up:g} mo, before the last dose at {last:.4g} mo.")
+    kinds = {agents[r.agent].kind for r in regimens if r.agent in agents}
+    return Arm(
+        id=table.text("id", "").strip(),
+        study=table.text("study", "").strip(),
+        label=table.text("label", "").strip(),
+        text=text.strip(),
+        regimens=regimens,
+        covariates=_covariates(table),
+        follow_up=follow_up,
+        population=table.text("population", "").strip(),
+        n=table.whole("n", None, least=1, most=_MOST_PATIENTS),
+        doi=table.text("doi", "").strip(),
+        note=table.text("note", "").strip(),
+        placebo=kinds <= {"none"},
+    )
 
-    def __init__(
-        self,
-        folder: Path,
-        position: int,
-        table: dict[str, Any],
-        text: str,
-        faults: list[str],
-        agents: dict[str, Agent],
-    ) -> None:
-        self.folder, self.position, self.table, self.text = folder, position, table, text
-        self.faults, self.agents = faults, agents
-        name = table.get("id")
-        self.name = f"arm '{name}'" if isinstance(name, str) else f"arm {position + 1}"
 
-    def arm(self) -> Arm:
-        for key in self.table:
-            if key not in _ARM_KEYS:
-                self._fault(
-                    (key,), f"unknown key '{key}'; {_near(key, _ARM_KEYS, 'an arm has ' + ', '.join(_ARM_KEYS))}"
-                )
-        for key in _ARM_NEEDED:
-            if key not in self.table:
-                self._fault((), f"`{key}` is missing; give {_ARM_KEYS[key]}.")
-        words = {
-            key: self._words(key)
-            for key in ("id", "study", "label", "population", "doi", "note", "regimen", "follow_up")
-        }
-        regimens = self._regimens(words["regimen"]) if words["regimen"] else []
-        follow_up = self._quantity("follow_up", words["follow_up"], "mo") if words["follow_up"] else 0.0
-        last = max((r.times_days()[-1] for r in regimens), default=0.0) / DAYS_PER_MONTH
-        if words["follow_up"] and follow_up == follow_up and follow_up < last - 1e-6:
-            self._fault(("follow_up",), f"`follow_up` ends at {follow_up:g} mo, before the last dose at {last:.4g} mo.")
-        n = self.table.get("n")
-        if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 1):
-            self._fault(
-                ("n",), f"`n` is {n!r}; give the number of patients, such as {_ARM_KEYS['n']}, or leave it out."
-            )
-            n = None
-        kinds = {self.agents[r.agent].kind for r in regimens if r.agent in self.agents}
-        return Arm(
-            words["id"],
-            words["study"],
-            words["label"],
-            words["regimen"],
-            regimens,
-            self._covariates(),
-            follow_up,
-            words["population"],
-            n,
-            words["doi"],
-            words["note"],
-            placebo=kinds <= {"none"},
-        )
-
-    def _place(self, key: tuple[str, ...]) -> str:
-        return f"arms.toml:{locate(self.text, ('arm', self.position, *key))}"
-
-    def _fault(self, key: tuple[str, ...], sentence: str) -> None:
-        self.faults.append(f"{self._place(key)}: {self.name}: {sentence}")
-
-    def _words(self, key: str) -> str:
-        value = self.table.get(key, "")
-        if not isinstance(value, str):
-            self._fault((key,), f"`{key}` is {value!r}; give text, such as {_ARM_KEYS[key]}.")
-            return ""
-        if key in self.table and key in _ARM_NEEDED and not value.strip():
-            self._fault((key,), f"`{key}` is empty; give {_ARM_KEYS[key]}.")
-        return value.strip()
-
-    def _quantity(self, key: str, value: object, unit: str) -> float:
-        try:
-            return parse_quantity(value, unit, where=f"{self._place((key,))}: {self.name}: {key}")
-        except BadInput as fault:
-            self.faults += fault.messages
-            return math.nan
-
-    def _regimens(self, text: str) -> list[Regimen]:
-        where = f"{self._place(('regimen',))}: {self.name}"
-        try:
-            regimens = parse_regimen(text, folder=self.folder, where=where)
-            check_sequence(regimens, where)
-        except BadInput as fault:
-            self.faults += fault.messages
-            return []
+def _regimens(table: Table, text: str, folder: Path, agents: dict[str, Agent]) -> list[Regimen]:
+    def read(where: str) -> list[Regimen]:
+        regimens = parse_regimen(text, folder=folder, where=where)
+        check_sequence(regimens, where)
         for regimen in regimens:
-            if regimen.agent not in self.agents:
-                self.agents[regimen.agent] = load_agent(regimen.agent, folder=self.folder, where=where)
+            if regimen.agent not in agents:
+                agents[regimen.agent] = load_agent(regimen.agent, folder=folder, where=where)
         return regimens
 
-    def _covariates(self) -> dict[str, float]:
-        table = self.table.get("covariates", {})
-        if not isinstance(table, dict):
-            self._fault(("covariates",), f"`covariates` is {table!r}; give {_ARM_KEYS['covariates']}.")
-            return {}
-        values = {}
-        for name, given in table.items():
-            key = ("covariates", name)
-            if name not in _COVARIATE_UNITS:
-                names = ", ".join(_COVARIATE_UNITS)
-                self._fault(key, f"unknown covariate '{name}'; {_near(name, _COVARIATE_UNITS, f'use one of {names}')}")
-                continue
-            where = f"{self._place(key)}: {self.name}"
+    return table.faults.attempt(table.at("regimen"), read) or []
+
+
+def _covariates(arm: Table) -> dict[str, float]:
+    table = arm.table("covariates", _COVARIATES)
+    values: dict[str, float] = {}
+    for name in [] if table is None else [name for name in table.data if name in _COVARIATE_UNITS]:
+        assert table is not None
+        value = table.quantity(name, _COVARIATE_UNITS[name], None)
+        if value is not None:
+            values[name] = value
+            here, where = table.at(name), table.faults.where(table.at(name))
             try:
-                values[name] = parse_quantity(given, _COVARIATE_UNITS[name], where=f"{where}: {name}")
-                covariate_symbols(load_parameters(), {name: values[name]}, where)
+                covariate_symbols(load_parameters(), {name: value}, where)
             except BadInput as fault:
-                self.faults += fault.messages
-        return values
+                for message in fault.messages:
+                    table.faults.add_message(here, message)
+    return values
 
 
 # --- observations ---
 
 
 def _read_observations(
-    path: Path, arms: dict[str, Arm], ids: set[str] | None, agents: dict[str, Agent], faults: list[str]
+    sheet: Sheet, arms: dict[str, Arm], ids: set[str] | None, agents: dict[str, Agent], faults: list[str]
 ) -> pd.DataFrame:
-    header, lines = read_csv(path)
-    missing = [column for column in NEEDED if column not in header]
-    if missing:
-        raise BadInput(f"{path.name}:1: column {missing[0]} is missing; the header needs {', '.join(NEEDED)}.")
-    for column in header:
+    for column in sheet.columns:
         if column not in COLUMNS:
-            hint = _near(column, COLUMNS, f"the columns are {', '.join(COLUMNS)}")
-            faults.append(f"{path.name}:1: column {column}: there is no such column; {hint}")
+            hint = near(column, COLUMNS, f"the columns are {', '.join(COLUMNS)}.")
+            faults.append(f"{sheet.name}:{sheet.head}: column {column}: there is no such column; {hint}")
+    faults += sheet.faults
     rows = []
-    first: dict[tuple[str, ...], int] = {}
-    for line, cells in lines:
-        reader = _RowReader(f"{path.name}:{line}", cells, arms, ids, agents)
-        row = reader.row()
-        faults += reader.faults
-        key = tuple(cells.get(c, "") for c in ("arm", "control", "endpoint", "site_or_marker")) + tuple(
-            f"{row[c]:g}" for c in ("month_from", "month")
-        )
-        if not reader.faults and key in first:
-            faults.append(
-                f"{path.name}:{line}: column value: the same figure (arm, endpoint, site_or_marker, month) stands in "
-                f"line {first[key]}; keep one of the two."
+    first: dict[tuple[object, ...], int] = {}
+    for row in sheet.rows():
+        figure = _Figure(row, arms, ids, agents)
+        figure.check()
+        key = (*map(row.text, ("arm", "control", "endpoint", "site_or_marker")), *map(str, figure.months()))
+        if not row.faults and key in first:
+            row.fault(
+                "value",
+                f"the same figure (arm, endpoint, site_or_marker, month) stands in line {first[key]}; "
+                "keep one of the two.",
             )
-        first.setdefault(key, line)
-        rows.append(row | {"line": line})
+        faults += row.faults
+        first.setdefault(key, row.line)
+        rows.append(dict.fromkeys(COLUMNS, "") | row.cells | figure.numbers | {"unit": figure.unit, "line": row.line})
     if not rows:
-        faults.append(f"{path.name}:2: there is no observation; give one figure a row.")
+        faults.append(f"{sheet.name}:2: there is no observation; give one figure a row.")
     frame = pd.DataFrame(rows, columns=[*COLUMNS, "line"])
     return frame.astype(dict.fromkeys(NUMERIC, float))
 
 
-class _RowReader:
-    """One row of observations.csv."""
+class _Figure:
+    """One row of observations.csv: its numbers, and the checks that it must pass."""
 
-    def __init__(
-        self, where: str, cells: dict[str, str], arms: dict[str, Arm], ids: set[str] | None, agents: dict[str, Agent]
-    ) -> None:
-        self.where, self.cells, self.arms, self.ids, self.agents = where, cells, arms, ids, agents
-        self.faults: list[str] = []
+    def __init__(self, row: Row, arms: dict[str, Arm], ids: set[str] | None, agents: dict[str, Agent]) -> None:
+        self.row, self.arms, self.ids, self.agents = row, arms, ids, agents
+        self.numbers = {column: row.number(column, needed=column in ("month", "value")) for column in NUMERIC}
+        self.unit = row.text("unit")
 
-    def row(self) -> dict[str, Any]:
-        cells = self.cells
-        if "" in cells:  # more cells than columns
-            self._fault("value", "the row has more cells than the header; put text with commas in quotes.")
-        row: dict[str, Any] = {column: cells.get(column, "") for column in COLUMNS}
-        for column in NUMERIC:
-            row[column] = self._number(column, needed=column in ("month", "value"))
+    def months(self) -> tuple[float, float]:
+        return self.numbers["month_from"], self.numbers["month"]
+
+    def check(self) -> None:
+        """Note every fault, and bring the numbers to the unit of their endpoint."""
+        row, n = self.row, self.numbers["n"]
         for column in ("study", "source"):
-            if not row[column]:
-                self._fault(column, "it is empty; say which.")
-        self._choice("statistic", STATISTICS)
-        self._choice("phase", PHASES)
-        self._choice("verification", VERIFICATIONS)
+            if not row.text(column):
+                row.fault(column, "it is empty; say which.")
+        row.choice("statistic", STATISTICS)
+        phased = row.choice("phase", PHASES)
+        row.choice("verification", VERIFICATIONS)
         arm = self._arm("arm", needed=True)
-        endpoint = ENDPOINTS[row["endpoint"]] if self._choice("endpoint", ENDPOINTS) else None
-        if endpoint:
-            self._subject(row, endpoint, arm)
-            self._control(row, endpoint)
-            self._months(row, endpoint, arm)
-            self._spread(row, endpoint)
-            self._unit(row, endpoint)
-        if row["n"] == row["n"] and (row["n"] < 1 or row["n"] != int(row["n"])):
-            self._fault("n", f"{cells['n']} is no number of patients; give a whole number of 1 or more, or nothing.")
-        if arm and row["phase"] in PHASES:
-            self._phase(row, arm)
-        return row
-
-    def _fault(self, column: str, sentence: str) -> None:
-        self.faults.append(f"{self.where}: column {column}: {sentence}")
-
-    def _number(self, column: str, needed: bool) -> float:
-        text = self.cells.get(column, "")
-        if not text:
-            if needed:
-                self._fault(column, "it is empty; give a number.")
-            return math.nan
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            self._fault(column, f"'{text}' is not a number; give one number with a decimal point, without unit.")
-            return math.nan
-        return value
-
-    def _choice(self, column: str, choices: Iterable[str]) -> bool:
-        text = self.cells.get(column, "")
-        if text in choices:
-            return True
-        names = f"give one of {', '.join(choices)}"
-        self._fault(
-            column, f"unknown {column} '{text}'; {_near(text, choices, names)}" if text else f"it is empty; {names}."
-        )
-        return False
+        if row.choice("endpoint", ENDPOINTS):
+            endpoint = ENDPOINTS[row.text("endpoint")]
+            self._subject(endpoint, arm)
+            self._control(endpoint)
+            self._months(endpoint, arm)
+            self._spread()
+            self._unit(endpoint)
+        if n == n and (n < 1 or n != int(n)):
+            row.fault("n", f"{row.text('n')} is no number of patients; give a whole number of 1 or more, or nothing.")
+        if arm and phased:
+            self._phase(arm)
 
     def _arm(self, column: str, needed: bool) -> Arm | None:
-        name = self.cells.get(column, "")
+        name = self.row.text(column)
         if self.ids is None or name in self.ids or not (name or needed):
             return self.arms.get(name)
-        if name:
-            hint = _near(name, self.ids, "give the id of an arm of arms.toml")
-            self._fault(column, f"unknown arm '{name}'; {hint}")
-        else:
-            self._fault(column, "it is empty; give the id of an arm of arms.toml.")
+        give = "give the id of an arm of arms.toml."
+        said = f"unknown arm '{name}'; {near(name, self.ids, give)}" if name else f"it is empty; {give}"
+        self.row.fault(column, said)
         return None
 
-    def _subject(self, row: dict[str, Any], endpoint: Endpoint, arm: Arm | None) -> None:
-        name = row["site_or_marker"]
+    def _subject(self, endpoint: Endpoint, arm: Arm | None) -> None:
+        name = self.row.text("site_or_marker")
         known: list[str] = []
         if "BMD" in endpoint.of:
             known += SITES
@@ -512,158 +409,115 @@ class _RowReader:
         if name not in known:
             what = {"BMD": "site", "marker": "marker", "agent": "antibody of this arm"}
             kinds = " or ".join(what[kind] for kind in endpoint.of)
-            names = f"{row['endpoint']} is of {', '.join(known) or 'an antibody, and this arm is given none'}"
-            self._fault("site_or_marker", f"unknown {kinds} '{name}'; {_near(name, known, names)}")
+            names = f"{self.row.text('endpoint')} is of {', '.join(known) or 'an antibody, and this arm is given none'}"
+            self.row.fault("site_or_marker", f"unknown {kinds} '{name}'; {near(name, known, f'{names}.')}")
 
-    def _control(self, row: dict[str, Any], endpoint: Endpoint) -> None:
-        if endpoint.control and not row["control"]:
-            self._fault("control", f"it is empty; {row['endpoint']} needs the id of the arm compared with.")
-        elif not endpoint.control and row["control"]:
-            self._fault("control", f"{row['endpoint']} is compared with no other arm; leave it empty.")
+    def _control(self, endpoint: Endpoint) -> None:
+        row, name = self.row, self.row.text("control")
+        kind = row.text("endpoint")
+        if endpoint.control and not name:
+            row.fault("control", f"it is empty; {kind} needs the id of the arm compared with.")
+        elif not endpoint.control and name:
+            row.fault("control", f"{kind} is compared with no other arm; leave it empty.")
         elif endpoint.control:
             control = self._arm("control", needed=False)
-            if control and row["control"] == row["arm"]:
-                self._fault("control", "it is the arm itself; give the id of another.")
-            elif control and row["month"] > control.follow_up + 1e-6:
-                self._late("month", row["month"], control)
+            if control and name == row.text("arm"):
+                row.fault("control", "it is the arm itself; give the id of another.")
+            elif control and self.numbers["month"] > control.follow_up + 1e-6:
+                self._late(self.numbers["month"], control)
 
-    def _months(self, row: dict[str, Any], endpoint: Endpoint, arm: Arm | None) -> None:
-        begin, month = row["month_from"], row["month"]
-        if endpoint.month_from and not self.cells.get("month_from"):
-            self._fault("month_from", f"it is empty; {row['endpoint']} needs the month from which.")
-        elif not endpoint.month_from and self.cells.get("month_from"):
-            self._fault("month_from", f"{row['endpoint']} is counted from month 0; leave it empty.")
+    def _months(self, endpoint: Endpoint, arm: Arm | None) -> None:
+        begin, month = self.numbers["month_from"], self.numbers["month"]
+        if endpoint.month_from and not self.row.text("month_from"):
+            self.row.fault("month_from", f"it is empty; {self.row.text('endpoint')} needs the month from which.")
+        elif not endpoint.month_from and self.row.text("month_from"):
+            self.row.fault("month_from", f"{self.row.text('endpoint')} is counted from month 0; leave it empty.")
         if begin < 0:
-            self._fault("month_from", f"{begin:g} lies before the first dose at month 0; give 0 or later.")
+            self.row.fault("month_from", f"{begin:g} lies before the first dose at month 0; give 0 or later.")
         if month < 0 or (month == 0 and "agent" not in endpoint.of):
-            self._fault("month", f"{month:g} is not after month 0, to which all is compared; leave the row out.")
+            self.row.fault("month", f"{month:g} is not after month 0, to which all is compared; leave the row out.")
         elif begin >= month:
-            self._fault("month_from", f"{begin:g} is not before month {month:g}; exchange the two if that is meant.")
+            self.row.fault("month_from", f"{begin:g} is not before month {month:g}; exchange the two if that is meant.")
         if arm and month > arm.follow_up + 1e-6:
-            self._late("month", month, arm)
+            self._late(month, arm)
 
-    def _late(self, column: str, month: float, arm: Arm) -> None:
-        self._fault(
-            column,
+    def _late(self, month: float, arm: Arm) -> None:
+        self.row.fault(
+            "month",
             f"{month:g} is beyond the protocol of '{arm.id}', which is followed for {arm.follow_up:g} mo; "
             "correct one of the two.",
         )
 
-    def _spread(self, row: dict[str, Any], endpoint: Endpoint) -> None:
-        given, kind = row["spread"], row["spread_type"]
-        low, high = row["spread_low"], row["spread_high"]
-        ends = [c for c in ("spread_low", "spread_high") if self.cells.get(c)]
+    def _spread(self) -> None:
+        given, kind, value = self.numbers["spread"], self.row.text("spread_type"), self.numbers["value"]
+        low, high = self.numbers["spread_low"], self.numbers["spread_high"]
+        ends = [c for c in ("spread_low", "spread_high") if self.row.text(c)]
         if not kind:
-            for column in [c for c in ("spread", *ends) if self.cells.get(c)][:1]:
-                self._fault("spread_type", f"it is empty, but {column} is given; say {', '.join(SPREADS)}.")
+            for column in [c for c in ("spread", *ends) if self.row.text(c)][:1]:
+                self.row.fault("spread_type", f"it is empty, but {column} is given; say {', '.join(SPREADS)}.")
             return
-        if not self._choice("spread_type", SPREADS):
+        if not self.row.choice("spread_type", SPREADS):
             return
         if SPREADS[kind] == 1:
             if given <= 0:
-                self._fault("spread", f"{given:g} is not above 0; correct it, or leave spread and spread_type empty.")
-            elif not self.cells.get("spread"):
-                self._fault("spread", f"it is empty; give the {kind}, or leave spread_type empty too.")
+                self.row.fault(
+                    "spread", f"{given:g} is not above 0; correct it, or leave spread and spread_type empty."
+                )
+            elif not self.row.text("spread"):
+                self.row.fault("spread", f"it is empty; give the {kind}, or leave spread_type empty too.")
             for column in ends[:1]:
-                self._fault(
+                self.row.fault(
                     column, f"an {kind} is one number in column spread; leave spread_low and spread_high empty."
                 )
             return
-        if self.cells.get("spread"):
-            self._fault("spread", f"{kind} is two numbers; give them as spread_low and spread_high.")
+        if self.row.text("spread"):
+            self.row.fault("spread", f"{kind} is two numbers; give them as spread_low and spread_high.")
         if len(ends) < 2:
             missing = "spread_high" if ends == ["spread_low"] else "spread_low"
-            self._fault(missing, f"it is empty; give both ends of the {kind}.")
+            self.row.fault(missing, f"it is empty; give both ends of the {kind}.")
         elif low >= high:
-            self._fault("spread_low", f"{low:g} is not below spread_high {high:g}; exchange the two.")
-        elif not low <= row["value"] <= high and row["value"] == row["value"]:
-            self._fault("value", f"{row['value']:g} lies outside its own {kind} of {low:g} to {high:g}; correct one.")
+            self.row.fault("spread_low", f"{low:g} is not below spread_high {high:g}; exchange the two.")
+        elif not low <= value <= high and not math.isnan(value):
+            self.row.fault("value", f"{value:g} lies outside its own {kind} of {low:g} to {high:g}; correct one.")
 
-    def _unit(self, row: dict[str, Any], endpoint: Endpoint) -> None:
-        if row["unit"] == endpoint.unit:
+    def _unit(self, endpoint: Endpoint) -> None:
+        if self.unit == endpoint.unit:
             return
-        if not row["unit"]:
-            self._fault("unit", f"it is empty; {row['endpoint']} is given in '{endpoint.unit}'.")
+        if not self.unit:
+            self.row.fault("unit", f"it is empty; {self.row.text('endpoint')} is given in '{endpoint.unit}'.")
             return
-        right = f"{row['endpoint']} is given in '{endpoint.unit}'"
+        right = f"{self.row.text('endpoint')} is given in '{endpoint.unit}'"
         try:
-            check_unit(row["unit"])
+            check_unit(self.unit)
         except BadInput as fault:
-            self._fault("unit", f"{fault.messages[0].rstrip('.')} ({right}).")
+            self.row.fault("unit", f"{fault.messages[0].rstrip('.')} ({right}).")
             return
         try:
             for column in ("value", "spread", "spread_low", "spread_high"):
-                row[column] = convert(row[column], row["unit"], endpoint.unit)
+                self.numbers[column] = convert(self.numbers[column], self.unit, endpoint.unit)
         except BadInput:
-            self._fault("unit", f"'{row['unit']}' can't be turned into '{endpoint.unit}'; {right}.")
-        row["unit"] = endpoint.unit
+            self.row.fault("unit", f"'{self.unit}' can't be turned into '{endpoint.unit}'; {right}.")
+        self.unit = endpoint.unit
 
-    def _phase(self, row: dict[str, Any], arm: Arm) -> None:
-        phase = row["phase"]
+    def _phase(self, arm: Arm) -> None:
+        phase, month = self.row.text("phase"), self.numbers["month"]
         ended = max(regimen.end_day for regimen in arm.regimens) / DAYS_PER_MONTH
         if (phase == "untreated") != arm.placebo:
             right = "'untreated'" if arm.placebo else "'on' or 'off'"
-            self._fault("phase", f"it is '{phase}', but '{arm.id}' is given {arm.text}; write {right}.")
-        elif phase == "off" and row["month"] < ended - 1e-6:
-            self._fault(
-                "phase", f"it is 'off' at month {row['month']:g}, but the last interval ends at {ended:.4g} mo."
-            )
+            self.row.fault("phase", f"it is '{phase}', but '{arm.id}' is given {arm.text}; write {right}.")
+        elif phase == "off" and month < ended - 1e-6:
+            self.row.fault("phase", f"it is 'off' at month {month:g}, but the last interval ends at {ended:.4g} mo.")
 
 
-def _read_not_used(path: Path) -> pd.DataFrame:
-    header, lines = read_csv(path)
-    missing = [column for column in NOT_USED_COLUMNS if column not in header]
-    if missing:
-        raise BadInput(
-            f"{path.name}:1: column {missing[0]} is missing; the header needs {', '.join(NOT_USED_COLUMNS)}."
-        )
-    faults = [f"{path.name}:{n}: column reason: it is empty; say why." for n, cells in lines if not cells["reason"]]
-    if faults:
+def _read_not_used(sheet: Sheet) -> pd.DataFrame:
+    rows = list(sheet.rows())
+    for row in rows:
+        if not row.text("reason"):
+            row.fault("reason", "it is empty; say why.")
+    if faults := [*sheet.faults, *(fault for row in rows for fault in row.faults)]:
         raise BadInput(*faults)
-    return pd.DataFrame([cells for _, cells in lines], columns=list(NOT_USED_COLUMNS))
+    return pd.DataFrame([row.cells for row in rows], columns=list(NOT_USED_COLUMNS))
 
 
-def read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Header, and every row that is not blank with the line on which it begins; cells without outer blanks.
-
-    A cell beyond the header stands under the empty name; one that is not there is empty.
-    """
-    try:
-        text = path.read_text("utf-8-sig")
-    except OSError as fault:
-        raise BadInput(f"{path}: the file can't be read ({fault.strerror}); give a CSV file.") from None
-    except UnicodeDecodeError:
-        raise BadInput(f"{path.name}: the text is not UTF-8; save the file with UTF-8 encoding.") from None
-    reader = csv.reader(text.splitlines(keepends=True))
-    header: list[str] = []
-    rows: list[tuple[int, dict[str, str]]] = []
-    line = 1
-    try:
-        for cells in reader:
-            begin, line = line, reader.line_num + 1
-            cells = [cell.strip() for cell in cells]
-            if not any(cells):
-                continue
-            if not header:
-                header = cells
-                twice = sorted({column for column in header if header.count(column) > 1})
-                if twice:
-                    raise BadInput(f"{path.name}:{begin}: column {twice[0]} stands twice; keep one.")
-                continue
-            row = dict.fromkeys(header, "") | dict(zip(header, cells, strict=False))
-            if len(cells) > len(header):
-                row[""] = ",".join(cells[len(header) :])
-            rows.append((begin, row))
-    except csv.Error as fault:
-        raise BadInput(f"{path.name}:{line}: this is not CSV ({fault}); check the quotes of that line.") from None
-    if not header:
-        raise BadInput(f"{path.name}:1: the file is empty; it begins with the names of its columns.")
-    return header, rows
-
-
-def _near(name: str, known: Iterable[str], otherwise: str) -> str:
-    """'did you mean 'x'?', or what to say where nothing is near."""
-    names: Sequence[str] = list(known)
-    folded = {candidate.casefold(): candidate for candidate in names}
-    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
-    return f"did you mean '{folded[close[0]]}'?" if close else f"{otherwise}."
+def _sheet(path: Path, needed: tuple[str, ...]) -> Sheet:
+    return read_csv(path.name, read_content(path, what="CSV file"), needed)
