@@ -59,7 +59,7 @@ class ParameterTable:
         return hashlib.blake2b(self.to_csv().encode(), digest_size=8).hexdigest()
 
     def __getitem__(self, symbol: str) -> float:
-        return float(self.row(symbol)["value"])
+        return self.values[symbol] if symbol in self.values else float(self.row(symbol)["value"])
 
     def row(self, symbol: str, where: str = "parameters") -> pd.Series:
         """The row of `symbol`; that of an agent's number (``denosumab.CL``) is made from the agent's file.

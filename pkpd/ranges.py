@@ -1,6 +1,6 @@
 """Over what each parameter may be moved when one asks what an answer depends on.
 
-Four kinds of parameter have a range, each from its own place:
+Five kinds of parameter have a range, each from its own place:
 
 open
     drawn in every run, because no datum fixes it (`ParameterTable.uncertain`): the range of its prior;
@@ -10,7 +10,10 @@ assumed
     the plausible range of the table or of the agent's file, where the value is assumed, or set from literature
     without an interval of its own;
 measured
-    the same, where the value was measured.
+    the same, where the value was measured;
+hazard
+    the plausible range of the numbers behind fractures and deaths. BMD and markers do not depend on them, so that they
+    move only if they are named.
 
 Left out is what is no property of the biology that a trial's answer could depend on: covariates and start values of a
 patient, references of a scale, measurement error, genotypes (whose value 1 is a definition), and markers' and calcium's
@@ -36,12 +39,12 @@ from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 from ranklsim.pkpd.simulation import COVARIATES
 
 EXPERIMENTS = Path(__file__).parent / "data" / "experiments.csv"
-KINDS = ("open", "fitted", "assumed", "measured")
+KINDS = ("open", "fitted", "assumed", "measured", "hazard")
 COLUMNS = ("symbol", "kind", "meaning", "value", "unit", "low", "high", "scale", "status", "source")
 DECADE = 10.0
 """A positive range of at least this ratio is moved over on the logarithm (our choice; a prior says so itself)."""
 
-_BIOLOGY = ("ligand", "cells", "skeleton")
+_BIOLOGY = ("ligand", "cells", "skeleton", "hazard")
 _START = {*COVARIATES.values(), *(f"BMD0_{site}" for site in NAMES)}
 
 
@@ -82,7 +85,7 @@ def ranges(
         elif symbol in found:
             rows.append(_row(str(symbol), "fitted", row, *found[str(symbol)]))
         elif _is_biology(str(symbol), row):
-            kind = "measured" if row["status"] == "measured" else "assumed"
+            kind = "hazard" if row["group"] == "hazard" else "measured" if row["status"] == "measured" else "assumed"
             rows.append(_row(str(symbol), kind, row, float(row["low"]), float(row["high"])))
     seen = {row["symbol"] for row in rows}
     for agent in agents:
@@ -138,7 +141,7 @@ def chosen(frame: pd.DataFrame, only: Sequence[str] | None, exclude: Sequence[st
     frame : DataFrame
         As from `ranges`.
     only, exclude : sequence of str, optional
-        Symbols or `KINDS`; without `only` all kinds but "measured".
+        Symbols or `KINDS`; without `only` all kinds but "measured" and "hazard".
 
     Raises
     ------
@@ -155,7 +158,7 @@ def chosen(frame: pd.DataFrame, only: Sequence[str] | None, exclude: Sequence[st
                 )
     if faults:
         raise BadInput(*faults)
-    keep = frame["kind"] != "measured"
+    keep = ~frame["kind"].isin(["measured", "hazard"])
     if only is not None:
         keep = frame["symbol"].isin(only) | frame["kind"].isin(only)
     if exclude is not None:

@@ -4,7 +4,7 @@
 
 Each study is a population of ours with the study's entry criteria, its arms, and its figures. Patients are simulated as
 planned, then given fractures REPLICATES times over, so that chance hardly blurs what the model says. Figures that the
-levels and powers in cohorts/data/events.csv were set by have use "calibration"; all others judge them.
+levels and powers in pkpd/data/parameters.csv were set by have use "calibration"; all others judge them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts import streams
-from ranklsim.cohorts.conduct import deaths, doses, fractures, waiting
+from ranklsim.cohorts.conduct import deaths, doses, fractures, hazards
 from ranklsim.cohorts.conduct.course import STEP
-from ranklsim.cohorts.conduct.event_numbers import event_numbers
 from ranklsim.cohorts.people.population import draw
 from ranklsim.cohorts.protocol.design import Arm
 from ranklsim.cohorts.protocol.trial import load_trial
@@ -297,7 +296,7 @@ def _off_treatment(groups: dict[int, Group], *, counted: bool) -> tuple[float, f
         last = 6.0 * (doses_given - 1)
         patient, n = g.covariates["patient"].to_numpy(), len(g.covariates)
         for k, found in enumerate(g.found):
-            stay = 12 * waiting.patience(1, "leaving", patient, doses_given, k) / LEAVING
+            stay = 12 * hazards.thresholds(1, "leaving", patient, doses_given, k) / LEAVING
             leaves = np.minimum(last + stay, IMAGES[-1])
             spine = found[fractures.VERTEBRAL]
             image = IMAGES[np.minimum(np.searchsorted(IMAGES, spine.month), IMAGES.size - 1)]
@@ -339,7 +338,7 @@ def _delays(n: int) -> Iterable[Row]:
 def _deaths(n: int) -> Iterable[Row]:
     g = draw(load_trial("freedom"), TABLE, np.arange(1, n + 1)).covariates["age"].to_numpy()
     years = np.array([deaths.hazard("us-women-2009", g + t) for t in np.arange(0.125, 3, 0.25)]) * 0.25
-    dead = 1 - np.exp(-event_numbers().mortality_ratio * years.sum(axis=0))
+    dead = 1 - np.exp(-TABLE["mortality_ratio"] * years.sum(axis=0))
     followed = 0.92  # of three years, on average, with 83 % completing
     for arm, value in (("placebo", 90 / 39.06), ("denosumab", 70 / 39.02)):
         yield (
@@ -358,7 +357,6 @@ BLOCK = {90.0: 12, 65.0: 13, 40.0: 13, 22.0: 9, 8.0: 8}
 
 
 def _calcium(n: int) -> Iterable[Row]:
-    p = event_numbers()
     days = np.array([0.0, *range(3, 31), 60, 182.6])
     trial = load_trial("freedom")
     number = np.arange(1, n + 1)
@@ -374,7 +372,7 @@ def _calcium(n: int) -> Iterable[Row]:
     source = "Cummings 2009 doi:10.1056/NEJMoa0809493, recalled"
     found = {arm: course(arm) for arm in ("placebo", "denosumab")}
     for arm, value, use in (("placebo", 0.4, "check"), ("denosumab", 1.7, "calibration")):
-        low = (found[arm][:, visits] * error < p.CA_grade_1).any(axis=1).mean()
+        low = (found[arm][:, visits] * error < TABLE["CA_grade_1"]).any(axis=1).mean()
         figure = "calcium measured at month 1 or 6 below 8.5 mg/dL, %"
         yield "FREEDOM", arm, figure, value, 100 * low, use, source
     nadir, nadir_day = float(days[found["denosumab"].mean(axis=0).argmin()]), "day of the calcium nadir"
@@ -384,7 +382,7 @@ def _calcium(n: int) -> Iterable[Row]:
     group = np.resize(np.repeat(list(BLOCK), list(BLOCK.values())), n)
     calcium = course("denosumab", EGFR=group)
     source = "Block 2012 doi:10.1002/jbmr.1613"
-    for limit, value, figure in ((p.CA_grade_2, 100 * 12 / 55, "below 8.0"), (1.871, 100 * 5 / 55, "below 7.5")):
+    for limit, value, figure in ((TABLE["CA_grade_2"], 100 * 12 / 55, "below 8.0"), (1.871, 100 * 5 / 55, "below 7.5")):
         low = (calcium < limit).any(axis=1).mean()
         yield "Block 2012", "denosumab", f"true calcium {figure} mg/dL, %", value, 100 * low, "calibration", source
     failing = calcium[group == min(BLOCK)].mean(axis=0)

@@ -18,10 +18,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ranklsim.cohorts.conduct import deaths, decisions, doses, events, fractures, hypocalcaemia
-from ranklsim.cohorts.conduct.event_numbers import event_numbers
 from ranklsim.cohorts.conduct.events import Happened, happened
+from ranklsim.cohorts.conduct.hazards import months_by_spells, thresholds
 from ranklsim.cohorts.conduct.visits import MEASURES, observe, off_days
-from ranklsim.cohorts.conduct.waiting import by_spells, patience
 from ranklsim.cohorts.people.population import Patients
 from ranklsim.cohorts.protocol.terms import Rule
 from ranklsim.pkpd.agents import Agent
@@ -126,7 +125,7 @@ def play(
     RunFailed
         If a patient cannot be integrated.
     """
-    intent = intended(trial, agents, people.covariates, arms, replicate, ideal)
+    intent = intended(trial, parameters, agents, people.covariates, arms, replicate, ideal)
     run = _Run(trial, parameters, agents, people, number, arms, replicate, intent)
 
     def simulated(rows: NDArray[np.int64]) -> dict[str, Array]:
@@ -172,6 +171,7 @@ class Intent:
 
 def intended(
     trial: Trial,
+    parameters: ParameterTable,
     agents: Sequence[Agent],
     covariates: pd.DataFrame,
     arms: np.ndarray,
@@ -182,7 +182,7 @@ def intended(
 
     Parameters
     ----------
-    trial, agents, arms, replicate, ideal
+    trial, parameters, agents, arms, replicate, ideal
         As of `play`.
     covariates : DataFrame, n rows
         `patient` and `age`.
@@ -203,12 +203,13 @@ def intended(
     plan, given_up = doses.at_home(plan, trial, agents, n, replicate)
     left, died = never, never
     if conduct.dropout_response is None:
-        left = by_spells(conduct.dropout, arms, patience(trial.seed, "dropout", number, 0, replicate))
-    stopped = by_spells(conduct.stop, arms, patience(trial.seed, "stop", number, 0, replicate))
+        left = months_by_spells(conduct.dropout, arms, thresholds(trial.seed, "dropout", number, 0, replicate))
+    stopped = months_by_spells(conduct.stop, arms, thresholds(trial.seed, "stop", number, 0, replicate))
     if conduct.deaths:
-        ratio = event_numbers().mortality_ratio if conduct.mortality_ratio is None else conduct.mortality_ratio
+        ratio = parameters["mortality_ratio"] if conduct.mortality_ratio is None else conduct.mortality_ratio
         age = covariates["age"].to_numpy(dtype=float)
-        died = deaths.months_until(conduct.life_table, ratio, age, patience(trial.seed, "death", number, 0, replicate))
+        fatal = thresholds(trial.seed, "death", number, 0, replicate)
+        died = deaths.months_until(conduct.life_table, ratio, age, fatal)
     last = np.minimum(np.minimum(left, died), end)
     doses.cut(plan, stopped, doses.STOPPED)
     detail = np.where(given_up < stopped, NOT_PERSISTENT, detail)
@@ -308,7 +309,7 @@ class _Run:
         seen, n = self.seen(rows), rows.size
         when, which = np.full(n, np.inf), np.full(n, -1)
         if conduct.dropout_response is not None:
-            used = patience(trial.seed, "dropout", self.number[rows], 0, self.replicate)
+            used = thresholds(trial.seed, "dropout", self.number[rows], 0, self.replicate)
             left = decisions.leaving(conduct.dropout, conduct.dropout_response, self.arms[rows], used, seen)
             when = np.maximum(left, self.since[rows])
         for k, rule in enumerate(conduct.rules):
@@ -354,7 +355,7 @@ class _Run:
             )
             self.parts += fractures.recorded(found, np.asarray(conduct.imaging), last)
         if conduct.hypocalcaemia:
-            self.parts += hypocalcaemia.recorded(self.months, latent["CA"], last)
+            self.parts += hypocalcaemia.recorded(self.parameters, self.months, latent["CA"], last)
         replaced = np.full(n, np.inf)
         for part in self.parts:
             if part.event in (events.RESCUE, events.SWITCH):

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from ranklsim.cohorts import streams
 from ranklsim.cohorts.conduct import doses
 from ranklsim.cohorts.conduct.events import Happened
-from ranklsim.cohorts.conduct.waiting import crossing, cumulative
+from ranklsim.cohorts.conduct.hazards import cumulative, month_reached
 from ranklsim.cohorts.protocol.terms import Hazard, Response, Rule, Trigger
+from ranklsim.pkpd.biology.skeleton import t_score
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
@@ -70,7 +71,7 @@ def leaving(hazard: Hazard, response: Response, arms: np.ndarray, used: Array, s
     own = np.array([hazard.arms.get(arm, 1.0) for arm in arms], dtype=float)
     # Beyond a hundredfold, which nobody measured, the hazard does not change any more.
     factor = np.exp(np.clip(np.log(response.ratio) * change / response.per, -np.log(100), np.log(100)))
-    return crossing(months, cumulative(months, hazard.per_year * own[:, None] * spell * factor), used)
+    return month_reached(months, cumulative(months, hazard.per_year * own[:, None] * spell * factor), used)
 
 
 def observed_change(measure: str, seen: Seen) -> Array:
@@ -117,8 +118,7 @@ def _first(trigger: Trigger, parameters: ParameterTable, seen: Seen, since: Arra
         return first
     value = seen.read[trigger.measure]
     if trigger.kind == "T":
-        site = trigger.measure.removeprefix("BMD_")
-        value = (value - parameters[f"REF_{site}"]) / parameters[f"REFSD_{site}"]
+        value = t_score(parameters, trigger.measure.removeprefix("BMD_"), value)
     else:
         value = value / value[:, :1] - 1
     met = value < trigger.limit if trigger.sign == "<" else value > trigger.limit

@@ -19,7 +19,7 @@ from scipy.special import betaincinv
 from scipy.stats import gamma
 
 from ranklsim.cohorts import streams
-from ranklsim.cohorts.conduct.waiting import patience
+from ranklsim.cohorts.conduct.hazards import thresholds
 from ranklsim.cohorts.protocol.terms import Adherence, Delay
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.simulation import Doses
@@ -199,7 +199,7 @@ def at_home(
         start = np.full(n, np.inf)
         np.minimum.at(start, row[mine], plan["month"].to_numpy(dtype=float)[mine])
         rate = habit.stop_per_year * DAYS_PER_MONTH / DAYS_PER_YEAR
-        wait = patience(trial.seed, f"persistence.{agent}", patient, 0, replicate) / rate if rate else np.inf
+        wait = thresholds(trial.seed, f"persistence.{agent}", patient, 0, replicate) / rate if rate else np.inf
         until = start[row] + wait
         np.minimum.at(given_up, row[mine], until[mine])
         _withhold(plan, mine & (plan["month"].to_numpy(dtype=float) >= until), STOPPED)

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ranklsim.cohorts.conduct.events import COMPLETED, ENDS
-from ranklsim.cohorts.conduct.waiting import patience
+from ranklsim.cohorts.conduct.hazards import thresholds
 from ranklsim.cohorts.protocol.terms import Enrolment
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def enrolled_months(trial: Trial, number: NDArray[np.int64], replicate: int = 0)
     if trial.conduct.enrolment is None or not number.size:
         return np.zeros(number.size)
     everybody = np.arange(1, int(number.max()) + 1)
-    expected = np.cumsum(patience(trial.seed, "enrolment", everybody, 0, replicate))  # whose rate is 1
+    expected = np.cumsum(thresholds(trial.seed, "enrolment", everybody, 0, replicate))  # whose rate is 1
     months = _month_of(trial.conduct.enrolment, expected)
     return np.asarray((months - months[0])[number - 1])
 

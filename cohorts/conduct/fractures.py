@@ -32,9 +32,10 @@ from scipy.special import gammaincinv
 
 from ranklsim.cohorts import streams
 from ranklsim.cohorts.conduct import events
-from ranklsim.cohorts.conduct.event_numbers import event_numbers
 from ranklsim.cohorts.conduct.events import Happened, happened
-from ranklsim.cohorts.conduct.waiting import at, crossing, cumulative, patience
+from ranklsim.cohorts.conduct.hazards import cumulative, interpolated, month_reached, thresholds
+from ranklsim.pkpd.biology.skeleton import t_score
+from ranklsim.pkpd.biology.values import Values
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.units import DAYS_PER_MONTH, DAYS_PER_YEAR
 
@@ -69,7 +70,7 @@ def hazard(site: str, parameters: ParameterTable, age: Array, months: Array, lat
     site : str
         One of `SITES`.
     parameters : ParameterTable
-        Young adult BMD (``REF_LS``, ``REFSD_LS``, ...).
+        Of the group ``hazard``, and young adult BMD (``REF_LS``, ``REFSD_LS``, ...).
     age : ndarray, shape (n,)
         At randomisation, yr.
     months : ndarray, shape (m,)
@@ -80,8 +81,8 @@ def hazard(site: str, parameters: ParameterTable, age: Array, months: Array, lat
     -------
     ndarray, shape (n, m)
     """
-    p, bone = event_numbers(), SITES[site]
-    T = (latent[f"BMD_{bone}"] - parameters[f"REF_{bone}"]) / parameters[f"REFSD_{bone}"]
+    p, bone = Values(parameters.values), SITES[site]
+    T = t_score(p, bone, latent[f"BMD_{bone}"])
     years = age[:, None] + months * DAYS_PER_MONTH / DAYS_PER_YEAR - p.age_ref
     log = p[f"age_{site}"] * years - np.log(p[f"BMD_{site}"]) * (T - p[f"T_ref_{bone}"])
     log += p[f"CTX_{site}"] * np.log(latent["CTX"] / p.CTX_ref)
@@ -114,7 +115,7 @@ def happen(
     dict of str to Fractures
         By site.
     """
-    p = event_numbers()
+    p = Values(parameters.values)
     patient = covariates["patient"].to_numpy(dtype=np.int64)
     age = covariates["age"].to_numpy(dtype=float)
     before = np.where(covariates["prevalent_fracture"].to_numpy(dtype=float) > 0, 0.0, np.inf)
@@ -122,9 +123,9 @@ def happen(
     own = _frailty("spine", p.frailty_spine, *whose)
     total = own[:, None] * cumulative(months, hazard(VERTEBRAL, parameters, age, months, latent))
     row, month, index = _sequence(VERTEBRAL, months, total, p.prior_vertebral, before, *whose)
-    lost = at(months, _loss(months, latent["BMD_TH"], p.loss_months)[row], month)
-    vertebrae = _vertebrae(lost, streams.uniform(seed, "fracture.vertebrae", patient[row], index, replicate))
-    clinical = streams.uniform(seed, "fracture.clinical", patient[row], index, replicate) < p.clinical
+    lost = interpolated(months, _loss(months, latent["BMD_TH"], p.loss_months)[row], month)
+    vertebrae = _vertebrae(p, lost, streams.uniform(seed, "fracture.vertebrae", patient[row], index, replicate))
+    clinical = streams.uniform(seed, "fracture.clinical", patient[row], index, replicate) < p.f_clinical
     found = {VERTEBRAL: Fractures(row, month, vertebrae, clinical)}
     np.minimum.at(before, row, month)
     own = _frailty("bones", p.frailty_bones, *whose)
@@ -193,12 +194,13 @@ def _sequence(
     for k in range(MOST):
         if not who.size:
             break
-        need = patience(seed, f"fracture.{site}", patient[who], k, replicate)
-        turn = at(months, total[who], np.minimum(prior[who], months[-1]))  # of `total` at which the ratio sets in
+        need = thresholds(seed, f"fracture.{site}", patient[who], k, replicate)
+        # The value of `total` at which the ratio sets in.
+        turn = interpolated(months, total[who], np.minimum(prior[who], months[-1]))
         turn = np.where(prior[who] > months[-1], np.inf, turn)
         plain = np.minimum(np.clip(turn - now, 0, None), need)  # used up before the ratio sets in
         level = now + plain + (need - plain) / ratio
-        month = crossing(months, total[who], level)
+        month = month_reached(months, total[who], level)
         broken = np.isfinite(month)
         who, now = who[broken], level[broken]
         rows.append(who)
@@ -225,10 +227,9 @@ def _loss(months: Array, bone: Array, span: float) -> Array:
     return np.clip(100 * (1 - bone / bone[:, k]) / years, 0, None)
 
 
-def _vertebrae(lost: Array, share: Array) -> NDArray[np.int64]:
+def _vertebrae(p: Values, lost: Array, share: Array) -> NDArray[np.int64]:
     """Vertebrae that a fracture takes: 1 and a geometric number more, at a share (0 to 1) of that distribution."""
-    p = event_numbers()
-    odds = p.more * p.more_loss**lost
+    odds = p.further_odds * p.further_odds_loss**lost
     again = odds / (1 + odds)
     more = np.floor(np.log(share) / np.log(again))
     return np.minimum(1 + more, VERTEBRAE).astype(np.int64)

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranklsim.cohorts.conduct import events
-from ranklsim.cohorts.conduct.event_numbers import event_numbers
 from ranklsim.cohorts.conduct.events import Happened, happened
+from ranklsim.pkpd.parameters import ParameterTable
 
 LIMITS = ("CA_grade_1", "CA_grade_2", "CA_grade_3", "CA_grade_4")
 """Symbols of the limits, mmol/L: a grade is how many of them calcium is below."""
@@ -26,18 +26,28 @@ LIMITS = ("CA_grade_1", "CA_grade_2", "CA_grade_3", "CA_grade_4")
 Array = NDArray[np.float64]
 
 
-def grades(calcium: Array) -> NDArray[np.int64]:
-    """Grade (0 for none, to 4) of serum calcium, mmol/L."""
-    p = event_numbers()
-    return sum((np.asarray(calcium < p[limit], dtype=np.int64) for limit in LIMITS), np.zeros(calcium.shape, np.int64))
+def grades(parameters: ParameterTable, calcium: Array) -> NDArray[np.int64]:
+    """Grade (0 for none, to 4) of serum calcium.
+
+    Parameters
+    ----------
+    parameters : ParameterTable
+        Holds `LIMITS`.
+    calcium : ndarray
+        Albumin-adjusted serum calcium, mmol/L, of any shape.
+    """
+    return np.sum([calcium < parameters[limit] for limit in LIMITS], axis=0, dtype=np.int64)
 
 
-def recorded(months: Array, calcium: Array, followed: Array) -> list[Happened]:
+def recorded(parameters: ParameterTable, months: Array, calcium: Array, followed: Array) -> list[Happened]:
     """Episodes that begin while a patient is followed.
 
     Parameters
     ----------
+    parameters : ParameterTable
+        Holds `LIMITS`.
     months : ndarray, shape (m,)
+        Grid, increasing.
     calcium : ndarray, shape (n, m)
         True serum calcium, mmol/L.
     followed : ndarray, shape (n,)
@@ -48,7 +58,7 @@ def recorded(months: Array, calcium: Array, followed: Array) -> list[Happened]:
     list of Happened
         One kind, `detail` such as "grade 2".
     """
-    grade = grades(calcium)
+    grade = grades(parameters, calcium)
     below = (grade > grade[:, :1]) & (months[None, :] <= followed[:, None])
     begins = below & ~np.concatenate([np.zeros((len(below), 1), dtype=bool), below[:, :-1]], axis=1)
     row, first = np.nonzero(begins)

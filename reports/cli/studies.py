@@ -92,7 +92,7 @@ def replicate_command(trial: str, out: Path, no_null: bool, resume: bool, force:
     "--only",
     type=shared.names,
     metavar="LIST",
-    help="Parameters to vary: symbols (kT,denosumab.CL) or kinds (open, fitted, assumed, measured).  "
+    help="Parameters to vary: symbols (kT,denosumab.CL) or kinds (open, fitted, assumed, measured, hazard).  "
     "[default: open,fitted,assumed]",
 )
 @click.option("--exclude", type=shared.names, metavar="LIST", help="Parameters not to vary: symbols or kinds.")

@@ -64,7 +64,7 @@ def sensitivity(
         Folder for tables and a page with figures; nothing is written without it.
     only, exclude : sequence of str, optional
         Parameters to move, or not: symbols (``"kT"``, ``"denosumab.CL"``) or kinds ("open", "fitted", "assumed",
-        "measured"). All but the measured ones by default.
+        "measured", "hazard"). All but the last two kinds by default.
     trajectories : int
         Morris trajectories of the screening.
     samples : int

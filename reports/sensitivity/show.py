@@ -27,6 +27,7 @@ KINDS = {
     "fitted": "95% interval over vectors that fit the data",
     "assumed": "plausible range of an assumed value",
     "measured": "plausible range of a measured value",
+    "hazard": "plausible range of a number behind fractures or deaths",
 }
 
 

@@ -34,7 +34,7 @@ def someone(number, age=72.0):
 
 def settled(trial, arms=None, number=NUMBER, age=72.0):
     arms = np.full(number.size, "denosumab") if arms is None else arms
-    return intended(trial, agents_of(trial), someone(number, age), arms)
+    return intended(trial, load_parameters(), agents_of(trial), someone(number, age), arms)
 
 
 def read(trial, latent=1.0, number=NUMBER, last=None):
@@ -133,7 +133,9 @@ def test_however_late_a_dose_is_the_next_is_as_far_from_it_as_planned():
 
 def test_nobody_is_late_or_leaves_where_all_is_ideal():
     late = a_trial(0.5, late=Delay(0.5, 20, 90), missed=0.2, stop=Hazard(0.5), deaths=True)
-    ideal = intended(late, agents_of(late), someone(NUMBER), np.full(NUMBER.size, "denosumab"), ideal=True)
+    ideal = intended(
+        late, load_parameters(), agents_of(late), someone(NUMBER), np.full(NUMBER.size, "denosumab"), ideal=True
+    )
     assert ideal.plan["given"].all()
     assert (ideal.plan["month"] == ideal.plan["planned_month"]).all()
     assert (ideal.last == 36).all()

@@ -8,6 +8,7 @@ from ranklsim.cohorts.conduct.enrolment import cut, enrolled_months, looks
 from ranklsim.cohorts.conduct.hypocalcaemia import grades, recorded
 from ranklsim.cohorts.protocol.terms import Conduct, Enrolment
 from ranklsim.cohorts.protocol.trial import load_trial
+from ranklsim.pkpd.parameters import load_parameters
 
 NUMBER = np.arange(1, 3001)
 
@@ -70,12 +71,12 @@ def test_a_cut_holds_what_is_known_at_its_month():
 
 
 def test_grades_are_those_of_ctcae():
-    assert grades(np.array([2.35, 2.11, 1.9, 1.7, 1.4])).tolist() == [0, 1, 2, 3, 4]
+    assert grades(load_parameters(), np.array([2.35, 2.11, 1.9, 1.7, 1.4])).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_an_episode_has_its_worst_grade_and_first_month():
     calcium = np.array([[2.3, 2.1, 1.9, 2.3, 2.05], [2.1, 2.1, 1.9, 2.1, 2.3], [2.3, 2.3, 2.3, 2.3, 1.2]])
-    part = recorded(np.arange(5.0), calcium, np.array([9.0, 9.0, 3.0]))[0]
+    part = recorded(load_parameters(), np.arange(5.0), calcium, np.array([9.0, 9.0, 3.0]))[0]
     assert part.row.tolist() == [0, 0, 1]
     assert part.month.tolist() == [1.0, 4.0, 2.0]
     assert part.detail.tolist() == ["grade 2", "grade 1", "grade 2"]

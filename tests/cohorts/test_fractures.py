@@ -3,12 +3,14 @@ import pandas as pd
 import pytest
 
 from ranklsim.cohorts.conduct import fractures
-from ranklsim.cohorts.conduct.event_numbers import EVENT_NUMBERS, event_numbers
 from ranklsim.cohorts.conduct.events import CLINICAL_VERTEBRAL, HIP, NONVERTEBRAL, VERTEBRAL
-from ranklsim.cohorts.conduct.waiting import at, crossing, cumulative
-from ranklsim.pkpd.parameters import load_parameters
+from ranklsim.cohorts.conduct.hazards import cumulative, interpolated, month_reached
+from ranklsim.cohorts.conduct.hypocalcaemia import grades
+from ranklsim.pkpd.biology.values import Values
+from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 
-TABLE, P = load_parameters(), event_numbers()
+TABLE = load_parameters()
+P = Values(TABLE.values)
 MONTHS = np.arange(0.0, 36.5, 0.5)
 N = 20_000
 
@@ -38,6 +40,24 @@ def test_hazard_follows_bone_and_resorption_as_the_table_says():
     assert hazard("hip", T_LS=-4.0) == pytest.approx(hazard("hip"))
     for site in fractures.SITES:
         assert hazard(site, CTX=1.0) / hazard(site) == pytest.approx(2 ** P[f"CTX_{site}"])
+
+
+def test_a_users_table_changes_fractures_and_grades_of_calcium(tmp_path):
+    (tmp_path / "own.csv").write_text("symbol,value\nlevel_vertebral,0.0241\nCA_grade_1,2.2\n", encoding="utf-8")
+    own = load_parameters(tmp_path / "own.csv")
+    usual, more = (fractures.happen(table, women(), MONTHS, course(), seed=1)["vertebral"] for table in (TABLE, own))
+    assert more.row.size / usual.row.size == pytest.approx(0.0241 / 0.0161, rel=0.1)
+    assert grades(own, np.array([2.15])) == 1
+    assert grades(TABLE, np.array([2.15])) == 0
+
+
+def test_a_table_from_before_these_numbers_were_parameters_takes_the_shipped_ones(tmp_path):
+    frame = TABLE.frame[(TABLE.frame["group"] != "hazard") & ~TABLE.frame.index.str.startswith("CA_grade")]
+    (tmp_path / "parameters.csv").write_text(ParameterTable(frame).to_csv(), encoding="utf-8")
+    again = load_parameters(tmp_path / "parameters.csv")
+    assert "level_hip" not in frame.index
+    assert again.values == TABLE.values
+    assert again.hash == TABLE.hash
 
 
 @pytest.mark.parametrize(("site", "prevalent"), [("vertebral", 0.0), ("vertebral", 1.0), ("hip", 0.0), ("other", 1.0)])
@@ -103,9 +123,9 @@ def test_more_bone_only_delays_the_first_fracture():
 
 
 def test_faster_loss_takes_more_vertebrae():
-    slow, fast = (fractures._vertebrae(np.full(N, lost), np.linspace(1e-6, 1 - 1e-6, N)) for lost in (0.0, 6.0))
-    assert (slow > 1).mean() == pytest.approx(P.more / (1 + P.more), abs=1e-3)
-    odds = P.more * P.more_loss**6
+    slow, fast = (fractures._vertebrae(P, np.full(N, lost), np.linspace(1e-6, 1 - 1e-6, N)) for lost in (0.0, 6.0))
+    assert (slow > 1).mean() == pytest.approx(P.further_odds / (1 + P.further_odds), abs=1e-3)
+    odds = P.further_odds * P.further_odds_loss**6
     assert (fast > 1).mean() == pytest.approx(odds / (1 + odds), abs=1e-3)
     assert fast.max() <= fractures.VERTEBRAE
 
@@ -139,13 +159,5 @@ def test_a_crossing_lies_where_the_cumulative_hazard_has_the_level():
     rate = np.random.default_rng(1).uniform(0.1, 2, size=(50, MONTHS.size))
     total = cumulative(MONTHS, rate)
     level = np.linspace(0.01, 1, 50) * total[:, -1]
-    assert at(MONTHS, total, crossing(MONTHS, total, level)) == pytest.approx(level)
-    assert np.isinf(crossing(MONTHS, total, total[:, -1] * 1.01)).all()
-
-
-def test_every_number_has_unit_range_status_and_source():
-    frame = pd.read_csv(EVENT_NUMBERS, dtype={"unit": str})
-    assert frame["symbol"].is_unique
-    assert frame[["unit", "meaning", "status", "source"]].notna().all(axis=None)
-    assert frame["status"].isin(["measured", "fitted", "assumed"]).all()
-    assert ((frame["low"] <= frame["value"]) & (frame["value"] <= frame["high"])).all()
+    assert interpolated(MONTHS, total, month_reached(MONTHS, total, level)) == pytest.approx(level)
+    assert np.isinf(month_reached(MONTHS, total, total[:, -1] * 1.01)).all()

@@ -59,11 +59,14 @@ def test_code_reads_every_parameter_and_no_other() -> None:
         "BMD0_{site}",
         "REF_{site}",
         "REFSD_{site}",
+        "T_ref_{bone}",
     }
+    by_part |= {f"{name}_{{site}}" for name in ("level", "age", "prior", "BMD", "CTX")}
     for symbol in TABLE.frame.index:
         stem = re.sub(r"_?(osteocyte|marrow|osteoblast|lymphocyte)_(T|C)$", "_{source}_{c}", symbol)
         stem = re.sub(r"^(make|shed|anchor)_(osteocyte|marrow|osteoblast|lymphocyte)$", r"\1_{source}", stem)
-        stem = re.sub(r"_(LS|TH|FN|R13)$", "_{site}", stem)
+        stem = re.sub(r"^T_ref_(LS|TH)$", "T_ref_{bone}", stem)
+        stem = re.sub(r"_(LS|TH|FN|R13|vertebral|hip|other)$", "_{site}", stem)
         stem = re.sub(r"^(k|dl|ph)[TCR]$", r"\1{b}", stem)
         known = stem in by_part or re.search(rf"\b{re.escape(symbol)}\b", text) or symbol.startswith("CV_")
         assert known, f"{symbol} is read nowhere"

@@ -44,6 +44,14 @@ def test_each_kind_has_its_range_from_its_own_place() -> None:
     assert (frame["low"] < frame["high"]).all()
 
 
+def test_numbers_behind_fractures_move_only_where_they_are_named() -> None:
+    frame = ranges(TABLE, AGENTS)
+    row = frame.set_index("symbol").loc["level_vertebral"]
+    assert tuple(row[["kind", "low", "high", "scale"]]) == ("hazard", 0.008, 0.025, "linear")
+    assert not set(chosen(frame, None, None)["kind"]) & {"hazard", "measured"}
+    assert set(chosen(frame, ["sig", "level_vertebral"], None)["symbol"]) == {"sig", "level_vertebral"}
+
+
 def test_covariates_genotypes_and_measurement_error_have_none() -> None:
     names = set(ranges(TABLE, list_agents())["symbol"])
     assert not names & {"AGE", "WT", "CTX0", "BMD0_R13", "make_osteocyte", "RANK", "CV_CTX", "REF_LS"}
