@@ -1,7 +1,7 @@
 """What is not known: the trial's typical patient under every arm, for many parameter vectors, and for each structure.
 
 Vectors come from the shipped ensemble, all of which agrees with the published figures, correlations included
-(`ranklsim.pkpd.variants`). Where a user has changed a parameter or an agent that it holds, it says nothing any more:
+(`ranklsim.pkpd.ensemble`). Where a user has changed a parameter or an agent that it holds, it says nothing any more:
 then the parameters whose prior is not fixed are drawn over their plausible ranges, each from a stream of its own. Every
 arm sees the same vectors, so differences between arms are paired. Between-patient variability and residual error have
 no part in it: the spread over draws is what the model leaves open, not what patients differ by.
@@ -18,8 +18,9 @@ import pandas as pd
 from ranklsim.cohorts import streams
 from ranklsim.cohorts.conduct.doses import as_doses, planned
 from ranklsim.cohorts.people import population
-from ranklsim.pkpd import variants
 from ranklsim.pkpd.agents import Agent
+from ranklsim.pkpd.ensemble import ensemble as shipped_ensemble
+from ranklsim.pkpd.ensemble import holds_for, of_variants
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.simulation import simulate
@@ -62,9 +63,9 @@ def draws_of(trial: Trial, parameters: ParameterTable, agents: list[Agent]) -> t
 
     if not trial.layers.parameters:
         return typical(parameters.uncertain()).assign(draw=0)[["draw", *parameters.uncertain()]], "none"
-    shipped = variants.ensemble()
+    shipped = shipped_ensemble()
     n = trial.uncertainty_draws
-    if len(variants.fit_for(shipped, parameters, agents).columns) == len(shipped.columns):
+    if holds_for(parameters, agents):
         if n > len(shipped):
             raise BadInput(
                 f"uncertainty_draws = {n}, but the ensemble holds {len(shipped)} vectors; give at most that."
@@ -92,7 +93,7 @@ def by_variant(
     DataFrame
         Column `variant` (its name) and those of `ensemble` but for `draw`; empty where the layer ``parameters`` is off.
     """
-    vectors = variants.as_vectors(parameters, agents)
+    vectors = of_variants(parameters, agents)
     names = vectors.index.to_numpy()
     draws = vectors.reset_index(drop=True).rename_axis("draw").reset_index()
     frame = ensemble(trial, parameters, agents, draws, workers=workers, rtol=rtol)

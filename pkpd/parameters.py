@@ -20,6 +20,7 @@ import pandas as pd
 from ranklsim.pkpd.agents import FIELDS, Agent, load_agent
 from ranklsim.pkpd.errors import BadInput, near
 from ranklsim.pkpd.units import check_unit
+from ranklsim.pkpd.variants import variant
 
 SHIPPED = Path(__file__).parent / "data" / "parameters.csv"
 COLUMNS = (
@@ -204,9 +205,7 @@ def load_parameters(path: str | Path | ParameterTable | None = None) -> Paramete
         return shipped
     path = Path(path)
     if not path.suffix and not path.exists():
-        from ranklsim.pkpd.variants import variant
-
-        return variant(str(path)).parameters
+        return shipped.replace(variant(str(path)).values, str(path))
     rows = _read(path, required=("symbol", "value"))
     faults: list[str] = []
     values: dict[str, float] = {}

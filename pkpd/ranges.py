@@ -5,7 +5,7 @@ Five kinds of parameter have a range, each from its own place:
 open
     drawn in every run, because no datum fixes it (`ParameterTable.uncertain`): the range of its prior;
 fitted
-    the central 95 % of the shipped ensemble (`variants.ensemble`), or the interval of a fit of one's own;
+    the central 95 % of the shipped ensemble (`ensemble.ensemble`), or the interval of a fit of one's own;
 assumed
     the plausible range of the table or of the agent's file, where the value is assumed, or set from literature
     without an interval of its own;
@@ -31,9 +31,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ranklsim.pkpd import variants
 from ranklsim.pkpd.agents import FIELDS, Agent
 from ranklsim.pkpd.biology.skeleton import NAMES
+from ranklsim.pkpd.ensemble import ensemble
 from ranklsim.pkpd.errors import BadInput, near
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 from ranklsim.pkpd.simulation import COVARIATES
@@ -123,7 +123,7 @@ def ranges(
 
 def of_ensemble() -> dict[str, tuple[float, float]]:
     """Central 95 % of each fitted parameter over the shipped ensemble, made as wide as to hold its shipped value."""
-    vectors, shipped = variants.ensemble(), load_parameters()
+    vectors, shipped = ensemble(), load_parameters()
     found = {}
     for symbol in vectors:
         row = shipped.row(str(symbol))

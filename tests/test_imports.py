@@ -20,8 +20,9 @@ ROOMS = (
     "pkpd.engine",
     "pkpd.agents",
     "pkpd.dosing",
-    "pkpd.parameters",
     "pkpd.variants",
+    "pkpd.parameters",
+    "pkpd.ensemble",
     "pkpd.simulation",
     "pkpd.typical",
     "pkpd.ranges",
@@ -52,7 +53,6 @@ ROOMS = (
 """Folders, and modules that stand outside a folder, lowest first: a room imports itself and the rooms above it here."""
 
 UPWARD: set[tuple[str, str]] = {
-    ("pkpd.parameters", "pkpd.variants"),
     ("cohorts.people.criteria", "cohorts.protocol.schema"),
     ("cohorts.people.patient_table", "cohorts.protocol.schema"),
     ("cohorts.people.population", "cohorts.protocol.schema"),
@@ -68,7 +68,6 @@ UPWARD: set[tuple[str, str]] = {
 """Imports that still run up the list, to be mended: nothing may be added here."""
 
 CIRCULAR: set[frozenset[str]] = {
-    frozenset({"pkpd.parameters", "pkpd.variants"}),
     frozenset({"cohorts.conduct.doses", "cohorts.protocol.conduct_reading", "cohorts.protocol.trial"}),
     frozenset(
         {f"reports.pages.{name}" for name in ("operating_figures", "operating_report", "operating_view", "replication")}

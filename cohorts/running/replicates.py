@@ -31,7 +31,7 @@ from ranklsim.cohorts.protocol.design import MOST_PATIENTS
 from ranklsim.cohorts.protocol.endpoints import INTERCURRENT
 from ranklsim.cohorts.protocol.trial import Trial
 from ranklsim.cohorts.running.portion import refuse_nan
-from ranklsim.pkpd import variants
+from ranklsim.pkpd import ensemble
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable
@@ -263,10 +263,9 @@ def replication(
         faults.append("vectors are asked for, but the trial's layer 'parameters' is off; switch it on.")
     if faults:
         raise BadInput(*faults)
-    held = len(variants.ensemble())
+    held = len(ensemble.ensemble())
     count = held if vectors == ALL else int(vectors)
-    fits = len(variants.fit_for(variants.ensemble(), parameters, agents).columns) == len(variants.ensemble().columns)
-    if fits and count > held:
+    if count > held and ensemble.holds_for(parameters, agents):
         raise BadInput(f"vectors = {count}, but the ensemble holds {held}; give at most that.")
     draws, source = uncertainty.draws_of(replace(trial, uncertainty_draws=max(count, 1)), parameters, agents)
     draws = draws.iloc[: count + 1]

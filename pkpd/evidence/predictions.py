@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.evidence.errors import error_sd, sampling_se
@@ -93,19 +92,13 @@ class Predictor:
             self._groups.append(_Group(arms, names, _doses(arms, names), union, persons))
         self._rows = [self._reader(row) for row in rows]
 
-    def __call__(
-        self,
-        parameters: ParameterTable | None = None,
-        agents: Mapping[str, Agent] | Sequence[Agent] | None = None,
-    ) -> Array:
+    def __call__(self, parameters: ParameterTable | None = None) -> Array:
         """Predict every observation.
 
         Parameters
         ----------
         parameters : ParameterTable, optional
             The shipped table by default.
-        agents : mapping or sequence of Agent, optional
-            To use in place of the evidence's own, by name; the others stay.
 
         Returns
         -------
@@ -113,8 +106,7 @@ class Predictor:
             In the unit and order of `Evidence.observations`; NaN where the endpoint does not exist in the simulated
             course (no free drug in the window).
         """
-        own = agents.values() if isinstance(agents, Mapping) else agents or ()
-        return self._predict(parameters or load_parameters(), {agent.name: agent for agent in own}, {}, 1, 1)[0]
+        return self._predict(parameters or load_parameters(), {}, 1, 1)[0]
 
     def of_vectors(
         self,
@@ -148,7 +140,7 @@ class Predictor:
             for i, arm in enumerate(group.arms):
                 own = group.persons.iloc[[i] * len(rows)].reset_index(drop=True).dropna(axis=1)
                 persons[arm.id] = own.assign(**{name: rows[name] for name in rows if name not in own})
-        return self._predict(parameters or load_parameters(), {}, persons, len(rows), workers, rtol)
+        return self._predict(parameters or load_parameters(), persons, len(rows), workers, rtol)
 
     def of_persons(
         self, persons: Mapping[str, pd.DataFrame], parameters: ParameterTable | None = None, *, workers: int = 1
@@ -171,19 +163,17 @@ class Predictor:
             As from a call, a row a person; a figure of two arms pairs person k of one with person k of the other.
         """
         n = len(next(iter(persons.values())))
-        return self._predict(parameters or load_parameters(), {}, persons, n, workers)
+        return self._predict(parameters or load_parameters(), persons, n, workers)
 
     def _predict(
         self,
         table: ParameterTable,
-        agents: Mapping[str, Agent],
         persons: Mapping[str, pd.DataFrame],
         n: int,
         workers: int,
         rtol: float | None = None,
     ) -> Array:
         """Every observation for `n` persons of each arm (its own one where `persons` is empty), shape (n, rows)."""
-        known = self.evidence.agents | dict(agents)
         courses = []
         for group in self._groups:
             everyone = (
@@ -199,7 +189,7 @@ class Predictor:
                 np.repeat(given.agent, n),
                 np.repeat(given.amount, n),
             )
-            used = [known[name] for name in group.names]
+            used = [self.evidence.agents[name] for name in group.names]
             found = simulate(table, everyone, used, doses, group.days, rtol=rtol or self.rtol, workers=workers)
             courses.append({name: values.reshape(len(group.arms), n, -1) for name, values in found.items()})
         return np.column_stack([read(courses) for read in self._rows])
@@ -344,24 +334,18 @@ def _doses(arms: list[Arm], names: list[str]) -> Doses:
 def predict(
     evidence: Evidence,
     parameters: ParameterTable | None = None,
-    agents: Mapping[str, Agent] | Sequence[Agent] | None = None,
     *,
     rtol: float = 1e-6,
-    with_not_used: bool = False,
 ) -> pd.DataFrame:
-    """Every observation beside what the model says of it.
+    """Every observation beside the prediction of the model.
 
     Parameters
     ----------
     evidence : Evidence
     parameters : ParameterTable, optional
         The shipped table by default.
-    agents : mapping or sequence of Agent, optional
-        To use in place of the evidence's own, by name.
     rtol : float
         As of `simulate`.
-    with_not_used : bool
-        Append the rows of `Evidence.not_used`, with nothing predicted and their reason.
 
     Returns
     -------
@@ -373,9 +357,9 @@ def predict(
         ``dose_mg`` (the last dose before the visit), ``origin, line``.
     """
     seen = evidence.observations
-    predicted = Predictor(evidence, parameters, rtol=rtol)(parameters, agents)
+    predicted = Predictor(evidence, parameters, rtol=rtol)(parameters)
     last = [_last_dose(evidence.arms[arm], month) for arm, month in zip(seen["arm"], seen["month"], strict=True)]
-    frame = seen.rename(columns={"month": "time_months", "value": "observed"}).assign(
+    return seen.rename(columns={"month": "time_months", "value": "observed"}).assign(
         spread=sampling_se(seen),
         predicted=predicted,
         low=np.nan,
@@ -387,16 +371,6 @@ def predict(
         agent=[name for name, _ in last],
         dose_mg=[mg for _, mg in last],
     )[list(COLUMNS)]
-    if with_not_used and len(evidence.not_used):
-        left = evidence.not_used
-        rest = left[["study", "arm", "endpoint", "site_or_marker", "unit", "reason"]].assign(
-            time_months=pd.to_numeric(left["time_months"], errors="coerce"),
-            observed=pd.to_numeric(left["value"], errors="coerce"),
-            used=False,
-            origin=left["file"] + ":" + left["line"],
-        )
-        frame = pd.concat([frame, rest], ignore_index=True)[list(COLUMNS)]
-    return frame
 
 
 def _last_dose(arm: Arm, month: float) -> tuple[str, float]:

@@ -17,8 +17,9 @@ import pandas as pd
 
 from ranklsim import __version__
 from ranklsim.cohorts.protocol.trial import load_trial
-from ranklsim.pkpd import variants
 from ranklsim.pkpd.agents import Agent, load_agent, to_toml
+from ranklsim.pkpd.ensemble import ensemble as shipped_ensemble
+from ranklsim.pkpd.ensemble import fit_for
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 from ranklsim.pkpd.ranges import chosen, ranges, read_vectors
@@ -130,7 +131,7 @@ def _vectors(named: str | Path | None, values: ParameterTable, agents: list[Agen
     if named is None or str(named) == NONE:
         return None
     if str(named) == SHIPPED:
-        return variants.fit_for(variants.ensemble(), values, agents)
+        return fit_for(shipped_ensemble(), values, agents)
     return read_vectors(named, values)
 
 

@@ -11,6 +11,7 @@ from ranklsim.cohorts.conduct.course import MEASURES
 from ranklsim.cohorts.running import execution
 from ranklsim.cohorts.running.storage import MANIFEST, TABLES
 from ranklsim.pkpd import variants
+from ranklsim.pkpd.ensemble import ensemble
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.simulation import outputs
@@ -93,7 +94,7 @@ def test_an_mrankl_selective_agent_leaves_srankl_alone(finished):
 def test_uncertainty_holds_the_typical_patient_of_every_arm_for_every_draw(finished):
     table, draws = finished.uncertainty, finished.uncertainty_draws
     assert draws["draw"].tolist() == [0, 1, 2]
-    assert set(draws.columns[1:]) == set(variants.ensemble().columns)
+    assert set(draws.columns[1:]) == set(ensemble().columns)
     assert {finished.parameters.row(symbol)["value"] == draws[symbol][0] for symbol in draws.columns[1:]} == {True}
     assert finished.manifest["draws"] == "ensemble"
     assert draws["sig"].nunique() == 3

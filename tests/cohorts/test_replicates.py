@@ -24,8 +24,8 @@ from ranklsim.cohorts.running.replicates import (
     replication,
     studies,
 )
-from ranklsim.pkpd import variants
 from ranklsim.pkpd.agents import load_agent
+from ranklsim.pkpd.ensemble import ensemble
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import load_parameters
 
@@ -121,7 +121,7 @@ def test_replicates_and_vectors_have_patients_of_their_own(three: tuple[Replicat
 def test_a_study_under_a_vector_is_the_trial_with_these_parameter_values(three: tuple[Replication, Studies]) -> None:
     plan, found = three
     mine = rows(found, 1, 0)
-    table = plan.parameters.replace(variants.ensemble().iloc[0].to_dict())
+    table = plan.parameters.replace(ensemble().iloc[0].to_dict())
     who = module.identity(np.full(N, 1), np.full(N, 0), np.arange(1, N + 1))
     people = draw(plan.trial, table, who)
     agents = [table.apply(agent) for agent in plan.agents]

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from ranklsim.pkpd.agents import list_agents, load_agent
+from ranklsim.pkpd.ensemble import ensemble
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.fitting.spec import load_spec
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.ranges import chosen, experiment, natural, of_ensemble, ranges, read_vectors
-from ranklsim.pkpd.variants import ensemble
 
 TABLE = load_parameters()
 AGENTS = [load_agent(name) for name in ("denosumab", "mrankl-selective")]

@@ -7,6 +7,7 @@ import pytest
 
 from ranklsim.pkpd import variants
 from ranklsim.pkpd.agents import load_agent
+from ranklsim.pkpd.ensemble import ensemble, fit_for
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.fitting.fit import make_problem
 from ranklsim.pkpd.fitting.spec import load_spec
@@ -39,7 +40,7 @@ def test_a_variant_is_a_parameter_table_by_its_name() -> None:
 
 
 def test_the_ensemble_agrees_with_the_figures_and_covers_what_they_leave_open() -> None:
-    vectors = variants.ensemble()
+    vectors = ensemble()
     assert len(vectors) >= 500
     assert not vectors.isna().any(axis=None)
     for symbol in vectors:
@@ -58,8 +59,8 @@ def test_the_ensemble_agrees_with_the_figures_and_covers_what_they_leave_open() 
 
 
 def test_what_a_user_sets_is_taken_out_of_the_vectors() -> None:
-    vectors, agents = variants.ensemble(), [load_agent("denosumab"), load_agent("mrankl-selective")]
-    assert list(variants.fit_for(vectors, TABLE, agents)) == list(vectors)
+    vectors, agents = ensemble(), [load_agent("denosumab"), load_agent("mrankl-selective")]
+    assert list(fit_for(vectors, TABLE, agents)) == list(vectors)
     changed = TABLE.replace({"kT": 0.3, "denosumab.CL": 0.12})
-    left = variants.fit_for(vectors, changed, [changed.apply(agent) for agent in agents])
+    left = fit_for(vectors, changed, [changed.apply(agent) for agent in agents])
     assert set(vectors) - set(left) == {"kT", "denosumab.CL"}

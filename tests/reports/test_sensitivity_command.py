@@ -11,7 +11,7 @@ import pytest
 from helpers import said
 
 import ranklsim
-from ranklsim.pkpd import variants
+from ranklsim.pkpd.ensemble import ensemble
 from ranklsim.reports.cli import main as cli
 from ranklsim.reports.sensitivity import run as sensitivity_run
 
@@ -72,8 +72,8 @@ def test_python_finds_the_same_for_any_number_of_workers(finished: Path) -> None
 def test_correlations_are_over_the_shipped_ensemble_unless_told_otherwise() -> None:
     found = ranklsim.sensitivity("discontinuation", only=["sig", "mix"], trajectories=2, samples=8, keep=2)
     drawn = found.samples[found.samples["stage"] == "ensemble"].reset_index(drop=True)
-    pd.testing.assert_frame_equal(drawn[["sig", "mix"]], variants.ensemble()[["sig", "mix"]])
-    assert set(found.correlations["symbol"]) <= set(variants.ensemble())
+    pd.testing.assert_frame_equal(drawn[["sig", "mix"]], ensemble()[["sig", "mix"]])
+    assert set(found.correlations["symbol"]) <= set(ensemble())
 
 
 def test_an_interrupted_analysis_goes_on_to_the_same_bytes(

@@ -13,6 +13,7 @@ from ranklsim.pkpd.evidence.predictions import Predictor, predict
 from ranklsim.pkpd.evidence.records import Evidence, load_evidence
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.reports.cli import main as cli
+from ranklsim.reports.pages.validation import with_not_used
 
 FIRST = "study arm endpoint site_or_marker time_months observed spread n predicted low high error used reason".split()
 
@@ -197,3 +198,11 @@ def test_an_earlier_result_is_replaced_by_force_only_and_nothing_else_ever(
     assert "holds something else" in capsys.readouterr().err
     assert (tmp_path / "mine" / "letter.txt").read_text(encoding="utf-8") == "dear"
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_rows_that_a_conversion_left_out_are_listed_with_their_reason() -> None:
+    shipped = load_evidence()
+    found = predict(shipped).assign(typical=np.nan, low_study=np.nan, high_study=np.nan)
+    full = with_not_used(shipped, found)
+    assert len(full) == len(shipped.observations) + len(shipped.not_used)
+    assert (full[~full["used"].astype(bool)]["reason"] != "").all()
