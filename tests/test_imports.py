@@ -16,6 +16,7 @@ ROOMS = (
     "pkpd.errors",
     "pkpd.units",
     "pkpd.tomltext",
+    "pkpd.reading",
     "pkpd.biology",
     "pkpd.engine",
     "pkpd.agents",
@@ -53,11 +54,7 @@ ROOMS = (
 """Folders, and modules that stand outside a folder, lowest first: a room imports itself and the rooms above it here."""
 
 UPWARD: set[tuple[str, str]] = {
-    ("cohorts.people.criteria", "cohorts.protocol.schema"),
-    ("cohorts.people.patient_table", "cohorts.protocol.schema"),
-    ("cohorts.people.population", "cohorts.protocol.schema"),
     ("cohorts.people.population", "cohorts.protocol.trial"),
-    ("cohorts.people.population_file", "cohorts.protocol.schema"),
     ("cohorts.protocol.conduct_reading", "cohorts.conduct.deaths"),
     ("cohorts.protocol.conduct_reading", "cohorts.conduct.doses"),
     ("cohorts.protocol.conduct_reading", "cohorts.conduct.events"),
