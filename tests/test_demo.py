@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from ranklsim.cohorts.protocol.trial import load_trial
+from helpers import trial_file
 
 DEMO = Path(__file__).resolve().parent.parent / "scripts" / "demo"
 
@@ -18,9 +17,8 @@ DEMO = Path(__file__).resolve().parent.parent / "scripts" / "demo"
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with a space in its name, and a small trial in it."""
-    text = re.sub(r"(?m)^patients = \d+", "patients = 24", load_trial("freedom").source_text)
     (tmp_path / "a place").mkdir()
-    (tmp_path / "a place" / "small.toml").write_text("uncertainty_draws = 1\n" + text, encoding="utf-8")
+    trial_file(tmp_path / "a place", stem="small", population={"patients": 8}, uncertainty_draws=1)
     return tmp_path / "a place"
 
 
@@ -29,23 +27,19 @@ def demo(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
-def test_a_demo_says_where_its_report_is_and_runs_again(folder: Path) -> None:
-    for _ in range(2):
+@pytest.mark.slow
+def test_a_demo_says_where_its_report_is_runs_again_and_goes_on_with_one_that_was_interrupted(folder: Path) -> None:
+    manifest = folder / "runs" / "small" / "manifest.json"
+    for resumed in (0, 0, 1):
+        if resumed:
+            half = json.loads(manifest.read_text(encoding="utf-8")) | {"complete": False}
+            manifest.write_text(json.dumps(half, indent=2), encoding="utf-8")
         done = demo(folder)
         assert done.returncode == 0, done.stderr
         report = Path(done.stdout.splitlines()[-1].strip())
         assert report == folder / "runs" / "small" / "report" / "index.html"
         assert report.is_file()
-
-
-def test_a_demo_goes_on_with_one_that_was_interrupted(folder: Path) -> None:
-    assert demo(folder).returncode == 0
-    manifest = folder / "runs" / "small" / "manifest.json"
-    half = json.loads(manifest.read_text(encoding="utf-8")) | {"complete": False}
-    manifest.write_text(json.dumps(half, indent=2), encoding="utf-8")
-    done = demo(folder)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(manifest.read_text(encoding="utf-8"))["resumed"] == 1
+        assert json.loads(manifest.read_text(encoding="utf-8"))["resumed"] == resumed
 
 
 def test_a_demo_keeps_the_run_of_somebody_else(folder: Path) -> None:

@@ -17,7 +17,7 @@ from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.simulation import MARKERS, simulate
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
-PATIENTS = 200
+PATIENTS = 80
 TABLE = load_parameters()
 
 
