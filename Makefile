@@ -43,9 +43,16 @@ $(STAMP): requirements/lock.txt pyproject.toml
 demo: $(STAMP)  ## run the four-arm trial `modality` and say where its report is
 	@scripts/demo "$(BIN)" "$(TRIAL)" "$(OUT)"
 
+# On every core, up to four; the tests of a file that share something stay together (tests/conftest.py).
+PYTEST := python -m pytest -n auto --maxprocesses=4 --dist loadgroup
+
 .PHONY: test
 test: $(STAMP)  ## run the tests
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/$(PYTEST) $(PYTEST_ARGS)
+
+.PHONY: quick
+quick: $(STAMP)  ## run the tests that are not marked slow, of every folder: about a minute on two cores
+	@$(BIN)/$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
 # PATIENTS=500 for a quick look.
 .PHONY: bench
@@ -94,7 +101,7 @@ lowest:  ## run the tests with the lowest versions that pyproject.toml allows
 	@rm -rf build/lowest && "$(PYTHON)" -m venv build/lowest
 	@build/lowest/bin/python -m pip install --quiet --disable-pip-version-check "setuptools>=77,<85" -r requirements/lowest.txt
 	@PYTHONWARNINGS=ignore build/lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
-	@build/lowest/bin/python -m pytest $(PYTEST_ARGS)
+	@build/lowest/bin/$(PYTEST) $(PYTEST_ARGS)
 
 .PHONY: clean
 clean:  ## remove the environment and everything that was built; runs stay

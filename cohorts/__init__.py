@@ -1,8 +1,10 @@
 """Many patients: virtual population, trial, conduct, execution and storage.
 
 >>> from ranklsim import cohorts
->>> run = cohorts.run("modality", "runs/modality", patients=40)  # doctest: +SKIP
->>> run.visits.groupby(["arm", "month"])["BMD_LS"].mean()  # doctest: +SKIP
+>>> run = cohorts.run("freedom", "runs/small", patients=20, layers=["patients", "residual"])
+>>> means = run.visits.groupby(["arm", "month"])["BMD_LS"].mean()
+>>> bool(means["denosumab", 36] > means["denosumab", 0])
+True
 
 The names below are imported when they are first used: reading a trial should not wait for the engine.
 """

@@ -140,7 +140,7 @@ def uniform(
 
     Examples
     --------
-    >>> uniform(7, "dropout", [1, 2, 3])[1] == uniform(7, "dropout", 2)
+    >>> bool(uniform(7, "dropout", [1, 2, 3])[1] == uniform(7, "dropout", 2))
     True
     """
     labels = []

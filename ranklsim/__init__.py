@@ -2,8 +2,9 @@
 
 >>> import ranklsim
 >>> course = ranklsim.simulate("denosumab 60mg every 6mo x6", follow="24 mo")
->>> run = ranklsim.run("modality", "runs/modality")  # doctest: +SKIP
->>> ranklsim.report("runs/modality")  # doctest: +SKIP
+>>> run = ranklsim.run("freedom", "runs/small", patients=20, layers=["patients", "residual"])
+>>> run.patients["arm"].value_counts().to_dict()
+{'denosumab': 10, 'placebo': 10}
 """
 
 from __future__ import annotations

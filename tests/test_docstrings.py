@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = [*(ROOT / "ranklsim").glob("*.py"), *(p for part in ("pkpd", "cohorts", "reports") for p in (ROOT / part).rglob("*.py"))]  # fmt: skip
+PARTS = [path for part in ("pkpd", "cohorts", "reports") for path in (ROOT / part).rglob("*.py")]
 MODULES = sorted(
     ".".join([*(() if path.is_relative_to(ROOT / "ranklsim") else ("ranklsim",)), *path.relative_to(ROOT).parts])
-    for path in FILES
+    for path in [*(ROOT / "ranklsim").glob("*.py"), *PARTS]
     if ">>> " in path.read_text(encoding="utf-8")
 )
 
