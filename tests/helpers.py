@@ -148,6 +148,14 @@ def small_fit(folder: Path, second: str, starts: int = 1, most: int = 200, more:
     return path
 
 
+def check_sentence(message: str, *parts: str) -> None:
+    """One sentence that holds `parts`: where the fault is, what it is, what would be right."""
+    assert message.endswith((".", "?")), message
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
 def said(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, list[str], list[str]]:
     """Exit code of ``ranklsim WORDS``, and the lines on stdout and stderr; a traceback is never among them."""
     from ranklsim.reports.cli import main as cli

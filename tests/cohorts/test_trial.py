@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tomlkit
+from helpers import check_sentence
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -336,17 +337,12 @@ def test_one_fault_is_one_sentence_with_its_line_and_what_would_be_right(change,
     messages = faults(tmp_path, changed(change))
     assert len(messages) == 1, messages
     assert messages[0].startswith(f"switch.toml:{line}: ")
-    assert messages[0].endswith((".", "?"))
-    assert "\n" not in messages[0]
-    for word in words:
-        assert word in messages[0]
+    check_sentence(messages[0], *words)
 
 
 def test_an_unknown_arm_count_without_control_asks_for_it(tmp_path):
     (message,) = faults(tmp_path, changed(('control = "zol"\n', "")))
-    assert message == (
-        'switch.toml: control is missing; name the arm that all are compared with, such as control = "zol".'
-    )
+    check_sentence(message, "switch.toml: control is missing", 'control = "zol"')
 
 
 def test_all_faults_of_a_file_come_at_once_in_the_order_of_the_file(tmp_path):
@@ -363,9 +359,7 @@ def test_a_file_with_nothing_in_it_is_told_everything_that_it_needs(tmp_path):
 
 
 def test_an_unknown_trial_gets_the_nearest_name():
-    with pytest.raises(
-        BadInput, match=r"^unknown trial 'fredom'; did you mean 'freedom'\? `ranklsim trials` lists all 5"
-    ):
+    with pytest.raises(BadInput, match=r"^unknown trial 'fredom'; did you mean 'freedom'\? `ranklsim trials`"):
         load_trial("fredom")
 
 

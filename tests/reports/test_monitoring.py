@@ -220,7 +220,7 @@ def test_a_benefit_has_a_positive_statistic(found):
 
 def test_looks_that_can_not_be_tested_say_why_and_spend_nothing(found):
     never = found.looks[found.looks["due"] == "9999 hip"].iloc[0]
-    assert never["note"] == "Never due in this trial."
+    assert "Never due" in never["note"]
     early = found.looks[found.looks["due"] == "1 mo"].iloc[0]
     assert early["note"]
     kept = found.looks[found.looks["boundary_z"].notna()]
