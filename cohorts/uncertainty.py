@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts import streams
+from ranklsim.cohorts.conduct import patients
 from ranklsim.cohorts.conduct.doses import as_doses, planned
-from ranklsim.cohorts.people import population
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.ensemble import ensemble as shipped_ensemble
 from ranklsim.pkpd.ensemble import holds_for, of_variants
@@ -197,7 +197,7 @@ def courses(
     dict of str to ndarray, shape (n_vectors, n_arms, n_months)
         Everything that `simulate` returns.
     """
-    one = population.typical(trial, parameters).persons
+    one = patients.typical(trial, parameters).persons
     n = len(vectors) * len(arms)
     columns = {symbol: np.full(n, float(one[symbol].iloc[0])) for symbol in one}
     columns |= {symbol: np.repeat(vectors[symbol].to_numpy(float), len(arms)) for symbol in vectors}

@@ -33,7 +33,7 @@ from numba.extending import intrinsic
 
 from ranklsim.cohorts.conduct.allocation import allocate, strata_of
 from ranklsim.cohorts.conduct.doses import as_doses, planned
-from ranklsim.cohorts.people.population import draw
+from ranklsim.cohorts.conduct.patients import draw
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.cohorts.running import execution
 from ranklsim.pkpd import simulation

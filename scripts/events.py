@@ -20,7 +20,7 @@ import pandas as pd
 from ranklsim.cohorts import streams
 from ranklsim.cohorts.conduct import deaths, doses, fractures, hazards
 from ranklsim.cohorts.conduct.course import STEP
-from ranklsim.cohorts.people.population import draw
+from ranklsim.cohorts.conduct.patients import draw
 from ranklsim.cohorts.protocol.design import Arm
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.pkpd.agents import load_agent

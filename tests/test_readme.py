@@ -73,7 +73,7 @@ def write_population(folder: Path) -> None:
 
 
 def test_the_population_of_the_documentation_reaches_its_targets(tmp_path: Path) -> None:
-    from ranklsim.cohorts.people.population import load_population
+    from ranklsim.cohorts.people.population_file import load_population
 
     write_population(tmp_path)
     population = load_population("my-women", tmp_path)
@@ -86,7 +86,7 @@ def test_the_population_of_the_documentation_reaches_its_targets(tmp_path: Path)
 
 
 def test_the_covariates_of_the_page_on_populations_are_those_that_are_drawn() -> None:
-    from ranklsim.cohorts.people.population import COLUMNS
+    from ranklsim.cohorts.people.joint import COLUMNS
 
     rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "populations.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == {*COLUMNS, "age_at_menopause"}

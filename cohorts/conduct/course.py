@@ -17,11 +17,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ranklsim.cohorts.conduct import deaths, decisions, doses, events, fractures, hypocalcaemia
-from ranklsim.cohorts.conduct.events import Happened, happened
+from ranklsim.cohorts import events
+from ranklsim.cohorts.conduct import deaths, decisions, doses, fractures, hypocalcaemia
 from ranklsim.cohorts.conduct.hazards import months_by_spells, thresholds
+from ranklsim.cohorts.conduct.patients import Patients
 from ranklsim.cohorts.conduct.visits import MEASURES, observe, off_days
-from ranklsim.cohorts.people.population import Patients
+from ranklsim.cohorts.events import Happened, happened
 from ranklsim.cohorts.protocol.terms import Rule
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.parameters import ParameterTable

@@ -10,19 +10,12 @@ from __future__ import annotations
 import math
 import tomllib
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ranklsim.cohorts.protocol.terms import LIFE_TABLES
 from ranklsim.pkpd.units import DAYS_PER_MONTH, DAYS_PER_YEAR
-
-LIFE_TABLES = Path(__file__).parents[1] / "data" / "life_tables"
-
-
-def life_tables() -> list[str]:
-    """Names of the life tables that ship."""
-    return sorted(path.stem for path in LIFE_TABLES.glob("*.toml"))
 
 
 @lru_cache(maxsize=8)

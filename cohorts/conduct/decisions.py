@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from ranklsim.cohorts import streams
 from ranklsim.cohorts.conduct import doses
-from ranklsim.cohorts.conduct.events import Happened
 from ranklsim.cohorts.conduct.hazards import cumulative, month_reached
-from ranklsim.cohorts.protocol.terms import Hazard, Response, Rule, Trigger
+from ranklsim.cohorts.events import Happened
+from ranklsim.cohorts.protocol.terms import AT_VISITS, Hazard, Response, Rule, Trigger
 from ranklsim.pkpd.biology.skeleton import t_score
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.units import DAYS_PER_MONTH
@@ -190,7 +190,7 @@ def replace_treatment(
             "reason": rule.event,
             "row": rows[place],
             "day": day,
-            "clinic": rule.every_days == 0 or rule.every_days >= doses.AT_VISITS,
+            "clinic": rule.every_days == 0 or rule.every_days >= AT_VISITS,
             "added": True,
         }
     )

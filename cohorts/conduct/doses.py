@@ -20,16 +20,13 @@ from scipy.stats import gamma
 
 from ranklsim.cohorts import streams
 from ranklsim.cohorts.conduct.hazards import thresholds
-from ranklsim.cohorts.protocol.terms import Adherence, Delay
+from ranklsim.cohorts.protocol.terms import AT_VISITS, Adherence, Delay
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.simulation import Doses
 from ranklsim.pkpd.units import DAYS_PER_MONTH, DAYS_PER_YEAR
 
 if TYPE_CHECKING:
     from ranklsim.cohorts.protocol.trial import Trial
-
-AT_VISITS = 27.0
-"""Days; a shorter interval is for doses taken at home."""
 
 LATE, MISSED, STOPPED, LEFT = "late", "missed", "stopped", "left"
 COLUMNS = ("patient", "arm", "agent", "planned_month", "month", "amount_mg", "given", "reason")

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ranklsim.cohorts.conduct.events import COMPLETED, ENDS
 from ranklsim.cohorts.conduct.hazards import thresholds
+from ranklsim.cohorts.events import COMPLETED, ENDS
 from ranklsim.cohorts.protocol.terms import Enrolment
 
 if TYPE_CHECKING:

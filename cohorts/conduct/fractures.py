@@ -30,10 +30,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import gammaincinv
 
-from ranklsim.cohorts import streams
-from ranklsim.cohorts.conduct import events
-from ranklsim.cohorts.conduct.events import Happened, happened
+from ranklsim.cohorts import events, streams
 from ranklsim.cohorts.conduct.hazards import cumulative, interpolated, month_reached, thresholds
+from ranklsim.cohorts.events import Happened, happened
 from ranklsim.pkpd.biology.skeleton import t_score
 from ranklsim.pkpd.biology.values import Values
 from ranklsim.pkpd.parameters import ParameterTable

@@ -16,8 +16,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ranklsim.cohorts.conduct import events
-from ranklsim.cohorts.conduct.events import Happened, happened
+from ranklsim.cohorts import events
+from ranklsim.cohorts.events import Happened, happened
 from ranklsim.pkpd.parameters import ParameterTable
 
 LIMITS = ("CA_grade_1", "CA_grade_2", "CA_grade_3", "CA_grade_4")

@@ -7,9 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ranklsim.cohorts.conduct.deaths import life_tables
-from ranklsim.cohorts.conduct.doses import AT_VISITS
-from ranklsim.cohorts.conduct.events import COMPLETED, FRACTURES, RESCUE, SWITCH
+from ranklsim.cohorts.events import COMPLETED, FRACTURES, RESCUE, SWITCH
 from ranklsim.cohorts.protocol.design import Arm
 from ranklsim.cohorts.protocol.schema import (
     BMD_MEASURES,
@@ -24,7 +22,18 @@ from ranklsim.cohorts.protocol.schema import (
     RuleTable,
     near,
 )
-from ranklsim.cohorts.protocol.terms import Adherence, Conduct, Delay, Enrolment, Hazard, Response, Rule, Trigger
+from ranklsim.cohorts.protocol.terms import (
+    AT_VISITS,
+    Adherence,
+    Conduct,
+    Delay,
+    Enrolment,
+    Hazard,
+    Response,
+    Rule,
+    Trigger,
+    life_tables,
+)
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.errors import BadInput
 

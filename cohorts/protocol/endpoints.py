@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ranklsim.cohorts.conduct import events
+from ranklsim.cohorts import events
 from ranklsim.cohorts.people.criteria import Range
 
 STRATEGIES = ("treatment policy", "hypothetical", "while on treatment", "composite")

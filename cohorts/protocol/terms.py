@@ -7,8 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from ranklsim.cohorts.conduct import events
+from ranklsim.cohorts import events
+
+AT_VISITS = 27.0
+"""Days; a shorter interval is for doses taken at home."""
+
+LIFE_TABLES = Path(__file__).parents[1] / "data" / "life_tables"
+
+
+def life_tables() -> list[str]:
+    """Names of the life tables that ship."""
+    return sorted(path.stem for path in LIFE_TABLES.glob("*.toml"))
 
 
 @dataclass(frozen=True)

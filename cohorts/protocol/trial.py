@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from ranklsim.cohorts.conduct import events
+from ranklsim.cohorts import events
 from ranklsim.cohorts.people.criteria import Range, Stratum, parse_range, parse_stratum
 from ranklsim.cohorts.people.population_file import find_population, list_populations
 from ranklsim.cohorts.protocol.conduct_reading import ConductReading

@@ -23,7 +23,7 @@ from typing import Any
 import pandas as pd
 
 from ranklsim.cohorts import uncertainty
-from ranklsim.cohorts.people.population import population_of, typical
+from ranklsim.cohorts.conduct.patients import population_of, typical
 from ranklsim.cohorts.protocol.trial import Trial, load_trial
 from ranklsim.cohorts.running import pieces, places, storage, twins
 from ranklsim.cohorts.running.pieces import Job, Note, Task

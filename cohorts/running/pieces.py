@@ -23,10 +23,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ranklsim.cohorts import uncertainty
-from ranklsim.cohorts.conduct import events
+from ranklsim.cohorts import events, uncertainty
 from ranklsim.cohorts.conduct.allocation import ALL, strata_of
-from ranklsim.cohorts.people.population import Patients, draw
+from ranklsim.cohorts.conduct.patients import Patients, draw
 from ranklsim.cohorts.protocol.trial import Trial
 from ranklsim.cohorts.running import places, portion, storage, twins
 from ranklsim.cohorts.running.storage import CHUNKS

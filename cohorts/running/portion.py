@@ -15,7 +15,7 @@ import pyarrow as pa
 from ranklsim.cohorts.conduct.allocation import allocate, strata_of
 from ranklsim.cohorts.conduct.course import MEASURES, observe, play
 from ranklsim.cohorts.conduct.enrolment import enrolled_months
-from ranklsim.cohorts.people.population import Patients
+from ranklsim.cohorts.conduct.patients import Patients
 from ranklsim.cohorts.protocol.trial import Trial
 from ranklsim.cohorts.running import storage
 from ranklsim.cohorts.running.twins import twins_of

@@ -26,7 +26,7 @@ from ranklsim.cohorts import uncertainty
 from ranklsim.cohorts.conduct.allocation import allocate, strata_of
 from ranklsim.cohorts.conduct.course import MEASURES, Course, observe, play
 from ranklsim.cohorts.conduct.enrolment import enrolled_months
-from ranklsim.cohorts.people.population import Patients, draw
+from ranklsim.cohorts.conduct.patients import Patients, draw
 from ranklsim.cohorts.protocol.design import MOST_PATIENTS
 from ranklsim.cohorts.protocol.endpoints import INTERCURRENT
 from ranklsim.cohorts.protocol.trial import Trial

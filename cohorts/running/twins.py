@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ranklsim.cohorts.conduct.course import MEASURES, Course, play
-from ranklsim.cohorts.people.population import Patients
+from ranklsim.cohorts.conduct.patients import Patients
 from ranklsim.cohorts.protocol.trial import Trial
 from ranklsim.cohorts.running import storage
 from ranklsim.pkpd.agents import Agent

@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from ranklsim.cohorts import streams
-from ranklsim.cohorts.people.population import around, load_population
+from ranklsim.cohorts.conduct.patients import around
+from ranklsim.cohorts.people.population_file import load_population
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.evidence.errors import ASSUMED_N, RECALLED

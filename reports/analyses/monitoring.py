@@ -32,7 +32,7 @@ import pandas as pd
 from scipy import stats
 
 from ranklsim.cohorts.conduct import enrolment
-from ranklsim.cohorts.conduct.events import COMPLETED
+from ranklsim.cohorts.events import COMPLETED
 from ranklsim.cohorts.protocol.endpoints import Change, Endpoint, Futility, Interim, Responder, higher_is_better
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.analyses import interim, single

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ranklsim.cohorts.conduct.events import DEATH, ENDS, RESCUE, STOPPED, SWITCH
+from ranklsim.cohorts.events import DEATH, ENDS, RESCUE, STOPPED, SWITCH
 from ranklsim.cohorts.people.criteria import values_of
 from ranklsim.reports.analyses.ancova import LEVEL, ancova
 

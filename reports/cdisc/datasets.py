@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts.conduct import events as kinds
+from ranklsim.cohorts import events as kinds
 from ranklsim.cohorts.running.storage import Run
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.analyses.summaries import safety_set

@@ -126,7 +126,7 @@ def populations(ctx: click.Context) -> None:
     docs/populations.md describes the format and how to resample a table of covariates.
     """
     if ctx.invoked_subcommand is None:
-        from ranklsim.cohorts.people.population import list_populations, load_population
+        from ranklsim.cohorts.people.population_file import list_populations, load_population
 
         shared.print_table([{"name": name, "title": load_population(name).title} for name in list_populations()])
 
@@ -135,7 +135,7 @@ def populations(ctx: click.Context) -> None:
 @click.argument("name")
 def show_population(name: str) -> None:
     """Print the file of the population NAME."""
-    from ranklsim.cohorts.people.population import load_population
+    from ranklsim.cohorts.people.population_file import load_population
 
     population = load_population(name)
     click.echo(population.files[f"{name}.toml"].decode().rstrip("\n"))
@@ -148,7 +148,7 @@ def check_population(name: str) -> None:
 
     The command reports every error in the file with its line.
     """
-    from ranklsim.cohorts.people.population import load_population
+    from ranklsim.cohorts.people.population_file import load_population
     from ranklsim.reports.analyses.baseline import targets
     from ranklsim.reports.layout.tables import num
     from ranklsim.reports.layout.wording import within

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ranklsim.cohorts.people.population import Population, population_of
+from ranklsim.cohorts.conduct.patients import population_of
+from ranklsim.cohorts.people.joint import Population
 from ranklsim.cohorts.protocol.endpoints import Change
 from ranklsim.cohorts.running.storage import Run, open_run
 from ranklsim.pkpd.agents import load_agent

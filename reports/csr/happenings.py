@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
-from ranklsim.cohorts.conduct.events import (
+from ranklsim.cohorts.events import (
     CLINICAL_VERTEBRAL,
     DEATH,
     DROPOUT,

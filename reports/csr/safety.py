@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ranklsim.cohorts.conduct.events import DEATH, FRACTURES, HYPOCALCAEMIA
+from ranklsim.cohorts.events import DEATH, FRACTURES, HYPOCALCAEMIA
 from ranklsim.reports.analyses import summaries
 from ranklsim.reports.csr import happenings
 from ranklsim.reports.csr.contents import report_section

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ranklsim import __version__
-from ranklsim.cohorts.conduct.events import COMPLETED
+from ranklsim.cohorts.events import COMPLETED
 from ranklsim.cohorts.protocol.endpoints import EVENT_WORDS, Change, Endpoint
 from ranklsim.cohorts.running.replicates import AS_PLANNED, AS_RUN
 from ranklsim.reports.analyses.ancova import LEVEL

@@ -8,7 +8,7 @@ import references
 
 from ranklsim.cohorts.conduct.allocation import allocate, strata_of
 from ranklsim.cohorts.conduct.doses import as_doses, planned
-from ranklsim.cohorts.people.population import draw
+from ranklsim.cohorts.conduct.patients import draw
 from ranklsim.cohorts.protocol.trial import load_trial, shipped
 from ranklsim.cohorts.running.execution import RTOL
 from ranklsim.pkpd.agents import load_agent

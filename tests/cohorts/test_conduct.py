@@ -6,7 +6,7 @@ import pytest
 
 from ranklsim.cohorts.conduct.course import MEASURES, intended, observe
 from ranklsim.cohorts.conduct.doses import LATE, LEFT, STOPPED, finished
-from ranklsim.cohorts.conduct.events import COMPLETED, DROPOUT, RANDOMISED, happened, table
+from ranklsim.cohorts.events import COMPLETED, DROPOUT, RANDOMISED, happened, table
 from ranklsim.cohorts.protocol.design import Visits
 from ranklsim.cohorts.protocol.schema import BMD_MEASURES
 from ranklsim.cohorts.protocol.terms import Conduct, Delay, Hazard

@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 
 from ranklsim.cohorts.conduct import fractures
-from ranklsim.cohorts.conduct.events import CLINICAL_VERTEBRAL, HIP, NONVERTEBRAL, VERTEBRAL
 from ranklsim.cohorts.conduct.hazards import cumulative, interpolated, month_reached
 from ranklsim.cohorts.conduct.hypocalcaemia import grades
+from ranklsim.cohorts.events import CLINICAL_VERTEBRAL, HIP, NONVERTEBRAL, VERTEBRAL
 from ranklsim.pkpd.biology.values import Values
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 

@@ -9,8 +9,8 @@ import pytest
 from helpers import arm, change, trial_file
 from scipy.stats import spearmanr
 
-from ranklsim.cohorts.people.population import draw, load_population, population_of, typical
-from ranklsim.cohorts.people.population_file import POPULATIONS
+from ranklsim.cohorts.conduct.patients import draw, population_of, typical
+from ranklsim.cohorts.people.population_file import POPULATIONS, load_population
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.cohorts.running.execution import run
 from ranklsim.cohorts.running.storage import open_run

@@ -4,9 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ranklsim.cohorts.conduct.patients import draw, typical
 from ranklsim.cohorts.people.criteria import admitted
-from ranklsim.cohorts.people.population import COLUMNS, draw, list_populations, load_population, typical
-from ranklsim.cohorts.people.population_file import POPULATIONS
+from ranklsim.cohorts.people.joint import COLUMNS
+from ranklsim.cohorts.people.population_file import POPULATIONS, list_populations, load_population
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.pkpd.biology.skeleton import NAMES, t_score
 from ranklsim.pkpd.errors import BadInput

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from ranklsim.cohorts.people.population import list_populations, load_population
-from ranklsim.cohorts.people.population_file import contradiction
+from ranklsim.cohorts.people.population_file import contradiction, list_populations, load_population
 
 FREEDOM, DEFEND, CKD = "postmenopausal-osteoporosis", "low-bone-mass", "chronic-kidney-disease"
 

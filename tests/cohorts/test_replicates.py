@@ -10,7 +10,7 @@ import pytest
 from helpers import check_sentence
 
 from ranklsim.cohorts.conduct.course import MEASURES, play
-from ranklsim.cohorts.people.population import draw
+from ranklsim.cohorts.conduct.patients import draw
 from ranklsim.cohorts.protocol.design import MOST_PATIENTS, Trial
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.cohorts.running import replicates as module

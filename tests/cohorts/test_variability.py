@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranklsim.cohorts.people.population import load_population
+from ranklsim.cohorts.people.population_file import load_population
 from ranklsim.cohorts.validation import variability
 from ranklsim.cohorts.validation.bands import bands, scores_of
 from ranklsim.cohorts.validation.predictive_check import coverage, predictive_check

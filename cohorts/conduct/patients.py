@@ -19,7 +19,7 @@ from scipy.special import expit, logit, ndtr, ndtri
 from ranklsim.cohorts import streams
 from ranklsim.cohorts.people.criteria import Range, admitted, covariates, values_of
 from ranklsim.cohorts.people.joint import COLUMNS, Population, mix
-from ranklsim.cohorts.people.population_file import built_population, list_populations, load_population
+from ranklsim.cohorts.people.population_file import built_population, load_population
 from ranklsim.pkpd.biology.skeleton import NAMES, bmd_from_t_score
 from ranklsim.pkpd.errors import BadInput, near
 from ranklsim.pkpd.parameters import ParameterTable
@@ -28,11 +28,6 @@ from ranklsim.pkpd.tomltext import locate
 
 if TYPE_CHECKING:
     from ranklsim.cohorts.protocol.trial import Trial
-
-__all__ = [
-    "COLUMNS", "Patients", "Population", "around", "criteria_of", "draw", "list_populations", "load_population",
-    "population_of", "typical",
-]  # fmt: skip
 
 SCARCE = 2000
 """Criteria that fewer than one in so many fulfil are refused."""
