@@ -1,10 +1,10 @@
-"""What is not known: the trial's typical patient under every arm, for many parameter vectors, and for each structure.
+"""Parameter uncertainty: the typical patient of each arm, for many parameter vectors and for each structural variant.
 
-Vectors come from the shipped ensemble, all of which agrees with the published figures, correlations included
-(`ranklsim.pkpd.ensemble`). Where a user has changed a parameter or an agent that it holds, it says nothing any more:
-then the parameters whose prior is not fixed are drawn over their plausible ranges, each from a stream of its own. Every
-arm sees the same vectors, so differences between arms are paired. Between-patient variability and residual error have
-no part in it: the spread over draws is what the model leaves open, not what patients differ by.
+Vectors come from the shipped ensemble, which agrees with the published figures, correlations included
+(`ranklsim.pkpd.ensemble`). If a user has changed a parameter or an agent of the ensemble, it no longer applies. Then
+the parameters whose prior is not fixed are drawn over their plausible ranges, each from its own stream. Every arm uses
+the same vectors, so differences between arms are paired. Variability between patients and residual error are not
+included.
 """
 
 from __future__ import annotations

@@ -221,6 +221,21 @@ def test_the_index_of_the_documentation_names_every_page() -> None:
     assert listed == {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
 
 
+def test_the_page_on_the_architecture_lists_the_rooms_in_the_order_of_imports() -> None:
+    from test_imports import ROOMS  # type: ignore[import-not-found]
+
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `([\w.]+)` \|", text, re.MULTILINE) == list(ROOMS)
+
+
+def test_the_documentation_names_every_environment_variable() -> None:
+    folders = [ROOT / name for name in ("pkpd", "cohorts", "reports")]
+    code = "".join(path.read_text(encoding="utf-8") for folder in folders for path in folder.rglob("*.py"))
+    known = set(re.findall(r"RANKLSIM_[A-Z]+", code))
+    for page in (ROOT / "docs" / "usage.md", ROOT / "CONTRIBUTING.md"):
+        assert set(re.findall(r"RANKLSIM_[A-Z]+", page.read_text(encoding="utf-8"))) == known
+
+
 def test_the_citation_names_the_present_version() -> None:
     import ranklsim
 

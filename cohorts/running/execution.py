@@ -1,9 +1,8 @@
-"""Run a trial: draw, randomise, simulate and observe its patients in portions, and write down all of it.
+"""Run a trial: draw, randomise, simulate and observe its patients in portions, and write the result.
 
-Portions are tasks (`pieces`) that a scheduler (`scheduler`) has done by threads or by other machines. A finished one is
-on disk with its hashes, so an interrupted run goes on where it stopped and ends with the same bytes; neither the size
-of a portion nor who did it changes anything but time. Everything that can be wrong with the input is found before the
-output folder is touched.
+Portions are tasks (`pieces`) that a scheduler (`scheduler`) runs in threads or on other machines. A finished portion is
+on disk with its hashes, so an interrupted run can continue and ends with the same bytes. Neither the size of a portion
+nor the machine that ran it changes a result. All input is checked before the output folder is touched.
 """
 
 from __future__ import annotations

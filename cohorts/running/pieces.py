@@ -1,12 +1,12 @@
-"""The tasks of a run: each can be done on any machine that sees the run's folder, in any order, and again.
+"""The tasks of a run. Each can run on any machine that sees the run's folder, in any order, and more than once.
 
-A run is cut into portions of patients by number. A portion of a trial with strata is done in two tasks, for the arm of
-a patient depends on how many of her stratum were enrolled before her: first its patients are drawn and counted by
-stratum, which is cheap, and when all are counted each portion is randomised, simulated and observed by itself. One
-more task is the ensemble over unknown parameters.
+A run is divided into portions of patients by number. The arm of a patient depends on how many patients of her stratum
+were enrolled before her. A portion of a trial with strata therefore takes two tasks. The first, which is cheap, draws
+its patients and counts them by stratum. When all are counted, the second randomises, simulates and observes the
+portion. One more task is the ensemble over unknown parameters.
 
-A task writes its tables into the run's folder and last a note with their hashes, which is also what it returns; what
-has a note and agrees with it is never done again. What a task gives is a function of the job and the task alone.
+A task writes its tables into the run's folder, and at the end a note with their hashes, which it also returns. A task
+with a valid note is never repeated. The result of a task depends only on the job and the task.
 """
 
 from __future__ import annotations

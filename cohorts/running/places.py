@@ -1,8 +1,7 @@
 """The place of a run: one process writes at a time, and every file is complete or absent.
 
-A folder is a path, or a URL that fsspec knows (``s3://bucket/run``); the latter is an `UPath`, which has the methods
-of a path. Every file is written under a temporary name and renamed, so that a name either holds a whole file or does
-not exist.
+A folder is a path, or a URL that fsspec supports (``s3://bucket/run``); a URL is a `UPath`, which has the methods of a
+path. Every file is written under a temporary name and then renamed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""One portion of a trial's patients, from those drawn to their tables; it knows of no folder and no other portion.
+"""One portion of a trial's patients, from drawn patients to their tables, without access to a folder or to other
+portions.
 
-All that a portion needs of those before it is how many patients of each stratum have been allocated.
+The only input from earlier portions is the number of patients allocated in each stratum.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""A trial run again and again: replicates with patients of their own, for one or for many parameter vectors.
+"""Replicates of a trial, each with its own patients, for one or for many parameter vectors.
 
 A study is one replicate under one vector. Many studies are drawn, dosed and integrated together, in batches of
-patients, as the patients of one trial are: each patient has a number of her own among all studies (`identity`), from
-which her random numbers follow. Replicate 0 under vector 0, the default values, is the trial as `ranklsim run` runs it;
-no study depends on how many there are; and the first n patients of a study are that study with n patients, so that
-several sizes cost as much as the largest.
+patients, like the patients of one trial. Each patient has her own number among all studies (`identity`), from which her
+random numbers follow. Replicate 0 under vector 0, the default values, is the trial as `ranklsim run` runs it. No study
+depends on the number of studies. The first n patients of a study are that study with n patients, so several sizes cost
+as much as the largest.
 
-Beside what is seen, a study holds what nobody sees: each patient's true course in her own arm and, the same person with
-the same random numbers, under the control treatment (a counterfactual twin), both as it happened and as planned (every
-dose given, nobody leaves). The twins give the true effect. Studied as if they were the patients, with the arms that
-they were randomised to, they are the study under the null hypothesis, in which every arm is given the control
+Besides the observed data, a study holds true values: the course of each patient in her own arm and, for the same person
+with the same random numbers, under the control treatment (a counterfactual twin). Both exist as run and as planned
+(every dose given, nobody leaves). The twins give the true effect. Analysed as if they were the patients, in the arms to
+which those were randomised, the twins are the study under the null hypothesis, in which every arm gets the control
 treatment.
 """
 

@@ -1,9 +1,9 @@
-"""Counterfactual twins: what would have happened to the same patients in every arm, as things go and ideally.
+"""Counterfactual twins: the same patients in every arm, with the conduct of the trial and with doses as planned.
 
-A twin has the patient's person and all of her random numbers; only the arm differs, or that everything goes as planned
-(`play` with ``ideal``). In her own arm the real twin is the patient herself. Twins are simulated for the first
-``trial.twins`` patients if the trial has an estimand; the ideal ones only if an estimand has a hypothetical strategy,
-the only one that looks at them.
+A twin is the patient with all of her random numbers. Only the arm differs, or the conduct (`play` with ``ideal``). The
+real twin of a patient in her own arm is the patient herself. If the trial has an estimand, twins are simulated for the
+first ``trial.twins`` patients. Ideal twins are simulated only if an estimand has a hypothetical strategy, the only one
+that uses them.
 """
 
 from __future__ import annotations

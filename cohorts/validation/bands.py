@@ -1,15 +1,14 @@
-"""Cohorts beside published figures: in which interval should the mean or median of n patients have fallen?
+"""Cohorts for published figures: the interval in which the mean or median of n patients should lie.
 
-A published figure is a statistic of a group. So every arm of the evidence gets a cohort of virtual patients around its
-typical one, and its figure is compared with the same statistic of them: a mean with their mean, a median with their
-median, a geometric mean with theirs; one that does not say which it is with their median.
+A published figure is a statistic of a group. Every arm of the evidence therefore gets a cohort of virtual patients
+around its typical one. Its figure is compared with the same statistic of the cohort: a mean with the mean, a median
+with the median, a geometric mean with the geometric mean. A figure of unstated type is compared with the median.
 
-Between-patient variability is drawn by the rules of `population`, with the correlations between parameters of the
-population `USUAL`, since an arm's protocol tells none; scores are a Latin hypercube [1]_ brought to those correlations
-by its ranks [2]_, so that few patients give a steady mean. The interval is
-that of groups of the published size drawn from the cohort, each patient measured with the table's error at each
-visit. It holds sampling and measurement only: studies differ by more (`evidence_errors.BETWEEN`), and parameters are
-uncertain.
+Variability between patients is drawn by the rules of `population`, with the correlations of the population `USUAL`,
+because the protocol of an arm gives none. Scores are a Latin hypercube [1]_ with those correlations, induced by its
+ranks [2]_, so that few patients give a stable mean. The interval is that of groups of the published size drawn from the
+cohort, each patient measured with the table's error at each visit. It contains sampling and measurement error only.
+Studies differ by more (`evidence.errors.BETWEEN`), and parameters are uncertain.
 
 References
 ----------

@@ -1,14 +1,15 @@
-"""A visual predictive check against published groups: where should a study's quartiles and middle have fallen?
+"""A visual predictive check for published groups: the interval in which their quartiles and centre should lie.
 
-Patients of the trials are not public, only groups: a median with its quartiles, or a mean with its SD. So the check
-[1]_ is of these three figures: groups of the study's size are drawn from the arm's cohort, each patient measured with
-error, and the 90 % interval of each figure over the groups is what the study's own figure is compared with. A mean
-stands with mean -+ 0.674 SD, the quartiles of a normal with that mean and SD, in published and drawn groups alike.
+Data of single patients are not public, only those of groups: a median with its quartiles, or a mean with its SD. The
+check [1]_ therefore uses these three figures. Groups of the size of the study are drawn from the cohort of the arm,
+each patient measured with error. The figure of the study is compared with the 90 % interval of the same figure over
+these groups. A mean stands with mean -+ 0.674 SD, the quartiles of a normal distribution, in published and in drawn
+groups.
 
-Prediction correction [2]_ lets arms of other doses, populations and visits stand in one panel: within a bin (site or
-marker, phase, whole month) every value is multiplied by the median over the bin's arms of the typical patient's
-prediction, divided by that of its own arm. BMD is corrected as a share of baseline (a change of 5 % is 105), so that
-there the correction is hardly more than a shift.
+Prediction correction [2]_ puts arms with other doses, populations and visits into one panel. Within a bin (site or
+marker, phase, whole month), every value is multiplied by the median of the typical patient's prediction over the arms
+of the bin, divided by the prediction of its own arm. BMD is corrected as a share of baseline (a change of 5 % is 105),
+so the correction is small there.
 
 References
 ----------

@@ -1,20 +1,20 @@
 """Variability between patients: published spreads, simulated spreads, and a fit of the latter to the former.
 
-A published mean with its SD (or SE and n), or a median with its quartiles, says how patients differ. Each spread is
-compared with that of a cohort of the same arm, measured with the same error, as its logarithm:
+A published mean with its SD (or SE and n), or a median with its quartiles, shows how patients differ. Each spread is
+compared, as its logarithm, with that of a cohort of the same arm, measured with the same error:
 
 - BMD: SD of the change, percentage points;
 - markers and drug, as median and quartiles: SD of the logarithm, ln(Q3/Q1)/1.349;
 - markers and drug, as mean and SD: coefficient of variation.
 
-The relative measures do not ask whether the middle is right. In the cohort the error of both measurements is folded
-in exactly, so that the spreads move smoothly with what is fitted: for moments in closed form, for quartiles as those of
-a mixture of normals, one around each patient [1]_. Scores are the fixed ones of `bands.scores_of` (common random
-numbers).
+The relative measures do not depend on an error in the centre. In the cohort, the error of both measurements is included
+exactly, so that spreads change smoothly with the fitted parameters: moments in closed form, quartiles as those of a
+mixture of normal distributions, one around each patient [1]_. Scores are the fixed ones of `bands.scores_of` (common
+random numbers).
 
 The fit minimises squared errors of log spreads. The SD of a log SD is 1/sqrt(2(n - 1)), that of a log interquartile
-range 1.17/sqrt(n) (normal samples [2]_); rounding of the published figure comes on top, and `BETWEEN`, by which trials
-of the same treatment differ. Points of one curve are correlated as in `evidence_errors`.
+range 1.17/sqrt(n) (normal samples [2]_). Rounding of the published figure is added, and `BETWEEN`, by which trials of
+the same treatment differ. Points of one curve are correlated as in `evidence.errors`.
 
 References
 ----------

@@ -1,11 +1,11 @@
-"""How far a published figure can be trusted: its standard deviation for a fit, and what it shares with others.
+"""Errors of published figures in a fit: their standard deviations and correlations.
 
-The variance of a figure is that of its sampling, from its own spread and n, plus that between studies which did the
-same, since a fit is to one typical woman and not to one trial; a figure written from memory has twice the variance.
-Nothing here looks at a model: no figure weighs less because it does not fit.
+The variance of a figure is its sampling variance, from its own spread and n, plus the variance between studies of the
+same treatment, because a fit describes a typical woman and not one trial. A figure written from memory has twice the
+variance. Nothing here depends on a model: a figure does not get less weight because it does not fit.
 
 The points of one curve come from the same patients in the same trial. They are not independent: `cov` gives each curve
-compound symmetry, every pair of its points correlated by `rho`, as a shared study effect would.
+compound symmetry, with correlation `rho` for every pair of its points, as from a shared study effect.
 """
 
 from __future__ import annotations

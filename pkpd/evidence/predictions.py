@@ -1,8 +1,8 @@
 """Predictions of published figures: every arm is simulated once, in its own population, at its own visits.
 
-The simulated patient of an arm is the typical one of its population: `low` and `high` are for a cohort to fill.
-Arms that meet the same agents go through one call, one row of `persons` an arm, so that all the evidence that ships
-takes well under a second and a fit can afford it.
+The simulated patient of an arm is the typical one of its population; a cohort fills `low` and `high`. Arms with the
+same agents are simulated in one call, with one row of `persons` for each arm. All shipped evidence therefore takes well
+under a second, which a fit needs.
 """
 
 from __future__ import annotations
