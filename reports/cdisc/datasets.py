@@ -81,7 +81,7 @@ def build(run: Run, agents: Mapping[str, Any], first_day: date = FIRST_DAY) -> d
         By name, in the order of `metadata.LABELS`; columns as `metadata.variables` has them. ADPC has no row if no
         agent has concentrations.
     """
-    study = study_id(str(run.manifest["trial"]))
+    study = _study_id(str(run.manifest["trial"]))
     people = _people(run, study, first_day)
     adsl = _adsl(run, people)
     made = {
@@ -95,7 +95,7 @@ def build(run: Run, agents: Mapping[str, Any], first_day: date = FIRST_DAY) -> d
     return {name: _ordered(name, made[name]) for name in LABELS}
 
 
-def study_id(name: str) -> str:
+def _study_id(name: str) -> str:
     """A study identifier from a trial's name: capitals, digits and hyphens."""
     return re.sub(r"[^A-Z0-9]+", "-", ascii_text(name).upper()).strip("-") or "TRIAL"
 

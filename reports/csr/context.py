@@ -347,7 +347,7 @@ class Context:
         ranked = [e for e in self.trial.changes if e.role == "primary"] or list(self.trial.changes)
         return ranked[0] if ranked else None
 
-    def can_draw(self, spec: Any) -> bool:
+    def _can_draw(self, spec: Any) -> bool:
         """Whether the parameter draws hold what an endpoint needs."""
         months = set(self.data.uncertainty["month"]) if len(self.data.uncertainty) else set()
         known = f"{spec.measure}_pct" in self.data.uncertainty
@@ -375,12 +375,12 @@ class Context:
             both = {"both_low": "unknown_low", "both_high": "unknown_high"}
             for name in (*extra.values(), "parameter_default", *both.values()):
                 frame[name] = np.nan
-            if self.can_draw(spec):
+            if self._can_draw(spec):
                 draws = self.by_draw(spec)
                 for at, arm in frame["arm"].items():
                     own = draws[draws["arm"] == arm]
                     over = unknowns.interval_over_draws(own.loc[own["draw"] != 0, self.result_column].to_numpy())
-                    whole = self.whole_range(self.result_of(spec), arm)
+                    whole = self.whole_range(self._result_of(spec), arm)
                     for source, target in (extra | both).items():
                         frame.loc[at, target] = (over | whole)[source]
                     default = own.loc[own["draw"] == 0, self.result_column]
@@ -391,7 +391,7 @@ class Context:
     def _importance(self) -> pd.DataFrame:
         """Rank correlations of the primary endpoint's difference with every drawn parameter, by arm."""
         columns = ["arm", "symbol", "meaning", "rho", "low", "high", "share", "beyond_chance", "draws"]
-        if self.primary is None or not self.can_draw(self.primary) or self.drawn.empty:
+        if self.primary is None or not self._can_draw(self.primary) or self.drawn.empty:
             return pd.DataFrame(columns=columns)
         draws = self.by_draw(self.primary)
         frames = []
@@ -436,13 +436,13 @@ class Context:
         every = [(self.data.uncertainty[self.data.uncertainty["draw"] == 0].assign(variant=""))]
         every.append(self.data.variants)
         courses = pd.concat(every, ignore_index=True).drop(columns="draw").rename(columns={"variant": "draw"})
-        return unknowns.headlines(courses, [e for e in self.trial.changes if self.can_draw(e)], self.control,
+        return unknowns.headlines(courses, [e for e in self.trial.changes if self._can_draw(e)], self.control,
                                   self.ends, self.end_words).rename(columns={"draw": "variant"})  # fmt: skip
 
     @cached_property
     def by_vector(self) -> pd.DataFrame:
         """The same headline results for each parameter vector: columns `draw`, `result`, `arm`, `value`."""
-        return unknowns.headlines(self.data.uncertainty, [e for e in self.trial.changes if self.can_draw(e)],
+        return unknowns.headlines(self.data.uncertainty, [e for e in self.trial.changes if self._can_draw(e)],
                                   self.control, self.ends, self.end_words)  # fmt: skip
 
     def whole_range(self, result: str, arm: str) -> dict[str, float]:
@@ -470,7 +470,7 @@ class Context:
             "both_high": float(np.fmax(over["high"], most)),
         }
 
-    def result_of(self, spec: Any) -> str:
+    def _result_of(self, spec: Any) -> str:
         """How `by_vector` and `by_structure` name an endpoint."""
         return unknowns.endpoint_words(spec, self.control)
 

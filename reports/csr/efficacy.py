@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from ranklsim.cohorts.durability import LEAST_GAIN
 from ranklsim.reports.analyses import durability, summaries
 from ranklsim.reports.analyses.repeated import Repeated
 from ranklsim.reports.csr.contents import report_section
@@ -14,16 +17,10 @@ from ranklsim.reports.csr.context import SITES, Context, nearest
 from ranklsim.reports.figures import patients as figures_patients
 from ranklsim.reports.figures import trial as figures
 from ranklsim.reports.layout import tables, wording
-from ranklsim.reports.layout.arms import month_text, shifted
+from ranklsim.reports.layout.arms import ArmView, month_text, shifted
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.mmrm.covariance import NAMES
 
-MARKERS = {
-    "CTX": ("CTX", "resorption"),
-    "P1NP": ("P1NP", "formation"),
-    "BSAP": ("BSAP", "formation"),
-    "TRAP5B": ("TRAP5b", "osteoclast number"),
-}
 AFTER_SITES = ("LS", "TH")
 AFTER_MARKERS = ("CTX", "P1NP")
 COURSES = 20  # patients of an arm whose courses are drawn
@@ -133,49 +130,120 @@ def _visit_table(c: Context, found: Repeated, number: str) -> Exhibit:
         number,
         f"{spec.name}: LS means by visit",
         found.by_visit,
-        tables.by_month,
         shows=shows,
+        by="month",
         note=" ".join([note, fit.message]).strip(),
         folded=spec is not c.primary,
     )
 
 
-@report_section("11.4.4", "Bone mineral density", "bmd")
-def _bmd(c: Context, section: Section) -> None:
-    """BMD by site, visit and arm."""
-    single: Exhibit | None = None
-    for k, (site, name) in enumerate(SITES.items(), start=1):
-        change = summaries.change_from(c.data.seen(f"BMD_{site}"), f"BMD_{site}")
-        if change.empty:
+@dataclass(frozen=True)
+class _Family:
+    """Measures that are shown alike: by visit as a figure and as a table, and as a figure since the end of treatment.
+
+    `names` has the measures in their order; in the texts, {} stands for a measure's name.
+    """
+
+    number: str
+    names: Mapping[str, str]
+    title: str
+    ylabel: str
+    reached: str
+    note: str
+    table_note: str
+    values: Callable[[Context, str], pd.DataFrame | None]
+    shows: Callable[[Sequence[ArmView], str | None], dict[str, tables.Show]]
+    look: Mapping[str, Any]
+    column: str = "mean"
+    decimals: int = 1
+    folded: bool = True
+
+
+def _mean_change(c: Context, measure: str) -> pd.DataFrame | None:
+    change = summaries.change_from(c.data.seen(measure), measure)
+    return None if change.empty else summaries.mean_by_visit(change, c.names, c.control)
+
+
+BMD = _Family(
+    number="14.2.2",
+    names={f"BMD_{site}": wording.MEASURES[f"BMD_{site}"] for site in SITES},
+    title="Percent change in {} from baseline by visit",
+    ylabel="Change in {} from baseline (%)",
+    reached="At month {month} mean {} had changed from baseline by {values}.",
+    note="Arithmetic means of observed values.",
+    table_note="Percent. Observed values, patients with a baseline and a value at the visit; t interval of the mean; "
+    "differences in percentage points with Welch's interval, not adjusted for multiplicity.",
+    values=_mean_change,
+    shows=tables.means,
+    look={},
+    folded=False,
+)
+MARKERS = _Family(
+    number="14.2.3",
+    names={
+        "CTX": "CTX (resorption)",
+        "P1NP": "P1NP (formation)",
+        "BSAP": "BSAP (formation)",
+        "TRAP5B": "TRAP5b (osteoclast number)",
+    },
+    title="Serum {}, percent of baseline by visit",
+    ylabel="Serum {} (% of baseline)",
+    reached="At month {month} median {} was {values} of baseline.",
+    note="Medians of observed values.",
+    table_note="Percent of each patient's baseline; observed values, patients with both. Geometric mean ratio of that "
+    "percentage to control, Welch's interval of the logarithms.",
+    values=Context.marker_medians,
+    shows=tables.medians,
+    look=QUARTILES,
+    column="median",
+    decimals=0,
+)
+
+
+def _by_visit(c: Context, family: _Family) -> list[Exhibit]:
+    """Figure and table of each measure of a family that was measured."""
+    exhibits = []
+    for k, (measure, title) in enumerate(family.names.items(), start=1):
+        frame = family.values(c, measure)
+        if frame is None:
             continue
-        frame = summaries.mean_by_visit(change, c.names, c.control)
-        what = f"{name[0].lower()}{name[1:]} BMD"
-        title = f"Percent change in {what} from baseline by visit"
+        number, name = f"{family.number}.{k}", title.partition(" (")[0]
         month = nearest(frame["month"], c.main_end)
-        section.exhibits += [
+        reached = wording.values_at(frame, c.arms, month, family.column, family.decimals)
+        limit = _limit_note(c, measure)
+        exhibits += [
             c.figure(
-                f"14.2.2.{k}",
-                title,
+                number,
+                family.title.format(title),
                 frame,
                 figures.by_visit,
-                ylabel=f"Change in {what} from baseline (%)",
-                note="Arithmetic means of observed values.",
-                headline=wording.by_visit_headline(frame, c.arms, f"mean {what}", month),
+                ylabel=family.ylabel.format(name),
+                headline=family.reached.format(name, month=month_text(month), values=reached),
+                note=f"{family.note} {limit}".strip(),
+                **family.look,
             ),
             c.table(
-                f"14.2.2.{k}",
-                title,
-                _after_baseline(frame),
-                tables.by_month,
-                shows=tables.means(c.arms, c.control),
-                note="Percent. Observed values, patients with a baseline and a value at the visit; t interval of the "
-                "mean; differences in percentage points with Welch's interval, not adjusted for multiplicity.",
-                folded=k > 1,
+                number,
+                family.title.format(title),
+                frame[frame["month"] > 0].reset_index(drop=True),  # at baseline no change can differ from none
+                shows=family.shows(c.arms, c.control),
+                by="month",
+                note=f"{family.table_note} {limit}".strip(),
+                folded=family.folded or k > 1,
             ),
         ]
-        if single is None:
-            single = _courses(c, change, f"14.2.2.{len(SITES) + 1}", what)
-    section.exhibits += [single] if single is not None else []
+    return exhibits
+
+
+@report_section("11.4.4", "Bone mineral density", "bmd")
+def _bmd(c: Context, section: Section) -> None:
+    """BMD by site, visit and arm, and courses of single patients at the first site that was measured."""
+    section.exhibits = _by_visit(c, BMD)
+    for measure, what in BMD.names.items():
+        change = summaries.change_from(c.data.seen(measure), measure)
+        if not change.empty:
+            section.exhibits.append(_courses(c, change, f"14.2.2.{len(SITES) + 1}", what))
+            return
 
 
 def _courses(c: Context, change: pd.DataFrame, number: str, what: str) -> Exhibit:
@@ -201,39 +269,7 @@ def _markers(c: Context, section: Section) -> None:
         "Percent of each patient's own baseline, median and quartiles; a value at a dosing visit is the one just "
         "before the dose, so visits at the end of an interval show the effect at its weakest."
     )
-    for k, (marker, (name, what)) in enumerate(MARKERS.items(), start=1):
-        frame = c.marker_medians(marker)
-        if frame is None:
-            continue
-        title = f"Serum {name} ({what}), percent of baseline by visit"
-        month = nearest(frame["month"], c.main_end)
-        section.exhibits += [
-            c.figure(
-                f"14.2.3.{k}",
-                title,
-                frame,
-                figures.by_visit,
-                ylabel=f"Serum {name} (% of baseline)",
-                headline=wording.marker_headline(frame, c.arms, name, month),
-                note=f"Medians of observed values. {_limit_note(c, marker)}".strip(),
-                **QUARTILES,
-            ),
-            c.table(
-                f"14.2.3.{k}",
-                title,
-                _after_baseline(frame),
-                tables.by_month,
-                shows=tables.medians(c.arms, c.control),
-                note=" ".join(
-                    [
-                        "Percent of each patient's baseline; observed values, patients with both. Geometric mean ratio "
-                        "of that percentage to control, Welch's interval of the logarithms.",
-                        _limit_note(c, marker),
-                    ]
-                ).strip(),
-                folded=True,
-            ),
-        ]
+    section.exhibits = _by_visit(c, MARKERS)
 
 
 def _limit_note(c: Context, marker: str) -> str:
@@ -321,7 +357,7 @@ def _bmd_exhibits(c: Context) -> list[Exhibit]:
     exhibits: list[Exhibit] = []
     kept = []
     for site in AFTER_SITES:
-        name = f"{SITES[site][0].lower()}{SITES[site][1:]} BMD"
+        name = BMD.names[f"BMD_{site}"]
         change = summaries.change_from(c.data.seen(f"BMD_{site}"), f"BMD_{site}")
         if change.empty:
             continue
@@ -340,7 +376,8 @@ def _bmd_exhibits(c: Context) -> list[Exhibit]:
                 ylabel=f"Change in {name} since then (%)",
                 xlabel=f"Months since {c.end_words}",
                 note="Percent change since the value at that month.",
-                headline=wording.loss_headline(frame, c.arms, f"mean {name}", month, c.end_words),
+                headline=f"In the {month_text(month)} months after {c.end_words} mean {name} changed by "
+                f"{wording.values_at(frame, c.arms, month)}.",
             )
         )
     if kept:
@@ -360,15 +397,10 @@ def _bmd_exhibits(c: Context) -> list[Exhibit]:
                 note="In percent of baseline, of arithmetic means of the patients with a value at each visit, linear "
                 "between visits. The figures above are in percent of the value when treatment ends, of patients with "
                 "both values. Shares kept and months until baseline, with intervals: Table 14.2.12.1.",
-                headline=wording.retention_headline(
-                    kept[0], arms, MEASURE_OF[str(kept[0]["site"].iloc[0])], c.end_words
-                ),
+                headline=_retention_headline(kept[0], arms, BMD.names[f"BMD_{kept[0]['site'].iloc[0]}"], c.end_words),
             )
         )
     return exhibits
-
-
-MEASURE_OF = {site: wording.MEASURES[f"BMD_{site}"] for site in SITES}
 
 
 def _bmd_since(c: Context, measure: str) -> pd.DataFrame:
@@ -385,13 +417,34 @@ def _bmd_since(c: Context, measure: str) -> pd.DataFrame:
     )
 
 
-def _after_baseline(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows in which a change from baseline can differ from none."""
-    return frame[frame["month"] > 0].reset_index(drop=True)
-
-
 def _since(frame: pd.DataFrame, ends: Mapping[str, float]) -> pd.DataFrame:
     """Rows of the arms in `ends`, months counted from each arm's end, from `LOOK_BACK` on."""
     own = frame[frame["arm"].isin(list(ends))]
     own = own.assign(month=own["month"] - own["arm"].map(dict(ends)))
     return own[own["month"] >= LOOK_BACK].sort_values("month", kind="stable").reset_index(drop=True)
+
+
+def _retention_headline(frame: pd.DataFrame, arms: Sequence[ArmView], what: str, end: str, later: int = 12) -> str:
+    """Share of the gain kept `later` months after `end`, arm by arm."""
+    rows = frame.set_index("arm")
+    parts, gone, none = [], [], []
+    for arm in arms:
+        if not arm.treated:
+            continue
+        kept = rows.loc[arm.name, f"kept_{later}"]
+        if kept < 0:
+            gone.append(arm.label)
+        elif np.isfinite(kept):
+            parts.append(f"{tables.num(kept, 0)}% ({arm.label})")
+        elif not rows.loc[arm.name, "gain"] > LEAST_GAIN:
+            none.append(arm.label)
+    said = []
+    if parts:
+        said.append(f"Of the gain in {what}, the share left {later} months after {end} was {wording.listed(parts)}.")
+    if gone:
+        said.append(
+            f"Nothing was left {later} months after {end} under {wording.listed(gone)}: mean {what} was below baseline."
+        )
+    if none:
+        said.append(f"{wording.listed(none)} had no gain to keep (mean change {tables.num(LEAST_GAIN, 0)}% or less).")
+    return " ".join(said)

@@ -50,7 +50,7 @@ def _durable(c: Context, section: Section) -> None:
             "interval.",
         )
     )
-    over = over_ensemble(c, arms)
+    over = _over_ensemble(c, arms)
     if over.empty:
         return
     section.paragraphs += [_sentence(c, row) for row in over.to_dict("records") if row["outcome"] in _SAID]
@@ -73,7 +73,7 @@ def _durable(c: Context, section: Section) -> None:
 _SAID = ("kept_LS_12", "peak_CTX")
 
 
-def questions_of(c: Context) -> list[tuple[str, Durability]]:
+def _questions_of(c: Context) -> list[tuple[str, Durability]]:
     """What is asked of every arm, with words."""
     asked = []
     for site in SITES_SHOWN:
@@ -100,7 +100,7 @@ def by_arm(c: Context, arms: list[ArmView]) -> pd.DataFrame:
     names = [arm.name for arm in arms]
     control = c.control if c.control in names else None
     parts = []
-    for words, spec in questions_of(c):
+    for words, spec in _questions_of(c):
         visits = c.data.seen(spec.measure)
         found = lasting(visits, spec, c.ends, names, control, seed=c.seed)
         parts.append(found.assign(outcome=words))
@@ -153,7 +153,7 @@ def _within(value: float, low: float, high: float, decimals: int, last: float) -
 # -- over unknown parameters -------------------------------------------------------------------------------------------
 
 
-def over_ensemble(c: Context, arms: list[ArmView]) -> pd.DataFrame:
+def _over_ensemble(c: Context, arms: list[ArmView]) -> pd.DataFrame:
     """Difference of the typical patient between each predicted arm and a calibrated one, over the draws.
 
     Returns

@@ -19,7 +19,7 @@ from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import NOT_KNOWN, Context, nearest
 from ranklsim.reports.figures import trial as figures
 from ranklsim.reports.layout import tables, wording
-from ranklsim.reports.layout.arms import PREDICTED, ArmView
+from ranklsim.reports.layout.arms import PREDICTED, ArmView, month_text
 from ranklsim.reports.layout.cells import code
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 
@@ -175,7 +175,7 @@ def _contributions(c: Context, section: Section) -> None:
             figures.stacked_parts,
             ylabel="% of baseline BMD",
             note=note,
-            headline=wording.parts_headline(frame, c.arms, PARTS, at),
+            headline=_parts_headline(frame, c.arms, PARTS, at),
         )
     )
     if c.control is not None:
@@ -189,7 +189,7 @@ def _contributions(c: Context, section: Section) -> None:
                 figures.stacked_parts,
                 ylabel="% of baseline BMD",
                 note=f"Mean of the arm minus mean of {label}.",
-                headline=wording.parts_headline(over, c.arms, PARTS, at, over=label),
+                headline=_parts_headline(over, c.arms, PARTS, at, over=label),
             )
         )
     section.exhibits.append(
@@ -290,7 +290,7 @@ def _fan(c: Context, number: str, column: str, what: str, ylabel: str, reference
         reference=reference,
         who=c.typical,
         note=f"{c.n_draws} {c.vectors}; no variability between patients, no measurement error.",
-        headline=wording.fan_headline(frame, c.arms, noun, month),
+        headline=_fan_headline(frame, c.arms, noun, month),
     )
 
 
@@ -360,7 +360,7 @@ def _importance(c: Context) -> list[Exhibit]:
             who=c.typical,
             note="Spearman rank correlation over the draws; grey: not beyond chance (Bonferroni over all drawn "
             "parameters at 5%).",
-            headline=wording.importance_headline(top, focus),
+            headline=_importance_headline(top, focus),
         ),
         c.listing(
             "14.2.7.3",
@@ -406,3 +406,49 @@ def _points(c: Context, focus: Sequence[ArmView], top: pd.DataFrame) -> pd.DataF
         own = draws.loc[draws["arm"] == arm.name, ["draw", c.result_column]].set_axis(["draw", "value"], axis="columns")
         frames.append(own.assign(parameter=own["draw"].map(c.drawn[symbol]), arm=arm.name, symbol=symbol))
     return pd.concat(frames, ignore_index=True)
+
+
+def _parts_headline(
+    frame: pd.DataFrame, arms: Sequence[ArmView], names: Mapping[str, str], month: float, over: str = ""
+) -> str:
+    """Largest contribution to each arm's change at a month, or to its gain over another arm, `over`."""
+    out = []
+    for arm in arms:
+        own = frame[(frame["arm"] == arm.name) & (frame["month"] == month)]
+        if not arm.treated or own.empty or own["total"].iloc[0] <= 0.05:
+            continue
+        top = own.loc[own["mean"].idxmax()]
+        rest = top["total"] - top["mean"]
+        size = f"{tables.num(top['mean'], 1)} of {tables.num(top['total'], 1)}"
+        if rest < -0.05:  # the other parts take some of it away: it is no share of the total
+            size = f"{tables.num(top['mean'], 1, sign=True)}, with {tables.num(rest, 1)} by the others"
+        out.append(f"{names[top['part']]} {size} ({arm.label})")
+    what = f"gain over {over}" if over else "change"
+    return (
+        f"Largest part of the {what} at month {month_text(month)}, in percentage points: {wording.listed(out)}."
+        if out
+        else ""
+    )
+
+
+def _fan_headline(frame: pd.DataFrame, arms: Sequence[ArmView], noun: str, month: float) -> str:
+    """Interval over unknown parameters at a month, for the arms that have one."""
+    at = frame[frame["month"] == month].set_index("arm")
+    at = at[at["high"] - at["low"] > 0.05]
+    parts = [
+        f"{wording.to_interval(at.loc[a.name, 'low'], at.loc[a.name, 'high'], 1)}% ({a.label})"
+        for a in arms
+        if a.name in at.index
+    ]
+    return f"90% interval of the {noun} at month {month_text(month)}: {wording.listed(parts)}." if parts else ""
+
+
+def _importance_headline(frame: pd.DataFrame, arms: Sequence[ArmView], most: int = 4) -> str:
+    """The parameters beyond chance by arm, with their rank correlations."""
+    said = []
+    for arm in arms:
+        own = frame[(frame["arm"] == arm.name) & frame["beyond_chance"].astype(bool)].head(most)
+        parts = [f"{symbol} ({tables.num(rho, 2)})" for symbol, rho in zip(own["symbol"], own["rho"], strict=True)]
+        if parts:
+            said.append(f"{arm.label}: {wording.listed(parts)}")
+    return f"Rank correlations beyond chance: {'; '.join(said)}." if said else "No parameter stands out from chance."

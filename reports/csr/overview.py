@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from ranklsim.reports.mmrm.covariance import NAMES
 def _synopsis(c: Context, section: Section) -> None:
     """Key result in words, drawn with both kinds of interval, and the trial in a table."""
     _result(c, section)
-    section.exhibits.append(synopsis_table(c))
+    section.exhibits.append(_synopsis_table(c))
 
 
 def _result(c: Context, section: Section) -> None:
@@ -42,19 +42,17 @@ def _result(c: Context, section: Section) -> None:
     known = [arm for arm in c.arms if arm.basis != PREDICTED and arm.name in rows.index]
     if known:
         known.sort(key=lambda a: a is control)
-        said = [
-            wording.endpoint_sentence(rows.loc[a.name].to_dict(), a, control, lead=k == 0) for k, a in enumerate(known)
-        ]
+        said = [_endpoint_sentence(rows.loc[a.name].to_dict(), a, control, lead=k == 0) for k, a in enumerate(known)]
         section.key.append("; ".join(said) + ".")
     for arm in c.arms:
         if arm.basis != PREDICTED or arm.name not in rows.index:
             continue
         row = rows.loc[arm.name].to_dict()
         head = (Span(arm.label, "strong"), " ", tag("hypothetical, predicted", "predicted"), " ")
-        said = [wording.predicted_sentence(row, control)]
+        said = [_predicted_sentence(row, control)]
         if np.isfinite(row["parameter_low"]):
-            said.insert(0, wording.unknowns_sentence(row, control, c.vectors, _across_structures(c, arm)))
-            said.append(wording.depends_sentence(c.strongest(arm.name)))
+            said.insert(0, _unknowns_sentence(row, control, c.vectors, _across_structures(c, arm)))
+            said.append(_depends_sentence(c.strongest(arm.name)))
             said.append(_against_known(c, arm))
         elif c.n_draws:
             said.append(
@@ -93,9 +91,9 @@ def _result(c: Context, section: Section) -> None:
         )
 
 
-def synopsis_table(c: Context) -> Exhibit:
+def _synopsis_table(c: Context) -> Exhibit:
     """The tabular part of a synopsis as ICH E3 has it."""
-    rows = synopsis_rows(c)
+    rows = _synopsis_rows(c)
     frame = pd.DataFrame([(head, plain(text)) for head, text in rows], columns=["item", "text"])
     body = Group(tuple(Row((Cell(head), Cell(text))) for head, text in rows))
     table = Table((Column(""), Column("")), (body,), "synopsis")
@@ -142,7 +140,7 @@ def _after_words(c: Context) -> str:
     return wording.peak_headline(durability.peak_after(medians, c.ends), c.arms, "CTX", c.end_words)
 
 
-def synopsis_rows(c: Context) -> list[tuple[str, Text]]:
+def _synopsis_rows(c: Context) -> list[tuple[str, Text]]:
     """Items of the synopsis and their text."""
     t = c.trial
     regimens = [(Span(arm.label, "strong"), f" (N={c.counts[arm.name]}): {arm.words}") for arm in c.arms]
@@ -315,3 +313,68 @@ def _range_words(name: str, low: float | None, high: float | None) -> str:
     if high is None:
         return f"{words} at least {tables.sig(low)}{unit}"
     return f"{words} {tables.sig(low)} to {tables.sig(high)}{unit}"
+
+
+def _difference(row: Mapping[str, Any], control: ArmView) -> str:
+    unit = "percentage points" if row["unit"] == "%" else row["unit"]
+    digits = 1 if row["unit"] == "%" else 3
+    text = f"{tables.num(row['difference'], digits, sign=True)} {unit} against {control.label}"
+    if np.isfinite(row["difference_low"]):
+        text += f" (95% CI {wording.to_interval(row['difference_low'], row['difference_high'], digits)})"
+    return text
+
+
+def _endpoint_sentence(row: Mapping[str, Any], arm: ArmView, control: ArmView | None, *, lead: bool) -> str:
+    """One arm's result on an endpoint and its difference to control; `lead` names endpoint and months."""
+    digits = 1 if row["unit"] == "%" else 3
+    did = wording.moved(row["estimate"], row["unit"], digits)
+    text = f"under {arm.label} it {did}"
+    if lead:
+        what = wording.MEASURES.get(row["measure"], row["measure"])
+        text = f"{wording.first_upper(wording.span_words(row))} {what} {did} under {arm.label}"
+    if control is not None and arm is not control:
+        return f"{text}, {_difference(row, control)}"
+    if np.isfinite(row["ci_low"]):
+        text += f" (95% CI {wording.to_interval(row['ci_low'], row['ci_high'], digits)})"
+    return text
+
+
+def _predicted_sentence(row: Mapping[str, Any], control: ArmView | None) -> str:
+    """A hypothetical arm's result at default parameter values."""
+    digits = 1 if row["unit"] == "%" else 3
+    text = (
+        f"{wording.MEASURES.get(row['measure'], row['measure'])} {wording.moved(row['estimate'], row['unit'], digits)}"
+    )
+    if control is not None and np.isfinite(row["difference"]):
+        text += f", {_difference(row, control)}"
+        if row["difference_low"] <= 0 <= row["difference_high"]:
+            text += ", an interval that includes no difference"
+    return f"If the default values of all parameters are true, {text}."
+
+
+def _unknowns_sentence(row: Mapping[str, Any], control: ArmView | None, vectors: str, structures: str) -> str:
+    """What is not known about one arm's headline: the range over everything first.
+
+    `vectors` says what was drawn; `structures` what other structures of the model say, a clause or nothing.
+    """
+    what = wording.MEASURES.get(row["measure"], row["measure"])
+    differs = f"differs from that under {control.label} by" if control is not None else "is"
+    unit = " percentage points" if control is not None else "%"
+    low, high = ("unknown_low", "unknown_high") if structures else ("parameter_low", "parameter_high")
+    drawn = f"90% of {int(row['parameter_draws'])} {vectors}, median {tables.num(row['parameter_median'], 1)}"
+    inside = wording.to_interval(row["parameter_low"], row["parameter_high"], 1)
+    whole = wording.to_interval(row[low], row[high], 1)
+    return (
+        f"Over all that is not known, the typical patient's change in {what} {differs} {whole}{unit} "
+        f"({drawn if inside == whole else f'{inside} in {drawn}'}{f'; {structures}' if structures else ''})."
+    )
+
+
+def _depends_sentence(strongest: pd.DataFrame) -> str:
+    """On which unknown parameters a headline depends most."""
+    if strongest.empty:
+        return "No single parameter stands out from chance."
+    said = [
+        f"the {row.meaning} ({row.symbol}, rank correlation {tables.num(row.rho, 2)})" for row in strongest.itertuples()
+    ]
+    return f"It depends most on {', then on '.join(said[:2])}."

@@ -30,8 +30,7 @@ from ranklsim.reports.csr import (  # noqa: F401  (each registers its sections)
 from ranklsim.reports.csr.contents import compose
 from ranklsim.reports.csr.context import Context, read
 from ranklsim.reports.layout.exhibit import Section
-from ranklsim.reports.layout.html import render
-from ranklsim.reports.layout.page import new_folder, refuse_foreign, write_page
+from ranklsim.reports.layout.page import Page, check_folder, new_folder
 
 MARK = "ranklsim-report"
 
@@ -72,7 +71,9 @@ def write_report(
         If the run is incomplete or altered, a format is none of `FORMATS`, or the folder can't be written or holds
         something else.
     """
-    check_formats(formats)
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise BadInput(*(f"unknown format '{name}'; give some of {', '.join(FORMATS)}." for name in unknown))
     target = Path(out) if out is not None else places.place(run_folder) / "report"
     if not places.is_local(target):
         with tempfile.TemporaryDirectory(prefix="ranklsim-") as here:
@@ -80,38 +81,26 @@ def write_report(
             places.upload(Path(here) / "report", target)
         return target / "index.html"
     data = read(run_folder)
-    _check_target(target)
+    check_folder(target, MARK, {"index.html", DOCUMENT}, force=True)
     try:
         with new_folder(target) as work:
             context = Context(data)
             sections = compose(context)
-            write_page(work, render_report(context, sections), sections)
-            _write_formats(work, context, sections, formats)
+            page = _page(context)
+            page.write(work, sections, "report.html", basis=context.basis_line)
+            _write_formats(work, page, str(data.manifest["started"]), sections, formats)
     except OSError as fault:
-        raise BadInput(_cannot_write(target, fault)) from fault
+        why = f"{target}: the report can't be written there ({fault.strerror}); give a folder that you may write to."
+        raise BadInput(why) from fault
     return target / "index.html"
 
 
-def check_formats(formats: Sequence[str]) -> None:
-    """Refuse a format that is none of `FORMATS`.
-
-    Raises
-    ------
-    BadInput
-        One sentence for each.
-    """
-    unknown = [name for name in formats if name not in FORMATS]
-    if unknown:
-        raise BadInput(*(f"unknown format '{name}'; give some of {', '.join(FORMATS)}." for name in unknown))
-
-
-def _write_formats(folder: Path, context: Context, sections: Sequence[Section], formats: Sequence[str]) -> None:
+def _write_formats(folder: Path, page: Page, started: str, sections: Sequence[Section], formats: Sequence[str]) -> None:
     """What is asked for besides the page."""
     if "docx" in formats:
         from ranklsim.reports.layout.word import write_word
 
-        title, meta, foot = title_lines(context)
-        write_word(folder / DOCUMENT, title, meta, foot, str(context.data.manifest["started"]), sections)
+        write_word(folder / DOCUMENT, page.title, page.meta, page.footer, started, sections)
     if "rtf" in formats:
         from ranklsim.reports.layout.rtf import write_rtf
 
@@ -121,40 +110,14 @@ def _write_formats(folder: Path, context: Context, sections: Sequence[Section], 
             exhibit.frame.to_parquet(folder / "tables" / f"{exhibit.stem}.parquet", index=False)
 
 
-def title_lines(context: Context) -> tuple[str, str, str]:
-    """Title, what stands below it, and what stands at the end."""
-    size = f"{context.n} simulated patients · {len(context.arms)} arms · {context.trial.months:g} months"
-    return (
-        context.trial.title,
-        f"{size} · seed {context.seed} · {context.model}",
-        f"Simulated data throughout: no patient was treated. {context.model}, seed {context.seed}.",
-    )
-
-
-def _check_target(target: Path) -> None:
-    if target.exists() and not target.is_dir():
-        raise BadInput(f"{target}: is a file; give a folder for the report.")
-    if target.is_dir() and any(target.iterdir()):
-        index = target / "index.html"
-        if not index.is_file() or MARK not in index.read_text(encoding="utf-8", errors="replace")[:2000]:
-            raise BadInput(f"{target}: holds something other than a report; give an empty or a new folder.")
-        refuse_foreign(target, {"index.html", DOCUMENT})
-
-
-def _cannot_write(target: Path, fault: OSError) -> str:
-    return f"{target}: the report can't be written there ({fault.strerror}); give a folder that you may write to."
-
-
-def render_report(context: Context, sections: Sequence[Section]) -> str:
-    """The page as HTML text."""
-    title, meta, footer = title_lines(context)
-    return render(
-        "report.html",
-        sections,
-        c=context,
+def _page(c: Context) -> Page:
+    """What the report says besides its sections."""
+    size = f"{c.n} simulated patients · {len(c.arms)} arms · {c.trial.months:g} months"
+    return Page(
         mark=MARK,
-        title=title,
-        meta=meta,
+        kind="Trial report",
+        title=c.trial.title,
+        meta=f"{size} · seed {c.seed} · {c.model}",
         keyhead="Key result",
-        footer=footer,
+        footer=f"Simulated data throughout: no patient was treated. {c.model}, seed {c.seed}.",
     )

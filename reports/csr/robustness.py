@@ -316,8 +316,8 @@ def major_deviations(c: Context, table: pd.DataFrame) -> Exhibit:
         "14.1.4.1",
         "Major protocol deviations",
         pd.DataFrame(rows),
-        tables.narrow,
         shows={words: tables.shares(name, "patients") for name, words in names.items()},
+        total=True,
         headline=f"{tables.share(int(table['any'].sum()), c.n)} patients had a major deviation.",
         note=f"Patients, n (%), before month {month_text(per_protocol.last_month(spec))}. A patient may have several. "
         "Those who have one are left out of the per-protocol set.",

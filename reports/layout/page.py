@@ -42,19 +42,6 @@ def write_result(
     (folder / f"{name}.json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8", newline="")
 
 
-def write_page(folder: Path, text: str, sections: Sequence[Section]) -> None:
-    """``index.html`` from `text`, with ``tables/`` and ``figures/`` of the sections' exhibits beside it."""
-    for name in ("tables", "figures"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-        (folder / name).mkdir()
-    for exhibit in (e for section in sections for e in section.exhibits):
-        (folder / "tables" / f"{exhibit.stem}.csv").write_text(exhibit.csv(), encoding="utf-8", newline="")
-        if isinstance(exhibit.body, str):
-            path = folder / "figures" / f"{exhibit.stem}.svg"
-            path.write_text(exhibit.body + "\n", encoding="utf-8", newline="")
-    (folder / "index.html").write_text(text, encoding="utf-8", newline="")
-
-
 @dataclass(frozen=True)
 class Page:
     """What a page says besides its sections.
@@ -74,23 +61,32 @@ class Page:
     keyhead: str
     footer: str
 
-    def write(self, folder: Path, sections: Sequence[Section]) -> None:
-        """``index.html``, with ``tables/`` and ``figures/`` beside it, into `folder`, which must exist.
+    def write(self, folder: Path, sections: Sequence[Section], template: str = "page.html", **values: object) -> None:
+        """Write ``index.html``, with ``tables/`` and ``figures/`` beside it.
 
-        Sections are numbered as they come: one may be left out.
+        Parameters
+        ----------
+        folder : Path
+            An existing folder.
+        sections : sequence of Section
+            Those of "page.html" are numbered as they come, since one may be left out.
+        template : str
+            File of `html.TEMPLATES`.
+        values
+            What else the template names.
         """
-        sections = [replace(section, number=str(k)) for k, section in enumerate(sections, 1)]
-        text = render(
-            "page.html",
-            sections,
-            mark=self.mark,
-            kind=self.kind,
-            title=self.title,
-            meta=self.meta,
-            keyhead=self.keyhead,
-            footer=self.footer,
-        )
-        write_page(folder, text, sections)
+        if template == "page.html":
+            sections = [replace(section, number=str(k)) for k, section in enumerate(sections, 1)]
+        text = render(template, sections, **vars(self), **values)
+        for name in ("tables", "figures"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+            (folder / name).mkdir()
+        for exhibit in (e for section in sections for e in section.exhibits):
+            (folder / "tables" / f"{exhibit.stem}.csv").write_text(exhibit.csv(), encoding="utf-8", newline="")
+            if isinstance(exhibit.body, str):
+                path = folder / "figures" / f"{exhibit.stem}.svg"
+                path.write_text(exhibit.body + "\n", encoding="utf-8", newline="")
+        (folder / "index.html").write_text(text, encoding="utf-8", newline="")
 
 
 def table(
@@ -110,21 +106,8 @@ def table(
     return Exhibit("Table", number, title, frame, body, footnote, headline, folded)
 
 
-def refuse_foreign(folder: Path, top: Set[str]) -> None:
-    """Refuse to make a folder anew that holds a file which we did not write there.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of an earlier page.
-    top : set of str
-        Files that such a folder has beside ``tables/``, ``figures/`` and ``rtf/``.
-
-    Raises
-    ------
-    BadInput
-        If it holds any other.
-    """
+def _refuse_foreign(folder: Path, top: Set[str]) -> None:
+    """Refuse to make a folder anew that holds a file which no page of ours has; `top` are those beside its folders."""
     ours = {("tables", ".csv"), ("tables", ".parquet"), ("figures", ".svg"), ("rtf", ".rtf")}
     for path in sorted(folder.rglob("*")):
         place = path.relative_to(folder)
@@ -133,9 +116,18 @@ def refuse_foreign(folder: Path, top: Set[str]) -> None:
 
 
 def check_folder(target: Path, mark: str, top: Set[str], force: bool) -> None:
-    """Refuse a folder that holds something, unless `force` is given and what it holds is an earlier page of ours.
+    """Refuse a folder that holds something, unless it is an earlier page of ours and `force` is given.
 
-    `top` is as in `refuse_foreign`.
+    Parameters
+    ----------
+    target : Path
+        Folder of the page.
+    mark : str
+        Name of the generator that such a page bears.
+    top : set of str
+        Files that such a folder has beside ``tables/``, ``figures/`` and ``rtf/``.
+    force : bool
+        Whether an earlier page may be replaced.
 
     Raises
     ------
@@ -148,11 +140,12 @@ def check_folder(target: Path, mark: str, top: Set[str], force: bool) -> None:
     if not os.access(near, os.W_OK):
         raise BadInput(f"{target}: no permission to write in {near}; give another place.")
     if target.is_dir() and any(target.iterdir()):
-        if not is_ours(target, mark):
-            raise BadInput(f"{target} holds something else; give an empty or a new folder.")
+        index = target / "index.html"
+        if not index.is_file() or f'content="{mark}"' not in index.read_text("utf-8", errors="replace")[:2000]:
+            raise BadInput(f"{target} holds something other than a report; give an empty or a new folder.")
         if not force:
             raise BadInput(f"{target} holds an earlier result; give another folder, or --force to replace it.")
-        refuse_foreign(target, top)
+        _refuse_foreign(target, top)
 
 
 def work_folder(
@@ -179,7 +172,7 @@ def work_folder(
     resume, force : bool
         Whether to go on with what is there, or to replace it.
     top : callable, optional
-        Files that such a folder may hold, from its path (`refuse_foreign`); all go with `force` if not given.
+        Files that such a folder may hold beside its own folders, from its path; with `force`, all go if not given.
 
     Raises
     ------
@@ -203,19 +196,13 @@ def work_folder(
             )
         if force:
             if top is not None:
-                refuse_foreign(out, top(out))
+                _refuse_foreign(out, top(out))
             shutil.rmtree(out)
     elif resume:
         raise BadInput(f"{out} holds no {noun.split()[1]} to go on with; leave out --resume.")
     work.mkdir(parents=True, exist_ok=True)
     mark.write_text(ours + fingerprint + "\n", encoding="utf-8")
     return work
-
-
-def is_ours(folder: Path, mark: str) -> bool:
-    """Whether the folder's page was written by us under `mark`."""
-    index = folder / "index.html"
-    return index.is_file() and f'content="{mark}"' in index.read_text(encoding="utf-8", errors="replace")[:2000]
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.reports.layout.arms import PREDICTED, ArmView, month_text
-from ranklsim.reports.layout.cells import Cell, Column, Group, Kind, Look, Row, Span, Table, Text, tag, unbroken
+from ranklsim.reports.layout.cells import Cell, Column, Group, Kind, Row, Span, Table, Text, tag, unbroken
 
 DASH = "–"
 TOTAL = "Total"
@@ -165,36 +165,19 @@ def label_of(arms: Sequence[ArmView], name: str) -> str:
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 
-def arm_table(
+def _arm_table(
     arms: Sequence[ArmView],
     counts: Mapping[str, int],
     groups: Iterable[tuple[Text, object, Lines]],
     *,
     heads: Sequence[str] = ("",),
-    look: Look = "arms",
     total: bool = False,
     complete: bool = False,
 ) -> Table:
-    """A table whose columns are the arms.
+    """A table whose columns are the arms with their numbers of patients (`counts`), and with `total` all together.
 
-    Parameters
-    ----------
-    arms : sequence of ArmView
-    counts : mapping
-        Arm to its number of patients, for the heads.
-    groups : iterable of (title, key, lines)
-        The groups of rows.
-    heads : sequence of str
-        Heads before those of the arms. With two of them the titles of groups stand in a column of their own.
-    look : str
-    total : bool
-        Whether the row of all arms together has a column too.
-    complete : bool
-        Whether lines that say nothing about any arm are kept.
-
-    Returns
-    -------
-    Table
+    `groups` have title, key and lines. With two `heads` before those of the arms, titles stand in the first column.
+    Lines that say nothing about any arm are left out unless the table is `complete`.
     """
     columns = [Column(head) for head in heads]
     for arm in arms:
@@ -211,10 +194,18 @@ def arm_table(
         rows: list[Row] = []
         for head, records, show in lines:
             cells = [show(records.get(name)) for name in names]
+            if (
+                total and not complete
+            ):  # the columns are narrow: a cell breaks before an interval, not before a percentage
+                cells = [cell if "," in str(cell.text) else _whole(cell) for cell in cells]
             if complete or (beside and not rows) or any(cell.text not in (DASH, "") for cell in cells):
                 rows.append(Row((Cell(head), *cells), show.kind))
         made.append(Group(tuple(rows), title, key))
-    return Table(tuple(columns), tuple(made), look, beside)
+    return Table(tuple(columns), tuple(made), "arms narrow" if total else "arms", beside)
+
+
+def _whole(cell: Cell) -> Cell:
+    return replace(cell, text=str(cell.text).replace(" ", "\u00a0"))
 
 
 def crossed(
@@ -226,8 +217,6 @@ def crossed(
     by: str = "",
     titles: Mapping[str, str] | None = None,
     total: bool = False,
-    heads: Sequence[str] = ("",),
-    look: Look = "arms",
 ) -> Table:
     """A table with one line for each of `shows`, made from the arms' rows of `frame`.
 
@@ -235,55 +224,29 @@ def crossed(
     ----------
     frame : DataFrame
         Column `arm`, and those that `shows` names.
+    arms : sequence of ArmView
+        The columns.
+    counts : mapping
+        Arm to its number of patients.
+    shows : mapping
+        Head of each line to what it shows.
     by : str
-        Column whose values make the groups of rows, in the order in which they come.
+        Column whose values make the groups of rows. Months stand in a column of their own.
     titles : mapping, optional
         Value of `by` to the title of its group; the value itself by default.
-    arms, counts, total, heads, look
-        As in `arm_table`.
+    total : bool
+        Whether the row of all arms together has a column too.
 
     Returns
     -------
     Table
     """
-    groups = []
-    for key, at in frame.groupby(by, sort=False) if by else [("", frame)]:
+    months, groups = by == "month", []
+    for key, at in frame.groupby(by, sort=months) if by else [("", frame)]:
         records = by_arm(at)
-        title = titles[str(key)] if titles else month_text(float(str(key))) if by == "month" else str(key)
+        title = titles[str(key)] if titles else month_text(float(str(key))) if months else str(key)
         groups.append((title, key, [(head, records, show) for head, show in shows.items()]))
-    return arm_table(arms, counts, groups, heads=heads, look=look, total=total)
-
-
-def narrow(
-    frame: pd.DataFrame,
-    arms: Sequence[ArmView],
-    counts: Mapping[str, int],
-    *,
-    shows: Mapping[str, Show],
-    by: str = "",
-    total: bool = True,
-) -> Table:
-    """The same with all arms together and narrow columns: a cell breaks before an interval, not before a percentage."""
-
-    def kept(cell: Cell) -> Cell:
-        text = str(cell.text)
-        return cell if "," in text else replace(cell, text=text.replace(" ", "\u00a0"))
-
-    table = crossed(frame, arms, counts, shows=shows, by=by, total=total, look="arms narrow")
-    groups = [
-        replace(group, rows=tuple(replace(r, cells=(r.cells[0], *map(kept, r.cells[1:]))) for r in group.rows))
-        for group in table.groups
-    ]
-    return replace(table, groups=tuple(groups))
-
-
-def by_month(
-    frame: pd.DataFrame, arms: Sequence[ArmView], counts: Mapping[str, int], *, shows: Mapping[str, Show]
-) -> Table:
-    """A table with a group of rows for each month; `frame` and `shows` as in `crossed`."""
-    return crossed(
-        frame.sort_values("month", kind="stable"), arms, counts, shows=shows, by="month", heads=("Month", "")
-    )
+    return _arm_table(arms, counts, groups, heads=("Month", "") if months else ("",), total=total)
 
 
 def by_part(
@@ -312,7 +275,7 @@ def by_part(
     total : Show, optional
         How the sum of the parts is shown, which every row of the frame holds.
     arms, counts
-        As in `arm_table`.
+        As in `crossed`.
 
     Returns
     -------
@@ -327,7 +290,7 @@ def by_part(
         if total is not None:
             lines.append(("sum", by_arm(at), total))
         groups.append((month_text(float(str(month))), month, lines))
-    return arm_table(arms, counts, groups, heads=("Month", head))
+    return _arm_table(arms, counts, groups, heads=("Month", head))
 
 
 def against(label: str, control: str, decimals: int = 2) -> dict[str, Show]:
@@ -383,7 +346,7 @@ def endpoint_table(
         )
         title = (f"{name} ", Span(f"({some['role']}; {some['method']})", "size"))
         groups.append((title, name, [(head, records, show) for head, show in shows.items()]))
-    return arm_table(arms, counts, groups)
+    return _arm_table(arms, counts, groups)
 
 
 def baseline_table(frame: pd.DataFrame, arms: Sequence[ArmView], counts: Mapping[str, int]) -> Table:
@@ -401,7 +364,7 @@ def baseline_table(frame: pd.DataFrame, arms: Sequence[ArmView], counts: Mapping
             (head, records, Show(("a", "b", "c", "n"), partial(_baseline_cell, kind=some["kind"], digits=digits)))
         )
     groups = [("", None, lines)]
-    return arm_table(arms, counts, groups, heads=("Characteristic",), look="arms narrow", total=True, complete=True)
+    return _arm_table(arms, counts, groups, heads=("Characteristic",), total=True, complete=True)
 
 
 def _baseline_cell(a: float, b: float, c: float, n: int, *, kind: str, digits: int) -> str:

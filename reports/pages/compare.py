@@ -287,14 +287,14 @@ def _same_people_words(one: Seen, other: Seen) -> str:
 # -- results -----------------------------------------------------------------------------------------------------------
 
 
-def endpoint_key(row: Mapping[str, Any]) -> str:
+def _endpoint_key(row: Mapping[str, Any]) -> str:
     """An endpoint by what it measures, so that runs need not call it alike."""
     what = wording.MEASURES.get(str(row["measure"]), str(row["measure"]))
     return f"{wording.first_upper(what)}, change {wording.span_words(row)} ({row['unit']})"
 
 
 def endpoints(runs: Sequence[Seen]) -> pd.DataFrame:
-    """Endpoints of all runs: `run`, `what` (`endpoint_key`), `label` of the arm, and the columns of each report."""
+    """Endpoints of all runs: `run`, `what` (`_endpoint_key`), `label` of the arm, and the columns of each report."""
     parts = []
     for run in runs:
         own = run.context.endpoints
@@ -304,7 +304,7 @@ def endpoints(runs: Sequence[Seen]) -> pd.DataFrame:
             own.assign(
                 run=run.name,
                 label=own["arm"].map(run.labels),
-                what=[endpoint_key(row) for row in own.to_dict("records")],
+                what=[_endpoint_key(row) for row in own.to_dict("records")],
             )
         )
     frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["run", "what", "label"])
@@ -505,7 +505,7 @@ def between(first: Seen, other: Seen) -> pd.DataFrame:
             )
             values.append(change[change["month"] == spec.to_month].set_index("patient"))
         unit = "%" if spec.kind == "percent" else summaries.UNITS.get(spec.measure, "")
-        what = endpoint_key({"measure": spec.measure, "from_month": spec.from_month, "to_month": spec.to_month,
+        what = _endpoint_key({"measure": spec.measure, "from_month": spec.from_month, "to_month": spec.to_month,
                              "unit": unit})  # fmt: skip
         for arm in (name for name in first.context.names if name in other.context.names):
             a, b = (own.loc[own["arm"] == arm, "value"] for own in values)

@@ -195,7 +195,7 @@ def test_an_earlier_result_is_replaced_by_force_only_and_nothing_else_ever(
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear", encoding="utf-8")
     assert cli.main([*words[:-1], str(tmp_path / "mine"), "--force"]) == 2
-    assert "holds something else" in capsys.readouterr().err
+    assert "holds something other than a report" in capsys.readouterr().err
     assert (tmp_path / "mine" / "letter.txt").read_text(encoding="utf-8") == "dear"
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 

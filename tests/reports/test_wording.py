@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ranklsim.reports.layout import wording
+from ranklsim.reports.csr import efficacy, mechanism
 
 ARMS: Any = [SimpleNamespace(name=name, label=name.upper(), treated=True) for name in ("a", "b", "c")]
 
@@ -21,7 +21,7 @@ def test_a_part_larger_than_its_sum_is_not_said_to_be_a_share_of_it() -> None:
         for part, value in zip(("mineralisation", "remodelling"), values, strict=True)
     ]
     names = {"mineralisation": "mineralisation", "remodelling": "remodelling space"}
-    said = wording.parts_headline(pd.DataFrame(rows), ARMS, names, 36.0)
+    said = mechanism._parts_headline(pd.DataFrame(rows), ARMS, names, 36.0)
     assert "mineralisation +3.4, with −2.7 by the others (A)" in said
     assert "mineralisation 3.0 of 4.0 (B)" in said
     assert "3.4 of 0.7" not in said
@@ -29,7 +29,7 @@ def test_a_part_larger_than_its_sum_is_not_said_to_be_a_share_of_it() -> None:
 
 def test_a_gain_that_became_a_loss_is_not_a_negative_share() -> None:
     frame = pd.DataFrame({"arm": ["a", "b", "c"], "kept_12": [24.0, -37.0, np.nan], "gain": [8.0, 1.2, 0.5]})
-    said = wording.retention_headline(frame, ARMS, "lumbar spine BMD", "the end of treatment")
+    said = efficacy._retention_headline(frame, ARMS, "lumbar spine BMD", "the end of treatment")
     assert "was 24% (A)." in said
     assert "Nothing was left 12 months after the end of treatment under B: mean lumbar spine BMD was below" in said
     assert "C had no gain to keep (mean change 1% or less)." in said
