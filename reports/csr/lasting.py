@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from ranklsim.cohorts.durability import LEAST_GAIN, MEASURES, after_treatment
+from ranklsim.cohorts.durability import LEAST_GAIN, MEASURES
 from ranklsim.cohorts.protocol.endpoints import Durability, Event
 from ranklsim.reports.analyses import variables
 from ranklsim.reports.analyses.lasting import lasting
@@ -16,6 +15,7 @@ from ranklsim.reports.analyses.summaries import BOOTSTRAPS
 from ranklsim.reports.csr import unknowns
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import SITES, Context
+from ranklsim.reports.csr.happenings import poisson_interval
 from ranklsim.reports.layout.arms import CALIBRATED, PREDICTED, ArmView, month_text
 from ranklsim.reports.layout.exhibit import Section
 from ranklsim.reports.layout.tables import num, share, with_interval
@@ -119,8 +119,7 @@ def _multiple(c: Context, names: list[str]) -> pd.DataFrame:
         events, years = int(own["event"].sum()), float(own["time"].sum()) / 12
         row: dict[str, Any] = {"arm": arm, "n": len(own), "estimate": np.nan, "low": np.nan, "high": np.nan}
         if years > 0:
-            low = stats.chi2.ppf(0.025, 2 * events) / 2 if events else 0.0
-            ends = (100 * events / years, 100 * low / years, 100 * stats.chi2.ppf(0.975, 2 * events + 2) / 2 / years)
+            ends = (100 * n / years for n in (events, *poisson_interval(events)))
             row |= dict(zip(("estimate", "low", "high"), ends, strict=True))
         said = f"{share(events, len(own))} patients." if len(own) else "No patient is left after the end of treatment."
         rows.append(row | {"effect": np.nan, "effect_low": np.nan, "effect_high": np.nan, "note": said})
@@ -169,7 +168,11 @@ def _over_ensemble(c: Context, arms: list[ArmView]) -> pd.DataFrame:
     if not known or not predicted or not c.n_draws:
         return pd.DataFrame(columns=columns)
     reference = known[0]
-    values = {arm.name: _by_draw(c, arm.name) for arm in (reference, *predicted)}
+    courses, sites = c.data.uncertainty, [f"BMD_{site}" for site in SITES_SHOWN]
+    values = {
+        arm.name: unknowns.outcomes_after(courses[courses["arm"] == arm.name], c.ends[arm.name], sites)
+        for arm in (reference, *predicted)
+    }
     rows = []
     for arm in predicted:
         with np.errstate(invalid="ignore"):
@@ -179,17 +182,6 @@ def _over_ensemble(c: Context, arms: list[ArmView]) -> pd.DataFrame:
             facts = {"arm": arm.name, "reference": reference.name, "outcome": outcome}
             rows.append(facts | {"default": float(gap.loc[0, outcome])} | over)
     return pd.DataFrame(rows, columns=columns)
-
-
-def _by_draw(c: Context, arm: str) -> pd.DataFrame:
-    """Outcomes of `after_treatment` for the typical patient in one arm: a row a draw, draw 0 the default values."""
-    own = c.data.uncertainty[c.data.uncertainty["arm"] == arm]
-    columns = [f"BMD_{site}_pct" for site in SITES_SHOWN]
-    wide = own.pivot(index="draw", columns="month", values=[*columns, "CTX_pct"]).sort_index(axis=1)
-    months = wide["CTX_pct"].columns.to_numpy(float)
-    change = {site: wide[f"BMD_{site}_pct"].to_numpy(float) for site in SITES_SHOWN}
-    later = after_treatment(months, change, wide["CTX_pct"].to_numpy(float), c.ends[arm])
-    return pd.DataFrame(later, index=wide.index)
 
 
 def _ensemble_cells(c: Context, row: dict[str, Any]) -> dict[str, object]:

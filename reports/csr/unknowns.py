@@ -90,26 +90,38 @@ def after_end_by_draw(uncertainty: pd.DataFrame, ends: Mapping[str, float], site
         Columns `draw`, `arm`, `peak_CTX` (highest CTX after the end of treatment, % of baseline) and `kept_12`
         (share of the gain in `site` left 12 months later, %), as `ranklsim.cohorts.durability` defines them.
     """
-    frames = []
-    for arm, own in uncertainty.groupby("arm", sort=True):
-        wide = own.pivot(index="draw", columns="month", values=[f"{site}_pct", "CTX_pct"]).sort_index(axis=1)
-        months = wide["CTX_pct"].columns.to_numpy(float)
-        change, ctx = wide[f"{site}_pct"].to_numpy(float), wide["CTX_pct"].to_numpy(float)
-        later = after_treatment(months, {site.removeprefix("BMD_"): change}, ctx, ends[arm])
-        empty = np.full(len(wide), np.nan)
-        frames.append(
-            pd.DataFrame(
-                {
-                    "draw": wide.index.to_numpy(),
-                    "arm": arm,
-                    "peak_CTX": later.get("peak_CTX", empty),
-                    "kept_12": later.get(f"kept_{site.removeprefix('BMD_')}_12", empty),
-                }
-            )
-        )
-    columns = ["draw", "arm", "peak_CTX", "kept_12"]
-    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+    wanted = {"peak_CTX": "peak_CTX", f"kept_{site.removeprefix('BMD_')}_12": "kept_12"}
+    columns = ["draw", "arm", *wanted.values()]
+    frames = [
+        outcomes_after(own, ends[str(arm)], [site]).reindex(columns=list(wanted)).assign(arm=arm).reset_index()
+        for arm, own in uncertainty.groupby("arm", sort=True)
+    ]
+    frame = pd.concat(frames, ignore_index=True).rename(columns=wanted) if frames else pd.DataFrame(columns=columns)
     return frame.sort_values(["draw", "arm"], ignore_index=True)[columns]
+
+
+def outcomes_after(courses: pd.DataFrame, end: float, sites: Sequence[str]) -> pd.DataFrame:
+    """Outcomes of `ranklsim.cohorts.durability.after_treatment` for the typical patient in one arm.
+
+    Parameters
+    ----------
+    courses : DataFrame
+        Rows of one arm: columns `draw`, `month`, `CTX_pct` (% of baseline), ``BMD_<site>_pct`` (% change).
+    end : float
+        Month at which treatment ends.
+    sites : sequence of str
+        Such as "BMD_LS".
+
+    Returns
+    -------
+    DataFrame
+        A row a draw, a column an outcome.
+    """
+    wide = courses.pivot(index="draw", columns="month", values=[*(f"{s}_pct" for s in sites), "CTX_pct"])
+    wide = wide.sort_index(axis=1)
+    change = {site.removeprefix("BMD_"): wide[f"{site}_pct"].to_numpy(float) for site in sites}
+    months, ctx = wide["CTX_pct"].columns.to_numpy(float), wide["CTX_pct"].to_numpy(float)
+    return pd.DataFrame(after_treatment(months, change, ctx, end), index=wide.index)
 
 
 def endpoint_words(spec: Any, control: str | None) -> str:

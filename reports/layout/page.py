@@ -93,7 +93,7 @@ def table(
     number: str,
     title: str,
     frame: pd.DataFrame,
-    rows: Sequence[Record],
+    rows: Sequence[Record] | Callable[[dict[str, Any]], Record],
     footnote: str,
     *,
     headline: str = "",
@@ -101,8 +101,26 @@ def table(
     group: str | None = None,
     folded: bool = False,
 ) -> Exhibit:
-    """A listing as an exhibit: `rows` (text) are shown, `frame` is exported."""
-    body = listing(rows, numeric=numeric, group=group)
+    """A listing as an exhibit.
+
+    Parameters
+    ----------
+    number, title, footnote, headline, folded
+        As in `Exhibit`.
+    frame : DataFrame
+        What is exported.
+    rows : sequence of mapping, or callable
+        Head to text of each row; or the function that makes them of a row of `frame`.
+    numeric, group
+        As in `cells.listing`.
+
+    Returns
+    -------
+    Exhibit
+    """
+    records = frame.to_dict("records") if callable(rows) else ()
+    made = [rows(record) for record in records] if callable(rows) else rows
+    body = listing(made, records=records, numeric=numeric, group=group)
     return Exhibit("Table", number, title, frame, body, footnote, headline, folded)
 
 

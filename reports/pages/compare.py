@@ -28,7 +28,7 @@ from ranklsim.reports.figures import compare as figures_compare
 from ranklsim.reports.figures.drawing import svg_text
 from ranklsim.reports.layout import tables, wording
 from ranklsim.reports.layout.arms import month_text
-from ranklsim.reports.layout.cells import code
+from ranklsim.reports.layout.cells import Record, code
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.page import Page, check_folder, new_folder, table
 
@@ -145,15 +145,12 @@ def _inputs(runs: Sequence[Seen]) -> Section:
             "1.1",
             "Runs",
             facts,
-            [
-                {
-                    "ranklsim" if key == "ranklsim" else wording.first_upper(str(key)): (
-                        f"{value:g}" if key == "months" else str(value)
-                    )
-                    for key, value in row.items()
-                }
-                for row in facts.to_dict("records")
-            ],
+            lambda row: {
+                "ranklsim" if key == "ranklsim" else wording.first_upper(key): (
+                    f"{value:g}" if key == "months" else str(value)
+                )
+                for key, value in row.items()
+            },
             "Folders as given on the command line; a run's own report says more.",
             numeric=("Patients", "Arms", "Months", "Seed"),
         )
@@ -165,23 +162,18 @@ def _inputs(runs: Sequence[Seen]) -> Section:
     counts = differing.drop_duplicates(["what", "key"])["what"].value_counts(sort=False)
     section.key.append(f"What differs: {wording.listed([f'{n} of {what}' for what, n in counts.items()])} (Table 1.2).")
     section.key += [_same_people_words(runs[0], run) for run in runs[1:]]
-    shown = differing.to_dict("records")
     section.exhibits.append(
         table(
             "1.2",
             "What goes into the runs and is not the same in all",
             differing,
-            [
-                {"Key": code(row["key"]), **{run.name: row[run.name] for run in runs},
-                 "In": row["what"]}
-                for row in shown
-            ],
+            lambda row: {"Key": code(row["key"]), **{run.name: row[run.name] for run in runs}, "In": row["what"]},
             "Keys of the trial file as it was read, an arm, endpoint or estimand that not all runs have as a whole; "
             "parameters by symbol; agents and population by the hash of their file. An empty cell: the run has no such "
             "key.",
             group="In",
         )
-    )  # fmt: skip
+    )
     return section
 
 
@@ -322,25 +314,24 @@ def _endpoints(runs: Sequence[Seen]) -> Section | None:
                "unknown_low", "unknown_high", "unit", "method"]  # fmt: skip
     frame = frame[columns]
     colors = {(run.name, arm.name): (arm.color, arm.marker) for run in runs for arm in run.context.arms}
-    rows = []
-    for row in frame.to_dict("records"):
-        digits = tables.endpoint_digits(row)
-        rows.append(
-            {
-                "Endpoint": row["what"],
-                "Run": row["run"],
-                "Arm": row["label"],
-                "n": str(int(row["n"])),
-                "Estimate (95% CI)": tables.with_interval(row["estimate"], row["ci_low"], row["ci_high"], digits),
-                "Difference to control (95% CI)": tables.with_interval(
-                    row["difference"], row["difference_low"], row["difference_high"], digits
-                ),
-                "Over unknown parameters: median (90% interval)": tables.with_interval(
-                    row["parameter_median"], row["parameter_low"], row["parameter_high"], digits
-                ),
-                "Method": row["method"],
-            }
-        )
+
+    def cells(row: dict[str, Any]) -> Record:
+        def shown(value: str, low: str, high: str) -> str:
+            return tables.with_interval(row[value], row[low], row[high], tables.endpoint_digits(row))
+
+        return {
+            "Endpoint": row["what"],
+            "Run": row["run"],
+            "Arm": row["label"],
+            "n": str(int(row["n"])),
+            "Estimate (95% CI)": shown("estimate", "ci_low", "ci_high"),
+            "Difference to control (95% CI)": shown("difference", "difference_low", "difference_high"),
+            "Over unknown parameters: median (90% interval)": shown(
+                "parameter_median", "parameter_low", "parameter_high"
+            ),
+            "Method": row["method"],
+        }
+
     section.exhibits = [
         *(
             _figure(
@@ -357,7 +348,7 @@ def _endpoints(runs: Sequence[Seen]) -> Section | None:
             "2.1",
             "Endpoints of every run",
             frame,
-            rows,
+            cells,
             "Each run's own analysis and control. 95% CI: sampling of patients. Over unknown parameters: difference to "
             "the run's control (or the change) of the typical patient.",
             numeric=("n",),
@@ -435,33 +426,29 @@ def _after(runs: Sequence[Seen]) -> Section | None:
     if frame.empty:
         return None
     section = Section("", "After the last dose: durability and rebound", "after")
-    rows = []
-    for row in frame.to_dict("records"):
-        rows.append(
-            {
-                "Run": row["run"],
-                "Arm": row["label"],
-                "Treatment ends, month": month_text(row["end_month"]),
-                "Gain at the end, % (95% CI)": tables.with_interval(row["gain"], row["gain_low"], row["gain_high"]),
-                **{
-                    f"Kept {m} months later, % (95% CI)": tables.with_interval(
-                        row[f"kept_{m}"], row[f"kept_{m}_low"], row[f"kept_{m}_high"], 0
-                    )
-                    for m in (12, 24)
-                },
-                "Back at baseline, month (95% CI)": tables.back_words(row),
-                "Highest median CTX, % of baseline (95% CI)": tables.with_interval(
-                    row.get("peak", np.nan), row.get("peak_low", np.nan), row.get("peak_high", np.nan), 0
-                ),
-                "Its month": tables.num(row.get("peak_month", np.nan), 0),
-            }
-        )
+
+    def cells(row: dict[str, Any]) -> Record:
+        def shown(name: str, decimals: int) -> str:
+            value, low, high = (row.get(column, np.nan) for column in (name, f"{name}_low", f"{name}_high"))
+            return tables.with_interval(value, low, high, decimals)
+
+        return {
+            "Run": row["run"],
+            "Arm": row["label"],
+            "Treatment ends, month": month_text(row["end_month"]),
+            "Gain at the end, % (95% CI)": shown("gain", 2),
+            **{f"Kept {m} months later, % (95% CI)": shown(f"kept_{m}", 0) for m in (12, 24)},
+            "Back at baseline, month (95% CI)": tables.back_words(row),
+            "Highest median CTX, % of baseline (95% CI)": shown("peak", 0),
+            "Its month": tables.num(row.get("peak_month", np.nan), 0),
+        }
+
     section.exhibits.append(
         table(
             "3.1",
             "Lumbar spine BMD kept, and highest CTX, after the last dose",
             frame,
-            rows,
+            cells,
             "As in each run's report (Tables 14.2.4.1 and 14.2.12.1): percentile bootstrap over patients for BMD, "
             "order-statistic interval of the median for CTX. “>”: not by the last visit.",
             numeric=("Treatment ends, month", "Its month"),
@@ -552,27 +539,23 @@ def _between(first: Seen, other: Seen, place: int) -> Section:
             "difference to give."
         )
         return section
-    rows = []
-    for row in frame.to_dict("records"):
-        rows.append(
-            {
-                "Endpoint": row["what"],
-                "Arm": row["label"],
-                f"{first.name}, mean (n)": f"{tables.num(row['first'])} ({row['n_first']})",
-                f"{other.name}, mean (n)": f"{tables.num(row['other'])} ({row['n_other']})",
-                "Difference (95% CI)": tables.with_interval(row["difference"], row["low"], row["high"]),
-                "Patients are": "the same" if row["method"] == "same patients" else "others",
-            }
-        )
+    means = {run.name: f"{run.name}, mean (n)" for run in (first, other)}
     section.exhibits.append(
         table(
             f"{place}.1",
             f"Difference of {other.name} to {first.name}, arms of the same name",
             frame,
-            rows,
+            lambda row: {
+                "Endpoint": row["what"],
+                "Arm": row["label"],
+                means[first.name]: f"{tables.num(row['first'])} ({row['n_first']})",
+                means[other.name]: f"{tables.num(row['other'])} ({row['n_other']})",
+                "Difference (95% CI)": tables.with_interval(row["difference"], row["low"], row["high"]),
+                "Patients are": "the same" if row["method"] == "same patients" else "others",
+            },
             "Means of observed changes. The same patients: paired t interval over those with both values in both runs; "
             "others: Welch's interval.",
-            numeric=tuple(key for key in rows[0] if key not in ("Endpoint", "Arm", "Patients are")),
+            numeric=(*means.values(), "Difference (95% CI)"),
             group="Endpoint",
         )
     )
