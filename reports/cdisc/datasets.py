@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from ranklsim.cohorts import events as kinds
 from ranklsim.cohorts.running.storage import Run
+from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.analyses.summaries import safety_set
 from ranklsim.reports.cdisc.metadata import LABELS, TEXT, keys, variables
@@ -64,7 +65,7 @@ CENSOR_DATES = {1: "END OF THE TRIAL", 2: "DAY OF LEAVING THE STUDY", 3: "DAY OF
 """Source of a censored time and of its date, by CNSR."""
 
 
-def build(run: Run, agents: Mapping[str, Any], first_day: date = FIRST_DAY) -> dict[str, pd.DataFrame]:
+def build(run: Run, agents: Mapping[str, Agent], first_day: date = FIRST_DAY) -> dict[str, pd.DataFrame]:
     """All data sets of a run.
 
     Parameters
@@ -107,12 +108,12 @@ def ascii_text(text: str) -> str:
     return text.encode("ascii", "replace").decode().replace("?", " ").strip()
 
 
-def days(months: Any) -> np.ndarray:
+def days(months: ArrayLike) -> np.ndarray:
     """Whole days of months."""
     return np.round(np.asarray(months, float) * DAYS_PER_MONTH)
 
 
-def decimal(values: Any) -> np.ndarray:
+def decimal(values: ArrayLike) -> np.ndarray:
     """Numbers held with single precision as the shortest decimals that mean them, not as 0.5140130519866943."""
     values = np.asarray(values)
     if values.dtype != np.float32:
@@ -179,7 +180,7 @@ def _adsl(run: Run, people: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**_ends(run, people))
 
 
-def _ends(run: Run, people: pd.DataFrame) -> dict[str, Any]:
+def _ends(run: Run, people: pd.DataFrame) -> dict[str, ArrayLike]:
     """End of study and end of treatment of each patient."""
     first = {
         kind: run.events[run.events["event"] == kind].drop_duplicates("patient").set_index("patient")
@@ -290,7 +291,7 @@ def _adtte(run: Run, people: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(STARTDT=frame["RANDDT"], ADT=frame["RANDDT"] + frame["AVAL"] - 1, AVALU="DAYS")
 
 
-def _adex(run: Run, people: pd.DataFrame, agents: Mapping[str, Any]) -> pd.DataFrame:
+def _adex(run: Run, people: pd.DataFrame, agents: Mapping[str, Agent]) -> pd.DataFrame:
     """Doses as given."""
     given = run.doses[run.doses["given"].astype(bool)]
     given = given.sort_values(["patient", "month", "agent"], kind="stable").reset_index(drop=True)
@@ -310,7 +311,7 @@ def _adex(run: Run, people: pd.DataFrame, agents: Mapping[str, Any]) -> pd.DataF
     )
 
 
-def _adpc(run: Run, people: pd.DataFrame, agents: Mapping[str, Any]) -> pd.DataFrame:
+def _adpc(run: Run, people: pd.DataFrame, agents: Mapping[str, Agent]) -> pd.DataFrame:
     """Serum concentrations of the agents of a patient's arm, at the visits that she attended.
 
     A sample on the day of a dose is taken before it, so that its reference is the dose before. Time points are those of

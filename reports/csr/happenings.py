@@ -6,7 +6,7 @@ The frames are those of a run: `events` (one row an event that the trial records
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -50,6 +50,20 @@ SAFETY = {
 MISSED, LATE = "missed", "late"
 
 LEVEL = 0.95
+
+
+def event_words(frame: pd.DataFrame, names: Mapping[str, str]) -> list[str]:
+    """Each row's event with its detail, in words.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As from `counted`.
+    names : mapping
+        Event to its words, such as `SAFETY`.
+    """
+    details = zip(frame["event"], frame["detail"], strict=True)
+    return [f"{names[event]}: {detail}" if detail else names[event] for event, detail in details]
 
 
 def followed(patients: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from ranklsim.reports.analyses.effects import is_ratio, measure_of
 from ranklsim.reports.analyses.monitoring import CROSSED, FUTILE, HARM, NOT_CROSSED, UNTESTED
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import INTERIM, Context
-from ranklsim.reports.csr.outcomes import effect_text
+from ranklsim.reports.csr.outcomes import effect_text, p_words
 from ranklsim.reports.figures import interim as figures_interim
 from ranklsim.reports.layout.arms import month_text
 from ranklsim.reports.layout.exhibit import Exhibit, Section
@@ -79,7 +79,7 @@ def _at_the_end(row: dict[str, Any]) -> str:
     said = {CROSSED: "a benefit is shown", HARM: "harm is shown", NOT_CROSSED: "nothing is shown"}[row["decision"]]
     return (
         f"the test went on to the last analysis, which is read at the final boundary: the significance level that is "
-        f"left is {_level(row['boundary_p'])} instead of {row['alpha']:g}. p {_p(row['p'])} unadjusted, "
+        f"left is {_level(row['boundary_p'])} instead of {row['alpha']:g}. p {p_words(row['p'])} unadjusted, "
         f"{p_value(row['p_adjusted'])} over all looks: {said}."
     )
 
@@ -93,7 +93,7 @@ def _at_a_look(row: dict[str, Any], stop: pd.Series) -> str:
     if row["decision"] == FUTILE:
         return f"{what} at {when}, with {seen}."
     return (
-        f"{what} at {when}, with {seen}: p {_p(row['p'])} where {_level(row['boundary_p'])} was needed, "
+        f"{what} at {when}, with {seen}: p {p_words(row['p'])} where {_level(row['boundary_p'])} was needed, "
         f"{p_value(row['p_adjusted'])} over the looks up to there."
     )
 
@@ -107,11 +107,6 @@ def _later(last: pd.Series) -> str:
         f"At the end p was {p_value(last['p'])}, {against} the {_level(last['boundary_p'])} of the final boundary; it "
         "has no say any more."
     )
-
-
-def _p(value: float) -> str:
-    text = p_value(value)
-    return text if text.startswith("<") else f"= {text}"
 
 
 def _level(value: float) -> str:

@@ -67,7 +67,7 @@ def sentences(c: Context, frame: pd.DataFrame) -> list[str]:
             factor, decimals, _ = _scale(spec, row["effect_measure"])
             centre, low, high = (factor * row[k] for k in ("effect", "effect_low", "effect_high"))
             effect = _in_words(centre, low, high, decimals, _points(spec, row["effect_measure"]))
-            p = f"; p {_p_words(row['p'])}" if np.isfinite(row["p"]) else ""
+            p = f"; p {p_words(row['p'])}" if np.isfinite(row["p"]) else ""
             label = c.by_name[row["arm"]].label
             out.append(f"{row['endpoint']}, {label}: {row['effect_measure']} {effect}{p}: {row['conclusion']}.")
         elif row["note"] and row["role"] == "primary":
@@ -75,7 +75,8 @@ def sentences(c: Context, frame: pd.DataFrame) -> list[str]:
     return out
 
 
-def _p_words(p: float) -> str:
+def p_words(p: float) -> str:
+    """A p value to follow the letter: ``= 0.012`` or ``<0.001``."""
     text = p_value(p)
     return text if text.startswith("<") else f"= {text}"
 

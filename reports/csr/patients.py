@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -121,7 +120,7 @@ def _intercurrent(c: Context, section: Section) -> None:
         section.paragraphs.append(f"Not seen in this trial: {'; '.join(absent)}.")
     if frame.empty:
         return
-    frame.insert(0, "words", [_event_words(row) for row in frame.to_dict("records")])
+    frame.insert(0, "words", happenings.event_words(frame, happenings.INTERCURRENT))
     shows = {
         "Patients, n (%)": tables.shares("patients", "randomised"),
         "Month of the first, median": tables.number("month_median", 1),
@@ -138,11 +137,6 @@ def _intercurrent(c: Context, section: Section) -> None:
             "have several.",
         )
     )
-
-
-def _event_words(row: Mapping[str, Any]) -> str:
-    words = happenings.INTERCURRENT[row["event"]]
-    return f"{words}: {row['detail']}" if row["detail"] else words
 
 
 @report_section("11.1", "Data sets analysed", "analysed")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 
 from ranklsim.cohorts.events import DEATH, FRACTURES, HYPOCALCAEMIA
@@ -84,7 +81,7 @@ def _adverse(c: Context, section: Section) -> None:
         section.paragraphs.append("No such event is recorded in this trial.")
         return
     frame = events_by_arm(c)
-    frame.insert(0, "words", [_words(row) for row in frame.to_dict("records")])
+    frame.insert(0, "words", happenings.event_words(frame, happenings.SAFETY))
     shows = {
         "Patients, n (%)": tables.shares("patients", "randomised"),
         "Events": tables.Show(
@@ -113,13 +110,6 @@ def events_by_arm(c: Context) -> pd.DataFrame:
     """Events of safety that the trial records, of the safety set: as from `happenings.counted`."""
     events = c.data.events[c.data.events["patient"].isin(c.treated["patient"])]
     return happenings.counted(events, c.treated, c.names, _recorded(c)[0])
-
-
-def _words(row: Mapping[str, Any]) -> str:
-    words = happenings.SAFETY[row["event"]]
-    if not row["detail"]:
-        return words
-    return f"{words}: {row['detail']}"
 
 
 def _most(frame: pd.DataFrame) -> str:

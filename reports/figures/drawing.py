@@ -201,13 +201,19 @@ def month_axis(ax: Axes, months: Sequence[float], label: str | None, first: floa
     return labelled
 
 
-def dosing(ax: Axes, arms: Sequence[ArmView], *, words: bool = True) -> None:
-    """Shade the months of dosing and mark the last dose; where arms differ, one strip an arm along the top."""
+def _plan(arms: Sequence[ArmView]) -> tuple[list[ArmView], tuple[float, float, float] | None]:
+    """Arms with treatment, and start, last dose and end if all have one regimen with the same of these."""
     treated = [arm for arm in arms if arm.treated] or list(arms)
     plans = {(arm.courses[0].start, arm.last_dose, arm.end) for arm in treated if arm.courses}
-    simple = len(plans) == 1 and all(len(arm.courses) == 1 for arm in treated)
-    if simple:
-        start, last, end = plans.pop()
+    same = len(plans) == 1 and all(len(arm.courses) == 1 for arm in treated)
+    return treated, plans.pop() if same else None
+
+
+def dosing(ax: Axes, arms: Sequence[ArmView], *, words: bool = True) -> None:
+    """Shade the months of dosing and mark the last dose; where arms differ, one strip an arm along the top."""
+    treated, plan = _plan(arms)
+    if plan is not None:
+        start, last, end = plan
         left, right = ax.get_xlim()
         if end > left:
             ax.axvspan(max(start, left), end, color=SHADE, lw=0, zorder=0)
@@ -266,10 +272,8 @@ def notes(figure: Figure, lines: Sequence[str]) -> None:
 
 def strip_height(arms: Sequence[ArmView]) -> float:
     """Inches that `dosing` needs above the axes."""
-    treated = [arm for arm in arms if arm.treated] or list(arms)
-    plans = {(arm.courses[0].start, arm.last_dose, arm.end) for arm in treated if arm.courses}
-    simple = len(plans) == 1 and all(len(arm.courses) == 1 for arm in treated)
-    return 0.12 if simple else 0.32 + 0.09 * len(treated)
+    treated, plan = _plan(arms)
+    return 0.32 + 0.09 * len(treated) if plan is None else 0.12
 
 
 def label_height(arms: Sequence[ArmView]) -> float:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from ranklsim import __version__
+from ranklsim.pkpd.agents import Agent
+from ranklsim.pkpd.dosing import Regimen
 from ranklsim.pkpd.units import DAYS_PER_MONTH
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from ranklsim.pkpd.agents import Agent
-    from ranklsim.pkpd.dosing import Regimen
+from ranklsim.reports.figures.drawing import spread
 
 INK, PALE = "#222222", "#EDEDED"
 # Curves that are not agents: black and Okabe-Ito blue, vermilion, green, told apart by dash as well.
@@ -29,7 +29,7 @@ NOTE = "Typical patient: no variability between patients, no measurement error. 
 
 
 @dataclass(frozen=True)
-class Panel:
+class _Panel:
     """Curves on one vertical axis: a column of the frame to its label; `rest` is the untreated level, None if zero."""
 
     axis: str
@@ -39,25 +39,25 @@ class Panel:
     log: bool = False
 
 
-def panels(frame: pd.DataFrame, agents: Sequence[Agent]) -> list[Panel]:
+def _panels(frame: pd.DataFrame, agents: Sequence[Agent]) -> list[_Panel]:
     """Panels of a simulation, from top to bottom; a panel without data is left out."""
     drugs = {f"C_{agent.name}": agent for agent in agents if f"C_{agent.name}" in frame}
     bound = [agent for agent in agents if agent.kind == "binder"]
     wanted = [
-        Panel(
+        _Panel(
             "Free drug in\nserum (µg/mL)",
             {column: agent.label for column, agent in drugs.items()},
             {column: agent.color for column, agent in drugs.items()},
             log=True,
         ),
-        Panel("RANKL bound by\ndrug (%)", {"OCC_mRANKL": "mRANKL", "OCC_sRANKL": "sRANKL"} if bound else {}, {}),
-        Panel("Marker (% of\nbaseline)", {"CTX_pct": "CTX", "P1NP_pct": "P1NP"}, {}, rest=100.0),
-        Panel("Change in BMD\n(%)", {f"BMD_{site}_pct": name for site, name in SITES.items()}, {}, rest=0.0),
+        _Panel("RANKL bound by\ndrug (%)", {"OCC_mRANKL": "mRANKL", "OCC_sRANKL": "sRANKL"} if bound else {}, {}),
+        _Panel("Marker (% of\nbaseline)", {"CTX_pct": "CTX", "P1NP_pct": "P1NP"}, {}, rest=100.0),
+        _Panel("Change in BMD\n(%)", {f"BMD_{site}_pct": name for site, name in SITES.items()}, {}, rest=0.0),
     ]
     return [panel for panel in wanted if any(column in frame for column in panel.curves)]
 
 
-def title(frame: pd.DataFrame, regimens: Sequence[Regimen]) -> str:
+def _title(frame: pd.DataFrame, regimens: Sequence[Regimen]) -> str:
     """Title of the figure, computed from its numbers."""
     last = max(part.times_days()[-1] for part in regimens) / DAYS_PER_MONTH
     months, CTX = frame["month"].to_numpy(dtype=float), frame["CTX_pct"].to_numpy(dtype=float)
@@ -91,10 +91,7 @@ def draw_simulation(frame: pd.DataFrame, regimens: Sequence[Regimen], agents: Se
     path : Path
         File to write; its suffix gives the format (.svg, .pdf, .png).
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    shown = panels(frame, agents)
+    shown = _panels(frame, agents)
     with rc_context({"font.size": 8, "svg.fonttype": "path", "svg.hashsalt": "ranklsim", "axes.linewidth": 0.6}):
         figure = Figure(figsize=(6.3, 0.9 + 1.45 * len(shown)), layout="constrained")
         axes = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
@@ -107,13 +104,13 @@ def draw_simulation(frame: pd.DataFrame, regimens: Sequence[Regimen], agents: Se
         axes[-1].set_xlim(0, months)
         step = next(step for step in (1, 3, 6, 12, 24, 60, 120, 240, 1200) if months / step <= 11)
         axes[-1].set_xticks(np.arange(0, months + 1e-9, step))
-        figure.suptitle(_wrapped(title(frame, regimens), 84), x=0.01, ha="left", fontsize=9, fontweight="bold")
+        figure.suptitle(textwrap.fill(_title(frame, regimens), 84), x=0.01, ha="left", fontsize=9, fontweight="bold")
         figure.supxlabel(f"{NOTE}; ranklsim {__version__}.", x=0.01, ha="left", fontsize=6.5, color=INK)
         date = {"Date": None} if path.suffix.lower() == ".svg" else {}
         figure.savefig(path, metadata=date, dpi=200)
 
 
-def _draw_panel(axis: Axes, panel: Panel, frame: pd.DataFrame) -> None:
+def _draw_panel(axis: Axes, panel: _Panel, frame: pd.DataFrame) -> None:
     ends = []
     for (column, label), (color, dash) in zip(panel.curves.items(), STYLES * len(panel.curves), strict=False):
         if column not in frame:
@@ -140,13 +137,7 @@ def _name_curves(axis: Axes, ends: list[tuple[float, str, str]]) -> None:
     to_height = axis.transData + axis.transAxes.inverted()
     floor = axis.get_ylim()[0]
     heights = [float(np.clip(to_height.transform((0.0, max(value, floor)))[1], 0.0, 1.0)) for value, _, _ in ends]
-    order = np.argsort(heights, kind="stable")
-    places = np.empty(len(ends))
-    lowest = 0.0
-    for index in order:
-        places[index] = max(heights[index], lowest)
-        lowest = places[index] + NAME_HEIGHT
-    places -= max(0.0, places.max() - 1.0)
+    places = spread(heights, NAME_HEIGHT, 0.0, 1.0)
     for height, place, (_, label, color) in zip(heights, places, ends, strict=True):
         axis.plot([1.0, 1.025], [height, place], transform=axis.transAxes, color=color, clip_on=False, linewidth=1.0)
         axis.text(1.03, place, label, transform=axis.transAxes, va="center", color=INK, fontsize=7.5)
@@ -178,9 +169,3 @@ def _mark_doses(axis: Axes, regimens: Sequence[Regimen]) -> None:
         fontsize=7,
         color=INK,
     )
-
-
-def _wrapped(text: str, columns: int) -> str:
-    import textwrap
-
-    return "\n".join(textwrap.wrap(text, columns))

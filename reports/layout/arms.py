@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypeAlias
 
 from ranklsim.cohorts.durability import ends_of_treatment
+from ranklsim.cohorts.protocol.design import Arm
+from ranklsim.pkpd.agents import Agent
+from ranklsim.pkpd.dosing import Regimen
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (2, 1.4)), (0, (7, 2, 1.5, 2)), (0, (4, 1, 1, 1, 1, 1)))
+Dash: TypeAlias = "str | tuple[float, tuple[float, ...]]"
+DASHES: tuple[Dash, ...] = ("-", (0, (6, 2)), (0, (2, 1.4)), (0, (7, 2, 1.5, 2)), (0, (4, 1, 1, 1, 1, 1)))
 
 CALIBRATED, LITERATURE, PREDICTED = "calibrated", "set from literature", "predicted"
 BASIS_MEANING = {
@@ -60,9 +64,8 @@ class ArmView:
     label: str
     color: str
     marker: str
-    dash: Any
+    dash: Dash
     basis: str
-    hypothetical: tuple[str, ...]
     courses: tuple[Course, ...]
     last_dose: float
     end: float
@@ -91,7 +94,7 @@ def interval_words(months: float) -> str:
     return f"every {days:.4g} days"
 
 
-def _basis(agents: Sequence[Any]) -> str:
+def _basis(agents: Sequence[Agent]) -> str:
     if any(agent.hypothetical for agent in agents):
         return PREDICTED
     if all(agent.kind in ("none", "binder") for agent in agents):
@@ -112,7 +115,7 @@ def _shades(color: str, count: int) -> list[str]:
     return out
 
 
-def _course(regimen: Any, agent: Any, look: str, color: str) -> Course:
+def _course(regimen: Regimen, agent: Agent, look: str, color: str) -> Course:
     months = tuple(round(float(day) / DAYS_PER_MONTH, 6) for day in regimen.times_days())
     return Course(
         agent=regimen.agent,
@@ -128,13 +131,13 @@ def _course(regimen: Any, agent: Any, look: str, color: str) -> Course:
     )
 
 
-def view_arms(arms: Sequence[Any], agents: Mapping[str, Any]) -> list[ArmView]:
+def view_arms(arms: Sequence[Arm], agents: Mapping[str, Agent]) -> list[ArmView]:
     """Arms of a trial with looks and months.
 
     Parameters
     ----------
-    arms : sequence of ranklsim.cohorts.protocol.trial.Arm
-    agents : mapping of str to ranklsim.pkpd.agents.Agent
+    arms : sequence of Arm
+    agents : mapping of str to Agent
         Every agent that a regimen names.
 
     Returns
@@ -166,7 +169,6 @@ def view_arms(arms: Sequence[Any], agents: Mapping[str, Any]) -> list[ArmView]:
                 marker=MARKERS[k % len(MARKERS)],
                 dash=DASHES[k % len(DASHES)],
                 basis=_basis(used),
-                hypothetical=tuple(dict.fromkeys(a.label for a in used if a.hypothetical)),
                 courses=tuple(courses),
                 last_dose=last,
                 end=ends[arm.name],

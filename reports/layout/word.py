@@ -12,15 +12,18 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 from xml.sax.saxutils import escape
 
 from docx import Document
+from docx.document import Document as DocumentObject
 from docx.enum.section import WD_ORIENT, WD_SECTION
 from docx.enum.style import WD_STYLE_TYPE
 from docx.oxml import OxmlElement, parse_xml
 from docx.oxml.ns import nsdecls, qn
+from docx.oxml.xmlchemy import BaseOxmlElement
+from docx.section import Section as PageSection
 from docx.shared import Cm, Emu, Pt, RGBColor
+from docx.text.paragraph import Paragraph
 
 from ranklsim.reports.layout.cells import Line, Table, plain
 from ranklsim.reports.layout.exhibit import Exhibit, Section
@@ -75,7 +78,7 @@ def write_word(path: Path, title: str, meta: str, footer: str, started: str, sec
 # -- document ----------------------------------------------------------------------------------------------------------
 
 
-def _styles(document: Any) -> None:
+def _styles(document: DocumentObject) -> None:
     styles = document.styles
     normal = styles["Normal"]
     normal.font.name, normal.font.size = FONT, Pt(10.5)
@@ -107,14 +110,19 @@ def _styles(document: Any) -> None:
     styles["Basis"].font.color.rgb = SOFT
 
 
-def _page(section: Any, turned: bool = False) -> None:
+def _page(section: PageSection, turned: bool = False) -> None:
     short, long = PAGE
     section.orientation = WD_ORIENT.LANDSCAPE if turned else WD_ORIENT.PORTRAIT
     section.page_width, section.page_height = (long, short) if turned else (short, long)
     section.left_margin = section.right_margin = section.top_margin = section.bottom_margin = MARGIN
 
 
-def _properties(document: Any, title: str, started: str) -> None:
+def _room(document: DocumentObject) -> int:
+    """EMU between the margins of the last pages."""
+    return (document.sections[-1].page_width or PAGE[0]) - 2 * MARGIN
+
+
+def _properties(document: DocumentObject, title: str, started: str) -> None:
     when = datetime.fromisoformat(started).astimezone(UTC).replace(tzinfo=None)
     said = document.core_properties
     said.title, said.author, said.subject, said.language = title, "ranklsim", "Simulated trial report", "en"
@@ -122,7 +130,7 @@ def _properties(document: Any, title: str, started: str) -> None:
     said.last_modified_by, said.comments, said.revision = "ranklsim", "Simulated data: no patient was treated.", 1
 
 
-def _foot(section: Any, text: str) -> None:
+def _foot(section: PageSection, text: str) -> None:
     paragraph = section.footer.paragraphs[0]
     paragraph.style = "Basis"
     paragraph.add_run(f"{text}  Page ")
@@ -143,7 +151,7 @@ def _without_dates(content: bytes) -> bytes:
 # -- fields ------------------------------------------------------------------------------------------------------------
 
 
-def _mark(kind: str, dirty: bool = False) -> Any:
+def _mark(kind: str, dirty: bool = False) -> BaseOxmlElement:
     run, mark = OxmlElement("w:r"), OxmlElement("w:fldChar")
     mark.set(qn("w:fldCharType"), kind)
     if dirty:
@@ -152,7 +160,7 @@ def _mark(kind: str, dirty: bool = False) -> Any:
     return run
 
 
-def _instruction(text: str) -> Any:
+def _instruction(text: str) -> BaseOxmlElement:
     run, words = OxmlElement("w:r"), OxmlElement("w:instrText")
     words.set(qn("xml:space"), "preserve")
     words.text = f" {text} "
@@ -160,7 +168,7 @@ def _instruction(text: str) -> Any:
     return run
 
 
-def _field(paragraph: Any, instruction: str, result: str) -> None:
+def _field(paragraph: Paragraph, instruction: str, result: str) -> None:
     """A field with the result that it has now."""
     for part in (_mark("begin"), _instruction(instruction), _mark("separate")):
         paragraph._p.append(part)
@@ -168,7 +176,7 @@ def _field(paragraph: Any, instruction: str, result: str) -> None:
     paragraph._p.append(_mark("end"))
 
 
-def _contents(document: Any, title: str, instruction: str, lines: Sequence[str]) -> None:
+def _contents(document: DocumentObject, title: str, instruction: str, lines: Sequence[str]) -> None:
     """A list that Word makes anew when the document is opened; until then it has `lines` without page numbers."""
     heading = document.add_paragraph(style="Subtitle")
     heading.add_run(title).bold = True
@@ -182,7 +190,7 @@ def _contents(document: Any, title: str, instruction: str, lines: Sequence[str])
     paragraphs[-1]._p.append(_mark("end"))
 
 
-def _caption(document: Any, exhibit: Exhibit) -> None:
+def _caption(document: DocumentObject, exhibit: Exhibit) -> None:
     """``Table 14.2.1.`` and a SEQ field with the last part, so that Word lists it and refers to it."""
     front, dot, last = exhibit.number.rpartition(".")
     paragraph = document.add_paragraph(f"{exhibit.kind} {front}{dot}", style="Caption")
@@ -194,7 +202,7 @@ def _caption(document: Any, exhibit: Exhibit) -> None:
 # -- content -----------------------------------------------------------------------------------------------------------
 
 
-def _add_section(document: Any, section: Section) -> None:
+def _add_section(document: DocumentObject, section: Section) -> None:
     document.add_heading(f"{section.number} {section.title}", level=section.level - 1)
     for words in (*section.key, *section.paragraphs):
         document.add_paragraph(plain(words))
@@ -209,7 +217,7 @@ def _add_section(document: Any, section: Section) -> None:
             _add_table(document, exhibit)
 
 
-def _add_figure(document: Any, exhibit: Exhibit) -> None:
+def _add_figure(document: DocumentObject, exhibit: Exhibit) -> None:
     """The figure as a picture with its alternative text.
 
     Raises
@@ -221,16 +229,16 @@ def _add_figure(document: Any, exhibit: Exhibit) -> None:
         raise ValueError(f"Figure {exhibit.number} can't be drawn as a picture")
     document.add_picture(io.BytesIO(exhibit.picture()))
     picture = document.inline_shapes[-1]
-    widest = document.sections[-1].page_width - 2 * MARGIN
+    widest = _room(document)
     if picture.width > widest:
-        picture.height, picture.width = Emu(int(picture.height * widest / picture.width)), widest
+        picture.height, picture.width = Emu(int(picture.height * widest / picture.width)), Emu(widest)
     said = picture._inline.docPr
     said.set("descr", exhibit.alt)
     said.set("title", f"{exhibit.kind} {exhibit.number}")
     document.paragraphs[-1].paragraph_format.keep_with_next = True
 
 
-def _add_table(document: Any, exhibit: Exhibit) -> None:
+def _add_table(document: DocumentObject, exhibit: Exhibit) -> None:
     table = exhibit.table
     turned = len(table.columns) > WIDE
     if turned:
@@ -238,9 +246,7 @@ def _add_table(document: Any, exhibit: Exhibit) -> None:
     _caption(document, exhibit)
     if exhibit.population:
         document.add_paragraph(exhibit.population, style="Basis").paragraph_format.keep_with_next = True
-    section = document.sections[-1]
-    room = (section.page_width - 2 * MARGIN) // _TWIPS
-    widths = [round(room * share) for share in table.widths()]
+    widths = [round(_room(document) // _TWIPS * share) for share in table.widths()]
     last = document.add_paragraph(exhibit.footnote, style="Table Note")
     last._p.addprevious(parse_xml(_table_xml(table, widths, f"{exhibit.kind} {exhibit.number}: {exhibit.title}")))
     if turned:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import tomlkit
+from matplotlib.figure import Figure
 from scipy import stats
 
 from ranklsim import __version__
+from ranklsim.cohorts.protocol.endpoints import Change
 from ranklsim.cohorts.running import places
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.analyses import durability, summaries
@@ -90,7 +92,7 @@ def write_comparison(
     return target / "index.html"
 
 
-def run_names(runs: Sequence[Any]) -> list[str]:
+def run_names(runs: Sequence[object]) -> list[str]:
     """A name for each run: its folder's, with as many folders above it as tell them apart."""
     depth = 1
     parts = [[part for part in str(place).split("/") if part not in ("", ".")] for place in runs]
@@ -388,7 +390,9 @@ def _courses(runs: Sequence[Seen], colors: Mapping[tuple[str, str], tuple[str, s
     return out
 
 
-def _figure(number: str, title: str, frame: pd.DataFrame, note: str, draw: Any, **options: Any) -> Exhibit:
+def _figure(
+    number: str, title: str, frame: pd.DataFrame, note: str, draw: Callable[..., Figure], **options: object
+) -> Exhibit:
     shell = Exhibit("Figure", number, title, frame, "", "")
     alt = f"{title}. {note} Numbers: {shell.stem}.csv"
     return Exhibit("Figure", number, title, frame, svg_text(draw(frame, **options), shell.anchor, alt), note, alt=alt)
@@ -526,7 +530,7 @@ def between(first: Seen, other: Seen) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _spec_key(spec: Any) -> tuple[Any, ...]:
+def _spec_key(spec: Change) -> tuple[object, ...]:
     return spec.measure, spec.from_month, spec.to_month, spec.kind
 
 
