@@ -27,7 +27,15 @@ _STAMP = re.compile(rb"\d\d[A-Z]{3}\d\d:\d\d:\d\d:\d\d")
 
 
 def write_parquet(path: Path, name: str, frame: pd.DataFrame) -> None:
-    """One data set as Parquet: dates as dates, whole numbers as such, null as null; labels in the columns' metadata."""
+    """One data set as Parquet: dates as dates, whole numbers as such, null as null; labels in the columns' metadata.
+
+    Parameters
+    ----------
+    path : Path
+    name : str
+        Of the data set.
+    frame : DataFrame
+    """
     fields, columns = [], []
     for variable in variables(name):
         column = frame[variable.name]
@@ -47,7 +55,16 @@ def write_parquet(path: Path, name: str, frame: pd.DataFrame) -> None:
 
 
 def write_xpt(path: Path, name: str, frame: pd.DataFrame, when: datetime) -> None:
-    """One data set as SAS transport file version 5; `when` is the time that it bears."""
+    """One data set as SAS transport file version 5; `when` is the time that it bears.
+
+    Parameters
+    ----------
+    path : Path
+    name : str
+        Of the data set.
+    frame : DataFrame
+    when : datetime
+    """
     import pyreadstat
 
     own = variables(name)
@@ -67,7 +84,18 @@ def write_xpt(path: Path, name: str, frame: pd.DataFrame, when: datetime) -> Non
 
 
 def write_json(path: Path, name: str, frame: pd.DataFrame, when: datetime, version: str) -> None:
-    """One data set as Dataset-JSON 1.1, a record a line; dates as ISO 8601, to be integers in SAS."""
+    """One data set as Dataset-JSON 1.1, a record a line; dates as ISO 8601, to be integers in SAS.
+
+    Parameters
+    ----------
+    path : Path
+    name : str
+        Of the data set.
+    frame : DataFrame
+    when : datetime
+    version : str
+        Of ranklsim.
+    """
     study = str(frame["STUDYID"].iloc[0]) if len(frame) else ""
     order = {key: place for place, key in enumerate(keys(name), 1)}
     said = {

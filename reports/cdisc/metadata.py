@@ -70,6 +70,11 @@ class Variable:
 def variables(dataset: str) -> tuple[Variable, ...]:
     """The variables of a data set, in order.
 
+    Parameters
+    ----------
+    dataset : str
+        Key of `LABELS`.
+
     Raises
     ------
     KeyError

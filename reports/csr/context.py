@@ -491,7 +491,13 @@ class Context:
 
 
 def month_span(first: float, last: float) -> str:
-    """``0 to 30``, one month if both are the same, or an en dash."""
+    """``0 to 30``, one month if both are the same, or an en dash.
+
+    Parameters
+    ----------
+    first, last : float
+        Months; NaN for none.
+    """
     if not np.isfinite(first):
         return tables.DASH
     start, end = month_text(first), month_text(last)

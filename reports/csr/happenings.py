@@ -69,6 +69,12 @@ def event_words(frame: pd.DataFrame, names: Mapping[str, str]) -> list[str]:
 def followed(patients: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     """Patients and time followed.
 
+    Parameters
+    ----------
+    patients : DataFrame
+        Columns `arm`, `last_month`.
+    arms : sequence of str
+
     Returns
     -------
     DataFrame

@@ -96,7 +96,14 @@ def _asked(measure: str, what: str, after: float | None = None) -> Durability:
 
 
 def by_arm(c: Context, arms: list[ArmView]) -> pd.DataFrame:
-    """Columns `outcome`, and those of `analyses.lasting.COLUMNS`; a row an outcome and arm."""
+    """Columns `outcome`, and those of `analyses.lasting.COLUMNS`; a row an outcome and arm.
+
+    Parameters
+    ----------
+    c : Context
+    arms : list of ArmView
+        Those whose treatment ends before the trial.
+    """
     names = [arm.name for arm in arms]
     control = c.control if c.control in names else None
     parts = []

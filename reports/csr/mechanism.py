@@ -137,7 +137,14 @@ def _latent(names: Mapping[str, str], decimals: int = 1) -> dict[str, Any]:
 
 
 def latent_by_visit(c: Context, names: list[str]) -> pd.DataFrame:
-    """Latent outputs of the patients still in the trial, one at a time (`summaries.latent_by_visit`)."""
+    """Latent outputs of the patients still in the trial, one at a time (`summaries.latent_by_visit`).
+
+    Parameters
+    ----------
+    c : Context
+    names : list of str
+        Outputs, without ``true_``.
+    """
     parts = [summaries.latent_by_visit(c.data.seen(f"true_{name}", attended=True), [name], c.names) for name in names]
     return pd.concat(parts, ignore_index=True)
 

@@ -59,7 +59,14 @@ def _outcomes(c: Context, section: Section) -> None:
 
 
 def sentences(c: Context, frame: pd.DataFrame) -> list[str]:
-    """One sentence for each endpoint that compares, led by the primary ones."""
+    """One sentence for each endpoint that compares, led by the primary ones.
+
+    Parameters
+    ----------
+    c : Context
+    frame : DataFrame
+        Rows of `Analyses.endpoints`.
+    """
     out = []
     for row in frame.sort_values("role", key=lambda r: r.ne("primary"), kind="stable").to_dict("records"):
         if np.isfinite(row["effect"]) and row["conclusion"]:
@@ -93,7 +100,14 @@ def _scale(spec: Endpoint, measure: str) -> tuple[float, int, str]:
 
 
 def effect_text(row: dict[str, Any], spec: Endpoint) -> str:
-    """An effect with its interval, shares in points."""
+    """An effect with its interval, shares in points.
+
+    Parameters
+    ----------
+    row : mapping
+        `effect_measure`, `effect`, `effect_low`, `effect_high`.
+    spec : Endpoint
+    """
     factor, decimals, unit = _scale(spec, row["effect_measure"])
     centre, low, high = (factor * row[k] for k in ("effect", "effect_low", "effect_high"))
     text = with_interval(centre, low, high, decimals)

@@ -36,7 +36,15 @@ def interval_over_draws(values: np.ndarray, level: float = PARAMETER_LEVEL) -> d
 
 
 def default_course(uncertainty: pd.DataFrame, outputs: Sequence[str]) -> pd.DataFrame:
-    """The typical patient at default values (draw 0): columns `output`, `month`, `arm`, `value`."""
+    """The typical patient at default values (draw 0): columns `output`, `month`, `arm`, `value`.
+
+    Parameters
+    ----------
+    uncertainty : DataFrame
+        As ``uncertainty.parquet``.
+    outputs : sequence of str
+        Columns.
+    """
     default = uncertainty[uncertainty["draw"] == 0]
     long = default.melt(id_vars=["month", "arm"], value_vars=list(outputs), var_name="output")
     return long[["output", "month", "arm", "value"]].astype({"value": float})
@@ -83,6 +91,14 @@ def endpoint_by_draw(
 
 def after_end_by_draw(uncertainty: pd.DataFrame, ends: Mapping[str, float], site: str = "BMD_LS") -> pd.DataFrame:
     """Rebound and durability of the typical patient for each parameter draw and arm.
+
+    Parameters
+    ----------
+    uncertainty : DataFrame
+        As ``uncertainty.parquet``.
+    ends : mapping
+        Arm to the month at which its treatment ends.
+    site : str
 
     Returns
     -------
@@ -167,7 +183,15 @@ def headlines(
 
 
 def fan(uncertainty: pd.DataFrame, column: str, arms: Sequence[str]) -> pd.DataFrame:
-    """Interval over draws by month and arm: `arm`, `month`, `default` (draw 0), then as `interval_over_draws`."""
+    """Interval over draws by month and arm: `arm`, `month`, `default` (draw 0), then as `interval_over_draws`.
+
+    Parameters
+    ----------
+    uncertainty : DataFrame
+        As ``uncertainty.parquet``.
+    column : str
+    arms : sequence of str
+    """
     rows = []
     default = uncertainty[uncertainty["draw"] == 0].set_index(["arm", "month"])[column]
     drawn = uncertainty[uncertainty["draw"] != 0]

@@ -140,6 +140,12 @@ def spread(positions: Sequence[float], gap: float, low: float, high: float) -> n
     """Positions moved as little as needed so that neighbours are at least `gap` apart, inside `low` to `high`.
 
     Order is kept. If `high - low` cannot hold them all, the gap shrinks to what fits.
+
+    Parameters
+    ----------
+    positions : sequence of float
+    gap : float
+    low, high : float
     """
     wanted = np.asarray(positions, float)
     n = wanted.size
@@ -163,18 +169,39 @@ def spread(positions: Sequence[float], gap: float, low: float, high: float) -> n
 
 
 def wrap_label(label: str, width: int = 19) -> str:
-    """An arm's name on lines of at most `width` characters; a dose stays with its unit."""
+    """An arm's name on lines of at most `width` characters; a dose stays with its unit.
+
+    Parameters
+    ----------
+    label : str
+    width : int
+        Characters.
+    """
     whole = re.sub(r"(\d) (?=\w?g\b)", "\\1\u00a0", label)
     return "\n".join(textwrap.wrap(whole, width, break_long_words=False)) or label
 
 
 def two_lines(text: str, width: int) -> str:
-    """The text on at most two lines."""
+    """The text on at most two lines.
+
+    Parameters
+    ----------
+    text : str
+    width : int
+        Characters.
+    """
     return "\n".join(textwrap.wrap(text, width, max_lines=2, placeholder=" …"))
 
 
 def thinned(months: Sequence[float], room: float) -> list[float]:
-    """The visits that get a tick label: first, last, then those on whole years, then others that are `room` apart."""
+    """The visits that get a tick label: first, last, then those on whole years, then others that are `room` apart.
+
+    Parameters
+    ----------
+    months : sequence of float
+    room : float
+        Months.
+    """
     months = sorted(set(map(float, months)))
     if not months:
         return []
@@ -188,6 +215,16 @@ def thinned(months: Sequence[float], room: float) -> list[float]:
 
 
 def month_axis(ax: Axes, months: Sequence[float], label: str | None, first: float | None = None) -> list[float]:
+    """Ticks at months, some of them labelled; returns those that are.
+
+    Parameters
+    ----------
+    ax : Axes
+    months : sequence of float
+    label : str or None
+    first : float, optional
+        Where the axis begins; at the first month by default.
+    """
     months = sorted(set(map(float, months)))
     low, high = (months[0] if first is None else first), months[-1]
     pad = 0.025 * max(high - low, 1)
@@ -210,7 +247,15 @@ def _plan(arms: Sequence[ArmView]) -> tuple[list[ArmView], tuple[float, float, f
 
 
 def dosing(ax: Axes, arms: Sequence[ArmView], *, words: bool = True) -> None:
-    """Shade the months of dosing and mark the last dose; where arms differ, one strip an arm along the top."""
+    """Shade the months of dosing and mark the last dose; where arms differ, one strip an arm along the top.
+
+    Parameters
+    ----------
+    ax : Axes
+    arms : sequence of ArmView
+    words : bool
+        Whether the marks are explained.
+    """
     treated, plan = _plan(arms)
     if plan is not None:
         start, last, end = plan
@@ -259,7 +304,14 @@ def dosing(ax: Axes, arms: Sequence[ArmView], *, words: bool = True) -> None:
 
 
 def shown(frame: pd.DataFrame, arms: Sequence[ArmView]) -> list[ArmView]:
-    """The arms that have a row in `frame`."""
+    """The arms that have a row in `frame`.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Column `arm`.
+    arms : sequence of ArmView
+    """
     return [arm for arm in arms if (frame["arm"] == arm.name).any()]
 
 
@@ -282,7 +334,15 @@ def label_height(arms: Sequence[ArmView]) -> float:
 
 
 def end_labels(ax: Axes, ends: Sequence[tuple[float, float, ArmView]], span: tuple[float, float]) -> None:
-    """Arm names at the right of `ax`, each joined to its line's end (x, y in data) by a thin leader."""
+    """Arm names at the right of `ax`, each joined to its line's end (x, y in data) by a thin leader.
+
+    Parameters
+    ----------
+    ax : Axes
+    ends : sequence of (float, float, ArmView)
+    span : tuple of float
+        Lowest and highest place, as a share of the height.
+    """
     if not ends:
         return
     box = ax.get_window_extent()
@@ -301,7 +361,19 @@ def end_labels(ax: Axes, ends: Sequence[tuple[float, float, ArmView]], span: tup
 def numbers_at_visits(
     ax: Axes, frame: pd.DataFrame, arms: Sequence[ArmView], labelled: Sequence[float], top: float, heading: str
 ) -> None:
-    """Numbers of patients by arm below the axis; `top` in inches below it."""
+    """Numbers of patients by arm below the axis; `top` in inches below it.
+
+    Parameters
+    ----------
+    ax : Axes
+    frame : DataFrame
+        Columns `arm`, `month`, `n`.
+    arms : sequence of ArmView
+    labelled : sequence of float
+        Months with a tick label.
+    top : float
+    heading : str
+    """
     height = ax.get_window_extent().height / ax.figure.dpi
     ax.text(0.0, -top / height, heading, transform=ax.transAxes, fontsize=8.6, color=SOFT, ha="left", va="center")
     counts = frame.set_index(["arm", "month"])["n"]

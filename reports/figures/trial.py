@@ -243,6 +243,20 @@ def panels(
     """One panel below the other for each value of column `output` (key of `titles`), with all arms in each.
 
     `limits` fixes the vertical axis; otherwise each panel takes its own. `points` False draws lines only.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns `output`, `month`, `arm`, and those that `value`, `low` and `high` name.
+    arms : sequence of ArmView
+    titles : mapping
+        Output to the title of its panel.
+    ylabel, xlabel : str
+    value, low, high : str
+    limits : tuple of float, optional
+        Of the vertical axis; each panel takes its own by default.
+    points : bool
+        Whether points and bars are drawn, not lines only.
     """
     keys = [key for key in titles if (frame["output"] == key).any()]
     above = strip_height(arms) + 0.12
@@ -442,7 +456,15 @@ def two_intervals(frame: pd.DataFrame, arms: Sequence[ArmView], *, xlabel: str) 
 
 
 def stacked_parts(frame: pd.DataFrame, arms: Sequence[ArmView], *, ylabel: str) -> Figure:
-    """Contributions to the BMD change as stacked bars by month, one panel an arm; a dot marks their sum."""
+    """Contributions to the BMD change as stacked bars by month, one panel an arm; a dot marks their sum.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As from `summaries.contributions`.
+    arms : sequence of ArmView
+    ylabel : str
+    """
     months = sorted(frame["month"].unique())
     with _arm_grid(frame, arms, ylabel, panel=1.55, above=0.62) as (figure, grid):
         total = figure.get_figheight()
@@ -493,7 +515,17 @@ def stacked_parts(frame: pd.DataFrame, arms: Sequence[ArmView], *, ylabel: str) 
 
 
 def fans(frame: pd.DataFrame, arms: Sequence[ArmView], *, ylabel: str, reference: float) -> Figure:
-    """Interval over unknown parameters by month, one panel an arm; dashed where the default values lead."""
+    """Interval over unknown parameters by month, one panel an arm; dashed where the default values lead.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As from `unknowns.fan`.
+    arms : sequence of ArmView
+    ylabel : str
+    reference : float
+        Where a line is drawn.
+    """
     with _arm_grid(frame, arms, ylabel, panel=1.7, above=0.75) as (figure, grid):
         months = sorted(frame["month"].unique())
         low = min(float(frame[["low", "default"]].min().min()), reference)

@@ -160,7 +160,14 @@ def code(text: object) -> Span:
 
 
 def tag(word: str, look: str = "") -> Span:
-    """A small label, coloured by `look`, or else by its first word."""
+    """A small label, coloured by `look`, or else by its first word.
+
+    Parameters
+    ----------
+    word : str
+    look : str
+        Class of the page's style, such as "predicted"; the first word by default.
+    """
     return Span(word, "tag", look or word.split()[0])
 
 

@@ -27,7 +27,16 @@ _TAGS = {
 
 
 def render(template: str, sections: Sequence[Section], **values: object) -> str:
-    """A template of `TEMPLATES` as a page of `sections`, with the common style and every value that it names."""
+    """A template of `TEMPLATES` as a page of `sections`, with the common style and every value that it names.
+
+    Parameters
+    ----------
+    template : str
+        File of `TEMPLATES`.
+    sections : sequence of Section
+    values
+        What else the template names.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,

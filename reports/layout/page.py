@@ -34,7 +34,22 @@ def write_result(
     folder: Path, name: str, frames: Mapping[str, pd.DataFrame], facts: Mapping[str, Any], libraries: Sequence[str],
     command: str,
 ) -> None:  # fmt: skip
-    """Write an analysis into `folder`: each frame as ``FRAME.csv``, and `facts` with every version as ``NAME.json``."""
+    """Write an analysis into `folder`: each frame as ``FRAME.csv``, and `facts` with every version as ``NAME.json``.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str
+        Of the JSON file, without its ending.
+    frames : mapping of str to DataFrame
+        By the name of the file, without its ending.
+    facts : mapping
+        What can be written as JSON.
+    libraries : sequence of str
+        Distributions whose versions are recorded.
+    command : str
+        What was typed.
+    """
     for frame, table in frames.items():
         table.to_csv(folder / f"{frame}.csv", index=False, float_format=FLOAT_FORMAT, lineterminator="\n")
     versions = {"ranklsim": __version__, "python": platform.python_version()}

@@ -25,7 +25,15 @@ TOTAL = "Total"
 
 
 def num(value: float, decimals: int = 2, *, sign: bool = False) -> str:
-    """A number with a true minus sign; an en dash where there is none, "0" never as "-0"."""
+    """A number with a true minus sign; an en dash where there is none, "0" never as "-0".
+
+    Parameters
+    ----------
+    value : float
+    decimals : int
+    sign : bool
+        Whether a plus stands before a positive number.
+    """
     if value is None or not np.isfinite(value):
         return DASH
     text = f"{value:.{decimals}f}"
@@ -77,7 +85,14 @@ def unit_words(unit: object) -> str:
 
 
 def doi_link(source: object, doi: object) -> Text:
-    """A source with its DOI or PMID as a link, where it has one."""
+    """A source with its DOI or PMID as a link, where it has one.
+
+    Parameters
+    ----------
+    source : str or NaN
+    doi : str or NaN
+        ``10....`` or ``PMID ...``.
+    """
     words = "" if source is None or pd.isna(source) else re.sub("`([^`]*)`", r"“\1”", str(source))
     mark = "" if doi is None or pd.isna(doi) else str(doi).strip()
     if not mark:
@@ -126,7 +141,13 @@ def count(column: str = "n") -> Show:
 
 
 def shares(column: str, of: str) -> Show:
-    """``n (x.x%)`` of the patients in column `of`."""
+    """``n (x.x%)`` of the patients in column `of`.
+
+    Parameters
+    ----------
+    column, of : str
+        Columns with the count and the number of patients.
+    """
     return Show((column, of), lambda n, total: share(int(n), int(total)))
 
 
@@ -138,17 +159,44 @@ def number(column: str, decimals: int = 2) -> Show:
 def estimate(
     value: str, low: str, high: str, decimals: int = 2, *, reference: str = "", instead: str = "", kind: Kind = "body"
 ) -> Show:
-    """A value with its interval or its quartiles; the arm `reference` shows `instead`."""
+    """A value with its interval or its quartiles; the arm `reference` shows `instead`.
+
+    Parameters
+    ----------
+    value, low, high : str
+        Columns of the frame.
+    decimals : int
+    reference, instead : str
+        An arm, and the text that it shows.
+    kind : str
+        Kind of the line.
+    """
     return Show((value, low, high), partial(with_interval, decimals=decimals), reference, instead, kind)
 
 
 def spread(value: str, other: str, decimals: int = 2) -> Show:
-    """``mean (SD)`` or ``mean (SE)`` of the patients in column `n`; a dash where there is none."""
+    """``mean (SD)`` or ``mean (SE)`` of the patients in column `n`; a dash where there is none.
+
+    Parameters
+    ----------
+    value, other : str
+        Columns of the frame.
+    decimals : int
+    """
     return Show((value, other, "n"), lambda a, b, n: f"{num(a, decimals)} ({num(b, decimals)})" if n else DASH)
 
 
 def limits(low: str, high: str, decimals: int = 2, kind: Kind = "body") -> Show:
-    """``low, high``."""
+    """``low, high``.
+
+    Parameters
+    ----------
+    low, high : str
+        Columns of the frame.
+    decimals : int
+    kind : str
+        Kind of the line.
+    """
     return Show((low, high), partial(interval, decimals=decimals), kind=kind)
 
 
@@ -294,19 +342,42 @@ def by_part(
 
 
 def against(label: str, control: str, decimals: int = 2) -> dict[str, Show]:
-    """The line with the difference to the control arm."""
+    """The line with the difference to the control arm.
+
+    Parameters
+    ----------
+    label : str
+        Of the control arm.
+    control : str
+    decimals : int
+    """
     show = estimate("difference", "difference_low", "difference_high", decimals, reference=control)
     return {f"Difference to {label} (95% CI)": show}
 
 
 def means(arms: Sequence[ArmView], control: str | None, decimals: int = 2) -> dict[str, Show]:
-    """Lines of `summaries.mean_by_visit`."""
+    """Lines of `summaries.mean_by_visit`.
+
+    Parameters
+    ----------
+    arms : sequence of ArmView
+    control : str or None
+    decimals : int
+    """
     own = {"n": count(), "Mean (SD)": spread("mean", "sd", decimals), "95% CI": limits("ci_low", "ci_high", decimals)}
     return own if control is None else own | against(label_of(arms, control), control, decimals)
 
 
 def medians(arms: Sequence[ArmView], control: str | None, decimals: int = 1) -> dict[str, Show]:
-    """Lines of `summaries.median_by_visit`."""
+    """Lines of `summaries.median_by_visit`.
+
+    Parameters
+    ----------
+    arms : sequence of ArmView
+    control : str or None
+    decimals : int
+        Of the medians.
+    """
     own = {"n": count(), "Median (Q1, Q3)": estimate("median", "q1", "q3", decimals)}
     if control is None:
         return own
@@ -322,7 +393,15 @@ def endpoint_digits(row: Mapping[str, Any]) -> int:
 def endpoint_table(
     frame: pd.DataFrame, arms: Sequence[ArmView], counts: Mapping[str, int], *, control: str | None
 ) -> Table:
-    """The endpoints (`summaries.endpoint` with the columns ``parameter_...``), a group of rows each."""
+    """The endpoints (`summaries.endpoint` with the columns ``parameter_...``), a group of rows each.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    arms, counts
+        As in `crossed`.
+    control : str or None
+    """
     groups = []
     for name, at in frame.groupby("endpoint", sort=False):
         records = by_arm(at)
@@ -350,7 +429,14 @@ def endpoint_table(
 
 
 def baseline_table(frame: pd.DataFrame, arms: Sequence[ArmView], counts: Mapping[str, int]) -> Table:
-    """Table of `baseline.characteristics`."""
+    """Table of `baseline.characteristics`.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    arms, counts
+        As in `crossed`.
+    """
     what = {"mean": "mean (SD)", "median": "median (Q1, Q3)", "count": "n (%)"}
     lines: list[tuple[Text, Records, Show]] = []
     for _, at in frame.groupby("variable", sort=False):

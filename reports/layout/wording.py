@@ -51,7 +51,14 @@ def to_interval(low: float, high: float, decimals: int) -> str:
 
 
 def within(low: float, high: float, unit: str) -> str:
-    """The range of a share, such as ' 15 to 60 mL/min/1.73m2', to follow its name; empty where there is none (NaN)."""
+    """The range of a share, such as ' 15 to 60 mL/min/1.73m2', to follow its name; empty where there is none (NaN).
+
+    Parameters
+    ----------
+    low, high : float
+        NaN for an open end.
+    unit : str
+    """
     if np.isnan(low) and np.isnan(high):
         return ""
     text = f"up to {high:g}" if np.isnan(low) else f"from {low:g}" if np.isnan(high) else f"{low:g} to {high:g}"
@@ -59,7 +66,14 @@ def within(low: float, high: float, unit: str) -> str:
 
 
 def moved(value: float, unit: str = "%", decimals: int = 1) -> str:
-    """``rose by 9.6%``, ``fell by 0.9%`` or ``did not change``."""
+    """``rose by 9.6%``, ``fell by 0.9%`` or ``did not change``.
+
+    Parameters
+    ----------
+    value : float
+    unit : str
+    decimals : int
+    """
     if not np.isfinite(value):
         return "was not observed"
     shown = num(abs(value), decimals)
@@ -85,14 +99,34 @@ def span_words(spec: Mapping[str, Any]) -> str:
 def values_at(
     frame: pd.DataFrame, arms: Sequence[ArmView], month: float, column: str = "mean", decimals: int = 1
 ) -> str:
-    """Percentages of all arms at a month, arm by arm: `column` of `frame`, with its sign where it is a mean change."""
+    """Percentages of all arms at a month, arm by arm: `column` of `frame`, with its sign where it is a mean change.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns `arm`, `month` and `column`.
+    arms : sequence of ArmView
+    month : float
+    column : str
+    decimals : int
+    """
     at = frame[(frame["month"] == month) & frame[column].notna()].set_index("arm")[column]
     sign = column == "mean"
     return listed([f"{num(at[arm.name], decimals, sign=sign)}% ({arm.label})" for arm in arms if arm.name in at.index])
 
 
 def peak_headline(frame: pd.DataFrame, arms: Sequence[ArmView], what: str, end: str) -> str:
-    """How high a marker rose after `end` (such as "the end of treatment"), arm by arm, the highest first."""
+    """How high a marker rose after `end` (such as "the end of treatment"), arm by arm, the highest first.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As from `durability.peak_after`.
+    arms : sequence of ArmView
+    what : str
+        The marker.
+    end : str
+    """
     by_name = {arm.name: arm for arm in arms}
     rows = frame[frame["peak"].notna()].sort_values("peak", ascending=False, kind="stable")
     parts = [
