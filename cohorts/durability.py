@@ -61,7 +61,12 @@ MEASURES |= {
 
 
 def turning_month(arms: Sequence[Arm]) -> float | None:
-    """Month of a switch common to all arms, if each starts with the same regimen and they differ only later."""
+    """Month of a switch common to all arms; None unless all start with the same regimen and differ later.
+
+    Parameters
+    ----------
+    arms : sequence of Arm
+    """
     firsts = {(r.agent, r.dose_mg, r.start_day, r.every_days, r.doses) for arm in arms for r in list(arm.regimens)[:1]}
     same = len(arms) > 1 and len(firsts) == 1 and all(arm.regimens for arm in arms)
     if not same or len({tuple(map(repr, arm.regimens)) for arm in arms}) == 1:
@@ -71,6 +76,12 @@ def turning_month(arms: Sequence[Arm]) -> float | None:
 
 def ends_of_treatment(arms: Sequence[Arm], agents: Mapping[str, Agent]) -> dict[str, float]:
     """Month at which the treatment of each arm ends.
+
+    Parameters
+    ----------
+    arms : sequence of Arm
+    agents : mapping of str to Agent
+        All agents that the arms name.
 
     Returns
     -------
@@ -121,7 +132,19 @@ def crossing_month(months: np.ndarray, curve: np.ndarray, from_month: float) -> 
 
 
 def at_month(months: np.ndarray, curves: np.ndarray, month: float) -> np.ndarray:
-    """Value of each curve (row) at a month, linear between visits; beyond the first or last visit its value there."""
+    """Value of each curve at a month, linear between visits; beyond the first or last visit its value there.
+
+    Parameters
+    ----------
+    months : ndarray, shape (n_visits,)
+        Increasing.
+    curves : ndarray, shape (n_curves, n_visits)
+    month : float
+
+    Returns
+    -------
+    ndarray, shape (n_curves,)
+    """
     j = int(np.clip(np.searchsorted(months, month), 1, len(months) - 1)) if len(months) > 1 else 0
     if j == 0:
         return np.asarray(curves[:, 0], float)

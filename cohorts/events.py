@@ -47,7 +47,16 @@ class Happened:
 
 
 def happened(event: str, row: ArrayLike, month: ArrayLike, detail: ArrayLike = "", count: ArrayLike = 1) -> Happened:
-    """Events of one kind; `detail` and `count` may be one for all.
+    """Events of one kind.
+
+    Parameters
+    ----------
+    event : str
+        One of `EVENTS`.
+    row, month : array_like, shape (n,)
+        Position of the patient, and time of each event.
+    detail, count : array_like
+        One for each event, or one for all.
 
     Raises
     ------

@@ -155,5 +155,11 @@ def uniform(
 def normal(
     seed: int, purpose: str, patient: ArrayLike, index: ArrayLike = 0, replicate: ArrayLike = 0
 ) -> NDArray[np.float64]:
-    """Standard normal random numbers: the inverse normal distribution function of `uniform` (same arguments)."""
+    """Standard normal random numbers: the inverse normal distribution function of `uniform`.
+
+    Parameters
+    ----------
+    seed, purpose, patient, index, replicate
+        As of `uniform`.
+    """
     return ndtri(uniform(seed, purpose, patient, index, replicate))

@@ -88,6 +88,11 @@ def by_variant(
 ) -> pd.DataFrame:
     """The typical patient under each arm and structural variant.
 
+    Parameters
+    ----------
+    trial, parameters, agents, workers, rtol
+        As of `ensemble`.
+
     Returns
     -------
     DataFrame
@@ -101,7 +106,7 @@ def by_variant(
     return frame if trial.layers.parameters else frame.iloc[:0]
 
 
-def months_of(trial: Trial) -> np.ndarray:
+def _months_of(trial: Trial) -> np.ndarray:
     """Every month of the trial, its visits, and the months that its endpoints name."""
     named = [month for endpoint in trial.endpoints for month in endpoint.months]
     whole = range(int(np.floor(trial.months)) + 1)
@@ -142,7 +147,7 @@ def ensemble(
         OCC_sRANKL (% of the pool), SIGNAL_T (% of baseline).
     """
     names = [arm.name for arm in trial.arms]
-    months = months_of(trial)
+    months = _months_of(trial)
     symbols = draws.drop(columns="draw")
     found = courses(trial, parameters, agents, symbols, names, months, rtol=rtol, workers=workers, progress=progress)
     n = len(draws) * len(names)

@@ -67,7 +67,13 @@ def processors() -> int:
 
 
 def outputs(agents: Sequence[Agent]) -> dict[str, tuple[str, str]]:
-    """Name, unit and meaning of everything that `simulate` returns for these agents."""
+    """Everything that `simulate` returns: name to unit and meaning.
+
+    Parameters
+    ----------
+    agents : sequence of Agent
+        All agents that patients receive.
+    """
     return {
         f"C_{agent.name}": ("ug/mL", f"free serum {agent.label}") for agent in agents if agent.kind == "binder"
     } | OUTPUTS
@@ -255,7 +261,7 @@ class _Group:
         for a, drug in enumerate(self.agents):
             for k in np.unique(self.slot[i[agent == a], a]):
                 at = np.flatnonzero((agent == a) & (self.slot[i, a] == k))
-                entered, added = dose_events(self.model, self.constants, (drug.kind, int(k)), drug, mg[at], i[at])
+                entered, added = _dose_events(self.model, self.constants, (drug.kind, int(k)), drug, mg[at], i[at])
                 self.state[at], self.added[at] = entered, added
 
     def integrated(
@@ -352,7 +358,7 @@ def _constants(
         fields = {field: np.full(n, EMPTY[kind].get(field, np.nan)) for field in FIELDS[kind]}
         for a in np.unique(who[who >= 0]):
             mine = who == a
-            for field, value in numbers(agents[a], persons).items():
+            for field, value in _numbers(agents[a], persons).items():
                 fields[field][mine] = np.broadcast_to(value, n)[mine]
         # An agent's numbers that no equation reads are kept by kind.
         p |= {f"{field}_{k}" if field in EMPTY[kind] else f"{kind}.{field}_{k}": v for field, v in fields.items()}
@@ -362,7 +368,14 @@ def _constants(
 def patient_constants(
     parameters: ParameterTable, persons: pd.DataFrame, agents: Sequence[Agent]
 ) -> tuple[Model, Values, dict[str, tuple[str, int]]]:
-    """Model, constants and slots for patients who meet `agents`.
+    """Model, constants and slots for patients who receive `agents`.
+
+    Parameters
+    ----------
+    parameters : ParameterTable
+    persons : DataFrame
+        As of `simulate`.
+    agents : sequence of Agent
 
     Returns
     -------
@@ -385,13 +398,20 @@ def patient_constants(
     return model, _constants(parameters, persons, model, agents, placed), slot
 
 
-def numbers(agent: Agent, persons: pd.DataFrame) -> dict[str, float | Array]:
-    """Every number of `agent`; an array over `persons` where they have a column ``ORIGIN.FIELD`` for it."""
+def _numbers(agent: Agent, persons: pd.DataFrame) -> dict[str, float | Array]:
+    """Every number of an agent.
+
+    Parameters
+    ----------
+    agent : Agent
+    persons : DataFrame
+        A column ``ORIGIN.FIELD`` replaces a number by an array over the persons.
+    """
     own = {field: persons[name].to_numpy(float) for name, field in agent.numbers.items() if name in persons}
     return agent.values | own
 
 
-def dose_events(
+def _dose_events(
     model: Model, constants: Values, slot: tuple[str, int], agent: Agent, mg: Array, i: NDArray[np.int64]
 ) -> tuple[int, Array]:
     """State index that doses of `mg` enter, and how much each adds there in patient `i` of `constants`."""
@@ -407,8 +427,22 @@ def dose_events(
 def dose_event(
     model: Model, constants: Values, slot: tuple[str, int], agent: Agent, mg: float, i: int = 0
 ) -> tuple[int, float]:
-    """`dose_events` of one dose."""
-    state, amount = dose_events(model, constants, slot, agent, np.array([mg]), np.array([i]))
+    """State index that one dose enters, and how much it adds there.
+
+    Parameters
+    ----------
+    model : Model
+    constants : Values
+        From `patient_constants`, as `slot` is.
+    slot : tuple of (str, int)
+        Kind and number of the agent's slot.
+    agent : Agent
+    mg : float
+        The dose.
+    i : int
+        Row of the patient.
+    """
+    state, amount = _dose_events(model, constants, slot, agent, np.array([mg]), np.array([i]))
     return state, float(amount[0])
 
 

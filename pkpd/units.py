@@ -88,7 +88,18 @@ def parse_quantity(text: object, unit: str, *, where: str) -> float:
 
 
 def unit_of(text: str) -> str:
-    """The unit that a quantity such as ``"60 mg"`` is written in; ``"1"`` if there is none."""
+    """The unit in which a quantity is written.
+
+    Parameters
+    ----------
+    text : str
+        Such as ``"60 mg"``.
+
+    Returns
+    -------
+    str
+        ``"1"`` if there is none.
+    """
     found = _QUANTITY.fullmatch(text)
     return (found[2] if found else "") or "1"
 

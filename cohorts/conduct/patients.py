@@ -63,7 +63,7 @@ def population_of(trial: Trial) -> Population:
     return load_population(name, trial.populations)
 
 
-def criteria_of(trial: Trial, population: Population, parameters: ParameterTable) -> dict[str, Range]:
+def _criteria_of(trial: Trial, population: Population, parameters: ParameterTable) -> dict[str, Range]:
     """Ranges that a patient must lie in: the population's inclusion, the trial's eligibility, the model's ranges."""
     model = {
         covariate: (float(parameters.frame.loc[symbol, "low"]), float(parameters.frame.loc[symbol, "high"]))
@@ -107,7 +107,7 @@ def draw(
     """
     number = np.asarray(list(patients), dtype=np.int64)
     population = population_of(trial)
-    criteria = criteria_of(trial, population, parameters)
+    criteria = _criteria_of(trial, population, parameters)
     accepted = _accepted(population, criteria, trial)
     if not trial.layers.patients:
         one = typical(trial, parameters)
@@ -153,7 +153,7 @@ def typical(trial: Trial, parameters: ParameterTable) -> Patients:
         if symbol not in parameters.frame.index:
             hint = near(symbol, parameters.frame.index, "`ranklsim parameters` lists all.")
             raise BadInput(f"{population.name}.toml: 'eta_{symbol}' names no parameter; {hint}")
-    criteria = criteria_of(trial, population, parameters)
+    criteria = _criteria_of(trial, population, parameters)
     eligible = population.cloud[_accepted(population, criteria, trial)]
     middle = eligible[list(COLUMNS)].median().to_frame().T
     for fact in ("prevalent_fracture", "prior_treatment"):

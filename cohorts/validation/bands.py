@@ -162,6 +162,14 @@ def bands(
 def cohort(evidence: Evidence, parameters: ParameterTable, patients: int, seed: int) -> dict[str, pd.DataFrame]:
     """Virtual patients of every arm.
 
+    Parameters
+    ----------
+    evidence : Evidence
+    parameters : ParameterTable
+    patients : int
+        Of each arm.
+    seed : int
+
     Returns
     -------
     dict of str to DataFrame, `patients` rows each
@@ -175,7 +183,13 @@ def cohort(evidence: Evidence, parameters: ParameterTable, patients: int, seed: 
 def scores_of(parameters: ParameterTable, patients: int, seed: int) -> dict[str, Array]:
     """Normal scores of every parameter that varies, each shape (patients,) and evenly spread.
 
-    They depend on neither value nor spread of any parameter, so that a cohort moves smoothly with both.
+    The scores do not depend on the value or the spread of any parameter, so a cohort moves smoothly with both.
+
+    Parameters
+    ----------
+    parameters : ParameterTable
+    patients : int
+    seed : int
     """
     number = np.arange(patients)
     scores = {}
@@ -205,7 +219,13 @@ def _persons(arm: Arm, parameters: ParameterTable, scores: Mapping[str, Array], 
 
 
 def statistic_of(stated: str) -> str:
-    """The statistic of a cohort that a published one is compared with: mean, median or geometric_mean."""
+    """The statistic of a cohort that a published one is compared with: mean, median or geometric_mean.
+
+    Parameters
+    ----------
+    stated : str
+        Column `statistic` of the evidence.
+    """
     return {"ls_mean": "mean", "unstated": "median"}.get(stated, stated)
 
 
@@ -277,7 +297,15 @@ class _Groups:
 
 
 def measurement_error(part: Row, parameters: ParameterTable) -> float:
-    """Standard deviation of the logarithm of a ratio of two measurements; none where there is no second."""
+    """Standard deviation of the logarithm of a ratio of two measurements; 0 where there is no second one.
+
+    Parameters
+    ----------
+    part : mapping
+        A row of the evidence.
+    parameters : ParameterTable
+        With the measurement errors.
+    """
     if part["endpoint"] not in PERCENT or part["month"] == 0:
         return 0.0
     site = part["site_or_marker"]
@@ -285,9 +313,19 @@ def measurement_error(part: Row, parameters: ParameterTable) -> float:
 
 
 def statistic(values: Array, kind: str, base: float) -> Array:
-    """Median, mean or geometric mean of each row; shape (n_rows,).
+    """Median, mean or geometric mean of each row.
 
-    A geometric mean is that of `values` + `base`, and 0 if one of them is.
+    Parameters
+    ----------
+    values : ndarray, shape (n_rows, n)
+    kind : str
+        "median", "mean" or "geometric_mean".
+    base : float
+        A geometric mean is that of `values` + `base`, less `base`.
+
+    Returns
+    -------
+    ndarray, shape (n_rows,)
     """
     if kind == "median":
         return np.median(values, axis=1)

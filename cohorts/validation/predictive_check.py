@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ranklsim.cohorts.validation.bands import LEVEL, RESAMPLES, Bands, measurement_error, statistic_of
+from ranklsim.cohorts.validation.bands import LEVEL, RESAMPLES, Bands, Row, measurement_error, statistic_of
 from ranklsim.cohorts.validation.variability import published_spreads, quantiles
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.evidence.errors import IQR_WIDTH
@@ -117,6 +117,11 @@ def predictive_check(
 def coverage(groups: pd.DataFrame) -> pd.DataFrame:
     """Coverage of published figures by the 90 % interval.
 
+    Parameters
+    ----------
+    groups : DataFrame
+        As from `predictive_check`.
+
     Returns
     -------
     DataFrame
@@ -133,7 +138,7 @@ def coverage(groups: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _published(row: dict, spread: pd.Series, base: float) -> tuple[float, float, float]:
+def _published(row: Row, spread: pd.Series, base: float) -> tuple[float, float, float]:
     """Lower, middle and upper figure of the published group, over baseline; ends are NaN without spread."""
     middle = float(row["value"]) + base
     if row["spread_type"] == "IQR":

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 from scipy.stats import norm
 
-from ranklsim.cohorts.validation.bands import RTOL, cohort, measurement_error, statistic, statistic_of
+from ranklsim.cohorts.validation.bands import RTOL, Row, cohort, measurement_error, statistic, statistic_of
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.evidence.errors import CI95_WIDTH, IQR_WIDTH, RECALLED, RHO, blocks
 from ranklsim.pkpd.evidence.predictions import Predictor
@@ -80,7 +80,7 @@ def published_spreads(evidence: Evidence) -> pd.DataFrame:
     return frame
 
 
-def _published(row: dict, n: float | None) -> tuple[str, float, float, str]:
+def _published(row: Row, n: float | None) -> tuple[str, float, float, str]:
     """Measure, spread, SD of its logarithm and why there is none."""
     kind, site = row["spread_type"], row["site_or_marker"]
     measure = SD if site in NAMES else LOG if kind in ("IQR", "range") or row["statistic"] == "geometric_mean" else CV
@@ -113,7 +113,7 @@ def _range_width(n: float) -> float:
     return float(2 * norm.ppf((n - 0.375) / (n + 0.25)))
 
 
-def _rounding(row: dict) -> float:
+def _rounding(row: Row) -> float:
     """SD of a spread's logarithm from the last digit that is printed: a uniform error of half a unit of it."""
     if row["spread_type"] in ("SE", "SD"):
         return _last_digit(row["spread"]) / np.sqrt(12) / row["spread"]
@@ -191,7 +191,7 @@ def quantiles(values: Array, error: Array, shares: Array) -> Array:
 
 
 @dataclass
-class SpreadProblem(Problem):
+class _SpreadProblem(Problem):
     """A fit of between-patient variability made ready: the "figures" are logarithms of spreads.
 
     `evidence` holds only observations with a spread.
@@ -224,8 +224,16 @@ class SpreadProblem(Problem):
         return spread_table(self.rows, self._drawn(table), self._predictor(table), table)
 
 
-def make_problem(spec: Spec, parameters: ParameterTable | None = None, workers: int = 1) -> SpreadProblem:
+def make_problem(spec: Spec, parameters: ParameterTable | None = None, workers: int = 1) -> Problem:
     """Read the evidence that `spec` names and choose the rows that have a spread.
+
+    Parameters
+    ----------
+    spec : Spec
+    parameters : ParameterTable, optional
+        Values of everything that is not fitted; the shipped ones by default.
+    workers : int
+        Threads; the result does not depend on it.
 
     Raises
     ------
@@ -237,7 +245,7 @@ def make_problem(spec: Spec, parameters: ParameterTable | None = None, workers: 
         return published_spreads(evidence)["published"].notna()
 
     evidence = chosen_evidence(spec, usable, what="spread")
-    return SpreadProblem(spec, parameters or load_parameters(), evidence, workers=workers)
+    return _SpreadProblem(spec, parameters or load_parameters(), evidence, workers=workers)
 
 
 def spread_table(rows: pd.DataFrame, drawn: Array, typical: Array, parameters: ParameterTable) -> pd.DataFrame:

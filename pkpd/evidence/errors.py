@@ -36,7 +36,7 @@ class Scale(NamedTuple):
     relative: float = 0.0
     cap: float = np.inf
 
-    def at(self, value: float) -> float:
+    def _at(self, value: float) -> float:
         return float(np.hypot(self.absolute, self.relative * min(abs(value), self.cap)))
 
 
@@ -110,7 +110,7 @@ def _sampling(row: dict) -> float:
     elif kind:
         sd = width / (IQR_WIDTH if kind == "IQR" else RANGE_WIDTH)
     else:
-        sd = _scale(row, PATIENTS, PATIENTS_MARKER).at(row["value"])
+        sd = _scale(row, PATIENTS, PATIENTS_MARKER)._at(row["value"])
     n = row["n"] if row["n"] == row["n"] else ASSUMED_N
     return float(sd / np.sqrt(n) * (MEDIAN if row["statistic"] == "median" else 1.0))
 
@@ -135,15 +135,22 @@ def error_sd(observations: pd.DataFrame) -> Array:
         the sum doubled where `verification` is recalled.
     """
     rows = observations.to_dict("records")
-    between = np.array([_scale(row, BETWEEN, BETWEEN_MARKER).at(row["value"]) for row in rows], dtype=float)
+    between = np.array([_scale(row, BETWEEN, BETWEEN_MARKER)._at(row["value"]) for row in rows], dtype=float)
     factor = np.where(observations["verification"] == "recalled", RECALLED, 1.0)
     return np.sqrt(factor * (sampling_se(observations) ** 2 + between**2))
 
 
 def blocks(observations: pd.DataFrame) -> NDArray[np.int64]:
-    """Number of the curve that each figure lies on, shape (n,), from 0 in order of first use.
+    """Number of the curve that each figure lies on, from 0 in order of first use.
 
-    A row that names no curve is a block of its own.
+    Parameters
+    ----------
+    observations : DataFrame, n rows
+        As in `Evidence.observations`; a row that names no curve is a block of its own.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
     """
     names = [name or f"\0{i}" for i, name in enumerate(observations["curve"])]
     return pd.factorize(np.array(names, dtype=object))[0].astype(np.int64)

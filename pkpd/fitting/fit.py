@@ -81,17 +81,34 @@ class Problem:
         return [p.name for p in self.spec.parameters]
 
     def natural(self, theta: Array) -> dict[str, float]:
-        """Values in the parameters' own units."""
+        """Values in the parameters' own units.
+
+        Parameters
+        ----------
+        theta : ndarray, shape (n_parameters,)
+            On the fitted scale.
+        """
         return {p.name: p.natural(float(x)) for p, x in zip(self.spec.parameters, theta, strict=True)}
 
     def predict(self, theta: Array, fixed: dict[str, float] | None = None) -> Array:
-        """Prediction of every figure, shape (n_observations,)."""
+        """Prediction of every figure, shape (n_observations,).
+
+        Parameters
+        ----------
+        theta : ndarray, shape (n_parameters,)
+        fixed : dict, optional
+            Values of a scenario.
+        """
         self.evaluations += 1
         values = self.spec.fixed | self.natural(theta) | (fixed or {})
         return self._predictor(self.table.overlaid(values))
 
     def residuals(self, theta: Array) -> Array:
         """Whitened misfit of each figure under each scenario, then each prior; their squares sum to the objective.
+
+        Parameters
+        ----------
+        theta : ndarray, shape (n_parameters,)
 
         Raises
         ------
@@ -116,7 +133,18 @@ class Problem:
         return np.concatenate([*parts, np.array(priors, dtype=float)])
 
     def residuals_of(self, thetas: Array, workers: int = 1) -> Array:
-        """`residuals` of several vectors at once, shape (n, n_residuals); NaN where a figure has no prediction."""
+        """`residuals` of several vectors at once; NaN where a figure has no prediction.
+
+        Parameters
+        ----------
+        thetas : ndarray, shape (n, n_parameters)
+        workers : int
+            Threads; the result does not depend on it.
+
+        Returns
+        -------
+        ndarray, shape (n, n_residuals)
+        """
         spec = self.spec
         vectors = pd.DataFrame([self.natural(theta) for theta in thetas])
         parts = []
@@ -131,13 +159,28 @@ class Problem:
         return np.column_stack([*parts, *priors])
 
     def compared(self, theta: Array) -> pd.DataFrame:
-        """Each figure beside its prediction under the first scenario: `predict`, and ``weighted``, error over `sd`."""
+        """Each figure beside its prediction under the first scenario.
+
+        Parameters
+        ----------
+        theta : ndarray, shape (n_parameters,)
+
+        Returns
+        -------
+        DataFrame
+            As from `predictions.predict`, with ``weighted``, error over `sd`.
+        """
         values = self.spec.fixed | self.natural(theta) | self.spec.scenarios[0].fixed
         frame = predict(self.evidence, self.table.overlaid(values), rtol=1e-7)
         return frame.assign(weighted=frame["error"] / frame["sd"])
 
     def jacobian(self, theta: Array) -> Array:
-        """Central differences of `residuals`, shape (n_residuals, n_parameters)."""
+        """Central differences of `residuals`, shape (n_residuals, n_parameters).
+
+        Parameters
+        ----------
+        theta : ndarray, shape (n_parameters,)
+        """
         columns = []
         for i, p in enumerate(self.spec.parameters):
             step = DIFFERENCE * p.scale
@@ -148,7 +191,13 @@ class Problem:
 
 
 def make_problem(spec: Spec, parameters: ParameterTable | None = None) -> Problem:
-    """A fit of typical values made ready.
+    """A fit of typical values, ready to be evaluated.
+
+    Parameters
+    ----------
+    spec : Spec
+    parameters : ParameterTable, optional
+        Values of everything that is not fitted; the shipped ones by default.
 
     Raises
     ------
@@ -161,7 +210,15 @@ def make_problem(spec: Spec, parameters: ParameterTable | None = None) -> Proble
 def chosen_evidence(
     spec: Spec, usable: Callable[[Evidence], pd.Series] | None = None, *, what: str = "row"
 ) -> Evidence:
-    """Read the evidence that `spec` names and choose its rows, of those that are `usable` (all by default).
+    """Read the evidence that a spec names and choose its rows.
+
+    Parameters
+    ----------
+    spec : Spec
+    usable : callable, optional
+        From evidence to a mask of the rows that the fit can use; all by default.
+    what : str
+        What a message calls a row.
 
     Raises
     ------
@@ -231,7 +288,13 @@ class Fit:
         return pd.DataFrame(self.covariance / np.outer(sd, sd), index=names, columns=names)
 
     def draws(self, n: int) -> pd.DataFrame:
-        """`n` parameter vectors of the posterior in natural units, what the spec holds included, and ``objective``."""
+        """Parameter vectors of the posterior in natural units, with fixed values and ``objective``.
+
+        Parameters
+        ----------
+        n : int
+            At most as many as were drawn.
+        """
         assert self.posterior is not None
         theta, log_posterior = self.posterior.draws(n)
         vectors = pd.DataFrame([self.problem.natural(row) for row in theta])
@@ -485,6 +548,14 @@ def _follow(problem: Problem, theta: Array, i: int, held: float, slope: Array) -
 def intervals(found: Fit, profiles: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     """Estimates with profile intervals, and whether the data identify each parameter.
 
+    Parameters
+    ----------
+    found : Fit
+    profiles : DataFrame
+        As from `profile`.
+    level : float
+        Of the interval.
+
     Returns
     -------
     DataFrame, one row a parameter
@@ -532,7 +603,12 @@ def _crossing(theta: Array, rise: Array, threshold: float) -> float | None:
 
 
 def fingerprint(problem: Problem) -> str:
-    """Fingerprint (hexadecimal) of specification, table and rows, which a resumed fit must share."""
+    """Fingerprint (hexadecimal) of specification, table and rows, which a resumed fit must share.
+
+    Parameters
+    ----------
+    problem : Problem
+    """
     seen = blake2b(digest_size=8)
     seen.update(problem.spec.text.encode())
     seen.update(problem.table.hash.encode())

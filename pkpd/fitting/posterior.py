@@ -97,7 +97,13 @@ class Walk:
         return {"R_hat": self.r_hat, "effective": self.effective}
 
     def trouble(self, names: list[str]) -> str:
-        """Why the draws can't be trusted; empty if they can."""
+        """Why the draws can't be trusted; empty if they can.
+
+        Parameters
+        ----------
+        names : list of str
+            Of the parameters.
+        """
         worst = int(self.r_hat.argmax())
         if self.r_hat[worst] < MIXED:
             return ""
@@ -114,7 +120,11 @@ class Walk:
         )
 
     def draws(self, n: int) -> tuple[Array, Array]:
-        """`n` vectors spread evenly over steps and walkers, shape (n, parameters), and their log posterior (n,).
+        """Vectors spread evenly over steps and walkers, shape (n, parameters), and their log posterior (n,).
+
+        Parameters
+        ----------
+        n : int
 
         Raises
         ------
@@ -302,7 +312,13 @@ class Weighed:
         return {}
 
     def trouble(self, names: list[str]) -> str:
-        """Why the draws can't be trusted; empty if they can."""
+        """Why the draws can't be trusted; empty if they can.
+
+        Parameters
+        ----------
+        names : list of str
+            Of the parameters.
+        """
         if self.effective >= ENOUGH:
             return ""
         return f"the candidates are worth only {self.effective:.0f} independent ones: more are needed"
@@ -319,7 +335,12 @@ class Weighed:
         )
 
     def draws(self, n: int) -> tuple[Array, Array]:
-        """The first `n` vectors, shape (n, parameters), and their log posterior (n,)."""
+        """The first vectors, shape (n, parameters), and their log posterior (n,).
+
+        Parameters
+        ----------
+        n : int
+        """
         if n > len(self.theta):
             raise ValueError(f"{n} draws asked of {len(self.theta)}.")
         return self.theta[:n], -0.5 * self.objective[:n]
@@ -402,6 +423,13 @@ def _random_state(old: Any) -> Any:
 
 def summarise(found: Walk | Weighed, parameters: tuple[Fitted, ...], level: float = 0.95) -> pd.DataFrame:
     """Summary of the draws of each parameter.
+
+    Parameters
+    ----------
+    found : Walk or Weighed
+    parameters : tuple of Fitted
+    level : float
+        Of the interval.
 
     Returns
     -------

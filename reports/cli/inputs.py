@@ -12,9 +12,11 @@ from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.cli import shared
 
 
-@click.group(cls=shared.Listing, invoke_without_command=True, short_help="List trials, or print the file of one.")
+@click.group(
+    "trials", cls=shared.Listing, invoke_without_command=True, short_help="List trials, or print the file of one."
+)
 @click.pass_context
-def trials(ctx: click.Context) -> None:
+def _trials(ctx: click.Context) -> None:
     """List the shipped trials. `trials show NAME` prints the file of one, as a start for your own."""
     if ctx.invoked_subcommand is None:
         from ranklsim import api
@@ -23,18 +25,18 @@ def trials(ctx: click.Context) -> None:
         shared.print_table(shown[["name", "arms", "patients", "months", "title"]].to_dict("records"))
 
 
-@trials.command("show")
+@_trials.command("show")
 @click.argument("name")
-def show_trial(name: str) -> None:
+def _show_trial(name: str) -> None:
     """Print the file of the trial NAME."""
     from ranklsim.cohorts.protocol.trial import load_trial
 
     click.echo(load_trial(name).source_text.rstrip("\n"))
 
 
-@click.group(cls=shared.Listing, invoke_without_command=True, short_help="List agents, or explain one.")
+@click.group("agents", cls=shared.Listing, invoke_without_command=True, short_help="List agents, or explain one.")
 @click.pass_context
-def agents(ctx: click.Context) -> None:
+def _agents(ctx: click.Context) -> None:
     """List the shipped agents. `agents show NAME` explains one, or your own file NAME.toml."""
     if ctx.invoked_subcommand is None:
         from ranklsim import api
@@ -45,9 +47,9 @@ def agents(ctx: click.Context) -> None:
         )
 
 
-@agents.command("show")
+@_agents.command("show")
 @click.argument("name")
-def show_agent(name: str) -> None:
+def _show_agent(name: str) -> None:
     """Explain the agent NAME: every value with its unit, range, status and source."""
     from ranklsim.pkpd.agents import describe, load_agent
 
@@ -56,12 +58,15 @@ def show_agent(name: str) -> None:
 
 
 @click.group(
-    cls=shared.Listing, invoke_without_command=True, short_help="List the parameters of the model, or explain some."
+    "parameters",
+    cls=shared.Listing,
+    invoke_without_command=True,
+    short_help="List the parameters of the model, or explain some.",
 )
 @click.option("--group", metavar="GROUP", help="List one group only, such as pk, ligand, cells.")
 @click.option("--status", metavar="STATUS", help="List one status only: measured, fitted or assumed.")
 @click.pass_context
-def parameters(ctx: click.Context, group: str | None, status: str | None) -> None:
+def _parameters(ctx: click.Context, group: str | None, status: str | None) -> None:
     """List the parameters of the model: value, unit, range, status. `parameters show SYMBOL` explains one."""
     if ctx.invoked_subcommand is not None:
         return
@@ -87,9 +92,9 @@ def parameters(ctx: click.Context, group: str | None, status: str | None) -> Non
     )
 
 
-@parameters.command("show")
+@_parameters.command("show")
 @click.argument("symbols", metavar="SYMBOL...", nargs=-1, required=True)
-def show_parameters(symbols: Sequence[str]) -> None:
+def _show_parameters(symbols: Sequence[str]) -> None:
     """Explain parameters, also those of an agent (denosumab.CL): meaning, range, variability, status and source."""
     from ranklsim.pkpd.parameters import load_parameters
 
@@ -118,9 +123,14 @@ def show_parameters(symbols: Sequence[str]) -> None:
                 click.echo(textwrap.fill(f"  {name:<17} {text}", shared.width(), subsequent_indent=" " * 20))
 
 
-@click.group(cls=shared.Listing, invoke_without_command=True, short_help="List populations, or check one of your own.")
+@click.group(
+    "populations",
+    cls=shared.Listing,
+    invoke_without_command=True,
+    short_help="List populations, or check one of your own.",
+)
 @click.pass_context
-def populations(ctx: click.Context) -> None:
+def _populations(ctx: click.Context) -> None:
     """List the shipped populations. `populations show NAME` prints the file of one, as a start for your own.
 
     docs/populations.md describes the format and how to resample a table of covariates.
@@ -131,9 +141,9 @@ def populations(ctx: click.Context) -> None:
         shared.print_table([{"name": name, "title": load_population(name).title} for name in list_populations()])
 
 
-@populations.command("show")
+@_populations.command("show")
 @click.argument("name")
-def show_population(name: str) -> None:
+def _show_population(name: str) -> None:
     """Print the file of the population NAME."""
     from ranklsim.cohorts.people.population_file import load_population
 
@@ -141,9 +151,9 @@ def show_population(name: str) -> None:
     click.echo(population.files[f"{name}.toml"].decode().rstrip("\n"))
 
 
-@populations.command("check", epilog=f"Example: `ranklsim populations check my-women.toml`. {shared.EXIT_CODES}")
+@_populations.command("check", epilog=f"Example: `ranklsim populations check my-women.toml`. {shared.EXIT_CODES}")
 @click.argument("name")
-def check_population(name: str) -> None:
+def _check_population(name: str) -> None:
     """Check the population NAME, or the file NAME.toml: compare each target with the patients enrolled.
 
     The command reports every error in the file with its line.
@@ -171,17 +181,17 @@ def check_population(name: str) -> None:
     click.echo(population.method)
 
 
-@click.group(short_help="List published study arms, or check a folder of figures.")
-def evidence() -> None:
+@click.group("evidence", short_help="List published study arms, or check a folder of figures.")
+def _evidence() -> None:
     """Published figures, or your own, as a folder with arms.toml and observations.csv.
 
     docs/evidence.md describes the format.
     """
 
 
-@evidence.command("check", epilog=f"Example: `ranklsim evidence check my-evidence`. {shared.EXIT_CODES}")
+@_evidence.command("check", epilog=f"Example: `ranklsim evidence check my-evidence`. {shared.EXIT_CODES}")
 @click.argument("folder", metavar="DIR", type=shared.FILE)
-def check_evidence(folder: Path) -> None:
+def _check_evidence(folder: Path) -> None:
     """Check the evidence in DIR and count its figures. Every error is reported with file, line and column."""
     from ranklsim.pkpd.evidence.records import load_evidence
 
@@ -205,9 +215,9 @@ def check_evidence(folder: Path) -> None:
         click.echo(f"No figure belongs to {', '.join(idle)}.")
 
 
-@evidence.command("list", epilog=f"Example: `ranklsim evidence list`. {shared.EXIT_CODES}")
+@_evidence.command("list", epilog=f"Example: `ranklsim evidence list`. {shared.EXIT_CODES}")
 @click.argument("folder", metavar="[DIR]", type=shared.FILE, required=False)
-def list_evidence(folder: Path | None) -> None:
+def _list_evidence(folder: Path | None) -> None:
     """List the arms of the shipped evidence, or of the evidence in DIR."""
     from ranklsim.pkpd.evidence.records import load_evidence
 
@@ -231,7 +241,7 @@ def list_evidence(folder: Path | None) -> None:
     short_help="List structural variants of the model that fit equally well.",
     epilog=f"Example: `ranklsim variants`. {shared.EXIT_CODES}",
 )
-def variants_command() -> None:
+def _variants() -> None:
     """List the structural variants that published figures cannot distinguish from the default, for --parameters.
 
     Misfit: the objective (weighted squares and priors) of the variant's own fit to the same figures. A difference of 4
@@ -249,3 +259,6 @@ def variants_command() -> None:
 def _count(number: int, noun: str) -> str:
     plural = noun.removesuffix("y") + "ies" if noun.endswith("y") else noun + "s"
     return f"{number} {noun if number == 1 else plural}"
+
+
+VERBS = (_trials, _agents, _parameters, _populations, _evidence, _variants)

@@ -31,24 +31,7 @@ def cli() -> None:
     """Simulate clinical trials of anti-RANKL drugs that tell membrane-bound from soluble RANKL."""
 
 
-for verb in (
-    inputs.trials,
-    inputs.agents,
-    inputs.parameters,
-    inputs.populations,
-    inputs.evidence,
-    inputs.variants_command,
-    runs.run_command,
-    runs.simulate_command,
-    runs.report_command,
-    runs.cdisc_command,
-    runs.compare_command,
-    studies.replicate_command,
-    studies.sensitivity_command,
-    studies.validate_command,
-    studies.fit_command,
-    studies.genetics_command,
-):
+for verb in (*inputs.VERBS, *runs.VERBS, *studies.VERBS):
     cli.add_command(verb)
 
 

@@ -25,7 +25,7 @@ PLOT_FORMATS = (".svg", ".pdf", ".png")
 @click.option(
     "-o",
     "--out",
-    type=shared.place,
+    type=shared.PLACE,
     metavar="DIR",
     help="Folder for the run, or a URL such as s3://bucket/run.  [default: runs/ and the trial's name]",
 )
@@ -34,7 +34,7 @@ PLOT_FORMATS = (".svg", ".pdf", ".png")
 @shared.WORKERS
 @click.option(
     "--layers",
-    type=shared.layers,
+    type=shared.LAYER_LIST,
     metavar="LIST",
     help="Sources of variation: one or more of patients,residual,parameters, or none for the typical patient.  "
     "[default: the trial's]",
@@ -49,7 +49,7 @@ PLOT_FORMATS = (".svg", ".pdf", ".png")
 @click.option("--resume", is_flag=True, help="Continue the interrupted run in DIR.")
 @shared.FORCE
 @click.option("--no-report", is_flag=True, help="Do not write the report; `ranklsim report DIR` writes it later.")
-def run_command(trial: str, out: str | Path | None, no_report: bool, resume: bool, force: bool, **options: Any) -> None:
+def _run(trial: str, out: str | Path | None, no_report: bool, resume: bool, force: bool, **options: Any) -> None:
     """Run TRIAL and write its report. TRIAL is the name of a shipped trial or a TOML file.
 
     DIR then contains manifest.json, trial.toml, patients, visits, doses and events as Parquet, and report/index.html.
@@ -109,18 +109,18 @@ def run_command(trial: str, out: str | Path | None, no_report: bool, resume: boo
 @click.option(
     "--set",
     "settings",
-    type=shared.setting,
+    type=shared.SETTING,
     multiple=True,
     metavar="NAME=VALUE",
     help="A value that differs from the typical patient: age, years_since_menopause (yr), weight (kg), height (cm), "
     "eGFR (mL/min/1.73m2), vitamin_D, CTX, P1NP (ng/mL), T_LS, T_TH, T_FN, T_R13, prevalent_fracture (0 or 1), a "
     "symbol from `ranklsim parameters`, or a symbol of an agent (denosumab.CL). Can be repeated.",
 )
-@click.option("--at", type=shared.months, metavar="MONTHS", help="Additional rows at these months, such as 0.1,1,6.")
+@click.option("--at", type=shared.MONTHS, metavar="MONTHS", help="Additional rows at these months, such as 0.1,1,6.")
 @shared.PARAMETERS
 @click.option(
     "--rtol",
-    type=shared.tolerance,
+    type=shared.TOLERANCE,
     metavar="X",
     default="1e-6",
     show_default=True,
@@ -131,7 +131,7 @@ def run_command(trial: str, out: str | Path | None, no_report: bool, resume: boo
 )
 @click.option("--plot", type=shared.FILE, metavar="FILE.svg", help="Figure to write (.svg, .pdf or .png).")
 @shared.FORCE
-def simulate_command(
+def _simulate(
     agent: str | None,
     dose: str | None,
     every: str | None,
@@ -190,18 +190,18 @@ def simulate_command(
     short_help="Write the report of a run again.",
     epilog=f"Example: `ranklsim report runs/modality --format docx,rtf`. {shared.EXIT_CODES}",
 )
-@click.argument("folder", metavar="DIR", type=shared.place)
+@click.argument("folder", metavar="DIR", type=shared.PLACE)
 @click.option(
     "--format",
     "formats",
-    type=shared.names,
+    type=shared.NAMES,
     metavar="LIST",
     default="html",
     show_default=True,
     help="Formats besides the page, separated by commas: docx (report.docx, a Word document), rtf (rtf/, one file per "
     "table), parquet (the numbers of every table and figure).",
 )
-def report_command(folder: str | Path, formats: list[str]) -> None:
+def _report(folder: str | Path, formats: list[str]) -> None:
     """Write the report of the run in DIR again: DIR/report/index.html, a single file that needs no other.
 
     DIR may be a URL, as in `ranklsim run -o`.
@@ -216,12 +216,12 @@ def report_command(folder: str | Path, formats: list[str]) -> None:
     short_help="Write a run's data as CDISC (ADaM) data sets.",
     epilog=f"Example: `ranklsim cdisc runs/modality -o runs/modality-adam`. {shared.EXIT_CODES}",
 )
-@click.argument("folder", metavar="DIR", type=shared.place)
+@click.argument("folder", metavar="DIR", type=shared.PLACE)
 @click.option("-o", "--out", type=shared.FILE, metavar="DIR", required=True, help="Folder for the data sets.")
 @click.option(
     "--format",
     "formats",
-    type=shared.names,
+    type=shared.NAMES,
     metavar="LIST",
     default="parquet,xpt,json",
     show_default=True,
@@ -229,14 +229,14 @@ def report_command(folder: str | Path, formats: list[str]) -> None:
 )
 @click.option(
     "--first-day",
-    type=shared.day,
+    type=shared.DAY,
     metavar="YYYY-MM-DD",
     default="2000-01-03",
     show_default=True,
     help="Date on which the first patient is randomised; simulated time has no calendar.",
 )
 @shared.FORCE
-def cdisc_command(folder: str | Path, out: Path, formats: list[str], first_day: date, force: bool) -> None:
+def _cdisc(folder: str | Path, out: Path, formats: list[str], first_day: date, force: bool) -> None:
     """Write the data of the run in DIR as ADSL, ADBMD, ADLB, ADTTE, ADEX and ADPC, with define.xml.
 
     The command first checks names, labels, lengths, keys, controlled terms, baselines and days. It writes nothing if a
@@ -252,10 +252,10 @@ def cdisc_command(folder: str | Path, out: Path, formats: list[str], first_day: 
     short_help="Compare several runs.",
     epilog=f"Example: `ranklsim compare runs/modality runs/seed0 -o runs/compared`. {shared.EXIT_CODES}",
 )
-@click.argument("folders", metavar="DIR1 DIR2 ...", type=shared.place, nargs=-1, required=True)
+@click.argument("folders", metavar="DIR1 DIR2 ...", type=shared.PLACE, nargs=-1, required=True)
 @click.option("-o", "--out", type=shared.FILE, metavar="DIR", required=True, help="Folder for the page and its tables.")
 @shared.FORCE
-def compare_command(folders: Sequence[str | Path], out: Path, force: bool) -> None:
+def _compare(folders: Sequence[str | Path], out: Path, force: bool) -> None:
     """Compare the runs in DIR1, DIR2, ...: differences between their inputs, endpoints, durability.
 
     Runs with the same seed and population contain the same patients; these are compared one by one with the first run.
@@ -263,3 +263,6 @@ def compare_command(folders: Sequence[str | Path], out: Path, force: bool) -> No
     from ranklsim import api
 
     click.echo(api.compare(folders, out, force=force, command=shared.command_line()))
+
+
+VERBS = (_run, _simulate, _report, _cdisc, _compare)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.types import FuncParamType
 
 from ranklsim.pkpd.errors import BadInput
 
@@ -48,7 +49,7 @@ def whole(least: int) -> Callable[[str], int]:
     return read
 
 
-def tolerance(value: str) -> float:
+def _tolerance(value: str) -> float:
     """Read a relative tolerance."""
     with contextlib.suppress(ValueError):
         if 1e-12 <= float(value) <= 1e-3:
@@ -56,7 +57,7 @@ def tolerance(value: str) -> float:
     raise click.BadParameter(f"'{value}' is not a number from 1e-12 to 0.001")
 
 
-def months(value: str) -> list[float]:
+def _months(value: str) -> list[float]:
     """Read months, separated by commas."""
     try:
         found = [float(part) for part in value.split(",")]
@@ -67,7 +68,7 @@ def months(value: str) -> list[float]:
     return found
 
 
-def setting(value: str) -> tuple[str, float]:
+def _setting(value: str) -> tuple[str, float]:
     """Read NAME=VALUE; the value is a number in the unit that ``--help`` names."""
     name, equals, number = (part.strip() for part in value.partition("="))
     if not (name and equals):
@@ -78,7 +79,7 @@ def setting(value: str) -> tuple[str, float]:
         raise click.BadParameter(f"{name} = '{number}' is not a number; give it without unit, such as age=63") from None
 
 
-def layers(value: str) -> tuple[str, ...]:
+def _layers(value: str) -> tuple[str, ...]:
     """Read the sources of variation that are on: a list separated by commas, or ``none``."""
     found = () if value.strip() == "none" else tuple(part.strip() for part in value.split(","))
     for name in found:
@@ -87,12 +88,12 @@ def layers(value: str) -> tuple[str, ...]:
     return found
 
 
-def place(value: str) -> str | Path:
+def _place(value: str) -> str | Path:
     """Read a folder: a path, or a URL that fsspec supports."""
     return value if "://" in str(value) else Path(value)
 
 
-def names(value: str) -> list[str]:
+def _names(value: str) -> list[str]:
     """Read names, separated by commas."""
     found = [part.strip() for part in value.split(",") if part.strip()]
     if not found:
@@ -100,7 +101,7 @@ def names(value: str) -> list[str]:
     return found
 
 
-def sizes(value: str) -> list[int]:
+def _sizes(value: str) -> list[int]:
     """Read numbers of patients, separated by commas."""
     try:
         found = [int(part) for part in value.split(",")]
@@ -111,7 +112,7 @@ def sizes(value: str) -> list[int]:
     return found
 
 
-def vectors(value: str) -> int | str:
+def _vectors(value: str) -> int | str:
     """Read a number of parameter vectors, or ``all``."""
     if value == "all":
         return value
@@ -120,12 +121,18 @@ def vectors(value: str) -> int | str:
     return int(value)
 
 
-def day(value: str) -> date:
+def _day(value: str) -> date:
     """Read a date, such as 2000-01-03."""
     try:
         return date.fromisoformat(value)
     except ValueError:
         raise click.BadParameter(f"'{value}' is not a date such as 2000-01-03") from None
+
+
+TOLERANCE, MONTHS, SETTING, LAYER_LIST, PLACE, NAMES, SIZES, VECTORS, DAY = (
+    FuncParamType(read) for read in (_tolerance, _months, _setting, _layers, _place, _names, _sizes, _vectors, _day)
+)
+"""What a value may be, and how it is read."""
 
 
 class Listing(click.Group):
@@ -156,7 +163,7 @@ WORKERS = click.option(
 )
 SEED = click.option("--seed", type=whole(0), metavar="S", help="Seed of every random number.  [default: the trial's]")
 ACCURACY = click.option(
-    "--rtol", type=tolerance, metavar="X", help="Relative error of one integration step.  [default: 1e-5]"
+    "--rtol", type=TOLERANCE, metavar="X", help="Relative error of one integration step.  [default: 1e-5]"
 )
 
 

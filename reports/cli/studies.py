@@ -31,13 +31,13 @@ from ranklsim.reports.cli import shared
 )
 @click.option(
     "--patients",
-    type=shared.sizes,
+    type=shared.SIZES,
     metavar="LIST",
     help="Patients of a study over all arms; one number or several (25,50,100).  [default: the trial's]",
 )
 @click.option(
     "--vectors",
-    type=shared.vectors,
+    type=shared.VECTORS,
     metavar="V",
     default=0,
     show_default=True,
@@ -49,7 +49,7 @@ from ranklsim.reports.cli import shared
 @shared.WORKERS
 @click.option(
     "--layers",
-    type=shared.layers,
+    type=shared.LAYER_LIST,
     metavar="LIST",
     help="Sources of variation: one or more of patients,residual,parameters.  [default: the trial's]",
 )
@@ -57,7 +57,7 @@ from ranklsim.reports.cli import shared
 @shared.ACCURACY
 @click.option("--resume", is_flag=True, help="Continue the interrupted analysis in DIR.")
 @shared.FORCE
-def replicate_command(trial: str, out: Path, no_null: bool, resume: bool, force: bool, **options: Any) -> None:
+def _replicate(trial: str, out: Path, no_null: bool, resume: bool, force: bool, **options: Any) -> None:
     """Run TRIAL many times and estimate power, type I error, bias and coverage of its analyses.
 
     Endpoints, estimands, multiplicity and interim looks are analysed as in the report of the trial. DIR then contains
@@ -90,12 +90,12 @@ def replicate_command(trial: str, out: Path, no_null: bool, resume: bool, force:
 @shared.RESULT
 @click.option(
     "--only",
-    type=shared.names,
+    type=shared.NAMES,
     metavar="LIST",
     help="Parameters to vary: symbols (kT,denosumab.CL) or kinds (open, fitted, assumed, measured, hazard).  "
     "[default: open,fitted,assumed]",
 )
-@click.option("--exclude", type=shared.names, metavar="LIST", help="Parameters not to vary: symbols or kinds.")
+@click.option("--exclude", type=shared.NAMES, metavar="LIST", help="Parameters not to vary: symbols or kinds.")
 @click.option(
     "--trajectories", type=shared.whole(2), metavar="R", default=40, show_default=True, help="Morris trajectories."
 )
@@ -135,7 +135,7 @@ def replicate_command(trial: str, out: Path, no_null: bool, resume: bool, force:
 @shared.WORKERS
 @click.option("--resume", is_flag=True, help="Continue the interrupted analysis in DIR.")
 @shared.FORCE
-def sensitivity_command(trial: str, out: Path, resume: bool, force: bool, **options: Any) -> None:
+def _sensitivity(trial: str, out: Path, resume: bool, force: bool, **options: Any) -> None:
     """Find the parameters on which durability and rebound in the arms of TRIAL depend, and what to measure next.
 
     The command screens all parameters (Morris), then estimates Sobol indices of those that matter, in one typical
@@ -190,9 +190,7 @@ def sensitivity_command(trial: str, out: Path, resume: bool, force: bool, **opti
     "--seed", type=shared.whole(0), metavar="S", default=1, show_default=True, help="Seed of the virtual patients."
 )
 @shared.FORCE
-def validate_command(
-    evidence: Path | None, parameters: Path | None, out: Path, patients: int, seed: int, force: bool
-) -> None:
+def _validate(evidence: Path | None, parameters: Path | None, out: Path, patients: int, seed: int, force: bool) -> None:
     """Predict every figure of the evidence from a simulated cohort of its arm.
 
     DIR then contains predictions.csv, summary.csv and index.html with plots.
@@ -224,7 +222,7 @@ def validate_command(
 @click.option("--resume", is_flag=True, help="Continue the interrupted fit in DIR.")
 @shared.FORCE
 @click.option("--no-profile", is_flag=True, help="Skip profile likelihoods; intervals use the curvature.")
-def fit_command(spec: str, out: Path, parameters: Path | None, resume: bool, force: bool, no_profile: bool) -> None:
+def _fit(spec: str, out: Path, parameters: Path | None, resume: bool, force: bool, no_profile: bool) -> None:
     """Fit parameters to published figures. SPEC is a TOML file or the name of a shipped fit (default, between_patient).
 
     DIR then contains parameters.csv, for use with --parameters, and index.html, which reports how reliable the
@@ -260,7 +258,7 @@ def fit_command(spec: str, out: Path, parameters: Path | None, resume: bool, for
 )
 @shared.PARAMETERS
 @shared.FORCE
-def genetics_command(out: Path | None, parameters: Path | None, force: bool) -> None:
+def _genetics(out: Path | None, parameters: Path | None, force: bool) -> None:
     """Predict every published knock-out, transgenic and ovariectomy that the model can express: pass or fail.
 
     A failed test is reported and does not change the exit code.
@@ -296,3 +294,6 @@ def _status() -> Iterator[Callable[[str, float], None] | None]:
     finally:
         sys.stderr.write("\r\033[K")
         sys.stderr.flush()
+
+
+VERBS = (_replicate, _sensitivity, _validate, _fit, _genetics)

@@ -102,8 +102,8 @@ def validate(
     known = evidence if isinstance(evidence, Evidence) else load_evidence(evidence)
     threads = processors() if workers is None else workers
     found = bands(known, table, patients=patients, seed=seed, workers=threads, progress=progress)
-    misfit = misfit_by_kind(found.predictions)
-    page, sections = compose(known, found, misfit, table, seed, command)
+    misfit = _misfit_by_kind(found.predictions)
+    page, sections = _compose(known, found, misfit, table, seed, command)
     with new_folder(folder) as work:
         everything = with_not_used(known, found.predictions)
         for name, frame in (("predictions", everything), ("summary", misfit)):
@@ -112,14 +112,21 @@ def validate(
     return folder / "index.html"
 
 
-def misfit_by_kind(predictions: pd.DataFrame) -> pd.DataFrame:
+def _misfit_by_kind(predictions: pd.DataFrame) -> pd.DataFrame:
     """`evidence_predictions.summary`, with ``inside_study``: the share inside `low_study` to `high_study` (%)."""
     wide = predictions.assign(low=predictions["low_study"], high=predictions["high_study"])
     return summary(predictions).assign(inside_study=summary(wide)["inside"])
 
 
 def with_not_used(evidence: Evidence, predictions: pd.DataFrame) -> pd.DataFrame:
-    """Predictions, then the rows that a conversion of published tables left out, each with its reason."""
+    """Predictions, then the rows that a conversion of published tables left out, each with its reason.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    predictions : DataFrame
+        As `Bands.predictions`.
+    """
     columns = [*COLUMNS_WRITTEN, *(name for name in predictions if name not in COLUMNS_WRITTEN)]
     left = evidence.not_used
     if left.empty:
@@ -133,7 +140,7 @@ def with_not_used(evidence: Evidence, predictions: pd.DataFrame) -> pd.DataFrame
     return pd.concat([predictions.astype({"used": object}), rest.astype({"used": object})], ignore_index=True)[columns]
 
 
-def compose(
+def _compose(
     evidence: Evidence, found: Bands, misfit: pd.DataFrame, parameters: ParameterTable, seed: int, command: str
 ) -> tuple[Page, list[Section]]:
     """Page and sections."""

@@ -264,12 +264,24 @@ def sobol_sample(symbols: Sequence[str], samples: int, second_order: bool, seed:
 
 
 def unit_cube(symbols: Sequence[str]) -> dict[str, object]:
-    """The unit cube as SALib describes a problem."""
+    """The unit cube as SALib describes a problem.
+
+    Parameters
+    ----------
+    symbols : sequence of str
+        Names of its dimensions.
+    """
     return {"num_vars": len(symbols), "names": list(symbols), "bounds": [[0.0, 1.0]] * len(symbols)}
 
 
 def salib_seed(seed: int) -> int:
-    """A seed for SALib, which treats 0 as "no seed"; never 0, and different for each `seed`."""
+    """A seed for SALib, never 0, which SALib treats as "no seed".
+
+    Parameters
+    ----------
+    seed : int
+        0 or more; different seeds give different ones.
+    """
     return int(np.random.SeedSequence(seed).generate_state(1)[0]) + 1
 
 

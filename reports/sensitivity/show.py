@@ -10,15 +10,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ranklsim import __version__
-from ranklsim.cohorts.durability import LEAST_GAIN, RISE
+from ranklsim.cohorts.durability import LEAST_GAIN, MEASURES, RISE
 from ranklsim.pkpd.ranges import experiment
-from ranklsim.reports.figures.drawing import INK, RULE, SHADE, SOFT, WIDTH, drawing, panels, svg_text
+from ranklsim.reports.figures.drawing import INK, RULE, SHADE, SOFT, WIDTH, drawing, panels, svg_text, two_lines
+from ranklsim.reports.layout.arms import view_arms
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.page import Page, table
 from ranklsim.reports.layout.tables import num, sig
 from ranklsim.reports.layout.wording import first_upper, listed
 from ranklsim.reports.sensitivity.analyse import ENOUGH, Sensitivity, outcome_values
-from ranklsim.reports.sensitivity.view import MOST_PANELS, SHOWN, View, absent, on_two_lines, panel_title, three
 
 MARK = "ranklsim-sensitivity"
 SURE = 0.95  # share of resamples in which the first has to be first
@@ -29,11 +29,20 @@ KINDS = {
     "measured": "plausible range of a measured value",
     "hazard": "plausible range of a number behind fractures or deaths",
 }
+SHOWN = 6  # parameters in a panel
+MOST_PANELS = 6
+DURABILITY, REBOUND = ("kept_LS_12", "left_LS_12", "gain_LS"), ("peak_CTX", "gain_TH")
+"""Measures of the headline: of each the first of which every arm and difference has indices."""
 
 
 def compose(found: Sensitivity) -> tuple[Page, list[Section]]:
-    """Page and sections."""
-    view = View(found)
+    """The page of an analysis and its sections.
+
+    Parameters
+    ----------
+    found : Sensitivity
+    """
+    view = _View(found)
     settings, trial = found.settings, found.question.trial
     page = Page(
         MARK,
@@ -57,7 +66,7 @@ def compose(found: Sensitivity) -> tuple[Page, list[Section]]:
     return page, sections
 
 
-def _answer(view: View) -> Section:
+def _answer(view: _View) -> Section:
     """Which unknown matters most, in words and in dots."""
     found = view.found
     key, told = [_plain_answer(view)], {str(view.order.index[0])}
@@ -85,7 +94,7 @@ def _answer(view: View) -> Section:
         )
         rows.append(
             {
-                "Parameter": on_two_lines(str(symbol)).replace("\n", "\u200b", 1),
+                "Parameter": _on_two_lines(str(symbol)).replace("\n", "\u200b", 1),
                 "What it is": row["meaning"],
                 "Known from": row["kind"],
                 "Total order, mean": num(mean["ST"], 2),
@@ -105,7 +114,7 @@ def _answer(view: View) -> Section:
     return Section("1", "Which unknown matters most", "answer", key=list(key), exhibits=[_dots(view), what_next])
 
 
-def _plain_answer(view: View) -> str:
+def _plain_answer(view: _View) -> str:
     """The parameter that decides most over the headline, and the experiment that follows."""
     top = str(view.order.index[0])
     mean = view.order.iloc[0]
@@ -128,15 +137,15 @@ def _plain_answer(view: View) -> str:
     return text
 
 
-def _sentence(view: View, subject: str, outcomes: Sequence[str], suggest: bool) -> str:
+def _sentence(view: _View, subject: str, outcomes: Sequence[str], suggest: bool) -> str:
     """What decides the outcomes of one arm or difference, how far they spread, and what to measure if not said yet."""
     spread = []
     for name in outcomes:
         row = view.facts.loc[name]
-        default = three(row["default"]) if np.isfinite(row["default"]) else "no value"
+        default = _three(row["default"]) if np.isfinite(row["default"]) else "no value"
         unit = view.unit(name)
         gap = "" if unit.startswith("%") else " "
-        spread.append(f"{row['meaning']} {three(row['low'])} to {three(row['high'])}{gap}{unit} (default {default})")
+        spread.append(f"{row['meaning']} {_three(row['low'])} to {_three(row['high'])}{gap}{unit} (default {default})")
     order = view.ranked(outcomes)
     first = str(order.index[0])
     share = "mean total order" if len(outcomes) > 1 else "total order"
@@ -151,7 +160,7 @@ def _sentence(view: View, subject: str, outcomes: Sequence[str], suggest: bool) 
     return text + "."
 
 
-def _dots(view: View) -> Exhibit:
+def _dots(view: _View) -> Exhibit:
     """Total and first order indices with their intervals, a panel an outcome."""
     shown = view.headline
     frame = pd.concat([view.indices(outcome).head(SHOWN) for outcome in shown], ignore_index=True)
@@ -164,10 +173,10 @@ def _dots(view: View) -> Exhibit:
             for order, gap, fill in (("S1", -0.17, "white"), ("ST", 0.17, color)):
                 ax.hlines(at + gap, own[f"{order}_low"], own[f"{order}_high"], color=color, lw=1.1)
                 ax.plot(own[order], at + gap, "o", ms=4.6, mfc=fill, mec=color, mew=1.0, ls="none")
-            ax.set_yticks(at, [on_two_lines(symbol) for symbol in own["symbol"]], linespacing=0.9)
+            ax.set_yticks(at, [_on_two_lines(symbol) for symbol in own["symbol"]], linespacing=0.9)
             ax.set_ylim(-0.6, SHOWN - 0.4)
             ax.tick_params(axis="y", length=0, labelsize=8.6)
-            ax.set_title(panel_title(view, outcome), loc="left", fontsize=8.8)
+            ax.set_title(_panel_title(view, outcome), loc="left", fontsize=8.8)
             ax.grid(axis="x", color=SHADE, lw=0.8)
             ax.set_axisbelow(True)
         low, high = axes[0].get_xlim()
@@ -191,7 +200,7 @@ def _dots(view: View) -> Exhibit:
     return Exhibit("Figure", "1", f"What decides {view.topic}", frame, body, footnote, said)
 
 
-def _curves(view: View) -> Section:
+def _curves(view: _View) -> Section:
     """Outcomes of each arm or difference against the parameter that matters most to it."""
     found = view.found
     plain = found.samples[found.samples["matrix"].isin(["A", "B"])].reset_index(drop=True)
@@ -226,7 +235,7 @@ def _curves(view: View) -> Section:
                     ticks = ticks[:: 1 + len(ticks) // 7]
                     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
                     ax.minorticks_off()
-                ax.set_title(panel_title(view, name), loc="left", fontsize=8.8)
+                ax.set_title(_panel_title(view, name), loc="left", fontsize=8.8)
                 ax.set_ylabel(first_upper(view.unit(name)), fontsize=9.0)
                 unit = "" if row["unit"] == "1" else f" ({row['unit']})"
                 ax.set_xlabel(f"{tops[name]}{unit}", fontsize=9.0)
@@ -236,7 +245,7 @@ def _curves(view: View) -> Section:
     for subject, names in view.subjects.items():
         name = max(names, key=lambda n: float(view.indices(n).set_index("symbol").loc[tops[n], "ST"]))
         curve = frame[frame["outcome"] == name]
-        ends = " to ".join(three(curve["median"].iloc[k]) for k in (0, -1))
+        ends = " to ".join(_three(curve["median"].iloc[k]) for k in (0, -1))
         said.append(f"{subject}, {view.facts.loc[name, 'meaning']}: {ends} over the range of {tops[name]}")
     footnote = (
         f"Line: median over the vectors in each of {parts} equal parts of the parameter's range; band: 90% of them, "
@@ -272,7 +281,7 @@ def _reference(ax: Axes, level: float) -> None:
         ax.axhline(level, color=RULE, lw=0.9, zorder=0)
 
 
-def _every_index(view: View) -> Section:
+def _every_index(view: _View) -> Section:
     """Total order of every outcome, and what each outcome's values are."""
     found = view.found
     known = [name for name in found.outcomes["outcome"] if name in set(found.sobol["outcome"])]
@@ -299,7 +308,7 @@ def _every_index(view: View) -> Section:
             ax.tick_params(length=0)
             for spine in ax.spines.values():
                 spine.set_visible(False)
-        names = [on_two_lines(str(name)) for name in strongest]
+        names = [_on_two_lines(str(name)) for name in strongest]
         axes[-1].set_xticks(range(len(names)), names, rotation=90, fontsize=8.4, linespacing=0.9)
         body = svg_text(figure, "figure-3", "Total-order index of every outcome and parameter")
     left = found.outcomes[found.outcomes["left_out"].notna()]
@@ -317,9 +326,9 @@ def _every_index(view: View) -> Section:
             "Arm": view.subject(row["outcome"]),
             "Outcome": row["meaning"],
             "Unit": view.unit(row["outcome"]),
-            "Default": three(row["default"]) if np.isfinite(row["default"]) else absent(row["default"]),
-            "Median": three(row["median"]) if np.isfinite(row["median"]) else "",
-            "90% of vectors": f"{three(row['low'])} to {three(row['high'])}" if np.isfinite(row["low"]) else "",
+            "Default": _three(row["default"]) if np.isfinite(row["default"]) else _absent(row["default"]),
+            "Median": _three(row["median"]) if np.isfinite(row["median"]) else "",
+            "90% of vectors": f"{_three(row['low'])} to {_three(row['high'])}" if np.isfinite(row["low"]) else "",
             "Not back, %": num(row["censored"], 0) if row["censored"] else "",
             "No value, %": num(row["undefined"], 0) if row["undefined"] else "",
             "Screened out, %": num(row["left_out"], 0) if np.isfinite(row["left_out"]) else "",
@@ -347,7 +356,7 @@ def _every_index(view: View) -> Section:
 
 
 def _short(measure: str) -> str:
-    """A measure in two or three words, for the rows of a figure."""
+    """A measure in two or _three words, for the rows of a figure."""
     name, _, rest = measure.partition("_")
     site, _, later = rest.partition("_")
     words = {
@@ -360,7 +369,7 @@ def _short(measure: str) -> str:
     return ctx.get(measure) or words[name]
 
 
-def _screening(view: View) -> Section:
+def _screening(view: _View) -> Section:
     """Morris plane of the headline outcomes."""
     found = view.found
     shown = [name for name in view.headline if name in set(found.morris["outcome"])]
@@ -389,7 +398,7 @@ def _screening(view: View) -> Section:
                     )  # fmt: skip
             ax.set_xlim(0, most)
             ax.set_ylim(0, most)
-            ax.set_title(panel_title(view, outcome), loc="left", fontsize=8.8)
+            ax.set_title(_panel_title(view, outcome), loc="left", fontsize=8.8)
         words = "μ*: mean absolute effect of moving a parameter over its range (in the outcome's unit)"
         figure.supxlabel(words, fontsize=9.6)
         figure.supylabel("σ: SD of that effect", fontsize=9.6)
@@ -410,7 +419,7 @@ def _screening(view: View) -> Section:
     return Section("4", "Screening", "screening", exhibits=[exhibit])
 
 
-def _pairs(view: View) -> Section:
+def _pairs(view: _View) -> Section:
     """Interactions."""
     own = view.found.pairs[view.found.pairs["outcome"].isin(view.headline)]
     best = own.loc[own["S2"].sort_values(ascending=False, kind="stable").index].head(12)
@@ -428,7 +437,7 @@ def _pairs(view: View) -> Section:
     return Section("5", "Pairs", "pairs", exhibits=[exhibit])
 
 
-def _correlated(view: View) -> Section:
+def _correlated(view: _View) -> Section:
     """What the vectors of an ensemble say, which move together as the data allow."""
     found = view.found
     rows, frames, said = [], [], []
@@ -481,7 +490,7 @@ def _with_interval(row: Mapping[str, Any], value: str, low: str, high: str) -> s
     return f"{num(row[value], 2)} ({num(row[low], 2)} to {num(row[high], 2)})"
 
 
-def _moved(view: View) -> Section:
+def _moved(view: _View) -> Section:
     """What was moved, and how far."""
     question = view.question
     counts = question.moved["kind"].value_counts()
@@ -513,3 +522,114 @@ def _moved(view: View) -> Section:
         number, "Parameters and ranges", question.moved, rows, "", numeric=("Value", "Range"), folded=True
     )  # fmt: skip
     return Section("7", "What was moved", "moved", paragraphs=list(paragraphs), exhibits=[exhibit])
+
+
+class _View:
+    """What all sections use: names and colours of arms, the outcomes in the headline, the order of the unknowns."""
+
+    def __init__(self, found: Sensitivity) -> None:
+        self.found, self.question = found, found.question
+        agents = {agent.name: agent for agent in found.question.agents}
+        arms = view_arms(found.question.trial.arms, agents)
+        self.labels = {arm.name: arm.label for arm in arms}
+        self.colors = {arm.name: arm.color for arm in arms}
+        self.dashes = {arm.name: arm.dash for arm in arms}
+        self.facts = found.outcomes.set_index("outcome", drop=False)
+        self.moved = found.question.moved.set_index("symbol", drop=False)
+        self.headline = self._headline()
+        self.subjects: dict[str, list[str]] = {}
+        for outcome in self.headline:
+            self.subjects.setdefault(self.subject(outcome), []).append(outcome)
+        self.order = self.ranked(self.headline)
+
+    def ranked(self, outcomes: Sequence[str]) -> pd.DataFrame:
+        """Parameters by the mean of their total order over some outcomes; columns `ST`, `S1`."""
+        own = self.found.sobol[self.found.sobol["outcome"].isin(outcomes)]
+        means = own.groupby("symbol", sort=False)[["ST", "S1"]].mean()
+        return means.sort_values("ST", ascending=False, kind="stable")
+
+    def _headline(self) -> list[str]:
+        """Durability and rebound: of hypothetical arms against known ones first, then of the arms."""
+        facts = self.found.outcomes
+        known = set(self.found.sobol["outcome"])
+        subjects = list(dict.fromkeys(zip(facts["arm"], facts["versus"], strict=True)))
+        subjects.sort(key=lambda pair: (pair[1] == "", pair[0] in self.question.compared))
+        names = {
+            (row["arm"], row["versus"], row["measure"]): row["outcome"]
+            for row in facts.to_dict("records")
+            if row["outcome"] in known
+        }
+        measures = []
+        for group in (DURABILITY, REBOUND):
+            counts = [sum((*subject, measure) in names for subject in subjects) for measure in group]
+            measures.append(group[int(np.argmax(counts))])
+        out = [names[*subject, measure] for subject in subjects for measure in measures if (*subject, measure) in names]
+        return (out or list(dict.fromkeys(self.found.sobol["outcome"])))[:MOST_PANELS]
+
+    def subject(self, outcome: str) -> str:
+        """Whose outcome it is."""
+        row = self.facts.loc[outcome]
+        own = self.labels[row["arm"]]
+        if not row["versus"]:
+            return own
+        return f"{self.short(row['arm'])} less {self.short(row['versus'])}"
+
+    def short(self, arm: str) -> str:
+        """An arm's label without the words that all active arms end with, such as "60 mg Q6M"."""
+        words = [self.labels[name].split() for name in self.question.arms]
+        shared = 0
+        while all(len(own) > shared + 1 for own in words) and len({own[-shared - 1] for own in words}) == 1:
+            shared += 1
+        if any(own[-shared - 1].isdigit() for own in words):  # a dose stays with its unit
+            shared = 0
+        own = self.labels[arm].split()
+        return " ".join(own[: len(own) - shared])
+
+    @property
+    def topic(self) -> str:
+        """What the headline is about."""
+        after = any(MEASURES[str(self.facts.loc[name, "measure"])].after is not None for name in self.headline)
+        return "durability and rebound" if after else "the gain at the end of treatment"
+
+    def unit(self, outcome: str) -> str:
+        """The unit of an outcome; differences of percentages are in percentage points."""
+        row = self.facts.loc[outcome]
+        points = row["versus"] and str(row["unit"]).startswith("%") and row["unit"] != "%-months"
+        return "percentage points" if points else str(row["unit"])
+
+    def color(self, outcome: str) -> str:
+        """Colour of the arm."""
+        return self.colors[str(self.facts.loc[outcome, "arm"])]
+
+    def indices(self, outcome: str) -> pd.DataFrame:
+        """Sobol indices of an outcome, the greatest total order first."""
+        own = self.found.sobol[self.found.sobol["outcome"] == outcome]
+        return own.sort_values("ST", ascending=False, kind="stable")
+
+    def plain(self, symbol: str) -> str:
+        """A parameter in words."""
+        return f"{symbol} ({self.moved.loc[symbol, 'meaning']})"
+
+
+def _panel_title(view: _View, outcome: str) -> str:
+    """Whose outcome a panel shows, and what it is."""
+    meaning = first_upper(view.facts.loc[outcome, "meaning"])
+    return f"{two_lines(view.subject(outcome), 54)}\n{two_lines(meaning, 54)}"
+
+
+def _three(value: float) -> str:
+    """An outcome with _three significant digits, a hundredth at the least."""
+    if not np.isfinite(value):
+        return _absent(value)
+    digits = 2 if value == 0 else int(np.clip(2 - np.floor(np.log10(abs(value))), 0, 2))
+    return num(value, digits)
+
+
+def _absent(value: float) -> str:
+    """What stands for an outcome that has no value."""
+    return "not back" if np.isinf(value) else "none"
+
+
+def _on_two_lines(symbol: str) -> str:
+    """A symbol for an axis: an agent's number under the agent's name."""
+    return symbol.replace(".", ".\n", 1)
