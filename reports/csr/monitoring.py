@@ -14,7 +14,7 @@ from ranklsim.reports.analyses.monitoring import CROSSED, FUTILE, HARM, NOT_CROS
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import INTERIM, Context
 from ranklsim.reports.csr.outcomes import effect_text, p_words
-from ranklsim.reports.figures import interim as figures_interim
+from ranklsim.reports.figures import analyses as figures_analyses
 from ranklsim.reports.layout.arms import month_text
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.tables import DASH, num, p_value
@@ -167,7 +167,7 @@ def _figure(c: Context, frame: pd.DataFrame, plan: Interim) -> Exhibit:
         "14.2.13.1",
         f"{plan.endpoint}: interim looks and their boundaries",
         frame,
-        figures_interim.boundaries,
+        figures_analyses.boundaries,
         level=plan.alpha / len(plan.arms),
         planned=plan.planned_events is not None or plan.planned_error is not None,
         note="z: normal quantile of the p value with the sign of the effect. Above each look its calendar month. "

@@ -16,7 +16,7 @@ from ranklsim.reports.analyses.repeated import Repeated
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import Context
 from ranklsim.reports.csr.outcomes import effect_text
-from ranklsim.reports.figures import interim as figures_interim
+from ranklsim.reports.figures import analyses as figures_analyses
 from ranklsim.reports.layout import tables, wording
 from ranklsim.reports.layout.arms import month_text
 from ranklsim.reports.layout.exhibit import Exhibit, Section
@@ -171,7 +171,7 @@ def _tipping(c: Context, found: Repeated, section: Section) -> None:
             "14.2.14.1",
             f"{spec.name}: tipping point",
             tip.curve,
-            figures_interim.tipping,
+            figures_analyses.tipping,
             points=tip.points,
             limit=-margin if better else margin,
             xlabel=f"Unseen values {side} by ({unit})",

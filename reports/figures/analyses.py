@@ -1,4 +1,4 @@
-"""Figures of the analyses as SVG text: cumulative incidence with numbers at risk, and forest plots."""
+"""Figures of analyses: effects in subgroups, interim looks between their boundaries, and tipping points."""
 
 from __future__ import annotations
 
@@ -6,12 +6,141 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from scipy import stats
 
-from ranklsim.reports.figures.drawing import INK, RULE, SOFT, WIDTH, drawing
-from ranklsim.reports.layout.arms import ArmView
+from ranklsim.reports.figures.drawing import INK, RULE, SHADE, SOFT, WIDTH, drawing, shown, spread, wrap_label
+from ranklsim.reports.layout.arms import ArmView, month_text
 from ranklsim.reports.layout.tables import num, p_value
+
+_PANEL = 2.5  # inches
+_TALLEST = 8.0
+"""Boundaries above this statistic leave the figure, unless a statistic is as high."""
+
+
+def boundaries(frame: pd.DataFrame, arms: Sequence[ArmView], *, level: float, planned: bool) -> Figure:
+    """Statistics and boundaries against information, a panel an arm.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns of `monitoring.COLUMNS`; looks that were not tested are left out.
+    arms : sequence of ArmView
+    level : float
+        Two-sided level of one test, drawn for comparison.
+    planned : bool
+        Whether information is relative to a plan, not to what there was at the end.
+    """
+    kept = frame[frame["boundary_z"].notna()]
+    own_arms = shown(kept, arms)
+    height = 0.25 + len(own_arms) * (_PANEL + 0.62) + 0.2
+    with drawing(WIDTH, height) as figure:
+        for k, arm in enumerate(own_arms):
+            bottom = height - 0.25 - (k + 1) * (_PANEL + 0.62) + 0.3
+            ax = figure.add_axes((0.085, bottom / height, 0.66, _PANEL / height))
+            _panel(ax, kept[kept["arm"] == arm.name], arm, level)
+            if k == len(own_arms) - 1:
+                ax.set_xlabel(f"Information (% of that {'planned' if planned else 'of the end'})")
+        return figure
+
+
+def _panel(ax: Axes, own: pd.DataFrame, arm: ArmView, level: float) -> None:
+    x = 100 * own["share"].to_numpy(float)
+    z, limit = own["z"].to_numpy(float), own["boundary_z"].to_numpy(float)
+    finite = limit[np.isfinite(limit) & (limit <= _TALLEST)]
+    reach = max(3.0, float(np.abs(z).max()), float(finite.max()) if finite.size else 0.0) * 1.12
+    right = max(100.0, float(x.max())) * 1.04
+    ax.set_xlim(0, right)
+    ax.set_ylim(-reach, reach)
+    edge = np.where(np.isfinite(limit), limit, 2 * reach)
+    ax.fill_between(x, np.minimum(edge, 2 * reach), 2 * reach, color=SHADE, lw=0, zorder=0)
+    ax.fill_between(x, -2 * reach, -np.minimum(edge, 2 * reach), color=SHADE, lw=0, zorder=0)
+    for side in (1, -1):
+        ax.plot(x, side * edge, color=INK, lw=1.1, marker="_", ms=9, mew=1.6, zorder=2)
+        ax.axhline(side * stats.norm.isf(level / 2), color=RULE, lw=0.8, ls=(0, (1, 1.6)), zorder=1)
+    ax.axhline(0, color=RULE, lw=0.7, zorder=1)
+    futile = own["futility_z"].to_numpy(float)
+    if np.isfinite(futile).any():
+        known = np.isfinite(futile)
+        ax.plot(x[known], futile[known], color=SOFT, lw=1.1, ls=(0, (5, 2)), marker="_", ms=7, zorder=2)
+    ax.plot(x, z, color=arm.color, lw=1.5, ls=arm.dash, marker=arm.marker, ms=6, mec="white", mew=0.7, zorder=4)
+    ax.set_ylabel("z, benefit upwards")
+    for share, at, month in zip(x, spread(x, 0.085 * right, 0.0, right), own["month"].to_numpy(float), strict=True):
+        words = month_text(round(month, 1)) if np.isfinite(month) else "end"
+        ax.plot([share, at], [1.0, 1.03], transform=ax.get_xaxis_transform(), color=RULE, lw=0.6, clip_on=False)
+        ax.text(at, 1.04, words, transform=ax.get_xaxis_transform(), ha="center", fontsize=8.2, color=SOFT)
+    ax.text(1.03, 1.04, "calendar month", transform=ax.transAxes, fontsize=8.2, color=SOFT)
+    _names(ax, arm, own, level)
+
+
+def _names(ax: Axes, arm: ArmView, own: pd.DataFrame, level: float) -> None:
+    """Labels of the lines, at the right of the panel."""
+    entries = [
+        (0.94, INK, "-", "_", "efficacy boundary (harm: below)"),
+        (0.78, RULE, (0, (1, 1.6)), "", f"{stats.norm.isf(level / 2):.2f}: one test at {level:g}"),
+        (0.62, arm.color, arm.dash, arm.marker, f"z of {arm.label}"),
+    ]
+    if own["futility_z"].notna().any():
+        entries.append((0.42, SOFT, (0, (5, 2)), "_", "futility below"))
+    for y, color, dash, marker, words in entries:
+        ax.plot(
+            [1.03, 1.09],
+            [y, y],
+            transform=ax.transAxes,
+            clip_on=False,
+            color=color,
+            ls=dash,
+            marker=marker,
+            ms=5,
+            lw=1.3,
+        )
+        ax.text(1.11, y, wrap_label(words, 20), transform=ax.transAxes, va="center", fontsize=8.6, linespacing=1.15)
+
+
+def tipping(
+    frame: pd.DataFrame,
+    arms: Sequence[ArmView],
+    *,
+    points: pd.DataFrame,
+    limit: float,
+    xlabel: str,
+    ylabel: str,
+) -> Figure:
+    """Difference to control against delta, a panel an arm; a line where the result is lost.
+
+    Parameters
+    ----------
+    frame, points : DataFrame
+        Of `tipping.Tipping`.
+    arms : sequence of ArmView
+    limit : float
+        Difference that the interval must exclude.
+    xlabel, ylabel : str
+    """
+    own_arms = shown(frame, arms)
+    height = 0.2 + len(own_arms) * (_PANEL + 0.45) + 0.25
+    lost = points.set_index("arm")["delta"].astype(float)
+    with drawing(WIDTH, height) as figure:
+        for k, arm in enumerate(own_arms):
+            bottom = height - 0.2 - (k + 1) * (_PANEL + 0.45) + 0.2
+            ax = figure.add_axes((0.1, bottom / height, 0.85, _PANEL / height))
+            own = frame[frame["arm"] == arm.name]
+            x = own["delta"].to_numpy(float)
+            ax.fill_between(x, own["low"], own["high"], color=arm.color, alpha=0.18, lw=0)
+            ax.plot(x, own["difference"], color=arm.color, lw=1.6, ls=arm.dash, marker=arm.marker, ms=4.5)
+            ax.axhline(limit, color=INK, lw=0.9)
+            at = lost[arm.name]
+            if np.isfinite(at):
+                where = ax.get_xaxis_transform()
+                ax.axvline(at, color=SOFT, lw=0.9, ls=(0, (1, 1.6)))
+                ax.text(at, 0.97, f" lost from {at:.3g} on", transform=where, va="top", fontsize=8.6, color=SOFT)
+            ax.set_title(wrap_label(arm.label, 60), loc="left")
+            ax.set_ylabel(ylabel)
+            if k == len(own_arms) - 1:
+                ax.set_xlabel(xlabel)
+        return figure
 
 
 def forest(frame: pd.DataFrame, arms: Sequence[ArmView], *, xlabel: str, ratio: bool, scale: float = 1.0) -> Figure:

@@ -21,7 +21,7 @@ from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.cdisc import export
 from ranklsim.reports.cdisc.datasets import EPOCH, agent_codes, ascii_text, build, decimal
-from ranklsim.reports.cdisc.files import DEF, ODM
+from ranklsim.reports.cdisc.export import DEF, ODM
 from ranklsim.reports.cdisc.metadata import LABELS, TEXT, variables
 from ranklsim.reports.cdisc.rules import check
 
