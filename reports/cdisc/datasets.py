@@ -58,7 +58,7 @@ REASONS = {"withdrew": "WITHDRAWAL BY SUBJECT", "own decision": "WITHDRAWAL BY S
 """Reasons for leaving or stopping in a run, to terms of NCOMPLT; any other reason is OTHER."""
 ROUTES = {"SC": "SUBCUTANEOUS", "IV": "INTRAVENOUS", "PO": "ORAL"}
 MOMENT = 1e-6
-"""Months; a sample and a dose as close as that are of the same moment."""
+"""Months. A sample and a dose that are closer are taken as simultaneous."""
 
 CENSORED = {1: "END OF OBSERVATION", 2: "LEFT THE STUDY", 3: "DIED", 4: "NO FRACTURE ON ANY IMAGE"}
 CENSOR_DATES = {1: "END OF THE TRIAL", 2: "DAY OF LEAVING THE STUDY", 3: "DAY OF DEATH", 4: "LAST SPINE IMAGE ATTENDED"}
@@ -102,7 +102,7 @@ def _study_id(name: str) -> str:
 
 
 def ascii_text(text: str) -> str:
-    """Text in the letters that a transport file holds; a minus sign, a multiplication sign and dashes are spelt."""
+    """ASCII text for a transport file; minus, multiplication and other signs are replaced by ASCII."""
     for sign, plain in (("−", "-"), ("–", "-"), ("×", "x"), ("≥", ">="), ("≤", "<="), ("µ", "u"), ("²", "2")):
         text = text.replace(sign, plain)
     return text.encode("ascii", "replace").decode().replace("?", " ").strip()
@@ -114,7 +114,7 @@ def days(months: ArrayLike) -> np.ndarray:
 
 
 def decimal(values: ArrayLike) -> np.ndarray:
-    """Numbers held with single precision as the shortest decimals that mean them, not as 0.5140130519866943."""
+    """Single-precision numbers as their shortest decimals: 0.514013, not 0.5140130519866943."""
     values = np.asarray(values)
     if values.dtype != np.float32:
         return values.astype(float)

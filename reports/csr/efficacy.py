@@ -139,7 +139,7 @@ def _visit_table(c: Context, found: Repeated, number: str) -> Exhibit:
 
 @dataclass(frozen=True)
 class _Family:
-    """Measures that are shown alike: by visit as a figure and as a table, and as a figure since the end of treatment.
+    """Measures that are shown alike, as a figure and a table by visit.
 
     `names` has the measures in their order; in the texts, {} stands for a measure's name.
     """

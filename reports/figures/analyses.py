@@ -17,7 +17,7 @@ from ranklsim.reports.layout.tables import num, p_value
 
 _PANEL = 2.5  # inches
 _TALLEST = 8.0
-"""Boundaries above this statistic leave the figure, unless a statistic is as high."""
+"""Highest statistic on the axis, unless one that was seen is higher. Boundaries above the axis are not drawn."""
 
 
 def boundaries(frame: pd.DataFrame, arms: Sequence[ArmView], *, level: float, planned: bool) -> Figure:

@@ -239,7 +239,7 @@ def month_axis(ax: Axes, months: Sequence[float], label: str | None, first: floa
 
 
 def _plan(arms: Sequence[ArmView]) -> tuple[list[ArmView], tuple[float, float, float] | None]:
-    """Arms with treatment, and start, last dose and end if all have one regimen with the same of these."""
+    """Treated arms, and start, last dose and end of dosing if these are the same in all."""
     treated = [arm for arm in arms if arm.treated] or list(arms)
     plans = {(arm.courses[0].start, arm.last_dose, arm.end) for arm in treated if arm.courses}
     same = len(plans) == 1 and all(len(arm.courses) == 1 for arm in treated)

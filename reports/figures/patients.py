@@ -26,7 +26,7 @@ from ranklsim.reports.layout.arms import ArmView
 COLUMNS = 2
 _FOOT = 0.34  # inches from the bottom to the words below the lowest axes
 STEPS = 400
-"""Patients beyond this number stand in a waterfall for several: it is drawn through that many of them."""
+"""Patients. A waterfall of more patients shows this many of them, evenly spaced."""
 
 
 @contextmanager

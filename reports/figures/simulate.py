@@ -132,7 +132,7 @@ def _draw_panel(axis: Axes, panel: _Panel, frame: pd.DataFrame) -> None:
 
 
 def _name_curves(axis: Axes, ends: list[tuple[float, str, str]]) -> None:
-    """Names at the right end of the curves, in the height of their ends, moved apart where they would touch."""
+    """Names at the right of the curves, at the height of their ends, moved apart where they would touch."""
     axis.autoscale_view()
     to_height = axis.transData + axis.transAxes.inverted()
     floor = axis.get_ylim()[0]

@@ -1,4 +1,4 @@
-"""Figures of the report as SVG text, each made from the very frame that is exported beside it.
+"""Figures of the report, each drawn from the frame that is exported beside it.
 
 95% CI and quartiles (patients) are bars; intervals over unknown parameters appear only in figures of their own
 kind, hatched or light, and named so. How things look is in `ranklsim.reports.figures.drawing`.

@@ -1,4 +1,4 @@
-"""How the report sees the arms of a trial: names, looks, dosing months, and what each arm's result rests on.
+"""Arms of a trial in the report: names, colours and markers, dosing months, and the basis of each arm's result.
 
 Colours follow the agent, so that an agent looks alike in every report; where several arms share an agent
 (dose ranging) they become shades of its colour, and marker and dash differ as well.

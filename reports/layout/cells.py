@@ -18,7 +18,7 @@ Text: TypeAlias = "str | Span | Bullets | tuple[Text, ...]"
 Record: TypeAlias = "Mapping[str, object]"
 
 ONE_LINE = 26
-"""Characters; a cell that is no longer is not broken."""
+"""Characters. A cell of at most this length stays on one line."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that belong together, the title that they share, and the value of the frame's column that told them."""
+    """Rows under one title; `key` is the value of the frame's column that they have in common."""
 
     rows: tuple[Row, ...]
     title: Text = ""
@@ -66,7 +66,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its head, the arm that it is of, whether it is set flush right, and its width in percent (0: free)."""
+    """A column: its head, its arm, whether it is set flush right, and its width in percent (0: by content)."""
 
     head: Text
     arm: str = ""
@@ -76,7 +76,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Line:
-    """A row as it is set, text by column: None goes on with the cell above, one text alone takes the whole width.
+    """A row as plain text by column. None continues the cell above; a single text spans all columns.
 
     `begins` and `ends` mark the first and the last line of a group of `size` lines.
     """
@@ -90,7 +90,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns and groups of rows; with `beside`, the titles of groups stand in the first column, else over the rows."""
+    """Columns and groups of rows. The titles of groups stand in the first column (`beside`) or in rows of their own."""
 
     columns: tuple[Column, ...]
     groups: tuple[Group, ...]
@@ -119,7 +119,7 @@ class Table:
         return out
 
     def widths(self) -> list[float]:
-        """Relative widths of the columns, sum 1: by the longest word and the usual length of what stands in each."""
+        """Relative widths of the columns (sum 1), from the longest word and the median length of their texts."""
         lines = [line.texts for line in self.lines() if line.kind != "group"]
         wanted = []
         for k in range(len(self.columns)):
@@ -133,7 +133,7 @@ class Table:
 
 
 def plain(text: Text) -> str:
-    """The text without emphasis: a tag stands in brackets, an item behind a bullet, on lines that are not empty."""
+    """The text without emphasis. Tags are put in brackets, items behind bullets, and empty lines are left out."""
     lines = (re.sub(r"[ \t]{2,}", " ", line).strip(" ") for line in _pieces(text).split("\n"))
     return "\n".join(line for line in lines if line)
 
@@ -179,7 +179,7 @@ def listing(
     group: str | None = None,
     widths: Sequence[int] = (),
 ) -> Table:
-    """Rows as they come; the keys of the first are the heads of the columns, and the first column heads its row.
+    """A table of rows. The keys of the first row are the heads of the columns; the first column is the head of its row.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from ranklsim.reports.layout.exhibit import Exhibit, Section
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 LONG = 24
-"""A listing of more rows than that may break between pages where it is printed."""
+"""Rows. A longer listing may break between printed pages."""
 
 _TAGS = {
     "strong": "<strong>{}</strong>",
@@ -27,7 +27,7 @@ _TAGS = {
 
 
 def render(template: str, sections: Sequence[Section], **values: object) -> str:
-    """A template of `TEMPLATES` as a page of `sections`, with the common style and every value that it names.
+    """A page of `sections` from a template, with the common style sheet.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ from ranklsim.reports.layout.exhibit import FLOAT_FORMAT, Exhibit, Section
 from ranklsim.reports.layout.html import render
 
 FINGERPRINT = "fingerprint"
-"""File that says which input a folder's result is of, while it is made and after."""
+"""Name of the file that records which input the result in a folder belongs to."""
 
 
 def write_result(
@@ -140,7 +140,7 @@ def table(
 
 
 def _refuse_foreign(folder: Path, top: Set[str]) -> None:
-    """Refuse to make a folder anew that holds a file which no page of ours has; `top` are those beside its folders."""
+    """Refuse to replace a folder with a file that no page of ours has; `top` are the files at its top level."""
     ours = {("tables", ".csv"), ("tables", ".parquet"), ("figures", ".svg"), ("rtf", ".rtf")}
     for path in sorted(folder.rglob("*")):
         place = path.relative_to(folder)
@@ -190,7 +190,7 @@ def work_folder(
     force: bool,
     top: Callable[[Path], Set[str]] | None = None,
 ) -> Path:
-    """The folder for what is finished, inside `out`, which is made, or made anew.
+    """Make the folder for completed work inside `out`. An earlier `out` is continued or replaced.
 
     Parameters
     ----------
@@ -240,7 +240,7 @@ def work_folder(
 
 @contextlib.contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """A folder to write to that takes the place of `target` when all is written, or vanishes if something fails."""
+    """A temporary folder. It replaces `target` when everything is written, and is removed if something fails."""
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".ranklsim-", dir=target.parent))
     try:

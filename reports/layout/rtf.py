@@ -14,7 +14,7 @@ ROWS = {"portrait": 50, "landscape": 30}  # of a page, head and notes with it
 
 
 def write_rtf(folder: Path, sections: Sequence[Section]) -> list[Path]:
-    """One ``TABLE.rtf`` a table into `folder`, which is made.
+    """Make `folder` and write one ``TABLE.rtf`` for each table.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def rtf_text(exhibit: Exhibit) -> str:
 
 
 def _filled(line: Line, columns: int) -> list[str]:
-    """The text of every column; a cell that goes on from above is empty."""
+    """The text of every column. A cell that continues the one above is empty."""
     return [text or "" for text in line.texts] + [""] * (columns - len(line.texts))
 
 
@@ -104,7 +104,7 @@ def _worded(body: Sequence[Line], column: int) -> bool:
 
 
 def _escaped(text: str) -> str:
-    """Text as RTF has it: control signs escaped, letters beyond ASCII by number, line breaks as ``\\line``."""
+    """Text in RTF: control signs escaped, letters beyond ASCII by number, line breaks as ``\\line``."""
     out = []
     for sign in text:
         code = ord(sign)

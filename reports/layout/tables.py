@@ -77,7 +77,7 @@ def sig(value: float) -> str:
 
 
 def unit_words(unit: object) -> str:
-    """A unit as a reader sets it: g/cm², mL/min/1.73 m², µg/mL; an en dash for a number without one."""
+    """A unit in print: g/cm², mL/min/1.73 m², µg/mL. A number without a unit has an en dash."""
     text = str(unit)
     if text in ("1", "", "nan", "None"):
         return DASH
@@ -308,7 +308,7 @@ def by_part(
     head: str,
     total: Show | None = None,
 ) -> Table:
-    """A table with a group of rows for each month, in it a line for each value of `column` that `names` has.
+    """A table with a group of rows for each month and a line for each value of `column` in `names`.
 
     Parameters
     ----------
@@ -386,7 +386,7 @@ def medians(arms: Sequence[ArmView], control: str | None, decimals: int = 1) -> 
 
 
 def endpoint_digits(row: Mapping[str, Any]) -> int:
-    """Decimals of an endpoint: percentages of BMD two, those of markers, which scatter more, one; other units three."""
+    """Decimals of an endpoint: two for percentages of BMD, one for those of markers (more scatter), three otherwise."""
     return 3 if row["unit"] != "%" else 2 if str(row["measure"]).startswith("BMD") else 1
 
 

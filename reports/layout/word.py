@@ -31,9 +31,9 @@ from ranklsim.reports.layout.exhibit import Exhibit, Section
 PAGE = (Cm(21.0), Cm(29.7))
 MARGIN = Cm(2.0)
 KEPT = 8
-"""Rows of a group that stays on one page."""
+"""Rows. A group of at most this length stays on one page."""
 WIDE = 8
-"""More columns than this stand on a page of their own that is turned."""
+"""Columns. A wider table stands on a landscape page of its own."""
 
 INK, SOFT = RGBColor(0x1F, 0x29, 0x33), RGBColor(0x52, 0x60, 0x6D)
 FONT = "Calibri"
@@ -138,7 +138,7 @@ def _foot(section: PageSection, text: str) -> None:
 
 
 def _without_dates(content: bytes) -> bytes:
-    """The archive with every member dated alike, so that the same run gives the same bytes."""
+    """The archive with the same date for every member, so that the same run gives the same bytes."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as target:
         for name in source.namelist():
@@ -177,7 +177,7 @@ def _field(paragraph: Paragraph, instruction: str, result: str) -> None:
 
 
 def _contents(document: DocumentObject, title: str, instruction: str, lines: Sequence[str]) -> None:
-    """A list that Word makes anew when the document is opened; until then it has `lines` without page numbers."""
+    """A list that Word renews when the document is opened. Until then it shows `lines` without page numbers."""
     heading = document.add_paragraph(style="Subtitle")
     heading.add_run(title).bold = True
     paragraphs = [document.add_paragraph(style="Basis") for _ in lines]
@@ -278,7 +278,7 @@ def _row_xml(cells: Sequence[str], properties: str = "") -> str:
 
 
 def _line_xml(table: Table, line: Line, widths: Sequence[int], *, first: bool) -> str:
-    """A row of the body; one of a short group stays on the page of the next."""
+    """A row of the body. Rows of a short group stay on one page."""
     set_ = partial(_cell_xml, above=line.begins and not first, kept=not line.ends and line.size <= KEPT)
     bold = line.kind in ("group", "sum")
     if line.kind == "group":

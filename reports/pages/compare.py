@@ -36,7 +36,7 @@ from ranklsim.reports.layout.page import Page, check_folder, new_folder, table
 
 MARK = "ranklsim-compare"
 COVARIATES = ("age", "weight", "T_LS", "T_TH", "eGFR")
-"""By which patient k of two runs is known to be the same person."""
+"""Covariates that must agree for patient k of two runs to be the same person."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def _inputs(runs: Sequence[Seen]) -> Section:
 
 
 def differences(runs: Sequence[Seen]) -> pd.DataFrame:
-    """What goes into runs and is not the same in all.
+    """Inputs of the runs that are not the same in all.
 
     Returns
     -------
@@ -245,7 +245,7 @@ _ENTRY = re.compile(r"[^.\[]+\[[^\]]*\]")
 
 
 def _whole(files: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-    """The same, with one key for an entry of a list of tables (an arm, an endpoint) that some file has not at all."""
+    """The same, with one key for each entry of a list of tables (an arm, an endpoint) that some file lacks."""
     entries = [{found[0] for key in own if (found := _ENTRY.match(key))} for own in files]
     partial = {entry for own in entries for entry in own if not all(entry in other for other in entries)}
     out = []
@@ -282,7 +282,7 @@ def _same_people_words(one: Seen, other: Seen) -> str:
 
 
 def _endpoint_key(row: Mapping[str, Any]) -> str:
-    """An endpoint by what it measures, so that runs need not call it alike."""
+    """Name of an endpoint from its measure and months, so that its names in the runs need not agree."""
     what = wording.MEASURES.get(str(row["measure"]), str(row["measure"]))
     return f"{wording.first_upper(what)}, change {wording.span_words(row)} ({row['unit']})"
 
