@@ -14,14 +14,16 @@ from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.cohorts.running.execution import run
 from ranklsim.cohorts.running.storage import Run
 
-SPREAD = {"test_accuracy", "test_demo", "test_readme", "test_published", "test_other_agents", "test_engine"}
-"""Files of slow tests that share no fixture: any worker takes any of their tests."""
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file on one worker, so that a fixture of the file is made once (``--dist loadgroup``)."""
+    """Keep the tests of a file on one worker, so that its fixtures are made once (``--dist loadgroup``).
+
+    The tests that read `small_report` stay together too. Slow tests without a fixture of their file go to any worker.
+    """
     for item in items:
-        if item.path.stem not in SPREAD:
+        if "small_report" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("small_report"))
+        elif not item.get_closest_marker("slow") or any(hasattr(item.module, name) for name in item.fixturenames):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 

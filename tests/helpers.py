@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -116,6 +117,26 @@ def two_arms(folder: Path, stem: str = "two", **changes: Any) -> Path:
 def table_bytes(folder: Path) -> dict[str, bytes]:
     """The tables of a run folder, byte by byte."""
     return {table: (folder / f"{table}.parquet").read_bytes() for table in TABLES}
+
+
+EVIDENCE_COLUMNS = (
+    "study,arm,control,endpoint,site_or_marker,month_from,month,value,unit,statistic,spread,spread_type,spread_low,"
+    "spread_high,n,phase,curve,source,doi,verification,note"
+)
+
+
+def evidence_folder(folder: Path, arms: str, *rows: str | dict[str, str], columns: str = EVIDENCE_COLUMNS) -> Path:
+    """Folder of evidence with these arms and figures: lines of text, or tables in which a column may be missing."""
+    (folder / "arms.toml").write_text(arms, encoding="utf-8")
+    with (folder / "observations.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns.split(","), extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            if isinstance(row, str):
+                file.write(row)
+            else:
+                writer.writerow(row)
+    return folder
 
 
 SMALL_FIT = """

@@ -42,6 +42,7 @@ def test_a_demo_says_where_its_report_is_runs_again_and_goes_on_with_one_that_wa
         assert json.loads(manifest.read_text(encoding="utf-8"))["resumed"] == resumed
 
 
+@pytest.mark.slow
 def test_a_demo_keeps_the_run_of_somebody_else(folder: Path) -> None:
     command = [str(Path(sys.executable).parent / "ranklsim"), "run", "small.toml", "-o", "runs/small", "--seed", "5"]
     subprocess.run([*command, "--no-report"], cwd=folder, check=True, capture_output=True)

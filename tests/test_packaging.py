@@ -42,6 +42,7 @@ def test_the_checkout_shows_the_package_as_it_installs(folder: str) -> None:
     assert (ROOT / "ranklsim" / folder).resolve() == ROOT / folder  # a link, for editors, mypy and coverage
 
 
+@pytest.mark.slow
 def test_a_wheel_holds_every_file_of_the_source_folders(tmp_path: Path) -> None:
     pytest.importorskip("setuptools", "77", reason="the wheel is built with the setuptools of the lock file")
     copy = tmp_path / "a checkout"

@@ -30,6 +30,8 @@ FEW = {  # of what a page runs at full size
 OF_RUNS = ("report", "cdisc", "compare")
 """Verbs that take finished runs, which stand in their examples as made before."""
 
+SLOW = (*FEW, *OF_RUNS, "validate", "fit", "genetics")
+
 
 def blocks(page: Path, language: str) -> list[str]:
     """Fenced blocks of one language."""
@@ -100,7 +102,14 @@ def test_the_fit_of_spreads_that_the_page_shows_finds_spreads_in_the_evidence_th
     assert np.isfinite(problem.observed).all()
 
 
-@pytest.mark.parametrize("page, line", commands(), ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(
+    "page, line",
+    [
+        pytest.param(page, line, marks=[pytest.mark.slow] if line.split()[1] in SLOW else [])
+        for page, line in commands()
+    ],
+    ids=lambda value: str(value)[:60],
+)
 def test_a_command_of_the_documentation_works(page: str, line: str, small_run, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     if shlex.split(line, comments=True)[1] in OF_RUNS:
@@ -118,6 +127,7 @@ def test_a_command_of_the_documentation_works(page: str, line: str, small_run, t
         assert (tmp_path / said.out.splitlines()[-1]).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page, number",
     [(page, number) for page in PAGES for number in range(len(blocks(page, "python")))],

@@ -55,6 +55,7 @@ def test_the_order_in_which_portions_are_done_changes_no_byte(trial_file, tmp_pa
     assert table_bytes(other.folder) == table_bytes(local.folder)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_nothing_but_time(trial_file, tmp_path, local, cluster):
     with cluster.get_client() as client:
         workers = client.run(os.getpid)
@@ -74,6 +75,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(trial_file, tmp_path, lo
     assert table_bytes(open_run(other.folder).folder) == table_bytes(local.folder)
 
 
+@pytest.mark.slow
 def test_what_threads_began_a_cluster_ends_without_doing_it_again(trial_file, tmp_path, local, cluster, monkeypatch):
     perform, done = pieces.perform, []
 
@@ -102,11 +104,13 @@ def test_what_threads_began_a_cluster_ends_without_doing_it_again(trial_file, tm
     assert table_bytes(other.folder) == table_bytes(local.folder)
 
 
+@pytest.mark.slow
 def test_workers_that_do_not_see_the_folder_are_named(trial_file, cluster):
     with pytest.raises(BadInput, match=r"worker tcp://\S+ does not see memory://elsewhere/run"):
         run(trial_file, "memory://elsewhere/run", scheduler=cluster.scheduler_address)
 
 
+@pytest.mark.slow
 def test_a_worker_with_other_versions_is_refused(trial_file, tmp_path, cluster, monkeypatch):
     old = scheduler.versions() | {"numpy": "1.0"}
     monkeypatch.setattr(execution, "versions", lambda: old)
@@ -114,6 +118,7 @@ def test_a_worker_with_other_versions_is_refused(trial_file, tmp_path, cluster, 
         run(trial_file, tmp_path / "b", scheduler=cluster.scheduler_address)
 
 
+@pytest.mark.slow
 def test_a_fault_of_a_portion_reaches_the_user_in_its_own_words(trial_file, tmp_path, cluster, monkeypatch):
     def full(job, task):
         raise RunFailed("no space left")
@@ -123,6 +128,7 @@ def test_a_fault_of_a_portion_reaches_the_user_in_its_own_words(trial_file, tmp_
         run(trial_file, tmp_path / "b", scheduler=cluster.scheduler_address)
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_the_address_of_a_cluster(trial_file, tmp_path, cluster, capsys, monkeypatch):
     words = ("run", trial_file, "-o", tmp_path / "b", "--no-report", "--scheduler")
     assert said(capsys, *words, cluster.scheduler_address) == (0, [str(tmp_path / "b")], [])
@@ -133,6 +139,7 @@ def test_the_command_line_takes_the_address_of_a_cluster(trial_file, tmp_path, c
     assert not (tmp_path / "c").exists()
 
 
+@pytest.mark.slow
 def test_a_run_behind_a_url_has_the_same_bytes_and_a_report(trial_file, local):
     url = "memory://bucket/run"
     there = run(trial_file, url, patients=PATIENTS)

@@ -257,6 +257,7 @@ for name in names:
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(trial_file, tmp_path, simulated, whole):
     folder = tmp_path / "b"
     words = [sys.executable, "-c", KILLED, trial_file, folder, *FILES]

@@ -128,6 +128,7 @@ def test_scores_have_the_correlations_of_the_population_and_even_margins() -> No
         assert score.std() == pytest.approx(1, abs=0.02), symbol
 
 
+@pytest.mark.slow
 def test_spreads_made_by_the_model_give_back_their_cvs(spec_file: Path) -> None:
     spec = load_spec(spec_file)
     problem = variability.make_problem(spec)
@@ -200,6 +201,7 @@ def test_the_shipped_fit_starts_from_the_shipped_spreads_and_the_table_says_whic
     assert (table.frame.loc[table.frame["cv"] > 0, "cv_source"] != "").all()
 
 
+@pytest.mark.slow
 def test_shipped_spreads_are_the_best_of_the_shipped_fit_with_a_fifth_of_its_patients() -> None:
     """Along two lines through them the objective is least within 15 % of where they stand."""
     spec = replace(load_spec("between_patient"), patients=40)

@@ -12,6 +12,7 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import EVIDENCE_COLUMNS, evidence_folder
 
 from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.errors import BadInput
@@ -43,10 +44,6 @@ covariates = { weight = "60 kg", T_LS = -2.0 }
 regimen = "denosumab 60mg every 6mo x4"
 follow_up = "36 mo"
 """
-HEADER = (
-    "study,arm,control,endpoint,site_or_marker,month_from,month,value,unit,statistic,spread,spread_type,spread_low,"
-    "spread_high,n,phase,curve,source,doi,verification,note"
-)
 GOOD = {
     "study": "S", "arm": "active", "endpoint": "percent_change", "site_or_marker": "LS", "month": "12", "value": "5",
     "unit": "%", "statistic": "mean", "spread": "0.5", "spread_type": "SE", "n": "40", "phase": "on",
@@ -54,14 +51,9 @@ GOOD = {
 }  # fmt: skip
 
 
-def folder(tmp_path: Path, *rows: dict[str, str], arms: str = ARMS, header: str = HEADER) -> Path:
+def folder(tmp_path: Path, *rows: dict[str, str], arms: str = ARMS, header: str = EVIDENCE_COLUMNS) -> Path:
     """A folder of evidence with these rows, each laid over a row without fault."""
-    (tmp_path / "arms.toml").write_text(arms, encoding="utf-8")
-    with (tmp_path / "observations.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, header.split(","), extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(GOOD | row for row in rows)
-    return tmp_path
+    return evidence_folder(tmp_path, arms, *(GOOD | row for row in rows), columns=header)
 
 
 def faults(path: Path) -> list[str]:
@@ -171,9 +163,12 @@ def test_a_fault_of_an_arm_is_named_with_its_line(tmp_path: Path, arms: str, lin
 @pytest.mark.parametrize(
     ("header", "says"),
     [
-        (HEADER.replace("unit,", ""), "observations.csv:1: column unit is missing"),
-        (HEADER.replace("curve", "cruve"), "observations.csv:1: column cruve: there is no such column; did you mean"),
-        (HEADER + ",n", "observations.csv:1: column 'n' stands twice"),
+        (EVIDENCE_COLUMNS.replace("unit,", ""), "observations.csv:1: column unit is missing"),
+        (
+            EVIDENCE_COLUMNS.replace("curve", "cruve"),
+            "observations.csv:1: column cruve: there is no such column; did you mean",
+        ),
+        (EVIDENCE_COLUMNS + ",n", "observations.csv:1: column 'n' stands twice"),
     ],
 )
 def test_a_fault_of_the_header_is_named(tmp_path: Path, header: str, says: str) -> None:

@@ -192,6 +192,7 @@ def test_evidence_of_the_default_fit_leaves_out_only_agents_of_other_kinds_and_c
         assert others or row["endpoint"] == "time_of_nadir", row
 
 
+@pytest.mark.slow
 def test_the_default_values_are_where_the_default_fit_ends() -> None:
     """Downhill of the shipped values there is next to nothing: `make refit` would come back to them."""
     spec = load_spec("default")

@@ -126,6 +126,7 @@ def test_ovariectomy_starts_from_the_genotypes_own_bone_and_sham_does_not_move_i
     assert lab.after("osteocyte-null", "ovariectomy", 42)["V_T"] < rest
 
 
+@pytest.mark.slow
 def test_another_parameter_table_changes_the_answer(results: pd.DataFrame) -> None:
     shy = run_genetics(TABLE.replace({"w_osteocyte_T": 0.3})).set_index("endpoint")["predicted"]
     own = results.set_index("endpoint")["predicted"]

@@ -38,6 +38,7 @@ def course(regimen: str, months: list[float]) -> pd.DataFrame:
     return simulate_typical(parse_regimen(regimen), months=months, covariates={"supplements": 1}).set_index("month")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bisphosphonates", "anabolics"])
 def test_shipped_values_are_where_the_shipped_fit_ends(name: str) -> None:
     spec = load_spec(name)

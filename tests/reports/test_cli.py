@@ -298,6 +298,7 @@ def test_run_writes_what_was_promised_and_says_where(finished: Path, ranklsim) -
         assert (run / name).stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_run_ends_with_its_report_and_report_writes_the_same_again(finished: Path, ranklsim, tmp_path: Path) -> None:
     said = ranklsim("run", finished / "small.toml", "-o", "r")
     assert said.code == 0, said.err
@@ -660,6 +661,7 @@ def test_a_fault_of_our_own_is_one_sentence_too(ranklsim, monkeypatch) -> None:
     check_sentence(fault, "ZeroDivisionError: division by zero", "RANKLSIM_DEBUG=1")
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_says_how_to_go_on_and_goes_on(finished: Path, tmp_path: Path) -> None:
     command = [
         Path(sys.executable).parent / "ranklsim",

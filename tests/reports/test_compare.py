@@ -17,6 +17,8 @@ from ranklsim.reports.csr.context import Context, read
 from ranklsim.reports.pages import compare
 from ranklsim.reports.pages.compare import Seen, run_names, write_comparison
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:

@@ -122,6 +122,7 @@ def test_the_true_ratio_is_found_though_one_arm_is_left_five_times_as_often():
     assert abs(np.log(found["estimate"] / 0.6)) < 2.5 * found["std_error"]
 
 
+@pytest.mark.slow
 def test_the_sandwich_is_the_jackknife():
     table = drawn(400, 4, 0.6, leaving=(0.6, 0.2))
     found = competing.fine_gray(table, "drug", "control")

@@ -15,6 +15,8 @@ from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.reports.cli import main as cli
 from ranklsim.reports.pages import fit_report
 
+pytestmark = pytest.mark.slow
+
 FILES = "correlations estimates identifiability parameters profiles residuals starts".split()
 
 

@@ -22,6 +22,8 @@ from ranklsim.reports.layout.html import body
 from ranklsim.reports.layout.rtf import rtf_text
 from ranklsim.reports.layout.word import write_word
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sections(small_run: Path) -> list:

@@ -136,6 +136,7 @@ def test_assurance_is_the_mean_power_of_the_vectors_drawn_and_its_spread_leaves_
 # -- a small trial -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_type_I_error_and_coverage_are_near_what_they_should_be(small: Path) -> None:
     found = ranklsim.replicate(small, replicates=80, workers=1)
     got = found.operating[found.operating["quantity"] == DIFFERENCE].set_index(["measure", "conduct"])["value"]
@@ -182,6 +183,7 @@ def test_the_folder_holds_the_tables_and_a_page_that_answers(finished: Path) -> 
     assert "nan" not in page.lower()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["interrupted", "workers", "batches"])
 def test_the_bytes_are_the_same_however_it_was_run(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str

@@ -10,6 +10,8 @@ import ranklsim
 from ranklsim.cohorts.running.execution import run
 from ranklsim.reports.csr.report import write_report
 
+pytestmark = pytest.mark.slow
+
 TABLES = {
     "seed": 11,
     "months": 36,

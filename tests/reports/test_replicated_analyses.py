@@ -327,6 +327,7 @@ def test_the_error_of_a_true_value_is_the_standard_error_of_a_mean() -> None:
 # -- all together ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_nothing_depends_on_batches_workers_or_sizes_beside(
     trial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

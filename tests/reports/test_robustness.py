@@ -15,6 +15,8 @@ from ranklsim.cohorts.running.storage import open_run
 from ranklsim.reports.analyses import per_protocol, single
 from ranklsim.reports.csr.report import write_report
 
+pytestmark = pytest.mark.slow
+
 TABLES = {
     "seed": 4,
     "months": 12,

@@ -6,19 +6,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from helpers import said
+from helpers import evidence_folder, said
 
 from ranklsim.pkpd.evidence.records import SHIPPED, load_evidence
 
 ARMS = '[[arm]]\nid = "a"\nstudy = "S"\nlabel = "A"\nregimen = "denosumab 60mg x1"\nfollow_up = "12 mo"\n'
-HEAD = "study,arm,endpoint,site_or_marker,month,value,unit,statistic,spread,spread_type,n,phase,source,verification\n"
+HEAD = "study,arm,endpoint,site_or_marker,month,value,unit,statistic,spread,spread_type,n,phase,source,verification"
 GOOD = "S,a,percent_of_baseline,CTX,6,30,%,median,,,20,on,Doe,read\n"
 
 
 def written(folder: Path, rows: str, arms: str = ARMS) -> Path:
-    (folder / "arms.toml").write_text(arms, encoding="utf-8")
-    (folder / "observations.csv").write_text(HEAD + rows, encoding="utf-8")
-    return folder
+    return evidence_folder(folder, arms, rows, columns=HEAD)
 
 
 def test_check_counts_what_ships(capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,6 +80,7 @@ def test_list_shows_each_arm(capsys: pytest.CaptureFixture[str], tmp_path: Path)
     assert said(capsys, "evidence", "list", tmp_path / "nowhere")[0] == 2
 
 
+@pytest.mark.slow
 def test_genetics_prints_pass_or_fail_and_writes_the_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, out, err = said(capsys, "genetics", "-o", tmp_path / "g.csv")
     assert code == 0

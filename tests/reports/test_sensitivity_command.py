@@ -15,6 +15,8 @@ from ranklsim.pkpd.ensemble import ensemble
 from ranklsim.reports.cli import main as cli
 from ranklsim.reports.sensitivity import run as sensitivity_run
 
+pytestmark = pytest.mark.slow
+
 SMALL = ("--ensemble", "none", "--trajectories", "2", "--samples", "8", "--keep", "2", "--only", "rint,fsh,sig,mix")
 
 

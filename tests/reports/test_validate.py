@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import evidence_folder
 
 from ranklsim.cohorts.validation.bands import bands, cohort, statistic_of
 from ranklsim.pkpd.evidence.predictions import Predictor, predict
@@ -32,10 +33,6 @@ covariates = { age = "64 yr", weight = "66 kg", T_LS = -2.2 }
 regimen    = "denosumab 60mg every 6mo x2"
 follow_up  = "12 mo"
 """
-HEAD = (
-    "study,arm,control,endpoint,site_or_marker,month_from,month,value,unit,statistic,spread,spread_type,spread_low,"
-    "spread_high,n,phase,curve,source,doi,verification,note\n"
-)
 ROWS = """\
 ABC-1,denosumab,,percent_change,LS,,6,3.5,%,mean,,CI95,2.9,4.1,58,on,a/LS,Doe,,read,
 ABC-1,denosumab,,percent_change,LS,,12,5.1,%,mean,,CI95,4.4,5.8,58,on,a/LS,Doe,,read,
@@ -49,10 +46,7 @@ ABC-1,placebo,,percent_of_baseline,CTX,,12,96,%,median,,IQR,70,125,60,untreated,
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("abc")
-    (path / "arms.toml").write_text(ARMS, encoding="utf-8")
-    (path / "observations.csv").write_text(HEAD + ROWS, encoding="utf-8")
-    return path
+    return evidence_folder(tmp_path_factory.mktemp("abc"), ARMS, ROWS)
 
 
 @pytest.fixture(scope="module")
