@@ -45,6 +45,8 @@ demo: $(STAMP)  ## run the four-arm trial `modality` and say where its report is
 
 # On every core, up to four; the tests of a file that share something stay together (tests/conftest.py).
 PYTEST := python -m pytest -n auto --maxprocesses=4 --dist loadgroup
+# The workers share the cores, so that threads of linear algebra within one only stand in each other's way.
+test quick lowest: export OMP_NUM_THREADS = 1
 
 .PHONY: test
 test: $(STAMP)  ## run the tests

@@ -200,6 +200,7 @@ FILES = (
 """Files during whose writing a run is stopped, from first to last; the last manifest is the one that says complete."""
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_at_any_moment_leaves_nothing_half_written(trial_file, tmp_path, monkeypatch, whole):
     folder, write = tmp_path / "b", places._Hashing.write
     for name in FILES:

@@ -400,6 +400,7 @@ def places(data, path=()):
         yield from places(value, (*path, key))
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.sampled_from(list(places(BASE))), st.sampled_from(STRANGE)), min_size=1, max_size=3))
 def test_no_value_anywhere_makes_anything_but_a_trial_or_sentences_with_the_files_name(tmp_path, changes):

@@ -54,6 +54,7 @@ def vectorised(expression: sp.Expr) -> Callable[[np.ndarray, np.ndarray], np.nda
 X, Y = sp.symbols("x y", real=True)
 
 
+@pytest.mark.slow
 def test_powers_are_within_the_bound_that_is_stated() -> None:
     rng = np.random.default_rng(3)
     x, y = 10.0 ** rng.uniform(-12, 12, 40_000), rng.uniform(-12, 12, 40_000)

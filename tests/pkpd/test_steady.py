@@ -47,6 +47,7 @@ def extremes(n: int, seed: int) -> pd.DataFrame:
     return persons
 
 
+@pytest.mark.slow
 def test_steady_state_of_any_genotype_is_a_zero_of_the_rates_whatever_the_parameters() -> None:
     persons = extremes(60, seed=11)
     steady = steady_state(TABLE, persons)
@@ -71,6 +72,7 @@ def test_lifelong_steady_state_of_any_genotype_does_not_move_in_ten_years() -> N
         assert not steady.drift[b].any()
 
 
+@pytest.mark.slow
 def test_cells_of_the_normal_genotype_rest_at_one_whatever_its_parameters() -> None:
     steady = steady_state(TABLE, helpers.anyone(TABLE, 30))
     for name in CELLS:
@@ -119,6 +121,7 @@ def test_the_whole_simulation_starts_from_a_lifelong_state() -> None:
         assert found[name][0, 1] == pytest.approx(found[name][0, 0], rel=1e-6), name
 
 
+@pytest.mark.slow
 def test_steady_state_of_many_is_that_of_each() -> None:
     persons = extremes(6, seed=3)
     together = steady_state(TABLE, persons).states

@@ -128,6 +128,7 @@ def test_help_speaks_of_resuming_where_a_verb_can(ranklsim, verb: str) -> None:
     assert ("--resume" in ranklsim(verb, "--help").out) == can
 
 
+@pytest.mark.slow
 def test_what_the_check_of_a_population_imports_is_what_it_needs() -> None:
     code = "import sys; import ranklsim.reports.analyses.baseline, ranklsim.reports.layout.wording; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
