@@ -152,7 +152,7 @@ def test_the_trial_of_the_documentation_can_be_run(tmp_path: Path) -> None:
 
 
 def test_the_conduct_of_the_documentation_names_every_key_and_can_be_read(tmp_path: Path) -> None:
-    from ranklsim.cohorts.protocol.schema import ConductTable
+    from ranklsim.cohorts.protocol.conduct import CONDUCT
     from ranklsim.cohorts.protocol.trial import TRIALS, load_trial
 
     *_, conduct = blocks(ROOT / "docs" / "trials.md", "toml")
@@ -160,11 +160,12 @@ def test_the_conduct_of_the_documentation_names_every_key_and_can_be_read(tmp_pa
     (tmp_path / "mine.toml").write_text(freedom[: freedom.index("[conduct]")] + conduct, encoding="utf-8")
     assert load_trial(tmp_path / "mine.toml").conduct.enrolment is not None
     said = set(re.findall(r"^(\w+) +=", conduct, re.MULTILINE)) | {"stop_arms", "stop_months"}
-    assert said == set(ConductTable.model_fields)
+    assert said == set(CONDUCT.keys)
 
 
 def test_the_plans_of_interim_analyses_and_of_what_is_firm_name_every_key_and_can_be_read(tmp_path: Path) -> None:
-    from ranklsim.cohorts.protocol.schema import InterimTable, PerProtocolTable, TippingTable
+    from ranklsim.cohorts.protocol.interim import INTERIM
+    from ranklsim.cohorts.protocol.robustness import PER_PROTOCOL, TIPPING
     from ranklsim.cohorts.protocol.trial import TRIALS, load_trial
 
     every = blocks(ROOT / "docs" / "trials.md", "toml")
@@ -174,9 +175,9 @@ def test_the_plans_of_interim_analyses_and_of_what_is_firm_name_every_key_and_ca
     (tmp_path / "mine.toml").write_text(start + firm + "\n" + plan + "\n" + end, encoding="utf-8")
     assert load_trial(tmp_path / "mine.toml").interim.planned_events == 90
     said = set(re.findall(r"^(\w+) +=", plan.split("\n[conduct]")[0], re.MULTILINE)) | {"planned_error"}
-    assert said == set(InterimTable.model_fields)
+    assert said == set(INTERIM.keys)
     said = set(re.findall(r"^(\w+) +=", firm, re.MULTILINE))
-    assert said == set(TippingTable.model_fields) | set(PerProtocolTable.model_fields)
+    assert said == set(TIPPING.keys) | set(PER_PROTOCOL.keys)
 
 
 def test_the_covariates_of_the_documentation_are_those_that_criteria_know() -> None:

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ranklsim.cohorts.protocol.terms import LIFE_TABLES
+from ranklsim.cohorts.protocol.conduct import LIFE_TABLES
 from ranklsim.pkpd.units import DAYS_PER_MONTH, DAYS_PER_YEAR
 
 

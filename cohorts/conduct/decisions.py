@@ -17,7 +17,7 @@ from ranklsim.cohorts import streams
 from ranklsim.cohorts.conduct import doses
 from ranklsim.cohorts.conduct.hazards import cumulative, month_reached
 from ranklsim.cohorts.events import Happened
-from ranklsim.cohorts.protocol.terms import AT_VISITS, Hazard, Response, Rule, Trigger
+from ranklsim.cohorts.protocol.conduct import AT_VISITS, Hazard, Response, Rule, Trigger
 from ranklsim.pkpd.biology.skeleton import t_score
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.units import DAYS_PER_MONTH

@@ -20,7 +20,7 @@ from scipy.stats import gamma
 
 from ranklsim.cohorts import streams
 from ranklsim.cohorts.conduct.hazards import thresholds
-from ranklsim.cohorts.protocol.terms import AT_VISITS, Adherence, Delay
+from ranklsim.cohorts.protocol.conduct import AT_VISITS, Adherence, Delay
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.simulation import Doses
 from ranklsim.pkpd.units import DAYS_PER_MONTH, DAYS_PER_YEAR

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ranklsim.cohorts.conduct.hazards import thresholds
 from ranklsim.cohorts.events import COMPLETED, ENDS
-from ranklsim.cohorts.protocol.terms import Enrolment
+from ranklsim.cohorts.protocol.conduct import Enrolment
 
 if TYPE_CHECKING:
     from ranklsim.cohorts.protocol.trial import Trial

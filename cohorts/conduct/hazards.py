@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranklsim.cohorts import streams
-from ranklsim.cohorts.protocol.terms import Hazard
+from ranklsim.cohorts.protocol.conduct import Hazard
 from ranklsim.pkpd.units import DAYS_PER_MONTH, DAYS_PER_YEAR
 
 PER_MONTH = DAYS_PER_MONTH / DAYS_PER_YEAR

@@ -21,14 +21,13 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from ranklsim.cohorts import streams
-from ranklsim.cohorts.protocol.schema import BMD_MEASURES, MARKER_MEASURES
+from ranklsim.cohorts.protocol.measures import BMD_MEASURES, MARKER_MEASURES, MEASURES
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
 if TYPE_CHECKING:
     from ranklsim.cohorts.protocol.trial import Trial
 
-MEASURES = (*BMD_MEASURES, *MARKER_MEASURES)
 
 _ADDITIVE = (*BMD_MEASURES, "CA")  # errors small enough to be normal; the others are lognormal
 _CV = {measure: f"CV_DXA_{measure.removeprefix('BMD_')}" for measure in BMD_MEASURES} | {

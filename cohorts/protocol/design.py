@@ -17,6 +17,7 @@ import pandas as pd
 import tomlkit
 
 from ranklsim.cohorts.people.criteria import Range, Stratum, admitted, parse_stratum
+from ranklsim.cohorts.protocol.conduct import Conduct
 from ranklsim.cohorts.protocol.endpoints import (
     Change,
     Endpoint,
@@ -26,7 +27,6 @@ from ranklsim.cohorts.protocol.endpoints import (
     PerProtocol,
     TippingPoint,
 )
-from ranklsim.cohorts.protocol.terms import Conduct
 from ranklsim.pkpd.dosing import Regimen
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.units import DAYS_PER_MONTH

@@ -18,7 +18,7 @@ import pandas as pd
 
 from ranklsim.cohorts.durability import RISE, at_month, crossing_month, share_kept
 from ranklsim.cohorts.protocol.endpoints import Durability
-from ranklsim.cohorts.protocol.schema import BMD_MEASURES
+from ranklsim.cohorts.protocol.measures import BMD_MEASURES
 from ranklsim.reports.analyses import summaries
 from ranklsim.reports.analyses.durability import bootstrap_means, percentiles, resampling
 from ranklsim.reports.analyses.summaries import BOOTSTRAPS

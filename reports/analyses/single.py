@@ -23,7 +23,7 @@ from ranklsim.cohorts.protocol.endpoints import (
     Responder,
     higher_is_better,
 )
-from ranklsim.cohorts.protocol.schema import BMD_MEASURES
+from ranklsim.cohorts.protocol.measures import BMD_MEASURES
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.analyses import estimands, proportions, repeated, summaries, survival, variables
 from ranklsim.reports.analyses.effects import effect, is_ratio, margin_of, measure_of

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.protocol.endpoints import EVENT_WORDS, Change, Durability, Endpoint, Event, Rate, Responder
-from ranklsim.cohorts.protocol.schema import BMD_MEASURES
+from ranklsim.cohorts.protocol.measures import BMD_MEASURES
 from ranklsim.reports.analyses.effects import is_ratio
 from ranklsim.reports.analyses.imputation import STRATEGIES
 from ranklsim.reports.csr.contents import report_section

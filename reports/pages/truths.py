@@ -21,7 +21,7 @@ import pandas as pd
 
 from ranklsim.cohorts.conduct.course import MEASURES
 from ranklsim.cohorts.protocol.endpoints import Change, Durability, Endpoint, Estimand, Event, Rate, Responder
-from ranklsim.cohorts.protocol.schema import BMD_MEASURES
+from ranklsim.cohorts.protocol.measures import BMD_MEASURES
 from ranklsim.cohorts.running.replicates import AS_PLANNED, AS_RUN, CONTROL, OWN, Lived, Studies
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.analyses import estimands, lasting, survival, variables

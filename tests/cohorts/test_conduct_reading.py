@@ -5,7 +5,7 @@ import re
 import pytest
 from helpers import arm, change, trial_text
 
-from ranklsim.cohorts.protocol.terms import Adherence, Conduct, Delay, Enrolment, Hazard, Response, Rule, Trigger
+from ranklsim.cohorts.protocol.conduct import Adherence, Conduct, Delay, Enrolment, Hazard, Response, Rule, Trigger
 from ranklsim.cohorts.protocol.trial import TRIALS, load_trial
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.units import DAYS_PER_MONTH
@@ -123,7 +123,7 @@ RULE = 'rescue = {{ {}, agent = "denosumab", dose = "60 mg", every = "6 mo" }}'
         ),
         (
             'dropout = "5 %/yr"\ndropout_response = { of = "BMD_XX", per = "-3 %", ratio = 2 }',
-            "unknown measure 'BMD_XX'",
+            '`of` is "BMD_XX"',
         ),
         (
             'dropout = "5 %/yr"\ndropout_response = { of = "BMD_TH", per = "0 %", ratio = 2 }',
@@ -170,7 +170,7 @@ RULE = 'rescue = {{ {}, agent = "denosumab", dose = "60 mg", every = "6 mo" }}'
         ("imaging = [12]", "imaging finds vertebral fractures"),
         ("fractures = true\nimaging = [0, 12]", "imaging has 0 mo"),
         ("fractures = true\nimaging = [24, 48]", "imaging has 48 mo, but the trial ends at 36 mo."),
-        ('life_table = "us-women"', "unknown life table 'us-women'; did you mean 'us-women-2009'?"),
+        ('life_table = "us-women"', "did you mean 'us-women-2009'?"),
         ("mortality_ratio = -1", "mortality_ratio = -1 is not possible"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 
 from ranklsim.cohorts.conduct.enrolment import cut, enrolled_months, looks
 from ranklsim.cohorts.conduct.hypocalcaemia import grades, recorded
-from ranklsim.cohorts.protocol.terms import Conduct, Enrolment
+from ranklsim.cohorts.protocol.conduct import Conduct, Enrolment
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.pkpd.parameters import load_parameters
 

@@ -12,8 +12,8 @@ from ranklsim.cohorts.conduct.course import observe, play
 from ranklsim.cohorts.conduct.patients import draw
 from ranklsim.cohorts.conduct.visits import MEASURES, off_days
 from ranklsim.cohorts.events import COMPLETED, DEATH, DROPOUT, FRACTURES, RESCUE, STOPPED, SWITCH
+from ranklsim.cohorts.protocol.conduct import Adherence, Conduct, Delay, Hazard, Response, Rule, Trigger
 from ranklsim.cohorts.protocol.design import Visits
-from ranklsim.cohorts.protocol.terms import Adherence, Conduct, Delay, Hazard, Response, Rule, Trigger
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.parameters import load_parameters

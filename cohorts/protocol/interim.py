@@ -1,0 +1,150 @@
+"""Reading the table [interim] of a trial's file: how the looks of [conduct] test an endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ranklsim.cohorts.protocol.conduct import Conduct
+from ranklsim.cohorts.protocol.endpoints import (
+    SPENDING,
+    Durability,
+    Endpoint,
+    Event,
+    Futility,
+    Interim,
+    Multiplicity,
+    Responder,
+    higher_is_better,
+)
+from ranklsim.cohorts.protocol.objectives import Objectives, effect_scale
+from ranklsim.pkpd.reading import Shape, Table
+
+ALPHA = 0.05
+"""Two-sided type-I error where neither [interim] nor [multiplicity] says it."""
+
+MOST_EVENTS = 10_000_000
+
+INTERIM = Shape(
+    {
+        "endpoint": '"Time to first hip fracture"',
+        "arms": '["denosumab"]',
+        "spending": '"O\'Brien-Fleming"',
+        "alpha": "0.05",
+        "planned_events": "250",
+        "planned_error": '"0.3 %"',
+        "effect": '"0.6"',
+        "futility": '{ below = "20 %", binding = false }',
+    },
+    needed=("spending",),
+)
+FUTILITY = Shape({"below": '"20 %"', "under": '"trend"', "binding": "true or false"}, needed=("below",))
+
+
+def read_interim(
+    of: Objectives, endpoints: Sequence[Endpoint], multiplicity: Multiplicity | None, conduct: Conduct
+) -> Interim | None:
+    """How the looks test an endpoint, as far as it can be read.
+
+    Parameters
+    ----------
+    of : Objectives
+    endpoints : sequence of Endpoint
+        Those without fault.
+    multiplicity : Multiplicity or None
+        Whose type-I error counts where the table gives none.
+    conduct : Conduct
+        With the looks.
+
+    Returns
+    -------
+    Interim or None
+        None without the table, or where a fault hides what it is about.
+    """
+    table = of.root.table("interim", INTERIM)
+    if table is None:
+        return None
+    if not conduct.looks and not of.faults.touch(("conduct", "looks")):
+        table.fault((), 'there is no look to test at; give [conduct] looks = ["24 mo", "50 % completed"].')
+    if of.control is None:
+        table.fault((), "looks compare with control; name the trial's control.")
+    arms = of.arms(table, "arms")
+    endpoint = _endpoint(of, table, endpoints)
+    spending = table.choice("spending", SPENDING, None)
+    alpha = table.number("alpha", ALPHA if multiplicity is None else multiplicity.alpha, above=0, below=0.5)
+    futility = _futility(table)
+    if endpoint is None:
+        return None
+    events, error = _information(table, endpoint)
+    effect = _effect(table, endpoint)
+    return None if spending is None else Interim(endpoint.name, arms, spending, alpha, events, error, effect, futility)
+
+
+def _endpoint(of: Objectives, table: Table, endpoints: Sequence[Endpoint]) -> Endpoint | None:
+    """The endpoint named, else the first primary one; it must have a test."""
+    named = of.named(table, "endpoint")
+    if "endpoint" in table:
+        found = next((endpoint for endpoint in endpoints if endpoint.name == named), None)
+    else:
+        found = next((endpoint for endpoint in endpoints if endpoint.role == "primary"), None)
+    if found is not None and (isinstance(found, Durability) or found.analysis == "median difference"):
+        what = "a durability" if isinstance(found, Durability) else "a difference of medians"
+        place = "endpoint" if "endpoint" in table else ()
+        table.fault(place, f"'{found.name}' is {what}, which has no test; name another endpoint.")
+        return None
+    return found
+
+
+def _information(table: Table, endpoint: Endpoint) -> tuple[float | None, float | None]:
+    """Planned information: events of a hazard ratio, the effect's standard error of anything else."""
+    if endpoint.of_hazard:
+        if "planned_error" in table:
+            said = f"the information of '{endpoint.name}', a hazard ratio, is its events"
+            table.fault("planned_error", f"{said}; give planned_events.")
+        return table.whole("planned_events", None, least=1, most=MOST_EVENTS), None
+    if "planned_events" in table:
+        said = f"events are the information of the analyses Cox and log-rank, and '{endpoint.name}' has another"
+        table.fault("planned_events", f"{said}; give planned_error.")
+    error = table.quantity("planned_error", _scale(endpoint)[0], None, above=0)
+    return None, None if error is None else _on_scale(endpoint, error)
+
+
+def _effect(table: Table, endpoint: Endpoint) -> float | None:
+    """The design's effect: a benefit, unless the endpoint has a margin, within which it may lie."""
+    unit, ratio = _scale(endpoint)
+    value = table.quantity("effect", unit, None)
+    if value is None:
+        return None
+    said = f'effect = "{table.data["effect"]}"'
+    if ratio and value <= 0:
+        table.fault("effect", f'{said} is no ratio; give one such as effect = "0.6".')
+        return None
+    better = higher_is_better(endpoint)
+    none = 1.0 if ratio else 0.0
+    if endpoint.margin is not None:
+        none = 1 / endpoint.margin if ratio and better else endpoint.margin * (1 if ratio or not better else -1)
+    if not (value > none if better else value < none):
+        table.fault("effect", f"{said} is no benefit; give one {'above' if better else 'below'} {none:g}.")
+        return None
+    return _on_scale(endpoint, value)
+
+
+def _scale(endpoint: Endpoint) -> tuple[str, bool]:
+    return effect_scale(
+        type(endpoint), endpoint.analysis, getattr(endpoint, "kind", None), getattr(endpoint, "measure", None)
+    )
+
+
+def _on_scale(endpoint: Endpoint, value: float) -> float:
+    """Shares stand in percent in the file, and as shares in analyses."""
+    return value / 100 if isinstance(endpoint, Responder | Event) and _scale(endpoint)[0] == "%" else value
+
+
+def _futility(interim: Table) -> Futility | None:
+    table = interim.table("futility", FUTILITY)
+    if table is None:
+        return None
+    below = table.quantity("below", "%", None, above=0, below=100)
+    under, binding = table.choice("under", ("trend", "design"), "trend"), table.flag("binding")
+    if under == "design" and "effect" not in interim:
+        table.fault("under", 'conditional power under the design needs its effect; give effect = "0.6".')
+    return None if below is None else Futility(below / 100, under, binding)

@@ -1,0 +1,12 @@
+"""What is measured at visits, by the column of a run's table `visits`, and the unit of each."""
+
+from __future__ import annotations
+
+BMD_MEASURES = ("BMD_LS", "BMD_TH", "BMD_FN", "BMD_R13")
+MARKER_MEASURES = ("CTX", "P1NP", "TRAP5B", "BSAP", "CA", "PTH")
+MEASURES = (*BMD_MEASURES, *MARKER_MEASURES)
+
+UNITS = {
+    **dict.fromkeys(BMD_MEASURES, "g/cm2"), "CTX": "ng/mL", "P1NP": "ng/mL", "BSAP": "ng/mL", "TRAP5B": "U/L",
+    "CA": "mmol/L", "PTH": "pmol/L",
+}  # fmt: skip
