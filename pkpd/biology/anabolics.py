@@ -10,6 +10,18 @@ a delay, the anabolic window, and does not where denosumab keeps formation low [
 adaptation, that formation makes the RANKL, and that cortical bone gains none; it serves published sequences, not dose
 finding of these agents.
 
+Parameters read here, with unit and meaning:
+
+    e_rankl_k      1     change of ln RANKL synthesis per effect level and unit of bone formed
+    F_k            1     share of a dose that reaches the blood
+    gain_k         1/mg  effect level added per mg that reaches the blood
+    e_formation_k  1     bone laid down at trabecular remodelling sites, relative rise per effect level
+    tolerance_k    1     effects on formation are divided by 1 + tolerance x adaptation, which nears the level with
+                         t_tolerance
+    e_modelling_k  1     modelling-based trabecular formation over resting turnover per effect level
+    t_effect_k     day   half-life of the effect level
+    t_tolerance_k  day   half-life with which adaptation nears the effect level
+
 References
 ----------
 .. [1] Dempster DW et al. J Bone Miner Res 2018;33:298-306 (teriparatide: most at remodelling sites; recalled).
@@ -20,6 +32,7 @@ References
 from __future__ import annotations
 
 from math import e as E
+from math import prod
 
 from ranklsim.pkpd.biology.bisphosphonates import LN2
 from ranklsim.pkpd.biology.values import Slots, Values
@@ -60,10 +73,7 @@ def modelling(x: Values, p: Values, slots: Slots) -> float:
 
 def synthesis(x: Values, p: Values, formation: float, slots: Slots) -> float:
     """RANKL synthesis over normal, with whole-body bone formation over normal."""
-    fold = 1
-    for k in range(1, slots.anabolics + 1):
-        fold = fold * p[f"rankl_fold_{k}"] ** (x[f"level_{k}"] * formation)
-    return fold
+    return prod(p[f"rankl_fold_{k}"] ** (x[f"level_{k}"] * formation) for k in range(1, slots.anabolics + 1))
 
 
 def rates(x: Values, p: Values, slots: Slots) -> dict[str, float]:

@@ -7,6 +7,21 @@ bone, and what is buried comes back when that bone is resorbed. Osteoclasts adap
 size under long treatment [3]_): in FLEX, CTX returns from 24 to 60 % of baseline on unchanged alendronate. Amounts in
 mg. The one-surface, one-depot form and the form of adaptation are our assumption.
 
+Parameters read here, with unit and meaning:
+
+    bp_rest      1     share of bisphosphonate loss from the surface that needs no bone formation
+    t_bp_blood   day   half-life of bisphosphonate in blood before bone or urine has it
+    bp_adapt     1     adaptation of osteoclasts: under a bisphosphonate, the rise of their death is divided by 1 +
+                       bp_adapt times its long-term mean
+    t_bp_adapt   day   half-life of that long-term mean
+    F_k          1     share of a dose that reaches the blood
+    potency_k    1/mg  relative rise of osteoclast death per mg on the active surface
+    max_kill_k   1     relative rise of osteoclast death that no amount exceeds
+    f_bone_k     1     share of what reaches the blood that binds to bone at normal turnover
+    t_surface_k  day   half-life on the active surface at normal turnover
+    t_deep_k     day   half-life of buried drug at normal turnover
+    f_deep_k     1     share of what leaves the surface that is buried, not lost
+
 References
 ----------
 .. [1] Zometa label: 39 % of a dose in urine within 24 h; Khan SA et al. J Bone Miner Res 1997;12:1700-7 (alendronate).
@@ -42,11 +57,9 @@ def dose(agent: Values, amount_mg: float, route: str) -> tuple[str, float]:
 
 def _attack(x: Values, p: Values, slots: Slots) -> float:
     """Rise of osteoclast death before adaptation: by `potency` a mg on the surface, by `max_kill` at most."""
-    added = 0.0
-    for k in range(1, slots.bisphosphonates + 1):
-        linear = p[f"potency_{k}"] * x[f"surface_{k}"]
-        added = added + linear / (1 + linear / p[f"max_kill_{k}"])
-    return added
+    drugs = range(1, slots.bisphosphonates + 1)
+    linear = {k: p[f"potency_{k}"] * x[f"surface_{k}"] for k in drugs}
+    return sum(linear[k] / (1 + linear[k] / p[f"max_kill_{k}"]) for k in drugs)
 
 
 def kill(x: Values, p: Values, slots: Slots) -> float:

@@ -9,6 +9,27 @@ weakens the answer, too. All relative to the patient's own start. The lumped for
 Trials give calcium and vitamin D to every arm. Where they are new to a patient they lower bone turnover: on placebo,
 CTX and P1NP fall by a tenth. That effect on the signal at RANK is ours, fitted to the markers of placebo arms.
 
+Parameters read here, with unit and meaning:
+
+    EGFR         mL/min/1.73m2  estimated glomerular filtration rate
+    VITD         ng/mL          serum 25-OH vitamin D
+    SUPP         1              starts calcium and vitamin D on day 0 (0 no or 1 yes)
+    e_sup        1              fall of the signal at RANK under calcium and vitamin D
+    t_sup        day            time scale of that fall
+    J_bone       mmol/day       calcium moved by resorption and by formation at rest
+    J_gut        mmol/day       calcium absorbed and excreted at rest
+    CAP          mmol           rapidly exchangeable calcium
+    h_PTH        1              steepness of PTH against serum calcium
+    e_ren        1              exponent of PTH on renal calcium loss
+    s_ren        1              exponent of serum calcium on renal calcium loss
+    e_gut        1              exponent of PTH on calcitriol and so on absorption
+    t_gut        day            time scale of the calcitriol response
+    EGFR_ref     mL/min/1.73m2  eGFR at which calcitriol answers PTH as typical
+    VITD_ref     ng/mL          25-OH-D at which calcitriol answers PTH as typical
+    e_gut_EGFR   1              exponent of eGFR (over 68) on the calcitriol response
+    e_flux_EGFR  1              exponent of eGFR (over 68) on calcium absorbed and excreted at rest
+    e_gut_VITD   1              exponent of 25-OH-D (over 23 ng/mL) on the calcitriol response
+
 References
 ----------
 .. [1] Prolia (denosumab) US prescribing information, BLA125320 (nadir about day 10).
@@ -38,14 +59,14 @@ def individual(p: Values) -> dict[str, Any]:
     }
 
 
-def PTH(x: Values, p: Values) -> Any:
+def relative_PTH(x: Values, p: Values) -> Any:
     """PTH over the patient's start: steep in calcium."""
     return x.calcium**-p.h_PTH
 
 
 def rates(x: Values, p: Values, resorption: Any, mineralisation: Any) -> dict[str, Any]:
     """Time derivatives (1/day), with whole-body resorption and mineralisation of osteoid over untreated."""
-    pth = PTH(x, p)
+    pth = relative_PTH(x, p)
     from_bone = p.J_bone * (resorption - mineralisation)
     from_gut = p.passing * x.calcitriol
     to_urine = p.passing * x.calcium**p.s_ren * pth**-p.e_ren

@@ -7,6 +7,23 @@ Osteoclasts live 11 days, under one day without RANKL [4]_. Osteoblasts follow r
 signal in three steps. Everything is 1 at the untreated start, and stands once for trabecular (T) and once for
 cortical (C) bone, which hear different sources of RANKL.
 
+Parameters read here, with unit and meaning:
+
+    mix   1      share of the rebound store that is waiting cells (1: waiting cells only; 0: RANKL/OPG drift only)
+    n     1      steepness of site activation in the signal
+    Ka    1      signal (to the power n) at which site activation is half of its most
+    r     1      share of the resting loss of waiting cells that is activation
+    tW    day    time scale of the waiting pool
+    f_om  1      share of the waiting pool's inflow that is osteomorphs (osteoclast fission)
+    gU    1      rise of the RANKL/OPG drift when formation stops
+    tU    day    time scale of the RANKL/OPG drift
+    tQ    day    life of an active resorption site
+    kd    1/day  death rate of osteoclasts at rest
+    Kd    1      signal at which osteoclast survival is half saturated
+    dm    1      lowest death rate of osteoclasts over that at rest
+    Kg    1      signal at which osteoclast formation from sites is half saturated
+    tc    day    each of three steps from resorption to formation
+
 References
 ----------
 .. [1] Mizoguchi T et al. J Cell Biol 2009;184:541-54. doi:10.1083/jcb.200806139

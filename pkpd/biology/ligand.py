@@ -6,6 +6,40 @@ sheddase. The signal is the free ligand at RANK over its untreated value, with a
 Pools are totals, free plus bound, in nmol per litre of the drug's central volume: an effective capacity [2]_, not a
 serum level, for the surface.
 
+Parameters read here, with unit and meaning:
+
+    M0                nmol/L      surface RANKL that serum drug can reach (per litre of Vc)
+    kdeg              1/day       turnover of unbound surface RANKL
+    rint              1           removal of drug-bound surface RANKL by internalisation, over that of free
+    fsh               1           share of surface RANKL turnover that is shedding
+    ksel              1/day       loss of sRANKL not bound to drug (free and held by OPG)
+    kcpx              1/day       loss of drug-sRANKL complex from serum
+    om                1           RANKL held by OPG over free RANKL on the surface at rest
+    os                1           sRANKL held by OPG over free sRANKL at rest
+    OPG_local         1           OPG made in bone over normal
+    OPG_serum         1           circulating OPG over normal
+    f_OPG_serum       1           share of OPG in bone that comes from the circulation
+    q_OPG             1           share of the loss of sRANKL that goes with circulating OPG
+    RANK              1           receptor on precursors and osteoclasts over normal
+    sRANKL_given      nmol/L/day  sRANKL infused
+    make_j            1           RANKL made by source j over normal
+    shed_j            1           shedding of RANKL by source j over normal
+    anchor_j          1           share of RANKL made by source j that is held in the membrane
+    sig               1           share of sRANKL in the resting osteoclastogenic signal
+    d_act             1           extra share of sRANKL in the signal that activates sites (0: same as at the
+                                  osteoclast; 1: wholly sRANKL)
+    w_j_T             1           share of source j in the mRANKL signal of trabecular bone
+    w_j_C             1           share of source j in the mRANKL signal of cortical bone
+    mix               1           share of the rebound store that is waiting cells (1: waiting cells only; 0: RANKL/OPG
+                                  drift only)
+    drift_OPG         1           what drifts while formation is low (1: OPG falls or sensitivity rises; 0: RANKL
+                                  synthesis rises)
+    turn_T            1           share of trabecular bone in whole-body turnover
+    reach_j_k         1           drug concentration at RANKL of source j over that in plasma
+    KD_mRANKL_k       nmol/L      equilibrium constant of binding membrane-bound RANKL
+    KD_sRANKL_k       nmol/L      equilibrium constant of binding soluble RANKL
+    block_shedding_k  1           share of the shedding of bound mRANKL that the drug hinders
+
 References
 ----------
 .. [1] Mager DE, Krzyzanski W. Pharm Res 2005;22:1589-96. doi:10.1007/s11095-005-6650-0
@@ -29,28 +63,29 @@ STATES = {f"mRANKL_{source}": ("nmol/L", f"surface RANKL of the {source} source"
 
 def individual(p: Values, slots: Slots) -> dict[str, float]:
     """Normalised source shares, resting pools, association constants as OPG leaves them."""
-    constants = {}
-    share = {}
+    constants, share, total = {}, {}, {}
     for c in COMPARTMENTS:
-        total = sum(p[f"w_{source}_{c}"] for source in SOURCES)
+        total[c] = sum(p[f"w_{source}_{c}"] for source in SOURCES)
         for source in SOURCES:
-            share[source, c] = p[f"w_{source}_{c}"] / total
+            share[source, c] = p[f"w_{source}_{c}"] / total[c]
     for source in SOURCES:
         # ASSUMED: drug meets each compartment's ligand in proportion to its share of whole-body turnover.
         rest = p.M0 * (p.turn_T * share[source, "T"] + (1 - p.turn_T) * share[source, "C"])
         constants[f"M0_{source}"] = rest
         for c in COMPARTMENTS:
-            constants[f"gain_{source}_{c}"] = share[source, c] / (rest + (rest == 0))  # no pool, no signal: 0, not 0/0
+            constants[f"gain_{source}_{c}"] = share[source, c] / (
+                rest + 1 * (rest == 0)
+            )  # no pool, no signal: 0, not 0/0
     constants["S0"] = p.fsh * p.kdeg * p.M0 / p.ksel
     # ASSUMED: circulating OPG carries part of sRANKL out of the serum (OPG-null mice have far more of it).
     constants["ksel_i"] = p.ksel * (1 - p.q_OPG * (1 - p.OPG_serum))
     constants["kint"] = p.rint * p.kdeg
     constants["sig_act"] = p.sig + p.d_act * (1 - p.sig)
     # OPG over normal in bone; KD and the signal are defined at normal OPG, where it holds om (os) parts for one free.
-    opg = (1 - p.f_OPG_serum) * p.OPG_local + p.f_OPG_serum * p.OPG_serum
-    constants["OPG"] = opg
-    constants["hm"] = (1 + p.om) / (1 + p.om * opg)
-    constants["hs"] = (1 + p.os) / (1 + p.os * opg)
+    OPG_bone = (1 - p.f_OPG_serum) * p.OPG_local + p.f_OPG_serum * p.OPG_serum
+    constants["OPG_bone"] = OPG_bone
+    constants["hm"] = (1 + p.om) / (1 + p.om * OPG_bone)
+    constants["hs"] = (1 + p.os) / (1 + p.os * OPG_bone)
     for k in range(1, slots.binders + 1):
         for source in SOURCES:
             constants[f"am_{source}_{k}"] = p[f"reach_{source}_{k}"] * constants["hm"] / p[f"KD_mRANKL_{k}"]
@@ -75,8 +110,8 @@ def free_equation(x: Values, p: Values, free: list[float], slots: Slots) -> list
     crowd_s = sum(p[f"as_{k}"] * free[k - 1] for k in binders)
     balance = []
     for k in binders:
-        held = sum(p[f"am_{source}_{k}"] * x[f"mRANKL_{source}"] / (1 + crowd[source]) for source in SOURCES)
-        held = held + p[f"as_{k}"] * x.sRANKL / (1 + crowd_s)
+        on_cells = sum(p[f"am_{source}_{k}"] * x[f"mRANKL_{source}"] / (1 + crowd[source]) for source in SOURCES)
+        held = on_cells + p[f"as_{k}"] * x.sRANKL / (1 + crowd_s)
         balance.append(free[k - 1] * (1 + held) - x[f"drug_{k}"])
     return balance
 
@@ -97,9 +132,9 @@ def binding(x: Values, p: Values, free: list[Any], slots: Slots) -> Values:
     Returns
     -------
     Values
-        ``free_k``, ``surface_k``, ``soluble_k`` (nmol/L of drug k free, on surface RANKL, on sRANKL); ``open_SOURCE``
-        and ``open_s`` (share of a pool without drug); ``held_SOURCE_k``, ``held_s_k`` (share of a pool that carries
-        drug k).
+        ``free_k``, ``on_surface_k``, ``on_soluble_k`` (nmol/L of drug k free, on surface RANKL, on sRANKL);
+        ``open_SOURCE`` and ``open_s`` (share of a pool without drug); ``held_SOURCE_k``, ``held_s_k`` (share of a pool
+        that carries drug k).
     """
     binders = range(1, slots.binders + 1)
     out = Values()
@@ -111,8 +146,8 @@ def binding(x: Values, p: Values, free: list[Any], slots: Slots) -> Values:
             out[f"held_{source}_{k}"] = p[f"am_{source}_{k}"] * free[k - 1] * out[f"open_{source}"]
         out[f"held_s_{k}"] = p[f"as_{k}"] * free[k - 1] * out["open_s"]
         out[f"free_{k}"] = free[k - 1]
-        out[f"surface_{k}"] = sum(out[f"held_{source}_{k}"] * x[f"mRANKL_{source}"] for source in SOURCES)
-        out[f"soluble_{k}"] = out[f"held_s_{k}"] * x.sRANKL
+        out[f"on_surface_{k}"] = sum(out[f"held_{source}_{k}"] * x[f"mRANKL_{source}"] for source in SOURCES)
+        out[f"on_soluble_{k}"] = out[f"held_s_{k}"] * x.sRANKL
     return out
 
 
@@ -123,8 +158,8 @@ def signal(x: Values, p: Values, bound: Values, c: str, share: float) -> float:
     """
     surface = sum(p[f"gain_{source}_{c}"] * x[f"mRANKL_{source}"] * bound[f"open_{source}"] for source in SOURCES)
     soluble = x.sRANKL / p.S0 * bound.open_s
-    drift = 1 + p.drift_OPG * (1 - p.mix) * (x[f"drift_{c}"] - 1)
-    return p.RANK * ((1 - share) * surface * p.hm + share * soluble * p.hs) * drift
+    less_OPG = 1 + p.drift_OPG * (1 - p.mix) * (x[f"drift_{c}"] - 1)
+    return p.RANK * ((1 - share) * surface * p.hm + share * soluble * p.hs) * less_OPG
 
 
 def rates(x: Values, p: Values, bound: Values, synthesis: float, slots: Slots) -> dict[str, float]:
@@ -132,8 +167,7 @@ def rates(x: Values, p: Values, bound: Values, synthesis: float, slots: Slots) -
     binders = range(1, slots.binders + 1)
     drift = p.turn_T * x.drift_T + (1 - p.turn_T) * x.drift_C
     made = synthesis * (1 + (1 - p.drift_OPG) * (1 - p.mix) * (drift - 1))
-    change = {}
-    into_serum = p.sRANKL_given
+    change, released = {}, {}
     for source in SOURCES:
         pool, production = x[f"mRANKL_{source}"], p.kdeg * p[f"M0_{source}"] * p[f"make_{source}"] * made
         # Bound ligand is internalised at rint of the free rate; it still sheds unless the agent hinders the sheddase.
@@ -145,7 +179,8 @@ def rates(x: Values, p: Values, bound: Values, synthesis: float, slots: Slots) -
         )
         shedding = p.kdeg * p.fsh * p[f"shed_{source}"] * shed_share
         change[f"mRANKL_{source}"] = p[f"anchor_{source}"] * production - (internalised + shedding) * pool
-        into_serum = into_serum + (1 - p[f"anchor_{source}"]) * production + shedding * pool
+        released[source] = (1 - p[f"anchor_{source}"]) * production + shedding * pool
+    into_serum = p.sRANKL_given + sum(released[source] for source in SOURCES)
     held_s = sum(bound[f"held_s_{k}"] for k in binders)
     change["sRANKL"] = into_serum - (p.ksel_i * bound.open_s + p.kcpx * held_s) * x.sRANKL
     return change

@@ -6,6 +6,21 @@ at rest, which gather where little bone is formed; TRAP5b trails osteoclasts by 
 that does not come from remodelling bone (`c0`, `p0`, `b0`, `t0`), which also stands for the assay's floor. Assay
 error is added where a trial measures, not here.
 
+Parameters read here, with unit and meaning:
+
+    c0       1      serum CTX that does not follow osteoclasts
+    p0       1      serum P1NP that does not follow osteoblasts
+    b0       1      serum BSAP that does not follow bone formation
+    t0       1      serum TRAP5b that does not follow osteoclasts
+    gL       1      rise of BSAP from lining cells when formation stops
+    tL       day    time scale of lining cells
+    tB       day    late osteoblasts behind BSAP
+    tT       day    serum half-life of TRAP5b
+    CTX0     ng/mL  serum CTX at the start
+    P1NP0    ng/mL  serum P1NP at the start
+    BSAP0    ng/mL  serum BSAP at the start
+    TRAP5B0  U/L    serum TRAP5b at the start
+
 References
 ----------
 .. [1] Crofton (1987) via kinetics of serum bone alkaline phosphatase; form and floors are our assumption, fitted.
@@ -31,19 +46,19 @@ def rates(x: Values, p: Values, osteoclasts: Any, formation: Any) -> dict[str, A
     """Time derivatives (1/day), with whole-body osteoclasts and formation over untreated."""
     return {
         "late_OB": (formation - x.late_OB) / p.tB,
-        "lining": (lining(p, formation) - x.lining) / p.tL,
+        "lining": (lining_cells(p, formation) - x.lining) / p.tL,
         "TRAP": (osteoclasts - x.TRAP) * LN2 / p.tT,
     }
 
 
-def lining(p: Values, formation: Any) -> Any:
+def lining_cells(p: Values, formation: Any) -> Any:
     """Lining cells that belong to this much formation: 1 at rest, never negative however much bone is formed."""
     return (1 + p.gL) / (1 + p.gL * formation)
 
 
 def at_rest(p: Values, turnover: Any) -> dict[str, Any]:
     """States where whole-body turnover (over normal) has long been this."""
-    return {"late_OB": turnover, "lining": lining(p, turnover), "TRAP": turnover}
+    return {"late_OB": turnover, "lining": lining_cells(p, turnover), "TRAP": turnover}
 
 
 def start() -> dict[str, float]:

@@ -3,6 +3,17 @@
 This file only puts the parts together, in the order in which cause runs; the equations stand in the parts, once.
 `Model.rates` is the text that scipy integrates as the reference (`reference`), and from which Jacobian and compiled
 kernel are generated (`compiler`).
+
+Parameters read here, with unit and meaning:
+
+    M0         nmol/L  surface RANKL that serum drug can reach (per litre of Vc)
+    os         1       sRANKL held by OPG over free sRANKL at rest
+    OPG_serum  1       circulating OPG over normal
+    sig        1       share of sRANKL in the resting osteoclastogenic signal
+    turn_T     1       share of trabecular bone in whole-body turnover
+    OPG0       pmol/L  serum OPG at the start
+    CA0        mmol/L  serum total calcium at the start
+    PTH0       pmol/L  plasma intact PTH at the start
 """
 
 from __future__ import annotations
@@ -108,9 +119,9 @@ class Model:
             survival = ligand.signal(x, p, bound, c, p.sig) * calcium.spared(x, p)
             change |= cells.rates(x, p, c, activation, survival, kill)
         change |= markers.rates(x, p, osteoclasts, formation)
+        laid, added = {"T": x.OB_T * overfill, "C": x.OB_C}, {"T": modelled, "C": 0.0}
         for b, c in TEMPLATES.items():
-            laid, added = (x.OB_T * overfill, modelled) if c == "T" else (x.OB_C, 0.0)
-            change |= skeleton.rates(x, p, b, x[f"OC_{c}"], laid, added)
+            change |= skeleton.rates(x, p, b, x[f"OC_{c}"], laid[c], added[c])
         change |= calcium.rates(x, p, *self._calcium_traffic(x, p))
         return {name: change[name] for name in self.states}
 
@@ -157,7 +168,7 @@ class Model:
         free = self.free(x, p) if free is None else list(free)
         bound = ligand.binding(x, p, free, slots)
         pools = {source: x[f"mRANKL_{source}"] for source in SOURCES}
-        total = sum(pools.values())
+        total = sum(pools[s] for s in SOURCES)
         osteoclasts, osteoblasts = cells.whole_body(x, p, "OC"), cells.whole_body(x, p, "OB")
         out: dict[str, Any] = {f"free_{k + 1}": free[k] for k in range(slots.binders)}
         for source in SOURCES:
@@ -167,7 +178,7 @@ class Model:
         out["mRANKL_total"] = 100 * total / p.M0
         out["mRANKL_free"] = 100 * p.hm * sum(pools[s] * bound[f"open_{s}"] for s in SOURCES) / p.M0
         out["sRANKL_total"] = 1e3 * x.sRANKL
-        out["sRANKL_free"] = 1e3 * x.sRANKL * bound.open_s / (1 + p.os * p.OPG)
+        out["sRANKL_free"] = 1e3 * x.sRANKL * bound.open_s / (1 + p.os * p.OPG_bone)
         out["OPG"] = p.OPG0 * p.OPG_serum
         for c in COMPARTMENTS:
             out[f"SIGNAL_{c}"] = 100 * ligand.signal(x, p, bound, c, p.sig) * calcium.spared(x, p)
@@ -177,7 +188,7 @@ class Model:
         out["OB"] = 100 * osteoblasts
         out |= markers.serum(x, p, osteoclasts, self._formation(x, p))
         out["CA"] = p.CA0 * x.calcium
-        out["PTH"] = p.PTH0 * calcium.PTH(x, p)
+        out["PTH"] = p.PTH0 * calcium.relative_PTH(x, p)
         out |= skeleton.bone_mineral(x, p, t)
         return out
 

@@ -5,6 +5,25 @@ internalised with surface RANKL or cleared with soluble RANKL, at quasi-equilibr
 in nmol, concentrations in nmol/L. Drug in plasma is counted as total (free and bound to either RANKL pool, per litre
 of Vc), because only the total moves slowly; `ligand` gives the free part.
 
+Parameters read here, with unit and meaning:
+
+    WT            kg     body weight
+    WT_ref        kg     body weight to which the PK constants refer
+    exp_CL_WT     1      exponent of body weight on CL and Q
+    exp_V_WT      1      exponent of body weight on Vc and Vp
+    fold_CL       1      a patient's CL over the typical one (all binders)
+    fold_V        1      a patient's Vc and Vp over the typical ones
+    fold_ka       1      a patient's ka over the typical one
+    fsh           1      share of surface RANKL turnover that is shedding
+    kcpx          1/day  loss of drug-sRANKL complex from serum
+    Vc_k          L      central volume
+    ka_k          1/day  absorption from the injection site
+    CL_k          L/day  linear clearance
+    Q_k           L/day  flow between central and peripheral volume
+    Vp_k          L      peripheral volume
+    F_k           1      share of a dose that reaches the blood
+    molar_mass_k  kDa    mass of one molecule
+
 References
 ----------
 .. [1] Sutjandra L et al. Clin Pharmacokinet 2011;50:793-807. doi:10.2165/11594240-000000000-00000
@@ -32,11 +51,11 @@ def individual(p: Values, slots: Slots) -> dict[str, float]:
     volume = (p.WT / p.WT_ref) ** p.exp_V_WT
     constants = {}
     for k in range(1, slots.binders + 1):
-        Vc = p[f"Vc_{k}"] * volume * p.fold_V
-        constants[f"Vc_i_{k}"] = Vc
+        Vc_i = p[f"Vc_{k}"] * volume * p.fold_V
+        constants[f"Vc_i_{k}"] = Vc_i
         constants[f"kabs_{k}"] = p[f"ka_{k}"] * p.fold_ka
-        constants[f"kel_{k}"] = p[f"CL_{k}"] * clearance * p.fold_CL / Vc
-        constants[f"kout_{k}"] = p[f"Q_{k}"] * clearance / Vc
+        constants[f"kel_{k}"] = p[f"CL_{k}"] * clearance * p.fold_CL / Vc_i
+        constants[f"kout_{k}"] = p[f"Q_{k}"] * clearance / Vc_i
         constants[f"kback_{k}"] = p[f"Q_{k}"] * clearance / (p[f"Vp_{k}"] * volume * p.fold_V)
     return constants
 
@@ -53,8 +72,8 @@ def dose(agent: Values, amount_mg: float, route: str) -> tuple[str, float]:
 def losses(x: Values, p: Values, bound: Values, k: int) -> tuple[float, float, float]:
     """Elimination of drug `k` from plasma (nmol/L/day): linear, with surface RANKL, with soluble RANKL."""
     linear = p[f"kel_{k}"] * bound[f"free_{k}"]
-    with_surface = p.kint * (1 - p.fsh) * bound[f"surface_{k}"]
-    with_soluble = p.kcpx * bound[f"soluble_{k}"]
+    with_surface = p.kint * (1 - p.fsh) * bound[f"on_surface_{k}"]
+    with_soluble = p.kcpx * bound[f"on_soluble_{k}"]
     return linear, with_surface, with_soluble
 
 

@@ -10,6 +10,40 @@ adds to the spine's projection.
 A volume that starts at 1 drifts as exp(-g t) when untreated, g = k * dl (without fading exactly so): letting
 resorption hit only mineralised bone, scaled by V / (V - N), is what makes the start analytic.
 
+Parameters read here, with unit and meaning:
+
+    kT         1/yr   turnover of trabecular bone (spine and hip)
+    kC         1/yr   turnover of cortical bone (spine and hip)
+    kR         1/yr   turnover of cortical bone at the one-third radius
+    dlT        1      trabecular bone missing after each remodelling cycle
+    dlC        1      cortical bone missing after each remodelling cycle
+    dlR        1      one-third radius bone missing after each remodelling cycle
+    phT        1      trabecular modelling-based formation over turnover
+    phC        1      cortical modelling-based formation over turnover
+    phR        1      one-third radius modelling-based formation over turnover
+    fade       1      fall of modelling as bone volume rises (modelling is multiplied by volume to the power -fade)
+    tN         day    osteoid to primary mineral
+    tP         day    first stage of secondary mineralisation
+    tS         day    second stage of secondary mineralisation
+    rho1       1      mineral of young bone over mature bone
+    a_LS       %/yr   apparent spine gain from degenerative change
+    f_LS       1      trabecular share of the lumbar spine DXA signal
+    f_TH       1      trabecular share of the total hip DXA signal
+    f_FN       1      trabecular share of the femoral neck DXA signal
+    f_R13      1      trabecular share of the one-third radius DXA signal
+    BMD0_LS    g/cm2  lumbar spine BMD at the start
+    BMD0_TH    g/cm2  total hip BMD at the start
+    BMD0_FN    g/cm2  femoral neck BMD at the start
+    BMD0_R13   g/cm2  one-third radius BMD at the start
+    REF_LS     g/cm2  young adult lumbar spine BMD (Hologic reference)
+    REFSD_LS   g/cm2  its standard deviation
+    REF_TH     g/cm2  young adult total hip BMD (NHANES III)
+    REFSD_TH   g/cm2  its standard deviation
+    REF_FN     g/cm2  young adult femoral neck BMD (NHANES III)
+    REFSD_FN   g/cm2  its standard deviation
+    REF_R13    g/cm2  young adult one-third radius BMD (Hologic-type reference)
+    REFSD_R13  g/cm2  its standard deviation
+
 References
 ----------
 .. [1] Ruffoni D et al. Bone 2007;40:1308-19. doi:10.1016/j.bone.2006.11.012
@@ -44,20 +78,20 @@ def individual(p: Values) -> dict[str, Any]:
     """Turnover a day, and the untreated start of each template, which is analytic."""
     constants: dict[str, Any] = {}
     for b in TEMPLATES:
-        k = p[f"k{b}"] / DAYS_PER_YEAR
-        lost = k * p[f"dl{b}"]
-        osteoid = k * (1 - p[f"dl{b}"]) / (1 / p.tN - lost)
-        taken = k / (1 - osteoid)
-        young = osteoid / p.tN / (1 / p.tP + taken - lost)
-        middle = young / p.tP / (1 / p.tS + taken - lost)
-        mature = middle / p.tS / (taken - lost)
+        turnover = p[f"k{b}"] / DAYS_PER_YEAR
+        lost = turnover * p[f"dl{b}"]
+        osteoid0 = turnover * (1 - p[f"dl{b}"]) / (1 / p.tN - lost)
+        taken = turnover / (1 - osteoid0)
+        young0 = osteoid0 / p.tN / (1 / p.tP + taken - lost)
+        middle0 = young0 / p.tP / (1 / p.tS + taken - lost)
+        mature0 = middle0 / p.tS / (taken - lost)
         constants |= {
-            f"turnover_{b}": k,
-            f"osteoid0_{b}": osteoid,
-            f"young0_{b}": young,
-            f"middle0_{b}": middle,
-            f"mature0_{b}": mature,
-            f"mineral0_{b}": p.rho1 * young + (1 + p.rho1) / 2 * middle + mature,
+            f"turnover_{b}": turnover,
+            f"osteoid0_{b}": osteoid0,
+            f"young0_{b}": young0,
+            f"middle0_{b}": middle0,
+            f"mature0_{b}": mature0,
+            f"mineral0_{b}": p.rho1 * young0 + (1 + p.rho1) / 2 * middle0 + mature0,
         }
     return constants
 
@@ -134,11 +168,11 @@ def bone_mineral(x: Values, p: Values, t: Any) -> dict[str, Any]:
             "mineralisation": [minerals[b] - volumes[b] for b in (inner, outer)],
             "modelling": [x[f"modelled_{b}"] for b in (inner, outer)],
         }
-        change = {name: 100 * (f * both[0] + (1 - f) * both[1]) for name, both in parts.items()}
+        points = {f"{site}_{name}": 100 * (f * both[0] + (1 - f) * both[1]) for name, both in parts.items()}
         if site == "LS":
-            change["artefact"] = p.a_LS * t / DAYS_PER_YEAR
-        out |= {f"{site}_{name}": points for name, points in change.items()}
-        out[f"BMD_{site}"] = p[f"BMD0_{site}"] * (1 + sum(change.values()) / 100)
+            points["LS_artefact"] = p.a_LS * t / DAYS_PER_YEAR
+        change = sum(points.values())
+        out |= points | {f"BMD_{site}": p[f"BMD0_{site}"] * (1 + change / 100)}
     return out
 
 

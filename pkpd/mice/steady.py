@@ -170,12 +170,12 @@ def calcium_at_rest(p: Values, states: Mapping[str, Array]) -> dict[str, Array]:
     def balance(log_calcium: Array) -> Array:
         level = np.exp(log_calcium)
         trial = Values(x | {"calcium": level})
-        answered = Values(trial | {"calcitriol": 1 + p.answer * (calcium.PTH(trial, p) ** p.e_gut - 1)})
+        answered = Values(trial | {"calcitriol": 1 + p.answer * (calcium.relative_PTH(trial, p) ** p.e_gut - 1)})
         return calcium.rates(answered, p, *Model(Slots())._calcium_traffic(answered, p))["calcium"]
 
     size = np.ones(np.shape(p.mix))
     level = np.exp(_root(balance, -3 * size, 3 * size))
-    pth = calcium.PTH(Values(calcium=level), p)
+    pth = calcium.relative_PTH(Values(calcium=level), p)
     return {"calcium": level, "calcitriol": 1 + p.answer * (pth**p.e_gut - 1)}
 
 
