@@ -143,11 +143,11 @@ def run(
     """
     started = time.monotonic()
     if resume and force:
-        raise BadInput("resume and force exclude each other: go on with the run in the folder, or replace it.")
+        raise BadInput("resume and force exclude each other: continue the run in the folder, or replace it.")
     if workers is not None and workers < 1:
         raise BadInput(f"workers = {workers} is not positive; give 1 or more.")
     if not 1e-12 <= rtol <= 1e-3:
-        raise BadInput(f"rtol = {rtol:g} is no useful tolerance; give 1e-12 to 0.001.")
+        raise BadInput(f"rtol = {rtol:g} is not a useful tolerance; give 1e-12 to 0.001.")
     folder: Path | None = None
     state = _State(0, 0)
     try:
@@ -155,7 +155,7 @@ def run(
         folder = places.place(Path("runs") / plan.trial.name if out is None else out)
         before = _look_at(folder, plan, resume, force)
         if resume and before is None and tell:
-            tell(f"{folder}: holds no run to go on with; this one begins.")
+            tell(f"{folder}: holds no run to continue; a new run starts.")
         if before is not None and before["complete"] is True:
             finished = storage.open_run(folder)
             _remove_chunks(folder)
@@ -172,7 +172,7 @@ def run(
         if folder is None or not (folder / MANIFEST).is_file():
             raise Interrupted("interrupted before the first patient; nothing was written.") from None
         raise Interrupted(
-            f"{folder}: interrupted after {state.written()} of {state.total} patients; go on with --resume."
+            f"{folder}: interrupted after {state.written()} of {state.total} patients; continue with --resume."
         ) from None
 
 
@@ -261,7 +261,7 @@ def _look_at(folder: Path, plan: _Plan, resume: bool, force: bool) -> dict[str, 
     if not resume:
         what = "a finished run" if finished else "an unfinished run"
         way = "give another folder, or replace it with --force"
-        way = way if finished else f"go on with --resume, {way}"
+        way = way if finished else f"continue with --resume, {way}"
         raise BadInput(f"{folder}: holds {what} of '{old['trial']}' ({old['patients']} patients); {way}.")
     difference = _difference(old, plan.identity)
     if difference:
@@ -416,14 +416,14 @@ def _found(job: Job) -> dict[str, tuple[Note | None, bool]]:
 def _recovered(job: Job, found: Mapping[str, tuple[Note | None, bool]], manifest_damaged: bool) -> str:
     """A sentence about the portions that a resumed run found."""
     portions = [found[f"{k:06d}"] for k in range(job.portions)]
-    whole = sum(note is not None for note, _ in portions)
+    complete = sum(note is not None for note, _ in portions)
     damaged = sum(note is None and there for note, there in portions)
-    text = f"{whole} of {job.portions} portions {'was' if whole == 1 else 'were'} whole"
+    text = f"{complete} of {job.portions} portions {'was' if complete == 1 else 'were'} complete"
     if damaged:
         text += (
-            f", {damaged} {'was' if damaged == 1 else 'were'} damaged and {'is' if damaged == 1 else 'are'} done again"
+            f", {damaged} {'was' if damaged == 1 else 'were'} damaged and {'is' if damaged == 1 else 'are'} repeated"
         )
-    return text + ("; the manifest was damaged and is written anew." if manifest_damaged else ".")
+    return text + ("; the manifest was damaged and is written again." if manifest_damaged else ".")
 
 
 # -- the end -----------------------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def explained(path: Path) -> Iterator[None]:
 
 def _explain(error: OSError, path: Path) -> RanklsimError:
     if error.errno in _NO_ROOM:
-        return RunFailed(f"{path}: no space left on the disk; make room, then go on with --resume.")
+        return RunFailed(f"{path}: no space left on the disk; free some space, then continue with --resume.")
     if error.errno in _NOT_ALLOWED:
         return BadInput(f"{path}: writing here is not allowed; give another folder, or change its permissions.")
     if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):

@@ -110,10 +110,10 @@ class Dask:
         except distributed.KilledWorker as killed:
             raise RunFailed(
                 f"{killed.task}: every worker that took it died, the last was {killed.last_worker.address}; give the "
-                "workers more memory, then go on with --resume."
+                "workers more memory, then continue with --resume."
             ) from None
         except (distributed.CancelledError, OSError) as error:
-            raise RunFailed(f"the Dask scheduler was lost ({error}); go on with --resume.") from None
+            raise RunFailed(f"the Dask scheduler was lost ({error}); continue with --resume.") from None
         finally:
             with contextlib.suppress(Exception):  # not there any more
                 self.client.cancel(list(futures))

@@ -113,7 +113,7 @@ def read_chunk(path: Path, known: str) -> pa.Table:
     except OSError:
         content = b""
     if hashlib.sha256(content).hexdigest() != known:
-        raise RunFailed(f"{path}: was damaged after it was written; go on with --resume.")
+        raise RunFailed(f"{path}: was damaged after it was written; continue with --resume.")
     return pa.ipc.open_stream(content).read_all()
 
 
@@ -340,7 +340,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInput(
-            f"{folder}: holds no {MANIFEST}, so it is no run of ranklsim; give the folder of a run."
+            f"{folder}: holds no {MANIFEST}, so it is not a run of ranklsim; give the folder of a run."
         ) from None
     except OSError as error:
         raise BadInput(f"{path}: can't be read ({error.strerror}); check its permissions.") from None
@@ -402,7 +402,7 @@ def open_run(folder: str | os.PathLike[str], *, verify: bool = True) -> Run:
     folder = place(folder)
     manifest = read_manifest(folder)
     if manifest["complete"] is not True:
-        raise BadInput(f"{folder}: its run is not finished; go on with it: `ranklsim run ... -o {folder} --resume`.")
+        raise BadInput(f"{folder}: its run is not finished; continue it: `ranklsim run ... -o {folder} --resume`.")
     if manifest.get("checksum") != checksum(manifest):
         raise BadInput(
             f"{folder / MANIFEST}: is altered; bring the original back, or make the run again: `ranklsim run --force`."

@@ -72,7 +72,7 @@ def _run(trial: str, out: str | Path | None, no_report: bool, resume: bool, forc
                 **shared.given(options),
             )
     except execution.Interrupted as error:
-        text = str(error).replace("go on with --resume", f"go on with `{shared.command_line(resume=True)}`")
+        text = str(error).replace("continue with --resume", f"continue with `{shared.command_line(resume=True)}`")
         raise shared.Interrupted(text) from None
     if no_report:
         click.echo(run.folder)

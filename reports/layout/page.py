@@ -171,7 +171,7 @@ def check_folder(target: Path, mark: str, top: Set[str], force: bool) -> None:
         raise BadInput(f"{target}: is a file; give a folder.")
     near = next(place for place in (target, *target.absolute().parents) if place.is_dir())
     if not os.access(near, os.W_OK):
-        raise BadInput(f"{target}: no permission to write in {near}; give another place.")
+        raise BadInput(f"{target}: no permission to write in {near}; give another path.")
     if target.is_dir() and any(target.iterdir()):
         index = target / "index.html"
         if not index.is_file() or f'content="{mark}"' not in index.read_text("utf-8", errors="replace")[:2000]:
@@ -221,7 +221,7 @@ def work_folder(
         if not kept.startswith(ours):
             raise BadInput(f"{out} holds something other than {noun}; give an empty or a new folder.")
         if not (resume or force):
-            raise BadInput(f"{out} holds {noun}; give another folder, --resume to go on, or --force to replace it.")
+            raise BadInput(f"{out} holds {noun}; give another folder, --resume to continue, or --force to replace it.")
         if resume and kept != ours + fingerprint:
             raise BadInput(
                 f"{out} holds another {noun.split()[1]} ({identity} differ); "
@@ -232,7 +232,7 @@ def work_folder(
                 _refuse_foreign(out, top(out))
             shutil.rmtree(out)
     elif resume:
-        raise BadInput(f"{out} holds no {noun.split()[1]} to go on with; leave out --resume.")
+        raise BadInput(f"{out} holds no {noun.split()[1]} to continue; leave out --resume.")
     work.mkdir(parents=True, exist_ok=True)
     mark.write_text(ours + fingerprint + "\n", encoding="utf-8")
     return work

@@ -310,7 +310,7 @@ def test_a_trial_may_be_given_as_object_name_or_path(trial_file, tmp_path):
 def test_resuming_where_there_is_nothing_says_that_a_run_begins(trial_file, tmp_path):
     said = []
     run(trial_file, tmp_path / "new", resume=True, tell=said.append)
-    assert any("holds no run to go on with" in sentence for sentence in said)
+    assert any("holds no run to continue" in sentence for sentence in said)
     said.clear()
     run(trial_file, tmp_path / "other", tell=said.append)
     assert not any("go on with" in sentence for sentence in said)

@@ -100,7 +100,7 @@ def test_what_threads_began_a_cluster_ends_without_doing_it_again(trial_file, tm
         resume=True,
         tell=lambda text: heard.append((text, places.sha256(tmp_path / "b" / "chunks" / "000000.json"))),
     )
-    assert heard == [(f"{tmp_path / 'b'}: 8 of 12 portions were whole.", first)]
+    assert heard == [(f"{tmp_path / 'b'}: 8 of 12 portions were complete.", first)]
     assert table_bytes(other.folder) == table_bytes(local.folder)
 
 

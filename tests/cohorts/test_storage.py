@@ -65,7 +65,7 @@ def test_every_faulty_file_is_named_at_once(folder):
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(BadInput, match=r"holds no manifest\.json, so it is no run"):
+    with pytest.raises(BadInput, match=r"holds no manifest\.json, so it is not a run"):
         open_run(tmp_path)
     with pytest.raises(BadInput, match="no such folder"):
         open_run(tmp_path / "nowhere")

@@ -84,7 +84,7 @@ def test_an_interrupted_run_resumes_to_the_same_bytes_without_redoing_what_was_d
     assert simulated == [2]
     assert [line.partition(" portions")[0] for line in said] == [f"{tmp_path / 'b'}: 2 of 3"]
     assert found.manifest["resumed"] == 1
-    assert found.manifest["recovered"] == "2 of 3 portions were whole."
+    assert found.manifest["recovered"] == "2 of 3 portions were complete."
     assert table_bytes(open_run(found.folder).folder) == whole
 
 

@@ -94,7 +94,7 @@ def test_an_interrupted_analysis_goes_on_to_the_same_bytes(
     assert "--resume" in err[0]
     code, out, err = said(capsys, *words, tmp_path / "cut")
     assert code == 2
-    assert "--resume to go on" in err[0]
+    assert "--resume to continue" in err[0]
     code, _, err = said(capsys, *words, tmp_path / "cut", "--seed", "5", "--resume")
     assert code == 2
     assert "its trial, parameters or options differ" in err[0]
@@ -145,7 +145,7 @@ def test_a_folder_is_replaced_only_with_force_and_only_if_it_is_ours(
         (("modality", "--ensemble", "nowhere.csv"), "nowhere.csv"),
         (("modality", "--intervals", "nowhere.csv"), "nowhere.csv"),
         (("modality", "--resume", "--force"), "give one of them"),
-        (("modality", "--resume"), "holds no analysis to go on with"),
+        (("modality", "--resume"), "holds no analysis to continue"),
         (("placebo.toml",), "no arm is given an active agent"),
     ],
 )
