@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import pkgutil
 import re
 import shlex
 import shutil
@@ -245,6 +246,15 @@ def test_the_documentation_names_every_environment_variable() -> None:
     known = set(re.findall(r"RANKLSIM_[A-Z]+", code))
     for page in (ROOT / "docs" / "usage.md", ROOT / "CONTRIBUTING.md"):
         assert set(re.findall(r"RANKLSIM_[A-Z]+", page.read_text(encoding="utf-8"))) == known
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+def test_the_modules_and_files_that_a_page_names_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for name in set(re.findall(r"\branklsim(?:\.\w+)+", text)):
+        assert pkgutil.resolve_name(name) is not None
+    for name in set(re.findall(r"`((?:pkpd|cohorts|reports|scripts|tests|docs)/[\w/.-]+)`", text)):
+        assert (ROOT / name).exists(), f"{page.name} names {name}, which is not there"
 
 
 def test_the_citation_names_the_present_version() -> None:
