@@ -23,11 +23,11 @@ TRIAL ?= modality
 OUT ?= runs/$(TRIAL)
 
 .PHONY: help
-help:  ## say what the targets do
+help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1 /p' Makefile | while read -r target text; do printf '  make %-8s %s\n' "$$target" "$$text"; done
 
 .PHONY: setup
-setup: $(STAMP)  ## make the virtual environment .venv from requirements/lock.txt, if missing or out of date
+setup: $(STAMP)  ## create the virtual environment .venv from requirements/lock.txt, if missing or out of date
 
 $(STAMP): requirements/lock.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 on the PATH; install one, or give it: make PYTHON=/path/to/python" >&2; exit 1; }
@@ -40,7 +40,7 @@ $(STAMP): requirements/lock.txt pyproject.toml
 	@touch $@
 
 .PHONY: demo
-demo: $(STAMP)  ## run the four-arm trial `modality` and say where its report is
+demo: $(STAMP)  ## run the four-arm trial `modality` and print the path of its report
 	@scripts/demo "$(BIN)" "$(TRIAL)" "$(OUT)"
 
 # On every core, up to four; the tests of a file that share something stay together (tests/conftest.py).
@@ -67,7 +67,7 @@ lint: $(STAMP)  ## check style and format
 	@$(BIN)/ruff format --check .
 
 .PHONY: format
-format: $(STAMP)  ## put style and format right where that can be done by machine
+format: $(STAMP)  ## correct style and format where a tool can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
@@ -82,16 +82,16 @@ wheel: $(STAMP)  ## build the wheel into dist/
 	@ls dist/*.whl
 
 .PHONY: readme
-readme: $(STAMP)  ## renew the README's table of figures, and its pictures from runs/modality
+readme: $(STAMP)  ## update the README's table of figures, and its pictures from runs/modality
 	@$(BIN)/python scripts/readme.py $(wildcard runs/modality)
 
 .PHONY: refit
-refit: $(STAMP)  ## make every shipped value that is the result of a fit anew (hours; goes on where it stopped)
+refit: $(STAMP)  ## repeat all shipped fits (hours; continues where it stopped)
 	@$(BIN)/python scripts/refit.py $(STEPS)
 	@$(BIN)/python scripts/calibration.py
 
 .PHONY: lock
-lock:  ## renew requirements/lock.txt with the newest versions that pyproject.toml allows
+lock:  ## update requirements/lock.txt with the newest versions that pyproject.toml allows
 	@rm -rf build/lock && "$(PYTHON)" -m venv build/lock
 	@build/lock/bin/python -m pip install --quiet --disable-pip-version-check "setuptools>=77,<85" ".[dev]"
 	@{ sed '/^[^#]/,$$d' requirements/lock.txt; \
@@ -106,6 +106,6 @@ lowest:  ## run the tests with the lowest versions that pyproject.toml allows
 	@build/lowest/bin/$(PYTEST) $(PYTEST_ARGS)
 
 .PHONY: clean
-clean:  ## remove the environment and everything that was built; runs stay
+clean:  ## remove the environment and everything that was built, except runs
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
