@@ -36,7 +36,7 @@ STRUCTURE: dict[str, dict[float, str]] = {
     "cohorts/conduct/deaths.py": {8: "life tables kept"},
     "cohorts/conduct/decisions.py": {100: "hazard ratio of a response that is far outside what was measured"},
     "cohorts/conduct/doses.py": {
-        **{27: "days, from which on a dose is given at visits", 24: "hours in a day", 100: "steps of a bisection"},
+        **{24: "hours in a day", 100: "steps of a bisection"},
         **{0.001: "bracket of a root", 1e6: "bracket of a root", 0.95: "a percentile", 0.5: "a percentile"},
         1.6448536269514722: "normal score of a percentile",
     },
@@ -57,7 +57,7 @@ STRUCTURE: dict[str, dict[float, str]] = {
         **{20: "fewest rows, faults told, and age in years below which a menopause is a slip", 100: "percent"},
         **{65: "range of a column that nobody limits", 0.03: "rounding of BMI"},
     },
-    "cohorts/people/population.py": {
+    "cohorts/conduct/patients.py": {
         **{2000: "tries", 20000: "tries at once", 1.5: "tries over those expected", 0.5: "middle", 100: "percent"},
         **dict.fromkeys((0.05, 0.95), "percentiles in a complaint"),
     },
