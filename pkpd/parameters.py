@@ -67,6 +67,13 @@ class ParameterTable:
 
         A parameter's spread between patients (``tW.cv``) has a row like any number.
 
+        Parameters
+        ----------
+        symbol : str
+            Of the table, ``AGENT.FIELD``, or with ``.cv``.
+        where : str
+            What a complaint names (a file, an option).
+
         Raises
         ------
         BadInput
@@ -91,11 +98,24 @@ class ParameterTable:
         return row.rename(symbol)
 
     def apply(self, agent: Agent) -> Agent:
-        """The agent with those of its numbers that this table holds, also where it takes them over from another."""
+        """The agent with those of its numbers that this table holds, also where it takes them over from another.
+
+        Parameters
+        ----------
+        agent : Agent
+            As loaded from its file.
+        """
         return agent.with_numbers({s: v for s, v in self.values.items() if "." in s})
 
     def known(self, symbol: str, where: str = "parameters") -> str:
         """Return `symbol` if the table has it.
+
+        Parameters
+        ----------
+        symbol : str
+            Of the table, or ``AGENT.FIELD``.
+        where : str
+            What a complaint names (a file, an option).
 
         Raises
         ------
@@ -135,7 +155,13 @@ class ParameterTable:
         return ParameterTable(frame)
 
     def faults(self, values: Mapping[str, float], where: str = "parameters") -> list[str]:
-        """What `replace` would complain about, a sentence each."""
+        """What `replace` would complain about, a sentence each.
+
+        Parameters
+        ----------
+        values, where
+            As of `replace`.
+        """
         found: list[str] = []
         for symbol, value in values.items():
             try:
@@ -156,6 +182,11 @@ class ParameterTable:
 
         `frame`, `hash` and `to_csv` of what is returned still show this table's values, though its column ``cv`` is new
         where a spread is among `values`; use `replace` for one to keep.
+
+        Parameters
+        ----------
+        values : mapping of str to float
+            New values, in the unit of each symbol's row.
         """
         frame = self.frame
         spreads = {symbol.removesuffix(SPREAD): cv for symbol, cv in values.items() if symbol.endswith(SPREAD)}

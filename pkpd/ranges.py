@@ -294,7 +294,13 @@ def read_vectors(path: str | Path, parameters: ParameterTable) -> pd.DataFrame:
 
 
 def experiment(symbol: str) -> str:
-    """What would measure a parameter, as far as we know (``data/experiments.csv``); empty if nothing is said."""
+    """What would measure a parameter, as far as we know (``data/experiments.csv``); empty if nothing is said.
+
+    Parameters
+    ----------
+    symbol : str
+        Of the table, or ``AGENT.FIELD``.
+    """
     return _experiments().get(symbol) or _experiments().get("*." + symbol.rpartition(".")[2], "")
 
 

@@ -52,7 +52,19 @@ def strata_of(trial: Trial, covariates: pd.DataFrame) -> np.ndarray:
 
 
 def blocks(trial: Trial, stratum: str, number: NDArray[np.int64], replicate: int = 0) -> np.ndarray:
-    """Arms of blocks of a stratum, in order of allocation; shape (n_blocks, seats)."""
+    """Arms of blocks of a stratum, in order of allocation; shape (n_blocks, seats).
+
+    Parameters
+    ----------
+    trial : Trial
+        Its seed and ratio are used.
+    stratum : str
+        As from `strata_of`.
+    number : ndarray of int, shape (n_blocks,)
+        Which blocks of the stratum, from 0.
+    replicate : int
+        Number of the trial's replicate.
+    """
     shares = {arm: round(share) for arm, share in trial.population.ratio.items()}
     common = gcd(*shares.values())
     times = -(-_LEAST * common // sum(shares.values()))

@@ -26,7 +26,15 @@ def _hazards(name: str) -> tuple[int, tuple[float, ...]]:
 
 
 def hazard(name: str, age: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Hazard of death at an age, 1/yr; beyond the table's ages that of its first or last."""
+    """Hazard of death at an age, 1/yr; beyond the table's ages that of its first or last.
+
+    Parameters
+    ----------
+    name : str
+        Life table.
+    age : ndarray
+        yr.
+    """
     first, rates = _hazards(name)
     year = np.clip(np.floor(age).astype(int) - first, 0, len(rates) - 1)
     return np.array(rates)[year]

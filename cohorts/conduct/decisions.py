@@ -75,7 +75,15 @@ def leaving(hazard: Hazard, response: Response, arms: np.ndarray, used: Array, s
 
 
 def observed_change(measure: str, seen: Seen) -> Array:
-    """Change of a measure from its first to its latest reading, a fraction, at each month of the grid; 0 before any."""
+    """Change of a measure from its first to its latest reading, a fraction, at each month of the grid; 0 before any.
+
+    Parameters
+    ----------
+    measure : str
+        One that is read at visits.
+    seen : Seen
+        What is known of the patients.
+    """
     read = seen.read[measure]
     change = read / read[:, :1] - 1
     grid = np.zeros((len(read), seen.months.size))
@@ -129,7 +137,21 @@ def _first(trigger: Trigger, parameters: ParameterTable, seen: Seen, since: Arra
 def concerned(
     rule: Rule, number: int, seed: int, patients: NDArray[np.int64], arms: np.ndarray, replicate: int
 ) -> NDArray[np.bool_]:
-    """Whether a rule of the trial, given by its number, applies to each patient: by her arm and by chance."""
+    """Whether a rule of the trial, given by its number, applies to each patient: by her arm and by chance.
+
+    Parameters
+    ----------
+    rule : Rule
+        Its arms and share are used.
+    number : int
+        Place of the rule in the trial.
+    seed, replicate : int
+        Address of the random numbers.
+    patients : ndarray of int, shape (n,)
+        Patient numbers.
+    arms : ndarray of str, shape (n,)
+        Arm of each.
+    """
     mine = np.isin(arms, rule.arms) if rule.arms else np.ones(arms.size, dtype=bool)
     if rule.share < 1:
         mine &= streams.uniform(seed, f"rule.{number}", patients, 0, replicate) < rule.share

@@ -73,7 +73,15 @@ def planned(trial: Trial, patients: NDArray[np.int64], arms: np.ndarray) -> pd.D
 
 
 def as_doses(plan: pd.DataFrame, agents: Sequence[Agent]) -> Doses:
-    """Doses given, of agents that do something, as `simulate` takes them; `plan` as from `planned`."""
+    """Doses given, of agents that do something, as `simulate` takes them; `plan` as from `planned`.
+
+    Parameters
+    ----------
+    plan : DataFrame
+        As from `planned`.
+    agents : sequence of Agent
+        Those of the trial; a dose holds an agent's place among them.
+    """
     place = {agent.name: k for k, agent in enumerate(agents)}
     idle = [agent.name for agent in agents if agent.kind == "none"]
     given = plan[plan["given"] & ~plan["agent"].isin(idle)]
@@ -86,7 +94,15 @@ def as_doses(plan: pd.DataFrame, agents: Sequence[Agent]) -> Doses:
 
 
 def at_visits(plan: pd.DataFrame, agents: Sequence[Agent]) -> NDArray[np.bool_]:
-    """Which doses are given at visits."""
+    """Which doses are given at visits.
+
+    Parameters
+    ----------
+    plan : DataFrame
+        As from `planned`.
+    agents : sequence of Agent
+        Those of the trial.
+    """
     swallowed = [agent.name for agent in agents if agent.route == "PO"]
     return np.asarray(plan["clinic"] & ~plan["agent"].isin(swallowed), dtype=bool)
 
@@ -96,6 +112,13 @@ def delay_days(delay: Delay, share: Array) -> Array:
 
     Lognormal: the median and 95th percentile give both of its numbers. Gamma: its shape is that at which the two
     percentiles have the ratio given, found by bisection.
+
+    Parameters
+    ----------
+    delay : Delay
+        Median, 95th percentile (days) and distribution.
+    share : ndarray
+        0 to 1.
     """
     if delay.distribution == "lognormal":
         from scipy.special import ndtri
@@ -173,6 +196,19 @@ def at_home(
 ) -> tuple[pd.DataFrame, Array]:
     """The plan with doses at home missed, and the month at which each patient gives such an agent up.
 
+    Parameters
+    ----------
+    plan : DataFrame
+        As from `planned`.
+    trial : Trial
+        Its conduct and seed are used.
+    agents : sequence of Agent
+        Those of the trial.
+    n : int
+        Number of patients.
+    replicate : int
+        Number of the trial's replicate.
+
     Returns
     -------
     plan : DataFrame
@@ -204,7 +240,15 @@ def at_home(
 
 
 def own_adherence(habit: Adherence, share: Array) -> Array:
-    """A patient's share of doses taken, at a share (0 to 1) of the beta distribution with the habit's mean and SD."""
+    """A patient's share of doses taken, at a share (0 to 1) of the beta distribution with the habit's mean and SD.
+
+    Parameters
+    ----------
+    habit : Adherence
+        Mean and SD of the share of doses taken.
+    share : ndarray
+        0 to 1.
+    """
     if habit.sd == 0:
         return np.full(np.shape(share), habit.taken)
     size = habit.taken * (1 - habit.taken) / habit.sd**2 - 1
@@ -212,7 +256,13 @@ def own_adherence(habit: Adherence, share: Array) -> Array:
 
 
 def finished(plan: pd.DataFrame) -> pd.DataFrame:
-    """The run's table of doses: a dose that was not given stands at its planned month."""
+    """The run's table of doses: a dose that was not given stands at its planned month.
+
+    Parameters
+    ----------
+    plan : DataFrame
+        As from `planned`, after all decisions.
+    """
     plan = plan.iloc[np.lexsort((plan["planned_month"], plan["row"]))]
     table = plan[list(COLUMNS)].reset_index(drop=True)
     table["month"] = np.where(table["given"], table["month"], table["planned_month"])
@@ -220,7 +270,17 @@ def finished(plan: pd.DataFrame) -> pd.DataFrame:
 
 
 def cut(plan: pd.DataFrame, until: Array, reason: str) -> None:
-    """Withhold, in place, every dose at or after each patient's month `until`, shape (n,); inf withholds none."""
+    """Withhold, in place, every dose at or after each patient's month `until`, shape (n,); inf withholds none.
+
+    Parameters
+    ----------
+    plan : DataFrame
+        As from `planned`; changed in place.
+    until : ndarray, shape (n,)
+        Month of each patient, inf for never.
+    reason : str
+        Written beside each dose that is withheld.
+    """
     _withhold(plan, plan["month"].to_numpy(dtype=float) >= until[plan["row"].to_numpy(dtype=np.int64)], reason)
 
 

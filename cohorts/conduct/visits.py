@@ -41,6 +41,15 @@ Array = NDArray[np.float64]
 def off_days(trial: Trial, patients: NDArray[np.int64], replicate: int = 0) -> Array:
     """By how many days each visit is off, whole; 0 without a window.
 
+    Parameters
+    ----------
+    trial : Trial
+        Its visits, window and seed are used.
+    patients : ndarray of int, shape (n,)
+        Patient numbers.
+    replicate : int
+        Number of the trial's replicate.
+
     Returns
     -------
     ndarray, shape (n, n_visits)

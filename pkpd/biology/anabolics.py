@@ -39,7 +39,13 @@ from ranklsim.pkpd.biology.values import Slots, Values
 
 
 def states(slots: Slots) -> dict[str, tuple[str, str]]:
-    """Unit and meaning of each state."""
+    """Unit and meaning of each state.
+
+    Parameters
+    ----------
+    slots : Slots
+        Number of agents of each kind.
+    """
     named = {}
     for k in range(1, slots.anabolics + 1):
         named[f"level_{k}"] = ("1", "effect level of an anabolic agent")
@@ -48,12 +54,30 @@ def states(slots: Slots) -> dict[str, tuple[str, str]]:
 
 
 def dose(agent: Values, amount_mg: float, route: str) -> tuple[str, float]:
-    """State that a dose enters and how much it adds (effect level)."""
+    """State that a dose enters and how much it adds (effect level).
+
+    Parameters
+    ----------
+    agent : Values
+        Fields of the agent, and the patient's constants of its slot.
+    amount_mg : float
+        Dose, mg.
+    route : str
+        How it is given, such as SC or IV.
+    """
     return "level", agent.F * agent.gain * amount_mg
 
 
 def individual(p: Values, slots: Slots) -> dict[str, float]:
-    """Constants of the effect: RANKL synthesis multiplies by a fixed fold a unit of effect."""
+    """Constants of the effect: RANKL synthesis multiplies by a fixed fold a unit of effect.
+
+    Parameters
+    ----------
+    p : Values
+        Parameters by symbol, and the agents' fields of each slot; floats or arrays over patients.
+    slots : Slots
+        Number of agents of each kind.
+    """
     return {f"rankl_fold_{k}": E ** p[f"e_rankl_{k}"] for k in range(1, slots.anabolics + 1)}
 
 
@@ -62,22 +86,56 @@ def _effect(x: Values, p: Values, k: int) -> float:
 
 
 def matrix(x: Values, p: Values, slots: Slots) -> float:
-    """Bone laid down by each trabecular osteoblast over normal."""
+    """Bone laid down by each trabecular osteoblast over normal.
+
+    Parameters
+    ----------
+    x, p : Values
+        States and the patient's constants.
+    slots : Slots
+        Number of agents of each kind.
+    """
     return 1 + sum(p[f"e_formation_{k}"] * _effect(x, p, k) for k in range(1, slots.anabolics + 1))
 
 
 def modelling(x: Values, p: Values, slots: Slots) -> float:
-    """Modelling-based formation that the agent adds on trabecular bone, over resting turnover."""
+    """Modelling-based formation that the agent adds on trabecular bone, over resting turnover.
+
+    Parameters
+    ----------
+    x, p : Values
+        States and the patient's constants.
+    slots : Slots
+        Number of agents of each kind.
+    """
     return sum(p[f"e_modelling_{k}"] * _effect(x, p, k) for k in range(1, slots.anabolics + 1))
 
 
 def synthesis(x: Values, p: Values, formation: float, slots: Slots) -> float:
-    """RANKL synthesis over normal, with whole-body bone formation over normal."""
+    """RANKL synthesis over normal, with whole-body bone formation over normal.
+
+    Parameters
+    ----------
+    x, p : Values
+        States and the patient's constants.
+    formation : float
+        Whole-body bone formation over untreated.
+    slots : Slots
+        Number of agents of each kind.
+    """
     return prod(p[f"rankl_fold_{k}"] ** (x[f"level_{k}"] * formation) for k in range(1, slots.anabolics + 1))
 
 
 def rates(x: Values, p: Values, slots: Slots) -> dict[str, float]:
-    """Time derivatives of `states` (1/day)."""
+    """Time derivatives of `states` (1/day).
+
+    Parameters
+    ----------
+    x, p : Values
+        States and the patient's constants.
+    slots : Slots
+        Number of agents of each kind.
+    """
     change = {}
     for k in range(1, slots.anabolics + 1):
         change[f"level_{k}"] = -LN2 / p[f"t_effect_{k}"] * x[f"level_{k}"]

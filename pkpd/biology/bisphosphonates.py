@@ -39,7 +39,13 @@ LN2 = log(2.0)
 
 
 def states(slots: Slots) -> dict[str, tuple[str, str]]:
-    """Unit and meaning of each state."""
+    """Unit and meaning of each state.
+
+    Parameters
+    ----------
+    slots : Slots
+        Number of agents of each kind.
+    """
     named = {}
     for k in range(1, slots.bisphosphonates + 1):
         named[f"blood_{k}"] = ("mg", "bisphosphonate in blood")
@@ -51,7 +57,17 @@ def states(slots: Slots) -> dict[str, tuple[str, str]]:
 
 
 def dose(agent: Values, amount_mg: float, route: str) -> tuple[str, float]:
-    """State that a dose enters and how much it adds (mg)."""
+    """State that a dose enters and how much it adds (mg).
+
+    Parameters
+    ----------
+    agent : Values
+        Fields of the agent, and the patient's constants of its slot.
+    amount_mg : float
+        Dose, mg.
+    route : str
+        How it is given, such as SC or IV.
+    """
     return "blood", agent.F * amount_mg
 
 
@@ -63,14 +79,32 @@ def _attack(x: Values, p: Values, slots: Slots) -> float:
 
 
 def kill(x: Values, p: Values, slots: Slots) -> float:
-    """Osteoclast death over normal, 1 without drug."""
+    """Osteoclast death over normal, 1 without drug.
+
+    Parameters
+    ----------
+    x, p : Values
+        States and the patient's constants.
+    slots : Slots
+        Number of agents of each kind.
+    """
     if not slots.bisphosphonates:
         return 1
     return 1 + _attack(x, p, slots) / (1 + p.bp_adapt * x.resistance)
 
 
 def rates(x: Values, p: Values, osteoclasts: float, formation: float, slots: Slots) -> dict[str, float]:
-    """Time derivatives of `states` (per day), with whole-body osteoclasts and bone formation over normal."""
+    """Time derivatives of `states` (per day), with whole-body osteoclasts and bone formation over normal.
+
+    Parameters
+    ----------
+    x, p : Values
+        States and the patient's constants.
+    osteoclasts, formation : float
+        Whole-body osteoclasts and bone formation, over untreated.
+    slots : Slots
+        Number of agents of each kind.
+    """
     change = {}
     for k in range(1, slots.bisphosphonates + 1):
         cleared = LN2 / p.t_bp_blood * x[f"blood_{k}"]

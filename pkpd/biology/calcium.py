@@ -51,7 +51,13 @@ STATES = {
 
 
 def individual(p: Values) -> dict[str, Any]:
-    """How well calcitriol answers PTH (1 at the reference eGFR and 25-OH-D); what passes gut and kidney, mmol/day."""
+    """How well calcitriol answers PTH (1 at the reference eGFR and 25-OH-D); what passes gut and kidney, mmol/day.
+
+    Parameters
+    ----------
+    p : Values
+        Parameters by symbol, and the agents' fields of each slot; floats or arrays over patients.
+    """
     function = p.EGFR / p.EGFR_ref
     return {
         "answer": function**p.e_gut_EGFR * (p.VITD / p.VITD_ref) ** p.e_gut_VITD,
@@ -60,12 +66,26 @@ def individual(p: Values) -> dict[str, Any]:
 
 
 def relative_PTH(x: Values, p: Values) -> Any:
-    """PTH over the patient's start: steep in calcium."""
+    """PTH over the patient's start: steep in calcium.
+
+    Parameters
+    ----------
+    x, p : Values
+        States and the patient's constants.
+    """
     return x.calcium**-p.h_PTH
 
 
 def rates(x: Values, p: Values, resorption: Any, mineralisation: Any) -> dict[str, Any]:
-    """Time derivatives (1/day), with whole-body resorption and mineralisation of osteoid over untreated."""
+    """Time derivatives (1/day), with whole-body resorption and mineralisation of osteoid over untreated.
+
+    Parameters
+    ----------
+    x, p : Values
+        States and the patient's constants.
+    resorption, mineralisation : float
+        Whole-body resorption, and mineralisation of osteoid, over untreated.
+    """
     pth = relative_PTH(x, p)
     from_bone = p.J_bone * (resorption - mineralisation)
     from_gut = p.passing * x.calcitriol
@@ -83,5 +103,11 @@ def start() -> dict[str, float]:
 
 
 def spared(x: Values, p: Values) -> Any:
-    """Signal at RANK over that without calcium and vitamin D."""
+    """Signal at RANK over that without calcium and vitamin D.
+
+    Parameters
+    ----------
+    x, p : Values
+        States and the patient's constants.
+    """
     return 1 - p.e_sup * x.supplement

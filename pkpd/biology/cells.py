@@ -54,7 +54,15 @@ STATES = {
 
 
 def whole_body(x: Values, p: Values, name: str) -> float:
-    """Average of a compartment state, weighted by share of whole-body turnover."""
+    """Average of a compartment state, weighted by share of whole-body turnover.
+
+    Parameters
+    ----------
+    x, p : Values
+        States and the patient's constants.
+    name : str
+        State without its compartment, such as OC.
+    """
     return p.turn_T * x[f"{name}_T"] + (1 - p.turn_T) * x[f"{name}_C"]
 
 

@@ -62,7 +62,15 @@ STATES = {f"mRANKL_{source}": ("nmol/L", f"surface RANKL of the {source} source"
 
 
 def individual(p: Values, slots: Slots) -> dict[str, float]:
-    """Normalised source shares, resting pools, association constants as OPG leaves them."""
+    """Normalised source shares, resting pools, association constants as OPG leaves them.
+
+    Parameters
+    ----------
+    p : Values
+        Parameters by symbol, and the agents' fields of each slot; floats or arrays over patients.
+    slots : Slots
+        Number of agents of each kind.
+    """
     constants, share, total = {}, {}, {}
     for c in COMPARTMENTS:
         total[c] = sum(p[f"w_{source}_{c}"] for source in SOURCES)
@@ -97,6 +105,11 @@ def potency(p: Values) -> float:
     """Osteoclastogenic potency of one free sRANKL molecule over one free mRANKL molecule, at rest.
 
     Follows from the share `sig` and the sizes of the two free pools; equals what the share means per molecule.
+
+    Parameters
+    ----------
+    p : Values
+        The patient's constants.
     """
     free_soluble = p.fsh * p.kdeg * p.M0 / p.ksel / (1 + p.os)
     free_surface = p.M0 / (1 + p.om)
@@ -104,7 +117,17 @@ def potency(p: Values) -> float:
 
 
 def free_equation(x: Values, p: Values, free: list[float], slots: Slots) -> list[float]:
-    """Mass balance of each drug in plasma: zero at quasi-equilibrium (nmol/L)."""
+    """Mass balance of each drug in plasma: zero at quasi-equilibrium (nmol/L).
+
+    Parameters
+    ----------
+    x, p : Values
+        States and the patient's constants.
+    free : sequence
+        Free drug of each binder, nmol/L.
+    slots : Slots
+        Number of agents of each kind.
+    """
     binders = range(1, slots.binders + 1)
     crowd = {source: sum(p[f"am_{source}_{k}"] * free[k - 1] for k in binders) for source in SOURCES}
     crowd_s = sum(p[f"as_{k}"] * free[k - 1] for k in binders)
@@ -117,7 +140,17 @@ def free_equation(x: Values, p: Values, free: list[float], slots: Slots) -> list
 
 
 def free_at_least(x: Values, p: Values, slots: Slots, largest: Callable[[Any, Any], Any]) -> list[Any]:
-    """What of each drug is free for certain (nmol/L): with all pools empty of any drug, or with all of them full."""
+    """What of each drug is free for certain (nmol/L): with all pools empty of any drug, or with all of them full.
+
+    Parameters
+    ----------
+    x, p : Values
+        States and the patient's constants.
+    slots : Slots
+        Number of agents of each kind.
+    largest : callable
+        Gives the larger of two values, of the kind that `x` holds.
+    """
     pools = sum(x[f"mRANKL_{source}"] for source in SOURCES) + x.sRANKL
     found = []
     for k in range(1, slots.binders + 1):
@@ -128,6 +161,15 @@ def free_at_least(x: Values, p: Values, slots: Slots, largest: Callable[[Any, An
 
 def binding(x: Values, p: Values, free: list[Any], slots: Slots) -> Values:
     """Who holds whom, from free drug `free` (nmol/L).
+
+    Parameters
+    ----------
+    x, p : Values
+        States and the patient's constants.
+    free : sequence
+        Free drug of each binder, nmol/L.
+    slots : Slots
+        Number of agents of each kind.
 
     Returns
     -------
@@ -155,6 +197,17 @@ def signal(x: Values, p: Values, bound: Values, c: str, share: float) -> float:
     """Osteoclastogenic signal at RANK in compartment `c`, 1 untreated, when sRANKL makes up `share` of it at rest.
 
     Drug not bound; OPG not bound; summed over sources. The drift of OPG (or sensitivity) multiplies the whole.
+
+    Parameters
+    ----------
+    x, p : Values
+        States and the patient's constants.
+    bound : Values
+        Free and bound drug, as from `ligand.binding`.
+    c : str
+        Compartment, ``T`` or ``C``.
+    share : float
+        Share of sRANKL in the signal at rest, 0 to 1.
     """
     surface = sum(p[f"gain_{source}_{c}"] * x[f"mRANKL_{source}"] * bound[f"open_{source}"] for source in SOURCES)
     soluble = x.sRANKL / p.S0 * bound.open_s
@@ -163,7 +216,19 @@ def signal(x: Values, p: Values, bound: Values, c: str, share: float) -> float:
 
 
 def rates(x: Values, p: Values, bound: Values, synthesis: float, slots: Slots) -> dict[str, float]:
-    """Time derivatives of `STATES` (nmol/L/day); `synthesis` is RANKL made over normal (anabolic agents change it)."""
+    """Time derivatives of `STATES` (nmol/L/day); `synthesis` is RANKL made over normal (anabolic agents change it).
+
+    Parameters
+    ----------
+    x, p : Values
+        States and the patient's constants.
+    bound : Values
+        Free and bound drug, as from `ligand.binding`.
+    synthesis : float
+        RANKL made over normal; bone-forming agents change it.
+    slots : Slots
+        Number of agents of each kind.
+    """
     binders = range(1, slots.binders + 1)
     drift = p.turn_T * x.drift_T + (1 - p.turn_T) * x.drift_C
     made = synthesis * (1 + (1 - p.drift_OPG) * (1 - p.mix) * (drift - 1))
@@ -187,7 +252,13 @@ def rates(x: Values, p: Values, bound: Values, synthesis: float, slots: Slots) -
 
 
 def start(p: Values) -> dict[str, float]:
-    """Untreated pools of a normal genotype, in closed form."""
+    """Untreated pools of a normal genotype, in closed form.
+
+    Parameters
+    ----------
+    p : Values
+        The patient's constants.
+    """
     return {f"mRANKL_{source}": p[f"M0_{source}"] for source in SOURCES} | {"sRANKL": p.S0}
 
 

@@ -43,7 +43,15 @@ STATES = {
 
 
 def rates(x: Values, p: Values, osteoclasts: Any, formation: Any) -> dict[str, Any]:
-    """Time derivatives (1/day), with whole-body osteoclasts and formation over untreated."""
+    """Time derivatives (1/day), with whole-body osteoclasts and formation over untreated.
+
+    Parameters
+    ----------
+    x, p : Values
+        States and the patient's constants.
+    osteoclasts, formation : float
+        Whole-body osteoclasts and bone formation, over untreated.
+    """
     return {
         "late_OB": (formation - x.late_OB) / p.tB,
         "lining": (lining_cells(p, formation) - x.lining) / p.tL,
@@ -52,12 +60,28 @@ def rates(x: Values, p: Values, osteoclasts: Any, formation: Any) -> dict[str, A
 
 
 def lining_cells(p: Values, formation: Any) -> Any:
-    """Lining cells that belong to this much formation: 1 at rest, never negative however much bone is formed."""
+    """Lining cells that belong to this much formation: 1 at rest, never negative however much bone is formed.
+
+    Parameters
+    ----------
+    p : Values
+        The patient's constants.
+    formation : float
+        Whole-body bone formation over untreated.
+    """
     return (1 + p.gL) / (1 + p.gL * formation)
 
 
 def at_rest(p: Values, turnover: Any) -> dict[str, Any]:
-    """States where whole-body turnover (over normal) has long been this."""
+    """States where whole-body turnover (over normal) has long been this.
+
+    Parameters
+    ----------
+    p : Values
+        The patient's constants.
+    turnover : float
+        Whole-body turnover over normal.
+    """
     return {"late_OB": turnover, "lining": lining_cells(p, turnover), "TRAP": turnover}
 
 
@@ -67,7 +91,15 @@ def start() -> dict[str, float]:
 
 
 def serum(x: Values, p: Values, osteoclasts: Any, formation: Any) -> dict[str, Any]:
-    """CTX, P1NP, BSAP (ng/mL) and TRAP5b (U/L) as the serum truly holds them."""
+    """CTX, P1NP, BSAP (ng/mL) and TRAP5b (U/L) as the serum truly holds them.
+
+    Parameters
+    ----------
+    x, p : Values
+        States and the patient's constants.
+    osteoclasts, formation : float
+        Whole-body osteoclasts and bone formation, over untreated.
+    """
     return {
         "CTX": p.CTX0 * (p.c0 + (1 - p.c0) * osteoclasts),
         "P1NP": p.P1NP0 * (p.p0 + (1 - p.p0) * formation),

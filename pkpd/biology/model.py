@@ -98,12 +98,26 @@ class Model:
         return p
 
     def start(self, p: Values) -> dict[str, Any]:
-        """Untreated start of every state, analytic, from `constants`."""
+        """Untreated start of every state, analytic, from `constants`.
+
+        Parameters
+        ----------
+        p : Values
+            The patient's constants.
+        """
         known = ligand.start(p) | cells.start() | markers.start() | skeleton.start(p) | calcium.start()
         return {name: known.get(name, 0.0) for name in self.states}
 
     def rates(self, x: Values, p: Values, free: Sequence[Any]) -> dict[str, Any]:
-        """Time derivative (per day) of every state; `free` is free drug of each binder (nmol/L), see `ligand`."""
+        """Time derivative (per day) of every state; `free` is free drug of each binder (nmol/L), see `ligand`.
+
+        Parameters
+        ----------
+        x, p : Values
+            States and the patient's constants.
+        free : sequence
+            Free drug of each binder, nmol/L.
+        """
         slots = self.slots
         bound = ligand.binding(x, p, list(free), slots)
         kill = bisphosphonates.kill(x, p, slots)
@@ -138,7 +152,13 @@ class Model:
         return resorbed, mineralised
 
     def free(self, x: Values, p: Values) -> list[np.ndarray]:
-        """Free drug of each binder (nmol/L), by solving the binding equilibrium; same shape as the states."""
+        """Free drug of each binder (nmol/L), by solving the binding equilibrium; same shape as the states.
+
+        Parameters
+        ----------
+        x, p : Values
+            States and the patient's constants.
+        """
         n = self.slots.binders
         if n == 0:
             return []
@@ -163,6 +183,15 @@ class Model:
 
         Free drug (nmol/L) is solved for unless given. It comes back as ``free_k``; `simulation` turns it into a
         concentration by the agent's molar mass.
+
+        Parameters
+        ----------
+        x, p : Values
+            States and the patient's constants.
+        t : float or array
+            Days since the start.
+        free : sequence, optional
+            Free drug of each binder, nmol/L.
         """
         slots = self.slots
         free = self.free(x, p) if free is None else list(free)

@@ -36,7 +36,13 @@ from ranklsim.pkpd.biology.values import Slots, Values
 
 
 def states(slots: Slots) -> dict[str, tuple[str, str]]:
-    """Unit and meaning of each state."""
+    """Unit and meaning of each state.
+
+    Parameters
+    ----------
+    slots : Slots
+        Number of agents of each kind.
+    """
     named = {}
     for k in range(1, slots.binders + 1):
         named[f"depot_{k}"] = ("nmol", "drug under the skin")
@@ -46,7 +52,15 @@ def states(slots: Slots) -> dict[str, tuple[str, str]]:
 
 
 def individual(p: Values, slots: Slots) -> dict[str, float]:
-    """One patient's constants from body weight and the patient's own folds of the typical drug."""
+    """One patient's constants from body weight and the patient's own folds of the typical drug.
+
+    Parameters
+    ----------
+    p : Values
+        Parameters by symbol, and the agents' fields of each slot; floats or arrays over patients.
+    slots : Slots
+        Number of agents of each kind.
+    """
     clearance = (p.WT / p.WT_ref) ** p.exp_CL_WT  # ASSUMED: Q scales as CL
     volume = (p.WT / p.WT_ref) ** p.exp_V_WT
     constants = {}
@@ -64,13 +78,32 @@ def dose(agent: Values, amount_mg: float, route: str) -> tuple[str, float]:
     """State that a dose enters and how much it adds: nmol to the depot, or nmol/L straight to plasma for IV.
 
     One antibody counts as one binding site, so mg become nmol by the molar mass (kDa) alone.
+
+    Parameters
+    ----------
+    agent : Values
+        Fields of the agent, and the patient's constants of its slot.
+    amount_mg : float
+        Dose, mg.
+    route : str
+        How it is given, such as SC or IV.
     """
     nmol = agent.F * amount_mg * 1e3 / agent.molar_mass
     return ("drug", nmol / agent.Vc_i) if route == "IV" else ("depot", nmol)
 
 
 def losses(x: Values, p: Values, bound: Values, k: int) -> tuple[float, float, float]:
-    """Elimination of drug `k` from plasma (nmol/L/day): linear, with surface RANKL, with soluble RANKL."""
+    """Elimination of drug `k` from plasma (nmol/L/day): linear, with surface RANKL, with soluble RANKL.
+
+    Parameters
+    ----------
+    x, p : Values
+        States and the patient's constants.
+    bound : Values
+        Free and bound drug, as from `ligand.binding`.
+    k : int
+        Slot of the drug, from 1.
+    """
     linear = p[f"kel_{k}"] * bound[f"free_{k}"]
     with_surface = p.kint * (1 - p.fsh) * bound[f"on_surface_{k}"]
     with_soluble = p.kcpx * bound[f"on_soluble_{k}"]
@@ -78,7 +111,17 @@ def losses(x: Values, p: Values, bound: Values, k: int) -> tuple[float, float, f
 
 
 def rates(x: Values, p: Values, bound: Values, slots: Slots) -> dict[str, float]:
-    """Time derivatives of `states`; `bound` holds free and bound drug from `ligand.binding`."""
+    """Time derivatives of `states`; `bound` holds free and bound drug from `ligand.binding`.
+
+    Parameters
+    ----------
+    x, p : Values
+        States and the patient's constants.
+    bound : Values
+        Free and bound drug, as from `ligand.binding`.
+    slots : Slots
+        Number of agents of each kind.
+    """
     change = {}
     for k in range(1, slots.binders + 1):
         free = bound[f"free_{k}"]

@@ -75,7 +75,13 @@ STATES = {
 
 
 def individual(p: Values) -> dict[str, Any]:
-    """Turnover a day, and the untreated start of each template, which is analytic."""
+    """Turnover a day, and the untreated start of each template, which is analytic.
+
+    Parameters
+    ----------
+    p : Values
+        Parameters by symbol, and the agents' fields of each slot; floats or arrays over patients.
+    """
     constants: dict[str, Any] = {}
     for b in TEMPLATES:
         turnover = p[f"k{b}"] / DAYS_PER_YEAR
@@ -97,7 +103,15 @@ def individual(p: Values) -> dict[str, Any]:
 
 
 def volume(x: Values, b: str) -> Any:
-    """Bone volume of template `b` over its start, osteoid included."""
+    """Bone volume of template `b` over its start, osteoid included.
+
+    Parameters
+    ----------
+    x : Values
+        States.
+    b : str
+        Template, one of `TEMPLATES`.
+    """
     return x[f"osteoid_{b}"] + x[f"young_{b}"] + x[f"middle_{b}"] + x[f"mature_{b}"]
 
 
@@ -132,7 +146,13 @@ def rates(x: Values, p: Values, b: str, OC: Any, OB: Any, modelling: Any) -> dic
 
 
 def start(p: Values) -> dict[str, Any]:
-    """Untreated composition of each template; volumes sum to 1."""
+    """Untreated composition of each template; volumes sum to 1.
+
+    Parameters
+    ----------
+    p : Values
+        The patient's constants.
+    """
     layers = ("osteoid", "young", "middle", "mature")
     composition = {f"{layer}_{b}": p[f"{layer}0_{b}"] for b in TEMPLATES for layer in layers}
     return composition | {f"modelled_{b}": 0.0 for b in TEMPLATES}
@@ -177,10 +197,28 @@ def bone_mineral(x: Values, p: Values, t: Any) -> dict[str, Any]:
 
 
 def t_score(parameters: Any, site: str, bmd: Any) -> Any:
-    """T-score of a BMD (g/cm2) at `site` on the named reference of the parameter table."""
+    """T-score of a BMD (g/cm2) at `site` on the named reference of the parameter table.
+
+    Parameters
+    ----------
+    parameters : ParameterTable or Values
+        Holds the mean and SD of the young reference.
+    site : str
+        One of `SITES`.
+    bmd : float or array
+        g/cm2.
+    """
     return (bmd - parameters[f"REF_{site}"]) / parameters[f"REFSD_{site}"]
 
 
 def bmd_from_t_score(parameters: Any, site: str, t: Any) -> Any:
-    """BMD (g/cm2) of a T-score at `site`: the inverse of `t_score`."""
+    """BMD (g/cm2) of a T-score at `site`: the inverse of `t_score`.
+
+    Parameters
+    ----------
+    parameters, site
+        As of `t_score`.
+    t : float or array
+        T-score.
+    """
     return parameters[f"REF_{site}"] + t * parameters[f"REFSD_{site}"]

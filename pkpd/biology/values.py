@@ -32,5 +32,15 @@ class Values(dict[str, Any]):
 
 
 def each(values: Values, name: str, count: int) -> list[Any]:
-    """The values ``name_1`` to ``name_count``."""
+    """The values ``name_1`` to ``name_count``.
+
+    Parameters
+    ----------
+    values : Values
+        Holds the names.
+    name : str
+        Name without its number.
+    count : int
+        How many there are.
+    """
     return [values[f"{name}_{k}"] for k in range(1, count + 1)]

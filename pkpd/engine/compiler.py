@@ -118,7 +118,13 @@ def _fingerprint() -> str:
 
 
 def generate(slots: Slots) -> str:
-    """Python text of the module for `slots`: names, layout of the workspace, and the integrator."""
+    """Python text of the module for `slots`: names, layout of the workspace, and the integrator.
+
+    Parameters
+    ----------
+    slots : Slots
+        Number of agents of each kind.
+    """
     program = _program(slots)
     integrator = (_HERE / "integrator.py").read_text(encoding="utf-8")
     body = integrator.split("# --- generated module continues here ---\n", 1)[1]
@@ -141,7 +147,15 @@ def generate(slots: Slots) -> str:
 
 
 def lane_function(slots: tuple[int, int, int], name: str) -> Any:
-    """One function of `Program` for numba code to call with a workspace; written when that code is compiled."""
+    """One function of `Program` for numba code to call with a workspace; written when that code is compiled.
+
+    Parameters
+    ----------
+    slots : tuple of int
+        As of `Slots`.
+    name : str
+        One of ``Program.bodies``.
+    """
     from numba import types
     from numba.extending import intrinsic
 

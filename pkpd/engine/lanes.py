@@ -63,7 +63,13 @@ class log(sp.Function):
 
 
 def constant(value: float) -> ir.Constant:
-    """A vector with `value` in every lane."""
+    """A vector with `value` in every lane.
+
+    Parameters
+    ----------
+    value : float
+        The same for every lane.
+    """
     return ir.Constant(VECTOR, [float(value)] * LANES)
 
 
@@ -189,7 +195,17 @@ class Emitter:
     def run(
         self, steps: Sequence[tuple[Any, Any]], results: Sequence[Any], read: Callable[[sp.Symbol], ir.Value]
     ) -> list[ir.Value]:
-        """Values of expressions that name intermediate steps (symbol, expression) of a calculation."""
+        """Values of expressions that name intermediate steps (symbol, expression) of a calculation.
+
+        Parameters
+        ----------
+        steps : sequence of (symbol, expression)
+            In order; later ones may name earlier ones.
+        results : sequence of expressions
+            May name steps.
+        read : callable
+            Gives the value of any other symbol.
+        """
         known: dict[Any, ir.Value] = {}
         for name, part in steps:
             known[name] = self._value(part, known, read)
@@ -270,7 +286,13 @@ class Emitter:
 
 
 def lowered(e: Any) -> Any:
-    """`e` with every power of an exponent that is no whole number as `power`."""
+    """`e` with every power of an exponent that is no whole number as `power`.
+
+    Parameters
+    ----------
+    e : sympy expression
+        With powers of any exponent.
+    """
     return e.replace(lambda part: part.is_Pow and not part.exp.is_Integer, lambda part: power(*part.args))
 
 

@@ -17,7 +17,17 @@ from ranklsim.pkpd.errors import RunFailed
 
 
 def right_hand_side(model: Model, p: Values, x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rates of all states (per day) from the model's text, for one patient's constants `p` and state vector `x`."""
+    """Rates of all states (per day) from the model's text, for one patient's constants `p` and state vector `x`.
+
+    Parameters
+    ----------
+    model : Model
+        Gives the equations.
+    p : Values
+        The patient's constants.
+    x : ndarray, shape (n_states,)
+        States in the model's order.
+    """
     named = Values(zip(model.states, x, strict=True))
     return np.array(list(model.rates(named, p, model.free(named, p)).values()), dtype=float)
 
@@ -79,5 +89,11 @@ def integrate(
 
 
 def scales(start: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Size against which absolute error is judged, by state: its untreated value, or 1 where that is 0."""
+    """Size against which absolute error is judged, by state: its untreated value, or 1 where that is 0.
+
+    Parameters
+    ----------
+    start : ndarray, shape (n_states,)
+        Untreated states.
+    """
     return np.where(start == 0.0, 1.0, np.abs(start))

@@ -312,7 +312,13 @@ def genetics_table(frame: pd.DataFrame | None = None) -> pd.DataFrame:
 
 
 def describe_genetics(frame: pd.DataFrame) -> str:
-    """Results of `run_genetics` for a terminal: pass or fail for each row, counts at the end."""
+    """Results of `run_genetics` for a terminal: pass or fail for each row, counts at the end.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As from `run_genetics`.
+    """
     lines: list[str | None] = []
     test = None
     for row in genetics_table(frame).itertuples():
@@ -371,7 +377,13 @@ def _digits(value: float) -> str:
 
 
 def genetics_page(frame: pd.DataFrame | None = None) -> str:
-    """The page ``docs/genetics.md``, from results of `run_genetics` (shipped parameters by default)."""
+    """The page ``docs/genetics.md``, from results of `run_genetics` (shipped parameters by default).
+
+    Parameters
+    ----------
+    frame : DataFrame, optional
+        As from `run_genetics`.
+    """
     frame = run_genetics() if frame is None else frame
     data, table = published(), genetics_table(frame)
     mouse = data["mouse"]

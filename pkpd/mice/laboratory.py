@@ -57,7 +57,13 @@ class Laboratory:
         self._variants: dict[tuple[tuple[str, float], ...], Laboratory] = {}
 
     def with_variant(self, values: Mapping[str, float]) -> Laboratory:
-        """The same laboratory with some of the women's parameters changed."""
+        """The same laboratory with some of the women's parameters changed.
+
+        Parameters
+        ----------
+        values : mapping of str to float
+            Symbol to value, in the unit of the table.
+        """
         if not values:
             return self
         key = tuple(sorted(values.items()))
@@ -66,7 +72,15 @@ class Laboratory:
         return self._variants[key]
 
     def symbols(self, genotype: str, intervention: str | None = None) -> dict[str, float]:
-        """Parameter symbols that differ from the women's: time scale, genotype, then intervention."""
+        """Parameter symbols that differ from the women's: time scale, genotype, then intervention.
+
+        Parameters
+        ----------
+        genotype : str
+            Its name in ``genetics.toml``.
+        intervention : str, optional
+            What is done to the adult; its name there.
+        """
         values = {} if genotype == WOMEN else dict(self.mouse)
         change: dict[str, Any] = published()["intervention"][intervention] if intervention else {}
         for part in (published()["genotype"][genotype], change):
@@ -79,25 +93,53 @@ class Laboratory:
         return values
 
     def before(self, intervention: str) -> dict[str, float]:
-        """Symbols that held until the intervention began."""
+        """Symbols that held until the intervention began.
+
+        Parameters
+        ----------
+        intervention : str
+            Its name in ``genetics.toml``.
+        """
         return dict(published()["intervention"][intervention].get("before", {}))
 
     def lifelong(self, values: Mapping[str, float]) -> Steady:
-        """Steady state of a patient with these symbols."""
+        """Steady state of a patient with these symbols.
+
+        Parameters
+        ----------
+        values : mapping of str to float
+            Symbols that differ from the women's table.
+        """
         key = ("lifelong", *sorted(values.items()))
         if key not in self._known:
             self._known[key] = steady_state(self.table, pd.DataFrame([values], dtype=float))
         return self._known[key]
 
     def rest(self, genotype: str) -> Readings:
-        """Values of a lifelong steady state."""
+        """Values of a lifelong steady state.
+
+        Parameters
+        ----------
+        genotype : str
+            Its name in ``genetics.toml``.
+        """
         steady = self.lifelong(self.symbols(genotype))
         return Readings(self.table, self.symbols(genotype), Values(steady.states), steady)
 
     def after(
         self, genotype: str, intervention: str | None, days: float, doses: tuple[tuple[Agent, float, float], ...] = ()
     ) -> Readings:
-        """Values of `genotype` after `days` of an intervention (or of doses: agent, day, mg) in the adult."""
+        """Values of `genotype` after `days` of an intervention (or of doses: agent, day, mg) in the adult.
+
+        Parameters
+        ----------
+        genotype, intervention
+            As of `symbols`.
+        days : float
+            Time since the intervention or the first dose.
+        doses : tuple of (Agent, float, float)
+            Agent, day and mg of each dose.
+        """
         given = tuple((agent.name, tuple(sorted(agent.values.items())), day, mg) for agent, day, mg in doses)
         key = ("after", genotype, intervention, days, given)
         if key not in self._known:
@@ -114,7 +156,13 @@ class Laboratory:
         return self._known[key]
 
     def untouched(self, genotype: str, intervention: str, days: float) -> Readings:
-        """Values of `genotype` after `days` without the intervention, from the state before it."""
+        """Values of `genotype` after `days` without the intervention, from the state before it.
+
+        Parameters
+        ----------
+        genotype, intervention, days
+            As of `after`.
+        """
         key = ("untouched", genotype, intervention if self.before(intervention) else None, days)
         if key not in self._known:
             values = self.symbols(genotype) | self.before(intervention)
@@ -125,7 +173,13 @@ class Laboratory:
         return self._known[key]
 
     def begin(self, genotype: str, intervention: str) -> Readings:
-        """Values of a genotype other than that of women at the start of the intervention."""
+        """Values of a genotype other than that of women at the start of the intervention.
+
+        Parameters
+        ----------
+        genotype, intervention
+            As of `symbols`.
+        """
         values = self.symbols(genotype) | self.before(intervention)
         return Readings(self.table, values, Values(self._adult(genotype, intervention)))
 
@@ -144,7 +198,17 @@ class Laboratory:
     def treated(
         self, regimen: str, months: tuple[float, ...], values: Mapping[str, float] | None = None
     ) -> pd.DataFrame:
-        """The typical woman under a regimen (text as for a trial; empty for none)."""
+        """The typical woman under a regimen (text as for a trial; empty for none).
+
+        Parameters
+        ----------
+        regimen : str
+            As in a trial file; empty for no treatment.
+        months : tuple of float
+            When the woman is read.
+        values : mapping of str to float, optional
+            Parameters in which she differs from the table.
+        """
         key = ("treated", regimen, months, tuple(sorted((values or {}).items())))
         if key not in self._known:
             plan = parse_regimen(regimen) if regimen else []

@@ -92,7 +92,13 @@ def steady_state(parameters: ParameterTable, persons: pd.DataFrame | None = None
 
 
 def settle(p: Values) -> Steady:
-    """Like `steady_state`, from patients' constants (arrays of shape (n,))."""
+    """Like `steady_state`, from patients' constants (arrays of shape (n,)).
+
+    Parameters
+    ----------
+    p : Values
+        Patients' constants, arrays of shape (n,).
+    """
     bone_cells = cells_at_rest(p)
     states: dict[str, Any] = _pools(p, bone_cells) | bone_cells
     whole: Any = cells.whole_body(Values(states), p, "OC")
@@ -111,6 +117,11 @@ def cells_at_rest(p: Values) -> dict[str, Any]:
 
     Two nested roots: synthesis of RANKL is common to both compartments (it hears whole-body formation), and given
     synthesis each compartment has one number of osteoclasts that agrees with its own drift.
+
+    Parameters
+    ----------
+    p : Values
+        Patients' constants, arrays of shape (n,).
     """
     nothing = np.zeros(np.shape(p.mix))
 
@@ -127,6 +138,15 @@ def cells_at_rest(p: Values) -> dict[str, Any]:
 
 def bone_at_rest(p: Values, b: str, OC: Array) -> tuple[dict[str, Array], Array, Array]:
     """Composition of template `b` with osteoclasts (and osteoblasts) at `OC` over normal for a lifetime.
+
+    Parameters
+    ----------
+    p : Values
+        Patients' constants, arrays of shape (n,).
+    b : str
+        Template.
+    OC : ndarray, shape (n,)
+        Osteoclasts of its compartment over normal.
 
     Returns
     -------
@@ -164,7 +184,15 @@ def bone_at_rest(p: Values, b: str, OC: Array) -> tuple[dict[str, Array], Array,
 
 
 def calcium_at_rest(p: Values, states: Mapping[str, Array]) -> dict[str, Array]:
-    """Serum calcium and calcitriol where bone, gut and kidney balance; they fall evenly in calcium, so one root."""
+    """Serum calcium and calcitriol where bone, gut and kidney balance; they fall evenly in calcium, so one root.
+
+    Parameters
+    ----------
+    p : Values
+        Patients' constants, arrays of shape (n,).
+    states : mapping of str to ndarray, shape (n,)
+        Bone and cells at rest.
+    """
     x = Values(states)
 
     def balance(log_calcium: Array) -> Array:
