@@ -34,6 +34,7 @@ ROOMS = (
     "cohorts.streams",
     "cohorts.people",
     "cohorts.protocol",
+    "cohorts.study",
     "cohorts.durability",
     "cohorts.conduct",
     "cohorts.uncertainty",

@@ -26,7 +26,10 @@ from ranklsim.cohorts.running.places import Written, is_local, place, replacing,
 from ranklsim.pkpd.errors import BadInput, RanklsimError, RunFailed
 
 if TYPE_CHECKING:
+    from ranklsim.cohorts.people.joint import Population
     from ranklsim.cohorts.protocol.trial import Trial
+    from ranklsim.pkpd.agents import Agent
+    from ranklsim.pkpd.parameters import ParameterTable
 
 FORMAT = 3
 MANIFEST = "manifest.json"
@@ -197,14 +200,27 @@ class Run:
         )
 
     @cached_property
-    def parameters(self) -> Any:
+    def parameters(self) -> ParameterTable:
         """The parameter table of the run."""
         from ranklsim.pkpd.parameters import load_parameters
 
         return load_parameters(self.inputs / "parameters.csv")
 
     @cached_property
-    def agents(self) -> dict[str, Any]:
+    def population(self) -> Population:
+        """The population that patients were drawn from."""
+        from ranklsim.cohorts.conduct.patients import population_of
+
+        return population_of(self.trial)
+
+    @cached_property
+    def months(self) -> list[float]:
+        """Months of the visits, ascending."""
+        first = self.first("visits", len(self.trial.visits.months))
+        return [float(month) for month in np.unique(first["month"])]
+
+    @cached_property
+    def agents(self) -> dict[str, Agent]:
         """The agents of the run, by name."""
         from ranklsim.pkpd.agents import load_agent
 

@@ -35,6 +35,8 @@ from ranklsim.cohorts.protocol.endpoints import (
     Responder,
     higher_is_better,
 )
+from ranklsim.cohorts.protocol.trial import Trial
+from ranklsim.cohorts.study import Study
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.analyses import competing, repeated, summaries, survival, variables
 from ranklsim.reports.analyses.ancova import ancova
@@ -50,15 +52,15 @@ COLUMNS = (
 ENDS = ("completed", "dropout", "death")
 
 
-def estimate_all(data: Any, twins: tuple[pd.DataFrame, pd.DataFrame] | None = None) -> pd.DataFrame:
+def estimate_all(study: Study, comparator: str | None = None) -> pd.DataFrame:
     """Estimates and truths of all estimands of a trial.
 
     Parameters
     ----------
-    data : Run or RunData
-        With `trial`, `patients`, `visits`, `events`.
-    twins : (DataFrame, DataFrame), optional
-        Tables `twins` and `twin_events`; the truth is NaN without.
+    study : Study
+        The truth is NaN without twins.
+    comparator : str, optional
+        The arm that others are compared with; the trial's control if not given.
 
     Returns
     -------
@@ -66,9 +68,11 @@ def estimate_all(data: Any, twins: tuple[pd.DataFrame, pd.DataFrame] | None = No
         Columns `COLUMNS`, a row an estimand and arm that is compared with control. What could not be estimated is NaN,
         and `note` says why.
     """
+    control = comparator or str(study.trial.control)
     rows = []
-    for estimand in data.trial.estimands:
-        endpoint = data.trial.endpoint(estimand.endpoint)
+    twins = study.twins if study.trial.estimands else pd.DataFrame()
+    for estimand in study.trial.estimands:
+        endpoint = study.trial.endpoint(estimand.endpoint)
         facts = {
             "estimand": estimand.name,
             "primary": estimand.primary,
@@ -76,11 +80,13 @@ def estimate_all(data: Any, twins: tuple[pd.DataFrame, pd.DataFrame] | None = No
             "summary": estimand.summary,
             "strategies": strategies_in_words(estimand),
         }
-        by_arm = estimate(data, endpoint, estimand)
+        by_arm = estimate(study, endpoint, estimand, control)
         for arm in estimand.arms:
-            row = dict.fromkeys(COLUMNS, np.nan) | facts | {"arm": arm, "note": "", "method": ""} | by_arm[arm]
-            if twins is not None:
-                row |= truth(data, endpoint, estimand, arm, *twins)
+            row: dict[str, Any] = (
+                dict.fromkeys(COLUMNS, np.nan) | facts | {"arm": arm, "note": "", "method": ""} | by_arm[arm]
+            )
+            if len(twins):
+                row |= truth(study, endpoint, estimand, (arm, control), twins, study.twin_events)
                 row["bias"] = row["estimate"] - row["truth"]
                 known = np.isfinite([row["low"], row["high"], row["truth"]]).all()
                 row["covered"] = float(row["low"] <= row["truth"] <= row["high"]) if known else np.nan
@@ -96,15 +102,15 @@ def strategies_in_words(estimand: Estimand) -> str:
 # -- estimates ---------------------------------------------------------------------------------------------------------
 
 
-def estimate(data: Any, endpoint: Endpoint, estimand: Estimand) -> dict[str, dict[str, Any]]:
+def estimate(study: Study, endpoint: Endpoint, estimand: Estimand, control: str) -> dict[str, dict[str, Any]]:
     """Estimate of each arm: `n`, `n_control`, `estimate`, `low`, `high`, `p`, `method`, `note`."""
-    patients = variables.in_population(data.patients, estimand)
-    none = _never(data.events, patients, estimand)
+    patients = variables.in_population(study.patients, estimand)
+    none = _never(study.events, patients, estimand)
     if isinstance(endpoint, Change):
-        found = _changes(data, endpoint, estimand, patients)
+        found = _changes(study, endpoint, estimand, patients, control)
     else:
-        table = _table(data, endpoint, estimand, patients)
-        found = {arm: _effect(endpoint, table, arm, data.trial.control, estimand.summary) for arm in estimand.arms}
+        table = _table(study, endpoint, estimand, patients)
+        found = {arm: _effect(endpoint, table, arm, control, estimand.summary) for arm in estimand.arms}
     for row in found.values():
         row["note"] = " ".join(part for part in (row.get("note", ""), none) if part)
     return found
@@ -117,27 +123,29 @@ def _never(events: pd.DataFrame, patients: pd.DataFrame, estimand: Estimand) -> 
     return f"Happened to nobody: {', '.join(absent)}." if absent else ""
 
 
-def _table(data: Any, endpoint: Endpoint, estimand: Estimand, patients: pd.DataFrame) -> pd.DataFrame:
+def _table(study: Study, endpoint: Endpoint, estimand: Estimand, patients: pd.DataFrame) -> pd.DataFrame:
     """A row a patient of what is no change."""
     if isinstance(endpoint, Responder):
-        visits = _visits_of(data, endpoint, patients)
-        seen = variables.masked(visits, data.events, endpoint, estimand)
-        return _with_failures(variables.responders(seen, patients, endpoint), data.events, patients, endpoint, estimand)
+        visits = _visits_of(study, endpoint, patients)
+        seen = variables.masked(visits, study.events, endpoint, estimand)
+        return _with_failures(
+            variables.responders(seen, patients, endpoint), study.events, patients, endpoint, estimand
+        )
     if isinstance(endpoint, Rate):
-        return variables.counts(data.events, patients, endpoint, estimand)
+        return variables.counts(study.events, patients, endpoint, estimand)
     assert isinstance(endpoint, Event)
-    table = variables.times(data.events, patients, endpoint, estimand)
-    return found_at_visits(data.trial, endpoint, table)
+    table = variables.times(study.events, patients, endpoint, estimand)
+    return found_at_visits(study.trial, endpoint, table)
 
 
-def _visits_of(data: Any, endpoint: Change | Responder, patients: pd.DataFrame) -> pd.DataFrame:
-    visits = data.seen(endpoint.measure)
+def _visits_of(study: Study, endpoint: Change | Responder, patients: pd.DataFrame) -> pd.DataFrame:
+    visits = study.seen(endpoint.measure)
     return visits[visits["patient"].isin(patients["patient"])]
 
 
-def found_at_visits(trial: Any, endpoint: Event, table: pd.DataFrame) -> pd.DataFrame:
+def found_at_visits(trial: Trial, endpoint: Event, table: pd.DataFrame) -> pd.DataFrame:
     """Of a grouped endpoint on vertebral fractures, the patients who had an image at all."""
-    imaging = [m for m in getattr(trial.conduct, "imaging", ()) if m > endpoint.from_month]
+    imaging = [m for m in trial.conduct.imaging if m > endpoint.from_month]
     if not endpoint.grouped or endpoint.event != "vertebral" or not imaging:
         return table
     return variables.found_by_visit(table, min(imaging) - endpoint.from_month)
@@ -169,16 +177,18 @@ def in_a_sentence(why: Exception) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
-def _changes(data: Any, endpoint: Change, estimand: Estimand, patients: pd.DataFrame) -> dict[str, dict[str, Any]]:
+def _changes(
+    study: Study, endpoint: Change, estimand: Estimand, patients: pd.DataFrame, control: str
+) -> dict[str, dict[str, Any]]:
     """Estimates of a change from a visit."""
-    control, arms = data.trial.control, [data.trial.control, *estimand.arms]
+    arms = [control, *estimand.arms]
     patients = patients[patients["arm"].isin(arms)]
-    visits = _visits_of(data, endpoint, patients)
-    seen = variables.masked(visits, data.events, endpoint, estimand)
+    visits = _visits_of(study, endpoint, patients)
+    seen = variables.masked(visits, study.events, endpoint, estimand)
     if estimand.summary == "difference of medians":
-        return _medians(data, endpoint, estimand, patients, seen)
+        return _medians(study, endpoint, estimand, patients, seen, control)
     if estimand.missing != "MAR" or (endpoint.analysis == "MMRM" and not estimand.with_strategy("while on treatment")):
-        return _by_model(data, endpoint, estimand, patients, seen, arms)
+        return _by_model(study, endpoint, estimand, patients, seen, arms)
     change = summaries.change_from(seen, endpoint.measure, endpoint.from_month, kind=endpoint.kind)
     table = summaries.with_covariates(change[change["month"] == endpoint.to_month], seen, patients, endpoint)
     found: dict[str, dict[str, Any]] = {
@@ -200,14 +210,14 @@ def _against(row: Mapping[str, Any], n_control: int, method: str, note: str = ""
 
 
 def _by_model(
-    data: Any, endpoint: Change, estimand: Estimand, patients: pd.DataFrame, seen: pd.DataFrame, arms: list[str]
+    study: Study, endpoint: Change, estimand: Estimand, patients: pd.DataFrame, seen: pd.DataFrame, arms: list[str]
 ) -> dict[str, dict[str, Any]]:
     """Mixed model of all visits; imputation from it where values that were not seen are not missing at random."""
-    control = data.trial.control
+    control = arms[0]
     found = repeated.analyse(seen, patients, replace(endpoint, analysis="MMRM"), arms, control)
     rows = {str(row["arm"]): row for row in found.endpoint().to_dict("records")}
     if estimand.missing != "MAR" and found.fit is not None and control in set(found.table["arm"]):
-        seed = int(data.manifest["seed"])
+        seed = study.trial.seed
         strategies = (estimand.missing,)
         frame, _ = repeated.sensitivity(found, seen, patients, control, seed=seed, strategies=strategies)
         rows = {str(row["arm"]): row for row in frame.to_dict("records")}
@@ -220,22 +230,22 @@ def _by_model(
 
 
 def _medians(
-    data: Any, endpoint: Change, estimand: Estimand, patients: pd.DataFrame, seen: pd.DataFrame
+    study: Study, endpoint: Change, estimand: Estimand, patients: pd.DataFrame, seen: pd.DataFrame, control: str
 ) -> dict[str, dict[str, Any]]:
     """Differences of medians, with failures below (or above) every value."""
     change = summaries.change_from(seen, endpoint.measure, endpoint.from_month, kind=endpoint.kind)
     value = change[change["month"] == endpoint.to_month].set_index("patient")["value"]
-    values = _ranked(value.reindex(patients["patient"]), data.events, patients, endpoint, estimand)
+    values = _ranked(value.reindex(patients["patient"]), study.events, patients, endpoint, estimand)
     by_arm = {arm: own[~np.isnan(own)] for arm, own in _split(values, patients).items()}
-    control = by_arm.get(data.trial.control, np.empty(0))
+    reference = by_arm.get(control, np.empty(0))
     out = {}
     for k, arm in enumerate(estimand.arms):
         own = by_arm.get(arm, np.empty(0))
-        row: dict[str, Any] = {"n": own.size, "n_control": control.size, "method": "medians, bootstrap", "note": ""}
+        row: dict[str, Any] = {"n": own.size, "n_control": reference.size, "method": "medians, bootstrap", "note": ""}
         with np.errstate(invalid="ignore"):
-            gap = summaries.median_difference(own, control, (int(data.manifest["seed"]), k))
+            gap = summaries.median_difference(own, reference, (study.trial.seed, k))
         row |= {"estimate": gap["difference"], "low": gap["difference_low"], "high": gap["difference_high"]}
-        if not (own.size and control.size):
+        if not (own.size and reference.size):
             row["note"] = "No patient of an arm is left for the analysis."
         elif not np.isfinite(row["estimate"]):
             row |= dict.fromkeys(("estimate", "low", "high"), np.nan)
@@ -261,22 +271,37 @@ def _split(values: pd.Series, patients: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def truth(
-    data: Any, endpoint: Endpoint, estimand: Estimand, arm: str, twins: pd.DataFrame, twin_events: pd.DataFrame
+    study: Study,
+    endpoint: Endpoint,
+    estimand: Estimand,
+    arms: tuple[str, str],
+    twins: pd.DataFrame,
+    twin_events: pd.DataFrame,
 ) -> dict[str, Any]:
     """True value of an estimand over all twins.
+
+    Parameters
+    ----------
+    study : Study
+        Its patients.
+    endpoint : Endpoint
+    estimand : Estimand
+    arms : (str, str)
+        The arm, and that with which it is compared.
+    twins, twin_events : DataFrame
+        As in a run folder.
 
     Returns
     -------
     dict
         `truth`, `truth_error` (of the logarithm of a ratio), `twins` (patients), and `note` where there is none.
     """
-    control = data.trial.control
-    everyone = data.patients[data.patients["patient"].isin(set(twins["patient"]))]
+    everyone = study.patients[study.patients["patient"].isin(set(twins["patient"]))]
     everyone = variables.in_population(everyone, estimand)
     out: dict[str, Any] = {"truth": np.nan, "truth_error": np.nan, "twins": len(everyone)}
     if everyone.empty:
         return out
-    worlds = [_world(everyone, estimand, name, twins, twin_events) for name in (arm, control)]
+    worlds = [_world(everyone, estimand, name, twins, twin_events) for name in arms]
     try:
         value, error = contrast(endpoint, estimand.summary, *(outcome(world, endpoint, estimand) for world in worlds))
     except (BadInput, RunFailed):

@@ -24,7 +24,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,8 @@ from scipy import stats
 from ranklsim.cohorts.conduct import enrolment
 from ranklsim.cohorts.events import COMPLETED
 from ranklsim.cohorts.protocol.endpoints import Change, Endpoint, Futility, Interim, Responder, higher_is_better
+from ranklsim.cohorts.protocol.trial import Trial
+from ranklsim.cohorts.study import Study, StudyTables, in_memory
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.analyses import interim, single
 from ranklsim.reports.analyses.effects import is_ratio, margin_of, measure_of
@@ -80,18 +82,13 @@ class Monitored:
     outcome: pd.DataFrame
 
 
-def monitor(trial: Any, tables: Mapping[str, pd.DataFrame], *, seed: int = 0, adjusted: bool = True) -> Monitored:
+def monitor(study: Study, *, adjusted: bool = True) -> Monitored:
     """One study at the looks of its trial file, tested as its [interim] says.
 
     Parameters
     ----------
-    trial : Trial
-        With `interim`, `control` and `conduct.looks`.
-    tables : mapping of str to DataFrame
-        As in a run folder: ``patients`` (with `enrolled_month`, `last_month`, `stratum`), ``events`` and, for a change
-        or a responder, ``visits`` (with the measure, and `actual_month` unless visits are on time). Not altered.
-    seed : int
-        Of bootstraps; no test uses one.
+    study : Study
+        Of a trial with [interim], a control arm and looks. Its tables are not altered.
     adjusted : bool
         Whether `p_adjusted` is asked for, which takes longer than all else.
 
@@ -104,39 +101,41 @@ def monitor(trial: Any, tables: Mapping[str, pd.DataFrame], *, seed: int = 0, ad
     BadInput
         If the trial file has no [interim].
     """
-    plan: Interim | None = trial.interim
+    trial, plan = study.trial, study.trial.interim
     if plan is None:
         raise BadInput(f"{trial.name}: the trial file has no table [interim], which says how its looks are tested.")
     spec = trial.endpoint(plan.endpoint)
-    due = enrolment.looks(trial, tables["patients"], tables["events"]).to_dict("records")
+    held = in_memory(study, *_visits_needed(spec))
+    patients, events = held.patients, held.events
+    due = enrolment.looks(trial, patients, events).to_dict("records")
     end = {
-        "look": len(due) + 1, "text": "last analysis", "month": np.inf, "enrolled": len(tables["patients"]),
-        "completed": int((tables["events"]["event"] == COMPLETED).sum()),
+        "look": len(due) + 1, "text": "last analysis", "month": np.inf, "enrolled": len(patients),
+        "completed": int((events["event"] == COMPLETED).sum()),
     }  # fmt: skip
     rows: list[dict[str, Any]] = []
     for look in (*due, end):
         last = look is end
         shared = {"look": look["look"], "due": look["text"], "month": look["month"]}
         shared |= {name: look[name] for name in ("enrolled", "completed")}
-        found = _analysed(trial, spec, plan.arms, tables if last else _cut(tables, look["month"]), seed)
+        found = _analysed(held if last else _cut(held, look["month"]), trial, spec, plan.arms)
         rows += [shared | row for row in found]
     frames, ends = [], []
     for arm in plan.arms:
         own = [row for row in rows if row["arm"] == arm]
-        decide(own, plan, spec, _allocation(tables["patients"], arm, trial.control))
+        decide(own, plan, spec, _allocation(patients, arm, str(trial.control)))
         frames += own
-        ends.append(outcome_of(own, plan, adjusted=adjusted) | {"month": _month_of_end(own, plan, tables)})
+        ends.append(outcome_of(own, plan, adjusted=adjusted) | {"month": _month_of_end(own, plan, patients)})
     looks = pd.DataFrame(frames, columns=list(COLUMNS)).sort_values("look", kind="stable", ignore_index=True)
     return Monitored(looks, pd.DataFrame(ends, columns=list(OUTCOME)))
 
 
-def _cut(tables: Mapping[str, pd.DataFrame], month: float) -> dict[str, pd.DataFrame] | None:
-    return enrolment.cut(tables, month) if np.isfinite(month) else None
+def _cut(study: StudyTables, month: float) -> StudyTables | None:
+    """What is known of a study in a calendar month; None where the month never comes."""
+    return replace(study, tables=enrolment.cut(study.tables, month)) if np.isfinite(month) else None
 
 
-def _month_of_end(rows: Sequence[Mapping[str, Any]], plan: Interim, tables: Mapping[str, pd.DataFrame]) -> float:
+def _month_of_end(rows: Sequence[Mapping[str, Any]], plan: Interim, patients: pd.DataFrame) -> float:
     """Calendar month at which a test ended; that of the last observation, where it went on to the last analysis."""
-    patients = tables["patients"]
     observed = float((patients["enrolled_month"] + patients["last_month"]).max())
     kept, at = _course(rows, plan)
     return min(float(kept[at]["month"]), observed) if kept else observed
@@ -151,20 +150,17 @@ def _allocation(patients: pd.DataFrame, arm: str, control: str) -> float:
 # -- the analysis of one look ------------------------------------------------------------------------------------------
 
 
-def _analysed(
-    trial: Any, spec: Endpoint, arms: Sequence[str], tables: Mapping[str, pd.DataFrame] | None, seed: int
-) -> list[dict[str, Any]]:
+def _analysed(study: StudyTables | None, trial: Trial, spec: Endpoint, arms: Sequence[str]) -> list[dict[str, Any]]:
     """What is known of each arm, as far as there are data: of `COLUMNS` those from `arm` to `information`."""
     empty: dict[str, Any] = {"n": 0, "events": np.nan, "effect_measure": measure_of(spec), "note": ""}
     empty |= dict.fromkeys(("effect", "effect_low", "effect_high", "effect_error", "p", "z", "information"), np.nan)
-    if tables is None:
+    if study is None:
         return [empty | {"arm": arm, "note": "Never due in this trial."} for arm in arms]
     try:
-        analysed = single.alone(single.Tables(trial, {"seed": seed}, tables), spec, seed=seed)
-        found = {row["arm"]: row for row in analysed}
+        found = {row["arm"]: row for row in single.alone(study, spec)}
     except (BadInput, RunFailed) as why:
         return [empty | {"arm": arm, "note": in_a_sentence(why)} for arm in arms]
-    control = found[trial.control]
+    control = found[str(trial.control)]
     out = []
     for arm in arms:
         row = empty | {"arm": arm}
@@ -349,6 +345,6 @@ def _sequence_p(rows: Sequence[Mapping[str, Any]], kept: Sequence[Mapping[str, A
     return interim.p_of_sequence([row["z"] for row in kept[: at + 1]], information, kind=plan.spending, time=clock)
 
 
-def visits_needed(spec: Endpoint) -> tuple[str, ...]:
+def _visits_needed(spec: Endpoint) -> tuple[str, ...]:
     """Columns of the visits that an endpoint's looks need besides `patient`, `arm` and `month`."""
     return ("actual_month", spec.measure) if isinstance(spec, Change | Responder) else ()

@@ -19,6 +19,7 @@ import pandas as pd
 
 from ranklsim.cohorts.conduct.doses import LATE, MISSED
 from ranklsim.cohorts.protocol.endpoints import Change, Endpoint, PerProtocol, Responder
+from ranklsim.cohorts.study import Study, in_memory
 from ranklsim.reports.analyses import single
 
 _SOON = 1e-9
@@ -31,14 +32,13 @@ def last_month(spec: Endpoint) -> float:
     return float(getattr(spec, "to_month", getattr(spec, "by_month", np.inf)))
 
 
-def major(rules: PerProtocol, data: Any, spec: Endpoint) -> pd.DataFrame:
+def major(rules: PerProtocol, study: Study, spec: Endpoint) -> pd.DataFrame:
     """Who deviated from the protocol, and how.
 
     Parameters
     ----------
     rules : PerProtocol
-    data : Run or RunData
-        `patients`, `doses`, `events` and `seen`.
+    study : Study
     spec : Endpoint
         Up to whose last month deviations count; the visit is its own.
 
@@ -49,9 +49,9 @@ def major(rules: PerProtocol, data: Any, spec: Endpoint) -> pd.DataFrame:
         and the events; then `any`.
     """
     until = last_month(spec)
-    patients = data.patients
+    patients = study.patients
     found: dict[str, set[Any]] = {}
-    doses = data.doses[(data.doses["planned_month"] < until - _SOON) & data.doses["reason"].isin(_DUE)]
+    doses = study.doses[(study.doses["planned_month"] < until - _SOON) & study.doses["reason"].isin(_DUE)]
     if rules.missed is not None:
         share = (doses["reason"] == MISSED).groupby(doses["patient"]).mean()
         found["missed_doses"] = set(share.index[share > rules.missed + _SOON])
@@ -61,11 +61,11 @@ def major(rules: PerProtocol, data: Any, spec: Endpoint) -> pd.DataFrame:
     if rules.visit_months is not None:
         found["visit"] = set()
         if isinstance(spec, Change | Responder):
-            visits = data.seen("actual_month", spec.measure)
+            visits = study.seen("actual_month", spec.measure)
             at = (visits["month"] - spec.to_month).abs() < _SOON
             off = (visits["actual_month"] - visits["month"]).abs() > rules.visit_months + _SOON
             found["visit"] = set(visits.loc[at & off & visits[spec.measure].notna(), "patient"])
-    events = data.events[data.events["month"] < until - _SOON]
+    events = study.events[study.events["month"] < until - _SOON]
     for name in rules.events:
         found[name] = set(events.loc[events["event"] == name, "patient"])
     table = patients[["patient", "arm"]].reset_index(drop=True)
@@ -74,22 +74,17 @@ def major(rules: PerProtocol, data: Any, spec: Endpoint) -> pd.DataFrame:
     return table.assign(any=table[list(found)].any(axis=1))
 
 
-def analyse(data: Any, spec: Endpoint, deviations: pd.DataFrame, *, seed: int) -> list[dict[str, Any]]:
+def analyse(study: Study, spec: Endpoint, deviations: pd.DataFrame) -> list[dict[str, Any]]:
     """An endpoint in the per-protocol set: rows as of `single.of_endpoint`.
 
     Parameters
     ----------
-    data : Run or RunData
+    study : Study
     spec : Endpoint
         Not a durability, which is of arms.
     deviations : DataFrame
         As from `major`.
-    seed : int
-        Of bootstraps.
     """
     kept = set(deviations.loc[~deviations["any"], "patient"])
-    tables = {"patients": data.patients, "events": data.events}
-    if isinstance(spec, Change | Responder):
-        tables["visits"] = data.seen(spec.measure)
-    own = {name: table[table["patient"].isin(kept)].reset_index(drop=True) for name, table in tables.items()}
-    return single.alone(single.Tables(data.trial, data.manifest, own), spec, seed=seed)
+    measure = (spec.measure,) if isinstance(spec, Change | Responder) else ()
+    return single.alone(in_memory(study, *measure, patients=kept), spec)

@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.protocol.endpoints import Change, Durability, Endpoint, Event
+from ranklsim.cohorts.protocol.trial import Trial
 from ranklsim.cohorts.running.storage import open_run
+from ranklsim.cohorts.study import Study
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.analyses import (
     estimands,
@@ -64,14 +66,13 @@ class Analyses:
     stops: pd.DataFrame
 
 
-def analyse(data: Any, changes: pd.DataFrame | None = None) -> Analyses:
+def analyse(study: Study | str | Path, changes: pd.DataFrame | None = None) -> Analyses:
     """Analyse a trial as its file asks.
 
     Parameters
     ----------
-    data : Run or RunData, or path
-        `trial`, `patients`, `visits`, `events`, `manifest`, and `twins`, `twin_events` where there is an estimand; or
-        the folder of a finished run.
+    study : Study or path
+        Such as a finished run, or the folder of one.
     changes : DataFrame, optional
         Endpoints that are a change, as analysed already (columns of `summaries.ENDPOINT_COLUMNS`).
 
@@ -79,39 +80,43 @@ def analyse(data: Any, changes: pd.DataFrame | None = None) -> Analyses:
     -------
     Analyses
     """
-    data = open_run(data) if isinstance(data, str | Path) else data
-    trial = data.trial
+    study = open_run(study) if isinstance(study, str | Path) else study
+    trial = study.trial
     arms = [arm.name for arm in trial.arms]
-    endpoints = endpoint_table(data, analysed_changes(data, arms) if changes is None else changes)
+    endpoints = endpoint_table(study, analysed_changes(study) if changes is None else changes)
     curves, risks = [], []
     for spec in trial.endpoints:
         if isinstance(spec, Event) and not spec.grouped:
-            curve, risk = _curves(table_of(data, spec), spec, arms, trial.visits.months)
+            curve, risk = _curves(table_of(study, spec), spec, arms, trial.visits.months)
             curves.append(curve)
             risks.append(risk)
-    twins = (data.twins, data.twin_events) if trial.estimands and len(data.twins) else None
-    seen = _monitored(data)
+    seen = _monitored(study)
     return Analyses(
         endpoints[list(COLUMNS)],
         _joined(curves, ["endpoint", "arm", *survival.CURVE]),
         _joined(risks, ["endpoint", "arm", "month", "n"]),
         _joined(
-            [_forest(data, spec, arm) for spec in trial.endpoints if spec.role in FORESTS for arm in _others(trial)],
+            [
+                _forest(study, spec, arm, str(trial.control))
+                for spec in trial.endpoints
+                if spec.role in FORESTS
+                for arm in _others(trial)
+            ],
             ["endpoint", "arm", "effect_measure", *subgroups.COLUMNS],
         ),
         decisions(trial, endpoints, seen.outcome),
-        estimands.estimate_all(data, twins),
+        estimands.estimate_all(study),
         seen.looks,
         seen.outcome,
     )
 
 
-def endpoint_table(data: Any, changes: pd.DataFrame, *, ends: Mapping[str, float] | None = None) -> pd.DataFrame:
+def endpoint_table(study: Study, changes: pd.DataFrame, *, ends: Mapping[str, float] | None = None) -> pd.DataFrame:
     """Every endpoint of a trial by arm, analysed as its file asks.
 
     Parameters
     ----------
-    data, changes
+    study, changes
         As of `analyse`.
     ends : mapping, optional
         Arm to the month at which its treatment ends, for durabilities; that of its regimens if not given.
@@ -121,20 +126,17 @@ def endpoint_table(data: Any, changes: pd.DataFrame, *, ends: Mapping[str, float
     DataFrame
         Columns `single.COLUMNS` and `effect_error`, a row an endpoint and arm.
     """
-    seed = int(data.manifest["seed"])
-    rows = [row for spec in data.trial.endpoints for row in of_endpoint(data, spec, changes, seed=seed, ends=ends)]
+    rows = [row for spec in study.trial.endpoints for row in of_endpoint(study, spec, changes, ends=ends)]
     return pd.DataFrame(rows, columns=[*COLUMNS, "effect_error"])
 
 
-def _monitored(data: Any) -> monitoring.Monitored:
+def _monitored(study: Study) -> monitoring.Monitored:
     """The trial at its looks; empty where the file does not say how they are tested."""
-    plan = data.trial.interim
+    plan = study.trial.interim
     if plan is None:
         columns = (monitoring.COLUMNS, monitoring.OUTCOME)
         return monitoring.Monitored(*(pd.DataFrame(columns=list(names)) for names in columns))
-    visits = data.seen(*monitoring.visits_needed(data.trial.endpoint(plan.endpoint)))
-    tables = {"patients": data.patients, "events": data.events, "visits": visits}
-    return monitoring.monitor(data.trial, tables, seed=int(data.manifest["seed"]))
+    return monitoring.monitor(study)
 
 
 def _joined(frames: Sequence[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
@@ -142,7 +144,7 @@ def _joined(frames: Sequence[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
     return pd.concat(kept, ignore_index=True)[columns] if kept else pd.DataFrame(columns=columns)
 
 
-def _others(trial: Any) -> list[str]:
+def _others(trial: Trial) -> list[str]:
     return [arm.name for arm in trial.arms if arm.name != trial.control] if trial.control is not None else []
 
 
@@ -164,22 +166,21 @@ def _curves(
 # -- subgroups and decisions -------------------------------------------------------------------------------------------
 
 
-def _forest(data: Any, spec: Endpoint, arm: str) -> pd.DataFrame:
+def _forest(study: Study, spec: Endpoint, arm: str, control: str) -> pd.DataFrame:
     """Effect of an endpoint in subgroups; none for a durability, which has no row a patient."""
     if isinstance(spec, Durability):
         return pd.DataFrame()
-    control = data.trial.control
-    groups = subgroups.groups_of(data.patients)
+    groups = subgroups.groups_of(study.patients)
     measure = "difference of means" if isinstance(spec, Change) else measure_of(spec)
     effect_of: Callable[[pd.DataFrame], Any]
     if isinstance(spec, Change):
-        visits = data.seen(spec.measure)
+        visits = study.seen(spec.measure)
         change = summaries.change_from(visits, spec.measure, spec.from_month, kind=spec.kind)
         change = change[change["month"] == spec.to_month]
-        table = summaries.with_covariates(change, visits, data.patients, spec)
+        table = summaries.with_covariates(change, visits, study.patients, spec)
         effect_of = partial(_mean_difference, arm=arm, control=control, covariates=spec.covariates)
     else:
-        table = table_of(data, spec)
+        table = table_of(study, spec)
         effect_of = partial(effect, spec, arm=arm, control=control, measure=measure)
     found = subgroups.forest(table, arm, control, groups, effect_of, ratio=is_ratio(measure))
     return found.assign(endpoint=spec.name, arm=arm, effect_measure=measure)
@@ -193,7 +194,7 @@ def _mean_difference(table: pd.DataFrame, arm: str, control: str, covariates: Se
     return {"estimate": row["difference"], "low": row["difference_low"], "high": row["difference_high"]}
 
 
-def decisions(trial: Any, endpoints: pd.DataFrame, stops: pd.DataFrame) -> pd.DataFrame:
+def decisions(trial: Trial, endpoints: pd.DataFrame, stops: pd.DataFrame) -> pd.DataFrame:
     """Adjusted p and decision of every hypothesis.
 
     The p of a difference that was tested at interim looks is that of the sequence, so that the procedure keeps its

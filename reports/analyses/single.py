@@ -6,7 +6,6 @@ The report's results and the analyses at interim looks are both made here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from ranklsim.cohorts.protocol.endpoints import (
     higher_is_better,
 )
 from ranklsim.cohorts.protocol.measures import BMD_MEASURES
+from ranklsim.cohorts.study import Study
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.analyses import estimands, proportions, repeated, summaries, survival, variables
 from ranklsim.reports.analyses.effects import effect, is_ratio, margin_of, measure_of
@@ -42,88 +42,79 @@ KINDS: dict[type[Endpoint], str] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Tables:
-    """Tables of a trial in memory, as analyses read them: all of a run's, or what a look or an analysis set leaves."""
+def alone(study: Study, spec: Endpoint) -> list[dict[str, Any]]:
+    """`of_endpoint` of an endpoint that has not been analysed yet.
 
-    trial: Any
-    manifest: Mapping[str, Any]
-    tables: Mapping[str, pd.DataFrame]
-
-    @property
-    def patients(self) -> pd.DataFrame:
-        """A row a patient."""
-        return self.tables["patients"]
-
-    @property
-    def events(self) -> pd.DataFrame:
-        """A row an event."""
-        return self.tables["events"]
-
-    def seen(self, *columns: str) -> pd.DataFrame:
-        """Some columns of the visits, besides `patient`, `arm` and `month`."""
-        return self.tables["visits"][["patient", "arm", "month", *columns]]
-
-
-def alone(data: Any, spec: Endpoint, *, seed: int) -> list[dict[str, Any]]:
-    """`of_endpoint` of an endpoint that nobody has analysed yet."""
-    changes = pd.DataFrame()
-    if isinstance(spec, Change):
-        own = Tables(replace(data.trial, endpoints=[spec], estimands=[]), data.manifest, data.tables)
-        changes = analysed_changes(own, [arm.name for arm in data.trial.arms])
-    return of_endpoint(data, spec, changes, seed=seed)
+    Parameters
+    ----------
+    study : Study
+    spec : Endpoint
+    """
+    changes = analysed_change(study, spec, study.trial.seed) if isinstance(spec, Change) else pd.DataFrame()
+    return of_endpoint(study, spec, changes)
 
 
 def of_endpoint(
-    data: Any, spec: Endpoint, changes: pd.DataFrame, *, seed: int, ends: Mapping[str, float] | None = None
+    study: Study, spec: Endpoint, changes: pd.DataFrame, *, ends: Mapping[str, float] | None = None
 ) -> list[dict[str, Any]]:
     """One endpoint: a row an arm with `COLUMNS` and `effect_error`, the effect's standard error (log, for a ratio).
 
     Parameters
     ----------
-    data
-        As of `analyse`.
+    study : Study
     spec : Endpoint
     changes : DataFrame
         As from `analysed_changes`, with the endpoint if it is a change.
-    seed : int
-        Of bootstraps.
     ends : mapping, optional
         Arm to the month at which its treatment ends, for a durability; that of its regimens if not given.
     """
-    arms = [arm.name for arm in data.trial.arms]
+    arms = [arm.name for arm in study.trial.arms]
     if isinstance(spec, Change):
         return _of_change(changes, spec, arms)
     if isinstance(spec, Durability):
-        until = ends_of_treatment(data.trial.arms, data.agents) if ends is None else ends
-        return _of_durability(data, spec, arms, until, seed)
-    return _of_table(table_of(data, spec), spec, arms, data.trial.control)
+        until = ends_of_treatment(study.trial.arms, study.agents) if ends is None else ends
+        return _of_durability(study, spec, arms, until, study.trial.seed)
+    return _of_table(table_of(study, spec), spec, arms, study.trial.control)
 
 
-def analysed_changes(data: Any, arms: Sequence[str]) -> pd.DataFrame:
-    """Every endpoint that is a change, analysed as its file asks: columns `summaries.ENDPOINT_COLUMNS`."""
-    frames = []
-    for k, spec in enumerate(data.trial.changes):
-        visits = data.seen(spec.measure)
-        if spec.analysis == "MMRM":
-            frames.append(repeated.analyse(visits, data.patients, spec, arms, data.trial.control).endpoint())
-        else:
-            seed = int(data.manifest["seed"]) + k
-            frames.append(summaries.endpoint(visits, data.patients, spec, arms, data.trial.control, seed=seed))
+def analysed_change(study: Study, spec: Change, seed: int) -> pd.DataFrame:
+    """A change analysed as its file asks: columns `summaries.ENDPOINT_COLUMNS`.
+
+    Parameters
+    ----------
+    study : Study
+    spec : Change
+    seed : int
+        Of the bootstrap of a difference of medians.
+    """
+    visits, arms, control = study.seen(spec.measure), [arm.name for arm in study.trial.arms], study.trial.control
+    if spec.analysis == "MMRM":
+        return repeated.analyse(visits, study.patients, spec, arms, control).endpoint()
+    return summaries.endpoint(visits, study.patients, spec, arms, control, seed=seed)
+
+
+def analysed_changes(study: Study) -> pd.DataFrame:
+    """Every endpoint that is a change, analysed as its file asks: columns `summaries.ENDPOINT_COLUMNS`.
+
+    Parameters
+    ----------
+    study : Study
+    """
+    frames = [analysed_change(study, spec, study.trial.seed + k) for k, spec in enumerate(study.trial.changes)]
     kept = [frame for frame in frames if len(frame)]
     columns = list(summaries.ENDPOINT_COLUMNS)
     return pd.concat(kept, ignore_index=True)[columns] if kept else pd.DataFrame(columns=columns)
 
 
-def table_of(data: Any, spec: Endpoint) -> pd.DataFrame:
+def table_of(study: Study, spec: Endpoint) -> pd.DataFrame:
     """A row a patient of an endpoint that is no change: all that was seen counts."""
     if isinstance(spec, Responder):
-        return variables.responders(data.seen(spec.measure), data.patients, spec)
+        return variables.responders(study.seen(spec.measure), study.patients, spec)
     if isinstance(spec, Rate):
-        return variables.counts(data.events, data.patients, spec)
+        return variables.counts(study.events, study.patients, spec)
     assert isinstance(spec, Event)
-    table = variables.times(data.events, data.patients, spec)
-    return estimands.found_at_visits(data.trial, spec, table)
+    table = variables.times(study.events, study.patients, spec)
+    return estimands.found_at_visits(study.trial, spec, table)
 
 
 def _facts(spec: Endpoint, arm: str, measure: str) -> dict[str, Any]:
@@ -162,9 +153,9 @@ def _of_change(changes: pd.DataFrame, spec: Change, arms: Sequence[str]) -> list
 
 
 def _of_durability(
-    data: Any, spec: Durability, arms: Sequence[str], ends: Mapping[str, float], seed: int
+    study: Study, spec: Durability, arms: Sequence[str], ends: Mapping[str, float], seed: int
 ) -> list[dict[str, Any]]:
-    found = lasting(data.seen(spec.measure), spec, ends, arms, data.trial.control, seed=seed).set_index("arm")
+    found = lasting(study.seen(spec.measure), spec, ends, arms, study.trial.control, seed=seed).set_index("arm")
     middle = "mean" if spec.measure in BMD_MEASURES else "median"
     method = f"bootstrap of the arm's {middle} curve"
     names = ("n", "estimate", "low", "high", "effect", "effect_low", "effect_high", "note")

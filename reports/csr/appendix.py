@@ -24,15 +24,15 @@ SOFTNESS = {"assumed": 0, "fitted": 1, "measured": 2}
 @report_section("16.1", "Assumptions", "assumptions", level=2)
 def _assumptions(c: Context, section: Section) -> None:
     """Every parameter with status and source, the assumed and fitted first."""
-    counts = c.data.parameters["status"].value_counts()
+    counts = c.parameters["status"].value_counts()
     said = wording.listed([f"{int(n)} {status}" for status, n in counts.items()])
     section.paragraphs.append(
-        f"The model has {len(c.data.parameters)} parameters: {said}. Measured: taken from a published measurement. "
+        f"The model has {len(c.parameters)} parameters: {said}. Measured: taken from a published measurement. "
         f"Fitted: adjusted to published trials, mostly of denosumab. Assumed: our choice, with the range that a "
         "reasonable opponent could claim. Whatever is said here of a hypothetical agent rests on the assumed and the "
         f"fitted ones; those marked “drawn” were varied in section {NOT_KNOWN}."
     )
-    section.paragraphs.append(potency_in_words(c.data.parameters.set_index("symbol")["value"].to_dict()))
+    section.paragraphs.append(potency_in_words(c.parameters.set_index("symbol")["value"].to_dict()))
     note = "Range: what a reasonable opponent could claim. CV: spread between patients."
     drawn = (
         f"Drawn: varied in section {NOT_KNOWN}; ρ: strongest rank correlation with the result of Table 14.2.7.3, in a "
@@ -90,8 +90,8 @@ def _parameters(c: Context) -> pd.DataFrame:
     predicted = [arm.name for arm in c.arms if arm.basis == PREDICTED] or c.names
     own = c.importance[c.importance["arm"].isin(predicted)]
     strongest = own.loc[own["rho"].abs().groupby(own["symbol"]).idxmax()].set_index("symbol")["rho"]
-    symbols = c.data.parameters["symbol"]
-    frame = c.data.parameters.assign(
+    symbols = c.parameters["symbol"]
+    frame = c.parameters.assign(
         drawn=symbols.isin(list(c.drawn.columns)), rank_correlation=symbols.map(strongest).astype(float)
     )
     order = np.lexsort((symbols, frame["group"], frame["status"].map(SOFTNESS)))

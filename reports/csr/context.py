@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -12,12 +11,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ranklsim.cohorts.conduct.patients import population_of
-from ranklsim.cohorts.people.joint import Population
 from ranklsim.cohorts.protocol.endpoints import Change
-from ranklsim.cohorts.running.storage import Run, open_run
-from ranklsim.pkpd.agents import load_agent
-from ranklsim.pkpd.parameters import ParameterTable
+from ranklsim.cohorts.running.storage import Run
 from ranklsim.reports.analyses import repeated, summaries
 from ranklsim.reports.analyses.results import Analyses, analyse
 from ranklsim.reports.csr import unknowns
@@ -57,125 +52,10 @@ INTERIM = "11.4.2.3"
 SITES = {"LS": "Lumbar spine", "TH": "Total hip", "FN": "Femoral neck", "R13": "1/3 radius"}
 
 
-@dataclass(frozen=True)
-class RunData:
-    """A run as the report needs it; frames as in the run folder, read when they are first asked for.
-
-    Of the visits, which are by far the largest table, take the columns that are needed (`seen`): all of them are 60
-    numbers a patient and visit.
-    """
-
-    run: Run
-    population: Population
-    agents: Mapping[str, Any]
-
-    @property
-    def manifest(self) -> Mapping[str, Any]:
-        """The run's manifest."""
-        return self.run.manifest
-
-    @property
-    def trial(self) -> Any:
-        """The trial as it was run."""
-        return self.run.trial
-
-    @property
-    def table(self) -> ParameterTable:
-        """The parameter table of the run."""
-        table: ParameterTable = self.run.parameters
-        return table
-
-    @cached_property
-    def parameters(self) -> pd.DataFrame:
-        """The parameter table, a row a parameter with its symbol."""
-        return self.table.frame.reset_index()
-
-    @property
-    def patients(self) -> pd.DataFrame:
-        """A row a patient."""
-        return self.run.patients
-
-    @property
-    def visits(self) -> pd.DataFrame:
-        """A row a patient and visit, with every column: large."""
-        return self.run.visits
-
-    @property
-    def doses(self) -> pd.DataFrame:
-        """A row a planned dose."""
-        return self.run.doses
-
-    @property
-    def events(self) -> pd.DataFrame:
-        """A row an event."""
-        return self.run.events
-
-    @property
-    def uncertainty(self) -> pd.DataFrame:
-        """The typical patient by arm and parameter vector."""
-        return self.run.uncertainty
-
-    @property
-    def draws(self) -> pd.DataFrame:
-        """The parameter vectors."""
-        return self.run.uncertainty_draws
-
-    @property
-    def variants(self) -> pd.DataFrame:
-        """The typical patient by arm and structure of the model."""
-        return self.run.variants
-
-    @property
-    def twins(self) -> pd.DataFrame:
-        """A row a twin and visit; none where the trial has no estimand."""
-        return self.run.twins
-
-    @property
-    def twin_events(self) -> pd.DataFrame:
-        """A row an event of a twin."""
-        return self.run.twin_events
-
-    @cached_property
-    def columns(self) -> list[str]:
-        """Columns of the visits."""
-        return self.run.columns("visits")
-
-    def seen(self, *columns: str, attended: bool = False, months: Collection[float] | None = None) -> pd.DataFrame:
-        """Some columns of the visits; see `Run.seen`."""
-        return self.run.seen(*columns, attended=attended, months=months)
-
-    @cached_property
-    def months(self) -> list[float]:
-        """Months of the visits, ascending."""
-        first = self.run.first("visits", len(self.trial.visits.months))
-        return [float(month) for month in np.unique(first["month"])]
-
-
-def read(run_folder: str | os.PathLike[str]) -> RunData:
-    """Read a finished run.
-
-    Parameters
-    ----------
-    run_folder : path
-        As written by ``ranklsim run``.
-
-    Raises
-    ------
-    BadInput
-        If the folder holds no finished run, or a file was altered.
-    """
-    run = open_run(run_folder)
-    return RunData(
-        run=run,
-        population=population_of(run.trial),
-        agents={name: load_agent(name, folder=run.inputs / "agents") for name in run.trial.agent_names()},
-    )
-
-
 class Context:
     """One report: the run seen as the report needs it, and what all sections use."""
 
-    def __init__(self, data: RunData) -> None:
+    def __init__(self, data: Run) -> None:
         self.data = data
         self.trial = data.trial
         self.arms: list[ArmView] = view_arms(data.trial.arms, data.agents)
@@ -185,7 +65,7 @@ class Context:
         self.counts = {name: int(counts.get(name, 0)) for name in self.names}
         self.n = len(data.patients)
         self.control: str | None = data.trial.control
-        self.seed = int(data.manifest["seed"])
+        self.seed = data.trial.seed
         self.last_month = data.months[-1]
         self.ends = {a.name: a.end for a in self.arms if a.end < self.last_month - 1e-9}
         self.main_end = min(max((a.end for a in self.arms), default=0.0), self.last_month)
@@ -199,10 +79,11 @@ class Context:
         self.typical = "Simulated data. One typical patient"
         version, digest = data.manifest["ranklsim"], str(data.manifest["parameters_hash"])
         self.model = f"ranklsim {version}, parameters {digest[:10]}"
-        self.n_draws = int((data.draws["draw"] != 0).sum()) if len(data.draws) else 0
-        drawn = data.draws.set_index("draw") if len(data.draws) else pd.DataFrame()
+        draws = data.uncertainty_draws
+        self.n_draws = int((draws["draw"] != 0).sum()) if len(draws) else 0
+        drawn = draws.set_index("draw") if len(draws) else pd.DataFrame()
         self.drawn = drawn.loc[:, [c for c in drawn.columns if drawn[c].nunique() > 1]] if len(drawn) else drawn
-        self.meanings = {symbol: str(data.table.row(symbol)["meaning"]) for symbol in self.drawn}
+        self.meanings = {symbol: str(data.parameters.row(symbol)["meaning"]) for symbol in self.drawn}
         self.result_column = "value" if self.control is None else "difference"
         self.primary = self._primary()
         self.repeated = [
@@ -212,6 +93,11 @@ class Context:
         ]
         self.endpoints = self._endpoints()
         self.importance = self._importance()
+
+    @cached_property
+    def parameters(self) -> pd.DataFrame:
+        """The parameter table of the run, one row per parameter with its symbol."""
+        return self.data.parameters.frame.reset_index()
 
     @property
     def basis_line(self) -> str:
@@ -418,7 +304,7 @@ class Context:
 
     def symbol_label(self, symbol: str) -> str:
         """A parameter with meaning and unit, for an axis."""
-        unit = self.data.table.row(symbol)["unit"]
+        unit = self.data.parameters.row(symbol)["unit"]
         return f"{symbol}: {self.meanings[symbol]}" + ("" if unit == "1" else f" ({unit})")
 
     @property
@@ -481,7 +367,7 @@ class Context:
 
     def marker_medians(self, marker: str) -> pd.DataFrame | None:
         """A marker in percent of baseline by visit and arm; None if it was not measured."""
-        if marker not in self.data.columns:
+        if marker not in self.data.columns("visits"):
             return None
         visits = self.data.seen(marker)
         if not visits[marker].notna().any():

@@ -275,7 +275,7 @@ def _markers(c: Context, section: Section) -> None:
 def _limit_note(c: Context, marker: str) -> str:
     """How many values of a marker lie below its limit of quantitation, where the run says so."""
     flag = f"{marker}_BLQ"
-    if flag not in c.data.columns:
+    if flag not in c.data.columns("visits"):
         return ""
     visits = c.data.seen(marker, flag)
     measured = visits[marker].notna()

@@ -166,10 +166,9 @@ def _contributions(c: Context, section: Section) -> None:
     months = [m for m in c.data.months if m > 0]
     wanted = [12.0, c.main_end, c.main_end + 12, c.main_end + 24, c.last_month]
     shown = sorted({nearest(months, month) for month in wanted if month <= c.last_month})
-    frame = summaries.contributions(
-        c.data.seen(*(f"true_LS_{part}" for part in PARTS if f"true_LS_{part}" in c.data.columns), attended=True), "LS",
-        c.names, shown,
-    )  # fmt: skip
+    known = c.data.columns("visits")
+    parts = [f"true_LS_{part}" for part in PARTS if f"true_LS_{part}" in known]
+    frame = summaries.contributions(c.data.seen(*parts, attended=True), "LS", c.names, shown)
 
     at = nearest(shown, c.main_end)
     title = "Contributions to the change in lumbar spine BMD"

@@ -52,6 +52,7 @@ def verdicts(c: Context) -> list[str]:
     for row in c.analyses.stops.to_dict("records"):
         own = frame[frame["arm"] == row["arm"]]
         last = own.iloc[-1]
+        assert c.trial.interim is not None
         head = f"{c.trial.interim.endpoint}, {c.by_name[row['arm']].label}"
         if row["decision"] == UNTESTED:
             out.append(f"{head}: no analysis could be made, at the looks or at the end.")

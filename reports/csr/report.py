@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ranklsim.cohorts.running import places
+from ranklsim.cohorts.running.storage import open_run
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.csr import (  # noqa: F401  (each registers its sections)
     appendix,
@@ -28,7 +29,7 @@ from ranklsim.reports.csr import (  # noqa: F401  (each registers its sections)
     safety,
 )
 from ranklsim.reports.csr.contents import compose
-from ranklsim.reports.csr.context import Context, read
+from ranklsim.reports.csr.context import Context
 from ranklsim.reports.layout.exhibit import Section
 from ranklsim.reports.layout.page import Page, check_folder, new_folder
 
@@ -80,7 +81,7 @@ def write_report(
             write_report(run_folder, out=Path(here) / "report", formats=formats)
             places.upload(Path(here) / "report", target)
         return target / "index.html"
-    data = read(run_folder)
+    data = open_run(run_folder)
     check_folder(target, MARK, {"index.html", DOCUMENT}, force=True)
     try:
         with new_folder(target) as work:

@@ -107,7 +107,8 @@ def _policy_truth(c: Context, spec: Any) -> dict[str, dict[str, Any]]:
     others = tuple(name for name in c.names if name != c.control)
     policy = Estimand("treatment policy", spec.name, False, {}, others, {}, "MAR", "difference of means")
     twins, happened = c.data.twins, c.data.twin_events
-    return {arm: estimands.truth(c.data, spec, policy, arm, twins, happened) for arm in others}
+    control = str(c.control)
+    return {arm: estimands.truth(c.data, spec, policy, (arm, control), twins, happened) for arm in others}
 
 
 def _gone_at_once(c: Context, spec: Any, frame: pd.DataFrame, decimals: int) -> str:
@@ -139,6 +140,7 @@ def _tipping(c: Context, found: Repeated, section: Section) -> None:
     """Delta adjustment of one endpoint: sentences, figure and table."""
     assert c.control is not None
     assert found.fit is not None
+    assert c.trial.tipping is not None
     spec, missing = found.spec, c.trial.tipping.missing
     arms, wide, people = repeated.imputable(found, c.data.seen(spec.measure), c.data.patients)
     better = higher_is_better(spec)
@@ -275,6 +277,7 @@ def _primaries(c: Context) -> list[Endpoint]:
 def _rule_words(c: Context, spec: Endpoint) -> dict[str, str]:
     """Each major deviation in words."""
     rules = c.trial.per_protocol
+    assert rules is not None
     words = {}
     if rules.missed is not None:
         words["missed_doses"] = f"Missed more than {100 * rules.missed:g}% of the doses due"
@@ -351,7 +354,7 @@ def _efficacy_subset(c: Context, section: Section) -> None:
     for spec in _primaries(c):
         deviated = per_protocol.major(c.trial.per_protocol, c.data, spec)
         whole = c.analyses.endpoints[c.analyses.endpoints["endpoint"] == spec.name].to_dict("records")
-        subset = per_protocol.analyse(c.data, spec, deviated, seed=c.seed)
+        subset = per_protocol.analyse(c.data, spec, deviated)
         kept = deviated.loc[~deviated["any"], "arm"].value_counts()
         for name, found, sizes in (("Full analysis set", whole, c.counts), ("Per-protocol set", subset, kept)):
             rows += [{**row, "set": name, "patients": int(sizes.get(row["arm"], 0))} for row in found]

@@ -23,9 +23,10 @@ from scipy import stats
 from ranklsim import __version__
 from ranklsim.cohorts.protocol.endpoints import Change
 from ranklsim.cohorts.running import places
+from ranklsim.cohorts.running.storage import open_run
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.analyses import durability, summaries
-from ranklsim.reports.csr.context import Context, read
+from ranklsim.reports.csr.context import Context
 from ranklsim.reports.figures import compare as figures_compare
 from ranklsim.reports.figures.drawing import svg_text
 from ranklsim.reports.layout import tables, wording
@@ -85,7 +86,7 @@ def write_comparison(
         raise BadInput("a run is given twice; give each once.")
     target = Path(out)
     check_folder(target, MARK, {"index.html"}, force)
-    runs = [Seen(name, place, Context(read(place))) for name, place in zip(run_names(found), found, strict=True)]
+    runs = [Seen(name, place, Context(open_run(place))) for name, place in zip(run_names(found), found, strict=True)]
     page, sections = compose(runs, command)
     with new_folder(target) as folder:
         page.write(folder, sections)
@@ -195,7 +196,7 @@ def differences(runs: Sequence[Seen]) -> pd.DataFrame:
             [
                 {
                     str(row.symbol): f"{row.value:.6g} {row.unit}".removesuffix(" 1")
-                    for row in run.context.data.parameters.itertuples()
+                    for row in run.context.parameters.itertuples()
                 }
                 for run in runs
             ],

@@ -21,11 +21,12 @@ from ranklsim.cohorts.durability import ends_of_treatment
 from ranklsim.cohorts.protocol.endpoints import Change, Endpoint, Estimand, higher_is_better
 from ranklsim.cohorts.protocol.trial import Trial
 from ranklsim.cohorts.running.replicates import Observed, Studies
+from ranklsim.cohorts.study import StudyTables
 from ranklsim.pkpd.agents import Agent
 from ranklsim.reports.analyses import estimands, results
 from ranklsim.reports.analyses.effects import is_ratio
 from ranklsim.reports.analyses.monitoring import OUTCOME, monitor
-from ranklsim.reports.analyses.single import Tables, analysed_changes
+from ranklsim.reports.analyses.single import analysed_changes
 
 TRIAL, NULL = "trial", "null"
 """Design of a study: as the trial file says, or with the control treatment in every arm."""
@@ -118,18 +119,6 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class Study(Tables):
-    """One study in place of a run: what `ranklsim.reports.analyses` asks of its data."""
-
-    agents: Mapping[str, Agent]
-
-    def first(self, size: int) -> Study:
-        """The study with its first patients only."""
-        kept = {name: frame[frame["patient"] <= size].reset_index(drop=True) for name, frame in self.tables.items()}
-        return replace(self, tables=kept)
-
-
-@dataclass(frozen=True)
 class Analysed:
     """Studies analysed.
 
@@ -148,12 +137,12 @@ class Analysed:
 # -- one study ---------------------------------------------------------------------------------------------------------
 
 
-def analysed(study: Study, protocol: Protocol, design: str = TRIAL) -> Analysed:
+def analysed(study: StudyTables, protocol: Protocol, design: str = TRIAL) -> Analysed:
     """Every endpoint, decision, estimand and look of one study, by the functions of the trial's report.
 
     Parameters
     ----------
-    study : Study
+    study : StudyTables
     protocol : Protocol
     design : str
         `TRIAL` or `NULL`.
@@ -164,7 +153,7 @@ def analysed(study: Study, protocol: Protocol, design: str = TRIAL) -> Analysed:
         Columns of `ESTIMATES` from `endpoint` on, and of `LOOKS` from `arm` on.
     """
     trial, control = protocol.trial, protocol.control
-    changes = analysed_changes(study, protocol.arms)
+    changes = analysed_changes(study)
     table = results.endpoint_table(study, changes, ends=protocol.ends_of(design))
     stops = pd.DataFrame(columns=list(OUTCOME))
     if trial.interim is not None:
@@ -211,7 +200,7 @@ def _error(row: Mapping[str, Any]) -> float:
     return float((high - low) / (2 * _Z))
 
 
-def monitored(study: Study, protocol: Protocol, design: str = TRIAL) -> pd.DataFrame:
+def monitored(study: StudyTables, protocol: Protocol, design: str = TRIAL) -> pd.DataFrame:
     """How the test of each arm at the interim looks of one study ended: columns `monitoring.OUTCOME`.
 
     Under the null hypothesis a test of non-inferiority of a change is made `at_margin`. The p over all looks is asked
@@ -221,7 +210,7 @@ def monitored(study: Study, protocol: Protocol, design: str = TRIAL) -> pd.DataF
     assert protocol.trial.interim is not None
     plan, looked_at = protocol.trial.multiplicity, protocol.trial.interim.endpoint
     adjusted = plan is not None and any(name == looked_at for name, _ in plan.hypotheses)
-    return monitor(trial, study.tables, adjusted=adjusted).outcome
+    return monitor(replace(study, trial=trial), adjusted=adjusted).outcome
 
 
 def at_margin(trial: Trial) -> Trial:
@@ -291,7 +280,7 @@ def _together(parts: Sequence[Analysed]) -> Analysed:
     return Analysed(**{name: pd.concat(each, ignore_index=True) for name, each in frames.items()})
 
 
-def apart_of(found: Studies, of: Observed, protocol: Protocol) -> list[Study]:
+def apart_of(found: Studies, of: Observed, protocol: Protocol) -> list[StudyTables]:
     """Studies one by one, each as its run would be."""
     keys = ["vector", "replicate"]
     people, visits, events = found.people(of), found.visits(of), found.events(of)
@@ -301,21 +290,26 @@ def apart_of(found: Studies, of: Observed, protocol: Protocol) -> list[Study]:
     place = np.searchsorted(found.identity, of.events["patient"].to_numpy(dtype=np.int64))
     cuts = np.searchsorted(place, np.append(starts, len(people)))
     return [
-        Study(
+        StudyTables(
             protocol.trial,
-            {"seed": protocol.trial.seed},
+            protocol.agents,
             {
                 "patients": people.iloc[a:b].reset_index(drop=True),
                 "visits": visits.iloc[a * m : b * m].reset_index(drop=True),
                 "events": events.iloc[cuts[k] : cuts[k + 1]].reset_index(drop=True),
             },
-            protocol.agents,
         )
         for k, (a, b) in enumerate(zip(starts, ends, strict=True))
     ]
 
 
-Task = list[dict[str, Study]]
+def _first(study: StudyTables, size: int) -> StudyTables:
+    """The study with its first patients only."""
+    kept = {name: frame[frame["patient"] <= size].reset_index(drop=True) for name, frame in study.tables.items()}
+    return replace(study, tables=kept)
+
+
+Task = list[dict[str, StudyTables]]
 
 
 def _run(tasks: list[Task], protocol: Protocol, workers: int) -> Iterator[Analysed]:
@@ -334,7 +328,7 @@ def _analysed_studies(task: Task, protocol: Protocol) -> Analysed:
         for designs in task:
             for size in protocol.sizes:
                 for design, whole in designs.items():
-                    study = whole if size == len(whole.patients) else whole.first(size)
+                    study = whole if size == len(whole.patients) else _first(whole, size)
                     facts = {name: study.patients[name].iloc[0] for name in ("vector", "replicate")}
                     facts |= {"patients": size, "design": design}
                     of = analysed(study, protocol, design)

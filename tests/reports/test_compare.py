@@ -12,8 +12,9 @@ from helpers import said
 from scipy import stats
 
 from ranklsim.cohorts.running.execution import run
+from ranklsim.cohorts.running.storage import open_run
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.reports.csr.context import Context, read
+from ranklsim.reports.csr.context import Context
 from ranklsim.reports.pages import compare
 from ranklsim.reports.pages.compare import Seen, run_names, write_comparison
 
@@ -35,7 +36,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def runs(folders: list[Path]) -> list[Seen]:
-    return [Seen(folder.name, folder, Context(read(folder))) for folder in folders]
+    return [Seen(folder.name, folder, Context(open_run(folder))) for folder in folders]
 
 
 def test_what_differs_is_named_and_nothing_else(runs):
@@ -48,7 +49,7 @@ def test_what_differs_is_named_and_nothing_else(runs):
 
 def test_a_population_or_a_parameter_that_differs_is_named_as_a_reader_would_write_it(runs):
     data = runs[0].context.data
-    table = data.parameters.copy()
+    table = runs[0].context.parameters.copy()
     table.loc[table["symbol"] == "sig", "value"] = 0.2
     inputs = {name: "0" * 64 if name.startswith("population/") else digest
               for name, digest in data.manifest["inputs"].items()}  # fmt: skip
@@ -56,7 +57,8 @@ def test_a_population_or_a_parameter_that_differs_is_named_as_a_reader_would_wri
         name="other",
         context=SimpleNamespace(
             trial=runs[0].context.trial,
-            data=SimpleNamespace(parameters=table, manifest={**data.manifest, "inputs": inputs}),
+            parameters=table,
+            data=SimpleNamespace(manifest={**data.manifest, "inputs": inputs}),
         ),
     )
     frame = compare.differences([runs[0], other]).set_index("key")

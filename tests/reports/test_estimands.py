@@ -61,12 +61,12 @@ def world() -> SimpleNamespace:
     trial = SimpleNamespace(
         control="placebo", conduct=SimpleNamespace(imaging=()), endpoints=[GAIN, RESPONSE, FRACTURE, RATE],
         arms=[SimpleNamespace(name="placebo"), SimpleNamespace(name="drug")], multiplicity=None, interim=None,
-        changes=[GAIN],
+        changes=[GAIN], seed=1,
     )  # fmt: skip
     trial.endpoint = {e.name: e for e in trial.endpoints}.__getitem__
     found = SimpleNamespace(
         trial=trial, patients=patients, visits=course(number, arm, seen), events=happened(stopped),
-        manifest={"seed": 1}, twins=pd.concat(twins), twin_events=pd.concat(twin_events),
+        twins=pd.concat(twins), twin_events=pd.concat(twin_events),
     )  # fmt: skip
     found.seen = lambda measure: found.visits.copy()
     return found
@@ -74,7 +74,7 @@ def world() -> SimpleNamespace:
 
 def answer(world: SimpleNamespace, estimand: Estimand) -> dict[str, Any]:
     world.trial.estimands = [estimand]
-    return dict(estimands.estimate_all(world, (world.twins, world.twin_events)).iloc[0])
+    return dict(estimands.estimate_all(world).iloc[0])
 
 
 @pytest.mark.parametrize(

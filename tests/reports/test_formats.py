@@ -13,8 +13,9 @@ from docx import Document
 from docx.oxml.ns import qn
 from helpers import said
 
+from ranklsim.cohorts.running.storage import open_run
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.reports.csr.context import Context, read
+from ranklsim.reports.csr.context import Context
 from ranklsim.reports.csr.report import compose, write_report
 from ranklsim.reports.layout.cells import Bullets, Cell, Column, Group, Row, Span, Table, plain, tag
 from ranklsim.reports.layout.exhibit import Exhibit
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def sections(small_run: Path) -> list:
-    return compose(Context(read(small_run)))
+    return compose(Context(open_run(small_run)))
 
 
 @pytest.fixture(scope="module")

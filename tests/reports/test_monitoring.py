@@ -10,6 +10,7 @@ from scipy import stats
 from ranklsim.cohorts.conduct.enrolment import cut
 from ranklsim.cohorts.protocol.endpoints import Event, Futility, Interim
 from ranklsim.cohorts.protocol.trial import load_trial
+from ranklsim.cohorts.study import StudyTables
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.analyses import effects, interim, survival, variables
 from ranklsim.reports.analyses.monitoring import COLUMNS, CROSSED, FUTILE, NOT_CROSSED, ON, decide, monitor, outcome_of
@@ -184,7 +185,7 @@ def tables():
 
 @pytest.fixture(scope="module")
 def found(trial, tables):
-    return monitor(trial, tables)
+    return monitor(StudyTables(trial, {}, tables))
 
 
 def test_every_look_and_the_last_analysis_has_a_row(found):
@@ -240,7 +241,9 @@ def test_the_outcome_is_that_of_the_first_crossing(found):
 
 def test_design_effects_nearer_to_none_give_less_conditional_power(trial, tables):
     strong, weak = (
-        monitor(replace(trial, interim=replace(trial.interim, effect=effect)), tables, adjusted=False).looks
+        monitor(
+            StudyTables(replace(trial, interim=replace(trial.interim, effect=effect)), {}, tables), adjusted=False
+        ).looks
         for effect in (0.5, 0.9)
     )
     known = strong["power_design"].notna()
@@ -250,19 +253,19 @@ def test_design_effects_nearer_to_none_give_less_conditional_power(trial, tables
 
 def test_tables_are_not_altered(trial, tables):
     before = {name: table.copy() for name, table in tables.items()}
-    monitor(trial, tables, adjusted=False)
+    monitor(StudyTables(trial, {}, tables), adjusted=False)
     assert all(before[name].equals(table) for name, table in tables.items())
 
 
 def test_without_a_plan_there_is_nothing_to_test(trial, tables):
     with pytest.raises(BadInput, match="no table \\[interim\\]"):
-        monitor(replace(trial, interim=None), tables)
+        monitor(StudyTables(replace(trial, interim=None), {}, tables))
 
 
 def test_the_statistic_of_a_margin_is_the_distance_from_it(trial, tables):
     spec = replace(trial.endpoint(trial.interim.endpoint), margin=1.3)
     other = replace(trial, endpoints=[spec])
-    last = monitor(other, tables, adjusted=False).looks.iloc[-1]
+    last = monitor(StudyTables(other, {}, tables), adjusted=False).looks.iloc[-1]
     assert last["z"] == pytest.approx(-(np.log(last["effect"]) - np.log(1.3)) / last["effect_error"])
     assert effects.margin_of(spec) == 1.3
     assert ON != last["decision"]

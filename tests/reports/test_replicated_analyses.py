@@ -16,12 +16,13 @@ from ranklsim.cohorts.protocol.trial import Trial, load_trial
 from ranklsim.cohorts.running import replicates
 from ranklsim.cohorts.running.execution import RTOL
 from ranklsim.cohorts.running.replicates import OWN, Studies, replication
+from ranklsim.cohorts.study import StudyTables
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.reports.analyses import estimands, lasting, multiplicity
 from ranklsim.reports.analyses.monitoring import monitor
 from ranklsim.reports.pages import operating, studies, truths
-from ranklsim.reports.pages.studies import DIFFERENCE, ESTIMAND, MEAN, NULL, TRIAL, Protocol, Study
+from ranklsim.reports.pages.studies import DIFFERENCE, ESTIMAND, MEAN, NULL, TRIAL, Protocol
 
 TABLES = {
     "title": "Every kind of endpoint",
@@ -213,7 +214,7 @@ def test_moved_to_the_margin_a_study_is_non_inferior_where_its_interval_is_above
             assert got["conclusion"].startswith("non-inferior to") == (plain["low"] - shift > 0)
 
 
-def _moved(study: Study, points: float) -> Study:
+def _moved(study: StudyTables, points: float) -> StudyTables:
     """The study with the spine change at month 12 of everybody on denosumab moved by percentage points."""
     visits = study.tables["visits"].astype({"BMD_LS": float})
     start = visits["patient"].map(visits[visits["month"] == 0].set_index("patient")["BMD_LS"])
@@ -225,8 +226,7 @@ def _moved(study: Study, points: float) -> Study:
 def test_the_looks_of_a_study_end_as_those_of_the_run_with_its_patients(
     run: ranklsim.Run, everything: studies.Analysed
 ) -> None:
-    tables = {"patients": run.patients, "visits": run.visits, "events": run.events}
-    want = monitor(run.trial, tables, adjusted=False).outcome
+    want = monitor(run, adjusted=False).outcome
     columns = ["arm", "rejected", "decision", "look", "month", "enrolled", "effect", "p"]
     got = of(everything.looks, replicate=0, design=TRIAL)[columns].reset_index(drop=True)
     pd.testing.assert_frame_equal(got, want[columns], check_dtype=False)
@@ -280,7 +280,7 @@ def test_the_truth_of_an_estimand_is_that_of_the_report_of_the_same_twins(
     assert len(got) == 4
     for row in got.to_dict("records"):
         asked = next(e for e in run.trial.estimands if e.name == row["estimand"])
-        want = estimands.truth(run, run.trial.endpoint(asked.endpoint), asked, "denosumab", twins, events)
+        want = estimands.truth(run, run.trial.endpoint(asked.endpoint), asked, ("denosumab", "placebo"), twins, events)
         assert row["value"] == pytest.approx(want["truth"], rel=1e-12, nan_ok=True), row["estimand"]
         error = row["mc_se"] / (row["value"] if row["effect_measure"].endswith("ratio") else 1.0)
         assert error == pytest.approx(want["truth_error"], rel=1e-9, nan_ok=True), row["estimand"]

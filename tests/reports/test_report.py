@@ -19,7 +19,7 @@ from ranklsim.cohorts.running.storage import open_run
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.analyses import summaries
 from ranklsim.reports.csr.appendix import potency_in_words
-from ranklsim.reports.csr.context import Context, read
+from ranklsim.reports.csr.context import Context
 from ranklsim.reports.csr.report import write_report
 
 VOID = {"col", "meta", "br", "link", "img", "hr", "input"}
@@ -87,7 +87,7 @@ def page(small_report: Path) -> Page:
 
 @pytest.fixture(scope="module")
 def context(small_run: Path) -> Context:
-    return Context(read(small_run))
+    return Context(open_run(small_run))
 
 
 def test_the_page_is_well_formed_and_its_ids_are_unique(page):
@@ -199,7 +199,7 @@ def test_the_interval_over_parameters_is_that_of_the_draws(context, small_run):
 
 def test_every_assumed_or_fitted_parameter_and_agent_number_is_listed(page, context):
     text = page.sections["assumptions"]
-    soft = context.data.parameters.query("status != 'measured'")
+    soft = context.parameters.query("status != 'measured'")
     for row in soft.itertuples():
         assert str(row.symbol) in text
         assert str(row.meaning) in text
@@ -297,7 +297,7 @@ def test_a_report_made_again_takes_no_file_of_the_user_with_it(small_run: Path, 
 
 
 def test_the_report_prints_the_potency_that_the_share_of_srankl_means(small_run: Path, small_report: Path) -> None:
-    said = potency_in_words(read(small_run).parameters.set_index("symbol")["value"].to_dict())
+    said = potency_in_words(open_run(small_run).parameters.set_index("symbol")["value"].to_dict())
     assert "potency of one free sRANKL molecule over one free mRANKL molecule" in said
     assert said in small_report.read_text(encoding="utf-8")
 

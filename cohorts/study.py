@@ -1,0 +1,122 @@
+"""A study as analyses read it: a finished run, a replicate, or a part of either.
+
+Whatever analyses a trial takes a `Study` and asks for nothing else. A run reads its tables from its folder when they
+are asked for; replicates, cuts at interim looks and analysis sets hold theirs in memory (`StudyTables`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import pandas as pd
+
+from ranklsim.cohorts.protocol.trial import Trial
+from ranklsim.pkpd.agents import Agent
+
+
+class Study(Protocol):
+    """The tables of one study; columns as in a run folder."""
+
+    @property
+    def trial(self) -> Trial:
+        """The trial as it was run, with its seed."""
+
+    @property
+    def agents(self) -> Mapping[str, Agent]:
+        """The agents of the trial by name."""
+
+    @property
+    def patients(self) -> pd.DataFrame:
+        """One row per patient."""
+
+    @property
+    def doses(self) -> pd.DataFrame:
+        """One row per dose that was planned, or added by rescue."""
+
+    @property
+    def events(self) -> pd.DataFrame:
+        """One row per event."""
+
+    @property
+    def twins(self) -> pd.DataFrame:
+        """One row per visit of a counterfactual twin; empty where the study has none."""
+
+    @property
+    def twin_events(self) -> pd.DataFrame:
+        """One row per event of a counterfactual twin; empty where the study has none."""
+
+    def seen(self, *columns: str, attended: bool = False, months: Collection[float] | None = None) -> pd.DataFrame:
+        """Some columns of the visits, besides `patient`, `arm` and `month`.
+
+        Parameters
+        ----------
+        *columns : str
+        attended : bool
+            Only the visits that the patient came to.
+        months : collection of float, optional
+            Only the visits of these months.
+        """
+
+
+@dataclass(frozen=True)
+class StudyTables:
+    """A study in memory: `tables` holds those of a run folder that the analyses at hand need, by name."""
+
+    trial: Trial
+    agents: Mapping[str, Agent]
+    tables: Mapping[str, pd.DataFrame]
+
+    @property
+    def patients(self) -> pd.DataFrame:
+        """One row per patient."""
+        return self.tables["patients"]
+
+    @property
+    def doses(self) -> pd.DataFrame:
+        """One row per dose that was planned, or added by rescue."""
+        return self.tables["doses"]
+
+    @property
+    def events(self) -> pd.DataFrame:
+        """One row per event."""
+        return self.tables["events"]
+
+    @property
+    def twins(self) -> pd.DataFrame:
+        """One row per visit of a counterfactual twin; empty where the study has none."""
+        return self.tables.get("twins", pd.DataFrame())
+
+    @property
+    def twin_events(self) -> pd.DataFrame:
+        """One row per event of a counterfactual twin; empty where the study has none."""
+        return self.tables.get("twin_events", pd.DataFrame())
+
+    def seen(self, *columns: str, attended: bool = False, months: Collection[float] | None = None) -> pd.DataFrame:
+        """Some columns of the visits; see `Study.seen`."""
+        visits = self.tables["visits"]
+        if attended:
+            visits = visits[visits["attended"].astype(bool)]
+        if months is not None:
+            visits = visits[visits["month"].isin(list(months))]
+        return visits[["patient", "arm", "month", *columns]]
+
+
+def in_memory(study: Study, *columns: str, patients: Collection[int] | None = None) -> StudyTables:
+    """A study with its patients, its events and some columns of its visits in memory.
+
+    Parameters
+    ----------
+    study : Study
+    *columns : str
+        Columns of the visits; without any, the visits are left out.
+    patients : collection of int, optional
+        Only these patients.
+    """
+    tables = {"patients": study.patients, "events": study.events}
+    if columns:
+        tables["visits"] = study.seen(*columns)
+    if patients is not None:
+        tables = {name: own[own["patient"].isin(patients)].reset_index(drop=True) for name, own in tables.items()}
+    return StudyTables(study.trial, study.agents, tables)
