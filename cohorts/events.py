@@ -64,7 +64,7 @@ def happened(event: str, row: ArrayLike, month: ArrayLike, detail: ArrayLike = "
         If the event is none of `EVENTS`.
     """
     if event not in EVENTS:
-        raise ValueError(f"'{event}' is no event of a trial")
+        raise ValueError(f"'{event}' is not an event of a trial")
     rows = np.asarray(row, dtype=np.int64)
     return Happened(
         event,

@@ -248,7 +248,7 @@ def load_parameters(path: str | Path | ParameterTable | None = None) -> Paramete
             if (unit := str(row.get("unit") or right)) != right:
                 raise BadInput(f"{where}: {symbol} has unit '{unit}'; give it in {right}.")
             if symbol in values:
-                raise BadInput(f"{where}: {symbol} stands twice; keep one row.")
+                raise BadInput(f"{where}: {symbol} appears twice; keep one row.")
             found = {symbol: _number(row["value"], f"{where}: value of {symbol}")}
             if row.get("cv") and symbol in shipped.frame.index:
                 cv = _number(row["cv"], f"{where}: cv of {symbol}")
@@ -307,7 +307,7 @@ def _shipped() -> ParameterTable:
         if not row["low"] <= row["value"] <= row["high"]:
             faults.append(f"{SHIPPED.name}: {symbol} = {row['value']:g} is outside {row['low']:g} to {row['high']:g}.")
     if not frame.index.is_unique:
-        faults.append(f"{SHIPPED.name}: a symbol stands twice: {', '.join(frame.index[frame.index.duplicated()])}.")
+        faults.append(f"{SHIPPED.name}: a symbol appears twice: {', '.join(frame.index[frame.index.duplicated()])}.")
     if faults:
         raise BadInput(*faults)
     return ParameterTable(frame)

@@ -528,7 +528,7 @@ def open_toml(name: str, content: bytes, shape: Shape, named: Collection[str] = 
 
 
 def as_kind(value: object, kind: type[T]) -> T | None:
-    """A value if it is of a type; true is no number, a whole number is one, and infinity and NaN are none."""
+    """A value if it is of a type; true is not a number, a whole number is one, and infinity and NaN are none."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind is float and number and math.isfinite(value) and abs(value) < LARGEST_WHOLE:  # type: ignore[arg-type]
         return float(value)  # type: ignore[arg-type,return-value]
@@ -672,7 +672,7 @@ def read_csv(name: str, content: bytes, needed: Collection[str] = ()) -> Sheet:
             "separated by commas."
         )
     for twice in sorted({column for column in sheet.columns if sheet.columns.count(column) > 1}):
-        raise BadInput(f"{name}:{sheet.head}: column '{twice}' stands twice; keep one.")
+        raise BadInput(f"{name}:{sheet.head}: column '{twice}' appears twice; keep one.")
     if missing := [column for column in needed if column not in sheet.columns]:
         raise BadInput(
             f"{name}:{sheet.head}: column {', '.join(missing)} is missing; the header needs {', '.join(needed)}."

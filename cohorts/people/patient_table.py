@@ -80,7 +80,7 @@ def read_table(name: str, content: bytes, layout: Layout) -> pd.DataFrame:
             continue
         if heading not in named or named[heading] in DERIVED:
             faults.append(
-                f"{places.head}: column '{heading}' is no covariate; {near(heading, list(named))} "
+                f"{places.head}: column '{heading}' is not a covariate; {near(heading, list(named))} "
                 "Name what is not to be used under `ignore`."
             )
     for wanted in (*layout.columns.values(), *layout.ignore):
@@ -137,7 +137,7 @@ def _csv(name: str, content: bytes) -> tuple[_Places, dict[str, list[object]]]:
     if not head:
         raise BadInput(f"{name}: is empty; give a heading and a row for each woman.")
     for twice in sorted({heading for heading in head if head.count(heading) > 1}):
-        faults.append(f"{name}:{at}: column '{twice}' stands twice; keep one.")
+        faults.append(f"{name}:{at}: column '{twice}' appears twice; keep one.")
     if faults:
         raise BadInput(*faults[:MOST_FAULTS])
     return _Places(f"{name}:{at}", [f"{name}:{line}" for line in lines]), {
@@ -176,7 +176,7 @@ def _numbers(
         try:
             value = _YES_NO[text] if known and known.yes_no and text in _YES_NO else float(text)
         except ValueError:
-            faults.append(f"{here}: {str(cell)!r} is no number; give one, or leave the cell empty if it is missing.")
+            faults.append(f"{here}: {str(cell)!r} is not a number; give one, or leave the cell empty if it is missing.")
             continue
         value = convert(value, unit, canonical)
         if known and known.yes_no and value not in (0.0, 1.0):

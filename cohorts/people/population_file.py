@@ -356,7 +356,7 @@ def _marginal(row: Any, path: Path_, fault: Fault) -> Marginal | None:
         return None
     covariate, kind = row["covariate"], row.get("distribution")
     if kind not in DISTRIBUTIONS:
-        fault((*path, "distribution"), f"{covariate}: {kind!r} is no distribution; use normal, lognormal or bernoulli.")
+        fault((*path, "distribution"), f"{covariate}: {kind!r} is unknown; use normal, lognormal or bernoulli.")
         return None
     status, source, doi = _provenance(row, path, fault)
     numbers = _numbers(row, ("mean", "sd", "median", "cv", "share", "low", "high", "origin"), path, fault)
@@ -430,7 +430,7 @@ def _layout(read: _File) -> Layout:
             if covariate not in known:
                 read.fault((key, covariate), f"unknown covariate '{covariate}'; {near(covariate, known)}")
             elif not isinstance(text, str):
-                read.fault((key, covariate), f"{covariate} = {text!r} is no text; put it in quotes.")
+                read.fault((key, covariate), f"{covariate} = {text!r} is not text; put it in quotes.")
             else:
                 tables[key][covariate] = text
     for covariate, unit in tables["units"].items():
@@ -471,11 +471,11 @@ def _pairs(groups: list[Any], names: list[str], fault: Fault) -> Pairs:
         for j, pair in enumerate(group.get("pairs") or []):
             here = (*path, "pairs", j)
             if not (isinstance(pair, list) and len(pair) == 3 and isinstance(pair[2], int | float)):
-                fault(here, f'{pair!r} is no pair; write it like ["T_LS", "T_TH", 0.65].')
+                fault(here, f'{pair!r} is not a pair; write it like ["T_LS", "T_TH", 0.65].')
             elif not -1 < pair[2] < 1 or pair[0] == pair[1]:
-                fault(here, f"{pair[0]} with {pair[1]}: {pair[2]:g} is no correlation; give one between -1 and 1.")
+                fault(here, f"{pair[0]} with {pair[1]}: {pair[2]:g} is not a correlation; give one between -1 and 1.")
             elif frozenset(pair[:2]) in pairs:
-                fault(here, f"{pair[0]} with {pair[1]} stands twice; keep one.")
+                fault(here, f"{pair[0]} with {pair[1]} appears twice; keep one.")
             else:
                 for name in pair[:2]:
                     if name not in names and not str(name).startswith("eta_"):

@@ -337,7 +337,7 @@ class _Reader:
         for where, given in ((f"{stem}_arms", arms), (f"{stem}_months", months)):
             for name, ratio in given.items():
                 if not 0 <= ratio <= LARGEST_RATIO:
-                    said = f"{where} {name} = {ratio:g} is no ratio of hazards"
+                    said = f"{where} {name} = {ratio:g} is not a ratio of hazards"
                     self.table.fault((where, name), f"{said}; give 0 to {LARGEST_RATIO:g}.")
             if given and rate == 0 and not self.table.faults.touch(self.table.at(key)):
                 self.table.fault(where, f"{where} has ratios, but {key} is 0; give {key} a rate.")
@@ -495,7 +495,7 @@ class _Reader:
         found = _READING.fullmatch(text)
         if found is None:
             known = ", ".join(FRACTURES)
-            said = f'"{text}" is no trigger; write "T_TH < -3.5", "BMD_LS change < -7 %" or one of {known}.'
+            said = f'"{text}" is not a trigger; write "T_TH < -3.5", "BMD_LS change < -7 %" or one of {known}.'
             self._fault(path, said)
             return None
         sign, number = found["sign"], float(found["number"])
@@ -540,7 +540,7 @@ class _Reader:
                     self._fault(path, f'look "{text}" is not possible; give more than 0 mo.')
                 yield "month", month or 1.0
             else:
-                self._fault(path, f'"{text}" is no look; write "24 mo", "50 % completed" or "60 hip".')
+                self._fault(path, f'"{text}" is not a look; write "24 mo", "50 % completed" or "60 hip".')
 
 
 def _life_tables() -> list[str]:

@@ -64,7 +64,7 @@ def read_interim(
     if table is None:
         return None
     if not conduct.looks and not of.faults.touch(("conduct", "looks")):
-        table.fault((), 'there is no look to test at; give [conduct] looks = ["24 mo", "50 % completed"].')
+        table.fault((), 'there is no interim look; give [conduct] looks = ["24 mo", "50 % completed"].')
     if of.control is None:
         table.fault((), "looks compare with control; name the trial's control.")
     arms = of.arms(table, "arms")
@@ -116,14 +116,14 @@ def _effect(table: Table, endpoint: Endpoint) -> float | None:
         return None
     said = f'effect = "{table.data["effect"]}"'
     if ratio and value <= 0:
-        table.fault("effect", f'{said} is no ratio; give one such as effect = "0.6".')
+        table.fault("effect", f'{said} is not a ratio; give one such as effect = "0.6".')
         return None
     better = higher_is_better(endpoint)
     none = 1.0 if ratio else 0.0
     if endpoint.margin is not None:
         none = 1 / endpoint.margin if ratio and better else endpoint.margin * (1 if ratio or not better else -1)
     if not (value > none if better else value < none):
-        table.fault("effect", f"{said} is no benefit; give one {'above' if better else 'below'} {none:g}.")
+        table.fault("effect", f"{said} is not a benefit; give one {'above' if better else 'below'} {none:g}.")
         return None
     return _on_scale(endpoint, value)
 

@@ -189,7 +189,7 @@ class Objectives:
         every = list(dict.fromkeys(analysis for kind in ANALYSES.values() for analysis in kind))
         analysis = table.choice("analysis", every, None)
         if analysis is not None and analysis not in ANALYSES[kind]:
-            table.fault("analysis", f"{analysis} is no analysis of a {kind}; use {one_of(ANALYSES[kind])}.")
+            table.fault("analysis", f"{analysis} is not an analysis of a {kind}; use {one_of(ANALYSES[kind])}.")
         adjusted = table.values("covariates", str, [])
         for index, covariate in enumerate(adjusted):
             if covariate not in covariates():
@@ -286,7 +286,7 @@ class Objectives:
         value = table.quantity("margin", unit, None)
         if value is not None and value <= (1 if ratio else 0):
             right = 'a ratio above 1, such as margin = "1.3"' if ratio else 'the largest loss, such as margin = "1 %"'
-            table.fault("margin", f'margin = "{table.data["margin"]}" is no margin; give {right}.')
+            table.fault("margin", f'margin = "{table.data["margin"]}" is not a margin; give {right}.')
         return value
 
     def _visit(self, t: Table, key: str, text: str | None, planned: tuple[float, ...], kind: str) -> float | None:

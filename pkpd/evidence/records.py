@@ -258,7 +258,7 @@ def _read_arms(folder: Path, faults: list[str], agents: dict[str, Agent]) -> tup
     for table in tables:
         arm = _arm(table, folder, agents)
         if arm.id in first:
-            table.fault("id", f"this id stands twice, first in line {first[arm.id]}; give each arm its own.")
+            table.fault("id", f"this id appears twice, first in line {first[arm.id]}; give each arm its own.")
         elif arm.id:
             first[arm.id] = root.faults.line(table.at("id"))
         if not root.faults.touch(table.path):
@@ -382,7 +382,7 @@ class _Figure:
             self._spread()
             self._unit(endpoint)
         if n == n and (n < 1 or n != int(n)):
-            row.fault("n", f"{row.text('n')} is no number of patients; give a whole number of 1 or more, or nothing.")
+            row.fault("n", f"{row.text('n')} is not a number of patients; give 1 or more, or nothing.")
         if arm and phased:
             self._phase(arm)
 

@@ -319,7 +319,7 @@ class _Reader:
         for row in rows:
             name = row.text("name", "")
             if name in fixed or name in found:
-                row.fault("name", f"{name} stands twice (fitted, or fixed and fitted); keep one.")
+                row.fault("name", f"{name} appears twice (fitted, or fixed and fitted); keep one.")
             elif name:
                 found[name] = self._fitted(row, name)
         return tuple(one for one in found.values() if one is not None)

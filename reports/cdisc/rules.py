@@ -84,7 +84,7 @@ def _text(name: str, frame: pd.DataFrame) -> Iterator[str]:
             continue
         texts = column.unique()
         if not all(isinstance(text, str) for text in texts):
-            yield f"{variable.name} holds what is no text."
+            yield f"{variable.name} holds a value that is not text."
             continue
         if any(len(text) > LENGTH for text in texts):
             yield f"{variable.name} holds a text of more than {LENGTH} characters."
@@ -99,7 +99,7 @@ def _numbers(name: str, frame: pd.DataFrame) -> Iterator[str]:
         if variable.type == TEXT:
             continue
         if column.dtype.kind != "f":
-            yield f"{variable.name} holds what is no number."
+            yield f"{variable.name} holds a value that is not a number."
             continue
         x = column.dropna().to_numpy()
         if not np.isfinite(x).all():

@@ -110,7 +110,7 @@ RULE = 'rescue = {{ {}, agent = "denosumab", dose = "60 mg", every = "6 mo" }}'
         ),
         (
             'dropout = "5 %/yr"\ndropout_arms = { oral = -1 }',
-            "dropout_arms oral = -1 is no ratio of hazards",
+            "dropout_arms oral = -1 is not a ratio of hazards",
         ),
         (
             'dropout = "5 %/yr"\ndropout_months = { "40 mo" = 2 }',
@@ -149,7 +149,7 @@ RULE = 'rescue = {{ {}, agent = "denosumab", dose = "60 mg", every = "6 mo" }}'
         ('visit_window = "2.5 day"', 'visit_window is "2.5 day"'),
         (RULE.format('at = "12 mo", when = ["hip"]'), 'rescue needs one of when = ["T_TH < -3.5"] and at = "24 mo".'),
         (RULE.format('when = ["hip"]'), '"hip" is a fracture, and none are counted'),
-        (RULE.format('when = ["T_TH below -3"]'), '"T_TH below -3" is no trigger'),
+        (RULE.format('when = ["T_TH below -3"]'), '"T_TH below -3" is not a trigger'),
         (RULE.format('when = ["BMD_XX change < -7 %"]'), "unknown measure 'BMD_XX'"),
         (RULE.format('at = "36 mo"'), '"36 mo" is not within the trial'),
         ('switch = [{ at = "12 mo", agent = "denosumb", dose = "60 mg" }]', "did you mean 'denosumab'?"),
@@ -164,7 +164,7 @@ RULE = 'rescue = {{ {}, agent = "denosumab", dose = "60 mg", every = "6 mo" }}'
             "every is missing",
         ),
         ('enrolment = { rate = "60 patients" }', "60"),
-        ('looks = ["soon"]', '"soon" is no look'),
+        ('looks = ["soon"]', '"soon" is not a look'),
         ('looks = ["60 hips"]', "counts 'hips'; did you mean 'hip'?"),
         ('looks = ["60 hip"]', 'look "60 hip" counts fractures, and none happen'),
         ("imaging = [12]", "imaging finds vertebral fractures"),

@@ -60,9 +60,9 @@ def test_alpha_is_that_of_the_multiplicity_where_there_is_one(tmp_path):
         ),
         (OBF + 'endpoint = "hip"\nplanned_error = "0.3"', 3, "the information of 'hip', a hazard ratio"),
         (OBF + 'planned_error = "0 %"', 2, 'planned_error is "0 %"'),
-        (OBF + 'effect = "-1 %"', 2, 'effect = "-1 %" is no benefit'),
-        (OBF + 'endpoint = "hip"\neffect = "1.5"', 3, 'effect = "1.5" is no benefit'),
-        (OBF + 'endpoint = "hip"\neffect = "0"', 3, 'effect = "0" is no ratio'),
+        (OBF + 'effect = "-1 %"', 2, 'effect = "-1 %" is not a benefit'),
+        (OBF + 'endpoint = "hip"\neffect = "1.5"', 3, 'effect = "1.5" is not a benefit'),
+        (OBF + 'endpoint = "hip"\neffect = "0"', 3, 'effect = "0" is not a ratio'),
         (OBF + 'futility = { below = "120 %" }', 2, 'below is "120 %"; give more than 0 and below 100 %.'),
         (OBF + 'futility = { below = "9 %", under = "design" }', 2, "conditional power under the design"),
         (OBF + 'arms = ["placebo"]', 2, "'placebo' is the control"),
@@ -77,5 +77,5 @@ def test_a_fault_is_said_in_one_sentence_with_its_line(tmp_path, text, place, fa
 
 
 def test_an_interim_test_needs_a_look(tmp_path):
-    with pytest.raises(BadInput, match="there is no look to test at"):
+    with pytest.raises(BadInput, match="there is no interim look"):
         read(tmp_path, OBF, trial_text("[interim]\n", **WITHOUT_LOOKS))

@@ -121,7 +121,7 @@ def test_a_file_without_questions_is_the_trial_that_it_was(tmp_path):
         (endpoint('responder = { of = "BMD_LS", at = "25 mo", gain = ">3 %" }', "logistic"), 4,
          "is not a visit of BMD"),
         (endpoint('rate = { of = "hip", by = "48 mo" }', "MMRM"), 5,
-         "MMRM is no analysis of a rate"),
+         "MMRM is not an analysis of a rate"),
         (endpoint('rate = { of = "hip", by = "48 mo" }', "negative binomial", 'margin = "0.8"'), 6,
          "give a ratio above 1"),
         (endpoint('durability = { of = "CTX", what = "months back" }', "bootstrap"), 4, "'CTX' has no months back"),

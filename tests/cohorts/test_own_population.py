@@ -164,7 +164,7 @@ def test_a_declared_population_is_tilted_to_further_targets_and_keeps_the_rest(t
     ("row", "column", "value", "message"),
     [
         (3, "age", "172", r"patients\.csv:5: column 'age': 172 yr is outside what is possible, 18 to 110"),
-        (0, "CTX", "low", r"patients\.csv:2: column 'CTX': 'low' is no number"),
+        (0, "CTX", "low", r"patients\.csv:2: column 'CTX': 'low' is not a number"),
         (7, "prevalent_fracture", "2", r"patients\.csv:9: column 'prevalent_fracture': 2 is neither yes"),
         (2, "years_since_menopause", "55", r"patients\.csv:4: .*puts the menopause before the age of 20"),
     ],
@@ -179,7 +179,7 @@ def test_a_faulty_cell_is_refused_with_its_line_and_column(tmp_path, women, row,
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (FILE.replace('["id"]', "[]"), r"patients\.csv:1: column 'id' is no covariate"),
+        (FILE.replace('["id"]', "[]"), r"patients\.csv:1: column 'id' is not a covariate"),
         (FILE.replace('["id"]', '["id", "site"]'), r"patients\.csv:1: there is no column 'site'"),
         (FILE.replace("patients.csv", "women.csv"), r"clinic\.toml:3: table 'women.csv' beside this file: No such"),
         (FILE.replace("patients.csv", "../patients.csv"), r"clinic\.toml:3: table is .*name a file in"),

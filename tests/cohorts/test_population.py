@@ -183,7 +183,7 @@ def test_an_unknown_population_gets_the_closest_name():
             '["T_TH", "T_FN", -0.87]',
             r"x\.toml:\d+: .*contradict each other: T_TH with T_FN is -0.87",
         ),
-        ('["T_TH", "T_FN", 0.87]', '["T_TH", "T_FN", 1.87]', r"x\.toml:\d+: T_TH with T_FN: 1.87 is no correlation"),
+        ('["T_TH", "T_FN", 0.87]', '["T_TH", "T_FN", 1.87]', r"x\.toml:\d+: T_TH with T_FN: 1.87 is not a correlation"),
         ('["T_TH", "T_FN", 0.87]', '["T_TH", "T_HF", 0.87]', r"'T_HF' has no marginal; did you mean 'T_TH'"),
         ("mean         = -2.8", "mean         = -2.45", r"no distribution of \S+ gives .* among those"),
         ("mean         = 72.3", "mena         = 72.3", r"x\.toml:\d+: unknown key 'mena'; did you mean 'mean'"),

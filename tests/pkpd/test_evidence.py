@@ -148,7 +148,7 @@ def test_the_same_figure_twice_names_the_line_of_the_first(tmp_path: Path) -> No
         (ARMS.replace('"60 kg"', '"60"'), 13, "has no unit"),
         (ARMS.replace("weight", "wieght"), 13, "did you mean 'weight'?"),
         (ARMS.replace("T_LS = -2.0", "T_LS = -20"), 13, "outside its range"),
-        (ARMS.replace('id = "active"', 'id = "placebo"'), 10, "stands twice, first in line 3"),
+        (ARMS.replace('id = "active"', 'id = "placebo"'), 10, "appears twice, first in line 3"),
         (ARMS.replace('study = "S"\nlabel = "Denosumab"', 'label = "Denosumab"'), 9, "`study` is missing"),
         (ARMS.replace('"36 mo"', '"12 mo"'), 7, "before the last dose at 18 mo"),
         (ARMS.replace('"36 mo"', "36"), 7, "`follow_up` = 36 has no unit"),
@@ -168,7 +168,7 @@ def test_a_fault_of_an_arm_is_named_with_its_line(tmp_path: Path, arms: str, lin
             EVIDENCE_COLUMNS.replace("curve", "cruve"),
             "observations.csv:1: column cruve: there is no such column; did you mean",
         ),
-        (EVIDENCE_COLUMNS + ",n", "observations.csv:1: column 'n' stands twice"),
+        (EVIDENCE_COLUMNS + ",n", "observations.csv:1: column 'n' appears twice"),
     ],
 )
 def test_a_fault_of_the_header_is_named(tmp_path: Path, header: str, says: str) -> None:

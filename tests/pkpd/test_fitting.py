@@ -137,7 +137,7 @@ def test_points_of_one_curve_do_not_count_as_independent(tmp_path: Path) -> None
         ("starts  = 1", "starts = 0", "starts = 0"),
         ("max_nfev", "max_nfevs", "takes no option 'max_nfevs'"),
         ('reason   = "to keep the test small"', "", '`reason` is missing; give reason = "no raw value"'),
-        ('name  = "c0"', 'name  = "kT"', "kT stands twice"),
+        ('name  = "c0"', 'name  = "kT"', "kT appears twice"),
         ("seed    = 3", "parameter = [3]", "this is not valid TOML"),
         ("options = {", "options = { ftol = nan,", "ftol is nan; give text, a finite number or true."),
         ("sd = 1.0", "sd = inf", "sd = inf is not a finite number"),

@@ -111,7 +111,7 @@ def test_a_table_may_name_a_number_of_an_agent_which_then_holds_for_all_that_tak
         ("symbol,value\nsig,much\n", "mine.csv:2: value of sig is 'much', which is not a number."),
         ("symbol,value\nsig,nan\n", "mine.csv:2: value of sig is nan"),
         ("symbol,value,unit\nkT,0.2,1/day\n", r"mine\.csv:2: kT has unit '1/day'.* 1/yr"),
-        ("symbol,value\nsig,0.1\nsig,0.2\n", "mine.csv:3: sig stands twice"),
+        ("symbol,value\nsig,0.1\nsig,0.2\n", "mine.csv:3: sig appears twice"),
         ("name,value\nsig,0.1\n", "mine.csv:1: column symbol is missing"),
         ("", "mine.csv: can't be read as a table of parameters"),
     ],
