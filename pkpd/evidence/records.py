@@ -382,7 +382,7 @@ class _Figure:
             self._spread()
             self._unit(endpoint)
         if n == n and (n < 1 or n != int(n)):
-            row.fault("n", f"{row.text('n')} is not a number of patients; give 1 or more, or nothing.")
+            row.fault("n", f"{row.text('n')} is not a number of patients; give a whole number, or nothing.")
         if arm and phased:
             self._phase(arm)
 
