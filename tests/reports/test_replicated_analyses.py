@@ -24,6 +24,8 @@ from ranklsim.reports.analyses.monitoring import monitor
 from ranklsim.reports.pages import operating, studies, truths
 from ranklsim.reports.pages.studies import DIFFERENCE, ESTIMAND, MEAN, NULL, TRIAL, Protocol
 
+pytestmark = pytest.mark.slow
+
 TABLES = {
     "title": "Every kind of endpoint",
     "seed": 5,
@@ -327,7 +329,6 @@ def test_the_error_of_a_true_value_is_the_standard_error_of_a_mean() -> None:
 # -- all together ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_nothing_depends_on_batches_workers_or_sizes_beside(
     trial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
