@@ -329,8 +329,8 @@ class Table:
         value = self.data.get(key) if not places else value
         example, last = self.shape.example(key), next(k for k in (*reversed(places), key) if isinstance(k, str))
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if number and not math.isfinite(float(value)):  # type: ignore[arg-type]
-            sentence = f"{last} = {value} is not a finite number; give {example}."
+        if number and not abs(value) < LARGEST_WHOLE:  # type: ignore[arg-type]
+            sentence = f"{last} = {shown(value)} is not a finite number; give {example}."
         else:
             is_quantity = number and re.search(r'"[^"]*\d[^"]* [^"]*"', example)
             form = "has no unit" if is_quantity else "has the wrong form"
@@ -530,7 +530,7 @@ def open_toml(name: str, content: bytes, shape: Shape, named: Collection[str] = 
 def as_kind(value: object, kind: type[T]) -> T | None:
     """A value if it is of a type; true is not a number, a whole number is one, and infinity and NaN are none."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is float and number and math.isfinite(value) and abs(value) < LARGEST_WHOLE:  # type: ignore[arg-type]
+    if kind is float and number and abs(value) < LARGEST_WHOLE:  # type: ignore[arg-type]
         return float(value)  # type: ignore[arg-type,return-value]
     if kind is int:
         return value if number and isinstance(value, int) and abs(value) < LARGEST_WHOLE else None  # type: ignore[return-value]

@@ -8,8 +8,7 @@ file, line and column, all at once.
 
 from __future__ import annotations
 
-import csv
-import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from ranklsim.cohorts.people.criteria import covariates
 from ranklsim.pkpd.errors import BadInput, near
+from ranklsim.pkpd.reading import read_csv
 from ranklsim.pkpd.units import convert
 
 AT_MENOPAUSE = "age_at_menopause"
@@ -29,8 +29,10 @@ FEWEST = 20  # rows
 MOST_FAULTS = 20  # told one by one
 BODY = 0.03  # share by which BMI may differ from weight over squared height, for rounding
 
+_NUMBERS_WOMEN = re.compile(r"u?subj(ect)?_?(id|no)?|id|pat(ient)?_?(id|no|number)?|pid|record_?id", re.IGNORECASE)
+_MEASURED = ("CTX", "P1NP")  # by an assay that cannot find 0
 _MISSING = {"", "na", "nan", "n/a", "null", "none", "."}
-_YES_NO = {"yes": 1.0, "no": 0.0, "true": 1.0, "false": 0.0}
+_YES_NO = {"yes": 1.0, "no": 0.0, "y": 1.0, "n": 0.0, "true": 1.0, "false": 0.0}
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def read_table(name: str, content: bytes, layout: Layout) -> pd.DataFrame:
         With every fault, each with file, line and column.
     """
     places, cells = _parquet(name, content) if name.endswith(".parquet") else _csv(name, content)
-    faults: list[str] = []
+    faults = _one_row_each(places.rows, cells)
     named = {layout.columns.get(covariate, covariate): covariate for covariate in (*covariates(), AT_MENOPAUSE)}
     for heading in cells:
         if heading in layout.ignore:
@@ -113,36 +115,24 @@ class _Places:
 
 
 def _csv(name: str, content: bytes) -> tuple[_Places, dict[str, list[object]]]:
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as fault:
-        line = content.count(b"\n", 0, fault.start) + 1
-        raise BadInput(f"{name}:{line}: the text is not UTF-8; save the file with UTF-8 encoding.") from None
-    reader = csv.reader(io.StringIO(text, newline=""))
-    rows, lines, faults = [], [], []
-    head: list[str] = []
-    try:
-        for row in reader:
-            if not any(cell.strip() for cell in row):
-                continue
-            if not head:
-                head, at = [cell.strip() for cell in row], reader.line_num
-                continue
-            if len(row) != len(head):
-                faults.append(f"{name}:{reader.line_num}: has {len(row)} cells, the heading {len(head)}; give as many.")
-            rows.append(row)
-            lines.append(reader.line_num)
-    except csv.Error as fault:
-        raise BadInput(f"{name}:{reader.line_num}: is not CSV ({fault}); save the table as comma-separated.") from None
-    if not head:
-        raise BadInput(f"{name}: is empty; give a heading and a row for each woman.")
-    for twice in sorted({heading for heading in head if head.count(heading) > 1}):
-        faults.append(f"{name}:{at}: column '{twice}' appears twice; keep one.")
-    if faults:
-        raise BadInput(*faults[:MOST_FAULTS])
-    return _Places(f"{name}:{at}", [f"{name}:{line}" for line in lines]), {
-        heading: [row[k].strip() for row in rows] for k, heading in enumerate(head)
-    }
+    sheet = read_csv(name, content)
+    if sheet.faults:
+        raise BadInput(*sheet.faults[:MOST_FAULTS])
+    columns: dict[str, list[object]] = {heading: list(sheet.column(heading)) for heading in sheet.columns}
+    return _Places(f"{name}:{sheet.head}", [f"{name}:{line}" for line in sheet.lines]), columns
+
+
+def _one_row_each(places: list[str], cells: Mapping[str, Sequence[object]]) -> list[str]:
+    """What is wrong if a column that numbers the women, also one that is ignored, has a number twice."""
+    for heading, column in cells.items():
+        first: dict[str, int] = {}
+        for k, cell in enumerate(column if _NUMBERS_WOMEN.fullmatch(heading) else ()):
+            number = "" if cell is None else str(cell).strip()
+            if number and number in first:
+                said = f"{places[k]}: column '{heading}': {number} appears in {places[first[number]]} too"
+                return [f"{said}; give one row for each woman, not one for each of her records."]
+            first[number] = k
+    return []
 
 
 def _parquet(name: str, content: bytes) -> tuple[_Places, dict[str, list[object]]]:
@@ -179,7 +169,9 @@ def _numbers(
             faults.append(f"{here}: {str(cell)!r} is not a number; give one, or leave the cell empty if it is missing.")
             continue
         value = convert(value, unit, canonical)
-        if known and known.yes_no and value not in (0.0, 1.0):
+        if value == 0 and covariate in _MEASURED:
+            faults.append(f"{here}: 0 is below the limit of every assay; leave the cell empty if she was below it.")
+        elif known and known.yes_no and value not in (0.0, 1.0):
             faults.append(f"{here}: {cell} is neither yes (1) nor no (0); give one of them.")
         elif not low <= value <= high:
             said = f"{value:g}" + ("" if canonical == "1" else f" {canonical}")

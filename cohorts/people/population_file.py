@@ -6,8 +6,7 @@ that the other pairs leave it.
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
@@ -29,12 +28,12 @@ from ranklsim.cohorts.people.joint import (
     scores_of,
     sobol,
 )
-from ranklsim.cohorts.people.marginals import DISTRIBUTIONS, Array, Empirical, Marginal, Shape, matched
+from ranklsim.cohorts.people.marginals import DISTRIBUTIONS, Array, Empirical, Marginal, matched
+from ranklsim.cohorts.people.marginals import Shape as Matched
 from ranklsim.cohorts.people.patient_table import AT_MENOPAUSE, Layout, read_table, unit_of
 from ranklsim.cohorts.people.weighting import Target, Tilt, effective, tilted
-from ranklsim.pkpd.errors import BadInput, near
-from ranklsim.pkpd.reading import load_toml
-from ranklsim.pkpd.tomltext import locate
+from ranklsim.pkpd.errors import BadInput, near, shown
+from ranklsim.pkpd.reading import Faults, Shape, Table, as_kind, file_name, parse_toml, read_content
 from ranklsim.pkpd.units import convert
 
 POPULATIONS = Path(__file__).parents[1] / "data" / "populations"
@@ -42,16 +41,38 @@ POPULATIONS = Path(__file__).parents[1] / "data" / "populations"
 FEWEST_EFFECTIVE = 10.0
 """Weights that are worth fewer women than this are refused."""
 
-_PROVENANCE = {"status", "source", "doi"}
 _STATUS = ("measured", "fitted", "assumed")
-_MARGINAL = {"covariate", "distribution", "mean", "sd", "median", "cv", "share", "low", "high", "origin", "unit"}
-_TARGET = {"covariate", "mean", "sd", "median", "share", "low", "high", "unit"}
-_BOTH = {"name", "title", "description", "inclusion", "target", "correlation"}
-_OF_DECLARED = {*_BOTH, "marginal"}
-_OF_TABLE = {*_BOTH, "table", "like", "smoothing", "columns", "units", "ignore"}
+_FIGURES = {"mean": "63.0", "sd": "6.5", "median": "0.4", "share": "0.3", "low": "60", "high": "85", "unit": '"yr"'}
+_PROVENANCE = {"status": '"measured"', "source": '"a published table"', "doi": '"10.1056/NEJMoa0809493"'}
+_COVARIATE = {"covariate": '"age"'}
+_MARGINAL = Shape(
+    _COVARIATE | _FIGURES | _PROVENANCE | {"distribution": '"normal"', "cv": "0.4", "origin": "0"},
+    needed=("covariate", "distribution"),
+)
+_TARGET = Shape(_COVARIATE | _FIGURES | _PROVENANCE, needed=("covariate",))
+_INCLUSION = Shape(_COVARIATE | {key: _FIGURES[key] for key in ("low", "high", "unit")} | _PROVENANCE, ("covariate",))
+_CORRELATION = Shape({"pairs": '[["T_LS", "T_TH", 0.65]]'} | _PROVENANCE, needed=("pairs",))
+_BOTH = {
+    "name": '"clinic"',
+    "title": '"Women of our clinic"',
+    "description": '"Who they are."',
+    "inclusion": "one or more tables [[inclusion]]",
+    "target": "one or more tables [[target]]",
+    "correlation": "one or more tables [[correlation]]",
+}
+_DECLARED = Shape(_BOTH | {"marginal": "one or more tables [[marginal]]"})
+_TABLE = Shape(
+    _BOTH
+    | {
+        "table": '"patients.csv"',
+        "like": '"postmenopausal-osteoporosis"',
+        "smoothing": "0.3",
+        "columns": '{ age = "AGE" }',
+        "units": '{ height = "m" }',
+        "ignore": '["id", "site"]',
+    }
+)
 
-Path_ = tuple[str | int, ...]
-Fault = Callable[[Path_, str], None]
 Pairs = dict[frozenset[str], float]
 
 
@@ -90,13 +111,15 @@ def load_population(name: str, folder: Path | None = None) -> Population:
 def built_population(name: str, files: Mapping[str, bytes]) -> Population:
     """A population from the content of its files by name, such as `Population.files`; raises as `load_population`."""
     file = (f"{name}.toml", files[f"{name}.toml"])
-    read = _File(*file)
-    if "table" not in read.data:
+    root = _open(*file)
+    if "table" not in root:
         return _declared(name, file)
-    base = built_population(read.data["like"], files)
+    table = root.text("table", "")
+    base = built_population(root.text("like", ""), files)
     if not isinstance(base, Declared):
-        raise BadInput(f"{read.at(('like',))}: like = '{base.name}' is a table itself; name a declared population.")
-    return _resampled(name, file, (read.data["table"], files[read.data["table"]]), base)
+        place = root.faults.at(("like",))
+        raise BadInput(f"{place}: like = '{base.name}' is a table itself; name a declared population.")
+    return _resampled(name, file, (table, files[table]), base)
 
 
 def _files(name: str, folder: Path | None, users: tuple[str, ...] = ()) -> dict[str, bytes]:
@@ -104,85 +127,63 @@ def _files(name: str, folder: Path | None, users: tuple[str, ...] = ()) -> dict[
     path = find_population(name, folder)
     if path is None:
         raise BadInput(f"unknown population '{name}'; {near(name, list_populations())}")
-    _, text = load_toml(path)
-    files = {path.name: text.encode()}
-    read = _File(path.name, files[path.name])
-    if "table" not in read.data:
+    files = {path.name: read_content(path, what="TOML file")}
+    root = _open(path.name, files[path.name])
+    if "table" not in root:
         return files
-    table, like = read.data["table"], read.data.get("like")
-    if not isinstance(table, str) or Path(table).name != table:
-        raise BadInput(f"{read.at(('table',))}: table is {table!r}; name a file in this file's folder.")
+    table, like = root.text("table", ""), root.text("like", "")
+    at = root.faults.at
+    if not file_name(table):
+        raise BadInput(f"{at(('table',))}: table is {root.data['table']!r}; name a file in this file's folder.")
     try:
-        files[table] = (path.parent / table).read_bytes()
-    except OSError as fault:
-        said = fault.strerror or "it cannot be read"
-        raise BadInput(f"{read.at(('table',))}: table '{table}' beside this file: {said}.") from None
-    if not isinstance(like, str) or like in (name, *users) or find_population(like, folder) is None:
-        hint = near(str(like or ""), list_populations())
-        raise BadInput(f"{read.at(('like',))}: give the population that fills what the table lacks: like; {hint}")
+        files[table] = read_content(path.parent / table, what="table")
+    except BadInput as fault:
+        said = fault.messages[0].removeprefix(f"{path.parent / table}: ")
+        raise BadInput(f"{at(('table',))}: table '{table}' beside this file: {said}") from None
+    if not file_name(like) or like in (name, *users) or find_population(like, folder) is None:
+        hint = near(like, list_populations())
+        raise BadInput(f"{at(('like',))}: give the population that fills what the table lacks: like; {hint}")
     return files | _files(like, folder, (name, *users))
 
 
-class _File:
-    """A population's TOML on the way in; notes faults with their line."""
+def _open(label: str, content: bytes) -> Table:
+    """A population's file on the way in; its faults are noted with their line."""
+    data, text = parse_toml(label, content)
+    return Table(Faults(label, text, data), data, _TABLE if "table" in data else _DECLARED)
 
-    def __init__(self, label: str, content: bytes) -> None:
-        self.label, self.text = label, content.decode()
-        self.data: dict[str, Any] = tomllib.loads(self.text)
-        self.faults: list[str] = []
 
-    def at(self, path: Path_) -> str:
-        line = locate(self.text, path)
-        return f"{self.label}:{line}" if line else self.label
-
-    def fault(self, path: Path_, sentence: str) -> None:
-        self.faults.append(f"{self.at(path)}: {sentence}")
-
-    def done(self) -> None:
-        if self.faults:
-            raise BadInput(*self.faults)
-
-    def rows(self, key: str) -> list[Any]:
-        """The tables [[key]]."""
-        found = self.data.get(key, [])
-        if not isinstance(found, list):
-            self.fault((key,), f"{key} has the wrong form; write tables [[{key}]].")
-            return []
-        return found
-
-    def words(self, name: str) -> tuple[str, str, str]:
-        return name, str(self.data.get("title", name)), str(self.data.get("description", ""))
+def _words(name: str, root: Table) -> tuple[str, str, str]:
+    return name, root.text("title", name), root.text("description", "")
 
 
 @lru_cache(maxsize=16)
 def _declared(name: str, file: tuple[str, bytes]) -> Declared:
-    read = _File(*file)
-    _only(read.data, _OF_DECLARED, (), read.fault)
-    rows = enumerate(read.rows("marginal"))
-    marginals = tuple(m for k, row in rows if (m := _marginal(row, ("marginal", k), read.fault)))
+    root = _open(*file)
+    label, fault = root.faults.label, root.fault
+    marginals = tuple(m for row in root.tables("marginal", _MARGINAL) if (m := _marginal(row)))
     names = [marginal.covariate for marginal in marginals]
     for twice in sorted({covariate for covariate in names if names.count(covariate) > 1}):
-        read.fault(("marginal",), f"{twice} has two marginals; keep one.")
-    _complete(names, read.fault)
-    inclusion = _inclusions(read)
-    targets = _targets(read)
-    pairs = _pairs(read.rows("correlation"), names, read.fault)
-    read.done()
-    effects, factor = _factor(read.at(("correlation",)), names, [], np.eye(len(names)), pairs)
+        fault("marginal", f"{twice} has two marginals; keep one.")
+    _complete(names, root)
+    inclusion = _inclusions(root)
+    targets = _targets(root)
+    pairs = _pairs(root, names)
+    root.faults.stop()
+    effects, factor = _factor(root.faults.at(("correlation",)), names, [], np.eye(len(names)), pairs)
     scores = mix(sobol(len(names)), factor[: len(names)])
 
-    def people(shapes: tuple[Shape, ...]) -> Any:
+    def people(shapes: tuple[Matched, ...]) -> Any:
         return assembled_of(marginals, shapes, scores)
 
-    shapes = matched(read.label, marginals, scores, lambda shapes: admitted(inclusion, people(shapes)))
+    shapes = matched(label, marginals, scores, lambda shapes: admitted(inclusion, people(shapes)))
     tilt = None
     if targets:
         cloud = people(shapes)
         cloud = cloud[admitted(inclusion, cloud)]
         kept = _as_they_are(cloud, targets)
-        tilt = _tilt(read.label, cloud, (*targets, *kept), np.ones(len(cloud)), "those let in")
+        tilt = _tilt(label, cloud, (*targets, *kept), np.ones(len(cloud)), "those let in")
     return Declared(
-        *read.words(name), tuple(names), inclusion, effects, factor, targets, dict([file]), marginals, shapes, tilt
+        *_words(name, root), tuple(names), inclusion, effects, factor, targets, dict([file]), marginals, shapes, tilt
     )
 
 
@@ -201,35 +202,33 @@ def _as_they_are(cloud: Any, targets: tuple[Target, ...]) -> list[Target]:
 
 @lru_cache(maxsize=16)
 def _resampled(name: str, file: tuple[str, bytes], table: tuple[str, bytes], base: Declared) -> Resampled:
-    read = _File(*file)
-    _only(read.data, _OF_TABLE, (), read.fault)
-    layout = _layout(read)
-    smoothing = read.data.get("smoothing", 0.0)
-    if isinstance(smoothing, bool) or not isinstance(smoothing, int | float) or not 0 <= smoothing <= 1:
-        read.fault(("smoothing",), f"smoothing is {smoothing!r}; give a number from 0 (none) to 1.")
-    inclusion = _inclusions(read)
-    targets = _targets(read)
-    read.done()
+    root = _open(*file)
+    at = root.faults.at
+    layout = _layout(root)
+    smoothing = root.number("smoothing", 0.0, least=0, most=1)
+    inclusion = _inclusions(root)
+    targets = _targets(root)
+    root.faults.stop()
     women = read_table(*table, layout)
     names = list(_coordinates_of(women))
     women = women.reindex(columns=names)
-    pairs = _pairs(read.rows("correlation"), names, read.fault)
+    pairs = _pairs(root, names)
     for pair in pairs:
         if not any(each.startswith("eta_") for each in pair):
-            read.fault(("correlation",), f"{' with '.join(sorted(pair))}: the table says how covariates go together.")
-    read.done()
+            root.fault("correlation", f"{' with '.join(sorted(pair))}: the table says how covariates go together.")
+    root.faults.stop()
     inside = _surely_admitted(inclusion, women)
     if not inside.any():
-        raise BadInput(f"{read.at(('inclusion',))}: no woman of {table[0]} fulfils the inclusion; widen it.")
+        raise BadInput(f"{at(('inclusion',))}: no woman of {table[0]} fulfils the inclusion; widen it.")
     weights = inside.astype(float)
     fill = base.enrolled
     if targets:
         complete = _completed(women, fill)
-        tilt = _tilt(read.label, complete[inside], targets, np.ones(int(inside.sum())), f"women of {table[0]}")
+        tilt = _tilt(root.faults.label, complete[inside], targets, np.ones(int(inside.sum())), f"women of {table[0]}")
         weights[inside] = np.exp(tilt.logs(complete[inside]))
         if (size := effective(weights)) < FEWEST_EFFECTIVE:
             raise BadInput(
-                f"{read.at(('target',))}: the targets lean on few women: of {int(inside.sum())} in {table[0]} the "
+                f"{at(('target',))}: the targets lean on few women: of {int(inside.sum())} in {table[0]} the "
                 f"weights are worth {size:.1f} (at least {FEWEST_EFFECTIVE:g} needed); bring the targets closer to it."
             )
     marginals, scores, of_base = [], np.full((len(women), len(names)), np.nan), np.empty((len(fill), len(names)))
@@ -242,11 +241,11 @@ def _resampled(name: str, file: tuple[str, bytes], table: tuple[str, bytes], bas
     drawn = np.column_stack([scores, np.full((len(women), len(base.effects)), np.nan)])
     correlation = filled_correlation(drawn, weights, base.correlation_with_effects(of_base))
     effects, factor = _factor(
-        read.at(("correlation",)), names, [f"eta_{symbol}" for symbol in base.effects], correlation, pairs
+        at(("correlation",)), names, [f"eta_{symbol}" for symbol in base.effects], correlation, pairs
     )
     return Resampled(
-        *read.words(name), tuple(names), inclusion, effects, factor, targets, dict([file, table]) | base.files,
-        table[0], women, scores, weights, tuple(marginals), float(smoothing), base,
+        *_words(name, root), tuple(names), inclusion, effects, factor, targets, dict([file, table]) | base.files,
+        table[0], women, scores, weights, tuple(marginals), smoothing, base,
     )  # fmt: skip
 
 
@@ -302,185 +301,150 @@ def _tilt(label: str, people: Any, targets: tuple[Target, ...], start: Array, wh
 # -- parts of a file ---------------------------------------------------------------------------------------------------
 
 
-def _only(table: Any, known: set[str], path: Path_, fault: Fault) -> bool:
-    if not isinstance(table, dict):
-        fault(path, "this has the wrong form; write it as a table of keys and values.")
-        return False
-    for key in table:
-        if key not in known:
-            fault((*path, key), f"unknown key '{key}'; {near(key, sorted(known))}")
-    return True
-
-
-def _numbers(row: Mapping[str, Any], keys: Iterable[str], path: Path_, fault: Fault) -> dict[str, float]:
+def _numbers(row: Table, keys: Iterable[str]) -> dict[str, float]:
     """Numbers of a table, those with a dimension in the covariate's canonical unit."""
-    found = {}
-    canonical = unit_of(str(row["covariate"]))
-    try:
-        convert(1.0, str(row.get("unit", canonical)), canonical)
-    except BadInput as error:
-        fault((*path, "unit"), f"{row['covariate']}: {error.messages[0]}")
+    covariate = row.text("covariate", "")
+    canonical = unit_of(covariate)
+    unit = row.text("unit", canonical)
+    if not _converts(row, ("unit",), covariate, unit):
         return {}
-    for key in keys:
-        if key not in row:
-            continue
-        value = row[key]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-            fault((*path, key), f"{row['covariate']}: {key} is {value!r}; give a number.")
-        else:
-            scaled = key not in ("cv", "share")
-            found[key] = convert(float(value), str(row.get("unit", canonical)), canonical) if scaled else float(value)
-    return found
+    given = {key: value for key in keys if (value := row.number(key, None)) is not None}
+    return {key: value if key in ("cv", "share") else convert(value, unit, canonical) for key, value in given.items()}
 
 
-def _named_covariate(row: Mapping[str, Any], known: Iterable[str], path: Path_, fault: Fault) -> bool:
-    known = list(known)
-    covariate = row.get("covariate")
-    if covariate not in known:
-        fault((*path, "covariate"), f"unknown covariate {covariate!r}; {near(str(covariate), known)}")
+def _converts(table: Table, keys: tuple[str, ...], covariate: str, unit: str) -> bool:
+    """Whether a unit can be turned into a covariate's own; a fault is noted if not."""
+    try:
+        convert(1.0, unit, unit_of(covariate))
+    except BadInput as error:
+        table.fault(keys, f"{covariate}: {error.messages[0]}")
         return False
     return True
 
 
-def _provenance(row: Mapping[str, Any], path: Path_, fault: Fault) -> tuple[str, str, str]:
-    if row.get("status") not in _STATUS or not row.get("source"):
-        fault(path, f"{row['covariate']}: give a status (measured, fitted or assumed) and a source.")
-    status, source, doi = (str(row.get(key, "")) for key in ("status", "source", "doi"))
+def _named_covariate(row: Table, known: Iterable[str]) -> bool:
+    known, covariate = list(known), row.text("covariate", None)
+    if covariate is not None and covariate not in known:
+        row.fault("covariate", f"unknown covariate '{covariate}'; {near(covariate, known)}")
+    return covariate in known
+
+
+def _provenance(row: Table) -> tuple[str, str, str]:
+    status, source, doi = (row.text(key, "") for key in ("status", "source", "doi"))
+    if status not in _STATUS or not source:
+        covariate = row.text("covariate", "")
+        row.fault((), f"{covariate}: give a status (measured, fitted or assumed) and a source.")
     return status, source, doi
 
 
-def _marginal(row: Any, path: Path_, fault: Fault) -> Marginal | None:
-    if not _only(row, _MARGINAL | _PROVENANCE, path, fault):
+def _marginal(row: Table) -> Marginal | None:
+    if not _named_covariate(row, (*COLUMNS, AT_MENOPAUSE)):
         return None
-    if not _named_covariate(row, (*COLUMNS, AT_MENOPAUSE), path, fault):
-        return None
-    covariate, kind = row["covariate"], row.get("distribution")
-    if kind not in DISTRIBUTIONS:
-        fault((*path, "distribution"), f"{covariate}: {kind!r} is unknown; use normal, lognormal or bernoulli.")
-        return None
-    status, source, doi = _provenance(row, path, fault)
-    numbers = _numbers(row, ("mean", "sd", "median", "cv", "share", "low", "high", "origin"), path, fault)
+    covariate, kind = row.text("covariate", ""), row.choice("distribution", tuple(DISTRIBUTIONS), None)
+    status, source, doi = _provenance(row)
+    numbers = _numbers(row, ("mean", "sd", "median", "cv", "share", "low", "high", "origin"))
     low, high, origin = numbers.pop("low", -np.inf), numbers.pop("high", np.inf), numbers.pop("origin", 0.0)
+    if kind is None:
+        return None
     wanted = ("median", "cv") if kind == "lognormal" and "median" in numbers else DISTRIBUTIONS[kind][:2]
     if set(numbers) != set(wanted):
-        fault(path, f"{covariate}: a {kind} marginal needs {' and '.join(wanted)}, besides low, high, origin.")
+        row.fault((), f"{covariate}: a {kind} marginal needs {' and '.join(wanted)}, besides low, high, origin.")
         return None
     spread, middle = numbers.get("sd", numbers.get("cv", 1.0)), numbers.get("mean", numbers.get("median", 0.0))
     if spread <= 0 or not low < high or not (kind == "bernoulli" or low < middle < high):
-        fault(path, f"{covariate}: give a positive spread, and a middle between low and high.")
+        row.fault((), f"{covariate}: give a positive spread, and a middle between low and high.")
         return None
     if (kind == "lognormal" and middle <= origin) or not 0 <= numbers.get("share", 0.5) <= 1:
-        fault(path, f"{covariate}: the middle of a lognormal lies above its origin, and a share lies within 0 to 1.")
+        row.fault((), f"{covariate}: the middle of a lognormal lies above its origin, and a share lies within 0 to 1.")
         return None
     targets = tuple((key, numbers[key]) for key in wanted)
     return Marginal(covariate, kind, targets, low, high, origin, status, source, doi)
 
 
-def _targets(read: _File) -> tuple[Target, ...]:
+def _targets(root: Table) -> tuple[Target, ...]:
     """Figures to weigh to: mean, sd (with its mean), median, or the share of those within low to high."""
     found: list[Target] = []
-    for k, row in enumerate(read.rows("target")):
-        path: Path_ = ("target", k)
-        if not _only(row, _TARGET | _PROVENANCE, path, read.fault):
+    for row in root.tables("target", _TARGET):
+        if not _named_covariate(row, covariates()):
             continue
-        if not _named_covariate(row, covariates(), path, read.fault):
-            continue
-        covariate = row["covariate"]
-        said = _provenance(row, path, read.fault)
-        numbers = _numbers(row, ("mean", "sd", "median", "share", "low", "high"), path, read.fault)
+        covariate, said = row.text("covariate", ""), _provenance(row)
+        numbers = _numbers(row, ("mean", "sd", "median", "share", "low", "high"))
         figures = {key: numbers[key] for key in ("mean", "sd", "median", "share") if key in numbers}
         ends = {key: numbers[key] for key in ("low", "high") if key in numbers}
         if not figures or (ends and set(figures) != {"share"}) or ("sd" in figures and "mean" not in figures):
-            read.fault(path, f"{covariate}: give mean, mean and sd, median, or share (with low, high or both).")
+            row.fault((), f"{covariate}: give mean, mean and sd, median, or share (with low, high or both).")
         elif figures.get("sd", 1.0) <= 0 or not 0 <= figures.get("share", 0.5) <= 1:
-            read.fault(path, f"{covariate}: an SD is positive, and a share lies within 0 to 1.")
+            row.fault((), f"{covariate}: an SD is positive, and a share lies within 0 to 1.")
         elif "share" in figures and not ends and not covariates()[covariate].yes_no:
-            read.fault(path, f"{covariate}: a share of whom? Give low, high or both.")
+            row.fault((), f"{covariate}: a share of whom? Give low, high or both.")
         else:
-            about, line = figures.get("mean", np.nan), locate(read.text, path)
+            about, line = figures.get("mean", np.nan), row.faults.line(row.path)
             low, high = ends.get("low", -np.inf), ends.get("high", np.inf)
             found += [Target(covariate, key, value, about, low, high, *said, line) for key, value in figures.items()]
     return tuple(found)
 
 
-def _inclusions(read: _File) -> dict[str, Range]:
+def _inclusions(root: Table) -> dict[str, Range]:
     found: dict[str, Range] = {}
-    keys = {"covariate", "low", "high", "unit"} | _PROVENANCE
-    for k, row in enumerate(read.rows("inclusion")):
-        path: Path_ = ("inclusion", k)
-        if not _only(row, keys, path, read.fault) or not _named_covariate(row, covariates(), path, read.fault):
+    for row in root.tables("inclusion", _INCLUSION):
+        if not _named_covariate(row, covariates()):
             continue
-        numbers = _numbers(row, ("low", "high"), path, read.fault)
+        covariate, numbers = row.text("covariate", ""), _numbers(row, ("low", "high"))
         if not numbers or numbers.get("low", -np.inf) > numbers.get("high", np.inf):
-            read.fault(path, f"{row['covariate']}: give low, high or both, the lower one first.")
-        found[row["covariate"]] = (numbers.get("low"), numbers.get("high"))
+            row.fault((), f"{covariate}: give low, high or both, the lower one first.")
+        found[covariate] = (numbers.get("low"), numbers.get("high"))
     return found
 
 
-def _layout(read: _File) -> Layout:
+def _layout(root: Table) -> Layout:
     known = [*COLUMNS, AT_MENOPAUSE]
-    tables: dict[str, dict[str, str]] = {}
-    for key in ("columns", "units"):
-        given = read.data.get(key, {})
-        tables[key] = {}
-        if not isinstance(given, dict):
-            read.fault((key,), f'{key} has the wrong form; write it like {key} = {{ age = "..." }}.')
-            continue
-        for covariate, text in given.items():
+    columns, units = root.mapping("columns", str, {}), root.mapping("units", str, {})
+    for key, given in (("columns", columns), ("units", units)):
+        for covariate in given:
             if covariate not in known:
-                read.fault((key, covariate), f"unknown covariate '{covariate}'; {near(covariate, known)}")
-            elif not isinstance(text, str):
-                read.fault((key, covariate), f"{covariate} = {text!r} is not text; put it in quotes.")
-            else:
-                tables[key][covariate] = text
-    for covariate, unit in tables["units"].items():
-        try:
-            convert(1.0, unit, unit_of(covariate))
-        except BadInput as error:
-            read.fault(("units", covariate), f"{covariate}: {error.messages[0]}")
-    ignore = read.data.get("ignore", [])
-    if not isinstance(ignore, list) or not all(isinstance(heading, str) for heading in ignore):
-        read.fault(("ignore",), 'ignore has the wrong form; write it like ignore = ["id", "site"].')
-        ignore = []
-    return Layout(tables["columns"], tables["units"], ignore)
+                root.fault((key, covariate), f"unknown covariate '{covariate}'; {near(covariate, known)}")
+            elif key == "units":
+                _converts(root, (key, covariate), covariate, units[covariate])
+    return Layout(columns, units, root.values("ignore", str, []))
 
 
-def _complete(names: list[str], fault: Fault) -> None:
+def _complete(names: list[str], root: Table) -> None:
     """Every column must be drawn or follow from others, and none may do both."""
     body = [name for name in ("weight", "height", "BMI") if name in names]
     since = [name for name in ("years_since_menopause", AT_MENOPAUSE) if name in names]
     if "height" not in body or len(body) != 2:
-        fault((), "height and either BMI or weight need a marginal, the third follows.")
+        root.fault((), "height and either BMI or weight need a marginal, the third follows.")
     if len(since) != 1:
-        fault((), "either age_at_menopause or years_since_menopause needs a marginal, the other follows.")
+        root.fault((), "either age_at_menopause or years_since_menopause needs a marginal, the other follows.")
     for name in COLUMNS:
         if name not in ("weight", "height", "BMI", "years_since_menopause") and name not in names:
-            fault((), f'{name} has no marginal; add a table [[marginal]] with covariate = "{name}".')
+            root.fault((), f'{name} has no marginal; add a table [[marginal]] with covariate = "{name}".')
 
 
 # -- correlations ------------------------------------------------------------------------------------------------------
 
 
-def _pairs(groups: list[Any], names: list[str], fault: Fault) -> Pairs:
+def _pairs(root: Table, names: list[str]) -> Pairs:
     """Correlations by pair of names; effects are called eta_SYMBOL."""
     pairs: Pairs = {}
-    for k, group in enumerate(groups):
-        path: Path_ = ("correlation", k)
-        if not _only(group, {"pairs"} | _PROVENANCE, path, fault):
-            continue
-        for j, pair in enumerate(group.get("pairs") or []):
-            here = (*path, "pairs", j)
-            if not (isinstance(pair, list) and len(pair) == 3 and isinstance(pair[2], int | float)):
-                fault(here, f'{pair!r} is not a pair; write it like ["T_LS", "T_TH", 0.65].')
-            elif not -1 < pair[2] < 1 or pair[0] == pair[1]:
-                fault(here, f"{pair[0]} with {pair[1]}: {pair[2]:g} is not a correlation; give one between -1 and 1.")
-            elif frozenset(pair[:2]) in pairs:
-                fault(here, f"{pair[0]} with {pair[1]} appears twice; keep one.")
+    for group in root.tables("correlation", _CORRELATION):
+        for j, pair in enumerate(group.values("pairs", list, [])):
+            here = ("pairs", j)
+            r = as_kind(pair[2], float) if len(pair) == 3 else None
+            if r is None or not all(isinstance(name, str) for name in pair[:2]):
+                group.fault(here, f'{shown(pair)} is not a pair; write it like ["T_LS", "T_TH", 0.65].')
+                continue
+            first, second = pair[:2]
+            both = f"{first} with {second}"
+            if not -1 < r < 1 or first == second:
+                group.fault(here, f"{both}: {r:g} is not a correlation; give one between -1 and 1.")
+            elif frozenset((first, second)) in pairs:
+                group.fault(here, f"{both} appears twice; keep one.")
             else:
-                for name in pair[:2]:
-                    if name not in names and not str(name).startswith("eta_"):
-                        fault(here, f"'{name}' has no marginal; {near(str(name), names)}")
-                pairs[frozenset(map(str, pair[:2]))] = float(pair[2])
+                for name in (first, second):
+                    if name not in names and not name.startswith("eta_"):
+                        group.fault(here, f"'{name}' has no marginal; {near(name, names)}")
+                pairs[frozenset((first, second))] = r
     return pairs
 
 

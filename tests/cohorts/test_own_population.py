@@ -181,11 +181,13 @@ def test_a_faulty_cell_is_refused_with_its_line_and_column(tmp_path, women, row,
     [
         (FILE.replace('["id"]', "[]"), r"patients\.csv:1: column 'id' is not a covariate"),
         (FILE.replace('["id"]', '["id", "site"]'), r"patients\.csv:1: there is no column 'site'"),
-        (FILE.replace("patients.csv", "women.csv"), r"clinic\.toml:3: table 'women.csv' beside this file: No such"),
+        (FILE.replace("patients.csv", "women.csv"), r"clinic\.toml:3: table 'women.csv' beside .* no such file"),
         (FILE.replace("patients.csv", "../patients.csv"), r"clinic\.toml:3: table is .*name a file in"),
+        (FILE.replace("patients.csv", "a\\u0000"), r"clinic\.toml:3: the text has a control character"),
+        (FILE.replace("low-bone-mass", "../low-bone-mass"), r"clinic\.toml:4: .*fills what the table lacks"),
         (FILE.replace("low-bone-mass", "low-bonemass"), r"clinic\.toml:4: .*like; did you mean 'low-bone-mass'"),
-        (FILE + "target = 3\n", r"clinic\.toml:6: target has the wrong form"),
-        (FILE + "smoothing = 3\n", r"clinic\.toml:6: smoothing is 3"),
+        (FILE + "target = 3\n", r"clinic\.toml:6: `target` = 3 has the wrong form"),
+        (FILE + "smoothing = 3\n", r"clinic\.toml:6: smoothing = 3 is not possible"),
         (FILE + "smooth = 0.3\n", r"clinic\.toml:6: unknown key 'smooth'; did you mean 'smoothing'"),
         (FILE + 'units = { height = "kg" }\n', r"clinic\.toml:6: height: \"kg\" cannot be turned into"),
         (FILE + OLDER.replace("mean      = 63.0\n", ""), r"clinic\.toml:7: age: give mean, mean and sd"),
@@ -205,6 +207,37 @@ def test_a_faulty_file_of_a_table_is_refused_with_its_line(tmp_path, women, text
 def test_weights_that_lean_on_a_few_women_are_refused(tmp_path, women):
     with pytest.raises(BadInput, match=r"the targets lean on few women: of 120 in patients\.csv .* worth \d\.\d"):
         write(tmp_path, women, OLDER.replace("63.0", "76.0").replace("6.5", "3.0").replace("0.3", "0.9"))
+
+
+def resaved(folder, women, *, sep=",", decimal=".", **columns):
+    """The population of a clinic, its table saved in another way."""
+    table = women.assign(id=[f"W{k}" for k in range(len(women))]).assign(**columns)
+    table.to_csv(folder / "patients.csv", index=False, sep=sep, decimal=decimal)
+    (folder / "clinic.toml").write_text(FILE, encoding="utf-8")
+    return load_population("clinic", folder)
+
+
+def test_a_table_with_tabs_or_with_y_and_n_is_the_same(tmp_path, women):
+    plain = resaved(tmp_path, women).enrolled
+    pd.testing.assert_frame_equal(resaved(tmp_path, women, sep="\t").enrolled, plain)
+    letters = np.where(women["prevalent_fracture"] == 1, "Y", "N")
+    pd.testing.assert_frame_equal(resaved(tmp_path, women, prevalent_fracture=letters).enrolled, plain)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"sep": ";", "decimal": ","}, r"patients\.csv: the table is separated by semicolons and has decimal commas"),
+        (
+            {"id": ["W1"] * 120},
+            r"patients\.csv:3: column 'id': W1 appears in patients\.csv:2 too; give one row for each",
+        ),
+        ({"CTX": 0.0}, r"patients\.csv:2: column 'CTX': 0 is below the limit of every assay; leave the cell empty"),
+    ],
+)
+def test_a_table_of_another_kind_is_told_what_it_is(tmp_path, women, how, message):
+    with pytest.raises(BadInput, match=message):
+        resaved(tmp_path, women, **how)
 
 
 def test_a_table_of_few_women_is_refused(tmp_path, women):
