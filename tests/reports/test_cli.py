@@ -299,7 +299,6 @@ def test_run_writes_what_was_promised_and_says_where(finished: Path, ranklsim) -
         assert (run / name).stat().st_size > 0
 
 
-@pytest.mark.slow
 def test_run_ends_with_its_report_and_report_writes_the_same_again(finished: Path, ranklsim, tmp_path: Path) -> None:
     said = ranklsim("run", finished / "small.toml", "-o", "r")
     assert said.code == 0, said.err

@@ -22,6 +22,8 @@ from ranklsim.reports.csr.appendix import potency_in_words
 from ranklsim.reports.csr.context import Context
 from ranklsim.reports.csr.report import write_report
 
+pytestmark = pytest.mark.slow
+
 VOID = {"col", "meta", "br", "link", "img", "hr", "input"}
 
 
@@ -141,7 +143,6 @@ def test_every_chapter_says_simulated_by_which_version_and_what_is_calibrated_an
             assert words in text, f"{name} does not say {words!r}"
 
 
-@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes_whatever_formats_are_written_beside_the_page(
     small_run, small_report, tmp_path
 ):
@@ -250,7 +251,6 @@ def test_a_place_that_cannot_be_written_is_named_in_one_sentence(small_run, tmp_
     assert len(fault.value.messages) == 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("trial", ["exit", "freedom", "dose_ranging", "discontinuation"])
 def test_the_other_shipped_trials_have_a_report_too(trial, tmp_path):
     run(trial, tmp_path / "run", patients=14, layers=["patients", "residual"])
@@ -263,7 +263,6 @@ def test_the_other_shipped_trials_have_a_report_too(trial, tmp_path):
         assert "the switch at month 24" in page.sections["after"]
 
 
-@pytest.mark.slow
 def test_a_typical_patient_run_says_so_and_still_reports(tmp_path):
     run("discontinuation", tmp_path / "run", patients=4, layers=[])
     page = Page(write_report(tmp_path / "run").read_text(encoding="utf-8"))
@@ -278,7 +277,6 @@ def test_methods_asked_for_are_the_ones_reported(context):
     assert list(context.endpoints.columns[: len(summaries.ENDPOINT_COLUMNS)]) == list(summaries.ENDPOINT_COLUMNS)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("patients", [4, 7])
 def test_a_trial_so_small_that_an_arm_is_hardly_seen_still_gets_its_report(tmp_path: Path, patients: int) -> None:
     run(replace(load_trial("modality"), uncertainty_draws=3), tmp_path / "run", patients=patients)
