@@ -6,15 +6,11 @@ parameter vectors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from ranklsim.cohorts.protocol.design import Arm
-from ranklsim.pkpd.agents import Agent
-from ranklsim.pkpd.units import DAYS_PER_MONTH
 
 Array = NDArray[np.float64]
 
@@ -58,44 +54,6 @@ MEASURES |= {
     "area_CTX": Measure("%-months", "area of CTX above baseline after treatment", 0.0),
 }
 """Outcomes of `after_treatment`, in the order in which people ask for them; months count from the end of treatment."""
-
-
-def turning_month(arms: Sequence[Arm]) -> float | None:
-    """Month of a switch common to all arms; None unless all start with the same regimen and differ later.
-
-    Parameters
-    ----------
-    arms : sequence of Arm
-    """
-    firsts = {(r.agent, r.dose_mg, r.start_day, r.every_days, r.doses) for arm in arms for r in list(arm.regimens)[:1]}
-    same = len(arms) > 1 and len(firsts) == 1 and all(arm.regimens for arm in arms)
-    if not same or len({tuple(map(repr, arm.regimens)) for arm in arms}) == 1:
-        return None
-    return float(arms[0].regimens[0].end_day) / DAYS_PER_MONTH
-
-
-def ends_of_treatment(arms: Sequence[Arm], agents: Mapping[str, Agent]) -> dict[str, float]:
-    """Month at which the treatment of each arm ends.
-
-    Parameters
-    ----------
-    arms : sequence of Arm
-    agents : mapping of str to Agent
-        All agents that the arms name.
-
-    Returns
-    -------
-    dict
-        Arm to month: of the switch where all arms share one (`turning_month`), else the end of the last interval of a
-        regimen that does something (of any regimen in an arm that is given placebo only), 0 for an arm given nothing.
-    """
-    switch = turning_month(arms)
-    ends = {}
-    for arm in arms:
-        active = [r for r in arm.regimens if agents[r.agent].kind != "none"] or list(arm.regimens)
-        end = max((float(r.end_day) for r in active), default=0.0) / DAYS_PER_MONTH
-        ends[arm.name] = round(end if switch is None else switch, 6)
-    return ends
 
 
 def crossing_month(months: np.ndarray, curve: np.ndarray, from_month: float) -> np.ndarray:

@@ -18,9 +18,10 @@ from scipy import stats
 
 from ranklsim.cohorts.protocol.endpoints import Event
 from ranklsim.cohorts.running.storage import Run, open_run
+from ranklsim.cohorts.statistics import summaries, survival
+from ranklsim.cohorts.statistics.proportions import mantel_haenszel, proportion
 from ranklsim.pkpd.errors import RanklsimError
-from ranklsim.reports.analyses import summaries, survival, variables
-from ranklsim.reports.analyses.proportions import mantel_haenszel, proportion
+from ranklsim.reports.analyses import variables
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PUBLISHED, OUT, PAGE = DOCS / "freedom_published.csv", DOCS / "freedom.csv", DOCS / "freedom.md"

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from ranklsim.cohorts.protocol.endpoints import Change, Endpoint, Event, Rate, Responder
-from ranklsim.reports.analyses import competing, proportions, rates, survival
+from ranklsim.cohorts.statistics import competing, proportions, rates, survival
 
 MEASURE = {
     "Miettinen-Nurminen": "risk difference",

@@ -36,12 +36,13 @@ from ranklsim.cohorts.protocol.endpoints import (
     higher_is_better,
 )
 from ranklsim.cohorts.protocol.trial import Trial
+from ranklsim.cohorts.statistics import competing, summaries, survival
+from ranklsim.cohorts.statistics.ancova import ancova
+from ranklsim.cohorts.statistics.imputation import STRATEGIES
 from ranklsim.cohorts.study import Study
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.reports.analyses import competing, repeated, summaries, survival, variables
-from ranklsim.reports.analyses.ancova import ancova
+from ranklsim.reports.analyses import repeated, variables
 from ranklsim.reports.analyses.effects import effect
-from ranklsim.reports.analyses.imputation import STRATEGIES
 
 COLUMNS = (
     *("estimand", "primary", "endpoint", "summary", "strategies", "arm", "n", "n_control"),

@@ -19,9 +19,9 @@ import pandas as pd
 from ranklsim.cohorts.durability import RISE, at_month, crossing_month, share_kept
 from ranklsim.cohorts.protocol.endpoints import Durability
 from ranklsim.cohorts.protocol.measures import BMD_MEASURES
-from ranklsim.reports.analyses import summaries
-from ranklsim.reports.analyses.durability import bootstrap_means, percentiles, resampling
-from ranklsim.reports.analyses.summaries import BOOTSTRAPS
+from ranklsim.cohorts.statistics import summaries
+from ranklsim.cohorts.statistics.durability import bootstrap_means, percentiles, resampling
+from ranklsim.cohorts.statistics.summaries import BOOTSTRAPS
 
 COLUMNS = ("arm", "n", "estimate", "low", "high", "effect", "effect_low", "effect_high", "note")
 

@@ -18,12 +18,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ranklsim.cohorts.statistics import imputation, mmrm, summaries
+from ranklsim.cohorts.statistics.mmrm.covariance import NAMES
+from ranklsim.cohorts.words import listed, month_text
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.reports import mmrm
-from ranklsim.reports.analyses import imputation, summaries
-from ranklsim.reports.layout.arms import month_text
-from ranklsim.reports.layout.wording import listed
-from ranklsim.reports.mmrm.covariance import NAMES
 
 COLUMNS = (
     *("month", "arm", "n", "estimate", "std_error", "df", "ci_low", "ci_high"),
@@ -157,7 +155,7 @@ def sensitivity(
     seed: int,
     strategies: Sequence[str] = ("MAR", "J2R", "CIR"),
 ) -> tuple[pd.DataFrame, int]:
-    """The endpoint under other assumptions on missing values; see `ranklsim.reports.analyses.imputation`.
+    """The endpoint under other assumptions on missing values; see `ranklsim.cohorts.statistics.imputation`.
 
     Parameters
     ----------

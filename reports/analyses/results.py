@@ -14,17 +14,11 @@ import pandas as pd
 from ranklsim.cohorts.protocol.endpoints import Change, Durability, Endpoint, Event
 from ranklsim.cohorts.protocol.trial import Trial
 from ranklsim.cohorts.running.storage import open_run
+from ranklsim.cohorts.statistics import multiplicity, summaries, survival
+from ranklsim.cohorts.statistics.ancova import ancova
 from ranklsim.cohorts.study import Study
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.reports.analyses import (
-    estimands,
-    monitoring,
-    multiplicity,
-    subgroups,
-    summaries,
-    survival,
-)
-from ranklsim.reports.analyses.ancova import ancova
+from ranklsim.reports.analyses import estimands, monitoring, subgroups
 from ranklsim.reports.analyses.effects import effect, is_ratio, measure_of
 from ranklsim.reports.analyses.single import COLUMNS, analysed_changes, of_endpoint, table_of
 

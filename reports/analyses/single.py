@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ranklsim.cohorts.durability import ends_of_treatment
+from ranklsim.cohorts.protocol.design import ends_of_treatment
 from ranklsim.cohorts.protocol.endpoints import (
     Change,
     Durability,
@@ -23,12 +23,13 @@ from ranklsim.cohorts.protocol.endpoints import (
     higher_is_better,
 )
 from ranklsim.cohorts.protocol.measures import BMD_MEASURES
+from ranklsim.cohorts.statistics import proportions, summaries, survival
+from ranklsim.cohorts.statistics.margins import conclusion
 from ranklsim.cohorts.study import Study
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.reports.analyses import estimands, proportions, repeated, summaries, survival, variables
+from ranklsim.reports.analyses import estimands, repeated, variables
 from ranklsim.reports.analyses.effects import effect, is_ratio, margin_of, measure_of
 from ranklsim.reports.analyses.lasting import lasting
-from ranklsim.reports.analyses.margins import conclusion
 
 COLUMNS = (
     *("endpoint", "role", "kind", "arm", "n", "events", "estimate", "low", "high"),

@@ -26,13 +26,13 @@ from scipy import optimize, stats
 
 from ranklsim.cohorts.protocol.endpoints import Event, Responder
 from ranklsim.cohorts.protocol.endpoints import higher_is_better as gains
+from ranklsim.cohorts.statistics import mmrm
+from ranklsim.cohorts.statistics.ancova import ancova_design
+from ranklsim.cohorts.statistics.imputation import IMPUTATIONS, last_visit, rubin
+from ranklsim.cohorts.statistics.margins import conclusion
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.reports import mmrm
 from ranklsim.reports.analyses import variables
-from ranklsim.reports.analyses.ancova import ancova_design
 from ranklsim.reports.analyses.effects import effect, is_ratio, margin_of, measure_of
-from ranklsim.reports.analyses.imputation import IMPUTATIONS, last_visit, rubin
-from ranklsim.reports.analyses.margins import conclusion
 
 CURVE = ("arm", "delta", "difference", "low", "high", "p", "holds")
 POINTS = ("arm", "n", "imputed", "difference", "p", "delta", "ratio", "imputed_mean", "seen_mean", "note")

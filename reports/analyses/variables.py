@@ -25,7 +25,7 @@ import pandas as pd
 
 from ranklsim.cohorts.people.criteria import admitted, values_of
 from ranklsim.cohorts.protocol.endpoints import Change, Estimand, Event, Rate, Responder
-from ranklsim.reports.analyses import summaries
+from ranklsim.cohorts.statistics import summaries
 
 COMPARE = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 MONTHS_PER_YEAR = 12.0

@@ -16,9 +16,9 @@ from numpy.typing import ArrayLike
 
 from ranklsim.cohorts import events as kinds
 from ranklsim.cohorts.running.storage import Run
+from ranklsim.cohorts.statistics.summaries import safety_set
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.units import DAYS_PER_MONTH
-from ranklsim.reports.analyses.summaries import safety_set
 from ranklsim.reports.cdisc.metadata import LABELS, TEXT, keys, variables
 
 EPOCH = date(1960, 1, 1)

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ranklsim.cohorts.words import listed
 from ranklsim.pkpd.biology.ligand import potency
 from ranklsim.pkpd.biology.values import Values
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import NOT_KNOWN, Context
-from ranklsim.reports.layout import tables, wording
+from ranklsim.reports.layout import tables
 from ranklsim.reports.layout.arms import PREDICTED
 from ranklsim.reports.layout.cells import Span, Text, code, tag
 from ranklsim.reports.layout.exhibit import Section
@@ -25,7 +26,7 @@ SOFTNESS = {"assumed": 0, "fitted": 1, "measured": 2}
 def _assumptions(c: Context, section: Section) -> None:
     """Every parameter with status and source, the assumed and fitted first."""
     counts = c.parameters["status"].value_counts()
-    said = wording.listed([f"{int(n)} {status}" for status, n in counts.items()])
+    said = listed([f"{int(n)} {status}" for status, n in counts.items()])
     section.paragraphs.append(
         f"The model has {len(c.parameters)} parameters: {said}. Measured: taken from a published measurement. "
         f"Fitted: adjusted to published trials, mostly of denosumab. Assumed: our choice, with the range that a "

@@ -13,12 +13,14 @@ from matplotlib.figure import Figure
 
 from ranklsim.cohorts.protocol.endpoints import Change
 from ranklsim.cohorts.running.storage import Run
-from ranklsim.reports.analyses import repeated, summaries
+from ranklsim.cohorts.statistics import summaries
+from ranklsim.cohorts.words import month_text
+from ranklsim.reports.analyses import repeated
 from ranklsim.reports.analyses.results import Analyses, analyse
 from ranklsim.reports.csr import unknowns
 from ranklsim.reports.figures.drawing import png, svg_text
 from ranklsim.reports.layout import tables, wording
-from ranklsim.reports.layout.arms import ArmView, month_text, view_arms
+from ranklsim.reports.layout.arms import ArmView, view_arms
 from ranklsim.reports.layout.cells import Record, Table, listing
 from ranklsim.reports.layout.exhibit import Exhibit
 from ranklsim.reports.sensitivity.analyse import rank_correlations

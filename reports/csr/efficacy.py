@@ -10,16 +10,17 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.durability import LEAST_GAIN
-from ranklsim.reports.analyses import durability, summaries
+from ranklsim.cohorts.statistics import durability, summaries
+from ranklsim.cohorts.statistics.mmrm.covariance import NAMES
+from ranklsim.cohorts.words import MEASURES, listed, month_text
 from ranklsim.reports.analyses.repeated import Repeated
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import SITES, Context, nearest
 from ranklsim.reports.figures import patients as figures_patients
 from ranklsim.reports.figures import trial as figures
 from ranklsim.reports.layout import tables, wording
-from ranklsim.reports.layout.arms import ArmView, month_text, shifted
+from ranklsim.reports.layout.arms import ArmView, shifted
 from ranklsim.reports.layout.exhibit import Exhibit, Section
-from ranklsim.reports.mmrm.covariance import NAMES
 
 AFTER_SITES = ("LS", "TH")
 AFTER_MARKERS = ("CTX", "P1NP")
@@ -63,7 +64,7 @@ def _endpoint_section(c: Context, section: Section) -> None:
         notes.append(f"Unknown parameters: {what} of the typical patient over {c.n_draws} draws.")
     missing = [e.name for e in c.trial.changes if e.name not in set(c.endpoints["endpoint"])]
     if missing:
-        section.paragraphs.append(f"No patient had both values needed for: {wording.listed(missing)}.")
+        section.paragraphs.append(f"No patient had both values needed for: {listed(missing)}.")
     section.paragraphs += [f"{found.spec.name}: {found.note}" for found in c.repeated if found.note and found.patients]
     section.paragraphs += c.read_elsewhere(changes=True)
     section.exhibits.append(
@@ -99,7 +100,7 @@ def _waterfall(c: Context) -> list[Exhibit]:
             frame,
             figures_patients.waterfall,
             ylabel=f"Change ({unit})",
-            headline=f"Patients whose value was above zero: {wording.listed(parts)}.",
+            headline=f"Patients whose value was above zero: {listed(parts)}.",
             note="Patients with both values, as observed: measurement error is part of each.",
         )
     ]
@@ -166,7 +167,7 @@ def _mean_change(c: Context, measure: str) -> pd.DataFrame | None:
 
 BMD = _Family(
     number="14.2.2",
-    names={f"BMD_{site}": wording.MEASURES[f"BMD_{site}"] for site in SITES},
+    names={f"BMD_{site}": MEASURES[f"BMD_{site}"] for site in SITES},
     title="Percent change in {} from baseline by visit",
     ylabel="Change in {} from baseline (%)",
     reached="At month {month} mean {} had changed from baseline by {values}.",
@@ -295,7 +296,7 @@ def _after(c: Context, section: Section) -> None:
             "The trial ends with the treatment, so it says nothing about what happens after the last dose."
         )
         return
-    ends = wording.listed([f"month {month_text(month)}" for month in sorted(set(c.ends.values()))])
+    ends = listed([f"month {month_text(month)}" for month in sorted(set(c.ends.values()))])
     section.paragraphs.append(
         f"All arms had the same regimen up to {ends}; from there they differ."
         if c.switch
@@ -440,11 +441,11 @@ def _retention_headline(frame: pd.DataFrame, arms: Sequence[ArmView], what: str,
             none.append(arm.label)
     said = []
     if parts:
-        said.append(f"Of the gain in {what}, the share left {later} months after {end} was {wording.listed(parts)}.")
+        said.append(f"Of the gain in {what}, the share left {later} months after {end} was {listed(parts)}.")
     if gone:
         said.append(
-            f"Nothing was left {later} months after {end} under {wording.listed(gone)}: mean {what} was below baseline."
+            f"Nothing was left {later} months after {end} under {listed(gone)}: mean {what} was below baseline."
         )
     if none:
-        said.append(f"{wording.listed(none)} had no gain to keep (mean change {tables.num(LEAST_GAIN, 0)}% or less).")
+        said.append(f"{listed(none)} had no gain to keep (mean change {tables.num(LEAST_GAIN, 0)}% or less).")
     return " ".join(said)

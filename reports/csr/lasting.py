@@ -9,17 +9,17 @@ import pandas as pd
 
 from ranklsim.cohorts.durability import LEAST_GAIN, MEASURES
 from ranklsim.cohorts.protocol.endpoints import Durability, Event
+from ranklsim.cohorts.statistics.summaries import BOOTSTRAPS
+from ranklsim.cohorts.words import first_upper, month_text
 from ranklsim.reports.analyses import variables
 from ranklsim.reports.analyses.lasting import lasting
-from ranklsim.reports.analyses.summaries import BOOTSTRAPS
 from ranklsim.reports.csr import unknowns
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import SITES, Context
 from ranklsim.reports.csr.happenings import poisson_interval
-from ranklsim.reports.layout.arms import CALIBRATED, PREDICTED, ArmView, month_text
+from ranklsim.reports.layout.arms import CALIBRATED, PREDICTED, ArmView
 from ranklsim.reports.layout.exhibit import Section
 from ranklsim.reports.layout.tables import num, share, with_interval
-from ranklsim.reports.layout.wording import first_upper
 
 SITES_SHOWN = ("LS", "TH")
 MULTIPLE = "Patients with two or more new vertebral fractures after treatment"

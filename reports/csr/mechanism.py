@@ -12,14 +12,15 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.durability import LEAST_GAIN
+from ranklsim.cohorts.statistics import summaries
+from ranklsim.cohorts.words import listed, month_text
 from ranklsim.pkpd.variants import variants
-from ranklsim.reports.analyses import summaries
 from ranklsim.reports.csr import unknowns
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import NOT_KNOWN, Context, nearest
 from ranklsim.reports.figures import trial as figures
 from ranklsim.reports.layout import tables, wording
-from ranklsim.reports.layout.arms import PREDICTED, ArmView, month_text
+from ranklsim.reports.layout.arms import PREDICTED, ArmView
 from ranklsim.reports.layout.cells import code
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 
@@ -431,9 +432,7 @@ def _parts_headline(
         out.append(f"{names[top['part']]} {size} ({arm.label})")
     what = f"gain over {over}" if over else "change"
     return (
-        f"Largest part of the {what} at month {month_text(month)}, in percentage points: {wording.listed(out)}."
-        if out
-        else ""
+        f"Largest part of the {what} at month {month_text(month)}, in percentage points: {listed(out)}." if out else ""
     )
 
 
@@ -446,7 +445,7 @@ def _fan_headline(frame: pd.DataFrame, arms: Sequence[ArmView], noun: str, month
         for a in arms
         if a.name in at.index
     ]
-    return f"90% interval of the {noun} at month {month_text(month)}: {wording.listed(parts)}." if parts else ""
+    return f"90% interval of the {noun} at month {month_text(month)}: {listed(parts)}." if parts else ""
 
 
 def _importance_headline(frame: pd.DataFrame, arms: Sequence[ArmView], most: int = 4) -> str:
@@ -456,5 +455,5 @@ def _importance_headline(frame: pd.DataFrame, arms: Sequence[ArmView], most: int
         own = frame[(frame["arm"] == arm.name) & frame["beyond_chance"].astype(bool)].head(most)
         parts = [f"{symbol} ({tables.num(rho, 2)})" for symbol, rho in zip(own["symbol"], own["rho"], strict=True)]
         if parts:
-            said.append(f"{arm.label}: {wording.listed(parts)}")
+            said.append(f"{arm.label}: {listed(parts)}")
     return f"Rank correlations beyond chance: {'; '.join(said)}." if said else "No parameter stands out from chance."

@@ -9,16 +9,15 @@ import pandas as pd
 
 from ranklsim.cohorts.conduct import enrolment
 from ranklsim.cohorts.protocol.endpoints import Interim
+from ranklsim.cohorts.words import first_lower, first_upper, listed, month_text
 from ranklsim.reports.analyses.effects import is_ratio, measure_of
 from ranklsim.reports.analyses.monitoring import CROSSED, FUTILE, HARM, NOT_CROSSED, UNTESTED
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import INTERIM, Context
 from ranklsim.reports.csr.outcomes import effect_text, p_words
 from ranklsim.reports.figures import analyses as figures_analyses
-from ranklsim.reports.layout.arms import month_text
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.tables import DASH, num, p_value
-from ranklsim.reports.layout.wording import first_lower, first_upper, listed
 
 
 @report_section(INTERIM, "Interim analyses and data monitoring", "interim")

@@ -9,16 +9,16 @@ import pandas as pd
 
 from ranklsim.cohorts.protocol.endpoints import EVENT_WORDS, Change, Durability, Endpoint, Event, Rate, Responder
 from ranklsim.cohorts.protocol.measures import BMD_MEASURES
+from ranklsim.cohorts.statistics.imputation import STRATEGIES
+from ranklsim.cohorts.words import MEASURES, first_lower, first_upper, listed, month_text
 from ranklsim.reports.analyses.effects import is_ratio
-from ranklsim.reports.analyses.imputation import STRATEGIES
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import Context
 from ranklsim.reports.figures import analyses as figures_analyses
 from ranklsim.reports.figures import trial as figures
-from ranklsim.reports.layout.arms import month_text
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.tables import DASH, num, p_value, share, with_interval
-from ranklsim.reports.layout.wording import MEASURES, first_lower, first_upper, listed, to_interval
+from ranklsim.reports.layout.wording import to_interval
 
 UNIT_OF = {
     "months back": "months after the end of treatment",

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ranklsim.reports.analyses import durability, summaries
+from ranklsim.cohorts.statistics import durability, summaries
+from ranklsim.cohorts.statistics.mmrm.covariance import NAMES
+from ranklsim.cohorts.words import MEASURES, first_upper, listed
 from ranklsim.reports.csr import happenings, monitoring, outcomes, safety
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import BASELINE, NOT_KNOWN, Context, month_span
@@ -17,7 +19,6 @@ from ranklsim.reports.layout import tables, wording
 from ranklsim.reports.layout.arms import BASIS_MEANING, PREDICTED, ArmView
 from ranklsim.reports.layout.cells import Bullets, Cell, Column, Group, Row, Span, Table, Text, plain, tag
 from ranklsim.reports.layout.exhibit import Exhibit, Section
-from ranklsim.reports.mmrm.covariance import NAMES
 
 
 @report_section("2", "Synopsis", "synopsis")
@@ -65,7 +66,7 @@ def _result(c: Context, section: Section) -> None:
     if after:
         section.key.append(after)
     unit = "percentage points" if rows["unit"].iloc[0] == "%" else rows["unit"].iloc[0]
-    label = f"{wording.first_upper(wording.MEASURES[c.primary.measure])} ({unit})"
+    label = f"{first_upper(MEASURES[c.primary.measure])} ({unit})"
     frame = rows
     if control is not None:
         others = [a.name for a in c.arms if a is not control and a.name in rows.index]
@@ -79,7 +80,7 @@ def _result(c: Context, section: Section) -> None:
         section.exhibits.append(
             c.figure(
                 "2.1",
-                f"{wording.first_upper(c.primary.role)} endpoint: {c.primary.name}",
+                f"{first_upper(c.primary.role)} endpoint: {c.primary.name}",
                 frame,
                 figures.two_intervals,
                 xlabel=label,
@@ -176,14 +177,14 @@ def _patient_words(c: Context) -> str:
     total = summaries.disposition(c.data.patients, c.data.events, c.names).set_index("arm").loc["Total"]
     ends = {"completed": "completed", "dropout": "dropped out", "death": "died"}
     said = [f"{tables.share(int(total[event]), c.n)} {words}" for event, words in ends.items() if event in total]
-    return f"{c.n} randomised, {len(c.treated)} in the safety set; {wording.listed(said)}"
+    return f"{c.n} randomised, {len(c.treated)} in the safety set; {listed(said)}"
 
 
 def _method_words(c: Context) -> str:
     """How the endpoints are analysed, in a sentence a statistician would write first."""
     plan = c.trial.multiplicity
     kinds = list(dict.fromkeys(NAMES[found.fit.structure] for found in c.repeated if found.fit))
-    said = [f"MMRM by REML, {wording.listed(kinds)} covariance, Satterthwaite degrees of freedom"] if kinds else []
+    said = [f"MMRM by REML, {listed(kinds)} covariance, Satterthwaite degrees of freedom"] if kinds else []
     said.append("95% confidence intervals over patients")
     said.append(
         f"two-sided type-I error {plan.alpha:g} over all hypotheses ({outcomes.procedure(plan.method)})"
@@ -192,7 +193,7 @@ def _method_words(c: Context) -> str:
     )
     if c.n_draws:
         said.append(f"90% intervals over {c.n_draws} {c.vectors}")
-    return wording.first_upper("; ".join(said))
+    return first_upper("; ".join(said))
 
 
 def _safety_words(c: Context) -> list[str]:
@@ -222,8 +223,8 @@ def _conduct_words(conduct: Any) -> str:
         said.append(f"{100 * conduct.late.share:.0f}% of doses late")
     recorded = [words for words, on in (("fractures", conduct.fractures), ("deaths", conduct.deaths)) if on]
     if recorded:
-        said.append(f"records {wording.listed(recorded)}")
-    return wording.first_upper("; ".join(said)) if said else "No dropout, every dose as planned"
+        said.append(f"records {listed(recorded)}")
+    return first_upper("; ".join(said)) if said else "No dropout, every dose as planned"
 
 
 @report_section("9", "Trial design", "design")
@@ -277,7 +278,7 @@ def _design(c: Context, section: Section) -> None:
             },
             numeric=("N", "Covered until month"),
             who=c.population,
-            note=" ".join(f"{wording.first_upper(b)}: {BASIS_MEANING[b]}." for b in dict.fromkeys(frame["basis"])),
+            note=" ".join(f"{first_upper(b)}: {BASIS_MEANING[b]}." for b in dict.fromkeys(frame["basis"])),
         ),
     ]
 
@@ -330,8 +331,8 @@ def _endpoint_sentence(row: Mapping[str, Any], arm: ArmView, control: ArmView | 
     did = wording.moved(row["estimate"], row["unit"], digits)
     text = f"under {arm.label} it {did}"
     if lead:
-        what = wording.MEASURES.get(row["measure"], row["measure"])
-        text = f"{wording.first_upper(wording.span_words(row))} {what} {did} under {arm.label}"
+        what = MEASURES.get(row["measure"], row["measure"])
+        text = f"{first_upper(wording.span_words(row))} {what} {did} under {arm.label}"
     if control is not None and arm is not control:
         return f"{text}, {_difference(row, control)}"
     if np.isfinite(row["ci_low"]):
@@ -342,9 +343,7 @@ def _endpoint_sentence(row: Mapping[str, Any], arm: ArmView, control: ArmView | 
 def _predicted_sentence(row: Mapping[str, Any], control: ArmView | None) -> str:
     """A hypothetical arm's result at default parameter values."""
     digits = 1 if row["unit"] == "%" else 3
-    text = (
-        f"{wording.MEASURES.get(row['measure'], row['measure'])} {wording.moved(row['estimate'], row['unit'], digits)}"
-    )
+    text = f"{MEASURES.get(row['measure'], row['measure'])} {wording.moved(row['estimate'], row['unit'], digits)}"
     if control is not None and np.isfinite(row["difference"]):
         text += f", {_difference(row, control)}"
         if row["difference_low"] <= 0 <= row["difference_high"]:
@@ -357,7 +356,7 @@ def _unknowns_sentence(row: Mapping[str, Any], control: ArmView | None, vectors:
 
     `vectors` says what was drawn; `structures` what other structures of the model say, a clause or nothing.
     """
-    what = wording.MEASURES.get(row["measure"], row["measure"])
+    what = MEASURES.get(row["measure"], row["measure"])
     differs = f"differs from that under {control.label} by" if control is not None else "is"
     unit = " percentage points" if control is not None else "%"
     low, high = ("unknown_low", "unknown_high") if structures else ("parameter_low", "parameter_high")

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ranklsim.reports.analyses import baseline, summaries
+from ranklsim.cohorts.statistics import summaries
+from ranklsim.cohorts.words import first_lower, first_upper, listed
+from ranklsim.reports.analyses import baseline
 from ranklsim.reports.csr import happenings, robustness
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import BASELINE, Context, month_span
@@ -28,7 +30,7 @@ def _disposition(c: Context, section: Section) -> None:
     ends = [(int(total["completed"]), "completed the trial"), (int(total["dropout"]), "dropped out")]
     if "death" in total:
         ends.append((int(total["death"]), "died"))
-    said = f"Of {n} patients randomised, {wording.listed([f'{tables.share(k, n)} {did}' for k, did in ends])}."
+    said = f"Of {n} patients randomised, {listed([f'{tables.share(k, n)} {did}' for k, did in ends])}."
     drawn = len(c.arms) <= FLOW_ARMS
     if drawn:
         section.exhibits.append(c.figure("14.1.1", "Flow of patients (CONSORT)", frame, figures.flow, headline=said))
@@ -188,7 +190,7 @@ def _targets(c: Context) -> Exhibit:
         digits += row["statistic"] == "share" and 0 < row["value"] < 0.1
         by_chance = row["low"] <= row["value"] <= row["high"]
         return {
-            "Characteristic": f"{wording.first_upper(label)}{within}, {words[row['statistic']]}{unit}",
+            "Characteristic": f"{first_upper(label)}{within}, {words[row['statistic']]}{unit}",
             "Target": tables.num(row["value"], digits),
             "This trial (95% CI)": tables.with_interval(row["achieved"], row["low"], row["high"], digits),
             "Tolerance": f"\u00b1{tables.num(row['tolerance'], digits + 1)}",
@@ -223,7 +225,7 @@ def _correlations(c: Context) -> Exhibit:
         "Baseline: correlations of the population and this trial",
         frame,
         lambda row: {
-            "Pair": f"{wording.first_upper(labels[row['first']])} with {wording.first_lower(labels[row['second']])}",
+            "Pair": f"{first_upper(labels[row['first']])} with {first_lower(labels[row['second']])}",
             "Declared, before inclusion": tables.num(row["declared"], 2),
             "Population, among those let in": tables.num(row["enrolled"], 2),
             "This trial (95% CI)": tables.with_interval(row["achieved"], row["low"], row["high"], 2),

@@ -9,16 +9,17 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.protocol.endpoints import Durability, Endpoint, Estimand, Event, Responder, higher_is_better
+from ranklsim.cohorts.statistics import imputation, summaries
+from ranklsim.cohorts.words import first_lower, first_upper, listed, month_text
 from ranklsim.pkpd.errors import RunFailed
 from ranklsim.pkpd.units import DAYS_PER_MONTH
-from ranklsim.reports.analyses import estimands, imputation, per_protocol, repeated, single, summaries, tipping
+from ranklsim.reports.analyses import estimands, per_protocol, repeated, single, tipping
 from ranklsim.reports.analyses.repeated import Repeated
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import Context
 from ranklsim.reports.csr.outcomes import effect_text
 from ranklsim.reports.figures import analyses as figures_analyses
-from ranklsim.reports.layout import tables, wording
-from ranklsim.reports.layout.arms import month_text
+from ranklsim.reports.layout import tables
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 
 LEVEL = 0.05
@@ -93,7 +94,7 @@ def _sensitivity(c: Context, found: Repeated, control: str, section: Section) ->
             f"{spec.name}: sensitivity to what happened to patients who left",
             frame,
             by="strategy",
-            titles={strategy: wording.first_upper(text) for strategy, text in words.items()},
+            titles={strategy: first_upper(text) for strategy, text in words.items()},
             shows=shows,
             note=note,
         )
@@ -128,7 +129,7 @@ def _gone_at_once(c: Context, spec: Any, frame: pd.DataFrame, decimals: int) -> 
         truth, error = (tables.num(own[name].iloc[0], decimals) for name in ("truth", "truth_error"))
         said.append(
             f"{c.by_name[arm].label}: the true difference at month {month_text(spec.to_month)}, of all patients as "
-            f"they went on, is {truth} (Monte-Carlo SE {error}); the estimates are off by {wording.listed(gaps)}."
+            f"they went on, is {truth} (Monte-Carlo SE {error}); the estimates are off by {listed(gaps)}."
         )
     return " ".join(said)
 
@@ -225,7 +226,7 @@ def _failures(c: Context, spec: Responder | Event, section: Section) -> None:
         effect |= {"effect_low": row["low"], "effect_high": row["high"]}
         shown: dict[str, object] = {"Arm": c.by_name[row["arm"]].label} if many else {}
         shown["Failures among those who left"] = row["failures"]
-        shown[f"{wording.first_upper(found.effect_measure)} (95% CI)"] = effect_text(effect, spec)
+        shown[f"{first_upper(found.effect_measure)} (95% CI)"] = effect_text(effect, spec)
         return shown | {"p": tables.p_value(row["p"]), "Result": "holds" if row["holds"] else "lost"}
 
     section.exhibits.append(
@@ -369,7 +370,7 @@ def _efficacy_subset(c: Context, section: Section) -> None:
     def cells(row: dict[str, Any]) -> dict[str, object]:
         effect = f"{row['effect_measure']} {effect_text(row, c.trial.endpoint(row['endpoint']))}"
         return {
-            "Set": f"{row['endpoint']}: {wording.first_lower(row['set'])}" if several else row["set"],
+            "Set": f"{row['endpoint']}: {first_lower(row['set'])}" if several else row["set"],
             "Arm": c.by_name[row["arm"]].label,
             "N": row["patients"],
             "n": row["n"],
@@ -377,7 +378,7 @@ def _efficacy_subset(c: Context, section: Section) -> None:
             "p": tables.p_value(row["p"]),
         } | ({"Note": row["note"] or ""} if noted else {})
 
-    methods = wording.listed(sorted({str(m) for m in frame["method"] if m}))
+    methods = listed(sorted({str(m) for m in frame["method"] if m}))
     section.exhibits.append(
         c.listing(
             "14.2.15.1",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pandas as pd
 
 from ranklsim.cohorts.events import DEATH, FRACTURES, HYPOCALCAEMIA
-from ranklsim.reports.analyses import summaries
+from ranklsim.cohorts.statistics import summaries
+from ranklsim.cohorts.words import first_upper, listed, month_text
 from ranklsim.reports.csr import happenings
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import Context
-from ranklsim.reports.layout import tables, wording
-from ranklsim.reports.layout.arms import month_text
+from ranklsim.reports.layout import tables
 from ranklsim.reports.layout.exhibit import Section
 
 SWITCHES = {DEATH: "deaths", HYPOCALCAEMIA: "hypocalcaemia"} | dict.fromkeys(FRACTURES, "fractures")
@@ -28,10 +28,10 @@ def _safety(c: Context, section: Section) -> None:
     """What the trial records of harm, and what it can't."""
     recorded, silent = _recorded(c)
     if recorded:
-        words = wording.listed([happenings.SAFETY[event].lower() for event in recorded])
+        words = listed([happenings.SAFETY[event].lower() for event in recorded])
         section.paragraphs.append(f"This trial records: {words}.")
     if silent:
-        words = wording.listed([happenings.SAFETY[event].lower() for event in silent])
+        words = listed([happenings.SAFETY[event].lower() for event in silent])
         section.paragraphs.append(
             f"It does not record: {words}. The trial file can ask for {'them' if len(silent) > 1 else 'it'} "
             "([conduct])."
@@ -92,7 +92,7 @@ def _adverse(c: Context, section: Section) -> None:
     section.exhibits.append(
         c.table(
             "14.3.2",
-            wording.first_upper(wording.listed(list(dict.fromkeys(SWITCHES[event] for event in recorded)))),
+            first_upper(listed(list(dict.fromkeys(SWITCHES[event] for event in recorded)))),
             frame,
             shows=shows,
             total=True,

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 from scipy import stats
 
+from ranklsim.cohorts.words import month_text
 from ranklsim.reports.figures.drawing import INK, RULE, SHADE, SOFT, WIDTH, drawing, shown, spread, wrap_label
-from ranklsim.reports.layout.arms import ArmView, month_text
+from ranklsim.reports.layout.arms import ArmView
 from ranklsim.reports.layout.tables import num, p_value
 
 _PANEL = 2.5  # inches

@@ -22,7 +22,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ranklsim.reports.layout.arms import ArmView, month_text
+from ranklsim.cohorts.words import month_text
+from ranklsim.reports.layout.arms import ArmView
 
 DPI = 200  # of pictures
 WIDTH = 6.2  # inches; text stays legible when printed at 12 cm

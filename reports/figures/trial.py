@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from ranklsim.cohorts.words import month_text
 from ranklsim.reports.figures.drawing import (
     INK,
     RULE,
@@ -35,7 +36,7 @@ from ranklsim.reports.figures.drawing import (
     two_lines,
     wrap_label,
 )
-from ranklsim.reports.layout.arms import PREDICTED, ArmView, month_text
+from ranklsim.reports.layout.arms import PREDICTED, ArmView
 
 PART_COLORS = {
     "remodelling": ("#1F3A5F", "", "remodelling"),

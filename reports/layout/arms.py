@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from ranklsim.cohorts.durability import ends_of_treatment
-from ranklsim.cohorts.protocol.design import Arm
+from ranklsim.cohorts.protocol.design import Arm, ends_of_treatment
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.dosing import Regimen
 from ranklsim.pkpd.units import DAYS_PER_MONTH
@@ -75,11 +74,6 @@ class ArmView:
     def words(self) -> str:
         """All its regimens in words."""
         return "; ".join(course.words for course in self.courses) or "nothing"
-
-
-def month_text(month: float) -> str:
-    """A month to one decimal at most, with a true minus sign."""
-    return f"{round(month, 1):g}".replace("-", "−")
 
 
 def interval_words(months: float) -> str:

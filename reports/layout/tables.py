@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ranklsim.reports.layout.arms import PREDICTED, ArmView, month_text
+from ranklsim.cohorts.words import month_text
+from ranklsim.reports.layout.arms import PREDICTED, ArmView
 from ranklsim.reports.layout.cells import Cell, Column, Group, Kind, Row, Span, Table, Text, tag, unbroken
 
 DASH = "–"

@@ -12,37 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ranklsim.reports.layout.arms import CALIBRATED, LITERATURE, PREDICTED, ArmView, month_text
+from ranklsim.cohorts.words import first_upper, listed, month_text
+from ranklsim.reports.layout.arms import CALIBRATED, LITERATURE, PREDICTED, ArmView
 from ranklsim.reports.layout.tables import num
-
-MEASURES = {
-    "BMD_LS": "lumbar spine BMD",
-    "BMD_TH": "total hip BMD",
-    "BMD_FN": "femoral neck BMD",
-    "BMD_R13": "1/3 radius BMD",
-    "CTX": "serum CTX",
-    "P1NP": "serum P1NP",
-    "BSAP": "serum BSAP",
-    "TRAP5B": "serum TRAP5b",
-    "CA": "serum calcium",
-    "PTH": "plasma PTH",
-}
-
-
-def listed(words: Sequence[str]) -> str:
-    """``a``, ``a and b`` or ``a, b and c``."""
-    words = list(words)
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
-
-
-def first_upper(text: str) -> str:
-    """The text with its first letter in upper case, the rest as it is; eGFR and its like stay."""
-    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
-
-
-def first_lower(text: str) -> str:
-    """The text with its first letter in lower case, unless it is an abbreviation."""
-    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 
 
 def to_interval(low: float, high: float, decimals: int) -> str:

@@ -24,13 +24,13 @@ from ranklsim import __version__
 from ranklsim.cohorts.protocol.endpoints import Change
 from ranklsim.cohorts.running import places
 from ranklsim.cohorts.running.storage import open_run
+from ranklsim.cohorts.statistics import durability, summaries
+from ranklsim.cohorts.words import MEASURES, first_upper, listed, month_text
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.reports.analyses import durability, summaries
 from ranklsim.reports.csr.context import Context
 from ranklsim.reports.figures import compare as figures_compare
 from ranklsim.reports.figures.drawing import svg_text
 from ranklsim.reports.layout import tables, wording
-from ranklsim.reports.layout.arms import month_text
 from ranklsim.reports.layout.cells import Record, code
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.page import Page, check_folder, new_folder, table
@@ -149,9 +149,7 @@ def _inputs(runs: Sequence[Seen]) -> Section:
             "Runs",
             facts,
             lambda row: {
-                "ranklsim" if key == "ranklsim" else wording.first_upper(key): (
-                    f"{value:g}" if key == "months" else str(value)
-                )
+                "ranklsim" if key == "ranklsim" else first_upper(key): (f"{value:g}" if key == "months" else str(value))
                 for key, value in row.items()
             },
             "Folders as given on the command line; a run's own report says more.",
@@ -163,7 +161,7 @@ def _inputs(runs: Sequence[Seen]) -> Section:
         section.key.append("Trial files, parameters and agents are the same.")
         return section
     counts = differing.drop_duplicates(["what", "key"])["what"].value_counts(sort=False)
-    section.key.append(f"What differs: {wording.listed([f'{n} of {what}' for what, n in counts.items()])} (Table 1.2).")
+    section.key.append(f"What differs: {listed([f'{n} of {what}' for what, n in counts.items()])} (Table 1.2).")
     section.key += [_same_people_words(runs[0], run) for run in runs[1:]]
     section.exhibits.append(
         table(
@@ -284,8 +282,8 @@ def _same_people_words(one: Seen, other: Seen) -> str:
 
 def _endpoint_key(row: Mapping[str, Any]) -> str:
     """Name of an endpoint from its measure and months, so that its names in the runs need not agree."""
-    what = wording.MEASURES.get(str(row["measure"]), str(row["measure"]))
-    return f"{wording.first_upper(what)}, change {wording.span_words(row)} ({row['unit']})"
+    what = MEASURES.get(str(row["measure"]), str(row["measure"]))
+    return f"{first_upper(what)}, change {wording.span_words(row)} ({row['unit']})"
 
 
 def endpoints(runs: Sequence[Seen]) -> pd.DataFrame:

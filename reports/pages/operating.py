@@ -32,7 +32,7 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.protocol.endpoints import Change, higher_is_better
-from ranklsim.reports.analyses.ancova import LEVEL
+from ranklsim.cohorts.statistics.ancova import LEVEL
 from ranklsim.reports.analyses.effects import is_ratio
 from ranklsim.reports.analyses.monitoring import CROSSED, HARM
 from ranklsim.reports.pages.studies import DIFFERENCE, MEAN, NULL, SUBJECT, TRIAL, Protocol

@@ -10,12 +10,12 @@ from statsmodels.stats.proportion import proportion_confint
 
 from ranklsim.cohorts.protocol.endpoints import Endpoint
 from ranklsim.cohorts.running.replicates import AS_PLANNED, AS_RUN
-from ranklsim.reports.analyses.ancova import LEVEL
+from ranklsim.cohorts.statistics.ancova import LEVEL
+from ranklsim.cohorts.words import first_upper
 from ranklsim.reports.figures.drawing import INK, RULE, WIDTH, drawing, svg_text, two_lines
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.page import table
 from ranklsim.reports.layout.tables import num
-from ranklsim.reports.layout.wording import first_upper
 from ranklsim.reports.pages.operating_view import Scale, View, percent
 from ranklsim.reports.pages.studies import DIFFERENCE, MEAN
 

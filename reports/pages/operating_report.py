@@ -12,13 +12,12 @@ from ranklsim import __version__
 from ranklsim.cohorts.events import COMPLETED
 from ranklsim.cohorts.protocol.endpoints import EVENT_WORDS, Change, Endpoint
 from ranklsim.cohorts.running.replicates import AS_PLANNED, AS_RUN
-from ranklsim.reports.analyses.ancova import LEVEL
-from ranklsim.reports.layout.arms import month_text
+from ranklsim.cohorts.statistics.ancova import LEVEL
+from ranklsim.cohorts.words import first_upper, listed, month_text
 from ranklsim.reports.layout.cells import Text
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.page import Page, table
 from ranklsim.reports.layout.tables import num
-from ranklsim.reports.layout.wording import first_upper, listed
 from ranklsim.reports.pages.operating import FAMILY, SEQUENCE, SPREAD
 from ranklsim.reports.pages.operating_figures import assurance, by_size, estimates
 from ranklsim.reports.pages.operating_view import MC, View, percent, scale_of, with_error

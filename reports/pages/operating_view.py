@@ -20,13 +20,13 @@ from ranklsim.cohorts.protocol.endpoints import (
     Rate,
     Responder,
 )
+from ranklsim.cohorts.statistics.summaries import UNITS
+from ranklsim.cohorts.words import listed
 from ranklsim.reports.analyses.effects import is_ratio, measure_of
-from ranklsim.reports.analyses.summaries import UNITS
 from ranklsim.reports.layout.arms import ArmView, view_arms
 from ranklsim.reports.layout.exhibit import Exhibit
 from ranklsim.reports.layout.page import table
 from ranklsim.reports.layout.tables import DASH, num
-from ranklsim.reports.layout.wording import listed
 from ranklsim.reports.pages.studies import DIFFERENCE, ESTIMAND, MEAN
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import threadpoolctl
 
-from ranklsim.cohorts.durability import ends_of_treatment
+from ranklsim.cohorts.protocol.design import ends_of_treatment
 from ranklsim.cohorts.protocol.endpoints import Change, Endpoint, Estimand, higher_is_better
 from ranklsim.cohorts.protocol.trial import Trial
 from ranklsim.cohorts.running.replicates import Observed, Studies

@@ -23,8 +23,9 @@ from ranklsim.cohorts.conduct.course import MEASURES
 from ranklsim.cohorts.protocol.endpoints import Change, Durability, Endpoint, Estimand, Event, Rate, Responder
 from ranklsim.cohorts.protocol.measures import BMD_MEASURES
 from ranklsim.cohorts.running.replicates import AS_PLANNED, AS_RUN, CONTROL, OWN, Lived, Studies
+from ranklsim.cohorts.statistics import survival
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.reports.analyses import estimands, lasting, survival, variables
+from ranklsim.reports.analyses import estimands, lasting, variables
 from ranklsim.reports.analyses.effects import is_ratio, measure_of
 from ranklsim.reports.pages.studies import DIFFERENCE, ESTIMAND, MEAN, SUBJECT, Protocol
 

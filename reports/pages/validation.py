@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from ranklsim import __version__
 from ranklsim.cohorts.validation.bands import Bands, bands
 from ranklsim.cohorts.validation.predictive_check import predictive_check
+from ranklsim.cohorts.words import first_upper
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.evidence.predictions import COLUMNS, summary
 from ranklsim.pkpd.evidence.records import Arm, Evidence, load_evidence
@@ -31,7 +32,6 @@ from ranklsim.reports.layout.cells import Text
 from ranklsim.reports.layout.exhibit import FLOAT_FORMAT, Exhibit, Section
 from ranklsim.reports.layout.page import Page, check_folder, new_folder, table
 from ranklsim.reports.layout.tables import DASH, num, with_interval
-from ranklsim.reports.layout.wording import first_upper
 
 MARK = "ranklsim-validation"
 TOP = frozenset({"index.html", "predictions.csv", "summary.csv"})  # files beside tables/ and figures/

@@ -25,8 +25,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ranklsim.cohorts.durability import MEASURES, after_treatment, ends_of_treatment
-from ranklsim.cohorts.protocol.design import Arm, Trial
+from ranklsim.cohorts.durability import MEASURES, after_treatment
+from ranklsim.cohorts.protocol.design import Arm, Trial, ends_of_treatment
 from ranklsim.cohorts.uncertainty import courses
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.errors import BadInput, RunFailed

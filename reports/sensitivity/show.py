@@ -11,13 +11,13 @@ from matplotlib.axes import Axes
 
 from ranklsim import __version__
 from ranklsim.cohorts.durability import LEAST_GAIN, MEASURES, RISE
+from ranklsim.cohorts.words import first_upper, listed
 from ranklsim.pkpd.ranges import experiment
 from ranklsim.reports.figures.drawing import INK, RULE, SHADE, SOFT, WIDTH, drawing, panels, svg_text, two_lines
 from ranklsim.reports.layout.arms import view_arms
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.page import Page, table
 from ranklsim.reports.layout.tables import num, sig
-from ranklsim.reports.layout.wording import first_upper, listed
 from ranklsim.reports.sensitivity.analyse import ENOUGH, Sensitivity, outcome_values
 
 MARK = "ranklsim-sensitivity"

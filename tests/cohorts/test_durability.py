@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ranklsim.cohorts.durability import after_treatment, ends_of_treatment, share_kept, turning_month
+from ranklsim.cohorts.durability import after_treatment, share_kept
+from ranklsim.cohorts.protocol.design import ends_of_treatment, turning_month
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.pkpd.agents import load_agent
 

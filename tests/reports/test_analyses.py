@@ -6,9 +6,10 @@ import pytest
 import statsmodels.formula.api as smf
 from scipy import stats
 
+from ranklsim.cohorts.statistics import margins, multiplicity, proportions, rates, survival
+from ranklsim.cohorts.statistics.ancova import ancova
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.reports.analyses import interim, margins, multiplicity, proportions, rates, subgroups, survival
-from ranklsim.reports.analyses.ancova import ancova
+from ranklsim.reports.analyses import interim, subgroups
 
 RNG = np.random.default_rng(7)
 

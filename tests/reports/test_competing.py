@@ -8,8 +8,8 @@ import pytest
 from statsmodels.duration.hazard_regression import PHReg
 
 from ranklsim.cohorts.protocol.endpoints import Event
+from ranklsim.cohorts.statistics import competing, survival
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.reports.analyses import competing, survival
 from ranklsim.reports.analyses.effects import effect
 
 # Bone marrow transplants (Klein and Moeschberger, Survival Analysis, 1997): days until relapse, d until death in

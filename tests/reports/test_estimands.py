@@ -10,7 +10,8 @@ import pytest
 from helpers import check_sentence
 
 from ranklsim.cohorts.protocol.endpoints import Change, Durability, Estimand, Event, Multiplicity, Rate, Responder
-from ranklsim.reports.analyses import estimands, lasting, results, summaries, variables
+from ranklsim.cohorts.statistics import summaries
+from ranklsim.reports.analyses import estimands, lasting, results, variables
 
 MONTHS = [0.0, 12.0, 24.0]
 GAIN = Change(name="gain", role="primary", analysis="ANCOVA", measure="BMD_LS", from_month=0.0, to_month=24.0)

@@ -7,11 +7,10 @@ import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
 
+from ranklsim.cohorts.statistics import imputation, mmrm
+from ranklsim.cohorts.statistics.mmrm.criterion import NotConverged
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.reports import mmrm
-from ranklsim.reports.analyses import imputation
 from ranklsim.reports.analyses.tipping import Tipping, tipping
-from ranklsim.reports.mmrm.criterion import NotConverged
 
 Frames = tuple[mmrm.Fit, pd.DataFrame, pd.DataFrame]
 EFFECT = np.array([2.0, 4.0, 6.0])
@@ -171,7 +170,7 @@ def test_data_that_allow_hardly_any_draw_are_refused(large: Frames, monkeypatch:
     def improper(*_: object) -> None:
         raise NotConverged("the covariance matrix becomes singular")
 
-    monkeypatch.setattr("ranklsim.reports.mmrm.model.refuse_improper", improper)
+    monkeypatch.setattr("ranklsim.cohorts.statistics.mmrm.model.refuse_improper", improper)
     with pytest.raises(RunFailed, match="the data are too few to draw covariance parameters"):
         large[0].draws(2, np.random.default_rng(0))
 

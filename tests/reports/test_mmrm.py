@@ -17,12 +17,12 @@ import pytest
 import statsmodels.formula.api as smf
 from scipy import stats
 
+from ranklsim.cohorts.statistics.mmrm import Fit, fit
+from ranklsim.cohorts.statistics.mmrm.covariance import NAMES, Structure, structure
+from ranklsim.cohorts.statistics.mmrm.criterion import Criterion, pool, standardise
+from ranklsim.cohorts.statistics.mmrm.data import ModelData
+from ranklsim.cohorts.statistics.mmrm.inference import Inference, two_sided
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.reports.mmrm import Fit, fit
-from ranklsim.reports.mmrm.covariance import NAMES, Structure, structure
-from ranklsim.reports.mmrm.criterion import Criterion, pool, standardise
-from ranklsim.reports.mmrm.data import ModelData
-from ranklsim.reports.mmrm.inference import Inference, two_sided
 
 DATA = Path(__file__).parent / "mmrm_data"
 FORMULA = "FEV1 ~ RACE + SEX + ARMCD * AVISIT"

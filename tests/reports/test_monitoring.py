@@ -10,9 +10,10 @@ from scipy import stats
 from ranklsim.cohorts.conduct.enrolment import cut
 from ranklsim.cohorts.protocol.endpoints import Event, Futility, Interim
 from ranklsim.cohorts.protocol.trial import load_trial
+from ranklsim.cohorts.statistics import survival
 from ranklsim.cohorts.study import StudyTables
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.reports.analyses import effects, interim, survival, variables
+from ranklsim.reports.analyses import effects, interim, variables
 from ranklsim.reports.analyses.monitoring import COLUMNS, CROSSED, FUTILE, NOT_CROSSED, ON, decide, monitor, outcome_of
 from ranklsim.reports.csr import monitoring as report_monitoring
 

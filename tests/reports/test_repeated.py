@@ -10,8 +10,8 @@ import pytest
 from helpers import check_sentence
 
 from ranklsim.cohorts.protocol.endpoints import Change
-from ranklsim.reports import mmrm
-from ranklsim.reports.analyses import repeated, summaries
+from ranklsim.cohorts.statistics import mmrm, summaries
+from ranklsim.reports.analyses import repeated
 
 ARMS = ["drug", "control"]
 MONTHS = [0.0, 12.0, 24.0, 36.0]

@@ -16,10 +16,11 @@ from ranklsim.cohorts.protocol.trial import Trial, load_trial
 from ranklsim.cohorts.running import replicates
 from ranklsim.cohorts.running.execution import RTOL
 from ranklsim.cohorts.running.replicates import OWN, Studies, replication
+from ranklsim.cohorts.statistics import multiplicity
 from ranklsim.cohorts.study import StudyTables
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.parameters import load_parameters
-from ranklsim.reports.analyses import estimands, lasting, multiplicity
+from ranklsim.reports.analyses import estimands, lasting
 from ranklsim.reports.analyses.monitoring import monitor
 from ranklsim.reports.pages import operating, studies, truths
 from ranklsim.reports.pages.studies import DIFFERENCE, ESTIMAND, MEAN, NULL, TRIAL, Protocol

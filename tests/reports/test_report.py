@@ -16,8 +16,8 @@ import pytest
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.cohorts.running.execution import run
 from ranklsim.cohorts.running.storage import open_run
+from ranklsim.cohorts.statistics import summaries
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.reports.analyses import summaries
 from ranklsim.reports.csr.appendix import potency_in_words
 from ranklsim.reports.csr.context import Context
 from ranklsim.reports.csr.report import write_report

@@ -11,7 +11,8 @@ from scipy import stats
 
 from ranklsim.cohorts.durability import crossing_month
 from ranklsim.cohorts.protocol.endpoints import Change, Durability
-from ranklsim.reports.analyses import baseline, durability, summaries
+from ranklsim.cohorts.statistics import durability, summaries
+from ranklsim.reports.analyses import baseline
 from ranklsim.reports.analyses.lasting import lasting
 from ranklsim.reports.csr import unknowns
 from ranklsim.reports.sensitivity.analyse import rank_correlations

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from ranklsim.reports.mmrm.covariance import Structure
+from ranklsim.cohorts.statistics.mmrm.covariance import Structure
 
 NEGLIGIBLE = 1e-9
 """A design column whose part outside the span of the columns before it is smaller than this share is redundant."""

@@ -26,7 +26,7 @@ from scipy import stats
 
 from ranklsim.cohorts.events import DEATH, ENDS, RESCUE, STOPPED, SWITCH
 from ranklsim.cohorts.people.criteria import values_of
-from ranklsim.reports.analyses.ancova import LEVEL, ancova
+from ranklsim.cohorts.statistics.ancova import LEVEL, ancova
 
 BOOTSTRAPS = 1000
 """Resamples behind every bootstrap interval."""

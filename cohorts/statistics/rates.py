@@ -10,8 +10,8 @@ import pandas as pd
 import statsmodels.api as sm
 from scipy import stats
 
+from ranklsim.cohorts.statistics.proportions import model_matrix
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.reports.analyses.proportions import model_matrix
 
 
 def rate_ratio(

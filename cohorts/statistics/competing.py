@@ -25,9 +25,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from ranklsim.cohorts.statistics.proportions import model_matrix
+from ranklsim.cohorts.statistics.survival import of_two_arms, refuse_empty, wald
 from ranklsim.pkpd.errors import RunFailed
-from ranklsim.reports.analyses.proportions import model_matrix
-from ranklsim.reports.analyses.survival import of_two_arms, refuse_empty, wald
 
 Array = NDArray[np.float64]
 

@@ -1,7 +1,7 @@
 """Reference-based multiple imputation: an endpoint's ANCOVA under other assumptions on what was not seen.
 
-A model of all visits (`ranklsim.reports.mmrm`) gives every patient a joint normal distribution. Visits missed before
-the last one seen are always imputed at random (MAR) within the arm. What the means are after the last visit seen is
+A model of all visits (`statistics.mmrm`) gives every patient a joint normal distribution. Visits missed before the last
+one seen are always imputed at random (MAR) within the arm. What the means are after the last visit seen is
 the assumption [1]_:
 
 =========== ==================================================================================================
@@ -32,9 +32,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ranklsim.cohorts.statistics import mmrm
+from ranklsim.cohorts.statistics.ancova import LEVEL, ancova_design
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.reports import mmrm
-from ranklsim.reports.analyses.ancova import LEVEL, ancova_design
 
 STRATEGIES = {
     "MAR": "missing at random",

@@ -21,9 +21,9 @@ import numpy as np
 import pandas as pd
 from formulaic.errors import FormulaicError
 
+from ranklsim.cohorts.statistics.mmrm import criterion as reml_criterion
+from ranklsim.cohorts.statistics.mmrm.criterion import Block, Design
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.reports.mmrm import criterion as reml_criterion
-from ranklsim.reports.mmrm.criterion import Block, Design
 
 
 @dataclass

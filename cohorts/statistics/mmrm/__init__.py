@@ -1,5 +1,5 @@
 """Mixed models for repeated measures (MMRM), which no other Python library fits; see ``docs/mmrm.md``."""
 
-from ranklsim.reports.mmrm.model import Fit, fit
+from ranklsim.cohorts.statistics.mmrm.model import Fit, fit
 
 __all__ = ["Fit", "fit"]

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.durability import LEAST_GAIN, at_month, crossing_month, share_kept
-from ranklsim.reports.analyses.ancova import LEVEL
-from ranklsim.reports.analyses.summaries import BOOTSTRAPS, resamples
+from ranklsim.cohorts.statistics.ancova import LEVEL
+from ranklsim.cohorts.statistics.summaries import BOOTSTRAPS, resamples
 
 
 def bootstrap_means(values: np.ndarray, seed: Sequence[int], replicates: int = BOOTSTRAPS) -> np.ndarray:

@@ -23,11 +23,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ranklsim.cohorts.statistics.mmrm.covariance import FALLBACK, NAMES, structure
+from ranklsim.cohorts.statistics.mmrm.criterion import Criterion, NotConverged, minimise, refuse_improper
+from ranklsim.cohorts.statistics.mmrm.data import ModelData
+from ranklsim.cohorts.statistics.mmrm.inference import METHODS, Fixed, Inference, two_sided
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.reports.mmrm.covariance import FALLBACK, NAMES, structure
-from ranklsim.reports.mmrm.criterion import Criterion, NotConverged, minimise, refuse_improper
-from ranklsim.reports.mmrm.data import ModelData
-from ranklsim.reports.mmrm.inference import METHODS, Fixed, Inference, two_sided
 
 WEIGHTS = ("equal", "proportional")
 Contrast: TypeAlias = Mapping[str, float] | Sequence[float] | Sequence[Sequence[float]] | np.ndarray | pd.DataFrame
@@ -61,7 +61,7 @@ def fit(
         Columns. `visit` is a factor in the formula even if it holds numbers; its order (of categories, else sorted)
         counts in all structures but "us" and "cs".
     covariance : str
-        One of "us", "toeph", "toep", "adh", "ad", "ar1h", "ar1", "csh", "cs"; see `ranklsim.reports.mmrm.covariance`.
+        One of "us", "toeph", "toep", "adh", "ad", "ar1h", "ar1", "csh", "cs"; see `covariance`.
     df : str
         "satterthwaite", "kenward-roger" (standard errors as in SAS DDFM=KR), "kenward-roger-linear" (SAS
         DDFM=KR(FIRSTORDER)), "between-within" or "residual" (both as in the R package mmrm).

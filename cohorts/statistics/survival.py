@@ -23,8 +23,8 @@ from scipy import stats
 from statsmodels.duration.hazard_regression import PHReg
 from statsmodels.duration.survfunc import SurvfuncRight, survdiff
 
+from ranklsim.cohorts.statistics.proportions import model_matrix
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.reports.analyses.proportions import model_matrix
 
 CURVE = ("month", "estimate", "low", "high", "std_error")
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from ranklsim.reports.mmrm.criterion import Criterion, NotConverged, Point
+from ranklsim.cohorts.statistics.mmrm.criterion import Criterion, NotConverged, Point
 
 METHODS = ("satterthwaite", "kenward-roger", "kenward-roger-linear", "between-within", "residual")
 """Degrees of freedom that can be asked for."""
