@@ -12,6 +12,8 @@ from typing import Protocol
 
 import pandas as pd
 
+from ranklsim.cohorts.endpoints import Endpoint, Setting
+from ranklsim.cohorts.protocol.design import ends_of_treatment
 from ranklsim.cohorts.protocol.trial import Trial
 from ranklsim.pkpd.agents import Agent
 
@@ -120,3 +122,27 @@ def in_memory(study: Study, *columns: str, patients: Collection[int] | None = No
     if patients is not None:
         tables = {name: own[own["patient"].isin(patients)].reset_index(drop=True) for name, own in tables.items()}
     return StudyTables(study.trial, study.agents, tables)
+
+
+def setting(
+    study: Study, spec: Endpoint, *, comparator: str | None = None, ends: Mapping[str, float] | None = None
+) -> Setting:
+    """How an endpoint of a study is analysed.
+
+    Parameters
+    ----------
+    study : Study
+    spec : Endpoint
+        The bootstraps of each change have a seed of their own.
+    comparator : str, optional
+        The arm that others are compared with; the trial's control if not given.
+    ends : mapping of str to float, optional
+        Month at which the treatment of each arm ends; that of its regimens if not given,
+        as far as the endpoint needs it.
+    """
+    trial = study.trial
+    arms, changes = tuple(arm.name for arm in trial.arms), [change.name for change in trial.changes]
+    seed = trial.seed + (changes.index(spec.name) if spec.name in changes else 0)
+    if ends is None:
+        ends = {} if spec.of_patients else ends_of_treatment(trial.arms, study.agents)
+    return Setting(arms, comparator or trial.control, seed, ends, trial.conduct.imaging)

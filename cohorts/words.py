@@ -18,6 +18,20 @@ MEASURES = {
 }
 
 
+EVENT_WORDS = {
+    "vertebral": "new vertebral fracture",
+    "clinical_vertebral": "clinical vertebral fracture",
+    "hip": "hip fracture",
+    "nonvertebral": "nonvertebral fracture",
+    "hypocalcaemia": "hypocalcaemia",
+    "death": "death",
+    "stopped": "stopping treatment",
+    "dropout": "leaving the study",
+    "rescue": "rescue treatment",
+    "switch": "switch of treatment",
+}
+
+
 def month_text(month: float) -> str:
     """A month to one decimal at most, with a true minus sign."""
     return f"{round(month, 1):g}".replace("-", "−")

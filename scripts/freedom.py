@@ -16,12 +16,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ranklsim.cohorts.protocol.endpoints import Event
+from ranklsim.cohorts.endpoints import Event
 from ranklsim.cohorts.running.storage import Run, open_run
 from ranklsim.cohorts.statistics import summaries, survival
 from ranklsim.cohorts.statistics.proportions import mantel_haenszel, proportion
 from ranklsim.pkpd.errors import RanklsimError
-from ranklsim.reports.analyses import variables
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PUBLISHED, OUT, PAGE = DOCS / "freedom_published.csv", DOCS / "freedom.csv", DOCS / "freedom.md"
@@ -78,7 +77,7 @@ class Simulated:
 
     def _times(self, name: str, month: float, least: int = 1) -> pd.DataFrame:
         event = Event(name=name, role="secondary", analysis="Cox", event=name, by_month=month, least=least)
-        return variables.times(self.events, self.patients, event)
+        return event.times(self.events, self.patients)
 
     def _risk(self, name: str, arm: str, month: float, least: int = 1) -> Interval:
         """Of those with an image: share with the event, Mantel-Haenszel risk ratio over the age groups."""

@@ -23,8 +23,8 @@ from ranklsim.cohorts.conduct.hazards import months_by_spells, thresholds
 from ranklsim.cohorts.conduct.patients import Patients
 from ranklsim.cohorts.conduct.visits import observe, off_days
 from ranklsim.cohorts.events import Happened, happened
+from ranklsim.cohorts.measures import MEASURES
 from ranklsim.cohorts.protocol.conduct import Rule
-from ranklsim.cohorts.protocol.measures import MEASURES
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.simulation import simulate

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from ranklsim.cohorts import streams
-from ranklsim.cohorts.protocol.measures import BMD_MEASURES, MARKER_MEASURES, MEASURES
+from ranklsim.cohorts.measures import BMD_MEASURES, MARKER_MEASURES, MEASURES
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 

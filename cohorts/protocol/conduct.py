@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ranklsim.cohorts import events
 from ranklsim.cohorts.events import COMPLETED, FRACTURES, RESCUE, SWITCH
-from ranklsim.cohorts.protocol.measures import MEASURES
+from ranklsim.cohorts.measures import MEASURES
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.dosing import Regimen
 from ranklsim.pkpd.errors import near

@@ -16,17 +16,10 @@ import numpy as np
 import pandas as pd
 import tomlkit
 
+from ranklsim.cohorts.endpoints import Change, Endpoint, Estimand
 from ranklsim.cohorts.people.criteria import Range, Stratum, admitted, parse_stratum
 from ranklsim.cohorts.protocol.conduct import Conduct
-from ranklsim.cohorts.protocol.endpoints import (
-    Change,
-    Endpoint,
-    Estimand,
-    Interim,
-    Multiplicity,
-    PerProtocol,
-    TippingPoint,
-)
+from ranklsim.cohorts.protocol.endpoints import Interim, Multiplicity, PerProtocol, TippingPoint
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.dosing import Regimen
 from ranklsim.pkpd.errors import BadInput

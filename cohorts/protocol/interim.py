@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ranklsim.cohorts.endpoints import Endpoint, is_ratio
 from ranklsim.cohorts.protocol.conduct import Conduct
-from ranklsim.cohorts.protocol.endpoints import (
-    SPENDING,
-    Durability,
-    Endpoint,
-    Event,
-    Futility,
-    Interim,
-    Multiplicity,
-    Responder,
-    higher_is_better,
-)
-from ranklsim.cohorts.protocol.objectives import Objectives, effect_scale
+from ranklsim.cohorts.protocol.endpoints import SPENDING, Futility, Interim, Multiplicity
+from ranklsim.cohorts.protocol.objectives import Objectives
 from ranklsim.pkpd.reading import Shape, Table
 
 ALPHA = 0.05
@@ -86,8 +77,8 @@ def _endpoint(of: Objectives, table: Table, endpoints: Sequence[Endpoint]) -> En
         found = next((endpoint for endpoint in endpoints if endpoint.name == named), None)
     else:
         found = next((endpoint for endpoint in endpoints if endpoint.role == "primary"), None)
-    if found is not None and (isinstance(found, Durability) or found.analysis == "median difference"):
-        what = "a durability" if isinstance(found, Durability) else "a difference of medians"
+    if found is not None and not found.tested:
+        what = f"a {found.effect_measure if found.of_patients else found.key}"
         place = "endpoint" if "endpoint" in table else ()
         table.fault(place, f"'{found.name}' is {what}, which has no test; name another endpoint.")
         return None
@@ -104,39 +95,28 @@ def _information(table: Table, endpoint: Endpoint) -> tuple[float | None, float 
     if "planned_events" in table:
         said = f"events are the information of the analyses Cox and log-rank, and '{endpoint.name}' has another"
         table.fault("planned_events", f"{said}; give planned_error.")
-    error = table.quantity("planned_error", _scale(endpoint)[0], None, above=0)
-    return None, None if error is None else _on_scale(endpoint, error)
+    error = table.quantity("planned_error", endpoint.effect_unit, None, above=0)
+    return None, None if error is None else endpoint.on_scale(error)
 
 
 def _effect(table: Table, endpoint: Endpoint) -> float | None:
     """The design's effect: a benefit, unless the endpoint has a margin, within which it may lie."""
-    unit, ratio = _scale(endpoint)
-    value = table.quantity("effect", unit, None)
+    ratio = is_ratio(endpoint.effect_measure)
+    value = table.quantity("effect", endpoint.effect_unit, None)
     if value is None:
         return None
     said = f'effect = "{table.data["effect"]}"'
     if ratio and value <= 0:
         table.fault("effect", f'{said} is not a ratio; give one such as effect = "0.6".')
         return None
-    better = higher_is_better(endpoint)
+    better = endpoint.higher_is_better
     none = 1.0 if ratio else 0.0
     if endpoint.margin is not None:
         none = 1 / endpoint.margin if ratio and better else endpoint.margin * (1 if ratio or not better else -1)
     if not (value > none if better else value < none):
         table.fault("effect", f"{said} is not a benefit; give one {'above' if better else 'below'} {none:g}.")
         return None
-    return _on_scale(endpoint, value)
-
-
-def _scale(endpoint: Endpoint) -> tuple[str, bool]:
-    return effect_scale(
-        type(endpoint), endpoint.analysis, getattr(endpoint, "kind", None), getattr(endpoint, "measure", None)
-    )
-
-
-def _on_scale(endpoint: Endpoint, value: float) -> float:
-    """Shares stand in percent in the file, and as shares in analyses."""
-    return value / 100 if isinstance(endpoint, Responder | Event) and _scale(endpoint)[0] == "%" else value
+    return endpoint.on_scale(value)
 
 
 def _futility(interim: Table) -> Futility | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ranklsim.cohorts.protocol.endpoints import DEVIATING, Endpoint, Event, PerProtocol, Responder, TippingPoint
+from ranklsim.cohorts.endpoints import Endpoint
+from ranklsim.cohorts.protocol.endpoints import DEVIATING, PerProtocol, TippingPoint
 from ranklsim.cohorts.protocol.objectives import MISSING, Objectives
 from ranklsim.pkpd.errors import near
 from ranklsim.pkpd.reading import Shape
@@ -35,7 +36,7 @@ def read_tipping(of: Objectives, endpoints: Sequence[Endpoint]) -> TippingPoint 
     if of.control is None:
         table.fault((), "a tipping point is one of a difference; name the trial's control.")
     name, missing = of.named(table, "endpoint"), table.choice("missing", MISSING, "MAR")
-    possible = [e for e in endpoints if isinstance(e, Responder | Event) or e.analysis == "MMRM"]
+    possible = [e for e in endpoints if e.tips]
     possible.sort(key=lambda endpoint: endpoint.role != "primary")
     if "endpoint" not in table:
         found = next(iter(possible), None)
@@ -48,7 +49,7 @@ def read_tipping(of: Objectives, endpoints: Sequence[Endpoint]) -> TippingPoint 
     if found not in possible:
         said = f"'{found.name}' has no tipping point"
         table.fault("endpoint", f"{said}; name a change by MMRM, a responder or an event.")
-    elif found.analysis != "MMRM" and missing != "MAR":
+    elif not found.imputes and missing != "MAR":
         table.fault("missing", f'missing = "{missing}" is for a change only; leave it out.')
     return TippingPoint(found.name, missing)
 
@@ -69,7 +70,7 @@ def read_per_protocol(of: Objectives) -> PerProtocol | None:
     for index, event in enumerate(events):
         if event not in DEVIATING:
             table.fault(("events", index), f"unknown event '{event}'; {near(event, DEVIATING)}")
-        elif event not in of.recorded:
+        elif event not in of.plan.recorded:
             said = f"the trial does not record '{event}'"
             table.fault(("events", index), f"{said}; leave it out, or have [conduct] let it happen.")
     if missed is late is visit is None and not events and not of.faults.touch(table.path):

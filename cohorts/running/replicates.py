@@ -27,8 +27,8 @@ from ranklsim.cohorts.conduct.allocation import allocate, strata_of
 from ranklsim.cohorts.conduct.course import MEASURES, Course, observe, play
 from ranklsim.cohorts.conduct.enrolment import enrolled_months
 from ranklsim.cohorts.conduct.patients import Patients, draw
+from ranklsim.cohorts.endpoints import INTERCURRENT
 from ranklsim.cohorts.protocol.design import MOST_PATIENTS
-from ranklsim.cohorts.protocol.endpoints import INTERCURRENT
 from ranklsim.cohorts.protocol.trial import Trial
 from ranklsim.cohorts.running.portion import refuse_nan
 from ranklsim.pkpd import ensemble

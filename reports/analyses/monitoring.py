@@ -32,14 +32,14 @@ import pandas as pd
 from scipy import stats
 
 from ranklsim.cohorts.conduct import enrolment
+from ranklsim.cohorts.endpoints import Endpoint, is_ratio
+from ranklsim.cohorts.endpoints.base import in_a_sentence
 from ranklsim.cohorts.events import COMPLETED
-from ranklsim.cohorts.protocol.endpoints import Change, Endpoint, Futility, Interim, Responder, higher_is_better
+from ranklsim.cohorts.protocol.endpoints import Futility, Interim
 from ranklsim.cohorts.protocol.trial import Trial
-from ranklsim.cohorts.study import Study, StudyTables, in_memory
+from ranklsim.cohorts.study import Study, StudyTables, in_memory, setting
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.reports.analyses import interim, single
-from ranklsim.reports.analyses.effects import is_ratio, margin_of, measure_of
-from ranklsim.reports.analyses.estimands import in_a_sentence
+from ranklsim.reports.analyses import interim
 
 CROSSED, HARM, FUTILE, ON, NOT_CROSSED, UNTESTED = (
     "boundary crossed", "boundary crossed by harm", "futility", "go on", "boundary not crossed", "not tested",
@@ -105,7 +105,8 @@ def monitor(study: Study, *, adjusted: bool = True) -> Monitored:
     if plan is None:
         raise BadInput(f"{trial.name}: the trial file has no table [interim], which says how its looks are tested.")
     spec = trial.endpoint(plan.endpoint)
-    held = in_memory(study, *_visits_needed(spec))
+    visits = ("actual_month", *spec.columns) if spec.columns else ()
+    held = in_memory(study, *visits)
     patients, events = held.patients, held.events
     due = enrolment.looks(trial, patients, events).to_dict("records")
     end = {
@@ -152,12 +153,12 @@ def _allocation(patients: pd.DataFrame, arm: str, control: str) -> float:
 
 def _analysed(study: StudyTables | None, trial: Trial, spec: Endpoint, arms: Sequence[str]) -> list[dict[str, Any]]:
     """What is known of each arm, as far as there are data: of `COLUMNS` those from `arm` to `information`."""
-    empty: dict[str, Any] = {"n": 0, "events": np.nan, "effect_measure": measure_of(spec), "note": ""}
+    empty: dict[str, Any] = {"n": 0, "events": np.nan, "effect_measure": spec.effect_measure, "note": ""}
     empty |= dict.fromkeys(("effect", "effect_low", "effect_high", "effect_error", "p", "z", "information"), np.nan)
     if study is None:
         return [empty | {"arm": arm, "note": "Never due in this trial."} for arm in arms]
     try:
-        found = {row["arm"]: row for row in single.alone(study, spec)}
+        found = {row["arm"]: row for row in spec.analyse(study, setting(study, spec)).rows()}
     except (BadInput, RunFailed) as why:
         return [empty | {"arm": arm, "note": in_a_sentence(why)} for arm in arms]
     control = found[str(trial.control)]
@@ -180,10 +181,10 @@ def _analysed(study: StudyTables | None, trial: Trial, spec: Endpoint, arms: Seq
 def _statistic(spec: Endpoint, row: Mapping[str, Any]) -> float:
     """z of an effect, positive for a benefit."""
     ratio = is_ratio(row["effect_measure"])
-    side = 1.0 if higher_is_better(spec) else -1.0
+    side = 1.0 if spec.higher_is_better else -1.0
     with np.errstate(divide="ignore", invalid="ignore"):
         gap = side * float(np.log(row["effect"]) if ratio else row["effect"])
-    margin = margin_of(spec)
+    margin = spec.effect_margin
     if margin is not None:
         return (gap + (np.log(margin) if ratio else margin)) / row["effect_error"]
     return float(np.sign(gap) * stats.norm.isf(max(row["p"], 1e-300) / 2))
@@ -272,10 +273,10 @@ def _drift(plan: Interim, spec: Endpoint, whole: float, allocation: float) -> fl
     """Mean of the last statistic under the effect of the design."""
     if plan.effect is None:
         return None
-    ratio = is_ratio(measure_of(spec))
-    side = 1.0 if higher_is_better(spec) else -1.0
+    ratio = is_ratio(spec.effect_measure)
+    side = 1.0 if spec.higher_is_better else -1.0
     gap = side * float(np.log(plan.effect) if ratio else plan.effect)
-    margin = margin_of(spec)
+    margin = spec.effect_margin
     if margin is not None:
         gap += float(np.log(margin) if ratio else margin)
     information = whole * allocation * (1 - allocation) if spec.of_hazard else whole
@@ -343,8 +344,3 @@ def _sequence_p(rows: Sequence[Mapping[str, Any]], kept: Sequence[Mapping[str, A
         information.append(1.0)
         clock.append(1.0)
     return interim.p_of_sequence([row["z"] for row in kept[: at + 1]], information, kind=plan.spending, time=clock)
-
-
-def _visits_needed(spec: Endpoint) -> tuple[str, ...]:
-    """Columns of the visits that an endpoint's looks need besides `patient`, `arm` and `month`."""
-    return ("actual_month", spec.measure) if isinstance(spec, Change | Responder) else ()

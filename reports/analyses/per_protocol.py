@@ -14,22 +14,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.conduct.doses import LATE, MISSED
-from ranklsim.cohorts.protocol.endpoints import Change, Endpoint, PerProtocol, Responder
-from ranklsim.cohorts.study import Study, in_memory
-from ranklsim.reports.analyses import single
+from ranklsim.cohorts.endpoints import Endpoint
+from ranklsim.cohorts.protocol.endpoints import PerProtocol
+from ranklsim.cohorts.study import Study, in_memory, setting
 
 _SOON = 1e-9
 _DUE = ("", LATE, MISSED)
 """Reasons of doses that were due: not those that nobody expected any more (left, stopped)."""
-
-
-def last_month(spec: Endpoint) -> float:
-    """Month up to which an endpoint looks at a patient; infinite for one without an end."""
-    return float(getattr(spec, "to_month", getattr(spec, "by_month", np.inf)))
 
 
 def major(rules: PerProtocol, study: Study, spec: Endpoint) -> pd.DataFrame:
@@ -48,7 +42,7 @@ def major(rules: PerProtocol, study: Study, spec: Endpoint) -> pd.DataFrame:
         Columns `patient`, `arm` and, for each deviation asked for, a bool column: `missed_doses`, `late_dose`, `visit`
         and the events; then `any`.
     """
-    until = last_month(spec)
+    until = spec.last_month
     patients = study.patients
     found: dict[str, set[Any]] = {}
     doses = study.doses[(study.doses["planned_month"] < until - _SOON) & study.doses["reason"].isin(_DUE)]
@@ -60,11 +54,12 @@ def major(rules: PerProtocol, study: Study, spec: Endpoint) -> pd.DataFrame:
         found["late_dose"] = set(doses.loc[late, "patient"])
     if rules.visit_months is not None:
         found["visit"] = set()
-        if isinstance(spec, Change | Responder):
-            visits = study.seen("actual_month", spec.measure)
-            at = (visits["month"] - spec.to_month).abs() < _SOON
+        if spec.visit is not None:
+            measure, month = spec.visit
+            visits = study.seen("actual_month", measure)
+            at = (visits["month"] - month).abs() < _SOON
             off = (visits["actual_month"] - visits["month"]).abs() > rules.visit_months + _SOON
-            found["visit"] = set(visits.loc[at & off & visits[spec.measure].notna(), "patient"])
+            found["visit"] = set(visits.loc[at & off & visits[measure].notna(), "patient"])
     events = study.events[study.events["month"] < until - _SOON]
     for name in rules.events:
         found[name] = set(events.loc[events["event"] == name, "patient"])
@@ -75,7 +70,7 @@ def major(rules: PerProtocol, study: Study, spec: Endpoint) -> pd.DataFrame:
 
 
 def analyse(study: Study, spec: Endpoint, deviations: pd.DataFrame) -> list[dict[str, Any]]:
-    """An endpoint in the per-protocol set: rows as of `single.of_endpoint`.
+    """An endpoint in the per-protocol set: rows as of `Analysed.rows`.
 
     Parameters
     ----------
@@ -86,5 +81,5 @@ def analyse(study: Study, spec: Endpoint, deviations: pd.DataFrame) -> list[dict
         As from `major`.
     """
     kept = set(deviations.loc[~deviations["any"], "patient"])
-    measure = (spec.measure,) if isinstance(spec, Change | Responder) else ()
-    return single.alone(in_memory(study, *measure, patients=kept), spec)
+    own = in_memory(study, *spec.columns, patients=kept)
+    return spec.analyse(own, setting(own, spec)).rows()

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts.protocol.endpoints import Change, Durability, Endpoint, Event
+from ranklsim.cohorts.endpoints import Analysed, Endpoint, is_ratio
+from ranklsim.cohorts.endpoints.base import COLUMNS, ERRORS
 from ranklsim.cohorts.protocol.trial import Trial
 from ranklsim.cohorts.running.storage import open_run
-from ranklsim.cohorts.statistics import multiplicity, summaries, survival
-from ranklsim.cohorts.statistics.ancova import ancova
-from ranklsim.cohorts.study import Study
-from ranklsim.pkpd.errors import BadInput
+from ranklsim.cohorts.statistics import multiplicity, survival
+from ranklsim.cohorts.study import Study, setting
 from ranklsim.reports.analyses import estimands, monitoring, subgroups
-from ranklsim.reports.analyses.effects import effect, is_ratio, measure_of
-from ranklsim.reports.analyses.single import COLUMNS, analysed_changes, of_endpoint, table_of
 
 FORESTS = ("primary", "key secondary")
 """Roles of the endpoints that are analysed in subgroups."""
@@ -33,7 +29,7 @@ class Analyses:
     Attributes
     ----------
     endpoints : DataFrame
-        Columns `single.COLUMNS`, a row an endpoint and arm.
+        Columns `cohorts.endpoints.base.COLUMNS`, a row an endpoint and arm.
     curves : DataFrame
         Columns `endpoint`, `arm`, `month`, `estimate`, `low`, `high`, `std_error`: share with the event by month.
     at_risk : DataFrame
@@ -60,15 +56,15 @@ class Analyses:
     stops: pd.DataFrame
 
 
-def analyse(study: Study | str | Path, changes: pd.DataFrame | None = None) -> Analyses:
+def analyse(study: Study | str | Path, analysed: Sequence[Analysed] | None = None) -> Analyses:
     """Analyse a trial as its file asks.
 
     Parameters
     ----------
     study : Study or path
         Such as a finished run, or the folder of one.
-    changes : DataFrame, optional
-        Endpoints that are a change, as analysed already (columns of `summaries.ENDPOINT_COLUMNS`).
+    analysed : sequence of Analysed, optional
+        Every endpoint, if they have been analysed already (`analysed_endpoints`).
 
     Returns
     -------
@@ -77,27 +73,26 @@ def analyse(study: Study | str | Path, changes: pd.DataFrame | None = None) -> A
     study = open_run(study) if isinstance(study, str | Path) else study
     trial = study.trial
     arms = [arm.name for arm in trial.arms]
-    endpoints = endpoint_table(study, analysed_changes(study) if changes is None else changes)
+    endpoints = endpoint_table(analysed_endpoints(study) if analysed is None else analysed)
     curves, risks = [], []
     for spec in trial.endpoints:
-        if isinstance(spec, Event) and not spec.grouped:
-            curve, risk = _curves(table_of(study, spec), spec, arms, trial.visits.months)
-            curves.append(curve)
-            risks.append(risk)
+        found = spec.curves(study, setting(study, spec), trial.visits.months)
+        if found is not None:
+            curves.append(found[0])
+            risks.append(found[1])
     seen = _monitored(study)
+    forests = [
+        _forest(study, spec, arm, str(trial.control))
+        for spec in trial.endpoints
+        if spec.role in FORESTS and spec.of_patients and trial.control is not None
+        for arm in arms
+        if arm != trial.control
+    ]
     return Analyses(
         endpoints[list(COLUMNS)],
         _joined(curves, ["endpoint", "arm", *survival.CURVE]),
         _joined(risks, ["endpoint", "arm", "month", "n"]),
-        _joined(
-            [
-                _forest(study, spec, arm, str(trial.control))
-                for spec in trial.endpoints
-                if spec.role in FORESTS
-                for arm in _others(trial)
-            ],
-            ["endpoint", "arm", "effect_measure", *subgroups.COLUMNS],
-        ),
+        _joined(forests, ["endpoint", "arm", "effect_measure", *subgroups.COLUMNS]),
         decisions(trial, endpoints, seen.outcome),
         estimands.estimate_all(study),
         seen.looks,
@@ -105,23 +100,26 @@ def analyse(study: Study | str | Path, changes: pd.DataFrame | None = None) -> A
     )
 
 
-def endpoint_table(study: Study, changes: pd.DataFrame, *, ends: Mapping[str, float] | None = None) -> pd.DataFrame:
-    """Every endpoint of a trial by arm, analysed as its file asks.
+def analysed_endpoints(study: Study, *, ends: Mapping[str, float] | None = None) -> list[Analysed]:
+    """Every endpoint of a study, analysed as the trial file asks.
 
     Parameters
     ----------
-    study, changes
-        As of `analyse`.
-    ends : mapping, optional
-        Arm to the month at which its treatment ends, for durabilities; that of its regimens if not given.
-
-    Returns
-    -------
-    DataFrame
-        Columns `single.COLUMNS` and `effect_error`, a row an endpoint and arm.
+    study : Study
+    ends : mapping of str to float, optional
+        Month at which the treatment of each arm ends, for durabilities; that of its regimens if not given.
     """
-    rows = [row for spec in study.trial.endpoints for row in of_endpoint(study, spec, changes, ends=ends)]
-    return pd.DataFrame(rows, columns=[*COLUMNS, "effect_error"])
+    return [spec.analyse(study, setting(study, spec, ends=ends)) for spec in study.trial.endpoints]
+
+
+def endpoint_table(analysed: Sequence[Analysed]) -> pd.DataFrame:
+    """Analysed endpoints as a table with columns `COLUMNS` and `ERRORS`, a row an endpoint and arm.
+
+    Parameters
+    ----------
+    analysed : sequence of Analysed
+    """
+    return pd.DataFrame([row for each in analysed for row in each.rows()], columns=[*COLUMNS, *ERRORS])
 
 
 def _monitored(study: Study) -> monitoring.Monitored:
@@ -138,54 +136,16 @@ def _joined(frames: Sequence[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
     return pd.concat(kept, ignore_index=True)[columns] if kept else pd.DataFrame(columns=columns)
 
 
-def _others(trial: Trial) -> list[str]:
-    return [arm.name for arm in trial.arms if arm.name != trial.control] if trial.control is not None else []
-
-
-def _curves(
-    table: pd.DataFrame, spec: Event, arms: Sequence[str], visits: Sequence[float]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Cumulative incidence and numbers at risk of each arm; months since randomisation."""
-    months = sorted({spec.from_month, spec.by_month, *(m for m in visits if spec.from_month < m < spec.by_month)})
-    curves, risks = [], []
-    for arm in arms:
-        own = table[table["arm"] == arm]
-        curve = survival.cumulative_incidence(own["time"].to_numpy(), own["cause"].to_numpy())
-        curves.append(curve.assign(endpoint=spec.name, arm=arm, month=curve["month"] + spec.from_month))
-        counts = survival.numbers_at_risk(own["time"].to_numpy(), [m - spec.from_month for m in months])
-        risks.append(pd.DataFrame({"endpoint": spec.name, "arm": arm, "month": months, "n": counts}))
-    return pd.concat(curves, ignore_index=True), pd.concat(risks, ignore_index=True)
-
-
 # -- subgroups and decisions -------------------------------------------------------------------------------------------
 
 
-def _forest(study: Study, spec: Endpoint, arm: str, control: str) -> pd.DataFrame:
-    """Effect of an endpoint in subgroups; none for a durability, which has no row a patient."""
-    if isinstance(spec, Durability):
-        return pd.DataFrame()
-    groups = subgroups.groups_of(study.patients)
-    measure = "difference of means" if isinstance(spec, Change) else measure_of(spec)
-    effect_of: Callable[[pd.DataFrame], Any]
-    if isinstance(spec, Change):
-        visits = study.seen(spec.measure)
-        change = summaries.change_from(visits, spec.measure, spec.from_month, kind=spec.kind)
-        change = change[change["month"] == spec.to_month]
-        table = summaries.with_covariates(change, visits, study.patients, spec)
-        effect_of = partial(_mean_difference, arm=arm, control=control, covariates=spec.covariates)
-    else:
-        table = table_of(study, spec)
-        effect_of = partial(effect, spec, arm=arm, control=control, measure=measure)
-    found = subgroups.forest(table, arm, control, groups, effect_of, ratio=is_ratio(measure))
+def _forest(study: Study, spec: Endpoint, arm: str, comparator: str) -> pd.DataFrame:
+    """Effect of an endpoint in subgroups."""
+    measure = spec.subgroup_measure
+    effect = partial(spec.effect, arm=arm, comparator=comparator, measure=measure)
+    table, groups = spec.table(study, setting(study, spec)), subgroups.groups_of(study.patients)
+    found = subgroups.forest(table, arm, comparator, groups, effect, ratio=is_ratio(measure))
     return found.assign(endpoint=spec.name, arm=arm, effect_measure=measure)
-
-
-def _mean_difference(table: pd.DataFrame, arm: str, control: str, covariates: Sequence[str]) -> dict[str, Any]:
-    """ANCOVA at the endpoint's visit."""
-    row = ancova(table, [control, arm], control, covariates)[1]
-    if not np.isfinite(float(str(row["difference"]))):
-        raise BadInput("an arm has no patient left.")
-    return {"estimate": row["difference"], "low": row["difference_low"], "high": row["difference_high"]}
 
 
 def decisions(trial: Trial, endpoints: pd.DataFrame, stops: pd.DataFrame) -> pd.DataFrame:

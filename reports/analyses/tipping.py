@@ -24,15 +24,11 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from ranklsim.cohorts.protocol.endpoints import Event, Responder
-from ranklsim.cohorts.protocol.endpoints import higher_is_better as gains
+from ranklsim.cohorts.endpoints import Effect, Endpoint, is_ratio
 from ranklsim.cohorts.statistics import mmrm
 from ranklsim.cohorts.statistics.ancova import ancova_design
 from ranklsim.cohorts.statistics.imputation import IMPUTATIONS, last_visit, rubin
-from ranklsim.cohorts.statistics.margins import conclusion
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.reports.analyses import variables
-from ranklsim.reports.analyses.effects import effect, is_ratio, margin_of, measure_of
 
 CURVE = ("arm", "delta", "difference", "low", "high", "p", "holds")
 POINTS = ("arm", "n", "imputed", "difference", "p", "delta", "ratio", "imputed_mean", "seen_mean", "note")
@@ -188,7 +184,7 @@ class Failures:
 
 
 def failures(
-    spec: Responder | Event,
+    spec: Endpoint,
     table: pd.DataFrame,
     patients: pd.DataFrame,
     arms: Sequence[str],
@@ -203,9 +199,10 @@ def failures(
 
     Parameters
     ----------
-    spec : Responder or Event
+    spec : Endpoint
+        A kind with a tipping point by failures
     table : DataFrame
-        As from `variables.responders` or `variables.times`.
+        As from `Endpoint.table`.
     patients : DataFrame
         Of the analysis set, as in a run folder.
     arms : sequence of str
@@ -213,14 +210,14 @@ def failures(
     level : float
         Two-sided significance level; with a margin, the 95 % interval must stay within it.
     """
-    measure = measure_of(spec)
+    measure = spec.effect_measure
     curves, points = [], []
     for arm in (name for name in arms if name != control):
-        left = _left(spec, table, patients, arm)
+        left = spec.left(table, patients, arm)
 
         def row(count: int, arm: str = arm, left: pd.DataFrame = left) -> dict[str, object]:
             try:
-                found = effect(spec, _with_failures(spec, table, left, count), arm, control, measure)
+                found = spec.effect(_with_failures(table, left, count), arm, control, measure)
             except (BadInput, RunFailed):
                 found = dict.fromkeys(("estimate", "low", "high", "p"), np.nan)
             out = {"arm": arm, "failures": count, "effect": found["estimate"], "low": found["low"]}
@@ -250,30 +247,21 @@ def failures(
     return Failures(pd.DataFrame(curves, columns=list(FAILURES)), pd.DataFrame(points, columns=names), measure)
 
 
-def _left(spec: Responder | Event, table: pd.DataFrame, patients: pd.DataFrame, arm: str) -> pd.DataFrame:
-    """Patients of an arm whose answer is not known, by number: not seen at the visit, or not followed to the end."""
-    if isinstance(spec, Responder):
-        people = variables.people(patients, spec.covariates)
-        unseen = (people["arm"] == arm) & ~people["patient"].isin(table["patient"])
-        return people[unseen].sort_values("patient").assign(event=False)
-    short = (table["arm"] == arm) & (table["cause"] == 0) & (table["time"] < spec.by_month - spec.from_month - 1e-6)
-    return table[short].sort_values("patient").assign(event=True, cause=1)
-
-
-def _with_failures(spec: Responder | Event, table: pd.DataFrame, left: pd.DataFrame, count: int) -> pd.DataFrame:
+def _with_failures(table: pd.DataFrame, left: pd.DataFrame, count: int) -> pd.DataFrame:
     failed = left.iloc[:count]
     return pd.concat([table[~table["patient"].isin(failed["patient"])], failed], ignore_index=True)
 
 
-def _holds(spec: Responder | Event, measure: str, found: Mapping[str, float], level: float) -> bool:
+def _holds(spec: Endpoint, measure: str, found: Mapping[str, float], level: float) -> bool:
     """Whether a result is significant on the side of a benefit, or within the margin."""
     if not np.isfinite(found["p"]):
         return False
-    better, margin = gains(spec), margin_of(spec)
-    if margin is not None:
-        words = conclusion(found["low"], found["high"], margin=margin, ratio=is_ratio(measure), higher_is_better=better)
-        return words.startswith("non-inferior to")
-    return bool(found["p"] < level and (found["estimate"] > (1 if is_ratio(measure) else 0)) == better)
+    if spec.margin is not None:
+        return spec.conclusion(Effect(measure, found["estimate"], found["low"], found["high"])).startswith(
+            "non-inferior"
+        )
+    above = found["estimate"] > (1 if is_ratio(measure) else 0)
+    return bool(found["p"] < level and above == spec.higher_is_better)
 
 
 def _point(room: Callable[[float], float], imputed: int, scale: float) -> tuple[float, str]:

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ranklsim.cohorts.protocol.endpoints import Change
+from ranklsim.cohorts.endpoints import Change
+from ranklsim.cohorts.endpoints.change import ChangeDetail
 from ranklsim.cohorts.running.storage import Run
 from ranklsim.cohorts.statistics import summaries
 from ranklsim.cohorts.words import month_text
-from ranklsim.reports.analyses import repeated
-from ranklsim.reports.analyses.results import Analyses, analyse
+from ranklsim.reports.analyses.results import Analyses, analyse, analysed_endpoints
 from ranklsim.reports.csr import unknowns
 from ranklsim.reports.figures.drawing import png, svg_text
 from ranklsim.reports.layout import tables, wording
@@ -88,11 +88,11 @@ class Context:
         self.meanings = {symbol: str(data.parameters.row(symbol)["meaning"]) for symbol in self.drawn}
         self.result_column = "value" if self.control is None else "difference"
         self.primary = self._primary()
-        self.repeated = [
-            repeated.analyse(data.seen(spec.measure), data.patients, spec, self.names, self.control)
-            for spec in self.trial.changes
-            if spec.analysis == "MMRM"
+        self.analysed = analysed_endpoints(data)
+        self.changes: list[tuple[Change, ChangeDetail]] = [
+            (each.spec, each.detail) for each in self.analysed if isinstance(each.spec, Change)
         ]
+        self.repeated = [detail.model for _, detail in self.changes if detail.model is not None]
         self.endpoints = self._endpoints()
         self.importance = self._importance()
 
@@ -250,14 +250,8 @@ class Context:
     def _endpoints(self) -> pd.DataFrame:
         """All endpoints by arm, with the interval over unknown parameters where the draws hold it."""
         frames = []
-        by_model = {found.spec.name: found for found in self.repeated}
-        for k, spec in enumerate(self.trial.changes):
-            if spec.name in by_model:
-                frame = by_model[spec.name].endpoint()
-            else:
-                frame = summaries.endpoint(
-                    self.data.seen(spec.measure), self.data.patients, spec, self.names, self.control, seed=self.seed + k
-                )
+        for spec, detail in self.changes:
+            frame = detail.table.copy()
             extra = {"median": "parameter_median", "low": "parameter_low", "high": "parameter_high"}
             extra |= {"draws": "parameter_draws"}
             both = {"both_low": "unknown_low", "both_high": "unknown_high"}
@@ -292,12 +286,12 @@ class Context:
     @cached_property
     def analyses(self) -> Analyses:
         """Endpoints of every kind, estimands, subgroups and multiplicity."""
-        return analyse(self.data, self.endpoints)
+        return analyse(self.data, self.analysed)
 
     def read_elsewhere(self, *, changes: bool) -> list[str]:
         """Where the test of an endpoint that looks have tested stands, in a sentence; nothing if it is no such kind."""
         plan = self.trial.interim
-        if plan is None or isinstance(self.trial.endpoint(plan.endpoint), Change) != changes:
+        if plan is None or (self.trial.endpoint(plan.endpoint).key == "change") != changes:
             return []
         return [
             f"{plan.endpoint}: p and interval here are those of the last analysis alone. Interim looks have spent part "

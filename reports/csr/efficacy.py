@@ -12,8 +12,8 @@ import pandas as pd
 from ranklsim.cohorts.durability import LEAST_GAIN
 from ranklsim.cohorts.statistics import durability, summaries
 from ranklsim.cohorts.statistics.mmrm.covariance import NAMES
+from ranklsim.cohorts.statistics.repeated import Repeated
 from ranklsim.cohorts.words import MEASURES, listed, month_text
-from ranklsim.reports.analyses.repeated import Repeated
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import SITES, Context, nearest
 from ranklsim.reports.figures import patients as figures_patients

@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.durability import LEAST_GAIN, MEASURES
-from ranklsim.cohorts.protocol.endpoints import Durability, Event
+from ranklsim.cohorts.endpoints import Durability, Event
+from ranklsim.cohorts.endpoints.durability import lasting
 from ranklsim.cohorts.statistics.summaries import BOOTSTRAPS
 from ranklsim.cohorts.words import first_upper, month_text
-from ranklsim.reports.analyses import variables
-from ranklsim.reports.analyses.lasting import lasting
 from ranklsim.reports.csr import unknowns
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import SITES, Context
@@ -122,7 +121,7 @@ def _multiple(c: Context, names: list[str]) -> pd.DataFrame:
     for arm in names:
         spec = Event(name="", role="exploratory", analysis="Cox", event="vertebral", from_month=c.ends[arm],
                      by_month=float(c.trial.months), least=2)  # fmt: skip
-        own = variables.times(c.data.events, c.data.patients[c.data.patients["arm"] == arm], spec)
+        own = spec.times(c.data.events, c.data.patients[c.data.patients["arm"] == arm])
         events, years = int(own["event"].sum()), float(own["time"].sum()) / 12
         row: dict[str, Any] = {"arm": arm, "n": len(own), "estimate": np.nan, "low": np.nan, "high": np.nan}
         if years > 0:

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.conduct import enrolment
+from ranklsim.cohorts.endpoints import is_ratio
 from ranklsim.cohorts.protocol.endpoints import Interim
 from ranklsim.cohorts.words import first_lower, first_upper, listed, month_text
-from ranklsim.reports.analyses.effects import is_ratio, measure_of
 from ranklsim.reports.analyses.monitoring import CROSSED, FUTILE, HARM, NOT_CROSSED, UNTESTED
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import INTERIM, Context
@@ -126,7 +126,7 @@ def _design_words(c: Context, plan: Interim) -> str:
         f"function of {plan.spending} type (Lan and DeMets 1983). {_information_words(plan, spec.of_hazard)}"
     )
     if plan.effect is not None:
-        measure = measure_of(spec)
+        measure = spec.effect_measure
         shown = effect_text({"effect_measure": measure, "effect": plan.effect} | _NO_INTERVAL, spec)
         text += f" The effect of the design is a {measure} of {shown}."
     if plan.futility is not None:
@@ -248,7 +248,7 @@ def _tests(c: Context, frame: pd.DataFrame, plan: Interim) -> Exhibit:
         "look, under the effect seen so far or that of the design. Boundaries make no use of a futility rule. An "
         "effect seen where a test ends early is too large on average."
     )
-    if is_ratio(measure_of(spec)):
+    if is_ratio(spec.effect_measure):
         note += " z is positive where the ratio favours the arm."
     return c.listing(
         "14.2.13.2",

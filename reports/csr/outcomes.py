@@ -7,30 +7,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts.protocol.endpoints import EVENT_WORDS, Change, Durability, Endpoint, Event, Rate, Responder
-from ranklsim.cohorts.protocol.measures import BMD_MEASURES
+from ranklsim.cohorts.endpoints import KINDS, Endpoint, is_ratio
 from ranklsim.cohorts.statistics.imputation import STRATEGIES
-from ranklsim.cohorts.words import MEASURES, first_lower, first_upper, listed, month_text
-from ranklsim.reports.analyses.effects import is_ratio
+from ranklsim.cohorts.words import first_lower, first_upper, listed
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import Context
 from ranklsim.reports.figures import analyses as figures_analyses
 from ranklsim.reports.figures import trial as figures
 from ranklsim.reports.layout.exhibit import Exhibit, Section
-from ranklsim.reports.layout.tables import DASH, num, p_value, share, with_interval
+from ranklsim.reports.layout.tables import DASH, num, p_value, with_interval
 from ranklsim.reports.layout.wording import to_interval
-
-UNIT_OF = {
-    "months back": "months after the end of treatment",
-    "share kept": "% of the gain",
-    "area": "%-months",
-    "peak": "% of baseline",
-    "peak month": "months after the end of treatment",
-}
-"""In what each kind of `Durability` is given."""
-
-KINDS = {"event": "Events", "responder": "Responders", "rate": "Rates", "durability": "Durability", "change": "Changes"}
-"""How a footnote calls each kind of endpoint."""
 
 
 @report_section("11.4.1.1", "Fractures, responders and durability", "outcomes")
@@ -92,11 +78,7 @@ def _scale(spec: Endpoint, measure: str) -> tuple[float, int, str]:
     """Factor, decimals and unit in which an arm's own figure or a difference is shown."""
     if is_ratio(measure):
         return 1.0, 2, ""
-    if isinstance(spec, Responder | Event):
-        return 100.0, 1, "%"
-    if isinstance(spec, Rate):
-        return 100.0, 2, "per 100 patient-years"
-    return 1.0, 1 if not isinstance(spec, Change) else 2, ""
+    return spec.factor, spec.digits, spec.unit if spec.factor != 1 else ""
 
 
 def effect_text(row: dict[str, Any], spec: Endpoint) -> str:
@@ -124,21 +106,17 @@ def _in_words(value: float, low: float, high: float, decimals: int, unit: str) -
 
 def _points(spec: Endpoint, measure: str) -> str:
     """The unit of a difference, to follow its value in a sentence."""
-    percent = isinstance(spec, Responder | Event) or (isinstance(spec, Change) and spec.kind == "percent")
-    return " percentage points" if percent and not is_ratio(measure) else ""
+    return " percentage points" if spec.in_points and not is_ratio(measure) else ""
 
 
 def _endpoint_cells(c: Context, row: dict[str, Any]) -> dict[str, object]:
     spec = c.trial.endpoint(row["endpoint"])
     factor, decimals, unit = _scale(spec, "")
     own = _months_or_later(row, factor, decimals)
-    counted = np.isfinite(row["events"])
-    events: object = DASH
-    if counted:
-        events = share(int(row["events"]), row["n"]) if not isinstance(spec, Rate) else f"{int(row['events'])}"
+    events = spec.counted(row["events"], row["n"]) if np.isfinite(row["events"]) else DASH
     margin = f"Margin {row['margin']:g}. " if np.isfinite(row["margin"]) else ""
     return {
-        "Endpoint": f"{row['endpoint']} ({row['role']}; {_kind_words(spec)}{', ' + unit if unit else ''})",
+        "Endpoint": f"{row['endpoint']} ({row['role']}; {spec.described}{', ' + unit if unit else ''})",
         "Arm": c.by_name[row["arm"]].label,
         "n": row["n"],
         "Events": events,
@@ -161,38 +139,12 @@ def _months_or_later(row: dict[str, Any], factor: float, decimals: int) -> str:
     return with_interval(values[0], values[1], values[2], decimals)
 
 
-def _kind_words(spec: Endpoint) -> str:
-    if isinstance(spec, Event):
-        least = f"at least {spec.least} of " if spec.least > 1 else ""
-        span = f"{month_text(spec.from_month)} to {month_text(spec.by_month)}"
-        return f"{least}{EVENT_WORDS[spec.event]}, months {span}"
-    if isinstance(spec, Rate):
-        return f"{EVENT_WORDS[spec.event]}, months {month_text(spec.from_month)} to {month_text(spec.by_month)}"
-    if isinstance(spec, Responder):
-        sign = {">=": "≥", "<=": "≤"}.get(spec.sign, spec.sign)
-        return f"{MEASURES[spec.measure]} change {sign} {num(spec.limit, 1)}% at month {month_text(spec.to_month)}"
-    if isinstance(spec, Change):
-        return f"{MEASURES[spec.measure]} change, months {month_text(spec.from_month)} to {month_text(spec.to_month)}"
-    assert isinstance(spec, Durability)
-    middle = "mean" if spec.measure in BMD_MEASURES else "median"
-    return f"{middle} {MEASURES[spec.measure]}; {UNIT_OF[spec.what]}"
-
-
 def _notes(c: Context, frame: pd.DataFrame) -> str:
     notes = []
     for kind, own in frame[frame["method"].astype(bool)].groupby("kind", sort=True):
-        notes.append(f"{KINDS[str(kind)]}: {'; '.join(sorted(own['method'].unique()))}.")
+        notes.append(f"{KINDS[str(kind)].plural}: {'; '.join(sorted(own['method'].unique()))}.")
     notes.append("Patients who left count up to then; all that was seen counts. n: patients with the values needed.")
-    if any(isinstance(e, Event) and not e.grouped for e in c.trial.endpoints):
-        notes.append(
-            "Death without the event is a competing event. A hazard ratio is cause-specific: who died is at risk no "
-            "more; a subdistribution hazard ratio (Fine-Gray) compares cumulative incidences: who died stays at risk."
-        )
-    if any(isinstance(e, Event) and e.grouped for e in c.trial.endpoints):
-        notes.append(
-            "An event found at planned images is analysed as yes or no by the last of them, among patients with an "
-            "image, strata pooled."
-        )
+    notes += dict.fromkeys(note for spec in c.trial.endpoints for note in spec.notes)
     return " ".join(notes)
 
 

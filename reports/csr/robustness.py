@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts.protocol.endpoints import Durability, Endpoint, Estimand, Event, Responder, higher_is_better
-from ranklsim.cohorts.statistics import imputation, summaries
+from ranklsim.cohorts.endpoints import Endpoint, Estimand
+from ranklsim.cohorts.statistics import imputation, repeated, summaries
+from ranklsim.cohorts.statistics.repeated import Repeated
+from ranklsim.cohorts.study import setting
 from ranklsim.cohorts.words import first_lower, first_upper, listed, month_text
 from ranklsim.pkpd.errors import RunFailed
 from ranklsim.pkpd.units import DAYS_PER_MONTH
-from ranklsim.reports.analyses import estimands, per_protocol, repeated, single, tipping
-from ranklsim.reports.analyses.repeated import Repeated
+from ranklsim.reports.analyses import estimands, per_protocol, tipping
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import Context
 from ranklsim.reports.csr.outcomes import effect_text
@@ -37,7 +38,7 @@ def _missing_data(c: Context, section: Section) -> None:
         except RunFailed as why:
             section.paragraphs.append(f"{primary.spec.name}: no multiple imputation ({str(why).rstrip('.')}).")
     asked = c.trial.tipping
-    if asked is not None and isinstance(spec := c.trial.endpoint(asked.endpoint), Responder | Event):
+    if asked is not None and (spec := c.trial.endpoint(asked.endpoint)).failure:
         _failures(c, spec, section)
     elif asked is not None:
         found = next((f for f in fitted if f.spec.name == asked.endpoint), None)
@@ -144,7 +145,7 @@ def _tipping(c: Context, found: Repeated, section: Section) -> None:
     assert c.trial.tipping is not None
     spec, missing = found.spec, c.trial.tipping.missing
     arms, wide, people = repeated.imputable(found, c.data.seen(spec.measure), c.data.patients)
-    better = higher_is_better(spec)
+    better = spec.higher_is_better
     level, why = _level(c, spec)
     margin = spec.margin or 0.0
     try:
@@ -205,12 +206,14 @@ def _tipping(c: Context, found: Repeated, section: Section) -> None:
     )
 
 
-def _failures(c: Context, spec: Responder | Event, section: Section) -> None:
+def _failures(c: Context, spec: Endpoint, section: Section) -> None:
     """How many of those who left must have failed: sentences and table."""
     assert c.control is not None
     level, why = _level(c, spec)
-    found = tipping.failures(spec, single.table_of(c.data, spec), c.data.patients, c.names, c.control, level=level)
-    failed = "not to have responded" if isinstance(spec, Responder) else "to have had the event when they left"
+    found = tipping.failures(
+        spec, spec.table(c.data, setting(c.data, spec)), c.data.patients, c.names, c.control, level=level
+    )
+    failed = spec.failure
     for row in found.points.to_dict("records"):
         head = f"{spec.name}, {c.by_name[row['arm']].label}: tipping point. "
         section.paragraphs.append(
@@ -272,7 +275,7 @@ def _tip_words(c: Context, row: dict[str, Any], spec: Any, look: tuple[str, str,
 
 
 def _primaries(c: Context) -> list[Endpoint]:
-    return [e for e in c.trial.endpoints if e.role == "primary" and not isinstance(e, Durability)]
+    return [e for e in c.trial.endpoints if e.role == "primary" and e.of_patients]
 
 
 def _rule_words(c: Context, spec: Endpoint) -> dict[str, str]:
@@ -285,7 +288,7 @@ def _rule_words(c: Context, spec: Endpoint) -> dict[str, str]:
     if rules.late_months is not None:
         words["late_dose"] = f"A dose more than {_span(rules.late_months)} late"
     if rules.visit_months is not None:
-        until = month_text(per_protocol.last_month(spec))
+        until = month_text(spec.last_month)
         words["visit"] = f"Visit of month {until} more than {_span(rules.visit_months)} off"
     events = {"stopped": "Stopped treatment", "rescue": "Given rescue treatment", "switch": "Switched treatment"}
     return words | {event: events[event] for event in rules.events}
@@ -323,7 +326,7 @@ def major_deviations(c: Context, table: pd.DataFrame) -> Exhibit:
         shows={words: tables.shares(name, "patients") for name, words in names.items()},
         total=True,
         headline=f"{tables.share(int(table['any'].sum()), c.n)} patients had a major deviation.",
-        note=f"Patients, n (%), before month {month_text(per_protocol.last_month(spec))}. A patient may have several. "
+        note=f"Patients, n (%), before month {month_text(spec.last_month)}. A patient may have several. "
         "Those who have one are left out of the per-protocol set.",
     )
 

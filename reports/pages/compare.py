@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from ranklsim import __version__
-from ranklsim.cohorts.protocol.endpoints import Change
+from ranklsim.cohorts.endpoints import Change
 from ranklsim.cohorts.running import places
 from ranklsim.cohorts.running.storage import open_run
 from ranklsim.cohorts.statistics import durability, summaries

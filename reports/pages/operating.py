@@ -31,9 +31,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts.protocol.endpoints import Change, higher_is_better
+from ranklsim.cohorts.endpoints import is_ratio
 from ranklsim.cohorts.statistics.ancova import LEVEL
-from ranklsim.reports.analyses.effects import is_ratio
 from ranklsim.reports.analyses.monitoring import CROSSED, HARM
 from ranklsim.reports.pages.studies import DIFFERENCE, MEAN, NULL, SUBJECT, TRIAL, Protocol
 
@@ -128,8 +127,8 @@ def _of_tests(
     if spec.margin is None:
         return
     yield "power of non-inferiority", *_share(part["conclusion"].str.startswith(NON_INFERIOR).to_numpy())
-    if null is not None and isinstance(spec, Change):
-        good = null["low"] > 0 if higher_is_better(spec) else null["high"] < 0
+    if null is not None and spec.moves:
+        good = null["low"] > 0 if spec.higher_is_better else null["high"] < 0
         yield "type I error at the margin", *_share(good.to_numpy())
 
 
@@ -190,7 +189,7 @@ def of_looks(found: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
                 continue
             if design == TRIAL:
                 rows.append(here | _row("", "power over all looks", *_share(own["rejected"].to_numpy(bool))))
-            elif margin is None or isinstance(spec, Change):
+            elif margin is None or spec.moves:
                 crossed = own["decision"].isin([CROSSED, HARM] if margin is None else [CROSSED]).to_numpy()
                 rows.append(here | _row("", "type I error over all looks", *_share(crossed)))
             for column, measure in (("month", "months"), ("enrolled", "patients")):

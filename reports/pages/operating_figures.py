@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 from statsmodels.stats.proportion import proportion_confint
 
-from ranklsim.cohorts.protocol.endpoints import Endpoint
+from ranklsim.cohorts.endpoints import Endpoint
 from ranklsim.cohorts.running.replicates import AS_PLANNED, AS_RUN
 from ranklsim.cohorts.statistics.ancova import LEVEL
 from ranklsim.cohorts.words import first_upper

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from ranklsim import __version__
+from ranklsim.cohorts.endpoints import Endpoint
 from ranklsim.cohorts.events import COMPLETED
-from ranklsim.cohorts.protocol.endpoints import EVENT_WORDS, Change, Endpoint
 from ranklsim.cohorts.running.replicates import AS_PLANNED, AS_RUN
 from ranklsim.cohorts.statistics.ancova import LEVEL
-from ranklsim.cohorts.words import first_upper, listed, month_text
+from ranklsim.cohorts.words import EVENT_WORDS, first_upper, listed, month_text
 from ranklsim.reports.layout.cells import Text
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.page import Page, table
@@ -253,9 +253,7 @@ def _margins(view: View) -> Section:
     number = view.number("Section")
     shown: list[dict[str, object]] = []
     kept = []
-    unknown = [
-        spec.name for spec in view.protocol.endpoints if spec.margin is not None and not isinstance(spec, Change)
-    ]
+    unknown = [spec.name for spec in view.protocol.endpoints if spec.margin is not None and not spec.moves]
     for spec, arm in view.subjects():
         if spec.margin is None:
             continue
@@ -295,7 +293,7 @@ def _looks(view: View) -> Section:
     key: list[Text] = []
     number, spec = view.number("Section"), view.trial.endpoint(plan.endpoint)
     margin = spec.margin is not None
-    null = "True effect at the margin" if margin and isinstance(spec, Change) else "No difference"
+    null = "True effect at the margin" if margin and spec.moves else "No difference"
     shows = "non-inferiority" if margin else "a benefit"
     due = [_due(kind, value) for kind, value in view.trial.conduct.looks]
     lines: list[tuple[str, str, str, Callable[[float, float], str]]] = [
@@ -344,7 +342,7 @@ def _error_of_looks(spec: Endpoint) -> str:
     """What stands for a type I error, in a sentence."""
     if spec.margin is None:
         return "Type I error: a boundary is crossed, on either side, where every arm is given the control treatment."
-    if isinstance(spec, Change):
+    if spec.moves:
         return (
             "Type I error: non-inferiority is shown in studies in which every arm is given the control treatment, "
             "everybody's change in the test arm moved by the margin."

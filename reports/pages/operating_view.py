@@ -10,19 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts.protocol.endpoints import (
-    DURABILITY,
-    Change,
-    Durability,
+from ranklsim.cohorts.endpoints import (
     Endpoint,
     Estimand,
-    Event,
-    Rate,
-    Responder,
+    is_ratio,
 )
-from ranklsim.cohorts.statistics.summaries import UNITS
 from ranklsim.cohorts.words import listed
-from ranklsim.reports.analyses.effects import is_ratio, measure_of
 from ranklsim.reports.layout.arms import ArmView, view_arms
 from ranklsim.reports.layout.exhibit import Exhibit
 from ranklsim.reports.layout.page import table
@@ -60,20 +53,9 @@ class Scale:
 
 def scale_of(spec: Endpoint, measure: str) -> Scale:
     """Scale of an effect, or of an arm's own value where `measure` is empty."""
-    points = "percentage points" if measure else "%"
     if is_ratio(measure):
         return Scale(1.0, 2, measure, True)
-    if isinstance(spec, Responder | Event):
-        return Scale(100.0, 1, points, False)
-    if isinstance(spec, Rate):
-        return Scale(100.0, 2, "per 100 patient-years", False)
-    if isinstance(spec, Durability):
-        unit = DURABILITY[spec.what][0]
-        return Scale(1.0, 1, points if unit == "%" else "months" if unit == "mo" else unit, False)
-    assert isinstance(spec, Change)
-    if spec.kind == "percent":
-        return Scale(1.0, 2, points, False)
-    return Scale(1.0, 4, UNITS.get(spec.measure, ""), False)
+    return Scale(spec.factor, spec.digits, "percentage points" if measure and spec.unit == "%" else spec.unit, False)
 
 
 class View:
@@ -124,7 +106,7 @@ class View:
 
     def measure(self, spec: Endpoint) -> str:
         """Measure of effect of an endpoint, empty where arms are not compared."""
-        return "" if self.quantity == MEAN else measure_of(spec)
+        return "" if self.quantity == MEAN else spec.effect_measure
 
     def scale(self, spec: Endpoint) -> Scale:
         """Scale of what is reported of an endpoint."""

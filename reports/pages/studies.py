@@ -17,16 +17,14 @@ import numpy as np
 import pandas as pd
 import threadpoolctl
 
+from ranklsim.cohorts.endpoints import Endpoint, Estimand, is_ratio
 from ranklsim.cohorts.protocol.design import ends_of_treatment
-from ranklsim.cohorts.protocol.endpoints import Change, Endpoint, Estimand, higher_is_better
 from ranklsim.cohorts.protocol.trial import Trial
 from ranklsim.cohorts.running.replicates import Observed, Studies
 from ranklsim.cohorts.study import StudyTables
 from ranklsim.pkpd.agents import Agent
 from ranklsim.reports.analyses import estimands, results
-from ranklsim.reports.analyses.effects import is_ratio
 from ranklsim.reports.analyses.monitoring import OUTCOME, monitor
-from ranklsim.reports.analyses.single import analysed_changes
 
 TRIAL, NULL = "trial", "null"
 """Design of a study: as the trial file says, or with the control treatment in every arm."""
@@ -153,22 +151,19 @@ def analysed(study: StudyTables, protocol: Protocol, design: str = TRIAL) -> Ana
         Columns of `ESTIMATES` from `endpoint` on, and of `LOOKS` from `arm` on.
     """
     trial, control = protocol.trial, protocol.control
-    changes = analysed_changes(study)
-    table = results.endpoint_table(study, changes, ends=protocol.ends_of(design))
+    table = results.endpoint_table(results.analysed_endpoints(study, ends=protocol.ends_of(design)))
     stops = pd.DataFrame(columns=list(OUTCOME))
     if trial.interim is not None:
         stops = monitored(study, protocol, design)
     decided = results.decisions(trial, table, stops)
     adjusted = decided.set_index(["endpoint", "arm"])["adjusted"].to_dict()
-    of_change = changes.set_index(["endpoint", "arm"])
     rows: list[dict[str, Any]] = []
     for row in table.to_dict("records"):
         here = (row["endpoint"], row["arm"])
-        known = of_change.loc[here] if here in of_change.index else {}
         shared = {"endpoint": here[0], "estimand": "", "arm": here[1], "n": int(row["n"]), "method": row["method"]}
         shared |= {"p": np.nan, "adjusted": np.nan, "conclusion": ""}
         own = {name: row[name] for name in ("estimate", "low", "high")}
-        rows.append(shared | {"quantity": MEAN, "effect_measure": "", "se": known.get("std_error", np.nan)} | own)
+        rows.append(shared | {"quantity": MEAN, "effect_measure": "", "se": row["std_error"]} | own)
         if control is None or here[1] == control:
             continue
         gap = {name: row[column] for name, column in EFFECT.items()}
@@ -223,9 +218,9 @@ def at_margin(trial: Trial) -> Trial:
     plan = trial.interim
     assert plan is not None
     spec = trial.endpoint(plan.endpoint)
-    if spec.margin is None or not isinstance(spec, Change):
+    if spec.margin is None or not spec.moves:
         return trial
-    away = spec.margin if higher_is_better(spec) else -spec.margin
+    away = spec.margin if spec.higher_is_better else -spec.margin
     endpoints = [replace(spec, margin=None) if other is spec else other for other in trial.endpoints]
     moved = replace(plan, effect=None if plan.effect is None else plan.effect + away)
     return replace(trial, endpoints=endpoints, interim=moved)

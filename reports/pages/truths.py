@@ -20,19 +20,15 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.conduct.course import MEASURES
-from ranklsim.cohorts.protocol.endpoints import Change, Durability, Endpoint, Estimand, Event, Rate, Responder
-from ranklsim.cohorts.protocol.measures import BMD_MEASURES
-from ranklsim.cohorts.running.replicates import AS_PLANNED, AS_RUN, CONTROL, OWN, Lived, Studies
-from ranklsim.cohorts.statistics import survival
+from ranklsim.cohorts.endpoints import Endpoint, Estimand, is_ratio
+from ranklsim.cohorts.endpoints.base import World
+from ranklsim.cohorts.endpoints.estimands import in_population
+from ranklsim.cohorts.running.replicates import AS_PLANNED, AS_RUN, CONTROL, OWN, Studies
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.reports.analyses import estimands, lasting, variables
-from ranklsim.reports.analyses.effects import is_ratio, measure_of
+from ranklsim.reports.analyses import estimands
 from ranklsim.reports.pages.studies import DIFFERENCE, ESTIMAND, MEAN, SUBJECT, Protocol
 
 TRUTHS = ("vector", *SUBJECT, "conduct", "patients", "value", "mc_se")
-GROUPS = 50
-"""Of patients, for the jackknife."""
-
 BY_STRATEGY = "by its strategies"
 """Conduct of an estimand's true value."""
 
@@ -69,7 +65,7 @@ def questions(protocol: Protocol) -> list[Question]:
 
 def as_they_come(spec: Endpoint, arms: list[str]) -> Estimand:
     """The estimand behind an endpoint: everybody, whatever happens, by the measure that its analysis gives."""
-    return Estimand(spec.name, spec.name, False, {}, tuple(arms), {}, "MAR", measure_of(spec))
+    return Estimand(spec.name, spec.name, False, {}, tuple(arms), {}, "MAR", spec.effect_measure)
 
 
 # -- each patient ------------------------------------------------------------------------------------------------------
@@ -88,20 +84,17 @@ def outcomes(found: Studies, protocol: Protocol) -> pd.DataFrame:
     columns: dict[str, np.ndarray] = {}
     for whose in dict.fromkeys(key[0] for key in found.true):
         courses, events = _tables(found, whose)
-        worlds: dict[str, estimands.World] = {}  # many questions are about the same one
+        worlds: dict[str, World] = {}  # many questions are about the same one
         for asked in questions(protocol):
-            if isinstance(asked.endpoint, Durability):
-                columns |= _course(found.true[whose, asked.conduct], asked, whose, protocol)
-                continue
             estimand = asked.estimand
             key = repr((asked.conduct == AS_PLANNED, estimand.with_strategy("hypothetical"), estimand.population))
             if key not in worlds:
-                some = variables.in_population(people, estimand)
+                some = in_population(people, estimand)
                 ideal = set(some["patient"]) if asked.conduct == AS_PLANNED else estimands.supposed(events, estimand)
                 mine = courses if len(some) == len(people) else courses[courses["patient"].isin(some["patient"])]
                 worlds[key] = estimands.world_of(some, whose, mine, events, ideal)
             world = worlds[key]
-            known = estimands.outcome(world, asked.endpoint, estimand).drop(columns="stratum")
+            known = asked.endpoint.outcome(world, estimand)
             row = np.searchsorted(found.identity, world[0]["patient"].to_numpy())
             for field in known:
                 values = np.full(len(people), np.nan)
@@ -122,25 +115,6 @@ def _tables(found: Studies, whose: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         visits.append(pd.DataFrame(place | {"conduct": name} | values))
         events.append(lived.events.assign(conduct=name))
     return pd.concat(visits, ignore_index=True), pd.concat(events, ignore_index=True)
-
-
-def _course(lived: Lived, asked: Question, whose: str, protocol: Protocol) -> dict[str, np.ndarray]:
-    """Course of a durability's measure at the visits at which it is taken, as `lasting.outcome` wants it."""
-    spec = asked.endpoint
-    assert isinstance(spec, Durability)
-    place, _ = _visits_of(spec, protocol)
-    values = lived.true[spec.measure][:, place]
-    share = 100.0 * values / values[:, :1]
-    curve = share - 100.0 if spec.measure in BMD_MEASURES else share
-    return {asked.column(whose, str(j)): curve[:, j] for j in range(place.size)}
-
-
-def _visits_of(spec: Durability, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:
-    """Place and month of the visits at which a measure is taken."""
-    visits = protocol.trial.visits
-    months = np.asarray(visits.months, dtype=float)
-    place = np.flatnonzero(np.isin(months, visits.BMD if spec.measure in BMD_MEASURES else visits.markers))
-    return place, months[place]
 
 
 # -- all of them -------------------------------------------------------------------------------------------------------
@@ -180,32 +154,13 @@ def _values(
     spec, n = asked.endpoint, len(own)
     compared = protocol.control is not None and arm != protocol.control
     measure = asked.estimand.summary
-    if isinstance(spec, Durability):
-        curves = {whose: own.filter(regex=f"^{asked.column(whose, '')}").to_numpy(float) for whose in (OWN, CONTROL)}
-        _, months = _visits_of(spec, protocol)
-        ends = protocol.ends
-        yield MEAN, "", n, *_jackknife(lambda rows: _lasting(spec, months, curves[OWN][rows], ends[arm]), n)
-        if compared:
-            control = ends[str(protocol.control)]
-            yield (
-                DIFFERENCE,
-                measure,
-                n,
-                *_jackknife(
-                    lambda rows: (
-                        _lasting(spec, months, curves[OWN][rows], ends[arm])
-                        - _lasting(spec, months, curves[CONTROL][rows], control)
-                    ),
-                    n,
-                ),
-            )
-        return
     here = _outcome(asked, own, OWN)
     if not asked.of_estimand:
-        yield MEAN, "", n, *_level(spec, here)
+        yield MEAN, "", n, *spec.level(here, protocol.ends[arm])
     if compared:
+        ends = (protocol.ends[arm], protocol.ends[str(protocol.control)])
         try:
-            value, error = estimands.contrast(spec, measure, here, _outcome(asked, own, CONTROL))
+            value, error = spec.contrast(measure, here, _outcome(asked, own, CONTROL), ends)
         except (BadInput, RunFailed):
             value, error = np.nan, np.nan
         if is_ratio(measure):
@@ -217,48 +172,4 @@ def _outcome(asked: Question, own: pd.DataFrame, whose: str) -> pd.DataFrame:
     """One question's outcomes under a treatment, of the patients whom it is about."""
     start = asked.column(whose, "")
     mine = own[[name for name in own if name.startswith(start)]].rename(columns=lambda name: name.removeprefix(start))
-    if isinstance(asked.endpoint, Rate):
-        mine = mine.dropna()  # others have counts, if of no time
     return mine.assign(stratum=own["stratum"])
-
-
-def _level(spec: Endpoint, own: pd.DataFrame) -> tuple[float, float]:
-    """True value of an arm by itself, and its standard error."""
-    if isinstance(spec, Rate):
-        count, years = own["count"].to_numpy(float), own["years"].to_numpy(float)
-        rate = count.sum() / years.sum() if years.sum() > 0 else np.nan
-        return float(rate), float(np.sqrt(count.size) * (count - rate * years).std(ddof=1) / years.sum())
-    if isinstance(spec, Event):
-        known = own.dropna(subset=["time"])
-        curve = survival.cumulative_incidence(known["time"].to_numpy(float), known["cause"].to_numpy(int))
-        if curve.empty:
-            return np.nan, np.nan
-        at = survival.at_month(curve, spec.by_month - spec.from_month)
-        return at["estimate"], at["std_error"]
-    assert isinstance(spec, Change | Responder)
-    values = own["value"].dropna().to_numpy(float)
-    if values.size < 2:
-        return (float(values.mean()) if values.size else np.nan), np.nan
-    if spec.analysis == "median difference":
-        return _jackknife(lambda rows: float(np.median(values[rows])), values.size)
-    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(values.size))
-
-
-def _lasting(spec: Durability, months: np.ndarray, curves: np.ndarray, end: float) -> float:
-    """A durability of an arm's mean (median) curve; NaN where no visit follows the end of treatment."""
-    if not months[0] <= end < months[-1] - 1e-9:
-        return np.nan
-    middle = np.mean(curves, axis=0) if spec.measure in BMD_MEASURES else np.median(curves, axis=0)
-    return float(lasting.outcome(months, middle[None, :], spec, end)[0])
-
-
-def _jackknife(value_of: Callable[[np.ndarray], float], n: int) -> tuple[float, float]:
-    """A value of n patients, given those who count, and its delete-a-group standard error [1]_."""
-    if n == 0:
-        return np.nan, np.nan
-    everyone, groups = np.arange(n), min(GROUPS, n)
-    value = value_of(everyone)
-    if groups < 2 or not np.isfinite(value):
-        return value, np.nan
-    left_out = np.array([value_of(everyone[everyone % groups != group]) for group in range(groups)])
-    return value, float(np.sqrt((groups - 1) / groups * ((left_out - left_out.mean()) ** 2).sum()))

@@ -7,9 +7,9 @@ import pytest
 from ranklsim.cohorts.conduct.course import MEASURES, intended, observe
 from ranklsim.cohorts.conduct.doses import LATE, LEFT, STOPPED, finished
 from ranklsim.cohorts.events import COMPLETED, DROPOUT, RANDOMISED, happened, table
+from ranklsim.cohorts.measures import BMD_MEASURES
 from ranklsim.cohorts.protocol.conduct import Conduct, Delay, Hazard
 from ranklsim.cohorts.protocol.design import Visits
-from ranklsim.cohorts.protocol.measures import BMD_MEASURES
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.parameters import load_parameters

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from helpers import change, trial_text
 
-from ranklsim.cohorts.protocol.endpoints import Change, Durability, Estimand, Event, Rate, Responder
+from ranklsim.cohorts.endpoints import Change, Durability, Estimand, Event, Rate, Responder
 from ranklsim.cohorts.protocol.trial import Trial, load_trial
 from ranklsim.pkpd.errors import BadInput
 

@@ -7,10 +7,9 @@ import pandas as pd
 import pytest
 from statsmodels.duration.hazard_regression import PHReg
 
-from ranklsim.cohorts.protocol.endpoints import Event
+from ranklsim.cohorts.endpoints import Event
 from ranklsim.cohorts.statistics import competing, survival
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.reports.analyses.effects import effect
 
 # Bone marrow transplants (Klein and Moeschberger, Survival Analysis, 1997): days until relapse, d until death in
 # remission, + seen without either; after the stroke, days of waiting for the transplant.
@@ -163,9 +162,9 @@ def test_an_arm_without_event_or_without_patients_is_said_in_a_sentence():
 def test_an_endpoint_analysed_so_has_the_ratio_with_the_p_of_its_own_analysis():
     table = transplants("LOW", "HIGH")
     gray = Event(name="relapse", role="primary", analysis="Gray", event="hip", by_month=3000.0)
-    found = effect(gray, table, "LOW", "HIGH", "subdistribution hazard ratio")
+    found = gray.effect(table, "LOW", "HIGH", "subdistribution hazard ratio")
     assert found["p"] == pytest.approx(0.001208563353, rel=1e-9)
     assert found["method"] == "Fine-Gray, stratified; p of Gray's test, stratified"
-    wald = effect(replace(gray, analysis="Fine-Gray"), table, "LOW", "HIGH", "subdistribution hazard ratio")
+    wald = replace(gray, analysis="Fine-Gray").effect(table, "LOW", "HIGH", "subdistribution hazard ratio")
     assert wald["estimate"] == found["estimate"]
     assert wald["p"] != found["p"]

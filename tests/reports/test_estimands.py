@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from helpers import check_sentence
 
-from ranklsim.cohorts.protocol.endpoints import Change, Durability, Estimand, Event, Multiplicity, Rate, Responder
+from ranklsim.cohorts.endpoints import Change, Durability, Estimand, Event, Rate, Responder, durability
+from ranklsim.cohorts.protocol.endpoints import Multiplicity
 from ranklsim.cohorts.statistics import summaries
-from ranklsim.reports.analyses import estimands, lasting, results, variables
+from ranklsim.reports.analyses import estimands, results
 
 MONTHS = [0.0, 12.0, 24.0]
 GAIN = Change(name="gain", role="primary", analysis="ANCOVA", measure="BMD_LS", from_month=0.0, to_month=24.0)
@@ -151,17 +152,17 @@ def test_an_arm_without_patients_and_a_model_without_answer_are_said_in_a_senten
 def test_times_and_counts_end_at_the_event_of_their_strategy(world):
     events = happened([(0, "drug", "hip", 20.0), (0, "drug", "stopped", 13.0), (2, "drug", "death", 6.0),
                        (6, "drug", "vertebral", 12.0), (6, "drug", "vertebral", 24.0)])  # fmt: skip
-    seen = variables.times(events, world.patients, FRACTURE).set_index("patient")
+    seen = FRACTURE.times(events, world.patients).set_index("patient")
     assert seen.loc[0, ["time", "event", "cause"]].tolist() == [20.0, True, 1]
     assert seen.loc[2, ["time", "event", "cause"]].tolist() == [6.0, False, 2]
     for how, expected in (("hypothetical", [13.0, False, 0]), ("while on treatment", [13.0, False, 2]),
                           ("composite", [13.0, True, 1])):  # fmt: skip
-        own = variables.times(events, world.patients, FRACTURE, question(FRACTURE, {"stopped": how}, "hazard ratio"))
+        own = FRACTURE.times(events, world.patients, question(FRACTURE, {"stopped": how}, "hazard ratio"))
         assert own.set_index("patient").loc[0, ["time", "event", "cause"]].tolist() == expected
-    counted = variables.counts(events, world.patients, RATE).set_index("patient")
+    counted = RATE.counts(events, world.patients).set_index("patient")
     assert counted.loc[6, ["count", "years"]].tolist() == [2.0, 2.0]
     several = replace(FRACTURE, event="vertebral", least=2)
-    assert variables.times(events, world.patients, several).set_index("patient").loc[6, "time"] == 24.0
+    assert several.times(events, world.patients).set_index("patient").loc[6, "time"] == 24.0
 
 
 def test_the_true_rate_ratio_is_that_of_all_twins(world):
@@ -216,14 +217,14 @@ def test_a_gain_that_is_lost_in_a_year_has_the_durability_of_a_triangle(what, ex
     spec = Durability(name="", role="secondary", analysis="bootstrap", measure="BMD_LS", what=what,
                       after=6.0 if what == "share kept" else None)  # fmt: skip
     months = np.array([0.0, 24.0, 36.0, 48.0])
-    assert lasting.outcome(months, np.array([[0.0, 6.0, 0.0, -2.0]]), spec, 24.0)[0] == pytest.approx(expected)
+    assert durability.outcome(months, np.array([[0.0, 6.0, 0.0, -2.0]]), spec, 24.0)[0] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("what", "expected"), [("peak", 160.0), ("peak month", 12.0), ("area", 60 * 12)])
 def test_a_rebound_has_its_peak_month_and_area_over_baseline(what, expected):
     spec = Durability(name="", role="secondary", analysis="bootstrap", measure="CTX", what=what)
     months, course = np.array([0.0, 24.0, 36.0, 48.0]), np.array([[100.0, 100.0, 160.0, 100.0]])
-    assert lasting.outcome(months, course, spec, 24.0)[0] == pytest.approx(expected)
+    assert durability.outcome(months, course, spec, 24.0)[0] == pytest.approx(expected)
 
 
 def test_the_difference_between_arms_that_are_alike_is_about_zero():
@@ -232,7 +233,7 @@ def test_the_difference_between_arms_that_are_alike_is_about_zero():
     gains = np.array([6.0, 3.0]) + rng.normal(0, 1, (200, 2))
     visits = course(number, np.where(number % 2 == 0, "a", "b"), gains)
     spec = Durability(name="", role="secondary", analysis="bootstrap", measure="BMD_LS", what="share kept", after=12.0)
-    found = lasting.lasting(visits, spec, {"a": 12.0, "b": 12.0}, ["a", "b"], "a").set_index("arm")
+    found = durability.lasting(visits, spec, {"a": 12.0, "b": 12.0}, ["a", "b"], "a").set_index("arm")
     assert found.loc["a", "estimate"] == pytest.approx(50.0, abs=3)
     assert found.loc["b", "effect_low"] < 0 < found.loc["b", "effect_high"]
     assert np.isnan(found.loc["a", "effect"])
@@ -243,7 +244,7 @@ def test_bootstrap_medians_are_medians_of_the_resampled_patients():
     values = rng.normal(size=(25, 3))
     values[::4, 1] = np.nan
     values[:, 2] = np.nan
-    found = lasting.bootstrap_medians(values, (1, 2), replicates=120)
+    found = durability.bootstrap_medians(values, (1, 2), replicates=120)
     times = summaries.resamples(25, 100, np.random.default_rng([1, 2]))
     for row, weights in zip(found, times, strict=False):
         drawn = np.repeat(values, weights, axis=0)

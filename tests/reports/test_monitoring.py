@@ -8,12 +8,13 @@ import pytest
 from scipy import stats
 
 from ranklsim.cohorts.conduct.enrolment import cut
-from ranklsim.cohorts.protocol.endpoints import Event, Futility, Interim
+from ranklsim.cohorts.endpoints import Event
+from ranklsim.cohorts.protocol.endpoints import Futility, Interim
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.cohorts.statistics import survival
 from ranklsim.cohorts.study import StudyTables
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.reports.analyses import effects, interim, variables
+from ranklsim.reports.analyses import interim
 from ranklsim.reports.analyses.monitoring import COLUMNS, CROSSED, FUTILE, NOT_CROSSED, ON, decide, monitor, outcome_of
 from ranklsim.reports.csr import monitoring as report_monitoring
 
@@ -207,7 +208,7 @@ def test_the_last_analysis_is_that_of_the_trial_and_of_a_cut_at_its_last_month(t
     spec = trial.endpoint(trial.interim.endpoint)
     last = found.looks.iloc[-1]
     for known in (tables, cut(tables, 1000.0)):
-        table = variables.times(known["events"], known["patients"], spec)
+        table = spec.times(known["events"], known["patients"])
         ratio = survival.cox(table, "denosumab", "placebo", stratified=True)
         assert last["effect"] == pytest.approx(ratio["estimate"])
         assert last["p"] == pytest.approx(ratio["p"])
@@ -268,7 +269,7 @@ def test_the_statistic_of_a_margin_is_the_distance_from_it(trial, tables):
     other = replace(trial, endpoints=[spec])
     last = monitor(StudyTables(other, {}, tables), adjusted=False).looks.iloc[-1]
     assert last["z"] == pytest.approx(-(np.log(last["effect"]) - np.log(1.3)) / last["effect_error"])
-    assert effects.margin_of(spec) == 1.3
+    assert spec.effect_margin == 1.3
     assert ON != last["decision"]
 
 

@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 from helpers import check_sentence
 
-from ranklsim.cohorts.protocol.endpoints import Change
-from ranklsim.cohorts.statistics import mmrm, summaries
-from ranklsim.reports.analyses import repeated
+from ranklsim.cohorts.endpoints import Change
+from ranklsim.cohorts.statistics import mmrm, repeated, summaries
 
 ARMS = ["drug", "control"]
 MONTHS = [0.0, 12.0, 24.0, 36.0]

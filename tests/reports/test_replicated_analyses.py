@@ -11,7 +11,8 @@ import pytest
 from helpers import arm, change, endpoint, trial_file
 
 import ranklsim
-from ranklsim.cohorts.protocol.endpoints import Durability
+from ranklsim.cohorts.endpoints import Durability, durability
+from ranklsim.cohorts.endpoints.base import jackknife
 from ranklsim.cohorts.protocol.trial import Trial, load_trial
 from ranklsim.cohorts.running import replicates
 from ranklsim.cohorts.running.execution import RTOL
@@ -20,7 +21,7 @@ from ranklsim.cohorts.statistics import multiplicity
 from ranklsim.cohorts.study import StudyTables
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.parameters import load_parameters
-from ranklsim.reports.analyses import estimands, lasting
+from ranklsim.reports.analyses import estimands
 from ranklsim.reports.analyses.monitoring import monitor
 from ranklsim.reports.pages import operating, studies, truths
 from ranklsim.reports.pages.studies import DIFFERENCE, ESTIMAND, MEAN, NULL, TRIAL, Protocol
@@ -315,14 +316,14 @@ def test_the_truth_of_a_durability_is_that_of_the_mean_course(both: Studies, pro
     spec = protocol.trial.endpoint("Rebound")
     assert isinstance(spec, Durability)
     curve = np.median(100 * ctx / ctx[:, :1], axis=0)
-    want = lasting.outcome(both.months, curve[None, :], spec, protocol.ends["denosumab"])[0]
+    want = durability.outcome(both.months, curve[None, :], spec, protocol.ends["denosumab"])[0]
     assert row["value"] == pytest.approx(want)
     assert want == curve[both.months >= 12].max()
 
 
 def test_the_error_of_a_true_value_is_the_standard_error_of_a_mean() -> None:
     values = np.random.default_rng(1).normal(3.0, 2.0, 50)
-    value, error = truths._jackknife(lambda rows: float(values[rows].mean()), 50)
+    value, error = jackknife(lambda rows: float(values[rows].mean()), 50)
     assert value == pytest.approx(values.mean())
     assert error == pytest.approx(values.std(ddof=1) / np.sqrt(50))
 

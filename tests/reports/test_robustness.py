@@ -9,10 +9,12 @@ import pytest
 from helpers import arm, change, trial_file
 
 import ranklsim
-from ranklsim.cohorts.protocol.endpoints import Change, PerProtocol
+from ranklsim.cohorts.endpoints import Change
+from ranklsim.cohorts.protocol.endpoints import PerProtocol
 from ranklsim.cohorts.running.execution import run
 from ranklsim.cohorts.running.storage import open_run
-from ranklsim.reports.analyses import per_protocol, single
+from ranklsim.cohorts.study import setting
+from ranklsim.reports.analyses import per_protocol
 from ranklsim.reports.csr.report import write_report
 
 pytestmark = pytest.mark.slow
@@ -176,5 +178,5 @@ def test_without_deviations_the_per_protocol_analysis_is_that_of_all(done):
     spec = data.trial.endpoints[0]
     nobody = per_protocol.major(PerProtocol(None, 99.0, None, ()), data, spec)
     subset = pd.DataFrame(per_protocol.analyse(data, spec, nobody))
-    whole = pd.DataFrame(single.of_endpoint(data, spec, single.analysed_changes(data)))
+    whole = pd.DataFrame(spec.analyse(data, setting(data, spec)).rows())
     pd.testing.assert_frame_equal(subset, whole)

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from ranklsim.cohorts.durability import crossing_month
-from ranklsim.cohorts.protocol.endpoints import Change, Durability
+from ranklsim.cohorts.endpoints import Change, Durability
 from ranklsim.cohorts.statistics import durability, summaries
 from ranklsim.reports.analyses import baseline
 from ranklsim.reports.analyses.lasting import lasting

@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranklsim.cohorts.protocol.endpoints import Event, Responder
-from ranklsim.reports.analyses import effects, variables
+from ranklsim.cohorts.endpoints import Event, Responder
 from ranklsim.reports.analyses.tipping import failures
 
 ARMS = ["placebo", "drug"]
@@ -39,7 +38,7 @@ def times(patients):
     rng = np.random.default_rng(2)
     when = rng.exponential(np.where(patients["arm"] == "drug", 300.0, 80.0))
     hip = pd.DataFrame({"patient": patients["patient"], "event": "hip", "month": when, "count": 1})
-    return variables.times(hip[when <= patients["last_month"]], patients, HIP)
+    return HIP.times(hip[when <= patients["last_month"]], patients)
 
 
 def test_the_least_number_of_responders_lost_is_the_first_at_which_the_result_is_lost(patients, responders):
@@ -49,7 +48,7 @@ def test_the_least_number_of_responders_lost_is_the_first_at_which_the_result_is
     p = []
     for count in range(len(missing) + 1):
         table = pd.concat([responders, missing.iloc[:count].assign(event=False)], ignore_index=True)
-        p.append(effects.effect(GAIN, table, "drug", "placebo", "risk difference")["p"])
+        p.append(GAIN.effect(table, "drug", "placebo", "risk difference")["p"])
     assert found["failures"] == np.flatnonzero(np.array(p) >= 0.05)[0]
 
 
@@ -60,7 +59,7 @@ def test_a_failure_of_an_event_is_one_at_the_time_of_leaving(patients, times):
     assert 0 < count <= len(left)
     table = times.copy()
     table.loc[left.index[:count], ["event", "cause"]] = [True, 1]
-    expected = effects.effect(HIP, table, "drug", "placebo", "hazard ratio")
+    expected = HIP.effect(table, "drug", "placebo", "hazard ratio")
     row = found.curve.set_index("failures").loc[count]
     assert row["effect"] == pytest.approx(expected["estimate"])
     assert expected["p"] >= 0.05

@@ -1,0 +1,17 @@
+"""Kinds of endpoint; each is one module, made known by one word of the line below."""
+
+from ranklsim.cohorts.endpoints.base import KINDS, Analysed, Effect, Endpoint, Result, Setting, is_ratio, register
+from ranklsim.cohorts.endpoints.change import Change
+from ranklsim.cohorts.endpoints.durability import DURABILITY, Durability
+from ranklsim.cohorts.endpoints.estimands import INTERCURRENT, STRATEGIES, Estimand
+from ranklsim.cohorts.endpoints.event import Event
+from ranklsim.cohorts.endpoints.rate import Rate
+from ranklsim.cohorts.endpoints.reading import COUNTED
+from ranklsim.cohorts.endpoints.responder import Responder
+
+register(Change, Responder, Event, Rate, Durability)
+
+__all__ = [
+    "COUNTED", "DURABILITY", "INTERCURRENT", "KINDS", "STRATEGIES", "Analysed", "Change", "Durability", "Effect",
+    "Endpoint", "Estimand", "Event", "Rate", "Responder", "Result", "Setting", "is_ratio", "register",
+]  # fmt: skip
