@@ -17,6 +17,7 @@ import pandas as pd
 from scipy import stats
 
 from ranklsim.cohorts.endpoints import Event
+from ranklsim.cohorts.endpoints.event import found_by_visit
 from ranklsim.cohorts.running.storage import Run, open_run
 from ranklsim.cohorts.statistics import summaries, survival
 from ranklsim.cohorts.statistics.proportions import mantel_haenszel, proportion
@@ -81,7 +82,7 @@ class Simulated:
 
     def _risk(self, name: str, arm: str, month: float, least: int = 1) -> Interval:
         """Of those with an image: share with the event, Mantel-Haenszel risk ratio over the age groups."""
-        imaged = variables.found_by_visit(self._times(name, 36.0), FIRST_IMAGE)["patient"]
+        imaged = found_by_visit(self._times(name, 36.0), FIRST_IMAGE)["patient"]
         table = self._times(name, month, least)
         table = table[table["patient"].isin(imaged)]
         if arm == "ratio":

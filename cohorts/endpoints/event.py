@@ -99,8 +99,7 @@ class Event(Endpoint):
         imaging = [month for month in setting.imaging if month > self.from_month]
         if not self.grouped or self.event != events.VERTEBRAL or not imaging:
             return found
-        first = min(imaging) - self.from_month
-        return found[found["event"] | (found["time"] >= first - SOON)].reset_index(drop=True)
+        return found_by_visit(found, min(imaging) - self.from_month)
 
     def times(self, happened: pd.DataFrame, patients: pd.DataFrame, estimand: Estimand | None = None) -> pd.DataFrame:
         """Time to the event for each patient.
@@ -226,3 +225,16 @@ class Event(Endpoint):
         else:
             found = survival.incidence_contrast(table, "here", "there", self._span, ratio=summary == "risk ratio")
         return found["estimate"], found["std_error"]
+
+
+def found_by_visit(table: pd.DataFrame, first: float) -> pd.DataFrame:
+    """Patients who were followed up to the first visit at which the event can be found.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As from `Event.times`.
+    first : float
+        Months of that visit since `from_month`.
+    """
+    return table[table["event"] | (table["time"] >= first - SOON)].reset_index(drop=True)
