@@ -13,7 +13,7 @@ from ranklsim.cohorts.durability import crossing_month
 from ranklsim.cohorts.endpoints import Change, Durability
 from ranklsim.cohorts.statistics import durability, summaries
 from ranklsim.reports.analyses import baseline
-from ranklsim.reports.analyses.lasting import lasting
+from ranklsim.cohorts.endpoints.durability import lasting
 from ranklsim.reports.csr import unknowns
 from ranklsim.reports.sensitivity.analyse import rank_correlations
 
