@@ -11,9 +11,9 @@ from scipy import stats
 
 from ranklsim.cohorts.durability import crossing_month
 from ranklsim.cohorts.endpoints import Change, Durability
+from ranklsim.cohorts.endpoints.durability import lasting
 from ranklsim.cohorts.statistics import durability, summaries
 from ranklsim.reports.analyses import baseline
-from ranklsim.cohorts.endpoints.durability import lasting
 from ranklsim.reports.csr import unknowns
 from ranklsim.reports.sensitivity.analyse import rank_correlations
 
