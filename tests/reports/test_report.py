@@ -295,7 +295,7 @@ def test_a_report_made_again_takes_no_file_of_the_user_with_it(small_run: Path, 
 
 
 def test_the_report_prints_the_potency_that_the_share_of_srankl_means(small_run: Path, small_report: Path) -> None:
-    said = potency_in_words(open_run(small_run).parameters.set_index("symbol")["value"].to_dict())
+    said = potency_in_words(open_run(small_run).parameters.frame["value"].to_dict())
     assert "potency of one free sRANKL molecule over one free mRANKL molecule" in said
     assert said in small_report.read_text(encoding="utf-8")
 
