@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ranklsim.reports.csr.report import write_report
     from ranklsim.reports.pages.compare import write_comparison
     from ranklsim.reports.pages.fit_report import fit as fit
-    from ranklsim.reports.pages.replication import replicate as replicate
     from ranklsim.reports.pages.validation import validate as validate
+    from ranklsim.reports.replicate.run import replicate as replicate
     from ranklsim.reports.sensitivity.run import sensitivity as sensitivity
 
     cdisc, compare, report = write_cdisc, write_comparison, write_report
@@ -30,7 +30,7 @@ FUNCTIONS = {
     "cdisc": "reports.cdisc.export:write_cdisc",
     "compare": "reports.pages.compare:write_comparison",
     "fit": "reports.pages.fit_report:fit",
-    "replicate": "reports.pages.replication:replicate",
+    "replicate": "reports.replicate.run:replicate",
     "report": "reports.csr.report:write_report",
     "run": "cohorts.running.execution:run",
     "sensitivity": "reports.sensitivity.run:sensitivity",

@@ -51,22 +51,13 @@ ROOMS = (
     "reports.sensitivity",
     "reports.csr",
     "reports.cdisc",
+    "reports.replicate",
     "reports.pages",
     "api",
     "reports.cli",
     "__main__",
 )
 """Folders, and modules that stand outside a folder, lowest first: a room imports itself and the rooms above it here."""
-
-UPWARD: set[tuple[str, str]] = set()
-"""Imports that still run up the list, to be mended: nothing may be added here."""
-
-CIRCULAR: set[frozenset[str]] = {
-    frozenset(
-        {f"reports.pages.{name}" for name in ("operating_figures", "operating_report", "operating_view", "replication")}
-    ),
-}
-"""Circles of modules that are still to be opened: nothing may be added here."""
 
 
 def modules() -> dict[str, Path]:
@@ -127,12 +118,11 @@ def circles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
 
 
 def test_imports_run_down_the_list_of_rooms() -> None:
-    upward = {(a, b) for a, targets in imports().items() for b in targets if room(b) > room(a)}
-    assert upward == UPWARD
+    assert not {(a, b) for a, targets in imports().items() for b in targets if room(b) > room(a)}
 
 
 def test_no_import_runs_in_a_circle() -> None:
-    assert circles(imports()) == CIRCULAR
+    assert not circles(imports())
 
 
 def loaded_by(statement: str) -> set[str]:

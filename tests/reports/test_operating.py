@@ -13,11 +13,13 @@ from helpers import arm, change, said, trial_file
 
 import ranklsim
 from ranklsim.cohorts.protocol.trial import load_trial
-from ranklsim.cohorts.running import replicates
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.cli import main as cli
-from ranklsim.reports.pages import operating, replication, studies
-from ranklsim.reports.pages.studies import DIFFERENCE, NULL, TRIAL, Protocol
+from ranklsim.reports.replicate import analyse as studies
+from ranklsim.reports.replicate import operating
+from ranklsim.reports.replicate import run as replication
+from ranklsim.reports.replicate import sample as replicates
+from ranklsim.reports.replicate.analyse import DIFFERENCE, NULL, TRIAL, Protocol
 
 KEY = ["vector", "replicate", "patients", "design", "endpoint", "arm", "quantity"]
 SUBJECT = {"endpoint": "Spine", "estimand": "", "arm": "denosumab", "quantity": DIFFERENCE}

@@ -14,17 +14,19 @@ import ranklsim
 from ranklsim.cohorts.endpoints import Durability, durability
 from ranklsim.cohorts.endpoints.base import jackknife
 from ranklsim.cohorts.protocol.trial import Trial, load_trial
-from ranklsim.cohorts.running import replicates
 from ranklsim.cohorts.running.execution import RTOL
-from ranklsim.cohorts.running.replicates import OWN, Studies, replication
 from ranklsim.cohorts.statistics import multiplicity
 from ranklsim.cohorts.study import StudyTables
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.reports.analyses import estimands
 from ranklsim.reports.analyses.monitoring import monitor
-from ranklsim.reports.pages import operating, studies, truths
-from ranklsim.reports.pages.studies import DIFFERENCE, ESTIMAND, MEAN, NULL, TRIAL, Protocol
+from ranklsim.reports.replicate import analyse as studies
+from ranklsim.reports.replicate import operating
+from ranklsim.reports.replicate import sample as replicates
+from ranklsim.reports.replicate import truth as truths
+from ranklsim.reports.replicate.analyse import DIFFERENCE, ESTIMAND, MEAN, NULL, TRIAL, Protocol
+from ranklsim.reports.replicate.sample import OWN, Studies, replication
 
 pytestmark = pytest.mark.slow
 

@@ -9,15 +9,15 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFor
 from statsmodels.stats.proportion import proportion_confint
 
 from ranklsim.cohorts.endpoints import Endpoint
-from ranklsim.cohorts.running.replicates import AS_PLANNED, AS_RUN
 from ranklsim.cohorts.statistics.ancova import LEVEL
 from ranklsim.cohorts.words import first_upper
 from ranklsim.reports.figures.drawing import INK, RULE, WIDTH, drawing, svg_text, two_lines
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.page import table
 from ranklsim.reports.layout.tables import num
-from ranklsim.reports.pages.operating_view import Scale, View, percent
-from ranklsim.reports.pages.studies import DIFFERENCE, MEAN
+from ranklsim.reports.replicate.analyse import DIFFERENCE, MEAN
+from ranklsim.reports.replicate.sample import AS_PLANNED, AS_RUN
+from ranklsim.reports.replicate.view import Scale, View, percent
 
 SHOWN = 100  # studies whose intervals are drawn
 PANELS = 10

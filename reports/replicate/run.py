@@ -27,15 +27,16 @@ from ranklsim.cohorts.conduct.patients import population_of, typical
 from ranklsim.cohorts.protocol.trial import Trial, load_trial
 from ranklsim.cohorts.running import places, storage
 from ranklsim.cohorts.running.execution import RTOL
-from ranklsim.cohorts.running.replicates import AS_RUN, OWN, Replication, replication, studies
 from ranklsim.pkpd.agents import load_agent, to_toml
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 from ranklsim.pkpd.simulation import processors
 from ranklsim.reports.layout.page import work_folder, write_result
-from ranklsim.reports.pages import operating, truths
-from ranklsim.reports.pages import studies as analyses
-from ranklsim.reports.pages.studies import Protocol
+from ranklsim.reports.replicate import analyse as analyses
+from ranklsim.reports.replicate import operating, show, truth
+from ranklsim.reports.replicate.analyse import Protocol
+from ranklsim.reports.replicate.operating import Replicates
+from ranklsim.reports.replicate.sample import AS_RUN, OWN, Replication, replication, studies
 
 VERB = "replicate"
 LIBRARIES = ("numpy", "scipy", "numba", "pandas", "pyarrow", "statsmodels")
@@ -43,31 +44,6 @@ FILES = ("operating", "assurance", "truth", "vectors")
 KEPT = ("patients", "visits", "events")
 
 Progress = Callable[[int, int], object]
-
-
-@dataclass(frozen=True)
-class Replicates:
-    """Operating characteristics of a trial.
-
-    Attributes
-    ----------
-    plan : Replication
-    protocol : Protocol
-    operating, truth, assurance : DataFrame
-        Columns as in `ranklsim.reports.pages.operating` and `truths`; `assurance` is empty without vectors.
-    estimates : DataFrame
-        Columns as in `ranklsim.reports.pages.studies`.
-    looks : DataFrame
-        How the test of each study ended at its interim looks; empty where none is tested.
-    """
-
-    plan: Replication
-    protocol: Protocol
-    operating: pd.DataFrame
-    truth: pd.DataFrame
-    assurance: pd.DataFrame
-    estimates: pd.DataFrame
-    looks: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -249,7 +225,7 @@ def _work(job: _Job, workers: int, progress: Progress | None, tell: Callable[[st
             continue
         seen = studies(plan, study, workers=workers, progress=advance, tell=tell)
         found = analyses.analyse(seen, job.protocol, null=job.null, workers=workers, progress=advance)
-        tables = {"estimates": found.estimates, "outcomes": truths.outcomes(seen, job.protocol)}
+        tables = {"estimates": found.estimates, "outcomes": truth.outcomes(seen, job.protocol)}
         if plan.trial.interim is not None:
             tables["looks"] = found.looks
         if job.keep:
@@ -286,7 +262,7 @@ def _by_vector(job: _Job, table: str) -> Iterator[pd.DataFrame]:
         yield pd.concat(waiting, ignore_index=True)
 
 
-def _outcomes(job: _Job, vector: int) -> Callable[[truths.Question], pd.DataFrame]:
+def _outcomes(job: _Job, vector: int) -> Callable[[truth.Question], pd.DataFrame]:
     """The outcomes of all patients of a vector, of one question at a time so that they take little memory."""
     paths = [
         job.work / f"{k:06d}-outcomes.parquet"
@@ -294,7 +270,7 @@ def _outcomes(job: _Job, vector: int) -> Callable[[truths.Question], pd.DataFram
         if (job.plan.vector_of(study) == vector).any()
     ]
 
-    def of(asked: truths.Question) -> pd.DataFrame:
+    def of(asked: truth.Question) -> pd.DataFrame:
         names = [name for name in pq.read_schema(paths[0]).names if name.startswith(f"{asked.number} ")]
         columns = ["vector", "arm", "stratum", *names]
         parts = [pq.read_table(path, columns=columns, filters=[("vector", "==", vector)]) for path in paths]
@@ -305,10 +281,10 @@ def _outcomes(job: _Job, vector: int) -> Callable[[truths.Question], pd.DataFram
 
 def _found(job: _Job) -> Replicates:
     """What all batches say together; vector by vector, so that memory does not grow with their number."""
-    truth, found = [], []
+    true, found = [], []
     for vector, estimates in enumerate(_by_vector(job, "estimates")):
-        truth.append(truths.truths(vector, job.protocol, _outcomes(job, vector)))
-        found.append(operating.operating(estimates, truth[-1], job.protocol))
+        true.append(truth.truths(vector, job.protocol, _outcomes(job, vector)))
+        found.append(operating.operating(estimates, true[-1], job.protocol))
     looks = pd.concat(_by_vector(job, "looks"), ignore_index=True) if "looks" in job.tables else pd.DataFrame()
     measures = pd.concat([*found, operating.of_looks(looks, job.protocol)], ignore_index=True)
     everything = pd.concat(_by_vector(job, "estimates"), ignore_index=True)
@@ -316,7 +292,7 @@ def _found(job: _Job) -> Replicates:
         job.plan,
         job.protocol,
         measures,
-        pd.concat(truth, ignore_index=True),
+        pd.concat(true, ignore_index=True),
         operating.assurance(measures),
         everything,
         looks,
@@ -325,8 +301,6 @@ def _found(job: _Job) -> Replicates:
 
 def _write(job: _Job, found: Replicates, folder: Path, command: str) -> None:
     """Every file of a finished analysis into `folder`."""
-    from ranklsim.reports.pages.operating_report import compose
-
     plan = job.plan
     for name in (table for table in job.tables if table != "outcomes"):
         parts = (storage.to_arrow(part) for part in _by_vector(job, name))
@@ -352,5 +326,5 @@ def _write(job: _Job, found: Replicates, folder: Path, command: str) -> None:
         "parameters_hash": plan.parameters.hash,
     }
     write_result(folder, "replicates", frames, facts, LIBRARIES, command)
-    page, sections = compose(found)
+    page, sections = show.compose(found)
     page.write(folder, sections)

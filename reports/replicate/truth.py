@@ -23,10 +23,10 @@ from ranklsim.cohorts.conduct.course import MEASURES
 from ranklsim.cohorts.endpoints import Endpoint, Estimand, is_ratio
 from ranklsim.cohorts.endpoints.base import World
 from ranklsim.cohorts.endpoints.estimands import in_population
-from ranklsim.cohorts.running.replicates import AS_PLANNED, AS_RUN, CONTROL, OWN, Studies
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.analyses import estimands
-from ranklsim.reports.pages.studies import DIFFERENCE, ESTIMAND, MEAN, SUBJECT, Protocol
+from ranklsim.reports.replicate.analyse import DIFFERENCE, ESTIMAND, MEAN, SUBJECT, Protocol
+from ranklsim.reports.replicate.sample import AS_PLANNED, AS_RUN, CONTROL, OWN, Studies
 
 TRUTHS = ("vector", *SUBJECT, "conduct", "patients", "value", "mc_se")
 BY_STRATEGY = "by its strategies"

@@ -27,6 +27,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -34,7 +35,8 @@ import pandas as pd
 from ranklsim.cohorts.endpoints import is_ratio
 from ranklsim.cohorts.statistics.ancova import LEVEL
 from ranklsim.reports.analyses.monitoring import CROSSED, HARM
-from ranklsim.reports.pages.studies import DIFFERENCE, MEAN, NULL, SUBJECT, TRIAL, Protocol
+from ranklsim.reports.replicate.analyse import DIFFERENCE, MEAN, NULL, SUBJECT, TRIAL, Protocol
+from ranklsim.reports.replicate.sample import Replication
 
 FAMILY, SEQUENCE = "family", "looks"
 """Quantities of what is said of all hypotheses together, and of all interim looks together."""
@@ -53,6 +55,31 @@ SPREAD = 0.90
 
 Measure = tuple[str, float, float, int]
 """Name, value, Monte-Carlo standard error, studies."""
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """Operating characteristics of a trial.
+
+    Attributes
+    ----------
+    plan : Replication
+    protocol : Protocol
+    operating, truth, assurance : DataFrame
+        Columns as in `operating` and `truth`; `assurance` is empty without vectors.
+    estimates : DataFrame
+        Columns as in `analyse`.
+    looks : DataFrame
+        How the test of each study ended at its interim looks; empty where none is tested.
+    """
+
+    plan: Replication
+    protocol: Protocol
+    operating: pd.DataFrame
+    truth: pd.DataFrame
+    assurance: pd.DataFrame
+    estimates: pd.DataFrame
+    looks: pd.DataFrame
 
 
 def rejects(rows: pd.DataFrame) -> np.ndarray:

@@ -13,9 +13,13 @@ from ranklsim.cohorts.conduct.course import MEASURES, play
 from ranklsim.cohorts.conduct.patients import draw
 from ranklsim.cohorts.protocol.design import MOST_PATIENTS, Trial
 from ranklsim.cohorts.protocol.trial import load_trial
-from ranklsim.cohorts.running import replicates as module
 from ranklsim.cohorts.running.portion import portion
-from ranklsim.cohorts.running.replicates import (
+from ranklsim.pkpd.agents import load_agent
+from ranklsim.pkpd.ensemble import ensemble
+from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.parameters import load_parameters
+from ranklsim.reports.replicate import sample as module
+from ranklsim.reports.replicate.sample import (
     AS_PLANNED,
     AS_RUN,
     CONTROL,
@@ -25,10 +29,6 @@ from ranklsim.cohorts.running.replicates import (
     replication,
     studies,
 )
-from ranklsim.pkpd.agents import load_agent
-from ranklsim.pkpd.ensemble import ensemble
-from ranklsim.pkpd.errors import BadInput
-from ranklsim.pkpd.parameters import load_parameters
 
 RTOL = 1e-5
 N = 8

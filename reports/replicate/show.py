@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,21 +11,18 @@ import pandas as pd
 from ranklsim import __version__
 from ranklsim.cohorts.endpoints import Endpoint
 from ranklsim.cohorts.events import COMPLETED
-from ranklsim.cohorts.running.replicates import AS_PLANNED, AS_RUN
 from ranklsim.cohorts.statistics.ancova import LEVEL
 from ranklsim.cohorts.words import EVENT_WORDS, first_upper, listed, month_text
 from ranklsim.reports.layout.cells import Text
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.page import Page, table
 from ranklsim.reports.layout.tables import num
-from ranklsim.reports.pages.operating import FAMILY, SEQUENCE, SPREAD
-from ranklsim.reports.pages.operating_figures import assurance, by_size, estimates
-from ranklsim.reports.pages.operating_view import MC, View, percent, scale_of, with_error
-from ranklsim.reports.pages.studies import DIFFERENCE, MEAN
-from ranklsim.reports.pages.truths import BY_STRATEGY
-
-if TYPE_CHECKING:
-    from ranklsim.reports.pages.replication import Replicates
+from ranklsim.reports.replicate.analyse import DIFFERENCE, MEAN
+from ranklsim.reports.replicate.figures import assurance, by_size, estimates
+from ranklsim.reports.replicate.operating import FAMILY, SEQUENCE, SPREAD, Replicates
+from ranklsim.reports.replicate.sample import AS_PLANNED, AS_RUN
+from ranklsim.reports.replicate.truth import BY_STRATEGY
+from ranklsim.reports.replicate.view import MC, View, percent, scale_of, with_error
 
 MARK = "ranklsim-replicate"
 LOGS = "Bias, standard errors and widths of ratios are those of the natural logarithm: 0.10 is a factor of 1.1."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,10 +20,8 @@ from ranklsim.reports.layout.arms import ArmView, view_arms
 from ranklsim.reports.layout.exhibit import Exhibit
 from ranklsim.reports.layout.page import table
 from ranklsim.reports.layout.tables import DASH, num
-from ranklsim.reports.pages.studies import DIFFERENCE, ESTIMAND, MEAN
-
-if TYPE_CHECKING:
-    from ranklsim.reports.pages.replication import Replicates
+from ranklsim.reports.replicate.analyse import DIFFERENCE, ESTIMAND, MEAN
+from ranklsim.reports.replicate.operating import Replicates
 
 MC = "In parentheses: Monte-Carlo standard error, that of the finite number of studies."
 

@@ -20,11 +20,11 @@ import threadpoolctl
 from ranklsim.cohorts.endpoints import Endpoint, Estimand, is_ratio
 from ranklsim.cohorts.protocol.design import ends_of_treatment
 from ranklsim.cohorts.protocol.trial import Trial
-from ranklsim.cohorts.running.replicates import Observed, Studies
 from ranklsim.cohorts.study import StudyTables
 from ranklsim.pkpd.agents import Agent
 from ranklsim.reports.analyses import estimands, results
 from ranklsim.reports.analyses.monitoring import OUTCOME, monitor
+from ranklsim.reports.replicate.sample import Observed, Studies
 
 TRIAL, NULL = "trial", "null"
 """Design of a study: as the trial file says, or with the control treatment in every arm."""
