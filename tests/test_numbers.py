@@ -69,7 +69,7 @@ STRUCTURE: dict[str, dict[float, str]] = {
         **{1e-5: "penalty", 0.01: "tolerance, SDs", 200: "most steps", 0.0001: "Armijo's condition", 0.5: "half"},
     },
     "cohorts/durability.py": {
-        **{100: "percent", 12: "months at which a report asks", 24: "months at which a report asks", 6: "digits"},
+        **{100: "percent", 12: "months at which a report asks", 24: "months at which a report asks"},
         **{5: "percent of CTX from which on a peak is reported"},
     },
 }  # fmt: skip

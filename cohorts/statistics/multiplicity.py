@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from statsmodels.stats.multitest import multipletests
 
 METHODS = {"Bonferroni": "bonferroni", "Holm": "holm", "Hochberg": "simes-hochberg"}
 
@@ -54,6 +53,8 @@ def adjusted(
         return graphical(values, weights, transitions)
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}")
+    from statsmodels.stats.multitest import multipletests  # slow to import, and needed only here
+
     return np.asarray(multipletests(values, method=METHODS[method])[1])
 
 

@@ -21,10 +21,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
 from scipy import optimize, stats
-from statsmodels.stats.contingency_tables import StratifiedTable
-from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 from ranklsim.pkpd.errors import BadInput, RunFailed
 
@@ -48,6 +45,8 @@ def proportion(events: int, n: int, *, method: str = "wilson", level: float = 0.
     """
     if n == 0:
         return dict.fromkeys(("estimate", "low", "high"), np.nan)
+    from statsmodels.stats.proportion import proportion_confint  # slow to import, as all of statsmodels
+
     low, high = proportion_confint(events, n, alpha=1 - level, method=INTERVALS[method])
     return {"estimate": events / n, "low": float(low), "high": float(high)}
 
@@ -74,6 +73,8 @@ def risk_difference(
     if method == "miettinen-nurminen":
         low, high = _score_interval(counts, float(stats.norm.ppf(0.5 + level / 2)))
     else:
+        from statsmodels.stats.proportion import confint_proportions_2indep
+
         low, high = confint_proportions_2indep(*counts, method="newcomb", compare="diff", alpha=1 - level)
     p = 2 * float(stats.norm.sf(abs(_score(counts, 0.0))))
     return {"estimate": events / n - control_events / control_n, "low": float(low), "high": float(high), "p": p}
@@ -169,6 +170,8 @@ def mantel_haenszel(
         spread = ((x1 + x0) * n1 * n0 / n**2 - x1 * x0 / n).sum() / (top * bottom)
         return out | _ratio(top / bottom, np.sqrt(spread), z)
     tables = [np.array([[a, b - a], [c, d - c]]) for a, b, c, d in zip(x1, n1, x0, n0, strict=True)]
+    from statsmodels.stats.contingency_tables import StratifiedTable
+
     pooled = StratifiedTable(tables)
     if not (x1 * (n0 - x0)).any() or not (x0 * (n1 - x1)).any():
         return out
@@ -217,6 +220,8 @@ def odds_ratio(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
+            import statsmodels.api as sm
+
             fit = sm.Logit(both["event"].to_numpy(float), sm.add_constant(matrix)).fit(disp=0, maxiter=100)
         except (np.linalg.LinAlgError, ValueError) as fault:
             raise RunFailed(f"the logistic model can't be fitted ({fault}).") from None

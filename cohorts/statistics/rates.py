@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
 from scipy import stats
 
 from ranklsim.cohorts.statistics.proportions import model_matrix
@@ -54,6 +53,8 @@ def rate_ratio(
             raise BadInput(f"no patient of {name} is left for the analysis.")
         if counts.sum() == 0:
             raise RunFailed(f"the rate ratio is not finite: no patient of {name} had the event.")
+    import statsmodels.api as sm  # slow to import, and needed only here
+
     matrix = sm.add_constant(model_matrix(own, arm, covariates), has_constant="add")
     count, offset = own["count"].to_numpy(float), np.log(own["years"].to_numpy(float))
     method, dispersion = "negative binomial", np.nan

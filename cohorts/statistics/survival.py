@@ -20,8 +20,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.duration.hazard_regression import PHReg
-from statsmodels.duration.survfunc import SurvfuncRight, survdiff
 
 from ranklsim.cohorts.statistics.proportions import model_matrix
 from ranklsim.pkpd.errors import BadInput, RunFailed
@@ -53,6 +51,8 @@ def kaplan_meier(time: np.ndarray, event: np.ndarray, *, level: float = 0.95) ->
         return pd.DataFrame([start, start | {"month": float(time.max())}], columns=list(CURVE))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a last patient with an event has no standard error
+        from statsmodels.duration.survfunc import SurvfuncRight  # slow to import, as all of statsmodels
+
         curve = SurvfuncRight(time, event.astype(int))
         months, share, error = curve.surv_times, curve.surv_prob, curve.surv_prob_se
     low, high = _log_log(share, error, level)
@@ -168,6 +168,8 @@ def log_rank(table: pd.DataFrame, arms: Sequence[str], *, stratified: bool = Fal
         strata = {"strata": own["stratum"].astype(str).to_numpy()}
     if own["arm"].nunique() < 2 or not own["event"].any():
         return out
+    from statsmodels.duration.survfunc import survdiff
+
     chi2, p = survdiff(own["time"].to_numpy(float), own["event"].to_numpy(int), own["arm"].to_numpy(str), **strata)
     return out | {"chi2": float(chi2), "p": float(p)}
 
@@ -209,6 +211,8 @@ def cox(
     strata = own["stratum"].astype(str).to_numpy() if stratified and own["stratum"].nunique() > 1 else None
     matrix = model_matrix(own.drop(columns="stratum", errors="ignore"), arm, covariates)
     try:
+        from statsmodels.duration.hazard_regression import PHReg
+
         model = PHReg(own["time"].to_numpy(float), matrix, own["event"].to_numpy(int), strata=strata, ties="efron")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

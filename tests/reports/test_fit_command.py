@@ -185,7 +185,7 @@ def test_what_the_data_leave_open_is_said_in_words(tmp_path: Path, capsys: pytes
     [
         ('name  = "kT"', 'name  = "kTT"', "did you mean 'kT'?"),
         ("start = 0.35", "low = 0.5\nhigh = 0.2", "the wrong way round"),
-        ("seed    = 3", 'method = "simplex"', "unknown method 'simplex'"),
+        ("seed    = 3", 'method = "simplex"', '`method` is "simplex"; use '),
         ('arm = ["freedom-denosumab", "freedom-placebo"]', 'arm = "nobody"', "no row of the evidence is left"),
         (
             'arm = ["freedom-denosumab", "freedom-placebo"]',
