@@ -68,9 +68,11 @@ def read_content(path: Path | str, *, what: str = "file", most: int = MOST_BYTES
     """
     path = Path(path)
     try:
-        if path.stat().st_size > most:
+        with path.open("rb") as file:
+            content = file.read(most + 1)  # a device says that it has no size, and never ends
+        if len(content) > most:
             raise BadInput(f"{path}: the file has more than {most // 1_000_000} MB; no {what} of ranklsim needs that.")
-        return path.read_bytes()
+        return content
     except FileNotFoundError:
         raise BadInput(f"{path}: there is no such file; check the path, or the folder that you are in.") from None
     except (IsADirectoryError, NotADirectoryError):
@@ -394,8 +396,10 @@ class Table:
     def choice(self, key: str, choices: Collection[str], default: D) -> str | D:
         """One of some words."""
         value = self.data.get(key)
-        if value is None or value in choices:
-            return default if value is None else str(value)
+        if value is None:
+            return default
+        if isinstance(value, str) and value in choices:
+            return value
         self.fault(key, f"`{key}` is {shown(value)}; {near(value if isinstance(value, str) else '', choices)}")
         self.faults.answered.add(self.at(key))
         return default

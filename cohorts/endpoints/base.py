@@ -595,6 +595,27 @@ class Endpoint(ABC):
         """
 
 
+@dataclass(frozen=True, kw_only=True)
+class BetweenVisits(Endpoint):
+    """An endpoint whose variable is the change of one measure between two of its visits."""
+
+    measure: str
+    from_month: float
+    to_month: float
+
+    @property
+    def months(self) -> tuple[float, ...]:
+        return (self.from_month, self.to_month)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.measure,)
+
+    @property
+    def visit(self) -> tuple[str, float]:
+        return self.measure, self.to_month
+
+
 KINDS: dict[str, type[Endpoint]] = {}
 """Every kind of endpoint by its key in a trial file, in the order in which messages name them."""
 

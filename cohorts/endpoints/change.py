@@ -12,9 +12,9 @@ import pandas as pd
 from ranklsim.cohorts.endpoints.base import (
     NOBODY,
     Analysed,
+    BetweenVisits,
     Data,
     Effect,
-    Endpoint,
     Result,
     Setting,
     World,
@@ -50,7 +50,7 @@ class ChangeDetail:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change(Endpoint):
+class Change(BetweenVisits):
     """A change of one measure between two of its visits; `kind` is percent or absolute.
 
     `analysis` is ANCOVA, MMRM, mean difference or median difference.
@@ -68,27 +68,12 @@ class Change(Endpoint):
     shape = Shape({"of": '"BMD_LS"', "from": '"0 mo"', "to": '"36 mo"', "as": '"percent"'}, needed=("of", "from", "to"))
     example = '{ of = "BMD_LS", from = "0 mo", to = "36 mo", as = "percent" }'
 
-    measure: str
-    from_month: float
-    to_month: float
     kind: str = "percent"
 
     @classmethod
     def read(cls, table: Table, plan: Plan) -> dict[str, Any] | None:
         kind, found = table.choice("as", ("percent", "absolute"), "percent"), between(table, plan, "to")
         return None if found is None else found | {"kind": kind}
-
-    @property
-    def months(self) -> tuple[float, ...]:
-        return (self.from_month, self.to_month)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return (self.measure,)
-
-    @property
-    def visit(self) -> tuple[str, float]:
-        return self.measure, self.to_month
 
     @property
     def higher_is_better(self) -> bool:

@@ -11,7 +11,16 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts.endpoints.base import Data, Endpoint, Setting, World, adjusted_for, mean_of, of_values
+from ranklsim.cohorts.endpoints.base import (
+    BetweenVisits,
+    Data,
+    Endpoint,
+    Setting,
+    World,
+    adjusted_for,
+    mean_of,
+    of_values,
+)
 from ranklsim.cohorts.endpoints.estimands import SOON, Estimand, failures, masked, people
 from ranklsim.cohorts.endpoints.reading import Plan, between
 from ranklsim.cohorts.statistics import proportions
@@ -24,7 +33,7 @@ _COMPARE = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operato
 
 
 @dataclass(frozen=True, kw_only=True)
-class Responder(Endpoint):
+class Responder(BetweenVisits):
     """Whether the percent change of a measure is on the right side of a limit (`sign` one of >=, >, <=, <)."""
 
     key = "responder"
@@ -40,9 +49,6 @@ class Responder(Endpoint):
     )
     example = '{ of = "BMD_LS", at = "36 mo", gain = ">= 3 %" }'
 
-    measure: str
-    from_month: float
-    to_month: float
     sign: str
     limit: float
 
@@ -57,18 +63,6 @@ class Responder(Endpoint):
             return None
         limit = table.parsed(("gain",), parts[2], "%")
         return None if found is None or limit is None else found | {"sign": parts[1], "limit": limit}
-
-    @property
-    def months(self) -> tuple[float, ...]:
-        return (self.from_month, self.to_month)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return (self.measure,)
-
-    @property
-    def visit(self) -> tuple[str, float]:
-        return self.measure, self.to_month
 
     @property
     def digits(self) -> int:

@@ -142,7 +142,8 @@ def _files(name: str, folder: Path | None, users: tuple[str, ...] = ()) -> dict[
         raise BadInput(f"{at(('table',))}: table '{table}' beside this file: {said}") from None
     if not file_name(like) or like in (name, *users) or find_population(like, folder) is None:
         hint = near(like, list_populations())
-        raise BadInput(f"{at(('like',))}: give the population that fills what the table lacks: like; {hint}")
+        said = f"`like` is {shown(root.data['like'])}" if "like" in root else "`like` is missing"
+        raise BadInput(f"{at(('like',))}: {said}; it names the population that fills what the table lacks; {hint}")
     return files | _files(like, folder, (name, *users))
 
 

@@ -44,8 +44,18 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path):
     (tmp_path / "x.toml").write_bytes(b"#" * (MOST_TOML_BYTES + 1))
     with pytest.raises(BadInput, match="has more than 2 MB"):
         load_toml(tmp_path / "x.toml")
+    with pytest.raises(BadInput, match="has more than 2 MB"):  # it says that it has no size, and never ends
+        load_toml("/dev/zero")
     with pytest.raises(BadInput, match="cannot be read"):
         read_content("a\0b")
+
+
+@pytest.mark.parametrize("choices", [("a", "b"), {"a": 1, "b": 2}, {"a", "b"}])
+@pytest.mark.parametrize("value", [[], ["a"], {}, 5, "c"])
+def test_what_is_none_of_the_choices_is_a_fault_whatever_its_type(choices, value):
+    of = table(name=value)
+    assert of.choice("name", choices, "default") == "default"
+    assert len(of.faults) == 1
 
 
 @pytest.mark.parametrize(
