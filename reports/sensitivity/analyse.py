@@ -26,15 +26,16 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from ranklsim.cohorts.durability import MEASURES
+from ranklsim.cohorts.portions import Portions, Progress
 from ranklsim.pkpd.errors import RunFailed
 from ranklsim.pkpd.ranges import natural
 from ranklsim.reports.sensitivity.sample import (
     LEVELS,
     Array,
-    Bench,
-    Progress,
     Question,
     Settings,
+    evaluate,
+    farthest,
     morris_sample,
     salib_seed,
     sobol_sample,
@@ -273,11 +274,23 @@ def analyse(
     unit = morris_sample(symbols, settings.trajectories, settings.seed)
     vectors = 1 + len(unit) + settings.samples * ((2 if settings.second_order else 1) * keep + 2)
     vectors += 0 if ensemble is None else len(ensemble)
-    bench = Bench(question, work, workers, progress, vectors * len(question.arms))
+    portions = Portions(
+        lambda some, tell: evaluate(question, some, workers=workers, progress=tell),
+        len(question.arms),
+        vectors * len(question.arms),
+        work=work,
+        progress=progress,
+        culprit=lambda vector: farthest(moved, vector),
+    )
+
+    def simulated(stage: str, some: pd.DataFrame) -> pd.DataFrame:
+        whole = pd.concat([some.reset_index(drop=True), portions.run(stage, some)], axis=1)
+        whole.insert(0, "stage", stage)
+        return whole
 
     here = pd.DataFrame([dict(zip(symbols, moved["value"], strict=True))])
     screening = pd.DataFrame(natural(unit, moved), columns=symbols)
-    frames = [bench.run("default", here), bench.run("morris", screening)]
+    frames = [simulated("default", here), simulated("morris", screening)]
     default = outcome_values(question, frames[0]).iloc[0]
     y = outcome_values(question, frames[1])
     names = list(y.columns)
@@ -295,7 +308,7 @@ def analyse(
 
     chosen = moved.set_index("symbol").loc[best].reset_index()
     unit, matrix = sobol_sample(best, settings.samples, settings.second_order, settings.seed)
-    frames.append(bench.run("sobol", pd.DataFrame(natural(unit, chosen), columns=best)))
+    frames.append(simulated("sobol", pd.DataFrame(natural(unit, chosen), columns=best)))
     y = outcome_values(question, frames[2])
     block = len(unit) // settings.samples
     facts = _facts(question, frames[2], y, default, np.isin(matrix, ("A", "B")), block)
@@ -305,7 +318,7 @@ def analyse(
 
     correlations = pd.DataFrame()
     if ensemble is not None:
-        frames.append(bench.run("ensemble", ensemble))
+        frames.append(simulated("ensemble", ensemble))
         z = outcome_values(question, frames[3])
         by_name = {n: rank_correlations(ensemble, z[n]) for n in names if np.ptp(z[n].dropna()) > FLAT}
         correlations = _by_outcome(by_name)

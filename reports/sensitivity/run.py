@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from ranklsim import __version__
+from ranklsim.cohorts.portions import Progress
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.pkpd.agents import Agent, load_agent, to_toml
 from ranklsim.pkpd.ensemble import ensemble as shipped_ensemble
@@ -26,7 +27,7 @@ from ranklsim.pkpd.ranges import chosen, ranges, read_vectors
 from ranklsim.pkpd.simulation import processors
 from ranklsim.reports.layout.page import work_folder, write_result
 from ranklsim.reports.sensitivity.analyse import Sensitivity, analyse
-from ranklsim.reports.sensitivity.sample import Progress, Question, Settings, ask
+from ranklsim.reports.sensitivity.sample import Question, Settings, ask
 from ranklsim.reports.sensitivity.show import compose
 
 VERB = "sensitivity"

@@ -16,10 +16,8 @@ References
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -29,17 +27,14 @@ from ranklsim.cohorts.durability import MEASURES, after_treatment
 from ranklsim.cohorts.protocol.design import Arm, Trial, ends_of_treatment
 from ranklsim.cohorts.uncertainty import courses
 from ranklsim.pkpd.agents import Agent
-from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable
 
-PORTION = 256
-"""Vectors simulated and kept at a time."""
 SITES = ("LS", "TH")
 LEVELS = 4
 """Levels of the Morris grid, the usual number [2]_."""
 
 Array = NDArray[np.float64]
-Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
@@ -285,82 +280,18 @@ def salib_seed(seed: int) -> int:
     return int(np.random.SeedSequence(seed).generate_state(1)[0]) + 1
 
 
-class Bench:
-    """Simulates vectors in portions, and keeps each finished portion on disk.
+def farthest(moved: pd.DataFrame, vector: pd.Series) -> str:
+    """The parameters of a vector that are furthest from their values, in words, and what to do about them.
 
     Parameters
     ----------
-    question : Question
-    work : Path or None
-        Folder for finished portions, which are found again there.
-    workers : int
-        Threads; the result does not depend on it.
-    progress : callable or None
-        Called with (done, total), in typical patients.
-    total : int
-        Typical patients of all stages.
+    moved : DataFrame
+        As of `Question`.
+    vector : Series
+        A value for each symbol.
     """
-
-    def __init__(
-        self, question: Question, work: Path | None, workers: int, progress: Progress | None, total: int
-    ) -> None:
-        self.question, self.work, self.workers, self.progress, self.total = question, work, workers, progress, total
-        self.done = 0
-
-    def run(self, stage: str, vectors: pd.DataFrame) -> pd.DataFrame:
-        """Simulate `vectors`; columns `stage`, the vectors, and their outcomes as from `evaluate`.
-
-        Parameters
-        ----------
-        stage : str
-            Name of the stage, also in the name of each portion's file.
-        vectors : DataFrame
-            As for `evaluate`.
-
-        Raises
-        ------
-        RunFailed
-            If a vector can't be integrated; the message names it.
-        """
-        parts = []
-        for first in range(0, len(vectors), PORTION):
-            portion = vectors.iloc[first : first + PORTION].reset_index(drop=True)
-            place = None if self.work is None else self.work / f"{stage}-{first // PORTION:05d}.parquet"
-            if place is not None and place.is_file():
-                parts.append(pd.read_parquet(place))
-                self._tell(len(portion) * len(self.question.arms))
-                continue
-            try:
-                found = evaluate(self.question, portion, workers=self.workers, progress=self._tell)
-            except RunFailed as fault:
-                raise RunFailed(self._which(stage, first, portion, fault)) from fault
-            if place is not None:
-                part = place.with_suffix(".part")
-                found.to_parquet(part, index=False)
-                os.replace(part, place)
-            parts.append(found)
-        whole = pd.concat([vectors.reset_index(drop=True), pd.concat(parts, ignore_index=True)], axis=1)
-        whole.insert(0, "stage", stage)
-        return whole
-
-    def _tell(self, persons: int) -> None:
-        self.done += persons
-        if self.progress:
-            self.progress(self.done, self.total)
-
-    def _which(self, stage: str, first: int, portion: pd.DataFrame, fault: RunFailed) -> str:
-        """Message that names the failed vector by the parameters that are furthest from their values."""
-        moved = self.question.moved.set_index("symbol")
-        for k in range(len(portion)):
-            try:
-                evaluate(self.question, portion.iloc[[k]].reset_index(drop=True))
-            except RunFailed:
-                own = portion.iloc[k]
-                span = (moved["high"] - moved["low"]).reindex(own.index)
-                far = ((own - moved["value"].reindex(own.index)).abs() / span).sort_values(ascending=False).index[:4]
-                values = ", ".join(f"{symbol} = {own[symbol]:g}" for symbol in far)
-                return (
-                    f"vector {first + k} of stage {stage} can't be integrated (furthest from their values: {values}); "
-                    "exclude one of them, or narrow its interval."
-                )
-        return str(fault)
+    known = moved.set_index("symbol")
+    span = (known["high"] - known["low"]).reindex(vector.index)
+    far = ((vector - known["value"].reindex(vector.index)).abs() / span).sort_values(ascending=False).index[:4]
+    values = ", ".join(f"{symbol} = {vector[symbol]:g}" for symbol in far)
+    return f"furthest from their values: {values}; exclude one of them, or narrow its interval"

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ranklsim.cohorts import portions
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.cohorts.uncertainty import draws_of, ensemble
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.ranges import chosen, ranges
-from ranklsim.reports.sensitivity import sample as module
+from ranklsim.reports.sensitivity import analyse as module
 from ranklsim.reports.sensitivity.analyse import analyse, outcome_values
 from ranklsim.reports.sensitivity.sample import Question, Settings, ask, evaluate
 
@@ -97,7 +98,7 @@ def _measures(question: Question) -> list[str]:
 def test_workers_and_interruption_change_nothing(
     question: Question, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PORTION", 10)
+    monkeypatch.setattr(portions, "PORTION", 10)
     told: list[tuple[int, int]] = []
     whole = analyse(question, SMALL, workers=2, progress=lambda done, total: told.append((done, total)))
     assert told[-1][0] == told[-1][1] == len(whole.samples) * 2
@@ -116,8 +117,8 @@ def test_workers_and_interruption_change_nothing(
         analyse(question, SMALL, work=tmp_path)
     assert len(list(tmp_path.glob("*.parquet"))) == 3
     again = analyse(question, SMALL, work=tmp_path)
-    portions = 1 + 1 + 4  # default; 2 x 4 vectors of Morris; 8 x 4 of Sobol
-    assert calls == 4 + portions - 3
+    tasks = 1 + 1 + 4  # default; 2 x 4 vectors of Morris; 8 x 4 of Sobol
+    assert calls == 4 + tasks - 3
     for name in ("outcomes", "morris", "sobol", "samples"):
         pd.testing.assert_frame_equal(getattr(whole, name), getattr(again, name), check_exact=True)
 
