@@ -12,17 +12,13 @@ from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.cli import shared
 
 
-@click.group(
-    "trials", cls=shared.Listing, invoke_without_command=True, short_help="List trials, or print the file of one."
-)
-@click.pass_context
-def _trials(ctx: click.Context) -> None:
+@shared.listing("trials", "List trials, or print the file of one.")
+def _trials() -> None:
     """List the shipped trials. `trials show NAME` prints the file of one, as a start for your own."""
-    if ctx.invoked_subcommand is None:
-        from ranklsim import api
+    from ranklsim import api
 
-        shown = api.trials()
-        shared.print_table(shown[["name", "arms", "patients", "months", "title"]].to_dict("records"))
+    shown = api.trials()
+    shared.print_table(shown[["name", "arms", "patients", "months", "title"]].to_dict("records"))
 
 
 @_trials.command("show")
@@ -34,17 +30,15 @@ def _show_trial(name: str) -> None:
     click.echo(load_trial(name).source_text.rstrip("\n"))
 
 
-@click.group("agents", cls=shared.Listing, invoke_without_command=True, short_help="List agents, or explain one.")
-@click.pass_context
-def _agents(ctx: click.Context) -> None:
+@shared.listing("agents", "List agents, or explain one.")
+def _agents() -> None:
     """List the shipped agents. `agents show NAME` explains one, or your own file NAME.toml."""
-    if ctx.invoked_subcommand is None:
-        from ranklsim import api
+    from ranklsim import api
 
-        shown = api.agents()
-        shared.print_table(
-            shown[["name", "kind", "route", "hypothetical", "reference_regimen", "label"]].to_dict("records")
-        )
+    shown = api.agents()
+    shared.print_table(
+        shown[["name", "kind", "route", "hypothetical", "reference_regimen", "label"]].to_dict("records")
+    )
 
 
 @_agents.command("show")
@@ -57,19 +51,11 @@ def _show_agent(name: str) -> None:
     click.echo(describe(load_agent(stem, folder=folder)).rstrip("\n"))
 
 
-@click.group(
-    "parameters",
-    cls=shared.Listing,
-    invoke_without_command=True,
-    short_help="List the parameters of the model, or explain some.",
-)
-@click.option("--group", metavar="GROUP", help="List one group only, such as pk, ligand, cells.")
-@click.option("--status", metavar="STATUS", help="List one status only: measured, fitted or assumed.")
-@click.pass_context
-def _parameters(ctx: click.Context, group: str | None, status: str | None) -> None:
+@shared.listing("parameters", "List the parameters of the model, or explain some.")
+@shared.option("--group", str, "GROUP", "List one group only, such as pk, ligand, cells.")
+@shared.option("--status", str, "STATUS", "List one status only: measured, fitted or assumed.")
+def _parameters(group: str | None, status: str | None) -> None:
     """List the parameters of the model: value, unit, range, status. `parameters show SYMBOL` explains one."""
-    if ctx.invoked_subcommand is not None:
-        return
     from ranklsim.pkpd.parameters import load_parameters
 
     frame = load_parameters().frame
@@ -123,22 +109,15 @@ def _show_parameters(symbols: Sequence[str]) -> None:
                 click.echo(textwrap.fill(f"  {name:<17} {text}", shared.width(), subsequent_indent=" " * 20))
 
 
-@click.group(
-    "populations",
-    cls=shared.Listing,
-    invoke_without_command=True,
-    short_help="List populations, or check one of your own.",
-)
-@click.pass_context
-def _populations(ctx: click.Context) -> None:
+@shared.listing("populations", "List populations, or check one of your own.")
+def _populations() -> None:
     """List the shipped populations. `populations show NAME` prints the file of one, as a start for your own.
 
     docs/populations.md describes the format and how to resample a table of covariates.
     """
-    if ctx.invoked_subcommand is None:
-        from ranklsim.cohorts.people.population_file import list_populations, load_population
+    from ranklsim.cohorts.people.population_file import list_populations, load_population
 
-        shared.print_table([{"name": name, "title": load_population(name).title} for name in list_populations()])
+    shared.print_table([{"name": name, "title": load_population(name).title} for name in list_populations()])
 
 
 @_populations.command("show")
@@ -236,11 +215,7 @@ def _list_evidence(folder: Path | None) -> None:
     )
 
 
-@click.command(
-    "variants",
-    short_help="List structural variants of the model that fit equally well.",
-    epilog=f"Example: `ranklsim variants`. {shared.EXIT_CODES}",
-)
+@shared.verb("variants", "List structural variants of the model that fit equally well.", "variants")
 def _variants() -> None:
     """List the structural variants that published figures cannot distinguish from the default, for --parameters.
 

@@ -23,7 +23,7 @@ DEBUG = "RANKLSIM_DEBUG"
 
 
 @click.group(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
     epilog=f"Start with `ranklsim run modality -o runs/modality`. {EXIT_CODES}",
 )
 @click.version_option(__version__, message="ranklsim %(version)s")

@@ -16,39 +16,34 @@ from ranklsim.reports.cli import shared
 PLOT_FORMATS = (".svg", ".pdf", ".png")
 
 
-@click.command(
+@shared.verb(
     "run",
-    short_help="Run a trial and write its report.",
-    epilog=f"Example: `ranklsim run modality -o runs/modality --patients 400 --seed 7`. {shared.RESUMABLE}",
+    "Run a trial and write its report.",
+    "run modality -o runs/modality --patients 400 --seed 7",
+    shared.RESUMABLE,
 )
 @click.argument("trial")
-@click.option(
-    "-o",
-    "--out",
-    type=shared.PLACE,
-    metavar="DIR",
-    help="Folder for the run, or a URL such as s3://bucket/run.  [default: runs/ and the trial's name]",
+@shared.option(
+    "-o --out",
+    shared.PLACE,
+    "DIR",
+    "Folder for the run, or a URL such as s3://bucket/run.  [default: runs/ and the trial's name]",
 )
-@click.option("--patients", type=shared.whole(1), metavar="N", help="Patients over all arms.  [default: the trial's]")
+@shared.option("--patients", shared.whole(1), "N", "Patients over all arms.  [default: the trial's]")
 @shared.SEED
 @shared.WORKERS
-@click.option(
-    "--layers",
-    type=shared.LAYER_LIST,
-    metavar="LIST",
-    help="Sources of variation: one or more of patients,residual,parameters, or none for the typical patient.  "
-    "[default: the trial's]",
-)
+@shared.LAYERS
 @shared.PARAMETERS
 @shared.ACCURACY
-@click.option(
+@shared.option(
     "--scheduler",
-    metavar="URL",
-    help="Dask cluster that runs the trial, such as tcp://host:8786. Its workers must see DIR. Changes no result.",
+    str,
+    "URL",
+    "Dask cluster that runs the trial, such as tcp://host:8786. Its workers must see DIR. Changes no result.",
 )
-@click.option("--resume", is_flag=True, help="Continue the interrupted run in DIR.")
+@shared.RESUME
 @shared.FORCE
-@click.option("--no-report", is_flag=True, help="Do not write the report; `ranklsim report DIR` writes it later.")
+@shared.flag("--no-report", "Do not write the report; `ranklsim report DIR` writes it later.")
 def _run(trial: str, out: str | Path | None, no_report: bool, resume: bool, force: bool, **options: Any) -> None:
     """Run TRIAL and write its report. TRIAL is the name of a shipped trial or a TOML file.
 
@@ -94,42 +89,31 @@ def _run(trial: str, out: str | Path | None, no_report: bool, resume: bool, forc
     epilog="Example: `ranklsim simulate --agent denosumab --dose 60mg --every 6mo --doses 6 --follow 24mo -o x.csv`. "
     + shared.EXIT_CODES,
 )
-@click.option("--agent", metavar="NAME", help="Agent: a name from `ranklsim agents`, or your own file NAME.toml.")
-@click.option("--dose", metavar="DOSE", help="Amount of each dose, such as 60mg.")
-@click.option("--every", metavar="TIME", help="Interval between doses, such as 6mo, 1wk, 1yr; 1 mo is 30.4375 days.")
-@click.option("--doses", type=shared.whole(1), metavar="N", help="Number of doses.  [default: 1]")
-@click.option(
+@shared.option("--agent", str, "NAME", "Agent: a name from `ranklsim agents`, or your own file NAME.toml.")
+@shared.option("--dose", str, "DOSE", "Amount of each dose, such as 60mg.")
+@shared.option("--every", str, "TIME", "Interval between doses, such as 6mo, 1wk, 1yr; 1 mo is 30.4375 days.")
+@shared.option("--doses", shared.whole(1), "N", "Number of doses.  [default: 1]")
+@shared.option(
     "--regimen",
-    metavar="TEXT",
-    help='A sequence, in place of the four options above: "denosumab 14mg every 6mo x4, denosumab 60mg every 6mo x4".',
+    str,
+    "TEXT",
+    'A sequence, in place of the four options above: "denosumab 14mg every 6mo x4, denosumab 60mg every 6mo x4".',
 )
-@click.option(
-    "--follow", metavar="TIME", default="12mo", show_default=True, help="Follow-up after the interval of the last dose."
-)
-@click.option(
-    "--set",
-    "settings",
-    type=shared.SETTING,
+@shared.option("--follow", str, "TIME", "Follow-up after the interval of the last dose.", default="12mo")
+@shared.option(
+    "--set settings",
+    shared.SETTING,
+    "NAME=VALUE",
+    "A value that differs from the typical patient: age, years_since_menopause (yr), weight (kg), height (cm), "
+    "eGFR (mL/min/1.73m2), vitamin_D, CTX, P1NP (ng/mL), T_LS, T_TH, T_FN, T_R13, prevalent_fracture (0 or 1), "
+    "a symbol from `ranklsim parameters`, or a symbol of an agent (denosumab.CL). Can be repeated.",
     multiple=True,
-    metavar="NAME=VALUE",
-    help="A value that differs from the typical patient: age, years_since_menopause (yr), weight (kg), height (cm), "
-    "eGFR (mL/min/1.73m2), vitamin_D, CTX, P1NP (ng/mL), T_LS, T_TH, T_FN, T_R13, prevalent_fracture (0 or 1), a "
-    "symbol from `ranklsim parameters`, or a symbol of an agent (denosumab.CL). Can be repeated.",
 )
-@click.option("--at", type=shared.MONTHS, metavar="MONTHS", help="Additional rows at these months, such as 0.1,1,6.")
+@shared.option("--at", shared.MONTHS, "MONTHS", "Additional rows at these months, such as 0.1,1,6.")
 @shared.PARAMETERS
-@click.option(
-    "--rtol",
-    type=shared.TOLERANCE,
-    metavar="X",
-    default="1e-6",
-    show_default=True,
-    help="Relative error of one integration step.",
-)
-@click.option(
-    "-o", "--out", type=shared.FILE, metavar="FILE.csv", required=True, help="Table to write; one row per month."
-)
-@click.option("--plot", type=shared.FILE, metavar="FILE.svg", help="Figure to write (.svg, .pdf or .png).")
+@shared.option("--rtol", shared.TOLERANCE, "X", "Relative error of one integration step.", default="1e-6")
+@shared.option("-o --out", shared.FILE, "FILE.csv", "Table to write; one row per month.", required=True)
+@shared.option("--plot", shared.FILE, "FILE.svg", "Figure to write (.svg, .pdf or .png).")
 @shared.FORCE
 def _simulate(
     agent: str | None,
@@ -185,21 +169,15 @@ def _simulate(
         click.echo(target)
 
 
-@click.command(
-    "report",
-    short_help="Write the report of a run again.",
-    epilog=f"Example: `ranklsim report runs/modality --format docx,rtf`. {shared.EXIT_CODES}",
-)
-@click.argument("folder", metavar="DIR", type=shared.PLACE)
-@click.option(
-    "--format",
-    "formats",
-    type=shared.NAMES,
-    metavar="LIST",
+@shared.verb("report", "Write the report of a run again.", "report runs/modality --format docx,rtf")
+@shared.RUN
+@shared.option(
+    "--format formats",
+    shared.NAMES,
+    "LIST",
+    "Formats besides the page, separated by commas: docx (report.docx, a Word document), rtf (rtf/, one file "
+    "per table), parquet (the numbers of every table and figure).",
     default="html",
-    show_default=True,
-    help="Formats besides the page, separated by commas: docx (report.docx, a Word document), rtf (rtf/, one file per "
-    "table), parquet (the numbers of every table and figure).",
 )
 def _report(folder: str | Path, formats: list[str]) -> None:
     """Write the report of the run in DIR again: DIR/report/index.html, a single file that needs no other.
@@ -211,29 +189,22 @@ def _report(folder: str | Path, formats: list[str]) -> None:
     click.echo(api.report(folder, formats=formats))
 
 
-@click.command(
-    "cdisc",
-    short_help="Write a run's data as CDISC (ADaM) data sets.",
-    epilog=f"Example: `ranklsim cdisc runs/modality -o runs/modality-adam`. {shared.EXIT_CODES}",
-)
-@click.argument("folder", metavar="DIR", type=shared.PLACE)
-@click.option("-o", "--out", type=shared.FILE, metavar="DIR", required=True, help="Folder for the data sets.")
-@click.option(
-    "--format",
-    "formats",
-    type=shared.NAMES,
-    metavar="LIST",
+@shared.verb("cdisc", "Write a run's data as CDISC (ADaM) data sets.", "cdisc runs/modality -o runs/modality-adam")
+@shared.RUN
+@shared.RESULT
+@shared.option(
+    "--format formats",
+    shared.NAMES,
+    "LIST",
+    "Formats, separated by commas: parquet, xpt (SAS transport version 5), json (Dataset-JSON 1.1).",
     default="parquet,xpt,json",
-    show_default=True,
-    help="Formats, separated by commas: parquet, xpt (SAS transport version 5), json (Dataset-JSON 1.1).",
 )
-@click.option(
+@shared.option(
     "--first-day",
-    type=shared.DAY,
-    metavar="YYYY-MM-DD",
+    shared.DAY,
+    "YYYY-MM-DD",
+    "Date on which the first patient is randomised; simulated time has no calendar.",
     default="2000-01-03",
-    show_default=True,
-    help="Date on which the first patient is randomised; simulated time has no calendar.",
 )
 @shared.FORCE
 def _cdisc(folder: str | Path, out: Path, formats: list[str], first_day: date, force: bool) -> None:
@@ -247,13 +218,9 @@ def _cdisc(folder: str | Path, out: Path, formats: list[str], first_day: date, f
     click.echo(api.cdisc(folder, out, formats=formats, first_day=first_day, force=force))
 
 
-@click.command(
-    "compare",
-    short_help="Compare several runs.",
-    epilog=f"Example: `ranklsim compare runs/modality runs/seed0 -o runs/compared`. {shared.EXIT_CODES}",
-)
+@shared.verb("compare", "Compare several runs.", "compare runs/modality runs/seed0 -o runs/compared")
 @click.argument("folders", metavar="DIR1 DIR2 ...", type=shared.PLACE, nargs=-1, required=True)
-@click.option("-o", "--out", type=shared.FILE, metavar="DIR", required=True, help="Folder for the page and its tables.")
+@shared.RESULT
 @shared.FORCE
 def _compare(folders: Sequence[str | Path], out: Path, force: bool) -> None:
     """Compare the runs in DIR1, DIR2, ...: differences between their inputs, endpoints, durability.

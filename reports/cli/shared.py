@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shlex
 import shutil
@@ -12,7 +13,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from click.types import FuncParamType
@@ -21,7 +22,8 @@ from ranklsim.pkpd.errors import BadInput
 
 EXIT_CODES = "Exit codes: 0 done, 1 run failed, 2 bad input, 130 interrupted."
 RESUMABLE = EXIT_CODES.replace("interrupted.", "interrupted (continue with --resume).")
-LAYERS = ("patients", "residual", "parameters")
+_LAYERS = ("patients", "residual", "parameters")
+Function = TypeVar("Function", bound=Callable[..., object])
 
 
 class Interrupted(Exception):
@@ -83,8 +85,8 @@ def _layers(value: str) -> tuple[str, ...]:
     """Read the sources of variation that are on: a list separated by commas, or ``none``."""
     found = () if value.strip() == "none" else tuple(part.strip() for part in value.split(","))
     for name in found:
-        if name not in LAYERS:
-            raise click.BadParameter(f"unknown layer '{name}'; give one or more of {', '.join(LAYERS)}, or none")
+        if name not in _LAYERS:
+            raise click.BadParameter(f"unknown layer '{name}'; give one or more of {', '.join(_LAYERS)}, or none")
     return found
 
 
@@ -129,13 +131,16 @@ def _day(value: str) -> date:
         raise click.BadParameter(f"'{value}' is not a date such as 2000-01-03") from None
 
 
-TOLERANCE, MONTHS, SETTING, LAYER_LIST, PLACE, NAMES, SIZES, VECTORS, DAY = (
-    FuncParamType(read) for read in (_tolerance, _months, _setting, _layers, _place, _names, _sizes, _vectors, _day)
+TOLERANCE, MONTHS, SETTING, PLACE, NAMES, SIZES, VECTORS, DAY = (
+    FuncParamType(read) for read in (_tolerance, _months, _setting, _place, _names, _sizes, _vectors, _day)
 )
 """What a value may be, and how it is read."""
 
 
-class Listing(click.Group):
+# -- verbs and options ------------------------------------------------------------------------------------------------
+
+
+class _Listing(click.Group):
     """A verb that lists; ``VERB NAME`` means ``VERB show NAME``."""
 
     def resolve_command(
@@ -146,25 +151,95 @@ class Listing(click.Group):
         return super().resolve_command(ctx, args)
 
 
-# -- options that several verbs have -----------------------------------------------------------------------------------
+def listing(name: str, summary: str) -> Callable[[Callable[..., None]], click.Group]:
+    """Make a function a verb that lists and may have further verbs; it runs if none of these is given.
+
+    Parameters
+    ----------
+    name, summary : str
+        The verb and the sentence that `ranklsim --help` shows.
+    """
+
+    def make(show: Callable[..., None]) -> click.Group:
+        @functools.wraps(show)
+        def run(**options: object) -> None:
+            if click.get_current_context().invoked_subcommand is None:
+                show(**options)
+
+        return click.group(name, cls=_Listing, invoke_without_command=True, short_help=summary)(run)
+
+    return make
+
+
+def verb(
+    name: str, summary: str, example: str, codes: str = EXIT_CODES
+) -> Callable[[Callable[..., None]], click.Command]:
+    """Make a function a verb of the command line.
+
+    Parameters
+    ----------
+    name, summary : str
+        The verb and the sentence that `ranklsim --help` shows.
+    example : str
+        An example without `ranklsim`, for the end of the verb's help.
+    codes : str
+        The exit codes.
+    """
+    return click.command(name, short_help=summary, epilog=f"Example: `ranklsim {example}`. {codes}")
+
+
+def option(
+    names: str, kind: click.ParamType | Callable[[str], object], metavar: str, text: str, **more: Any
+) -> Callable[[Function], Function]:
+    """Make an option that has a value; `click` shows the default, if there is one.
+
+    Parameters
+    ----------
+    names : str
+        Its names, separated by spaces.
+    kind : click type or callable
+        How the value is read.
+    metavar, text : str
+        What stands for the value in the help, and the help.
+    **more
+        Further arguments of `click.option`.
+    """
+    return click.option(*names.split(), type=kind, metavar=metavar, help=text, **more)
+
+
+def flag(name: str, text: str) -> Callable[[Function], Function]:
+    """Make an option without a value.
+
+    Parameters
+    ----------
+    name, text : str
+        Its name and its help.
+    """
+    return click.option(name, is_flag=True, help=text)
+
 
 FILE = click.Path(path_type=Path)
-PARAMETERS = click.option(
+RUN = click.argument("folder", metavar="DIR", type=PLACE)
+PARAMETERS = option(
     "--parameters",
-    type=FILE,
-    metavar="FILE.csv|NAME",
-    help="Parameter values that replace the shipped ones: a structural variant from `ranklsim variants`, or a CSV file "
+    FILE,
+    "FILE.csv|NAME",
+    "Parameter values that replace the shipped ones: a structural variant from `ranklsim variants`, or a CSV file "
     "with the columns symbol and value. A symbol may belong to an agent, such as denosumab.CL.",
 )
-RESULT = click.option("-o", "--out", type=FILE, metavar="DIR", required=True, help="Folder for the result.")
-FORCE = click.option("--force", is_flag=True, help="Replace an earlier result.")
-WORKERS = click.option(
-    "--workers", type=whole(1), metavar="W", help="Number of processors; changes no result.  [default: all]"
+RESULT = option("-o --out", FILE, "DIR", "Folder for the result.", required=True)
+RESUME = flag("--resume", "Continue the interrupted work in DIR.")
+FORCE = flag("--force", "Replace an earlier result.")
+WORKERS = option("--workers", whole(1), "W", "Number of processors; changes no result.  [default: all]")
+SEED = option("--seed", whole(0), "S", "Seed of every random number.  [default: the trial's]")
+LAYERS = option(
+    "--layers",
+    FuncParamType(_layers),
+    "LIST",
+    "Sources of variation: one or more of patients,residual,parameters, or none for the typical patient.  "
+    "[default: the trial's]",
 )
-SEED = click.option("--seed", type=whole(0), metavar="S", help="Seed of every random number.  [default: the trial's]")
-ACCURACY = click.option(
-    "--rtol", type=TOLERANCE, metavar="X", help="Relative error of one integration step.  [default: 1e-5]"
-)
+ACCURACY = option("--rtol", TOLERANCE, "X", "Relative error of one integration step.  [default: 1e-5]")
 
 
 def given(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,48 +14,42 @@ import click
 from ranklsim.reports.cli import shared
 
 
-@click.command(
+@shared.verb(
     "replicate",
-    short_help="Run a trial many times: power, type I error, bias, coverage.",
-    epilog=f"Example: `ranklsim replicate freedom --replicates 100 --patients 50 -o runs/power`. {shared.RESUMABLE}",
+    "Run a trial many times: power, type I error, bias, coverage.",
+    "replicate freedom --replicates 100 --patients 50 -o runs/power",
+    shared.RESUMABLE,
 )
 @click.argument("trial")
 @shared.RESULT
-@click.option(
+@shared.option(
     "--replicates",
-    type=shared.whole(1),
-    metavar="R",
+    shared.whole(1),
+    "R",
+    "Number of studies for each parameter vector, each with new patients.",
     default=100,
-    show_default=True,
-    help="Number of studies for each parameter vector, each with new patients.",
 )
-@click.option(
+@shared.option(
     "--patients",
-    type=shared.SIZES,
-    metavar="LIST",
-    help="Patients of a study over all arms; one number or several (25,50,100).  [default: the trial's]",
+    shared.SIZES,
+    "LIST",
+    "Patients of a study over all arms; one number or several (25,50,100).  [default: the trial's]",
 )
-@click.option(
+@shared.option(
     "--vectors",
-    type=shared.VECTORS,
-    metavar="V",
+    shared.VECTORS,
+    "V",
+    "Number of parameter vectors that agree with published figures, in addition to the default values, or all.",
     default=0,
-    show_default=True,
-    help="Number of parameter vectors that agree with published figures, in addition to the default values, or all.",
 )
-@click.option("--no-null", is_flag=True, help="Do not simulate the null hypothesis; gives no type I error.")
-@click.option("--keep-patients", is_flag=True, help="Also write the patients, visits and events of every study.")
+@shared.flag("--no-null", "Do not simulate the null hypothesis; gives no type I error.")
+@shared.flag("--keep-patients", "Also write the patients, visits and events of every study.")
 @shared.SEED
 @shared.WORKERS
-@click.option(
-    "--layers",
-    type=shared.LAYER_LIST,
-    metavar="LIST",
-    help="Sources of variation: one or more of patients,residual,parameters.  [default: the trial's]",
-)
+@shared.LAYERS
 @shared.PARAMETERS
 @shared.ACCURACY
-@click.option("--resume", is_flag=True, help="Continue the interrupted analysis in DIR.")
+@shared.RESUME
 @shared.FORCE
 def _replicate(trial: str, out: Path, no_null: bool, resume: bool, force: bool, **options: Any) -> None:
     """Run TRIAL many times and estimate power, type I error, bias and coverage of its analyses.
@@ -81,59 +75,51 @@ def _replicate(trial: str, out: Path, no_null: bool, resume: bool, force: bool, 
     click.echo(out / "index.html")
 
 
-@click.command(
+@shared.verb(
     "sensitivity",
-    short_help="Find the unknown parameters that matter most.",
-    epilog=f"Example: `ranklsim sensitivity modality -o runs/sensitivity`. {shared.RESUMABLE}",
+    "Find the unknown parameters that matter most.",
+    "sensitivity modality -o runs/sensitivity",
+    shared.RESUMABLE,
 )
 @click.argument("trial")
 @shared.RESULT
-@click.option(
+@shared.option(
     "--only",
-    type=shared.NAMES,
-    metavar="LIST",
-    help="Parameters to vary: symbols (kT,denosumab.CL) or kinds (open, fitted, assumed, measured, hazard).  "
+    shared.NAMES,
+    "LIST",
+    "Parameters to vary: symbols (kT,denosumab.CL) or kinds (open, fitted, assumed, measured, hazard).  "
     "[default: open,fitted,assumed]",
 )
-@click.option("--exclude", type=shared.NAMES, metavar="LIST", help="Parameters not to vary: symbols or kinds.")
-@click.option(
-    "--trajectories", type=shared.whole(2), metavar="R", default=40, show_default=True, help="Morris trajectories."
-)
-@click.option(
+@shared.option("--exclude", shared.NAMES, "LIST", "Parameters not to vary: symbols or kinds.")
+@shared.option("--trajectories", shared.whole(2), "R", "Morris trajectories.", default=40)
+@shared.option(
     "--samples",
-    type=shared.whole(2),
-    metavar="N",
+    shared.whole(2),
+    "N",
+    "N of the Sobol indices, a power of two; N (K + 2) vectors are simulated.",
     default=512,
-    show_default=True,
-    help="N of the Sobol indices, a power of two; N (K + 2) vectors are simulated.",
 )
-@click.option(
-    "--keep",
-    type=shared.whole(2),
-    metavar="K",
-    default=20,
-    show_default=True,
-    help="Parameters kept after screening.",
-)
-@click.option("--second-order", is_flag=True, help="Also pairs of parameters; N (2 K + 2) vectors.")
-@click.option(
+@shared.option("--keep", shared.whole(2), "K", "Parameters kept after screening.", default=20)
+@shared.flag("--second-order", "Also pairs of parameters; N (2 K + 2) vectors.")
+@shared.option(
     "--ensemble",
-    type=shared.FILE,
-    metavar="FILE.csv",
-    default="shipped",
-    help="Parameter vectors that fit the data, one column for each symbol, for rank correlations; or none.  "
+    shared.FILE,
+    "FILE.csv",
+    "Parameter vectors that fit the data, one column for each symbol, for rank correlations; or none.  "
     "[default: the shipped ensemble]",
+    default="shipped",
+    show_default=False,
 )
-@click.option(
+@shared.option(
     "--intervals",
-    type=shared.FILE,
-    metavar="FILE.csv",
-    help="Intervals of fitted parameters: the estimates.csv of a fit.  [default: 95 % of the shipped ensemble]",
+    shared.FILE,
+    "FILE.csv",
+    "Intervals of fitted parameters: the estimates.csv of a fit.  [default: 95 % of the shipped ensemble]",
 )
 @shared.PARAMETERS
-@click.option("--seed", type=shared.whole(0), metavar="S", help="Seed of the samples.  [default: the trial's]")
+@shared.SEED
 @shared.WORKERS
-@click.option("--resume", is_flag=True, help="Continue the interrupted analysis in DIR.")
+@shared.RESUME
 @shared.FORCE
 def _sensitivity(trial: str, out: Path, resume: bool, force: bool, **options: Any) -> None:
     """Find the parameters on which durability and rebound in the arms of TRIAL depend, and what to measure next.
@@ -157,38 +143,18 @@ def _sensitivity(trial: str, out: Path, resume: bool, force: bool, **options: An
     click.echo(out / "index.html")
 
 
-@click.command(
-    "validate",
-    short_help="Compare every published figure with its prediction.",
-    epilog=f"Example: `ranklsim validate -o runs/validation`. {shared.EXIT_CODES}",
-)
-@click.option(
-    "--evidence",
-    type=shared.FILE,
-    metavar="DIR",
-    help="Folder with arms.toml and observations.csv.  [default: shipped]",
-)
+@shared.verb("validate", "Compare every published figure with its prediction.", "validate -o runs/validation")
+@shared.option("--evidence", shared.FILE, "DIR", "Folder with arms.toml and observations.csv.  [default: shipped]")
 @shared.PARAMETERS
-@click.option(
-    "-o",
-    "--out",
-    type=shared.FILE,
-    metavar="DIR",
-    default="runs/validation",
-    show_default=True,
-    help="Folder for the result.",
-)
-@click.option(
+@shared.option("-o --out", shared.FILE, "DIR", "Folder for the result.", default="runs/validation")
+@shared.option(
     "--patients",
-    type=shared.whole(0),
-    metavar="N",
+    shared.whole(0),
+    "N",
+    "Virtual patients in each arm; 0 simulates only its typical patient, without intervals.",
     default=200,
-    show_default=True,
-    help="Virtual patients in each arm; 0 simulates only its typical patient, without intervals.",
 )
-@click.option(
-    "--seed", type=shared.whole(0), metavar="S", default=1, show_default=True, help="Seed of the virtual patients."
-)
+@shared.option("--seed", shared.whole(0), "S", "Seed of the virtual patients.", default=1)
 @shared.FORCE
 def _validate(evidence: Path | None, parameters: Path | None, out: Path, patients: int, seed: int, force: bool) -> None:
     """Predict every figure of the evidence from a simulated cohort of its arm.
@@ -211,17 +177,13 @@ def _validate(evidence: Path | None, parameters: Path | None, out: Path, patient
     click.echo(page)
 
 
-@click.command(
-    "fit",
-    short_help="Fit parameters to published figures.",
-    epilog=f"Example: `ranklsim fit my-fit.toml -o runs/my-fit`. {shared.RESUMABLE}",
-)
+@shared.verb("fit", "Fit parameters to published figures.", "fit my-fit.toml -o runs/my-fit", shared.RESUMABLE)
 @click.argument("spec")
 @shared.RESULT
 @shared.PARAMETERS
-@click.option("--resume", is_flag=True, help="Continue the interrupted fit in DIR.")
+@shared.RESUME
 @shared.FORCE
-@click.option("--no-profile", is_flag=True, help="Skip profile likelihoods; intervals use the curvature.")
+@shared.flag("--no-profile", "Skip profile likelihoods; intervals use the curvature.")
 def _fit(spec: str, out: Path, parameters: Path | None, resume: bool, force: bool, no_profile: bool) -> None:
     """Fit parameters to published figures. SPEC is a TOML file or the name of a shipped fit (default, between_patient).
 
@@ -248,14 +210,8 @@ def _fit(spec: str, out: Path, parameters: Path | None, resume: bool, force: boo
         raise click.exceptions.Exit(1)
 
 
-@click.command(
-    "genetics",
-    short_help="Compare virtual knock-outs with published mice.",
-    epilog=f"Example: `ranklsim genetics -o genetics.csv`. {shared.EXIT_CODES}",
-)
-@click.option(
-    "-o", "--out", type=shared.FILE, metavar="FILE.csv", help="Table to write; one row per published finding."
-)
+@shared.verb("genetics", "Compare virtual knock-outs with published mice.", "genetics -o genetics.csv")
+@shared.option("-o --out", shared.FILE, "FILE.csv", "Table to write; one row per published finding.")
 @shared.PARAMETERS
 @shared.FORCE
 def _genetics(out: Path | None, parameters: Path | None, force: bool) -> None:
