@@ -96,7 +96,17 @@ class StudyTables:
         return self.tables.get("twin_events", pd.DataFrame())
 
     def seen(self, *columns: str, attended: bool = False, months: Collection[float] | None = None) -> pd.DataFrame:
-        """Some columns of the visits; see `Study.seen`."""
+        """Some columns of the visits; see `Study.seen`.
+
+        Parameters
+        ----------
+        *columns : str
+            Measures, such as BMD_LS.
+        attended : bool
+            Whether to leave out visits that the patient missed.
+        months : collection of float, optional
+            Only visits planned at these months.
+        """
         visits = self.tables["visits"]
         if attended:
             visits = visits[visits["attended"].astype(bool)]

@@ -33,21 +33,45 @@ EVENT_WORDS = {
 
 
 def month_text(month: float) -> str:
-    """A month to one decimal at most, with a true minus sign."""
+    """A month to one decimal at most, with a true minus sign.
+
+    Parameters
+    ----------
+    month : float
+        Months since randomisation.
+    """
     return f"{round(month, 1):g}".replace("-", "−")
 
 
 def listed(words: Sequence[str]) -> str:
-    """``a``, ``a and b`` or ``a, b and c``."""
+    """``a``, ``a and b`` or ``a, b and c``.
+
+    Parameters
+    ----------
+    words : sequence of str
+        At least one word.
+    """
     words = list(words)
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
 
 
 def first_upper(text: str) -> str:
-    """The text with its first letter in upper case, the rest as it is; eGFR and its like stay."""
+    """The text with its first letter in upper case, the rest as it is; eGFR and its like stay.
+
+    Parameters
+    ----------
+    text : str
+        A sentence or a label.
+    """
     return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
 
 def first_lower(text: str) -> str:
-    """The text with its first letter in lower case, unless it is an abbreviation."""
+    """The text with its first letter in lower case, unless it is an abbreviation.
+
+    Parameters
+    ----------
+    text : str
+        A sentence or a label.
+    """
     return text if text[1:2].isupper() else text[:1].lower() + text[1:]

@@ -86,13 +86,25 @@ def near(name: str, known: Iterable[str], otherwise: str = "", *, also: str = ""
 
 
 def one_of(names: Iterable[str]) -> str:
-    """Names as a list in words: "'a', 'b' or 'c'"."""
+    """Names as a list in words: "'a', 'b' or 'c'".
+
+    Parameters
+    ----------
+    names : iterable of str
+        At least one name.
+    """
     quoted = [f"'{name}'" for name in names]
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}" if quoted else "none"
 
 
 def shown(value: object) -> str:
-    """A value as a file has it, shortened: text in quotes, true or false, a number, "a table"."""
+    """A value as a file has it, shortened: text in quotes, true or false, a number, "a table".
+
+    Parameters
+    ----------
+    value : object
+        A value as `tomllib` or `csv` read it.
+    """
     if isinstance(value, bool):
         return str(value).lower()
     text = f'"{value}"' if isinstance(value, str) else "a table" if isinstance(value, dict) else str(value)

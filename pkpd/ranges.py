@@ -74,7 +74,7 @@ def ranges(
     BadInput
         If the intervals can't be read, or one does not hold the parameter's value.
     """
-    found = of_ensemble() if intervals is None else read_intervals(intervals, parameters)
+    found = of_ensemble() if intervals is None else _read_intervals(intervals, parameters)
     rows = []
     for symbol, row in parameters.frame.iterrows():
         if "." in str(symbol):  # a number of an agent, laid over by the user: with the agents, below
@@ -190,21 +190,8 @@ def natural(unit: NDArray[np.float64], frame: pd.DataFrame) -> NDArray[np.float6
     return np.where(log, low * ratio**unit, low + (high - low) * unit)
 
 
-def read_intervals(path: str | Path, parameters: ParameterTable) -> dict[str, tuple[float, float]]:
-    """Symbol to the ends of its interval.
-
-    Parameters
-    ----------
-    path : path
-        CSV with the columns `symbol` (or `parameter`, as in a fit's ``estimates.csv``), `low` and `high`.
-    parameters : ParameterTable
-        For the names.
-
-    Raises
-    ------
-    BadInput
-        For each row that can't be used, with its symbol.
-    """
+def _read_intervals(path: str | Path, parameters: ParameterTable) -> dict[str, tuple[float, float]]:
+    """Symbol to the ends of its interval."""
     path = Path(path)
     try:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False, comment="#")

@@ -83,7 +83,13 @@ def explain_syntax(name: str, text: str, fault: str) -> str:
 
 @lru_cache(maxsize=32)
 def lines_of(text: str) -> dict[Key, int]:
-    """Line of every key and array element of a TOML text; `TooDeep` if they nest more than `MOST_DEPTH` deep."""
+    """Line of every key and array element of a TOML text; `TooDeep` if they nest more than `MOST_DEPTH` deep.
+
+    Parameters
+    ----------
+    text : str
+        Content of a TOML file that `tomllib` can read.
+    """
     scanner = _Scanner(text.removeprefix("\ufeff"))
     try:
         scanner.document()

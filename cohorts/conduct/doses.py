@@ -107,18 +107,11 @@ def at_visits(plan: pd.DataFrame, agents: Sequence[Agent]) -> NDArray[np.bool_]:
     return np.asarray(plan["clinic"] & ~plan["agent"].isin(swallowed), dtype=bool)
 
 
-def delay_days(delay: Delay, share: Array) -> Array:
+def _delay_days(delay: Delay, share: Array) -> Array:
     """Days by which a late dose is late, at a share (0 to 1) of the distribution.
 
     Lognormal: the median and 95th percentile give both of its numbers. Gamma: its shape is that at which the two
     percentiles have the ratio given, found by bisection.
-
-    Parameters
-    ----------
-    delay : Delay
-        Median, 95th percentile (days) and distribution.
-    share : ndarray
-        0 to 1.
     """
     if delay.distribution == "lognormal":
         from scipy.special import ndtri
@@ -166,7 +159,7 @@ def postpone(
     if conduct.late:
         late = later & ~missed
         late &= streams.uniform(trial.seed, "dose.late", patient, hour, replicate) < conduct.late.share
-        days = delay_days(conduct.late, streams.uniform(trial.seed, "dose.delay", patient, hour, replicate))
+        days = _delay_days(conduct.late, streams.uniform(trial.seed, "dose.delay", patient, hour, replicate))
         first = np.flatnonzero(np.r_[True, row[1:] != row[:-1]]) if len(row) else np.empty(0, dtype=np.int64)
         own = np.where(late, days, 0.0)
         # Doses of one day wait for each other: the longest of their delays counts, once.
@@ -226,7 +219,7 @@ def at_home(
     hour = np.round(plan["planned_month"].to_numpy(dtype=float) * _HOURS_PER_MONTH).astype(np.int64)
     for agent, habit in conduct.adherence.items():
         mine = home & (plan["agent"] == agent).to_numpy()
-        taken = own_adherence(habit, streams.uniform(trial.seed, f"adherence.{agent}", patient, 0, replicate))
+        taken = _own_adherence(habit, streams.uniform(trial.seed, f"adherence.{agent}", patient, 0, replicate))
         forgotten = mine & (streams.uniform(trial.seed, f"taken.{agent}", patient, hour, replicate) > taken)
         _withhold(plan, forgotten, MISSED)
         start = np.full(n, np.inf)
@@ -239,16 +232,8 @@ def at_home(
     return plan, given_up
 
 
-def own_adherence(habit: Adherence, share: Array) -> Array:
-    """A patient's share of doses taken, at a share (0 to 1) of the beta distribution with the habit's mean and SD.
-
-    Parameters
-    ----------
-    habit : Adherence
-        Mean and SD of the share of doses taken.
-    share : ndarray
-        0 to 1.
-    """
+def _own_adherence(habit: Adherence, share: Array) -> Array:
+    """A patient's share of doses taken, at a share (0 to 1) of the beta distribution with the habit's mean and SD."""
     if habit.sd == 0:
         return np.full(np.shape(share), habit.taken)
     size = habit.taken * (1 - habit.taken) / habit.sd**2 - 1

@@ -56,7 +56,13 @@ class Patients:
 
 
 def population_of(trial: Trial) -> Population:
-    """The population that a trial names, the user's own before those that ship; raises as `load_population` does."""
+    """The population that a trial names, the user's own before those that ship; raises as `load_population` does.
+
+    Parameters
+    ----------
+    trial : Trial
+        With the name of its population and the folder of its file.
+    """
     name = trial.population.name
     if f"{name}.toml" in trial.population_files:
         return built_population(name, trial.population_files)
@@ -137,6 +143,13 @@ def draw(
 def typical(trial: Trial, parameters: ParameterTable) -> Patients:
     """The trial's typical patient: the median of each covariate among the eligible, and typical parameters.
 
+    Parameters
+    ----------
+    trial : Trial
+        Its population and criteria define the eligible.
+    parameters : ParameterTable
+        Typical values of the model.
+
     Returns
     -------
     Patients
@@ -208,6 +221,15 @@ def around(row: pd.Series, score: NDArray[np.float64], value: float | None = Non
     lognormal: the typical value is the median, omega^2 = ln(1 + cv^2). logitnormal (shares): the typical value is the
     median, and the SD on the logit scale is cv / (1 - value), which gives that cv where the spread is small. normal:
     `cv` is the SD. `value` takes the place of the row's typical value.
+
+    Parameters
+    ----------
+    row : Series
+        The parameter's row of the table: `value`, `cv` and `distribution`.
+    score : ndarray, shape (n,)
+        A standard normal score for each patient.
+    value : float, optional
+        Typical value in the place of the row's.
     """
     value, cv, kind = float(row["value"]) if value is None else value, float(row["cv"]), row["distribution"]
     forth: Callable[[Any], Any]

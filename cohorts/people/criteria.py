@@ -90,7 +90,13 @@ def covariates() -> dict[str, Covariate]:
 
 
 def parts(name: str) -> tuple[str, ...]:
-    """Covariates of which one is made: itself, or those that it is the lowest of."""
+    """Covariates of which one is made: itself, or those that it is the lowest of.
+
+    Parameters
+    ----------
+    name : str
+        A covariate, such as T_LS, or T_lowest.
+    """
     return LOWEST.get(name, (name,))
 
 
@@ -137,7 +143,7 @@ def admitted(eligible: Mapping[str, Range], frame: pd.DataFrame) -> np.ndarray:
     return admits
 
 
-def known_covariate(name: str) -> Covariate:
+def _known_covariate(name: str) -> Covariate:
     """The covariate of that name; BadInput, without a place, if there is none."""
     if name not in covariates():
         raise BadInput(f"unknown covariate '{name}'; {near(name, covariates())}")
@@ -167,7 +173,7 @@ def parse_range(name: str, text: str, *, where: str) -> Range:
         For an unknown covariate, text of another form, a wrong unit, or a value that is not possible.
     """
     try:
-        covariate = known_covariate(name)
+        covariate = _known_covariate(name)
     except BadInput as fault:
         raise BadInput(*(f"{where}: {message}" for message in fault.messages)) from None
     here = f"{where}: eligible {name}"
@@ -217,7 +223,7 @@ def parse_stratum(text: str, *, where: str) -> Stratum:
         raise BadInput(f'{here} "{text}" is not a criterion; write it like "age >= 75 yr".')
     name, sign, cut = found[1], found[2], found[3]
     try:
-        covariate = known_covariate(name)
+        covariate = _known_covariate(name)
     except BadInput as fault:
         raise BadInput(*(f'{here} "{text}": {message}' for message in fault.messages)) from None
     if sign is None:

@@ -217,6 +217,18 @@ class Declared(Population):
         attempt: NDArray[np.int64],
         criteria: Mapping[str, Range],
     ) -> tuple[NDArray[np.int64], Array, pd.DataFrame]:
+        """Attempts at drawing patients, as `Population.propose` says.
+
+        Parameters
+        ----------
+        seed, replicate : int
+            Seed of the trial and number of its replicate.
+        patient, attempt : ndarray of int, shape (n,)
+            Number of each patient and of her attempt.
+        criteria : mapping
+            Covariate to its range.
+        """
+
         def scores(of: Sequence[str]) -> Array:
             return _noise("covariate", of, seed, replicate, patient, attempt)
 
@@ -356,6 +368,17 @@ class Resampled(Population):
         attempt: NDArray[np.int64],
         criteria: Mapping[str, Range],
     ) -> tuple[NDArray[np.int64], Array, pd.DataFrame]:
+        """Attempts at drawing patients, as `Population.propose` says.
+
+        Parameters
+        ----------
+        seed, replicate : int
+            Seed of the trial and number of its replicate.
+        patient, attempt : ndarray of int, shape (n,)
+            Number of each patient and of her attempt.
+        criteria : mapping
+            Covariate to its range.
+        """
         heap = np.cumsum(self.weights) / self.weights.sum()
         lot = streams.uniform(seed, "covariate.row", patient, attempt, replicate)
         row = np.minimum(np.searchsorted(heap, lot, side="right"), len(heap) - 1)
@@ -459,7 +482,17 @@ def _hardest(population: Declared, criteria: tuple[tuple[str, Range], ...]) -> t
 
 
 def assembled_of(marginals: tuple[Marginal, ...], shapes: tuple[Shape, ...], scores: Array) -> pd.DataFrame:
-    """Covariates at correlated normal scores; columns `COLUMNS`."""
+    """Covariates at correlated normal scores; columns `COLUMNS`.
+
+    Parameters
+    ----------
+    marginals : tuple of Marginal
+        One for each covariate that is drawn.
+    shapes : tuple of (float, float)
+        Location and scale of each marginal.
+    scores : ndarray, shape (n, marginals)
+        Standard normal scores.
+    """
     return assembled({marginals[k].covariate: _at(marginals, shapes, scores, k) for k in range(len(marginals))})
 
 
@@ -469,7 +502,13 @@ def _at(marginals: tuple[Marginal, ...], shapes: tuple[Shape, ...], scores: Arra
 
 
 def assembled(drawn: dict[str, Array]) -> pd.DataFrame:
-    """All covariates from those that were drawn; columns `COLUMNS`."""
+    """All covariates from those that were drawn; columns `COLUMNS`.
+
+    Parameters
+    ----------
+    drawn : dict of str to ndarray, shape (n,)
+        Covariate to its values, in canonical units.
+    """
     x = dict(drawn)
     if AT_MENOPAUSE in x:
         x["years_since_menopause"] = x["age"] - x.pop(AT_MENOPAUSE)
@@ -484,14 +523,32 @@ def assembled(drawn: dict[str, Array]) -> pd.DataFrame:
 
 
 def coordinate(name: str, people: pd.DataFrame) -> Array:
-    """A covariate of people, age at menopause among them; shape (n,)."""
+    """A covariate of people, age at menopause among them; shape (n,).
+
+    Parameters
+    ----------
+    name : str
+        A column of `people`, or the age at menopause.
+    people : DataFrame
+        One row for each person, columns `COLUMNS`.
+    """
     if name == AT_MENOPAUSE:
         return (people["age"] - people["years_since_menopause"]).to_numpy(float)
     return values_of(name, people)
 
 
 def scores_of(values: Array, marginal: Empirical, purpose: str) -> Array:
-    """Normal scores of a sample's own values, ties and yes/no spread evenly by fixed numbers; NaN stays."""
+    """Normal scores of a sample's own values, ties and yes/no spread evenly by fixed numbers; NaN stays.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n,)
+        Values of the sample, from which `marginal` was made.
+    marginal : Empirical
+        The distribution of the sample.
+    purpose : str
+        Name of the random stream that spreads ties.
+    """
     return marginal.scores(values, streams.uniform(0, f"tie.{purpose}", np.arange(values.size)))
 
 
@@ -553,6 +610,13 @@ def mix(raw: NDArray[np.float64], factor: NDArray[np.float64]) -> NDArray[np.flo
     """Correlated scores from independent ones (n, >= k) by the first k columns of `factor` (m, >= k): (n, m).
 
     A plain sum in a fixed order: a matrix product may round otherwise where other persons are drawn with her.
+
+    Parameters
+    ----------
+    raw : ndarray, shape (n, >= k)
+        Independent standard normal scores.
+    factor : ndarray, shape (m, >= k)
+        Cholesky factor of the correlations.
     """
     n, k = raw.shape
     scores = np.empty((n, factor.shape[0]))
@@ -567,5 +631,11 @@ def mix(raw: NDArray[np.float64], factor: NDArray[np.float64]) -> NDArray[np.flo
 
 @lru_cache(maxsize=4)
 def sobol(dimensions: int) -> Array:
-    """Evenly spread independent normal scores [3]_; (POINTS, dimensions)."""
+    """Evenly spread independent normal scores [3]_; (POINTS, dimensions).
+
+    Parameters
+    ----------
+    dimensions : int
+        Number of scores of a person.
+    """
     return ndtri(qmc.Sobol(dimensions, scramble=False).random(POINTS) + 0.5 / POINTS)

@@ -45,7 +45,15 @@ class Marginal:
     doi: str
 
     def quantile(self, score: Array, shape: Shape) -> Array:
-        """Values at normal scores, for a location and scale (of the logarithm where lognormal)."""
+        """Values at normal scores, for a location and scale (of the logarithm where lognormal).
+
+        Parameters
+        ----------
+        score : ndarray, shape (n,)
+            Standard normal scores.
+        shape : (float, float)
+            Location and scale before the limits apply; of the logarithm if lognormal.
+        """
         location, scale = shape
         if self.distribution == "bernoulli":
             return (score + location > 0).astype(float)
@@ -72,7 +80,13 @@ class Marginal:
         return float(np.log(middle)) - (sigma**2 / 2 if "mean" in wanted else 0.0), sigma
 
     def moments(self, x: Array) -> Shape:
-        """Middle and spread of values, on the scale of `goal`."""
+        """Middle and spread of values, on the scale of `goal`.
+
+        Parameters
+        ----------
+        x : ndarray, shape (n,)
+            Values of the covariate, in its canonical unit.
+        """
         if self.distribution == "bernoulli":
             return float(ndtri(x.mean())), 1.0
         if self.distribution == "normal":
@@ -162,7 +176,15 @@ class Empirical:
         self._from = np.concatenate([[0.0], self._to[:-1]])
 
     def scores(self, values: Array, inside: Array) -> Array:
-        """Normal scores of values of the sample; `inside` (0 to 1) says where among those of equal value. NaN stays."""
+        """Normal scores of values of the sample; `inside` (0 to 1) says where among those of equal value. NaN stays.
+
+        Parameters
+        ----------
+        values : ndarray, shape (n,)
+            Values that occur in the sample, or NaN.
+        inside : ndarray, shape (n,)
+            Position among equal values, 0 to 1.
+        """
         found = np.full(values.shape, np.nan)
         known = np.isfinite(values)
         place = np.clip(np.searchsorted(self.values, values[known]), 0, self.values.size - 1)
@@ -171,7 +193,13 @@ class Empirical:
         return found
 
     def quantile(self, scores: Array) -> Array:
-        """Values at normal scores: between neighbours of the sample linear, never beyond its ends; steps if yes/no."""
+        """Values at normal scores: between neighbours of the sample linear, never beyond its ends; steps if yes/no.
+
+        Parameters
+        ----------
+        scores : ndarray, shape (n,)
+            Standard normal scores.
+        """
         share = ndtr(scores)
         if self._steps:
             return self.values[np.clip(np.searchsorted(self._to, share), 0, self.values.size - 1)]

@@ -49,7 +49,13 @@ class Layout:
 
 
 def unit_of(covariate: str) -> str:
-    """Canonical unit of a covariate, that of the age at menopause among them."""
+    """Canonical unit of a covariate, that of the age at menopause among them.
+
+    Parameters
+    ----------
+    covariate : str
+        Name of the covariate.
+    """
     return "yr" if covariate == AT_MENOPAUSE else covariates()[covariate].unit
 
 

@@ -82,7 +82,15 @@ def list_populations() -> list[str]:
 
 
 def find_population(name: str, folder: Path | None = None) -> Path | None:
-    """File of a population: in `folder`, or else shipped; None if there is none."""
+    """File of a population: in `folder`, or else shipped; None if there is none.
+
+    Parameters
+    ----------
+    name : str
+        Name without ``.toml``.
+    folder : Path, optional
+        Folder that is searched before the shipped populations.
+    """
     for place in (folder, POPULATIONS):
         if place is not None and (place / f"{name}.toml").is_file():
             return place / f"{name}.toml"
@@ -109,7 +117,15 @@ def load_population(name: str, folder: Path | None = None) -> Population:
 
 
 def built_population(name: str, files: Mapping[str, bytes]) -> Population:
-    """A population from the content of its files by name, such as `Population.files`; raises as `load_population`."""
+    """A population from the content of its files by name, such as `Population.files`; raises as `load_population`.
+
+    Parameters
+    ----------
+    name : str
+        Name of the population; ``NAME.toml`` is its main file.
+    files : mapping of str to bytes
+        Content of each file that the population consists of.
+    """
     file = (f"{name}.toml", files[f"{name}.toml"])
     root = _open(*file)
     if "table" not in root:

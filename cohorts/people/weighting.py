@@ -60,7 +60,13 @@ class Target:
         return f"share of {self.covariate} {side}"
 
     def of(self, people: pd.DataFrame) -> Array:
-        """Contribution of each person, shape (n,); the figure is its mean (for an SD, the root of its mean)."""
+        """Contribution of each person, shape (n,); the figure is its mean (for an SD, the root of its mean).
+
+        Parameters
+        ----------
+        people : DataFrame
+            One row for each person, a column for each covariate in canonical units.
+        """
         x = values_of(self.covariate, people)
         if self.statistic == "sd":
             return (x - self.about) ** 2
@@ -77,7 +83,15 @@ class Target:
         return {"sd": self.value**2, "median": 0.5}.get(self.statistic, self.value)
 
     def achieved(self, people: pd.DataFrame, weights: Array | None = None) -> float:
-        """The figure of weighted people."""
+        """The figure of weighted people.
+
+        Parameters
+        ----------
+        people : DataFrame
+            One row for each person.
+        weights : ndarray, shape (n,), optional
+            Weight of each person; equal if not given.
+        """
         x = values_of(self.covariate, people)
         w = np.full(x.size, 1.0 / x.size) if weights is None else weights / weights.sum()
         if self.statistic == "sd":
@@ -110,7 +124,13 @@ class Tilt:
     missed: Array
 
     def logs(self, people: pd.DataFrame) -> Array:
-        """Logarithm of the weight of each person, at most 0 for those it was found on; shape (n,)."""
+        """Logarithm of the weight of each person, at most 0 for those it was found on; shape (n,).
+
+        Parameters
+        ----------
+        people : DataFrame
+            One row for each person.
+        """
         total = np.full(len(people), -self.top)
         for target, slope in zip(self.targets, self.slopes, strict=True):
             total += slope * (target.of(people) - target.wanted)
@@ -176,5 +196,11 @@ def tilted(people: pd.DataFrame, targets: Sequence[Target], start: Array) -> Til
 
 
 def effective(weights: Array) -> float:
-    """Kish's effective sample size of weights: (sum of w)^2 / sum of w^2."""
+    """Kish's effective sample size of weights: (sum of w)^2 / sum of w^2.
+
+    Parameters
+    ----------
+    weights : ndarray, shape (n,)
+        Weights, at least 0.
+    """
     return float(weights.sum() ** 2 / (weights**2).sum())

@@ -62,7 +62,13 @@ class Job:
         return -(-self.trial.population.patients // self.size)
 
     def number(self, k: int) -> NDArray[np.int64]:
-        """Patient numbers, from 1, of portion `k`, from 0."""
+        """Patient numbers, from 1, of portion `k`, from 0.
+
+        Parameters
+        ----------
+        k : int
+            Number of the portion, from 0.
+        """
         last = min((k + 1) * self.size, self.trial.population.patients)
         return np.arange(k * self.size + 1, last + 1, dtype=np.int64)
 
@@ -82,7 +88,13 @@ class Task:
 
 
 def draw_tasks(job: Job) -> list[Task]:
-    """Tasks that draw patients and count their strata; none where everybody is in the same stratum."""
+    """Tasks that draw patients and count their strata; none where everybody is in the same stratum.
+
+    Parameters
+    ----------
+    job : Job
+        The run.
+    """
     if not job.trial.population.splits:
         return []
     return [Task(f"people-{k:06d}", _draw, k=k) for k in range(job.portions)]
@@ -112,7 +124,15 @@ def portion_tasks(job: Job, drawn: list[Note]) -> list[Task]:
 
 
 def ensemble_task(job: Job, draws: pd.DataFrame) -> Task:
-    """The task that simulates the typical patient for every parameter vector (`uncertainty.draws_of`) and structure."""
+    """The task that simulates the typical patient for every parameter vector (`uncertainty.draws_of`) and structure.
+
+    Parameters
+    ----------
+    job : Job
+        The run.
+    draws : DataFrame
+        One row for each vector, a column for each symbol.
+    """
     return Task("ensemble", _ensemble, persons=len(draws) * len(job.trial.arms), draws=draws)
 
 
@@ -160,7 +180,15 @@ def perform(
 
 
 def look_at(job: Job, name: str) -> tuple[Note | None, bool]:
-    """The note of a task if all that it wrote is whole, else None; and whether there was a note at all."""
+    """The note of a task if all that it wrote is whole, else None; and whether there was a note at all.
+
+    Parameters
+    ----------
+    job : Job
+        The run.
+    name : str
+        Name of the task.
+    """
     try:
         text = (job.chunks / f"{name}.json").read_bytes()
     except OSError:
@@ -175,7 +203,15 @@ def look_at(job: Job, name: str) -> tuple[Note | None, bool]:
 
 
 def size_of(chunks: Path, run: str) -> int | None:
-    """Patients a portion in the notes of a run; None if there is no note of it."""
+    """Patients a portion in the notes of a run; None if there is no note of it.
+
+    Parameters
+    ----------
+    chunks : Path
+        Folder of the notes of tasks.
+    run : str
+        Identity of the run.
+    """
     if chunks.is_dir():
         for path in sorted(chunks.iterdir(), key=str):
             if path.name.endswith(".json"):
@@ -189,7 +225,19 @@ def size_of(chunks: Path, run: str) -> int | None:
 
 
 def parts(job: Job, table: str, names: list[str], notes: Mapping[str, Note]) -> Iterator[pa.Table]:
-    """The parts of a table that these tasks wrote, in order."""
+    """The parts of a table that these tasks wrote, in order.
+
+    Parameters
+    ----------
+    job : Job
+        The run.
+    table : str
+        Name of a table, such as "visits".
+    names : list of str
+        Names of the tasks, in the order of portions.
+    notes : mapping of str to dict
+        The note of each task.
+    """
     for name in ["ensemble"] if table in _OF_ENSEMBLE else names:
         file = f"{name}-{table}.arrow"
         yield storage.read_chunk(job.chunks / file, notes[name]["files"][file])

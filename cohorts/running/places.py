@@ -28,6 +28,11 @@ _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 def place(where: str | os.PathLike[str]) -> Path:
     """The folder that a path or a URL names.
 
+    Parameters
+    ----------
+    where : path or URL
+        Such as ``runs/modality`` or ``s3://bucket/run``.
+
     Raises
     ------
     BadInput
@@ -61,13 +66,24 @@ def place(where: str | os.PathLike[str]) -> Path:
 
 
 def is_local(path: Path) -> bool:
-    """Whether a place is a local path, not a URL."""
+    """Whether a place is a local path, not a URL.
+
+    Parameters
+    ----------
+    path : Path
+        From `place`.
+    """
     return isinstance(path, Path)
 
 
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn what the system says about writing to `path` into one sentence.
+
+    Parameters
+    ----------
+    path : Path
+        The file or folder that is written.
 
     Raises
     ------
@@ -141,6 +157,13 @@ def replacing(path: Path, *, lasting: bool = True) -> Iterator[_Hashing]:
 
     It is on the disk before it has the name, so that it outlives a loss of power, unless `lasting` is false: then it
     outlives the end of this process only. Two processes may write the same file; the one that ends last has it.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder exists.
+    lasting : bool
+        Whether the file must outlive a loss of power.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     with explained(path):
@@ -162,7 +185,13 @@ def replacing(path: Path, *, lasting: bool = True) -> Iterator[_Hashing]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it, where missing."""
+    """Make a folder, and those above it, where missing.
+
+    Parameters
+    ----------
+    path : Path
+        Local, or behind a URL.
+    """
     with explained(path):
         if is_local(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -176,6 +205,11 @@ def held(path: Path) -> Iterator[None]:
 
     The lock is the kernel's and goes with the process, however that ends. Behind a URL, on a system without such locks
     or on a file system that has none, there is no lock.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
 
     Raises
     ------
@@ -206,7 +240,13 @@ def held(path: Path) -> Iterator[None]:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder with all that is in it, if there is one."""
+    """Remove a folder with all that is in it, if there is one.
+
+    Parameters
+    ----------
+    path : Path
+        Local, or behind a URL.
+    """
     if not path.is_dir():
         return
     if is_local(path):
@@ -216,26 +256,60 @@ def remove_folder(path: Path) -> None:
 
 
 def upload(source: Path, target: Path) -> None:
-    """Put a folder of this machine in the place of the one behind a URL."""
+    """Put a folder of this machine in the place of the one behind a URL.
+
+    Parameters
+    ----------
+    source : Path
+        A local folder.
+    target : Path
+        The folder behind a URL that it replaces.
+    """
     with explained(target):
         remove_folder(target)
         target.fs.put(f"{source}/", f"{target.path}/", recursive=True)  # type: ignore[attr-defined]
 
 
 def write_bytes(path: Path, content: bytes, *, lasting: bool = True) -> Written:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder exists.
+    content : bytes
+        All that it shall hold.
+    lasting : bool
+        As of `replacing`.
+    """
     with replacing(path, lasting=lasting) as file:
         file.write(content)
     return file.written()
 
 
 def write_json(path: Path, content: Mapping[str, Any], *, lasting: bool = True) -> None:
-    """Write a JSON file whole or not at all."""
+    """Write a JSON file whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder exists.
+    content : mapping
+        Values that `json` can write.
+    lasting : bool
+        As of `replacing`.
+    """
     write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode(), lasting=lasting)
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file (hexadecimal)."""
+    """SHA-256 of a file (hexadecimal).
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    """
     with path.open("rb") as file:
         seen = hashlib.sha256()
         while block := file.read(1 << 20):

@@ -120,7 +120,17 @@ def _patients(
 
 
 def refuse_nan(latent: Mapping[str, np.ndarray], number: np.ndarray, what: str) -> None:
-    """No value that is not a number reaches a table."""
+    """No value that is not a number reaches a table.
+
+    Parameters
+    ----------
+    latent : mapping of str to ndarray, shape (n, times)
+        Output to its values.
+    number : ndarray of int, shape (n,)
+        Patient numbers, for the message.
+    what : str
+        What was computed, for the message.
+    """
     for name, values in latent.items():
         wrong = ~np.isfinite(values).all(axis=1)
         if wrong.any():

@@ -36,7 +36,19 @@ class Scheduler(Protocol):
         progress: Callable[[int], None],
         tell: Callable[[str], None] | None,
     ) -> Iterator[tuple[Task, Note]]:
-        """Do tasks in any order; `progress` is called with the persons simulated since the last call."""
+        """Do tasks in any order; `progress` is called with the persons simulated since the last call.
+
+        Parameters
+        ----------
+        job : Job
+            The run.
+        tasks : sequence of Task
+            They do not depend on each other.
+        progress : callable
+            Takes the number of persons simulated since the last call.
+        tell : callable, optional
+            Takes a sentence for the user.
+        """
         ...
 
 
@@ -59,7 +71,13 @@ class Threads:
         progress: Callable[[int], None],
         tell: Callable[[str], None] | None,
     ) -> Iterator[tuple[Task, Note]]:
-        """Do tasks; see `Scheduler`."""
+        """Do tasks; see `Scheduler`.
+
+        Parameters
+        ----------
+        job, tasks, progress, tell
+            As of `Scheduler.perform`.
+        """
         share = max(1, self.slots // max(1, len(tasks)))
         if self.slots == 1 or len(tasks) == 1:
             for task in tasks:
@@ -98,7 +116,13 @@ class Dask:
         progress: Callable[[int], None],
         tell: Callable[[str], None] | None,
     ) -> Iterator[tuple[Task, Note]]:
-        """Do tasks; see `Scheduler`."""
+        """Do tasks; see `Scheduler`.
+
+        Parameters
+        ----------
+        job, tasks, progress, tell
+            As of `Scheduler.perform`.
+        """
         import distributed
 
         futures = {self.client.submit(perform_elsewhere, job, task, pure=False): task for task in tasks}

@@ -97,7 +97,15 @@ def _hardly_repeats(column: pa.ChunkedArray) -> bool:
 
 
 def write_chunk(path: Path, content: pa.Table) -> Written:
-    """Write a table of a portion: as it is in memory, for it is soon read once and then removed."""
+    """Write a table of a portion: as it is in memory, for it is soon read once and then removed.
+
+    Parameters
+    ----------
+    path : Path
+        The Arrow file to write.
+    content : Table
+        The table of one portion.
+    """
     with replacing(path, lasting=False) as file, pa.ipc.new_stream(file, content.schema) as writer:
         writer.write_table(content)
     return file.written(content.num_rows)
@@ -105,6 +113,13 @@ def write_chunk(path: Path, content: pa.Table) -> Written:
 
 def read_chunk(path: Path, known: str) -> pa.Table:
     """Read a table of a portion whose SHA-256 is `known`.
+
+    Parameters
+    ----------
+    path : Path
+        A file of `write_chunk`.
+    known : str
+        SHA-256 (hexadecimal) of its content when it was written.
 
     Raises
     ------
@@ -150,7 +165,13 @@ def to_arrow(frame: Mapping[str, Any] | pd.DataFrame, narrow: Iterable[str] = ()
 
 
 def tables_of(trial: Trial) -> tuple[str, ...]:
-    """Names of the tables of a run of this trial."""
+    """Names of the tables of a run of this trial.
+
+    Parameters
+    ----------
+    trial : Trial
+        Its layers and estimands decide which tables there are.
+    """
     return (*TABLES, *TWIN_TABLES) if trial.estimands else TABLES
 
 
@@ -278,12 +299,26 @@ class Run:
         return self.read("visits", ["patient", "arm", "month", *columns], only or None)
 
     def columns(self, table: str) -> list[str]:
-        """Names of a table's columns."""
+        """Names of a table's columns.
+
+        Parameters
+        ----------
+        table : str
+            Such as "visits".
+        """
         with self._open(table) as file:
             return list(pq.read_schema(file).names)
 
     def first(self, table: str, rows: int) -> pd.DataFrame:
-        """The first rows of a table."""
+        """The first rows of a table.
+
+        Parameters
+        ----------
+        table : str
+            Such as "visits".
+        rows : int
+            How many rows at most.
+        """
         with self._open(table) as file:
             batch = next(pq.ParquetFile(file).iter_batches(max(1, rows)), None)
         return self.read(table).iloc[:0] if batch is None else batch.to_pandas()
@@ -343,6 +378,11 @@ class Run:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Manifest of a run folder, finished or not.
 
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+
     Raises
     ------
     BadInput
@@ -373,7 +413,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def is_readable(folder: Path) -> bool:
-    """Whether a run folder has a readable manifest."""
+    """Whether a run folder has a readable manifest.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    """
     try:
         read_manifest(folder)
     except BadInput:
@@ -382,13 +428,25 @@ def is_readable(folder: Path) -> bool:
 
 
 def checksum(manifest: dict[str, Any]) -> str:
-    """Hash of everything that a manifest says, but for the hash itself."""
+    """Hash of everything that a manifest says, but for the hash itself.
+
+    Parameters
+    ----------
+    manifest : dict
+        As read from JSON.
+    """
     said = {key: value for key, value in manifest.items() if key != "checksum"}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def was_ours(folder: Path) -> bool:
-    """Whether `folder` holds a run of ranklsim, of any version, even a truncated one, that may be replaced."""
+    """Whether `folder` holds a run of ranklsim, of any version, even a truncated one, that may be replaced.
+
+    Parameters
+    ----------
+    folder : Path
+        A folder that exists or not.
+    """
     try:
         text = (folder / MANIFEST).read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -25,7 +25,7 @@ from ranklsim.pkpd.parameters import ParameterTable
 REAL, IDEAL = "real", "ideal"
 
 
-def conducts(trial: Trial) -> tuple[str, ...]:
+def _conducts(trial: Trial) -> tuple[str, ...]:
     """Which twins the trial's estimands need: none, real, or real and ideal."""
     if not trial.estimands:
         return ()
@@ -34,8 +34,16 @@ def conducts(trial: Trial) -> tuple[str, ...]:
 
 
 def persons(trial: Trial, number: NDArray[np.int64]) -> int:
-    """Number of courses of twins for these patients, without those that a decision adds."""
-    each = len(trial.arms) * len(conducts(trial)) - 1
+    """Number of courses of twins for these patients, without those that a decision adds.
+
+    Parameters
+    ----------
+    trial : Trial
+        Its estimands decide which twins there are.
+    number : ndarray of int, shape (n,)
+        Patient numbers.
+    """
+    each = len(trial.arms) * len(_conducts(trial)) - 1
     return int((number <= trial.twins).sum()) * each if trial.estimands else 0
 
 
@@ -74,7 +82,7 @@ def twins_of(
     """
     twin = number <= trial.twins
     parts = [_part(trial, number[:0], arms[:0], REAL, _rows(course, np.zeros(number.size, bool)))]  # holds the types
-    for conduct in conducts(trial) if twin.any() else ():
+    for conduct in _conducts(trial) if twin.any() else ():
         for arm in trial.arms:
             own = twin & (arms == arm.name) & (conduct == REAL)
             other = twin & ~own

@@ -262,5 +262,10 @@ def _spread(symbols: Mapping[str, float]) -> dict[str, float]:
 
 
 def number(value: Any) -> float:
-    """The one value of an array of one patient."""
+    """The one value of an array of one patient.
+
+    Parameters
+    ----------
+    value : array_like, shape (1,)
+    """
     return float(np.asarray(value).ravel()[0])

@@ -88,40 +88,29 @@ def steady_state(parameters: ParameterTable, persons: pd.DataFrame | None = None
     _, p, _ = patient_constants(parameters, people, [])
     n = len(people)
     wide = Values({name: np.broadcast_to(np.asarray(value, float), n) for name, value in p.items()})
-    return settle(wide)
+    return _settle(wide)
 
 
-def settle(p: Values) -> Steady:
-    """Like `steady_state`, from patients' constants (arrays of shape (n,)).
-
-    Parameters
-    ----------
-    p : Values
-        Patients' constants, arrays of shape (n,).
-    """
-    bone_cells = cells_at_rest(p)
+def _settle(p: Values) -> Steady:
+    """Like `steady_state`, from patients' constants (arrays of shape (n,))."""
+    bone_cells = _cells_at_rest(p)
     states: dict[str, Any] = _pools(p, bone_cells) | bone_cells
     whole: Any = cells.whole_body(Values(states), p, "OC")
     states |= markers.at_rest(p, whole)
     volume, drift = {}, {}
     for b, c in TEMPLATES.items():
-        bone, volume[b], drift[b] = bone_at_rest(p, b, states[f"OC_{c}"])
+        bone, volume[b], drift[b] = _bone_at_rest(p, b, states[f"OC_{c}"])
         states |= bone
     states["supplement"] = np.zeros(np.shape(p.mix))  # begins on day 0, if at all
-    states |= calcium_at_rest(p, states)
+    states |= _calcium_at_rest(p, states)
     return Steady({name: np.array(value, float) for name, value in states.items()}, volume, drift)
 
 
-def cells_at_rest(p: Values) -> dict[str, Any]:
+def _cells_at_rest(p: Values) -> dict[str, Any]:
     """Cells of both compartments at their fixed point, over normal.
 
     Two nested roots: synthesis of RANKL is common to both compartments (it hears whole-body formation), and given
     synthesis each compartment has one number of osteoclasts that agrees with its own drift.
-
-    Parameters
-    ----------
-    p : Values
-        Patients' constants, arrays of shape (n,).
     """
     nothing = np.zeros(np.shape(p.mix))
 
@@ -136,26 +125,10 @@ def cells_at_rest(p: Values) -> dict[str, Any]:
     return given(_root(lambda made: np.maximum(_made(p, given(made)), 0) - made, nothing, _made(p, least)))
 
 
-def bone_at_rest(p: Values, b: str, OC: Array) -> tuple[dict[str, Array], Array, Array]:
+def _bone_at_rest(p: Values, b: str, OC: Array) -> tuple[dict[str, Array], Array, Array]:
     """Composition of template `b` with osteoclasts (and osteoblasts) at `OC` over normal for a lifetime.
 
-    Parameters
-    ----------
-    p : Values
-        Patients' constants, arrays of shape (n,).
-    b : str
-        Template.
-    OC : ndarray, shape (n,)
-        Osteoclasts of its compartment over normal.
-
-    Returns
-    -------
-    states : dict
-        Layers by age, at the fixed volume, or at volume 1 where there is none.
-    volume : ndarray
-        The fixed volume, NaN where there is none.
-    drift : ndarray
-        See `Steady`.
+    Returns the layers by age, the fixed volume (NaN, and layers at volume 1, where there is none) and the drift.
     """
     k, ph, dl = p[f"turnover_{b}"], p[f"ph{b}"], p[f"dl{b}"]
     lost = (dl + ph) * OC  # what remodelling leaves behind, in units of k
@@ -183,16 +156,8 @@ def bone_at_rest(p: Values, b: str, OC: Array) -> tuple[dict[str, Array], Array,
     return states, volume, np.where(settles, 0.0, rate_at_one)
 
 
-def calcium_at_rest(p: Values, states: Mapping[str, Array]) -> dict[str, Array]:
-    """Serum calcium and calcitriol where bone, gut and kidney balance; they fall evenly in calcium, so one root.
-
-    Parameters
-    ----------
-    p : Values
-        Patients' constants, arrays of shape (n,).
-    states : mapping of str to ndarray, shape (n,)
-        Bone and cells at rest.
-    """
+def _calcium_at_rest(p: Values, states: Mapping[str, Array]) -> dict[str, Array]:
+    """Serum calcium and calcitriol where bone, gut and kidney balance; they fall evenly in calcium, so one root."""
     x = Values(states)
 
     def balance(log_calcium: Array) -> Array:

@@ -174,7 +174,15 @@ def view_arms(arms: Sequence[Arm], agents: Mapping[str, Agent]) -> list[ArmView]
 
 
 def shifted(arm: ArmView, months: float) -> ArmView:
-    """The arm as seen from a clock that starts `months` later."""
+    """The arm as seen from a clock that starts `months` later.
+
+    Parameters
+    ----------
+    arm : ArmView
+        The arm on the clock of the trial.
+    months : float
+        Start of the new clock, in months since randomisation.
+    """
     courses = tuple(
         replace(
             c,

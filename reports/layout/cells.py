@@ -133,7 +133,13 @@ class Table:
 
 
 def plain(text: Text) -> str:
-    """The text without emphasis. Tags are put in brackets, items behind bullets, and empty lines are left out."""
+    """The text without emphasis. Tags are put in brackets, items behind bullets, and empty lines are left out.
+
+    Parameters
+    ----------
+    text : Text
+        Spans with their emphasis, or a str.
+    """
     lines = (re.sub(r"[ \t]{2,}", " ", line).strip(" ") for line in _pieces(text).split("\n"))
     return "\n".join(line for line in lines if line)
 
@@ -155,7 +161,13 @@ def _pieces(text: Text) -> str:
 
 
 def code(text: object) -> Span:
-    """A symbol, a file name or a hash."""
+    """A symbol, a file name or a hash.
+
+    Parameters
+    ----------
+    text : object
+        It is shown as `str` writes it.
+    """
     return Span(str(text), "code")
 
 
@@ -218,7 +230,13 @@ _INTERVAL = re.compile(r"\([-−<>.\d]+%?, [-−<>.\d]+%?\)")
 
 
 def unbroken(text: str) -> str:
-    """A text whose intervals, such as ``(1.2, 3.4)``, stay on one line."""
+    """A text whose intervals, such as ``(1.2, 3.4)``, stay on one line.
+
+    Parameters
+    ----------
+    text : str
+        Text of a cell.
+    """
     return _INTERVAL.sub(lambda found: found[0].replace(", ", ",\u00a0"), text)
 
 

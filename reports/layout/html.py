@@ -49,7 +49,13 @@ def render(template: str, sections: Sequence[Section], **values: object) -> str:
 
 
 def words(text: Text) -> Markup:
-    """A text with its emphasis."""
+    """A text with its emphasis.
+
+    Parameters
+    ----------
+    text : Text
+        Spans with their emphasis, or a str.
+    """
     match text:
         case str():
             return escape(text).replace("\n", Markup("<br>")).replace("\u200b", Markup("<wbr>"))
@@ -62,7 +68,13 @@ def words(text: Text) -> Markup:
 
 
 def body(exhibit: Exhibit) -> Markup:
-    """A figure as its SVG, or a table inside a region that scrolls sideways on a narrow screen."""
+    """A figure as its SVG, or a table inside a region that scrolls sideways on a narrow screen.
+
+    Parameters
+    ----------
+    exhibit : Exhibit
+        The figure or table.
+    """
     if isinstance(exhibit.body, str):
         return Markup(exhibit.body)
     table = exhibit.body

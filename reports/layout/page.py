@@ -240,7 +240,13 @@ def work_folder(
 
 @contextlib.contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder. It replaces `target` when everything is written, and is removed if something fails."""
+    """A temporary folder. It replaces `target` when everything is written, and is removed if something fails.
+
+    Parameters
+    ----------
+    target : Path
+        The folder to write or to replace.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".ranklsim-", dir=target.parent))
     try:

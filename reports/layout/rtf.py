@@ -16,6 +16,13 @@ ROWS = {"portrait": 50, "landscape": 30}  # of a page, head and notes with it
 def write_rtf(folder: Path, sections: Sequence[Section]) -> list[Path]:
     """Make `folder` and write one ``TABLE.rtf`` for each table.
 
+    Parameters
+    ----------
+    folder : Path
+        A folder that does not exist yet.
+    sections : sequence of Section
+        Sections of the report, with their tables.
+
     Returns
     -------
     list of Path

@@ -44,14 +44,30 @@ def num(value: float, decimals: int = 2, *, sign: bool = False) -> str:
 
 
 def interval(low: float, high: float, decimals: int = 2) -> str:
-    """``low, high`` or an en dash."""
+    """``low, high`` or an en dash.
+
+    Parameters
+    ----------
+    low, high : float
+        Limits; NaN gives a dash.
+    decimals : int
+        Digits after the point.
+    """
     if not (np.isfinite(low) and np.isfinite(high)):
         return DASH
     return f"{num(low, decimals)}, {num(high, decimals)}"
 
 
 def with_interval(value: float, low: float, high: float, decimals: int = 2) -> str:
-    """``value (low, high)``; the value alone where there is no interval; an en dash where there is no value."""
+    """``value (low, high)``; the value alone where there is no interval; an en dash where there is no value.
+
+    Parameters
+    ----------
+    value, low, high : float
+        Estimate and limits; NaN where there is none.
+    decimals : int
+        Digits after the point.
+    """
     if not np.isfinite(value):
         return DASH
     inside = interval(low, high, decimals)
@@ -59,26 +75,50 @@ def with_interval(value: float, low: float, high: float, decimals: int = 2) -> s
 
 
 def p_value(value: float) -> str:
-    """``0.012``, ``<0.001``, or an en dash where there is none."""
+    """``0.012``, ``<0.001``, or an en dash where there is none.
+
+    Parameters
+    ----------
+    value : float
+        NaN gives a dash.
+    """
     if not np.isfinite(value):
         return DASH
     return "<0.001" if value < 0.0005 else num(value, 3)
 
 
 def share(count: int, of: int) -> str:
-    """``n (x.x%)``."""
+    """``n (x.x%)``.
+
+    Parameters
+    ----------
+    count, of : int
+        Number of patients with the event, and of all.
+    """
     return f"{count} ({100 * count / of:.1f}%)" if of else DASH
 
 
 def sig(value: float) -> str:
-    """A parameter value with up to four significant digits; infinite (a KD of no binding) is "none"."""
+    """A parameter value with up to four significant digits; infinite (a KD of no binding) is "none".
+
+    Parameters
+    ----------
+    value : float
+        In the unit of the parameter table.
+    """
     if np.isnan(value):
         return DASH
     return "none" if np.isinf(value) else f"{float(f'{value:.4g}'):.10g}".replace("-", "−")
 
 
 def unit_words(unit: object) -> str:
-    """A unit in print: g/cm², mL/min/1.73 m², µg/mL. A number without a unit has an en dash."""
+    """A unit in print: g/cm², mL/min/1.73 m², µg/mL. A number without a unit has an en dash.
+
+    Parameters
+    ----------
+    unit : object
+        A unit as the parameter table writes it.
+    """
     text = str(unit)
     if text in ("1", "", "nan", "None"):
         return DASH
@@ -137,7 +177,13 @@ Lines = Sequence[tuple[Text, Records, Show]]
 
 
 def count(column: str = "n") -> Show:
-    """A whole number."""
+    """A whole number.
+
+    Parameters
+    ----------
+    column : str
+        Column of the frame.
+    """
     return Show((column,), lambda n: f"{int(n)}")
 
 
@@ -153,7 +199,15 @@ def shares(column: str, of: str) -> Show:
 
 
 def number(column: str, decimals: int = 2) -> Show:
-    """A number with `decimals`."""
+    """A number with `decimals`.
+
+    Parameters
+    ----------
+    column : str
+        Column of the frame.
+    decimals : int
+        Digits after the point.
+    """
     return Show((column,), partial(num, decimals=decimals))
 
 
@@ -202,12 +256,26 @@ def limits(low: str, high: str, decimals: int = 2, kind: Kind = "body") -> Show:
 
 
 def by_arm(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Rows of a frame by their arm."""
+    """Rows of a frame by their arm.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One row for each arm, with a column `arm`.
+    """
     return {row["arm"]: row for row in frame.to_dict("records")}
 
 
 def label_of(arms: Sequence[ArmView], name: str) -> str:
-    """The label of an arm."""
+    """The label of an arm.
+
+    Parameters
+    ----------
+    arms : sequence of ArmView
+        The arms of the trial.
+    name : str
+        The arm's name in the trial file.
+    """
     return next(arm.label for arm in arms if arm.name == name)
 
 
@@ -387,7 +455,13 @@ def medians(arms: Sequence[ArmView], control: str | None, decimals: int = 1) -> 
 
 
 def endpoint_digits(row: Mapping[str, Any]) -> int:
-    """Decimals of an endpoint: two for percentages of BMD, one for those of markers (more scatter), three otherwise."""
+    """Decimals of an endpoint: two for percentages of BMD, one for those of markers (more scatter), three otherwise.
+
+    Parameters
+    ----------
+    row : mapping
+        A row of the endpoints, with `unit` and `measure`.
+    """
     return 3 if row["unit"] != "%" else 2 if str(row["measure"]).startswith("BMD") else 1
 
 
@@ -469,7 +543,13 @@ def _month_or_later(month: float, last: float) -> str:
 
 
 def back_words(row: Mapping[str, Any]) -> str:
-    """The month at which a mean is back at baseline, with its interval; ">72" where it is not by the last visit."""
+    """The month at which a mean is back at baseline, with its interval; ">72" where it is not by the last visit.
+
+    Parameters
+    ----------
+    row : mapping
+        With `back_month`, `back_low`, `back_high` and `last_month`, in months.
+    """
     month, last = row["back_month"], row["last_month"]
     if np.isnan(month):
         return DASH

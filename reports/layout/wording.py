@@ -18,7 +18,15 @@ from ranklsim.reports.layout.tables import num
 
 
 def to_interval(low: float, high: float, decimals: int) -> str:
-    """``1.2 to 3.4`` with true minus signs."""
+    """``1.2 to 3.4`` with true minus signs.
+
+    Parameters
+    ----------
+    low, high : float
+        Limits.
+    decimals : int
+        Digits after the point.
+    """
     return f"{num(low, decimals)} to {num(high, decimals)}"
 
 
@@ -56,14 +64,26 @@ def moved(value: float, unit: str = "%", decimals: int = 1) -> str:
 
 
 def basis(arms: Sequence[ArmView]) -> str:
-    """Which arms are calibrated, set from literature, and predicted."""
+    """Which arms are calibrated, set from literature, and predicted.
+
+    Parameters
+    ----------
+    arms : sequence of ArmView
+        The arms of the trial.
+    """
     groups = {kind: [arm.label for arm in arms if arm.basis == kind] for kind in (CALIBRATED, LITERATURE, PREDICTED)}
     parts = [f"{first_upper(kind)}: {', '.join(labels)}." for kind, labels in groups.items() if labels]
     return " ".join(parts)
 
 
 def span_words(spec: Mapping[str, Any]) -> str:
-    """``from baseline to month 36`` or ``from month 24 to month 48``."""
+    """``from baseline to month 36`` or ``from month 24 to month 48``.
+
+    Parameters
+    ----------
+    spec : mapping
+        With `from_month` and `to_month`.
+    """
     start = "baseline" if spec["from_month"] == 0 else f"month {month_text(spec['from_month'])}"
     return f"from {start} to month {month_text(spec['to_month'])}"
 
