@@ -26,6 +26,7 @@ def a_trial(name="postmenopausal-osteoporosis", *, eligible=None, **overrides):
     return replace(trial, population=who).with_overrides(**overrides)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_populations())
 def test_the_included_look_as_published(name, parameters):
     n = 8000
@@ -48,6 +49,7 @@ def test_the_included_look_as_published(name, parameters):
         assert abs(got - row.value) < 4.5 * error + off, f"{row.covariate} {row.statistic} is {got:.3g}"
 
 
+@pytest.mark.slow
 def test_a_patient_depends_on_nobody_else(parameters):
     trial = a_trial()
     among = draw(trial, parameters, [9, 700, 3, *range(1000, 1300)])

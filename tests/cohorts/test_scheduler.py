@@ -48,6 +48,7 @@ class Backwards(scheduler.Threads):
         yield from super().perform(job, tasks[::-1], progress, tell)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 3])
 def test_the_order_in_which_portions_are_done_changes_no_byte(trial_file, tmp_path, local, workers):
     other = run(trial_file, tmp_path / "b", patients=PATIENTS, scheduler=Backwards(workers))

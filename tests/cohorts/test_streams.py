@@ -18,6 +18,7 @@ def numpy_philox(key, counter):
     return np.random.Philox(key=np.array(key, dtype=np.uint64), counter=(start - 1) % 2**256).random_raw(4)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.tuples(WORD, WORD), st.tuples(WORD, WORD, WORD, WORD))
 def test_words_are_those_of_numpy_bit_for_bit(key, counter):
@@ -56,6 +57,7 @@ def test_seed_zero_is_a_seed():
     assert streams.uniform(0, "a", 1) != streams.uniform(1, "a", 1)
 
 
+@pytest.mark.slow
 def test_the_key_is_the_same_in_another_process():
     code = "from ranklsim.cohorts import streams; print(*streams.key(20260, 'dropout'))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -126,6 +126,7 @@ def alter(path):
     path.write_text(json.dumps(note | {key: {} for key in ("strata", "retried") if key in note}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [cut, flip, lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
 def test_a_damaged_portion_is_done_again_and_no_other(
     trial_file, tmp_path, monkeypatch, simulated, whole, damage
@@ -140,6 +141,7 @@ def test_a_damaged_portion_is_done_again_and_no_other(
     assert table_bytes(found.folder) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["000000", "people-000000"])
 @pytest.mark.parametrize("damage", [cut, flip, alter])
 def test_a_damaged_note_is_not_believed(trial_file, tmp_path, monkeypatch, whole, name, damage):

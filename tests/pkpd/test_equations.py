@@ -85,6 +85,7 @@ def test_the_flow_of_cause_names_every_state() -> None:
         assert stem in words, state
 
 
+@pytest.mark.slow
 def test_every_formula_can_be_set() -> None:
     parser = MathTextParser("path")
     formulas = re.findall(r"\$\$\n(.+)\n\$\$", equations.page())

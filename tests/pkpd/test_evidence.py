@@ -497,6 +497,7 @@ def test_each_arm_is_simulated_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(persons) == 5  # the three, and the controls of two
 
 
+@pytest.mark.slow
 def test_everything_that_ships_is_predicted() -> None:
     table = predict(SHIPPED)
     assert table["predicted"].notna().all()

@@ -88,7 +88,7 @@ def test_a_power_has_its_slope_at_zero() -> None:
     assert found[1] == pytest.approx(2.5 * 2**1.5, rel=1e-14)
 
 
-@pytest.mark.parametrize("slots", [Slots(1), Slots(2, 1, 1)], ids=str)
+@pytest.mark.parametrize("slots", [Slots(1), pytest.param(Slots(2, 1, 1), marks=pytest.mark.slow)], ids=str)
 def test_one_step_of_the_method_is_what_dense_algebra_gives(slots: Slots) -> None:
     """Newton, sparse elimination and stages against numpy on the same rates and Jacobian."""
     kernel = compiler.compiled(slots)

@@ -303,6 +303,7 @@ def test_define_xml_names_every_variable_and_every_reference_leads_somewhere(wri
         assert (written / leaf.get("{http://www.w3.org/1999/xlink}href", "")).is_file()
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes(folder, written, tmp_path):
     again = export.write_cdisc(folder, tmp_path / "again", first_day=date(2020, 2, 28))
     assert {path.name for path in again.iterdir()} == {path.name for path in written.iterdir()}
@@ -317,6 +318,7 @@ def test_nothing_is_written_if_a_rule_is_broken(folder, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_command_line_writes_refuses_and_replaces(folder, tmp_path, capsys):
     out = tmp_path / "adam"
     words = ["cdisc", folder, "-o", out, "--format", "xpt"]

@@ -299,6 +299,7 @@ def test_run_writes_what_was_promised_and_says_where(finished: Path, ranklsim) -
         assert (run / name).stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_run_ends_with_its_report_and_report_writes_the_same_again(finished: Path, ranklsim, tmp_path: Path) -> None:
     said = ranklsim("run", finished / "small.toml", "-o", "r")
     assert said.code == 0, said.err
@@ -696,6 +697,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(finished: Path, tmp_pa
     assert len(pd.read_parquet(tmp_path / "r" / "patients.parquet")) == 3000
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_fault() -> None:
     command = f'"{Path(sys.executable).parent / "ranklsim"}" parameters | head -n 1'
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)

@@ -69,6 +69,7 @@ def test_imputation_at_random_agrees_with_the_mixed_model_in_a_large_trial(large
     assert 0.05 < table["lost"] < 0.5
 
 
+@pytest.mark.slow
 def test_jump_to_reference_keeps_the_effect_of_those_who_were_seen_only() -> None:
     """One visit, nothing to condition on but covariates: the effect is diluted by the share that is missing."""
     frames = trial(3, 4000, leave=0.3, visits=1)
@@ -107,6 +108,7 @@ def conditional(frames: Frames, strategy: str) -> np.ndarray:
     return np.array(out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", imputation.STRATEGIES)
 def test_imputed_values_are_on_average_the_conditional_means_of_the_strategy(large: Frames, strategy: str) -> None:
     fit, wide, people = large
@@ -119,11 +121,13 @@ def test_imputed_values_are_on_average_the_conditional_means_of_the_strategy(lar
     assert (imputed - expected)[gone].std() == pytest.approx(1 / np.sqrt(300), rel=0.5)  # noise of the draws alone
 
 
+@pytest.mark.slow
 def test_the_strategies_lie_in_the_order_of_what_they_take_from_the_effect(large: Frames) -> None:
     found = differences(large, strategies=["MAR", "CIR", "J2R"])
     assert found["MAR"] > found["CIR"] > found["J2R"] > 0
 
 
+@pytest.mark.slow
 def test_the_reference_arm_is_imputed_at_random_whatever_the_strategy(large: Frames) -> None:
     table = imputation.analyse(*large, ARMS, "placebo", strategies=list(imputation.STRATEGIES))
     means = table[table["arm"] == "placebo"].set_index("strategy")["estimate"]
@@ -148,6 +152,7 @@ def test_rubins_rules_add_the_variance_between_to_the_one_within() -> None:
     assert found["df"] == pytest.approx(1 / (lost**2 / 2 + 1 / (51 / 53 * 50 * (1 - lost))))
 
 
+@pytest.mark.slow
 def test_draws_scatter_as_the_model_says(large: Frames) -> None:
     fit = large[0]
     estimates, covariances = fit.draws(1500, np.random.default_rng(1))

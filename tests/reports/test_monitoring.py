@@ -54,6 +54,7 @@ def test_the_type_one_error_of_all_looks_together_is_alpha(kind, information, ti
     assert crossed.mean() == pytest.approx(0.05, abs=4 * np.sqrt(0.05 * 0.95 / len(z)))
 
 
+@pytest.mark.slow
 def test_the_procedure_rejects_as_its_boundaries_say_path_by_path():
     information = [40.0, 90.0, 100.0]
     limits = interim.boundaries([0.4, 0.9, 1.0])["z"].to_numpy()

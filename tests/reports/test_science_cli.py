@@ -72,9 +72,10 @@ def test_every_fault_is_told_at_once_by_check_validate_and_fit_alike(
 
 
 def test_list_shows_each_arm(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    arms = tuple(load_evidence().arms)
     code, out, _ = said(capsys, "evidence", "list")
     assert code == 0
-    assert sum(line.startswith(tuple(load_evidence().arms)) for line in out) >= len(load_evidence().arms)
+    assert sum(line.startswith(arms) for line in out) >= len(arms)
     code, out, _ = said(capsys, "evidence", "list", written(tmp_path, GOOD))
     assert out[1].split()[:2] == ["a", "S"]
     assert said(capsys, "evidence", "list", tmp_path / "nowhere")[0] == 2

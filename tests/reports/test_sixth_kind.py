@@ -145,6 +145,7 @@ def test_the_report_shows_it(folder: Path) -> None:
     assert "Highest values: " in page
 
 
+@pytest.mark.slow
 def test_studies_that_are_repeated_hold_its_estimates_and_its_truth(path: Path) -> None:
     found = ranklsim.replicate(path, replicates=2, workers=1)
     estimates = found.estimates.query("endpoint == 'Highest CTX' and arm == 'denosumab' and quantity == 'difference'")

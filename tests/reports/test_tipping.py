@@ -52,6 +52,7 @@ def test_the_least_number_of_responders_lost_is_the_first_at_which_the_result_is
     assert found["failures"] == np.flatnonzero(np.array(p) >= 0.05)[0]
 
 
+@pytest.mark.slow
 def test_a_failure_of_an_event_is_one_at_the_time_of_leaving(patients, times):
     found = failures(HIP, times, patients, ARMS, "placebo")
     left = times[(times["arm"] == "drug") & (times["cause"] == 0) & (times["time"] < 24)].sort_values("patient")

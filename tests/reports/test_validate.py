@@ -163,6 +163,7 @@ def test_same_seed_same_bands_whatever_the_workers_and_another_seed_other_bands(
     assert not one["predicted"].equals(other["predicted"])
 
 
+@pytest.mark.slow
 def test_a_parameter_file_changes_what_is_predicted(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("symbol,value\nc0,0.2\n", encoding="utf-8")
     words = ["validate", "--evidence", str(folder), "--patients", "0"]
@@ -172,6 +173,7 @@ def test_a_parameter_file_changes_what_is_predicted(folder: Path, tmp_path: Path
     assert two[3] > one[3] + 5
 
 
+@pytest.mark.slow
 def test_an_earlier_result_is_replaced_by_force_only_and_nothing_else_ever(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
