@@ -21,10 +21,11 @@ from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.cdisc.datasets import EPOCH, FIRST_DAY, build, iso
 from ranklsim.reports.cdisc.metadata import DATE, LABELS, STRUCTURES, TEXT, Variable, codelists, keys, variables
 from ranklsim.reports.cdisc.rules import check
-from ranklsim.reports.layout.page import new_folder
+from ranklsim.reports.layout.folders import check_folder, new_folder
 
 FORMATS = ("parquet", "xpt", "json")
 DEFINE = "define.xml"
+FILES = {DEFINE} | {f"{name.lower()}.{suffix}" for name in LABELS for suffix in FORMATS}
 
 ODM = "http://www.cdisc.org/ns/odm/v1.3"
 DEF = "http://www.cdisc.org/ns/def/v2.1"
@@ -70,7 +71,7 @@ def write_cdisc(
     if unknown:
         raise BadInput(*(f"unknown format '{name}'; give some of {', '.join(FORMATS)}." for name in unknown))
     target = Path(out)
-    _check_target(target, force)
+    check_folder(target, 'Originator="ranklsim"', FILES, force, index=DEFINE, noun="data sets")
     run = storage.open_run(run_folder)
     folder = places.place(run_folder) / "agents"
     datasets = build(run, {name: load_agent(name, folder=folder) for name in run.trial.agent_names()}, first_day)
@@ -90,19 +91,6 @@ def write_cdisc(
         suffix = "xpt" if "xpt" in formats else formats[0]
         _write_define(work / DEFINE, datasets, str(run.trial.title), when, f".{suffix}")
     return target
-
-
-def _check_target(target: Path, force: bool) -> None:
-    if target.exists() and not target.is_dir():
-        raise BadInput(f"{target}: is a file; give a folder.")
-    if not target.is_dir() or not any(target.iterdir()):
-        return
-    ours = {DEFINE} | {f"{name.lower()}.{suffix}" for name in LABELS for suffix in FORMATS}
-    strange = sorted(path.name for path in target.iterdir() if path.name not in ours)
-    if strange:
-        raise BadInput(f"{target} holds something other than data sets ({strange[0]}); give an empty or a new folder.")
-    if not force:
-        raise BadInput(f"{target} holds earlier data sets; give another folder, or --force to replace them.")
 
 
 def _write_parquet(path: Path, name: str, frame: pd.DataFrame) -> None:

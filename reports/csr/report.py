@@ -31,7 +31,8 @@ from ranklsim.reports.csr import (  # noqa: F401  (each registers its sections)
 from ranklsim.reports.csr.contents import compose
 from ranklsim.reports.csr.context import Context
 from ranklsim.reports.layout.exhibit import Section
-from ranklsim.reports.layout.page import Page, check_folder, new_folder
+from ranklsim.reports.layout.folders import check_folder, new_folder
+from ranklsim.reports.layout.page import Page
 
 MARK = "ranklsim-report"
 
@@ -82,7 +83,7 @@ def write_report(
             places.upload(Path(here) / "report", target)
         return target / "index.html"
     data = open_run(run_folder)
-    check_folder(target, MARK, {"index.html", DOCUMENT}, force=True)
+    check_folder(target, f'content="{MARK}"', {"index.html", DOCUMENT}, force=True)
     try:
         with new_folder(target) as work:
             context = Context(data)

@@ -33,7 +33,8 @@ from ranklsim.reports.figures.drawing import svg_text
 from ranklsim.reports.layout import tables, wording
 from ranklsim.reports.layout.cells import Record, code
 from ranklsim.reports.layout.exhibit import Exhibit, Section
-from ranklsim.reports.layout.page import Page, check_folder, new_folder, table
+from ranklsim.reports.layout.folders import check_folder, new_folder
+from ranklsim.reports.layout.page import Page, table
 
 MARK = "ranklsim-compare"
 COVARIATES = ("age", "weight", "T_LS", "T_TH", "eGFR")
@@ -85,7 +86,7 @@ def write_comparison(
     if len({str(place.resolve() if places.is_local(place) else place) for place in found}) < len(found):
         raise BadInput("a run is given twice; give each once.")
     target = Path(out)
-    check_folder(target, MARK, {"index.html"}, force)
+    check_folder(target, f'content="{MARK}"', {"index.html"}, force)
     runs = [Seen(name, place, Context(open_run(place))) for name, place in zip(run_names(found), found, strict=True)]
     page, sections = compose(runs, command)
     with new_folder(target) as folder:

@@ -28,7 +28,8 @@ from ranklsim.pkpd.simulation import processors
 from ranklsim.reports.figures.drawing import INK, RULE, SOFT, WIDTH, drawing, panels, svg_text, two_lines
 from ranklsim.reports.layout.cells import Text
 from ranklsim.reports.layout.exhibit import Exhibit, Section
-from ranklsim.reports.layout.page import Page, table, work_folder, write_result
+from ranklsim.reports.layout.folders import work_folder, write_result
+from ranklsim.reports.layout.page import Page, table
 from ranklsim.reports.layout.tables import num, sig, with_interval
 
 MARK = "ranklsim-fit"
@@ -40,6 +41,8 @@ MOST_DRAWS = 2000  # written to samples.csv
 STRONG = 0.9  # correlation of two estimates above which the page names the pair
 LIBRARIES = ("lmfit", "scipy", "numpy", "pandas", "numba")
 GOOD, NOT_CONVERGED = "parameters.csv", "parameters-not-converged.csv"
+TABLES = "estimates correlations identifiability residuals starts profiles posterior samples".split()
+FILES = {GOOD, NOT_CONVERGED, "fit.json"} | {f"{name}.csv" for name in TABLES}
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,7 @@ def fit(
         problem = fitting.make_problem(plan, table)
     folder = Path(out)
     identity = "its spec, parameters or evidence"
-    work = work_folder(folder, "fit", identity, fitting.fingerprint(problem), resume, force)
+    work = work_folder(folder, "fit", identity, fitting.fingerprint(problem), resume, force, FILES)
     try:
         with warnings.catch_warnings(record=True) as caught:
             found = fitting.fit(plan, problem=problem, folder=work, workers=threads, progress=progress)

@@ -30,7 +30,8 @@ from ranklsim.reports.figures.drawing import INK, RULE, SHADE, WIDTH, drawing, p
 from ranklsim.reports.figures.predictive import check_section
 from ranklsim.reports.layout.cells import Text
 from ranklsim.reports.layout.exhibit import FLOAT_FORMAT, Exhibit, Section
-from ranklsim.reports.layout.page import Page, check_folder, new_folder, table
+from ranklsim.reports.layout.folders import check_folder, new_folder
+from ranklsim.reports.layout.page import Page, table
 from ranklsim.reports.layout.tables import DASH, num, with_interval
 
 MARK = "ranklsim-validation"
@@ -97,7 +98,7 @@ def validate(
         If the evidence or the parameters are at fault, the folder holds something, or there are 1 to 9 patients.
     """
     folder = Path(out)
-    check_folder(folder, MARK, TOP, force)
+    check_folder(folder, f'content="{MARK}"', TOP, force)
     table = load_parameters(parameters)
     known = evidence if isinstance(evidence, Evidence) else load_evidence(evidence)
     threads = processors() if workers is None else workers

@@ -10,7 +10,6 @@ written at the end depends on no batch's size, on no number of workers and on no
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -22,16 +21,15 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
-from ranklsim import __version__
 from ranklsim.cohorts.conduct.patients import population_of, typical
 from ranklsim.cohorts.protocol.trial import Trial, load_trial
 from ranklsim.cohorts.running import places, storage
 from ranklsim.cohorts.running.execution import RTOL
-from ranklsim.pkpd.agents import load_agent, to_toml
+from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 from ranklsim.pkpd.simulation import processors
-from ranklsim.reports.layout.page import work_folder, write_result
+from ranklsim.reports.layout.folders import fingerprint, work_folder, write_result
 from ranklsim.reports.replicate import analyse as analyses
 from ranklsim.reports.replicate import operating, show, truth
 from ranklsim.reports.replicate.analyse import Protocol
@@ -40,8 +38,12 @@ from ranklsim.reports.replicate.sample import AS_RUN, OWN, Replication, replicat
 
 VERB = "replicate"
 LIBRARIES = ("numpy", "scipy", "numba", "pandas", "pyarrow", "statsmodels")
-FILES = ("operating", "assurance", "truth", "vectors")
 KEPT = ("patients", "visits", "events")
+FILES = {f"{name}.csv" for name in ("operating", "assurance", "truth", "vectors", "parameters")} | {
+    *(f"{name}.parquet" for name in ("estimates", "looks", *KEPT)),
+    "trial.toml",
+    "replicates.json",
+}
 
 Progress = Callable[[int, int], object]
 
@@ -156,10 +158,10 @@ def replicate(
             _work(job, threads, progress, tell)
             return _found(job)
     folder = Path(out)
-    if not force and (folder / "replicates.json").is_file() and not (folder / "work").exists():
-        raise BadInput(f"{folder} holds a finished analysis; give another folder, or --force to replace it.")
-    identity = _fingerprint(plan, sizes, null, keep_patients)
-    work = work_folder(folder, VERB, "its trial, parameters or options", identity, resume, force, _top)
+    options = {"replicates": replicates, "sizes": sizes, "rtol": rtol, "null": null, "keep": keep_patients}
+    asked = (json.dumps(options, sort_keys=True), plan.vectors.to_csv(index=False))
+    identity = fingerprint(design, table, agents, *asked)
+    work = work_folder(folder, VERB, "its trial, parameters or options", identity, resume, force, FILES)
     job = _Job(plan, protocol, null, keep_patients, work)
     _work(job, threads, progress, tell)
     found = _found(job)
@@ -177,28 +179,6 @@ def _sizes(trial: Trial, patients: int | Sequence[int] | None) -> tuple[int, ...
     for size in sizes:
         trial.with_overrides(patients=size)  # refuses what is not possible
     return sizes
-
-
-def _fingerprint(plan: Replication, sizes: Sequence[int], null: bool, keep: bool) -> str:
-    """What must be the same for a finished batch to be used again, as a hash."""
-    options = {"replicates": plan.replicates, "sizes": list(sizes), "rtol": plan.rtol, "null": null, "keep": keep}
-    parts = [
-        __version__,
-        plan.trial.to_toml(),
-        plan.parameters.to_csv(),
-        *(content.decode() for _, content in sorted(plan.trial.population_files.items())),
-        *(to_toml(agent) for agent in plan.agents),
-        json.dumps(options, sort_keys=True),
-        plan.vectors.to_csv(index=False),
-    ]
-    return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
-
-
-def _top(folder: Path) -> set[str]:
-    """Files that a folder of ours may hold beside tables and figures."""
-    work = {f"work/{path.name}" for end in ("parquet", "json", "tmp") for path in (folder / "work").glob(f"*.{end}")}
-    tables = {f"{name}.csv" for name in FILES} | {f"{name}.parquet" for name in ("estimates", "looks", *KEPT)}
-    return work | tables | {"trial.toml", "parameters.csv", "replicates.json", "index.html", "fingerprint"}
 
 
 # -- batches -----------------------------------------------------------------------------------------------------------

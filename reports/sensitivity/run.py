@@ -6,7 +6,6 @@ second-order indices, correlations.csv with an ensemble.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -15,25 +14,24 @@ from pathlib import Path
 
 import pandas as pd
 
-from ranklsim import __version__
 from ranklsim.cohorts.portions import Progress
 from ranklsim.cohorts.protocol.trial import load_trial
-from ranklsim.pkpd.agents import Agent, load_agent, to_toml
+from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.ensemble import ensemble as shipped_ensemble
 from ranklsim.pkpd.ensemble import fit_for
-from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 from ranklsim.pkpd.ranges import chosen, ranges, read_vectors
 from ranklsim.pkpd.simulation import processors
-from ranklsim.reports.layout.page import work_folder, write_result
+from ranklsim.reports.layout.folders import fingerprint, work_folder, write_result
 from ranklsim.reports.sensitivity.analyse import Sensitivity, analyse
-from ranklsim.reports.sensitivity.sample import Question, Settings, ask
+from ranklsim.reports.sensitivity.sample import Settings, ask
 from ranklsim.reports.sensitivity.show import compose
 
 VERB = "sensitivity"
 SHIPPED, NONE = "shipped", "none"  # what may stand for the file of an ensemble
 LIBRARIES = ("SALib", "numpy", "scipy", "numba", "pandas")
-FILES = ("morris", "sobol", "outcomes", "ranges", "pairs", "correlations")
+FILES = {f"{name}.csv" for name in ("morris", "sobol", "outcomes", "ranges", "pairs", "correlations")}
+FILES |= {"samples.parquet", "sensitivity.json"}
 
 
 def sensitivity(
@@ -117,10 +115,9 @@ def sensitivity(
     if out is None:
         return analyse(question, options, ensemble=vectors, workers=threads, progress=progress)
     folder = Path(out)
-    identity = _fingerprint(question, options, vectors)
-    if resume and (folder / "index.html").is_file() and not (folder / "work").exists():
-        raise BadInput(f"{folder} holds a finished analysis; leave out --resume, or --force to replace it.")
-    work = work_folder(folder, VERB, "its trial, parameters or options", identity, resume, force, _top)
+    asked = (moved.to_csv(index=False), json.dumps(asdict(options), sort_keys=True))
+    identity = fingerprint(design, values, agents, *asked, "" if vectors is None else vectors.to_csv(index=False))
+    work = work_folder(folder, VERB, "its trial, parameters or options", identity, resume, force, FILES)
     found = analyse(question, options, ensemble=vectors, work=work, workers=threads, progress=progress)
     write_sensitivity(found, folder, command)
     shutil.rmtree(work)
@@ -134,27 +131,6 @@ def _vectors(named: str | Path | None, values: ParameterTable, agents: list[Agen
     if str(named) == SHIPPED:
         return fit_for(shipped_ensemble(), values, agents)
     return read_vectors(named, values)
-
-
-def _fingerprint(question: Question, settings: Settings, vectors: pd.DataFrame | None) -> str:
-    """What must be the same for a finished portion to be used again, as a hash."""
-    parts = [
-        __version__,
-        question.trial.to_toml(),
-        question.parameters.to_csv(),
-        *(to_toml(agent) for agent in question.agents),
-        question.moved.to_csv(index=False),
-        json.dumps(asdict(settings), sort_keys=True),
-        "" if vectors is None else vectors.to_csv(index=False),
-    ]
-    return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
-
-
-def _top(folder: Path) -> set[str]:
-    """Files that a folder of ours may hold beside tables and figures."""
-    portions = {f"work/{path.name}" for end in ("parquet", "part") for path in (folder / "work").glob(f"*-?????.{end}")}
-    named = {f"{name}.csv" for name in FILES} | {"samples.parquet", "sensitivity.json", "index.html", "fingerprint"}
-    return portions | named
 
 
 def write_sensitivity(found: Sensitivity, folder: Path, command: str) -> None:

@@ -326,7 +326,7 @@ def test_the_command_line_writes_refuses_and_replaces(folder, tmp_path, capsys):
     assert {path.suffix for path in out.iterdir()} == {".xpt", ".xml"}
     code, _, err = said(capsys, *words)
     assert (code, len(err)) == (2, 1)
-    assert "holds earlier data sets" in err[0]
+    assert "holds an earlier result" in err[0]
     assert said(capsys, *words, "--force")[0] == 0
     (out / "mine.txt").write_text("kept")
     assert said(capsys, *words, "--force")[0] == 2

@@ -112,6 +112,11 @@ def test_another_spec_is_refused_in_the_folder_of_a_fit(tmp_path: Path, capsys: 
     assert code == 2
     assert "another fit" in err[0]
     assert {path.name for path in out.iterdir()} == before
+    (out / "thesis.txt").write_text("mine", encoding="utf-8")
+    code, _, err = said(capsys, "fit", spec(tmp_path, most=150), "-o", out, "--force", "--no-profile")
+    assert code == 2
+    assert "thesis.txt: is no part of a report" in err[0]
+    (out / "thesis.txt").unlink()
     assert said(capsys, "fit", spec(tmp_path, most=150), "-o", out, "--force", "--no-profile")[0] == 0
 
 
