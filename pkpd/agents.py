@@ -29,7 +29,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from ranklsim.pkpd.errors import BadInput, near
-from ranklsim.pkpd.reading import Faults, Shape, Table, load_toml
+from ranklsim.pkpd.reading import MOST_TOML_BYTES, Faults, Shape, Table, load_toml, read_content
 from ranklsim.pkpd.tomltext import Key
 from ranklsim.pkpd.units import unit_of
 
@@ -367,8 +367,8 @@ def _is_agent_file(path: Path) -> bool:
         data, _ = load_toml(path)
     except BadInput:
         try:
-            text = path.read_text("utf-8", errors="replace")
-        except OSError:
+            text = read_content(path, most=MOST_TOML_BYTES).decode("utf-8", errors="replace")
+        except BadInput:
             return False
         return bool(re.search(rf"^\s*({'|'.join(_MARKS)})\s*=", text, re.MULTILINE))
     return "arm" not in data and any(mark in data for mark in _MARKS)

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranklsim.pkpd.agents import load_agent
-from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.errors import BadInput, shown
+from ranklsim.pkpd.reading import MOST_DOSES, MOST_FAULTS
 from ranklsim.pkpd.units import DAYS_PER_MONTH, parse_quantity
 
 _EXAMPLE = "'denosumab 60mg every 6mo x4'"
@@ -103,15 +104,17 @@ def parse_regimen(text: str, *, folder: Path | None = None, where: str = "") -> 
     if not text.strip(" ,"):
         raise BadInput(f"{prefix}the regimen is empty; write it like {_EXAMPLE}.")
     for part in (part.strip() for part in text.split(",")):
+        if len(faults) >= MOST_FAULTS:
+            break
         if not part:
-            faults.append(f"{prefix}'{text}' has a comma with nothing before or after it; remove it.")
+            faults.append(f"{prefix}{shown(text)} has a comma with nothing before or after it; remove it.")
             continue
         if gap := _GAP.fullmatch(part):
             end, endless = end + above_zero(gap[1] or "", "day", f"{prefix}gap '{part}'", faults), ""
             continue
         found = _PART.fullmatch(part)
         if not found:
-            faults.append(f"{prefix}'{part}' does not begin with an agent; write it like {_EXAMPLE}.")
+            faults.append(f"{prefix}{shown(part)} does not begin with an agent; write it like {_EXAMPLE}.")
             continue
         together = found["together"] is not None
         if together and not regimens and not faults:
@@ -126,6 +129,8 @@ def parse_regimen(text: str, *, folder: Path | None = None, where: str = "") -> 
         if not together:
             begin, end = regimen.start_day, max(regimen.end_day, regimen.start_day + length)
             endless = "" if regimen.every_days else regimen.agent
+    if sum(regimen.doses for regimen in regimens) > MOST_DOSES:
+        faults.append(f"{prefix}the regimen has more than {MOST_DOSES} doses; give fewer.")
     if not faults and not regimens:
         faults.append(f"{prefix}'{text}' gives no drug at all; name an agent, as in {_EXAMPLE}, or 'placebo'.")
     if faults:
@@ -153,8 +158,11 @@ def _read_part(
         every_days = above_zero(found["every"], "day", f"{prefix}interval of {name}", faults)
     doses = 1
     if found["doses"]:
-        if not re.fullmatch(r"\d{1,6}", found["doses"]) or int(found["doses"]) < 1:
-            faults.append(f"{prefix}number of doses of {name} is '{found['doses']}'; give a whole number, such as x4.")
+        if not re.fullmatch(r"[0-9]{1,6}", found["doses"]) or not 1 <= int(found["doses"]) <= MOST_DOSES:
+            faults.append(
+                f"{prefix}number of doses of {name} is '{found['doses']}'; give a whole number, such as x4, "
+                f"and at most {MOST_DOSES}."
+            )
         else:
             doses = int(found["doses"])
         if doses > 1 and not found["every"]:
@@ -164,8 +172,13 @@ def _read_part(
         if not found["every"]:
             faults.append(f"{prefix}{name} for {found['length']} has no interval; say how often, such as 'every 6mo'.")
         elif length and every_days:
-            doses = math.floor(length / every_days * (1 + 1e-12))
-            if doses < 1:
+            fill = length / every_days * (1 + 1e-12)
+            doses = math.floor(min(fill, MOST_DOSES))
+            if fill > MOST_DOSES:
+                faults.append(
+                    f"{prefix}{name} every {found['every']} for {found['length']} has more than {MOST_DOSES} doses."
+                )
+            elif doses < 1:
                 span, interval = found["length"], found["every"]
                 faults.append(
                     f"{prefix}{name} for {span} is shorter than its interval of {interval}; write x1 instead."

@@ -27,8 +27,20 @@ class BadInput(RanklsimError):
     exit_code = 2
 
     def __init__(self, *messages: str) -> None:
-        self.messages = tuple(messages)
-        super().__init__("\n".join(messages))
+        self.messages = tuple(map(_printable, messages))
+        super().__init__("\n".join(self.messages))
+
+    def __reduce__(self) -> tuple[type[BadInput], tuple[str, ...]]:
+        return type(self), self.messages
+
+
+def _printable(message: str) -> str:
+    """A message on one line of bounded length, whatever text of a user it repeats."""
+    if len(message) > LONGEST_MESSAGE:
+        message = f"{message[: LONGEST_MESSAGE // 2]} ... {message[-LONGEST_MESSAGE // 4 :]}"
+    if message.isprintable():
+        return message
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in message)
 
 
 class RunFailed(RanklsimError):
@@ -37,6 +49,7 @@ class RunFailed(RanklsimError):
     exit_code = 1
 
 
+LONGEST_MESSAGE = 2000  # characters
 LONGEST_NAME = 100  # characters; nothing longer is a misspelt name
 
 

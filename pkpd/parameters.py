@@ -9,7 +9,7 @@ patients, as ``tW.cv``, which stands in place of the table's column ``cv``. Unit
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.pkpd.agents import FIELDS, Agent, load_agent
-from ranklsim.pkpd.errors import BadInput, near
+from ranklsim.pkpd.errors import BadInput, near, shown
+from ranklsim.pkpd.reading import MOST_FAULTS, Sheet, finite, first_faults, read_content, read_csv
 from ranklsim.pkpd.units import check_unit
 from ranklsim.pkpd.variants import variant
 
@@ -237,28 +238,28 @@ def load_parameters(path: str | Path | ParameterTable | None = None) -> Paramete
     path = Path(path)
     if not path.suffix and not path.exists():
         return shipped.replace(variant(str(path)).values, str(path))
-    rows = _read(path, required=("symbol", "value"))
     faults: list[str] = []
     values: dict[str, float] = {}
-    for line, row in enumerate(rows.to_dict("records"), start=2):
-        where = f"{path}:{line}"
-        symbol = str(row["symbol"])
+    for row in _rows(path, ("symbol", "value")).rows():
+        where, symbol = row.where, row.text("symbol")
         try:
             right = shipped.row(symbol, where)["unit"]
-            if (unit := str(row.get("unit") or right)) != right:
+            if (unit := row.text("unit") or right) != right:
                 raise BadInput(f"{where}: {symbol} has unit '{unit}'; give it in {right}.")
             if symbol in values:
                 raise BadInput(f"{where}: {symbol} appears twice; keep one row.")
-            found = {symbol: _number(row["value"], f"{where}: value of {symbol}")}
-            if row.get("cv") and symbol in shipped.frame.index:
-                cv = _number(row["cv"], f"{where}: cv of {symbol}")
+            found = {symbol: _number(row.text("value"), f"{where}: value of {symbol}")}
+            if row.text("cv") and symbol in shipped.frame.index:
+                cv = _number(row.text("cv"), f"{where}: cv of {symbol}")
                 found |= {symbol + SPREAD: cv} if cv != shipped.frame.loc[symbol, "cv"] else {}
             faults += shipped.faults(found, where)
             values |= found
         except BadInput as fault:
             faults += fault.messages
+        if len(faults) > MOST_FAULTS:
+            break
     if faults:
-        raise BadInput(*faults)
+        raise BadInput(*first_faults(str(path), faults))
     return shipped.replace(values, str(path))
 
 
@@ -293,7 +294,8 @@ def _agent_row(symbol: str) -> dict[str, object] | None:
 
 @lru_cache(maxsize=1)
 def _shipped() -> ParameterTable:
-    rows = _read(SHIPPED, required=COLUMNS)
+    sheet = _rows(SHIPPED, COLUMNS)
+    rows = pd.DataFrame(sheet.cells, columns=sheet.columns)
     faults = []
     for line, row in enumerate(rows.to_dict("records"), start=2):
         for column, allowed in CHOICES.items():
@@ -313,23 +315,15 @@ def _shipped() -> ParameterTable:
     return ParameterTable(frame)
 
 
-def _read(path: Path, required: tuple[str, ...] | list[str]) -> pd.DataFrame:
-    try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        reason = getattr(error, "strerror", None) or str(error).strip()
-        raise BadInput(f"{path}: can't be read as a table of parameters ({reason}); give a CSV file.") from None
-    missing = [column for column in required if column not in rows.columns]
-    if missing:
-        raise BadInput(f"{path}:1: column {', '.join(missing)} is missing; the header needs {', '.join(required)}.")
-    return rows
+def _rows(path: Path, needed: Collection[str]) -> Sheet:
+    sheet = read_csv(str(path), read_content(path, what="CSV file"), needed, comments=True)
+    if sheet.faults:
+        raise BadInput(*sheet.faults)
+    return sheet
 
 
 def _number(text: str, where: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise BadInput(f"{where} is '{text}', which is not a number.") from None
-    if not np.isfinite(value):
-        raise BadInput(f"{where} is {text}; give a finite number.")
+    value = finite(text)
+    if value is None:
+        raise BadInput(f"{where} is {shown(text)}, which is not a finite number.")
     return value

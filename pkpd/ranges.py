@@ -34,8 +34,9 @@ from numpy.typing import NDArray
 from ranklsim.pkpd.agents import FIELDS, Agent
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.ensemble import ensemble
-from ranklsim.pkpd.errors import BadInput, near
+from ranklsim.pkpd.errors import BadInput, near, shown
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
+from ranklsim.pkpd.reading import MOST_FAULTS, finite, first_faults, read_content, read_csv
 from ranklsim.pkpd.simulation import COVARIATES
 
 EXPERIMENTS = Path(__file__).parent / "data" / "experiments.csv"
@@ -193,31 +194,29 @@ def natural(unit: NDArray[np.float64], frame: pd.DataFrame) -> NDArray[np.float6
 def _read_intervals(path: str | Path, parameters: ParameterTable) -> dict[str, tuple[float, float]]:
     """Symbol to the ends of its interval."""
     path = Path(path)
-    try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False, comment="#")
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        reason = getattr(error, "strerror", None) or str(error).strip()
-        raise BadInput(f"{path}: can't be read as a table of intervals ({reason}); give a CSV file.") from None
-    name = "parameter" if "parameter" in rows and "symbol" not in rows else "symbol"
-    missing = [column for column in (name, "low", "high") if column not in rows]
-    if missing:
-        raise BadInput(f"{path}: column {', '.join(missing)} is missing; the header needs symbol, low, high.")
+    sheet = read_csv(str(path), read_content(path, what="CSV file"), ("low", "high"), comments=True)
+    name = "parameter" if "parameter" in sheet.columns and "symbol" not in sheet.columns else "symbol"
+    if name not in sheet.columns:
+        raise BadInput(f"{path}:{sheet.head}: column {name} is missing; the header needs symbol, low, high.")
     found: dict[str, tuple[float, float]] = {}
-    faults = []
-    for row in rows.to_dict("records"):
-        where = f"{path}: {row[name]}"
+    faults = list(sheet.faults)
+    for row in sheet.rows():
         try:
-            parameters.known(row[name], str(path))
-            low, high = float(row["low"]), float(row["high"])
-            if not (math.isfinite(low) and math.isfinite(high) and low < high):
-                faults.append(f"{where}: {row['low']} to {row['high']} is no interval; low must be below high.")
-            found[row[name]] = low, high
+            symbol = parameters.known(row.text(name), row.where)
         except BadInput as fault:
             faults += fault.messages
-        except ValueError:
-            faults.append(f"{where}: '{row['low']}' or '{row['high']}' is not a number.")
+            continue
+        low, high = row.number("low", needed=True), row.number("high", needed=True)
+        if symbol in found:
+            row.fault(name, f"{symbol} appears twice; keep one row.")
+        elif not row.faults and not low < high:
+            row.fault("low", f"{low:g} to {high:g} is no interval; low must be below high.")
+        faults += row.faults
+        found[symbol] = low, high
+        if len(faults) > MOST_FAULTS:
+            break
     if faults:
-        raise BadInput(*faults)
+        raise BadInput(*first_faults(str(path), faults))
     return found
 
 
@@ -255,29 +254,31 @@ def read_vectors(path: str | Path, parameters: ParameterTable) -> pd.DataFrame:
         If the file can't be read; if a column is no parameter, or holds what is no number or outside the plausible
         range, one sentence a column.
     """
-    try:
-        frame = pd.read_csv(path, comment="#")
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        reason = getattr(error, "strerror", None) or str(error).strip()
-        raise BadInput(f"{path}: can't be read as a table of vectors ({reason}); give a CSV file.") from None
-    faults: list[str] = []
-    for symbol in frame:
+    path = Path(path)
+    sheet = read_csv(str(path), read_content(path, what="CSV file"), comments=True)
+    faults = list(sheet.faults)
+    frame = {}
+    if not sheet.cells:
+        faults.append(f"{path}: there is no vector below the heading; give one a row.")
+    for symbol in sheet.columns:
         try:
-            row = parameters.row(str(symbol), str(path))
+            row = parameters.row(symbol, f"{path}:{sheet.head}")
         except BadInput as fault:
             faults += fault.messages
             continue
-        values = pd.to_numeric(frame[symbol], errors="coerce")
-        wrong = ~values.between(row["low"], row["high"])
-        if wrong.any():
-            line = int(np.flatnonzero(wrong)[0])
+        texts = sheet.column(symbol)
+        frame[symbol] = [math.nan if (value := finite(text)) is None else value for text in texts]
+        wrong = [k for k, value in enumerate(frame[symbol]) if not row["low"] <= value <= row["high"]]
+        if wrong:
             faults.append(
-                f"{path}: {symbol} = {frame[symbol].iloc[line]} in vector {line + 1} is no number from "
+                f"{path}:{sheet.lines[wrong[0]]}: {symbol} = {shown(texts[wrong[0]])} is no number from "
                 f"{row['low']:g} to {row['high']:g}, its range."
             )
+        if len(faults) > MOST_FAULTS:
+            break
     if faults:
-        raise BadInput(*faults)
-    return frame.astype(float)
+        raise BadInput(*first_faults(str(path), faults))
+    return pd.DataFrame(frame)
 
 
 def experiment(symbol: str) -> str:

@@ -1,8 +1,10 @@
-"""The one way to read a file that a user wrote: TOML by tables, CSV by rows, every fault with file and line.
+"""The one way to read a file that a user wrote: TOML by tables, CSV by rows, JSON; every fault with file and line.
 
 A reader opens a file (`open_toml`, `read_csv`), declares the keys of each table (`Shape`) and asks for values by type,
 unit and range (`Table`). What is wrong is noted in `Faults`, so that all faults of a file come out at once. Limits on
-what a file may hold stand here, and only here: size, nesting, control characters, numbers that are not finite.
+what a file may hold stand here, and only here: size, nesting, control characters, numbers that are not finite. The
+limits on a trial or a patient stand here too; they hold for files, for the command line and for Python alike.
+`pkpd.parquet` reads Parquet under the same limits.
 
     ARM = Shape({"name": '"denosumab"', "dose": '"60 mg"', "doses": "4"}, needed=("name",))
     arm = root.table("arm", ARM)
@@ -13,10 +15,14 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
+import os
 import re
+import stat
 import tomllib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict, TypeVar, Unpack
@@ -31,9 +37,18 @@ D = TypeVar("D")
 MOST_BYTES = 50_000_000
 """Size of a table; text that a person wrote is far smaller."""
 MOST_TOML_BYTES = 2_000_000
+MOST_CELLS, MOST_COLUMNS = 2_000_000, 2_000
+"""Cells and columns of a table."""
 LARGEST_WHOLE = 2**63
 TOO_SMALL, TOO_LARGE = 1e-12, 1e9  # of a quantity in any unit that is asked for; beyond these a number is a slip
-MOST_FAULTS = 20  # of one table of rows, told one by one
+MOST_FAULTS = 20  # of one file, told one by one
+
+# Beyond these a number is a slip, wherever it is given.
+MOST_MONTHS = 1200
+MOST_DOSES = 50_000  # of one patient; twice a day for 68 years
+MOST_PATIENTS = 10_000_000
+MOST_ARMS = 100
+MOST_VISITS = 1000  # of one kind
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 _FILE_NAME = re.compile(r"[^\W_][\w. -]*")
@@ -44,6 +59,11 @@ _OTHER_FORMATS = {
     b"\x1f\x8b": "a compressed file",
     b"%PDF": "a PDF",
     b"PAR1": "a Parquet file",
+    b"BZh": "a compressed file",
+    b"\xfd7zXZ": "a compressed file",
+    b"\x28\xb5\x2f\xfd": "a compressed file",
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
 }
 
 
@@ -66,10 +86,13 @@ def read_content(path: Path | str, *, what: str = "file", most: int = MOST_BYTES
     BadInput
         If the file is missing, is a folder, may not be read or is too large.
     """
-    path = Path(path)
+    place = Path(path) if isinstance(path, str) else path
     try:
-        with path.open("rb") as file:
-            content = file.read(most + 1)  # a device says that it has no size, and never ends
+        # Opened without waiting: a named pipe has no end, and opening one waits for whoever writes to it.
+        with open(place, "rb", opener=_at_once) if isinstance(place, Path) else place.open("rb") as file:
+            if isinstance(place, Path) and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise BadInput(f"{path}: this is a pipe or a device, not a file; save its content in a {what}.")
+            content: bytes = file.read(most + 1)
         if len(content) > most:
             raise BadInput(f"{path}: the file has more than {most // 1_000_000} MB; no {what} of ranklsim needs that.")
         return content
@@ -78,18 +101,24 @@ def read_content(path: Path | str, *, what: str = "file", most: int = MOST_BYTES
     except (IsADirectoryError, NotADirectoryError):
         raise BadInput(f"{path}: this is not a file; give the path of a {what}.") from None
     except PermissionError:
-        found = f"this is a folder; give the path of a {what}" if path.is_dir() else "you may not read this file"
+        found = f"this is a folder; give the path of a {what}" if place.is_dir() else "you may not read this file"
         raise BadInput(f"{path}: {found}.") from None
     except (OSError, ValueError) as fault:
         reason = getattr(fault, "strerror", None) or fault
         raise BadInput(f"{path}: the file cannot be read: {reason}.") from None
 
 
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 def text_of(name: str, content: bytes) -> str:
     """Content as text; BadInput if it is not UTF-8 text, with what it is where that can be told."""
     for start, what in _OTHER_FORMATS.items():
         if content.startswith(start):
-            raise BadInput(f"{name}: this is {what}, not text; save it as text (a table as CSV) with UTF-8 encoding.")
+            raise BadInput(
+                f"{name}: this is {what}, not plain text; save it as text (a table as CSV) with UTF-8 encoding."
+            )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as fault:
@@ -138,6 +167,46 @@ def parse_toml(name: str, content: bytes) -> tuple[dict[str, object], str]:
             place = f"{name}:{locate(text, path)}"
             raise BadInput(f"{place}: the text has a control character; write plain text, such as \\n for a new line.")
     return data, text
+
+
+def parse_json(name: str, content: bytes) -> object:
+    """What a JSON file says.
+
+    Parameters
+    ----------
+    name : str
+        What messages call the file.
+    content : bytes
+
+    Raises
+    ------
+    BadInput
+        If the content is not JSON, has a key twice in one object, a number that is not finite, or is nested too deeply.
+    """
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        for key, count in Counter(key for key, _ in pairs).items():
+            if count > 1:
+                raise ValueError(f"{shown(key)} stands twice in one object")
+        return dict(pairs)
+
+    def refuse(word: str) -> object:
+        raise ValueError(f"{word} is not a finite number")
+
+    try:
+        data: object = json.loads(text_of(name, content), object_pairs_hook=once, parse_constant=refuse)
+    except RecursionError:
+        raise BadInput(f"{name}: brackets are nested too deeply; no file of ranklsim needs that.") from None
+    except ValueError as fault:
+        raise BadInput(f"{name}: this is not valid JSON ({fault}); write the file again.") from None
+    if any(len(path) > MOST_DEPTH for path, _ in _leaves(data)):
+        raise BadInput(f"{name}: brackets are nested too deeply; no file of ranklsim needs that.")
+    return data
+
+
+def control_character(text: str) -> re.Match[str] | None:
+    """Where a text has a control character that no plain text has, None if it has none."""
+    return _CONTROL.search(text)
 
 
 def _leaves(data: object) -> Iterator[tuple[Key, object]]:
@@ -211,9 +280,12 @@ class Faults:
         self.add_message(path, f"{self.at(path)}: {part}{joint}{sentence}")
 
     def add_message(self, path: Key, message: str) -> None:
-        """Note a fault whose message is already complete."""
-        if all(message != known for _, known, _ in self._found):
-            self._found.append((self.line(path), message, path))
+        """Note a fault whose message is already complete; BadInput if it is one more than `MOST_FAULTS`."""
+        if any(message == known for _, known, _ in self._found):
+            return
+        if len(self._found) >= MOST_FAULTS:
+            raise BadInput(*self.messages(), f"{self.label}: there are more faults; correct these first.")
+        self._found.append((self.line(path), message, path))
 
     def attempt(self, path: Key, read: Callable[[str], T]) -> T | None:
         """What `read` makes of a place, or None with its faults noted; it is given `where` to begin messages with."""
@@ -621,7 +693,7 @@ class Row:
         return False
 
 
-def read_csv(name: str, content: bytes, needed: Collection[str] = ()) -> Sheet:
+def read_csv(name: str, content: bytes, needed: Collection[str] = (), *, comments: bool = False) -> Sheet:
     """The rows of a CSV file; tabs or semicolons may take the place of commas.
 
     Parameters
@@ -631,6 +703,8 @@ def read_csv(name: str, content: bytes, needed: Collection[str] = ()) -> Sheet:
     content : bytes
     needed : collection of str
         Columns that it cannot do without.
+    comments : bool
+        Whether a line that begins with ``#`` is left out.
 
     Returns
     -------
@@ -639,13 +713,16 @@ def read_csv(name: str, content: bytes, needed: Collection[str] = ()) -> Sheet:
     Raises
     ------
     BadInput
-        If the content is not such a table, or has a column twice or lacks one.
+        If the content is not such a table, has a column twice or lacks one, or breaks a limit of this module.
     """
     text = text_of(name, content)
+    text = text.replace("\r\n", "\n")
     if found := _CONTROL.search(text):
         line = text.count("\n", 0, found.start()) + 1
         raise BadInput(f"{name}:{line}: the text has a control character; remove it.")
-    first = next((line for line in text.split("\n", 20)[:20] if line.strip(", \t;\r")), "")
+    if comments:
+        text = re.sub(r"(?m)^[ \t]*#.*$", "", text)  # the line stays, so that those below keep their numbers
+    first = next((line for line in text.split("\n", 200)[:200] if line.strip(", \t;")), "")
     separator = next((sign for sign in (",", "\t", ";") if sign in first), ",")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     sheet: Sheet | None = None
@@ -658,12 +735,17 @@ def read_csv(name: str, content: bytes, needed: Collection[str] = ()) -> Sheet:
                 continue
             if sheet is None:
                 sheet = Sheet(name, line, cells)
+                check_columns(f"{name}:{line}", cells)
                 continue
             if len(cells) != len(sheet.columns):
                 sheet.faults.append(
                     f"{name}:{line}: the row has {len(cells)} cells, the heading {len(sheet.columns)}; "
                     "put text with commas in quotes."
                 )
+                if len(sheet.faults) > MOST_FAULTS:
+                    raise BadInput(*first_faults(name, sheet.faults))
+            if (len(sheet.cells) + 1) * len(sheet.columns) > MOST_CELLS:
+                raise BadInput(f"{name}: the table has more than {MOST_CELLS} cells; leave out what is not needed.")
             sheet.lines.append(line)
             sheet.cells.append([*cells, *[""] * len(sheet.columns)][: len(sheet.columns)])
     except csv.Error as fault:
@@ -675,13 +757,47 @@ def read_csv(name: str, content: bytes, needed: Collection[str] = ()) -> Sheet:
             f"{name}: the table is separated by semicolons and has decimal commas; save it with decimal points, "
             "separated by commas."
         )
-    for twice in sorted({column for column in sheet.columns if sheet.columns.count(column) > 1}):
-        raise BadInput(f"{name}:{sheet.head}: column '{twice}' appears twice; keep one.")
     if missing := [column for column in needed if column not in sheet.columns]:
         raise BadInput(
             f"{name}:{sheet.head}: column {', '.join(missing)} is missing; the header needs {', '.join(needed)}."
         )
     return sheet
+
+
+def check_columns(where: str, columns: Sequence[str]) -> None:
+    """Refuse the columns of a table of any format.
+
+    Parameters
+    ----------
+    where : str
+        What a message begins with.
+    columns : sequence of str
+
+    Raises
+    ------
+    BadInput
+        If there are more than `MOST_COLUMNS`, or one appears twice.
+    """
+    if len(columns) > MOST_COLUMNS:
+        raise BadInput(f"{where}: the table has {len(columns)} columns; give at most {MOST_COLUMNS}.")
+    if twice := sorted(column for column, count in Counter(columns).items() if count > 1):
+        raise BadInput(f"{where}: column '{twice[0]}' appears twice; keep one.")
+
+
+def first_faults(name: str, faults: Sequence[str]) -> list[str]:
+    """The first `MOST_FAULTS` of a table's faults, and how many more there are.
+
+    Parameters
+    ----------
+    name : str
+        What messages call the file.
+    faults : sequence of str
+    """
+    more = len(faults) - MOST_FAULTS
+    return [
+        *faults[:MOST_FAULTS],
+        *([f"{name}: there are {more} more faults; correct these first."] if more > 0 else []),
+    ]
 
 
 def finite(text: str) -> float | None:

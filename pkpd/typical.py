@@ -15,13 +15,10 @@ from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.dosing import Regimen, above_zero, parse_regimen
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
-from ranklsim.pkpd.reading import TOO_LARGE
+from ranklsim.pkpd.reading import MOST_DOSES, MOST_MONTHS, TOO_LARGE
 from ranklsim.pkpd.simulation import MARKERS, Doses, covariate_symbols
 from ranklsim.pkpd.simulation import simulate as simulate_persons
 from ranklsim.pkpd.units import DAYS_PER_MONTH
-
-LONGEST = 1200
-"""Months that a patient can be followed."""
 
 
 def simulate(
@@ -104,11 +101,11 @@ class Course:
         Raises
         ------
         BadInput
-            If one is not between 0 and `LONGEST`.
+            If one is not between 0 and `MOST_MONTHS`.
         """
-        wrong = [month for month in at or () if not 0 <= month <= LONGEST]
+        wrong = [month for month in at or () if not 0 <= month <= MOST_MONTHS]
         if wrong:
-            raise BadInput(f"at: {wrong[0]:g} is not a month from 0 to {LONGEST}.")
+            raise BadInput(f"at: {wrong[0]:g} is not a month from 0 to {MOST_MONTHS}.")
         monthly = range(math.ceil(self.months - 1e-9) + 1)
         return sorted({*map(float, monthly), *map(float, at or ())})
 
@@ -187,8 +184,8 @@ def plan_course(
     if faults:
         raise BadInput(*faults)
     months = (max(part.end_day for part in regimens) + followed) / DAYS_PER_MONTH
-    if months > LONGEST:
-        raise BadInput(f"treatment and follow-up last {months:.6g} mo; give at most {LONGEST} mo in all.")
+    if months > MOST_MONTHS:
+        raise BadInput(f"treatment and follow-up last {months:.6g} mo; give at most {MOST_MONTHS} mo in all.")
     names = dict.fromkeys(part.agent for part in regimens)
     return Course(regimens, [load_agent(name, folder=folder) for name in names], months)
 
@@ -210,8 +207,9 @@ def _one_regimen(
         faults += error.messages
     if dose is None and not inert:
         faults.append(f'{prefix}dose is missing; give it with its unit, such as "60mg".')
-    if doses is not None and doses < 1:
-        faults.append(f"{prefix}doses: {doses} is not a whole number of 1 or more.")
+    if doses is not None and not 1 <= doses <= MOST_DOSES:
+        faults.append(f"{prefix}doses: {doses} is not a whole number from 1 to {MOST_DOSES}.")
+        doses = 1
     if every is None and doses is not None and doses > 1:
         faults.append(f'{prefix}every is missing; {doses} doses need an interval, such as "6mo".')
     return Regimen(

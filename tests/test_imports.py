@@ -17,6 +17,7 @@ ROOMS = (
     "pkpd.units",
     "pkpd.tomltext",
     "pkpd.reading",
+    "pkpd.parquet",
     "pkpd.biology",
     "pkpd.engine",
     "pkpd.agents",

@@ -14,19 +14,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ranklsim.cohorts.people.criteria import covariates
 from ranklsim.pkpd.errors import BadInput, near
-from ranklsim.pkpd.reading import read_csv
+from ranklsim.pkpd.parquet import read_parquet
+from ranklsim.pkpd.reading import first_faults, read_csv
 from ranklsim.pkpd.units import convert
 
 AT_MENOPAUSE = "age_at_menopause"
 DERIVED = ("T_lowest",)
 FEWEST = 20  # rows
-MOST_FAULTS = 20  # told one by one
 BODY = 0.03  # share by which BMI may differ from weight over squared height, for rounding
 
 _NUMBERS_WOMEN = re.compile(r"u?subj(ect)?_?(id|no)?|id|pat(ient)?_?(id|no|number)?|pid|record_?id", re.IGNORECASE)
@@ -107,8 +105,7 @@ def read_table(name: str, content: bytes, layout: Layout) -> pd.DataFrame:
     if not faults and not len(frame.columns):
         faults.append(f"{name}: has no column of a covariate; {near('', list(covariates()))}")
     if faults:
-        more = len(faults) - MOST_FAULTS
-        raise BadInput(*faults[:MOST_FAULTS], *([f"{name}: {more} more faults of the same kinds."] if more > 0 else []))
+        raise BadInput(*first_faults(name, faults))
     return _coordinates(frame)
 
 
@@ -123,7 +120,7 @@ class _Places:
 def _csv(name: str, content: bytes) -> tuple[_Places, dict[str, list[object]]]:
     sheet = read_csv(name, content)
     if sheet.faults:
-        raise BadInput(*sheet.faults[:MOST_FAULTS])
+        raise BadInput(*first_faults(name, sheet.faults))
     columns: dict[str, list[object]] = {heading: list(sheet.column(heading)) for heading in sheet.columns}
     return _Places(f"{name}:{sheet.head}", [f"{name}:{line}" for line in sheet.lines]), columns
 
@@ -142,12 +139,9 @@ def _one_row_each(places: list[str], cells: Mapping[str, Sequence[object]]) -> l
 
 
 def _parquet(name: str, content: bytes) -> tuple[_Places, dict[str, list[object]]]:
-    try:
-        table = pq.read_table(pa.BufferReader(content))
-    except (pa.ArrowException, OSError) as fault:
-        raise BadInput(f"{name}: is not a Parquet file ({str(fault).splitlines()[0]}); write it again.") from None
-    places = _Places(name, [f"{name}, row {k}" for k in range(1, table.num_rows + 1)])
-    return places, {heading: table.column(heading).to_pylist() for heading in table.column_names}
+    columns = read_parquet(name, content)
+    rows = len(next(iter(columns.values()), ()))
+    return _Places(name, [f"{name}, row {k}" for k in range(1, rows + 1)]), columns
 
 
 def _numbers(

@@ -17,7 +17,7 @@ from ranklsim.cohorts.measures import MEASURES
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.dosing import Regimen
 from ranklsim.pkpd.errors import near
-from ranklsim.pkpd.reading import Shape, Table
+from ranklsim.pkpd.reading import MOST_DOSES, Shape, Table
 from ranklsim.pkpd.tomltext import Key
 
 IMAGED_EVERY = 12.0
@@ -29,7 +29,6 @@ AT_VISITS = 27.0
 LIFE_TABLES = Path(__file__).parents[1] / "data" / "life_tables"
 
 LARGEST_RATIO = 100.0
-MOST_DOSES = 50_000  # of one regimen; twice a day for 68 years
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ from ranklsim.cohorts.protocol.endpoints import Interim, Multiplicity, PerProtoc
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.dosing import Regimen
 from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.reading import MOST_PATIENTS
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
-MOST_PATIENTS = 10_000_000
 SEEDS = 2**63  # a seed is one word of the random generator's key, and fits a signed integer of any file format
 
 

@@ -17,9 +17,8 @@ import pandas as pd
 from ranklsim.cohorts import events
 from ranklsim.cohorts.people.criteria import Stratum, parse_stratum
 from ranklsim.cohorts.people.population_file import find_population, list_populations
-from ranklsim.cohorts.protocol.conduct import CONDUCT, MOST_DOSES, Conduct, kind_of, read_conduct
+from ranklsim.cohorts.protocol.conduct import CONDUCT, Conduct, kind_of, read_conduct
 from ranklsim.cohorts.protocol.design import (
-    MOST_PATIENTS,
     SEEDS,
     Arm,
     Layers,
@@ -33,7 +32,17 @@ from ranklsim.cohorts.protocol.objectives import Objectives, read_range
 from ranklsim.cohorts.protocol.robustness import read_per_protocol, read_tipping
 from ranklsim.pkpd.dosing import Regimen, check_sequence
 from ranklsim.pkpd.errors import BadInput, closest, near
-from ranklsim.pkpd.reading import Faults, Shape, Table, load_toml
+from ranklsim.pkpd.reading import (
+    MOST_ARMS,
+    MOST_DOSES,
+    MOST_MONTHS,
+    MOST_PATIENTS,
+    MOST_VISITS,
+    Faults,
+    Shape,
+    Table,
+    load_toml,
+)
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
 __all__ = [
@@ -49,7 +58,6 @@ __all__ = [
 ]
 
 TRIALS = Path(__file__).parents[1] / "data" / "trials"
-LONGEST = 1200.0  # months; like the limits below, beyond this a number is a slip
 MOST_DRAWS = 100_000
 LARGEST_SHARE = 1000
 
@@ -179,7 +187,7 @@ class _Reader:
         name = self._name()
         title = root.text("title", "")
         seed = root.whole("seed", 0, least=0, most=SEEDS - 1)
-        months = root.number("months", None, above=0, most=LONGEST)
+        months = root.number("months", None, above=0, most=MOST_MONTHS)
         arms = [self._arm(table, months) for table in self.arms]
         names = self._arm_names()
         control = self._control(names)
@@ -254,6 +262,8 @@ class _Reader:
         """Names of the arms, each once; notes those that are missing, unusable or used twice."""
         if self.root.data.get("arm") == []:
             self.root.fault("arm", "there is no arm; give one or more tables [[arm]].")
+        if len(self.arms) > MOST_ARMS:
+            self.root.fault("arm", f"there are {len(self.arms)} arms; give at most {MOST_ARMS}.")
         names: list[str] = []
         for table in self.arms:
             name = table.text("name", None)
@@ -296,6 +306,9 @@ class _Reader:
                 begin = None if regimen is None else regimen.start_day
                 end = None if regimen is None else max(regimen.end_day, regimen.start_day + length)
                 single = number + 1 if regimen is not None and regimen.every_days == 0 else 0
+        doses = sum(regimen.doses for regimen in regimens)
+        if doses > MOST_DOSES:
+            arm.fault("regimen", f"the regimens have {doses} doses; give at most {MOST_DOSES} in all.")
         try:
             check_sequence(regimens, lambda number: self.faults.where(arm.at("regimen", number, "start"), arm=True))
         except BadInput as fault:
@@ -411,6 +424,9 @@ class _Reader:
         return Visits(**found)
 
     def _times(self, table: Table, kind: str, times: list[float], months: float | None) -> None:
+        if len(times) > MOST_VISITS:
+            table.fault(kind, f"visits {kind} has {len(times)} visits; give at most {MOST_VISITS}.")
+            return
         if not times or times[0] > 0:
             table.fault(kind, f"visits {kind} has no baseline; begin with 0.")
         for index, month in enumerate(times):

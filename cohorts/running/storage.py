@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from ranklsim.cohorts.running.places import Written, is_local, place, replacing, sha256
 from ranklsim.pkpd.errors import BadInput, RanklsimError, RunFailed
+from ranklsim.pkpd.reading import file_name, parse_json, read_content
 
 if TYPE_CHECKING:
     from ranklsim.cohorts.people.joint import Population
@@ -269,7 +270,7 @@ class Run:
         DataFrame
             Missed measurements are NaN.
         """
-        with self._open(table) as file:
+        with self._opened(table) as file:
             schema = pq.read_schema(file)
             texts = [field.name for field in schema if columns and field.type == pa.string() and field.name in columns]
             # Column by column and without a copy of what pandas has taken over: half the memory.
@@ -306,7 +307,7 @@ class Run:
         table : str
             Such as "visits".
         """
-        with self._open(table) as file:
+        with self._opened(table) as file:
             return list(pq.read_schema(file).names)
 
     def first(self, table: str, rows: int) -> pd.DataFrame:
@@ -319,12 +320,21 @@ class Run:
         rows : int
             How many rows at most.
         """
-        with self._open(table) as file:
+        with self._opened(table) as file:
             batch = next(pq.ParquetFile(file).iter_batches(max(1, rows)), None)
         return self.read(table).iloc[:0] if batch is None else batch.to_pandas()
 
-    def _open(self, table: str) -> Any:
-        return (self.folder / f"{table}.parquet").open("rb")
+    @contextlib.contextmanager
+    def _opened(self, table: str) -> Iterator[Any]:
+        path = self.folder / f"{table}.parquet"
+        try:
+            with path.open("rb") as file:
+                yield file
+        except (pa.ArrowException, OSError) as error:
+            said = (str(error).strip() or "damaged").splitlines()[0]
+            raise BadInput(
+                f"{path}: cannot be read as Parquet ({said}); make it again: `ranklsim run --force`."
+            ) from None
 
     @cached_property
     def patients(self) -> pd.DataFrame:
@@ -392,15 +402,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise BadInput(f"{folder}: there is no such folder; give the folder of a run (`ranklsim run TRIAL -o DIR`).")
     path = folder / MANIFEST
+    if not path.exists():
+        raise BadInput(f"{folder}: holds no {MANIFEST}, so it is not a run of ranklsim; give the folder of a run.")
+    content = read_content(path, what="manifest")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(
-            f"{folder}: holds no {MANIFEST}, so it is not a run of ranklsim; give the folder of a run."
-        ) from None
-    except OSError as error:
-        raise BadInput(f"{path}: can't be read ({error.strerror}); check its permissions.") from None
-    except ValueError:
+        manifest = parse_json(str(path), content)
+    except BadInput:
         raise BadInput(f"{path}: is truncated or altered; make the run again: `ranklsim run --force`.") from None
     if not isinstance(manifest, dict) or "format" not in manifest or "complete" not in manifest:
         raise BadInput(f"{path}: was not written by ranklsim; give the folder of a run.")
@@ -409,7 +416,22 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{path}: has format {manifest['format']}, this ranklsim reads {FORMAT}; "
             f"use ranklsim {manifest.get('ranklsim', 'of then')}, or run the trial again."
         )
+    files = manifest.get("files", {})
+    if not isinstance(files, dict) or not all(_is_noted(name, noted) for name, noted in files.items()):
+        raise BadInput(f"{path}: names files that no run of ranklsim has; give the folder of a run.")
     return manifest
+
+
+def _is_noted(name: str, noted: object) -> bool:
+    """Whether a manifest's note on a file is one of ours: a name inside the folder, its size and its hash."""
+    parts = name.split("/")
+    inside = len(parts) <= 2 and all(file_name(part) for part in parts)
+    return (
+        inside
+        and isinstance(noted, dict)
+        and isinstance(noted.get("bytes"), int)
+        and isinstance(noted.get("sha256"), str)
+    )
 
 
 def is_readable(folder: Path) -> bool:
@@ -448,8 +470,8 @@ def was_ours(folder: Path) -> bool:
         A folder that exists or not.
     """
     try:
-        text = (folder / MANIFEST).read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        text = read_content(folder / MANIFEST).decode("utf-8", errors="replace")
+    except BadInput:
         return False
     return ('"format"' in text and '"ranklsim"' in text) or (folder / "trial.toml").is_file()
 

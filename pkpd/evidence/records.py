@@ -23,7 +23,18 @@ from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.dosing import Regimen, check_sequence, parse_regimen
 from ranklsim.pkpd.errors import BadInput, near
 from ranklsim.pkpd.parameters import load_parameters
-from ranklsim.pkpd.reading import Row, Shape, Sheet, Table, open_toml, read_content, read_csv
+from ranklsim.pkpd.reading import (
+    MOST_FAULTS,
+    MOST_PATIENTS,
+    Row,
+    Shape,
+    Sheet,
+    Table,
+    first_faults,
+    open_toml,
+    read_content,
+    read_csv,
+)
 from ranklsim.pkpd.simulation import MARKERS, covariate_symbols
 from ranklsim.pkpd.units import DAYS_PER_MONTH, check_unit, convert
 
@@ -115,7 +126,6 @@ _ARM = Shape(
 _COVARIATES = Shape(
     {name: "-1.6" if unit == "1" else f'"59.4 {unit}"' for name, unit in _COVARIATE_UNITS.items()}, called="covariate"
 )
-_MOST_PATIENTS = 10_000_000
 _SAME_DAY = 0.01  # days; less than this and a sample is meant to be at the dose
 
 
@@ -285,7 +295,7 @@ def _arm(table: Table, folder: Path, agents: dict[str, Agent]) -> Arm:
         covariates=_covariates(table),
         follow_up=follow_up,
         population=table.text("population", "").strip(),
-        n=table.whole("n", None, least=1, most=_MOST_PATIENTS),
+        n=table.whole("n", None, least=1, most=MOST_PATIENTS),
         doi=table.text("doi", "").strip(),
         note=table.text("note", "").strip(),
         placebo=kinds <= {"none"},
@@ -345,6 +355,8 @@ def _read_observations(
                 "keep one of the two.",
             )
         faults += row.faults
+        if len(faults) > MOST_FAULTS:
+            raise BadInput(f"{sheet.name}:{row.line}: the rows below were not read; correct those above first.")
         first.setdefault(key, row.line)
         rows.append(dict.fromkeys(COLUMNS, "") | row.cells | figure.numbers | {"unit": figure.unit, "line": row.line})
     if not rows:
@@ -515,7 +527,7 @@ def _read_not_used(sheet: Sheet) -> pd.DataFrame:
         if not row.text("reason"):
             row.fault("reason", "it is empty; say why.")
     if faults := [*sheet.faults, *(fault for row in rows for fault in row.faults)]:
-        raise BadInput(*faults)
+        raise BadInput(*first_faults(sheet.name, faults))
     return pd.DataFrame([row.cells for row in rows], columns=list(NOT_USED_COLUMNS))
 
 

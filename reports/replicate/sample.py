@@ -28,13 +28,13 @@ from ranklsim.cohorts.conduct.course import MEASURES, Course, observe, play
 from ranklsim.cohorts.conduct.enrolment import enrolled_months
 from ranklsim.cohorts.conduct.patients import Patients, draw
 from ranklsim.cohorts.endpoints import INTERCURRENT
-from ranklsim.cohorts.protocol.design import MOST_PATIENTS
 from ranklsim.cohorts.protocol.trial import Trial
 from ranklsim.cohorts.running.portion import refuse_nan
 from ranklsim.pkpd import ensemble
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable
+from ranklsim.pkpd.reading import MOST_PATIENTS
 
 BATCH = 2000
 """Patients simulated at a time, of as many studies as they belong to."""

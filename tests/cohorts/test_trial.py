@@ -363,7 +363,7 @@ def test_an_unknown_trial_gets_the_nearest_name():
 
 
 @pytest.mark.parametrize(
-    "content", [b'title = "x"\nseed = 1\nmonths 48\n', b"title = 60 mg\n", b"\xff\xfe\x00", b"[[arm]\n"]
+    "content", [b'title = "x"\nseed = 1\nmonths 48\n', b"title = 60 mg\n", b"\xff\xf0\x00", b"[[arm]\n"]
 )
 def test_what_is_no_toml_is_refused_in_words(content, tmp_path):
     (tmp_path / "x.toml").write_bytes(content)

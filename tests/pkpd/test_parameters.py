@@ -108,12 +108,12 @@ def test_a_table_may_name_a_number_of_an_agent_which_then_holds_for_all_that_tak
         ("symbol,value\ndenosumab.CLL,9\n", "unknown parameter 'denosumab.CLL'"),
         ("symbol,value\nsigg,0.3\n", r"mine\.csv:2: unknown parameter 'sigg'; did you mean 'sig'\?"),
         ("symbol,value\nsig,0.9\n", r"mine\.csv:2: sig = 0\.9 .* 0 to 0\.5"),
-        ("symbol,value\nsig,much\n", "mine.csv:2: value of sig is 'much', which is not a number."),
-        ("symbol,value\nsig,nan\n", "mine.csv:2: value of sig is nan"),
+        ("symbol,value\nsig,much\n", 'mine.csv:2: value of sig is "much", which is not a finite number.'),
+        ("symbol,value\nsig,nan\n", 'mine.csv:2: value of sig is "nan"'),
         ("symbol,value,unit\nkT,0.2,1/day\n", r"mine\.csv:2: kT has unit '1/day'.* 1/yr"),
         ("symbol,value\nsig,0.1\nsig,0.2\n", "mine.csv:3: sig appears twice"),
         ("name,value\nsig,0.1\n", "mine.csv:1: column symbol is missing"),
-        ("", "mine.csv: can't be read as a table of parameters"),
+        ("", "mine.csv:1: the file is empty"),
     ],
 )
 def test_bad_tables_are_told_by_line(tmp_path: Path, text: str, sentence: str) -> None:

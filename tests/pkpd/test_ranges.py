@@ -119,7 +119,7 @@ def test_intervals_of_another_fit_are_read_from_its_estimates(tmp_path: Path) ->
         ("symbol,low,high\nkT,0.3,0.2\n", "low must be below high"),
         ("symbol,low,high\nkT,low,0.2\n", "is not a number"),
         ("symbol,low,high\nkT,0.3,0.4\n", f"kT = {load_parameters()['kT']:g} lies outside 0.3 to 0.4"),
-        ("", "can't be read"),
+        ("", "the file is empty"),
     ],
 )
 def test_faulty_intervals_are_told(tmp_path: Path, text: str, part: str) -> None:
@@ -138,7 +138,7 @@ def test_vectors_of_an_ensemble_are_read_and_checked(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as fault:
         read_vectors(path, TABLE)
     assert len(fault.value.messages) == 2
-    assert "vector 2" in fault.value.messages[0]
+    assert "ensemble.csv:3: kT" in fault.value.messages[0]
 
 
 def test_every_parameter_that_moves_by_default_has_an_experiment() -> None:
