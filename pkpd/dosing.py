@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.errors import BadInput, shown
-from ranklsim.pkpd.reading import MOST_DOSES, MOST_FAULTS
+from ranklsim.pkpd.reading import MOST_DOSES, MOST_FAULTS, TOO_LARGE, TOO_SMALL
 from ranklsim.pkpd.units import DAYS_PER_MONTH, parse_quantity
 
 _EXAMPLE = "'denosumab 60mg every 6mo x4'"
@@ -213,6 +213,10 @@ def above_zero(text: str, unit: str, what: str, faults: list[str], or_zero: bool
         value = parse_quantity(text, unit, where=what)
     except BadInput as fault:
         faults.extend(fault.messages)
+        return 0.0
+    if value and not TOO_SMALL < abs(value) < TOO_LARGE:
+        far = "large" if abs(value) > 1 else "small"
+        faults.append(f"{what} is {shown(text)}, which is too {far}; check number and unit.")
         return 0.0
     if value > 0 or (or_zero and value == 0):
         return value

@@ -15,7 +15,7 @@ from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.dosing import Regimen, above_zero, parse_regimen
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
-from ranklsim.pkpd.reading import MOST_DOSES, MOST_MONTHS, TOO_LARGE
+from ranklsim.pkpd.reading import MOST_DOSES, MOST_MONTHS
 from ranklsim.pkpd.simulation import MARKERS, Doses, covariate_symbols
 from ranklsim.pkpd.simulation import simulate as simulate_persons
 from ranklsim.pkpd.units import DAYS_PER_MONTH
@@ -175,12 +175,6 @@ def plan_course(
         if agent.endswith(".toml"):
             folder, agent = Path(agent).parent, Path(agent).stem
         regimens = [_one_regimen(agent, dose, every, doses, folder, prefix, faults)]
-    faults += [
-        f"{prefix}{'dose' if regimen is None else 'regimen'}: {part.dose_mg:g} mg of {part.agent} is too large; "
-        "check number and unit."
-        for part in regimens
-        if not part.dose_mg < TOO_LARGE
-    ]
     if faults:
         raise BadInput(*faults)
     months = (max(part.end_day for part in regimens) + followed) / DAYS_PER_MONTH

@@ -25,6 +25,7 @@ from ranklsim.pkpd.errors import BadInput, near
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.reading import (
     MOST_FAULTS,
+    MOST_MONTHS,
     MOST_PATIENTS,
     Row,
     Shape,
@@ -40,32 +41,45 @@ from ranklsim.pkpd.units import DAYS_PER_MONTH, check_unit, convert
 
 SHIPPED = Path(__file__).parents[1] / "data" / "evidence"
 SITES = tuple(NAMES)
+MOST_VALUE = 1e6  # of a figure, in its unit; beyond this a number is a slip
 
 
 class Endpoint(NamedTuple):
-    """A kind of figure: its unit, what it can be of, and what else a row must say."""
+    """A kind of figure: its unit, what it can be of, what else a row must say, and which values are possible."""
 
     unit: str
     of: tuple[str, ...]  # some of "BMD", "marker", "agent"
     meaning: str
     month_from: bool = False
     control: bool = False
+    above: float = 0.0
 
 
 ENDPOINTS = {
-    "percent_change": Endpoint("%", ("BMD",), "change of BMD from month 0 to `month`, % of that at month 0"),
+    "percent_change": Endpoint(
+        "%", ("BMD",), "change of BMD from month 0 to `month`, % of that at month 0", above=-100
+    ),
     "percent_of_baseline": Endpoint("%", ("marker",), "a marker at `month`, % of that at month 0"),
     "difference_to_control": Endpoint(
         "%",
         ("BMD", "marker"),
         "% change (or % of baseline) of `arm` less that of `control` at `month`, percentage points",
         control=True,
+        above=-MOST_VALUE,
     ),
     "change_between": Endpoint(
-        "%", ("BMD", "marker"), "change from `month_from` to `month`, % of that at `month_from`", month_from=True
+        "%",
+        ("BMD", "marker"),
+        "change from `month_from` to `month`, % of that at `month_from`",
+        month_from=True,
+        above=-100,
     ),
     "retained_gain": Endpoint(
-        "%", ("BMD",), "share at `month` of the gain from month 0 to `month_from`, %", month_from=True
+        "%",
+        ("BMD",),
+        "share at `month` of the gain from month 0 to `month_from`, %",
+        month_from=True,
+        above=-MOST_VALUE,
     ),
     "concentration": Endpoint("ug/mL", ("agent",), "free drug in serum at `month`"),
     "Cmax": Endpoint("ug/mL", ("agent",), "highest free drug between `month_from` and `month`", month_from=True),
@@ -281,7 +295,7 @@ def _arm(table: Table, folder: Path, agents: dict[str, Agent]) -> Arm:
     """One arm; its faults are noted."""
     text = table.text("regimen", "")
     regimens = _regimens(table, text, folder, agents) if text else []
-    follow_up = table.quantity("follow_up", "mo", math.nan)
+    follow_up = table.quantity("follow_up", "mo", math.nan, least=0, most=MOST_MONTHS)
     last = max((r.times_days()[-1] for r in regimens), default=0.0) / DAYS_PER_MONTH
     if follow_up < last - 1e-6:
         table.fault("follow_up", f"`follow_up` ends at {follow_up:g} mo, before the last dose at {last:.4g} mo.")
@@ -393,6 +407,10 @@ class _Figure:
             self._months(endpoint, arm)
             self._spread()
             self._unit(endpoint)
+            value = self.numbers["value"]
+            if not math.isnan(value) and not endpoint.above < value < MOST_VALUE:
+                ends = f"give more than {endpoint.above:g} and less than {MOST_VALUE:g} {endpoint.unit}"
+                row.fault("value", f"{value:g} {endpoint.unit} is not possible; {ends}.")
         if n == n and (n < 1 or n != int(n)):
             row.fault("n", f"{row.text('n')} is not a number of patients; give a whole number, or nothing.")
         if arm and phased:

@@ -120,9 +120,9 @@ def fingerprint(trial: Trial, parameters: ParameterTable, agents: Sequence[Agent
     *more : str
         The options of the analysis, as text.
     """
-    files = [content.decode() for _, content in sorted(trial.population_files.items())]
+    files = [content.decode(errors="surrogateescape") for _, content in sorted(trial.population_files.items())]
     parts = [__version__, trial.to_toml(), parameters.to_csv(), *files, *map(to_toml, agents), *more]
-    return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b("\0".join(parts).encode(errors="surrogateescape"), digest_size=8).hexdigest()
 
 
 def work_folder(

@@ -17,7 +17,7 @@ from ranklsim.pkpd.errors import BadInput, closest, near
 from ranklsim.pkpd.fitting.spec import load_spec
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.parquet import page_sizes, read_parquet
-from ranklsim.pkpd.ranges import read_intervals, read_vectors
+from ranklsim.pkpd.ranges import ranges, read_vectors
 from ranklsim.pkpd.reading import (
     MOST_FAULTS,
     MOST_TOML_BYTES,
@@ -327,7 +327,7 @@ def test_a_hundred_kilobytes_take_less_than_a_second_and_a_hundred_megabytes(tmp
         "x.csv": [
             load_parameters,
             lambda path: read_vectors(path, load_parameters()),
-            lambda path: read_intervals(path, load_parameters()),
+            lambda path: ranges(load_parameters(), intervals=path),
         ],
         "x.json": [lambda path: parse_json("x.json", read_content(path))],
     }
