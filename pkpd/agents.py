@@ -116,7 +116,7 @@ FIELDS: dict[str, dict[str, Field]] = {
             "1", "modelling-based trabecular formation over resting turnover per effect level", "1", least=-math.inf
         ),
         "e_rankl": Field(
-            "1", "change of ln RANKL synthesis per effect level and unit of bone formed", "0.2", least=-math.inf
+            "1", "change of ln RANKL synthesis per effect level at normal formation", "0.2", least=-math.inf
         ),
         "tolerance": Field(
             "1",

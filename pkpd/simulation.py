@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ranklsim.pkpd import limits
 from ranklsim.pkpd.agents import FIELDS, Agent
 from ranklsim.pkpd.biology.model import EMPTY, KINDS, OUTPUTS, Model
 from ranklsim.pkpd.biology.skeleton import NAMES, bmd_from_t_score, t_score
@@ -170,6 +171,9 @@ def simulate(
             if at is not None:
                 some = [name for name in names if wanted[name] is at]
                 for name, block in group.outputs(part, states, times, at, some).items():
+                    if breach := limits.first_breach(name, block):
+                        i, j = breach
+                        raise group.impossible(part.start + i, limits.breach(name, block[i, j], times[at[j]]))
                     found[name][place] = block
         return len(rows)
 
@@ -251,7 +255,13 @@ class _Group:
         other = {name: np.asarray(values, float)[rows] for name, values in start_other.items()}
         begin = self.model.start(self.constants) | other
         self.start = _table(list(begin.values()), n)
+        self.low, self.high = limits.of_states(kernel.STATES, self.constants, n)
         self.p = _table([self.constants[name] for name in kernel.PARAMETERS], n)
+        for values, names in ((self.p, kernel.PARAMETERS), (self.start, kernel.STATES)):
+            wrong = np.isnan(values) if values is self.p else ~np.isfinite(values)  # no agent: an affinity without end
+            if wrong.any():
+                i, k = np.argwhere(wrong)[0]
+                raise self.impossible(i, f"{names[k]} is not a number at the start")
         inside = np.full(met.n, -1)
         inside[rows] = np.arange(n)
         mine = inside[met.patient] >= 0
@@ -267,7 +277,13 @@ class _Group:
     def integrated(
         self, part: slice, times: Array, rtol: float, atol: float, integrator: Callable[..., Array] | None
     ) -> tuple[Array, NDArray[np.int64]]:
-        """States (n, n_times, n_states) of some patients, and positions of those that can't be integrated."""
+        """States (n, n_times, n_states) of some patients, and positions of those that the engine can't integrate.
+
+        Raises
+        ------
+        RunFailed
+            If a patient's state leaves its limits.
+        """
         if integrator:
             states = np.array([
                 integrator(self.kernel, self.start[i], self.p[i], self._events(i), times, rtol=rtol, atol=atol)
@@ -278,10 +294,15 @@ class _Group:
         first = self.first[part.start : part.stop + 1]
         events = slice(first[0], first[-1])
         states, status = np.empty((n, len(times), self.start.shape[1])), np.zeros(n, dtype=np.int64)
+        halt = np.zeros((n, 3))
         self.kernel.integrate(
-            self.start[part], self.p[part], first - first[0], self.time[events], self.state[events],
-            self.added[events], times, rtol, atol, MAX_STEPS, states, status,
+            self.start[part], self.p[part], self.low[part], self.high[part], first - first[0], self.time[events],
+            self.state[events], self.added[events], times, rtol, atol, MAX_STEPS, states, status, halt,
         )  # fmt: skip
+        for i in np.flatnonzero(status == self.kernel.OUTSIDE)[:1]:
+            day, state, value = halt[i]
+            reason = limits.breach(self.kernel.STATES[int(state)], value, day, self._constants_of(part.start + i))
+            raise self.impossible(part.start + i, reason)
         return states, np.flatnonzero(status)
 
     def outputs(
@@ -309,19 +330,26 @@ class _Group:
         mine = slice(self.first[i], self.first[i + 1])
         return list(zip(self.time[mine], self.state[mine], self.added[mine], strict=True))
 
+    def _constants_of(self, i: int) -> Values:
+        """One patient's constants."""
+        return Values({name: float(np.broadcast_to(v, len(self.rows))[i]) for name, v in self.constants.items()})
+
+    def impossible(self, i: int, reason: str) -> RunFailed:
+        """The exception for a patient with whom the model can't go on."""
+        return RunFailed(
+            f"patient in row {self.names[i]}: {reason}; her parameters and doses don't go together, look at that row "
+            "of persons."
+        )
+
     def by_reference(self, i: int, times: Array, rtol: float, atol: float) -> Array:
         """States (n_times, n_states) of one patient, integrated by `reference`."""
-        p = Values({name: float(np.broadcast_to(v, len(self.rows))[i]) for name, v in self.constants.items()})
         try:
-            if np.isnan(self.p[i]).any():
-                raise RunFailed("a parameter is not a number")
-            begin, events = self.start[i], self._events(i)
-            return reference.integrate(self.model, p, events, times, rtol=rtol, atol=atol, start=begin)
+            return reference.integrate(
+                self.model, self._constants_of(i), self._events(i), times, rtol=rtol, atol=atol, start=self.start[i],
+                low=self.low[i], high=self.high[i],
+            )  # fmt: skip
         except RunFailed as fault:
-            raise RunFailed(
-                f"patient in row {self.names[i]} can't be integrated at rtol {rtol:g}; its parameters are extreme: "
-                "look at that row of persons."
-            ) from fault
+            raise self.impossible(i, str(fault)) from fault
 
     def _carriers(self, part: slice) -> list[tuple[int, int, Array]]:
         """Binders in slots: agent, slot, and molar mass (kDa) in the patients who have it there, else 0."""

@@ -19,6 +19,7 @@ ROOMS = (
     "pkpd.reading",
     "pkpd.parquet",
     "pkpd.biology",
+    "pkpd.limits",
     "pkpd.engine",
     "pkpd.agents",
     "pkpd.dosing",

@@ -20,7 +20,7 @@ STRUCTURE: dict[str, dict[float, str]] = {
     "pkpd/biology/binding.py": {60: "most steps to a root"},
     "pkpd/biology/model.py": {100: "percent", 1000: "pmol in nmol"},
     "pkpd/biology/pharmacokinetics.py": {1000: "nmol of a kDa in mg"},
-    "pkpd/biology/skeleton.py": {100: "percent"},
+    "pkpd/biology/skeleton.py": {100: "percent", 1e-3: "least mineralised share, a guard"},
     "pkpd/mice/genetics.py": {
         **{100: "percent", 12: "months in a year", 36: "three years of treatment", 73: "and three years after them"},
         **{5: "a column", 0.0005: "shown as 0", 1000: "shown whole"},
@@ -77,7 +77,7 @@ STRUCTURE: dict[str, dict[float, str]] = {
 
 DATA = {
     "pkpd/data": "parameters.csv genetics.toml experiments.csv "
-    "ensemble.csv variants.csv variants.toml variant_fits.csv",
+    "limits.csv ensemble.csv variants.csv variants.toml variant_fits.csv",
     "pkpd/data/agents": "*.toml",
     "pkpd/data/evidence": "arms.toml observations.csv not_used.csv",
     "pkpd/data/fits": "*.toml",

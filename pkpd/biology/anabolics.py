@@ -4,15 +4,16 @@ Their plasma kinetics (an hour for teriparatide) are far faster than bone, so a 
 over days; the reference regimen holds it near 1. Osteoblasts at remodelling sites lay down more bone than was resorbed,
 and surfaces at rest form bone without resorption before it [1]_ [2]_. Both are on trabecular bone and what they form
 is what P1NP sees: with the turnover of the skeleton model, P1NP of 1.5 to 2.5 times normal and the gain at the spine
-agree. Formation wears down as its surfaces and precursors are used up (`tolerance`). RANKL is raised (PTH) or lowered
-(anti-sclerostin) in the osteoblast lineage, in proportion to the bone that it forms: resorption follows formation after
-a delay, the anabolic window, and does not where denosumab keeps formation low [3]_. Our assumptions: the form of
-adaptation, that formation makes the RANKL, and that cortical bone gains none; it serves published sequences, not dose
-finding of these agents.
+agree. Formation wears down as its surfaces and precursors are used up (`tolerance`), and fades as
+trabecular volume rises (`Model`). RANKL is raised (PTH) or lowered (anti-sclerostin) in the osteoblast lineage, with
+the bone that it forms but not without bound (`Kf`): resorption follows formation after a delay, the anabolic window,
+and does not where denosumab keeps formation low [3]_. Our assumptions: the form of adaptation, that formation makes the
+RANKL, and that cortical bone gains none; it serves published sequences, not dose finding of these agents.
 
 Parameters read here, with unit and meaning:
 
-    e_rankl_k      1     change of ln RANKL synthesis per effect level and unit of bone formed
+    Kf             1     bone formation over normal at which an anabolic agent's effect on RANKL is half of its most
+    e_rankl_k      1     change of ln RANKL synthesis per effect level at normal formation
     F_k            1     share of a dose that reaches the blood
     gain_k         1/mg  effect level added per mg that reaches the blood
     e_formation_k  1     bone laid down at trabecular remodelling sites, relative rise per effect level
@@ -123,7 +124,8 @@ def synthesis(x: Values, p: Values, formation: float, slots: Slots) -> float:
     slots : Slots
         Number of agents of each kind.
     """
-    return prod(p[f"rankl_fold_{k}"] ** (x[f"level_{k}"] * formation) for k in range(1, slots.anabolics + 1))
+    felt = (1 + p.Kf) * formation / (p.Kf + formation)  # ASSUMED: bounded, as only so many cells can make RANKL
+    return prod(p[f"rankl_fold_{k}"] ** (x[f"level_{k}"] * felt) for k in range(1, slots.anabolics + 1))
 
 
 def rates(x: Values, p: Values, slots: Slots) -> dict[str, float]:

@@ -36,7 +36,10 @@ References
 from __future__ import annotations
 
 from ranklsim.pkpd.biology.ligand import COMPARTMENTS
-from ranklsim.pkpd.biology.values import Values
+from ranklsim.pkpd.biology.values import Values, at_least
+
+LEAST_SIGNAL = 1e-9
+"""Signal over untreated below which activation falls no further, so that its slope is finite where RANK is missing."""
 
 STATES = {
     f"{name}_{c}": ("1", f"{meaning}, {'trabecular' if c == 'T' else 'cortical'}, over untreated")
@@ -81,7 +84,7 @@ def rates(x: Values, p: Values, c: str, activation: float, survival: float, kill
         Osteoclast death over normal (bisphosphonates).
     """
     waiting, sites, OC, OB = x[f"waiting_{c}"], x[f"sites_{c}"], x[f"OC_{c}"], x[f"OB_{c}"]
-    steep = activation**p.n
+    steep = at_least(activation, LEAST_SIGNAL) ** p.n
     A = steep * (1 + p.Ka) / (steep + p.Ka)  # ASSUMED: bounded, since only so many surfaces can be activated
     inflow = 1 - p.f_om + p.f_om * OC  # osteomorphs come from osteoclasts by fission
     store = 1 + p.mix * (waiting - 1)

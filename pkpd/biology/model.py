@@ -11,6 +11,7 @@ Parameters read here, with unit and meaning:
     OPG_serum  1       circulating OPG over normal
     sig        1       share of sRANKL in the resting osteoclastogenic signal
     turn_T     1       share of trabecular bone in whole-body turnover
+    fade       1       fall of modelling as bone volume rises (modelling is multiplied by volume to the power -fade)
     OPG0       pmol/L  serum OPG at the start
     CA0        mmol/L  serum total calcium at the start
     PTH0       pmol/L  plasma intact PTH at the start
@@ -40,6 +41,9 @@ from ranklsim.pkpd.biology.skeleton import TEMPLATES
 from ranklsim.pkpd.biology.values import Slots, Values, each
 
 KINDS = {"binder": pharmacokinetics, "bisphosphonate": bisphosphonates, "anabolic": anabolics}
+
+NO_POOL = 1e-30
+"""Share of the resting surface RANKL that counts as none, so that a patient without any has no occupancy either."""
 
 # What a slot holds while no agent is in it: nothing enters, nothing binds, nothing acts.
 EMPTY = {
@@ -121,7 +125,7 @@ class Model:
         slots = self.slots
         bound = ligand.binding(x, p, list(free), slots)
         kill = bisphosphonates.kill(x, p, slots)
-        overfill, modelled = anabolics.matrix(x, p, slots), anabolics.modelling(x, p, slots)
+        overfill, modelled = self._added(x, p)
         osteoclasts, formation = cells.whole_body(x, p, "OC"), self._formation(x, p)
 
         change = pharmacokinetics.rates(x, p, bound, slots)
@@ -141,8 +145,17 @@ class Model:
 
     def _formation(self, x: Values, p: Values) -> Any:
         """Whole-body bone formation over untreated, as P1NP and BSAP see it."""
-        overfill, modelled = anabolics.matrix(x, p, self.slots), anabolics.modelling(x, p, self.slots)
+        overfill, modelled = self._added(x, p)
         return p.turn_T * (x.OB_T * overfill + modelled) + (1 - p.turn_T) * x.OB_C
+
+    def _added(self, x: Values, p: Values) -> tuple[Any, Any]:
+        """Bone laid by a trabecular osteoblast over normal, and modelling, as anabolic agents raise both.
+
+        What an agent adds fades as trabecular volume rises, as untreated modelling does (mechanostat).
+        """
+        room = skeleton.volume(x, "T") ** -p.fade
+        added, modelled = anabolics.matrix(x, p, self.slots) - 1, anabolics.modelling(x, p, self.slots)
+        return 1 + added * room, modelled * room
 
     def _calcium_traffic(self, x: Values, p: Values) -> tuple[Any, Any]:
         """Whole-body resorption and mineralisation of osteoid, over untreated."""
@@ -202,7 +215,8 @@ class Model:
         out: dict[str, Any] = {f"free_{k + 1}": free[k] for k in range(slots.binders)}
         for source in SOURCES:
             out[f"OCC_mRANKL_{source}"] = 100 * (1 - bound[f"open_{source}"])
-        out["OCC_mRANKL"] = 100 * sum(pools[s] * (1 - bound[f"open_{s}"]) for s in SOURCES) / total
+        carried = sum(pools[s] * (1 - bound[f"open_{s}"]) for s in SOURCES)
+        out["OCC_mRANKL"] = 100 * carried / (total + NO_POOL * p.M0)
         out["OCC_sRANKL"] = 100 * (1 - bound.open_s)
         out["mRANKL_total"] = 100 * total / p.M0
         out["mRANKL_free"] = 100 * p.hm * sum(pools[s] * bound[f"open_{s}"] for s in SOURCES) / p.M0

@@ -8,7 +8,8 @@ deficit, so untreated bone is lost at turnover times deficit. A site is a mixtur
 adds to the spine's projection.
 
 A volume that starts at 1 drifts as exp(-g t) when untreated, g = k * dl (without fading exactly so): letting
-resorption hit only mineralised bone, scaled by V / (V - N), is what makes the start analytic.
+resorption hit only mineralised bone, scaled by V / (V - N), is what makes the start analytic. Where hardly any is
+mineralised (`SPARSE`), less is resorbed, so that no volume falls below 0.
 
 Parameters read here, with unit and meaning:
 
@@ -54,12 +55,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ranklsim.pkpd.biology.values import Values
+from ranklsim.pkpd.biology.values import Values, at_least
 from ranklsim.pkpd.units import DAYS_PER_YEAR
 
 TEMPLATES = {"T": "T", "C": "C", "R": "C"}  # template -> compartment whose cells work on it
 SITES = {"LS": ("T", "C"), "TH": ("T", "C"), "FN": ("T", "C"), "R13": ("T", "R")}
 NAMES = {"LS": "lumbar spine", "TH": "total hip", "FN": "femoral neck", "R13": "1/3 radius"}
+
+SPARSE = 1e-3
+"""Mineralised share of a volume below which osteoclasts find less to resorb, so that no volume falls below 0."""
 
 STATES = {
     f"{name}_{b}": ("1", f"{meaning} of template {b}, over its volume at the start")
@@ -135,7 +139,8 @@ def rates(x: Values, p: Values, b: str, OC: Any, OB: Any, modelling: Any) -> dic
     osteoid, young, middle, mature = x[f"osteoid_{b}"], x[f"young_{b}"], x[f"middle_{b}"], x[f"mature_{b}"]
     by_modelling = k * (p[f"ph{b}"] * V**-p.fade + modelling) * V
     formed = k * (1 - p[f"dl{b}"] - p[f"ph{b}"]) * OB * V + by_modelling
-    taken = k * OC * V / (V - osteoid)
+    mineralised = at_least(V - osteoid - SPARSE * V, 0.0) + SPARSE * V
+    taken = k * OC * V / mineralised
     return {
         f"osteoid_{b}": formed - osteoid / p.tN,
         f"young_{b}": osteoid / p.tN - young * (1 / p.tP + taken),

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 
 class Slots(NamedTuple):
     """How many different agents of each kind one patient may meet; the model has that many sets of drug states."""
@@ -29,6 +31,15 @@ class Values(dict[str, Any]):
             return self[name]
         except KeyError:
             raise AttributeError(name) from None
+
+
+def at_least(value: Any, floor: float) -> Any:
+    """`value`, but not below `floor`; numbers, arrays or symbols."""
+    if hasattr(value, "free_symbols"):
+        from sympy import Max
+
+        return Max(value, floor)
+    return np.maximum(value, floor)
 
 
 def each(values: Values, name: str, count: int) -> list[Any]:

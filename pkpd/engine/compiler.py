@@ -250,7 +250,7 @@ class Program:
         self.size = 0
         for name, length in {
             "x": n, "free": slots.binders, "new": n, "trial": n, "rate": n, "mixed": n, "k": rodas.STAGES * n,
-            "scale": n, "h": 1, "per_h": 1,
+            "scale": n, "low": n, "high": n, "outside": 1, "h": 1, "per_h": 1,
             "rtol": 1, "atol": 1, "error": 1, "accepted": 1, "day": 1, "dense": (rodas.ORDER - 2) * n,
             "lu": len(self.kept), "constants": len(self.constants), "raw": len(self.parameters),
             "out": len(self.outputs), "jacobian": len(self.entries),
@@ -587,7 +587,7 @@ class Program:
         self._each_state(to, state)
 
     def _advance(self, to: Emitter, call: Callable[[str], ir.Function]) -> None:
-        """Lanes whose step is accepted go to its end; the size of their states so far."""
+        """Lanes whose step is accepted go to its end; the size of their states so far; whether one left its limits."""
         from llvmlite import ir
 
         from ranklsim.pkpd.engine import lanes
@@ -595,15 +595,19 @@ class Program:
         b = to.builder
         accepted = b.fcmp_ordered(">", to.load(self.place["accepted"]), lanes.constant(0.0))
 
-        def state(i: Any) -> None:
+        def state(i: Any, outside: Any) -> Any:
             slot = b.add(i, ir.Constant(i.type, self.place["x"]))
+            low, high = (to.load(b.add(i, ir.Constant(i.type, self.place[end]))) for end in ("low", "high"))
             new = to.load(b.add(i, ir.Constant(i.type, self.place["new"])))
             to.store(b.select(accepted, new, to.load(slot)), slot)
             largest = b.add(i, ir.Constant(i.type, self.place["scale"]))
             so_far = to.load(largest)
             to.store(b.select(accepted, to.largest(so_far, to.absolute(new)), so_far), largest)
+            return b.or_(outside, b.or_(b.fcmp_ordered("<", new, low), b.fcmp_ordered(">", new, high)))
 
-        self._each_state(to, state)
+        nobody = ir.Constant(ir.VectorType(ir.IntType(1), lanes.LANES), [0] * lanes.LANES)
+        outside = self._each_state(to, state, nobody)
+        to.store(b.select(outside, lanes.constant(1.0), lanes.constant(0.0)), self.place["outside"])
 
     def _outputs(self, to: Emitter, call: Callable[[str], ir.Function]) -> None:
         """Outputs at the states."""

@@ -14,8 +14,9 @@ import numpy as np
 from numba import njit
 
 # --- generated module continues here ---
-DONE, TOO_MANY_STEPS, NOT_FINITE = 0, 1, 2
+DONE, TOO_MANY_STEPS, NOT_FINITE, OUTSIDE = 0, 1, 2, 3
 SAFETY, SHRINK, GROW = 0.95, 0.2, 5.0
+INSTANT = 1e-9  # days from now that count as now
 FIRST_STEP = 0.5  # days, at the start and after the first dose of a kind
 
 
@@ -28,11 +29,16 @@ def _workspace():
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def integrate(start, p, first, event_time, event_state, event_amount, times, rtol, atol, max_steps, out, status):
+def integrate(
+    start, p, low, high, first, event_time, event_state, event_amount, times, rtol, atol, max_steps, out, status, halt
+):
     """Integrate patients.
 
-    start (n, states), p (n, parameters); events of patient i are first[i] to first[i+1], by time (days); out
-    (n, times, states) receives the state just before any dose at that time; status (n,) one of the codes above.
+    start (n, states), p (n, parameters), low and high (n, states), between which states stay or the patient's
+    integration ends; events of patient i are first[i] to first[i+1], by time (days); out
+    (n, times, states) receives the state just before any dose at that time; status (n,) one of the codes above. Where
+    that is not `DONE`, halt (n, 3) receives the day that was reached, the state that left its limits or whose error was
+    largest, and its value.
     Returns the number of steps of all patients, and of those that were rejected.
     """
     n, m, many = start.shape[0], start.shape[1], times.shape[0]
@@ -51,28 +57,31 @@ def integrate(start, p, first, event_time, event_state, event_amount, times, rto
     before, error_before = np.zeros(LANES), np.zeros(LANES)  # the accepted step before, and its error
     following, all_steps, rejected = 0, 0, 0
     for lane in range(LANES):  # all lanes hold somebody, so that no lane computes with zeros
-        _take(w, lane, 0, start, constants)
+        _take(w, lane, 0, start, low, high, constants)
     while True:
         busy = False
         for lane in range(LANES):
             while patient[lane] < 0 and following < n:
                 i = following
                 following += 1
-                _take(w, lane, i, start, constants)
+                _take(w, lane, i, start, low, high, constants)
                 status[i] = DONE
                 patient[lane], t[lane], h[lane] = i, 0.0, FIRST_STEP
                 event[lane], sample[lane], steps[lane] = first[i], 0, 0
                 remembered[lane, :] = FIRST_STEP
                 after_dose[lane] = -1
                 before[lane] = 0.0
-                while sample[lane] < many and times[sample[lane]] <= 0.0:
+                while sample[lane] < many and times[sample[lane]] <= INSTANT:
                     for s in range(m):
                         out[i, sample[lane], s] = start[i, s]
                     sample[lane] += 1
                 if sample[lane] == many:
                     patient[lane] = -1
-                else:
-                    _dose(w, lane, i, t, h, event, first, event_time, event_state, event_amount, remembered, after_dose)
+                elif _dose(
+                    w, lane, i, t, h, event, first, event_time, event_state, event_amount, remembered, after_dose
+                ):
+                    _halt(w, lane, i, m, t[lane], rtol, atol, OUTSIDE, out, status, halt)
+                    patient[lane] = -1
             if patient[lane] >= 0:
                 busy = True
                 i = patient[lane]
@@ -124,19 +133,53 @@ def integrate(start, p, first, event_time, event_state, event_amount, times, rto
                     after_dose[lane] = -1
                 if not (last[lane] and step[lane] * factor < h[lane]):  # a short last step says little about the next
                     h[lane] = step[lane] * factor
+                if w[_OUTSIDE * LANES + lane] != 0.0:
+                    _halt(w, lane, i, m, t[lane], rtol, atol, OUTSIDE, out, status, halt)
+                    patient[lane] = -1
+                    continue
                 if sample[lane] == many:
                     patient[lane] = -1
                     continue
-                _dose(w, lane, i, t, h, event, first, event_time, event_state, event_amount, remembered, after_dose)
+                if _dose(w, lane, i, t, h, event, first, event_time, event_state, event_amount, remembered, after_dose):
+                    _halt(w, lane, i, m, t[lane], rtol, atol, OUTSIDE, out, status, halt)
+                    patient[lane] = -1
+                    continue
             else:
                 rejected += 1
                 h[lane] = step[lane] * (max(SHRINK, SAFETY * error ** (-1.0 / ORDER)) if error < 1e300 else SHRINK)
             if h[lane] < 1e-10 or steps[lane] > max_steps:
-                status[i] = TOO_MANY_STEPS if error == error else NOT_FINITE
-                for j in range(many):
-                    out[i, j, :] = np.nan
+                code = TOO_MANY_STEPS if error == error else NOT_FINITE
+                _halt(w, lane, i, m, t[lane], rtol, atol, code, out, status, halt)
                 patient[lane] = -1
     return all_steps, rejected
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _halt(w, lane, i, m, day, rtol, atol, code, out, status, halt):
+    """Give up patient i in lane lane, and note why: state and day."""
+    out[i] = np.nan
+    s = _culprit(w, lane, m, rtol, atol)
+    status[i], halt[i, 0], halt[i, 1], halt[i, 2] = code, day, s, w[(_X + s) * LANES + lane]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _culprit(w, lane, m, rtol, atol):
+    """State of lane lane outside its limits, else the first that is not a number, else that of the largest error."""
+    for s in range(m):
+        x = w[(_X + s) * LANES + lane]
+        if x < w[(_LOW + s) * LANES + lane] or x > w[(_HIGH + s) * LANES + lane]:
+            return s
+    worst, most = 0, -1.0
+    for s in range(m):
+        new = w[(_NEW + s) * LANES + lane]
+        size = max(abs(w[(_X + s) * LANES + lane]), abs(new))
+        error = abs(w[(_K + (STAGES - 1) * m + s) * LANES + lane])
+        error = error / (rtol * size + atol * w[(_SCALE + s) * LANES + lane])
+        if not error < 1e300:
+            return s
+        if error > most:
+            worst, most = s, error
+    return worst
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -157,12 +200,13 @@ def _constants_of(p, w):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _take(w, lane, i, start, constants):
+def _take(w, lane, i, start, low, high, constants):
     """Put patient i into lane lane."""
     for s in range(start.shape[1]):
         x = start[i, s]
         w[(_X + s) * LANES + lane] = x
         w[(_SCALE + s) * LANES + lane] = abs(x) if x != 0.0 else 1.0  # against which absolute error is judged
+        w[(_LOW + s) * LANES + lane], w[(_HIGH + s) * LANES + lane] = low[i, s], high[i, s]
     for c in range(CONSTANTS):
         w[(_CONSTANTS + c) * LANES + lane] = constants[i, c]
     for k in range(BINDERS):
@@ -171,13 +215,20 @@ def _take(w, lane, i, start, constants):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _dose(w, lane, i, t, h, event, first, event_time, event_state, event_amount, remembered, after_dose):
-    """Give what is due in lane lane, and go on with the step that did after the last dose of that kind."""
-    while event[lane] < first[i + 1] and event_time[event[lane]] <= t[lane]:
+    """Give what is due in lane lane, and go on with the step that did after the last dose of that kind.
+
+    Returns whether a state is above its limit now.
+    """
+    too_much = False
+    while event[lane] < first[i + 1] and event_time[event[lane]] <= t[lane] + INSTANT:
         e = event[lane]
         w[(_X + event_state[e]) * LANES + lane] += event_amount[e]
         h[lane] = min(h[lane], remembered[lane, event_state[e]])
         after_dose[lane] = event_state[e]
+        s = event_state[e]
+        too_much = too_much or w[(_X + s) * LANES + lane] > w[(_HIGH + s) * LANES + lane]
         event[lane] += 1
+    return too_much
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -185,7 +185,7 @@ class Emitter:
         Parameters
         ----------
         expressions : sequence of sympy expressions
-            Sums, products, whole powers, `power`, `exp`, `log`, `sympy.Max`.
+            Sums, products, whole powers, `power`, `exp`, `log`, `sympy.Max` and its slope.
         read : callable
             Gives the value of a symbol; called once for each.
         """
@@ -233,6 +233,9 @@ class Emitter:
                 value = self.log(arguments[0])
             elif isinstance(e, exp):
                 value = self.exp(arguments[0])
+            elif isinstance(e, sp.Heaviside):  # the slope of `sympy.Max`
+                above = self.builder.fcmp_ordered(">", arguments[0], constant(0.0))
+                value = self.builder.select(above, constant(1.0), constant(0.0))
             elif isinstance(e, sp.Max):
                 value = arguments[0]
                 for other in arguments[1:]:

@@ -5,6 +5,8 @@ Slow (seconds a patient) and independent of everything generated: it shares only
 
 from __future__ import annotations
 
+import time
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +16,14 @@ from scipy.integrate import solve_ivp
 from ranklsim.pkpd.biology.model import Model
 from ranklsim.pkpd.biology.values import Values
 from ranklsim.pkpd.errors import RunFailed
+from ranklsim.pkpd.limits import breach
+
+INSTANT = 1e-9
+"""Days from now that count as now."""
+MOST_RATES = 300_000
+"""Evaluations of the rates that one patient may take; ten years of denosumab take some 20,000."""
+MOST_SECONDS = 120.0
+"""Seconds that one patient may take."""
 
 
 def right_hand_side(model: Model, p: Values, x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -42,6 +52,8 @@ def integrate(
     atol: float = 1e-10,
     method: str = "LSODA",
     start: NDArray[np.float64] | None = None,
+    low: NDArray[np.float64] | None = None,
+    high: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Integrate one patient, from the untreated start unless another is given.
 
@@ -54,6 +66,8 @@ def integrate(
         Doses, by time.
     times : ndarray, shape (n_times,)
         Days, ascending; a sample at a dose time is the value just before it.
+    low, high : ndarray, shape (n_states,), optional
+        Values beyond which a state is not possible.
 
     Returns
     -------
@@ -62,23 +76,44 @@ def integrate(
     Raises
     ------
     RunFailed
-        If scipy can't reach a stop at this tolerance.
+        If scipy can't reach a stop at this tolerance, or not within `MOST_RATES` and `MOST_SECONDS`, or if a state
+        leaves its limits. The message begins with what happened and names state and day.
     """
     x = np.array(list(model.start(p).values()) if start is None else start, dtype=float)
     scale = scales(x)
     out = np.empty((len(times), len(x)))
     pending = sorted(events, key=lambda event: event[0])
-    t = 0.0
+    t, spent, begin = 0.0, 0, time.monotonic()
+    names = list(model.states)
+
+    def rates(day: float, y: NDArray[np.float64]) -> NDArray[np.float64]:
+        nonlocal spent
+        spent += 1
+        slope = right_hand_side(model, p, y)
+        if spent > MOST_RATES or time.monotonic() - begin > MOST_SECONDS:
+            fastest = names[int(np.argmax(np.abs(slope) / scale))]
+            raise RunFailed(
+                f"the reference solver has spent its {MOST_RATES:,} evaluations or {MOST_SECONDS:g} seconds by day "
+                f"{day:.1f}, where {fastest} changes fastest"
+            )
+        return slope
+
     for j, until in enumerate(times):
         while True:
             dosing = bool(pending) and pending[0][0] < until
             stop = pending[0][0] if dosing else until
-            if stop > t:
-                done = solve_ivp(
-                    lambda _, y: right_hand_side(model, p, y), (t, stop), x, method=method, rtol=rtol, atol=atol * scale
-                )
-                if not done.success:
-                    raise RunFailed(f"reference integrator stopped at day {done.t[-1]:.1f}: {done.message}")
+            if stop > t + INSTANT:
+                with warnings.catch_warnings(), np.errstate(all="ignore"):
+                    warnings.simplefilter("ignore")  # what it warns of is said below
+                    done = solve_ivp(rates, (t, stop), x, method=method, rtol=rtol, atol=atol * scale)
+                if not (done.success and np.isfinite(done.y[:, -1]).all()):
+                    raise RunFailed(f"the reference solver stopped at day {done.t[-1]:.1f} ({done.message})")
+                if low is not None and high is not None:
+                    outside = (done.y < low[:, None]) | (done.y > high[:, None])
+                    if outside.any():
+                        step = int(np.argmax(outside.any(axis=0)))
+                        at = int(np.argmax(outside[:, step]))
+                        raise RunFailed(breach(names[at], float(done.y[at, step]), float(done.t[step]), p))
                 x, t = done.y[:, -1].copy(), stop
             if not dosing:
                 break

@@ -32,6 +32,7 @@ from ranklsim.pkpd.biology.skeleton import TEMPLATES
 from ranklsim.pkpd.biology.values import Slots, Values
 from ranklsim.pkpd.engine.compiler import compiled
 from ranklsim.pkpd.errors import RunFailed
+from ranklsim.pkpd.limits import of_states
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.simulation import MAX_STEPS, dose_event, patient_constants
 from ranklsim.pkpd.units import DAYS_PER_YEAR
@@ -216,9 +217,9 @@ def courses(
     columns = np.array(events, dtype=float).reshape(-1, 3)
     states, status = np.empty((n, len(times), first.shape[1])), np.zeros(n, dtype=np.int64)
     kernel.integrate(
-        first.astype(float), values.astype(float), np.arange(n + 1) * len(doses), columns[:, 0].copy(),
-        columns[:, 1].astype(np.int64), columns[:, 2].copy(), np.asarray(times, float), rtol, rtol / 100, MAX_STEPS,
-        states, status,
+        first.astype(float), values.astype(float), *of_states(kernel.STATES, p, n), np.arange(n + 1) * len(doses),
+        columns[:, 0].copy(), columns[:, 1].astype(np.int64), columns[:, 2].copy(), np.asarray(times, float), rtol,
+        rtol / 100, MAX_STEPS, states, status, np.zeros((n, 3)),
     )  # fmt: skip
     if status.any():
         raise RunFailed(f"row {persons.index[int(np.argmax(status))]} of persons can't be integrated at rtol {rtol:g}.")

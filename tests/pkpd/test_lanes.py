@@ -105,7 +105,21 @@ def test_one_step_of_the_method_is_what_dense_algebra_gives(slots: Slots) -> Non
     none = np.empty(0)
     first = np.zeros(2, dtype=np.int64)
     steps, _ = kernel.integrate(
-        start, p, first, none, none.astype(np.int64), none, np.array([h]), 1e9, 1e9, 10, out, status
+        start,
+        p,
+        np.full((1, n), -np.inf),
+        np.full((1, n), np.inf),
+        first,
+        none,
+        none.astype(np.int64),
+        none,
+        np.array([h]),
+        1e9,
+        1e9,
+        10,
+        out,
+        status,
+        np.zeros((1, 3)),
     )
     assert steps == 1
     held, f, J = kernel.hold(p[0]), np.empty(n), np.empty((n, n))

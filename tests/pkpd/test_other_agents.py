@@ -140,7 +140,9 @@ def test_bone_that_an_agent_forms_is_what_the_markers_see() -> None:
 def test_where_no_bone_is_formed_an_agent_makes_no_RANKL() -> None:
     _, p, x = patient(level_1=1.0)
     assert anabolics.synthesis(x, p, 0.0, ONE_OF_EACH) == 1
-    assert anabolics.synthesis(x, p, 2.0, ONE_OF_EACH) == pytest.approx(np.exp(2 * p.e_rankl_1))
+    felt = (1 + p.Kf) * 2 / (p.Kf + 2)
+    assert anabolics.synthesis(x, p, 2.0, ONE_OF_EACH) == pytest.approx(np.exp(felt * p.e_rankl_1))
+    assert anabolics.synthesis(x, p, 1e9, ONE_OF_EACH) <= np.exp((1 + p.Kf) * p.e_rankl_1)
 
 
 TERIPARATIDE = course("teriparatide 20ug every 1day for 24mo", [1, 3, 6, 12, 24])

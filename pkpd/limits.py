@@ -1,0 +1,90 @@
+"""Limits of a living patient's states and outputs (``data/limits.csv``), and the sentence when one is left.
+
+The limits lie far outside what patients have. They keep nonsense out of tables: parameters or doses that are plausible
+one by one may make a patient together who could not live, and whose numbers would mean nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ranklsim.pkpd.biology.values import Values
+
+LIMITS = Path(__file__).parent / "data" / "limits.csv"
+SLACK = 1e-3  # below a limit of 0, for errors of integration
+MEASURED_AS = {"calcium": ("CA", "CA0")}
+"""States that are relative to the patient's start: the quantity that has the limits, and the parameter of the start."""
+
+Array = NDArray[np.float64]
+
+
+class Limit(NamedTuple):
+    """Lowest and highest value of a quantity."""
+
+    meaning: str
+    unit: str
+    low: float
+    high: float
+
+
+@lru_cache(maxsize=1)
+def limits() -> dict[str, Limit]:
+    """Quantity (a state, an output, or what their names begin with up to ``_``) to its limits."""
+    rows = pd.read_csv(LIMITS).to_dict("records")
+    return {row["quantity"]: Limit(row["meaning"], row["unit"], row["low"], row["high"]) for row in rows}
+
+
+def limit_of(name: str) -> Limit:
+    """Limits of a state or output; endless where the table has none."""
+    known, quantity = limits(), MEASURED_AS.get(name, (name,))[0]
+    return known.get(quantity) or known.get("".join(quantity.partition("_")[:2])) or Limit(name, "", -np.inf, np.inf)
+
+
+def of_states(states: Sequence[str], p: Values, n: int) -> tuple[Array, Array]:
+    """Lowest and highest value of each state of `n` patients, each of shape (n, n_states), in the states' own units."""
+    low, high = np.empty((n, len(states))), np.empty((n, len(states)))
+    for s, name in enumerate(states):
+        limit, scale = limit_of(name), _scale(name, p)
+        low[:, s] = (limit.low or -SLACK) / scale
+        high[:, s] = limit.high / scale
+    return low, high
+
+
+def _scale(state: str, p: Values) -> float | Array:
+    return p[MEASURED_AS[state][1]] if state in MEASURED_AS else 1.0
+
+
+def breach(name: str, value: float, day: float, p: Values | None = None) -> str:
+    """What to say of an output, or a state of the patient with constants `p`, outside its limits on a day."""
+    limit, scale = limit_of(name), 1.0 if p is None else float(_scale(name, p))
+    unit = f" {limit.unit}" if limit.unit else ""
+    place = {"T": " of trabecular bone", "C": " of cortical bone", "R": " of the radius"}.get(
+        name.rpartition("_")[2], ""
+    )
+    if not np.isfinite(value):
+        return f"{limit.meaning}{place} is not a number on day {day:.1f}"
+    return (
+        f"{limit.meaning}{place} is {value * scale:.3g}{unit} on day {day:.1f}, outside the {limit.low:g} to "
+        f"{limit.high:g}{unit} that are taken as possible"
+    )
+
+
+def first_breach(name: str, values: Array) -> tuple[int, int] | None:
+    """Patient and time at which values (n, n_times) of an output first leave its limits or are no number; or None."""
+    limit = limit_of(name)
+    if not values.size:
+        return None
+    lowest = limit.low or -SLACK
+    if values.min() >= lowest and values.max() <= min(limit.high, sys.float_info.max):  # false of what is no number
+        return None
+    wrong = ~(np.isfinite(values) & (values >= lowest) & (values <= limit.high))
+    i, j = np.argwhere(wrong)[0]
+    return int(i), int(j)
