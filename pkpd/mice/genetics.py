@@ -343,12 +343,12 @@ def _counts(frame: pd.DataFrame) -> list[str]:
     guesses = frame[(frame["basis"] == "P") & frame["passed"].notna()]
     agree = judged["passed"].astype(bool)
     return [
-        f"{agree.sum()} of {len(judged)} published statements agree, {(~agree).sum()} do not; "
-        f"{frame['passed'].isna().sum()} are not in the model.",
-        f"{whole.sum()} of {len(whole)} numbered tests on data agree in every part; in part or wholly failing: "
+        f"{agree.sum()} of {len(judged)} published statements agree with the model, {(~agree).sum()} do not; "
+        f"{frame['passed'].isna().sum()} are outside the model.",
+        f"{whole.sum()} of {len(whole)} numbered tests on data agree in every part; the others are "
         f"{failing or 'none'}.",
-        f"{guesses['passed'].sum()} of {len(guesses)} expectations of hypothetical agents, which are no data, come out "
-        "as stated.",
+        f"{guesses['passed'].sum()} of {len(guesses)} expected effects of hypothetical agents, which are not data, are "
+        "as expected.",
     ]
 
 
@@ -391,19 +391,20 @@ def genetics_page(frame: pd.DataFrame | None = None) -> str:
     lines = [
         "# The published mice",
         "",
-        "Made by `python -m ranklsim.pkpd.mice.genetics`; the statements, their bounds and sources are in",
-        "`pkpd/data/genetics.toml`, the code in `pkpd/mice`. Do not edit by hand.",
+        "`python -m ranklsim.pkpd.mice.genetics` writes this page. Do not edit it by hand. The statements, their",
+        "bounds and their sources are in `pkpd/data/genetics.toml`. The code is in `pkpd/mice`.",
         "",
-        "Every genotype is the typical woman with synthesis, shedding, anchoring, OPG or RANK set to none or to a",
-        "multiple; none has a parameter of its own, and none was used in the fit, except where a note says so. A mouse",
-        f"differs in its time scale alone: {changed} are {mouse['times']} times faster or shorter ({mouse['source']}).",
-        "Germline genotypes start from their own lifelong steady state; what is done to an adult is integrated from",
-        "there, beside the same genotype left alone. Bounds are ours. Basis: R read at its source (mostly the",
-        "abstract), C recalled, P prediction for a hypothetical agent, which is no data.",
+        "Every genotype is the typical woman with synthesis, shedding, anchoring, OPG or RANK set to zero or to a",
+        "multiple. No genotype has a parameter of its own, and no statement was used in the fit, except where a note",
+        f"says so. A mouse differs from the woman only in its time scale: {changed} are {mouse['times']} times faster",
+        f"or shorter ({mouse['source']}).",
+        "A germline genotype starts from its own lifelong steady state. An intervention in the adult is simulated from",
+        "that state, and compared with the same genotype without the intervention. The bounds are ours. Basis: R, read",
+        "at its source (mostly the abstract); C, recalled; P, a prediction for a hypothetical agent, without data.",
         "",
         *(f"- {line}" for line in _counts(frame)),
         "",
-        "| intervention | what changes | rests on |",
+        "| intervention | change | evidence |",
         "| --- | --- | --- |",
     ]
     for part in data["intervention"].values():
