@@ -72,18 +72,42 @@ class Estimand:
     summary: str
 
     def with_strategy(self, strategy: str) -> tuple[str, ...]:
-        """Events that are handled so."""
+        """Events that are handled so.
+
+        Parameters
+        ----------
+        strategy : str
+            Such as "hypothetical".
+        """
         return tuple(event for event, how in self.events.items() if how == strategy)
 
 
 def first_month(happened: pd.DataFrame, names: Sequence[str], patients: pd.Series) -> np.ndarray:
-    """Month of each patient's first event of those named, infinite if none; shape (n_patients,)."""
+    """Month of each patient's first event of those named, infinite if none; shape (n_patients,).
+
+    Parameters
+    ----------
+    happened : DataFrame
+        Intercurrent events: `patient`, `event`, `month`.
+    names : sequence of str
+        Events that count.
+    patients : Series
+        Patient numbers, in the order of the result.
+    """
     own = happened[happened["event"].isin(list(names))]
     return patients.map(own.groupby("patient")["month"].min()).fillna(np.inf).to_numpy(float)
 
 
 def in_population(patients: pd.DataFrame, estimand: Estimand) -> pd.DataFrame:
-    """Patients of an estimand's population."""
+    """Patients of an estimand's population.
+
+    Parameters
+    ----------
+    patients : DataFrame
+        One row for each patient.
+    estimand : Estimand
+        Its population is a range of covariates.
+    """
     return patients[admitted(estimand.population, patients)] if estimand.population else patients
 
 
@@ -124,13 +148,33 @@ def masked(
 
 
 def failures(happened: pd.DataFrame, patients: pd.DataFrame, estimand: Estimand, month: float) -> pd.Series:
-    """Which patients had an event of the composite strategy up to a month; index the patient."""
+    """Which patients had an event of the composite strategy up to a month; index the patient.
+
+    Parameters
+    ----------
+    happened : DataFrame
+        Intercurrent events: `patient`, `event`, `month`.
+    patients : DataFrame
+        One row for each patient.
+    estimand : Estimand
+        Which events are failures.
+    month : float
+        Events later than this do not count.
+    """
     first = first_month(happened, estimand.with_strategy("composite"), patients["patient"])
     return pd.Series(first <= month + SOON, index=patients["patient"].to_numpy())
 
 
 def people(patients: pd.DataFrame, covariates: Sequence[str] = ()) -> pd.DataFrame:
-    """Columns `patient`, `arm`, `stratum`, `last_month` where known, and covariates."""
+    """Columns `patient`, `arm`, `stratum`, `last_month` where known, and covariates.
+
+    Parameters
+    ----------
+    patients : DataFrame
+        One row for each patient.
+    covariates : sequence of str
+        Further columns to keep.
+    """
     columns = [name for name in ("patient", "arm", "stratum", "last_month") if name in patients]
     more: Mapping[str, np.ndarray] = {name: values_of(name, patients) for name in covariates}
     return patients[columns].assign(**more).reset_index(drop=True)

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from ranklsim.cohorts.people.criteria import Range, admitted, covariates
 from ranklsim.cohorts.people.joint import (
@@ -204,7 +206,7 @@ def _declared(name: str, file: tuple[str, bytes]) -> Declared:
     )
 
 
-def _as_they_are(cloud: Any, targets: tuple[Target, ...]) -> list[Target]:
+def _as_they_are(cloud: pd.DataFrame, targets: tuple[Target, ...]) -> list[Target]:
     """Mean and SD of every covariate as matched, so that tilting to further targets leaves them."""
     asked = {t.covariate for t in targets if t.statistic in ("mean", "sd") or covariates()[t.covariate].yes_no}
     return [
@@ -266,7 +268,7 @@ def _resampled(name: str, file: tuple[str, bytes], table: tuple[str, bytes], bas
     )  # fmt: skip
 
 
-def _coordinates_of(women: Any) -> list[str]:
+def _coordinates_of(women: pd.DataFrame) -> list[str]:
     """What is drawn, given the columns of a table: weight, height and BMI by two of them."""
     body = [each for each in ("weight", "height", "BMI") if each in women]
     if len(body) == 1:
@@ -275,7 +277,7 @@ def _coordinates_of(women: Any) -> list[str]:
     return [name for name in others if name not in ("weight", "height", "BMI")] + (body or ["height", "BMI"])
 
 
-def _completed(women: Any, fill: Any) -> Any:
+def _completed(women: pd.DataFrame, fill: pd.DataFrame) -> pd.DataFrame:
     """All covariates of the women, for weighting: a missing value counts as the median."""
     x = {}
     for name in women:
@@ -285,7 +287,7 @@ def _completed(women: Any, fill: Any) -> Any:
     return assembled(x)
 
 
-def _surely_admitted(inclusion: Mapping[str, Range], women: Any) -> Any:
+def _surely_admitted(inclusion: Mapping[str, Range], women: pd.DataFrame) -> NDArray[np.bool_]:
     """Women whom no known value keeps out; a missing value does not."""
     frame = women.copy()
     if AT_MENOPAUSE in frame:
@@ -298,7 +300,7 @@ def _surely_admitted(inclusion: Mapping[str, Range], women: Any) -> Any:
     return ok
 
 
-def _tilt(label: str, people: Any, targets: tuple[Target, ...], start: Array, whom: str) -> Tilt:
+def _tilt(label: str, people: pd.DataFrame, targets: tuple[Target, ...], start: Array, whom: str) -> Tilt:
     """Weights to targets, or a sentence that names those that contradict each other."""
     found = tilted(people, targets, start)
     if not found.contradicting:

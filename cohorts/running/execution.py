@@ -290,7 +290,7 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, dict):
         return "+".join(name for name, on in value.items() if on) or "none"
     return f"'{value}'" if isinstance(value, str) else str(value)

@@ -16,7 +16,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from ranklsim.pkpd.errors import BadInput, RanklsimError, RunFailed
@@ -133,10 +133,10 @@ class _Hashing:
 
     closed = False
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self.file, self.hash, self.size = file, hashlib.sha256(), 0
 
-    def write(self, content: Any) -> int:
+    def write(self, content: bytes | memoryview) -> int:
         self.hash.update(content)
         self.size += memoryview(content).nbytes
         return int(self.file.write(content))

@@ -146,6 +146,13 @@ class Dask:
 def perform_elsewhere(job: Job, task: Task) -> Note:
     """`perform` on a worker of a cluster, after a look whether it is one that can.
 
+    Parameters
+    ----------
+    job : Job
+        The run.
+    task : Task
+        What the worker does.
+
     Raises
     ------
     BadInput

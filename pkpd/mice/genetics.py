@@ -352,7 +352,7 @@ def _counts(frame: pd.DataFrame) -> list[str]:
     ]
 
 
-def _result(passed: Any, basis: str) -> str:
+def _result(passed: bool | None, basis: str) -> str:
     if pd.isna(passed):
         return "not in the model"
     if basis == "P":

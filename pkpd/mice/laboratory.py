@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.biology.ligand import SOURCES
@@ -261,7 +262,7 @@ def _spread(symbols: Mapping[str, float]) -> dict[str, float]:
     }
 
 
-def number(value: Any) -> float:
+def number(value: ArrayLike) -> float:
     """The one value of an array of one patient.
 
     Parameters

@@ -74,7 +74,13 @@ def _assumptions(c: Context, section: Section) -> None:
 
 
 def potency_in_words(values: Mapping[str, float]) -> str:
-    """What the share of sRANKL in the signal means per molecule, with the pools that it follows from."""
+    """What the share of sRANKL in the signal means per molecule, with the pools that it follows from.
+
+    Parameters
+    ----------
+    values : mapping
+        Symbol to value, of the parameter table.
+    """
     p = Values(values)
     soluble = 1e3 * p.fsh * p.kdeg * p.M0 / p.ksel
     return (
@@ -199,7 +205,7 @@ def _agent_cells(row: dict[str, Any]) -> dict[str, object]:
     }
 
 
-def _flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+def _flatten(value: object, prefix: str = "") -> list[tuple[str, str]]:
     """Leaves of nested tables as (path, text)."""
     if isinstance(value, Mapping):
         return [leaf for key, inner in value.items() for leaf in _flatten(inner, f"{prefix}.{key}".lstrip("."))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
@@ -235,13 +235,13 @@ class Context:
         ranked = [e for e in self.trial.changes if e.role == "primary"] or list(self.trial.changes)
         return ranked[0] if ranked else None
 
-    def _can_draw(self, spec: Any) -> bool:
+    def _can_draw(self, spec: Change) -> bool:
         """Whether the parameter draws hold what an endpoint needs."""
         months = set(self.data.uncertainty["month"]) if len(self.data.uncertainty) else set()
         known = f"{spec.measure}_pct" in self.data.uncertainty
         return known and {spec.from_month, spec.to_month} <= months and spec.kind == "percent"
 
-    def by_draw(self, spec: Any) -> pd.DataFrame:
+    def by_draw(self, spec: Change) -> pd.DataFrame:
         """An endpoint of the typical patient, by draw and arm."""
         return unknowns.endpoint_by_draw(
             self.data.uncertainty, spec.measure, spec.from_month, spec.to_month, self.control
@@ -352,7 +352,7 @@ class Context:
             "both_high": float(np.fmax(over["high"], most)),
         }
 
-    def _result_of(self, spec: Any) -> str:
+    def _result_of(self, spec: Change) -> str:
         """How `by_vector` and `by_structure` name an endpoint."""
         return unknowns.endpoint_words(spec, self.control)
 
@@ -386,7 +386,7 @@ def month_span(first: float, last: float) -> str:
     return start if start == end else f"{start} to {end}"
 
 
-def nearest(months: Any, wanted: float) -> float:
+def nearest(months: Iterable[float], wanted: float) -> float:
     """The month nearest to `wanted`, the earlier of two."""
     options = np.unique(np.asarray(list(months), float))
     return float(options[np.abs(options - wanted).argmin()])

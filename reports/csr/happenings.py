@@ -214,7 +214,15 @@ def counted(
 
 
 def poisson_interval(n: int, level: float = LEVEL) -> tuple[float, float]:
-    """Exact interval of a Poisson mean of which `n` events were seen."""
+    """Exact interval of a Poisson mean of which `n` events were seen.
+
+    Parameters
+    ----------
+    n : int
+        Number of events.
+    level : float
+        Coverage, 0 to 1.
+    """
     tail = 0.5 * (1 - level)
     low = float(chi2.ppf(tail, 2 * n)) / 2 if n else 0.0
     return low, float(chi2.ppf(1 - tail, 2 * n + 2)) / 2

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ranklsim.cohorts.protocol.trial import Conduct, Trial
 from ranklsim.cohorts.statistics import durability, summaries
 from ranklsim.cohorts.statistics.mmrm.covariance import NAMES
 from ranklsim.cohorts.words import MEASURES, first_upper, listed
@@ -210,7 +211,7 @@ def _safety_words(c: Context) -> list[str]:
     return said
 
 
-def _conduct_words(conduct: Any) -> str:
+def _conduct_words(conduct: Conduct) -> str:
     """What may go otherwise than planned."""
     said = [
         f"{words} {100 * hazard:.1f}% per year"
@@ -296,7 +297,7 @@ def _methods(c: Context, section: Section) -> None:
     ]
 
 
-def _ratio(trial: Any, names: Sequence[str]) -> str:
+def _ratio(trial: Trial, names: Sequence[str]) -> str:
     return ":".join(f"{trial.population.ratio.get(name, 1):g}" for name in names)
 
 

@@ -107,7 +107,13 @@ def _adverse(c: Context, section: Section) -> None:
 
 
 def events_by_arm(c: Context) -> pd.DataFrame:
-    """Events of safety that the trial records, of the safety set: as from `happenings.counted`."""
+    """Events of safety that the trial records, of the safety set: as from `happenings.counted`.
+
+    Parameters
+    ----------
+    c : Context
+        The run.
+    """
     events = c.data.events[c.data.events["patient"].isin(c.treated["patient"])]
     return happenings.counted(events, c.treated, c.names, _recorded(c)[0])
 

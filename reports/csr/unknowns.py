@@ -7,12 +7,12 @@ default values) and ``uncertainty_draws.parquet`` (the values drawn).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.durability import after_treatment
+from ranklsim.cohorts.endpoints import Change
 
 PARAMETER_LEVEL = 0.90
 """Level of every interval over the draws of the unknown parameters."""
@@ -20,6 +20,13 @@ PARAMETER_LEVEL = 0.90
 
 def interval_over_draws(values: np.ndarray, level: float = PARAMETER_LEVEL) -> dict[str, float]:
     """Median, quartiles and central interval of `values` over parameter draws (NaN ignored).
+
+    Parameters
+    ----------
+    values : ndarray, shape (draws,)
+        A result under each parameter vector.
+    level : float
+        Share of the draws inside `low` to `high`, 0 to 1.
 
     Returns
     -------
@@ -140,13 +147,21 @@ def outcomes_after(courses: pd.DataFrame, end: float, sites: Sequence[str]) -> p
     return pd.DataFrame(after_treatment(months, change, ctx, end), index=wide.index)
 
 
-def endpoint_words(spec: Any, control: str | None) -> str:
-    """How an endpoint is called among the headline results."""
+def endpoint_words(spec: Change, control: str | None) -> str:
+    """How an endpoint is called among the headline results.
+
+    Parameters
+    ----------
+    spec : Change
+        The endpoint.
+    control : str, optional
+        Name of the control arm.
+    """
     return f"{spec.name}: {'difference to control, percentage points' if control else '%'}"
 
 
 def headlines(
-    courses: pd.DataFrame, endpoints: Sequence[Any], control: str | None, ends: Mapping[str, float], end_words: str
+    courses: pd.DataFrame, endpoints: Sequence[Change], control: str | None, ends: Mapping[str, float], end_words: str
 ) -> pd.DataFrame:
     """What a trial's headline says of the typical patient, for each parameter vector (or structure) and arm.
 

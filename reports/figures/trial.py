@@ -345,7 +345,15 @@ def design(frame: pd.DataFrame, arms: Sequence[ArmView], *, visits: pd.DataFrame
 
 
 def flow(frame: pd.DataFrame, arms: Sequence[ArmView]) -> Figure:
-    """CONSORT flow: randomised, allocated by arm, dropped out, completed; from `summaries.disposition`."""
+    """CONSORT flow: randomised, allocated by arm, dropped out, completed; from `summaries.disposition`.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One row for each arm and for "Total".
+    arms : sequence of ArmView
+        In the order in which they are drawn.
+    """
     rows = frame.set_index("arm")
     total = rows.loc["Total"]
     columns = len(arms)

@@ -77,7 +77,13 @@ class ArmView:
 
 
 def interval_words(months: float) -> str:
-    """A dosing interval in a trial team's words: daily, QW, Q4W, Q6M."""
+    """A dosing interval in a trial team's words: daily, QW, Q4W, Q6M.
+
+    Parameters
+    ----------
+    months : float
+        Length of the interval; 1 month is 30.4375 days.
+    """
     days = months * DAYS_PER_MONTH
     if abs(months - round(months)) < 1e-6 and months > 0.99:
         return f"Q{months:.0f}M"

@@ -43,23 +43,55 @@ class Structure:
     size: int
 
     def matrix(self, at: np.ndarray) -> np.ndarray:
-        """Covariance matrix (m, m)."""
+        """Covariance matrix (m, m).
+
+        Parameters
+        ----------
+        at : ndarray, shape (size,)
+            Parameters.
+        """
         raise NotImplementedError
 
     def first(self, at: np.ndarray) -> np.ndarray:
-        """First derivatives (size, m, m)."""
+        """First derivatives (size, m, m).
+
+        Parameters
+        ----------
+        at : ndarray, shape (size,)
+            Parameters.
+        """
         raise NotImplementedError
 
     def second(self, at: np.ndarray) -> np.ndarray | None:
-        """Second derivatives (size, size, m, m); None if all are zero."""
+        """Second derivatives (size, size, m, m); None if all are zero.
+
+        Parameters
+        ----------
+        at : ndarray, shape (size,)
+            Parameters.
+        """
         raise NotImplementedError
 
     def start(self, moments: np.ndarray) -> np.ndarray:
-        """Parameters near a positive definite matrix (m, m)."""
+        """Parameters near a positive definite matrix (m, m).
+
+        Parameters
+        ----------
+        moments : ndarray, shape (m, m)
+            Such as the empirical covariance over visits.
+        """
         raise NotImplementedError
 
     def curvature(self, at: np.ndarray, weights: np.ndarray) -> np.ndarray | float:
-        """Second derivatives (size, size) of the sum of all elements of ``weights * matrix(at)``."""
+        """Second derivatives (size, size) of the sum of all elements of ``weights * matrix(at)``.
+
+        Parameters
+        ----------
+        at : ndarray, shape (size,)
+            Parameters.
+        weights : ndarray, shape (m, m)
+            Weight of each element of the matrix.
+        """
         second = self.second(at)
         return 0.0 if second is None else np.einsum("klst,st->kl", second, weights)
 
@@ -68,7 +100,7 @@ class Structure:
         return self
 
 
-class Linear(Structure):
+class _Linear(Structure):
     """A weighted sum of fixed symmetric matrices of zeros and ones that do not overlap, `basis` (size, m, m)."""
 
     def __init__(self, basis: np.ndarray) -> None:
@@ -88,7 +120,7 @@ class Linear(Structure):
         return np.tensordot(self.basis, moments, 2) / self.basis.sum(axis=(1, 2))
 
 
-class Unstructured(Linear):
+class _Unstructured(_Linear):
     """Any covariance matrix; parameters are its lower triangle, row by row."""
 
     def __init__(self, m: int) -> None:
@@ -100,10 +132,10 @@ class Unstructured(Linear):
         self.m = m
 
     def chart(self) -> Structure:
-        return Cholesky(self.m)
+        return _Cholesky(self.m)
 
 
-class Cholesky(Structure):
+class _Cholesky(Structure):
     """Any covariance matrix as L L': parameters are L's lower triangle, its diagonal as logarithm, so all are free.
 
     Pinheiro JC, Bates DM. Stat Comput 1996;6:289-96 (log-Cholesky parametrisation).
@@ -147,7 +179,7 @@ class Cholesky(Structure):
         return np.where(self.diagonal, np.log(np.where(self.diagonal, factor, 1.0)), factor)
 
 
-class Scaled(Structure):
+class _Scaled(Structure):
     """Variances times a correlation matrix; parameters are the variances (one, or one a visit), then correlations."""
 
     def __init__(self, m: int, correlation: Correlation, correlations: int, *, heterogeneous: bool) -> None:
@@ -196,11 +228,11 @@ class Scaled(Structure):
         variances = np.diag(moments) if self.heterogeneous else np.array([np.trace(moments) / self.m])
         deviations = np.sqrt(np.diag(moments))
         near = moments / np.outer(deviations, deviations)
-        if self.correlation is symmetric:
+        if self.correlation is _symmetric:
             correlations = near[np.tril_indices(self.m, -1)].mean(keepdims=True)
-        elif self.correlation is autoregressive:
+        elif self.correlation is _autoregressive:
             correlations = np.diag(near, 1).mean(keepdims=True)
-        elif self.correlation is ante_dependent:
+        elif self.correlation is _ante_dependent:
             correlations = np.diag(near, 1)
         else:
             correlations = np.array([np.diag(near, k).mean() for k in range(1, self.m)])
@@ -211,13 +243,13 @@ def _distance(m: int) -> np.ndarray:
     return np.abs(np.subtract.outer(np.arange(m), np.arange(m)))
 
 
-def symmetric(rho: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _symmetric(rho: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compound symmetry: one correlation for all pairs."""
     off = (_distance(m) > 0).astype(float)
     return np.eye(m) + rho[0] * off, off[None], np.zeros((1, 1, m, m))
 
 
-def autoregressive(rho: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _autoregressive(rho: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """First-order autoregression over the order of visits."""
     d, r = _distance(m), float(rho[0])
     first = d * r ** np.maximum(d - 1, 0)
@@ -225,13 +257,13 @@ def autoregressive(rho: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray, np.
     return r**d, first[None], second[None, None]
 
 
-def toeplitz(rho: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _toeplitz(rho: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One correlation for each distance in the order of visits."""
     bands = _bands(m)[1:].astype(float)
     return np.eye(m) + np.tensordot(rho, bands, 1), bands, np.zeros((m - 1, m - 1, m, m))
 
 
-def ante_dependent(rho: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _ante_dependent(rho: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """First-order ante-dependence (Gabriel KR. Ann Math Stat 1962;33:201-12): products of neighbours' correlations."""
     s, t = np.indices((m, m))
     low, high, step = np.minimum(s, t), np.maximum(s, t), np.arange(m - 1)[:, None, None]
@@ -269,20 +301,28 @@ NAMES = {
 
 
 def structure(name: str, m: int) -> Structure:
-    """The structure called `name` over `m` visits; KeyError if there is none."""
+    """The structure called `name` over `m` visits; KeyError if there is none.
+
+    Parameters
+    ----------
+    name : str
+        A key of `NAMES`.
+    m : int
+        Number of visits.
+    """
     if name not in NAMES:
         raise KeyError(name)
     if name == "us" or m == 1:
-        return Unstructured(m)
+        return _Unstructured(m)
     if name == "toep":
-        return Linear(_bands(m))
+        return _Linear(_bands(m))
     if name == "cs":
-        return Linear(np.array([_distance(m) == 0, _distance(m) > 0]))
+        return _Linear(np.array([_distance(m) == 0, _distance(m) > 0]))
     kinds: dict[str, tuple[Correlation, int]] = {
-        "toep": (toeplitz, m - 1),
-        "ad": (ante_dependent, m - 1),
-        "ar1": (autoregressive, 1),
-        "cs": (symmetric, 1),
+        "toep": (_toeplitz, m - 1),
+        "ad": (_ante_dependent, m - 1),
+        "ar1": (_autoregressive, 1),
+        "cs": (_symmetric, 1),
     }
     correlation, count = kinds[name.removesuffix("h")]
-    return Scaled(m, correlation, count, heterogeneous=name.endswith("h"))
+    return _Scaled(m, correlation, count, heterogeneous=name.endswith("h"))

@@ -70,12 +70,24 @@ class Design:
 
 
 def triangle(matrix: np.ndarray) -> np.ndarray:
-    """R of the QR decomposition, which has the cross-products of `matrix`."""
+    """R of the QR decomposition, which has the cross-products of `matrix`.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (n, p)
+        Any matrix.
+    """
     return np.asarray(np.linalg.qr(matrix, mode="r"))
 
 
 def redundant_columns(x: np.ndarray) -> np.ndarray:
-    """Positions of columns (of length 1) that depend linearly on those before them."""
+    """Positions of columns (of length 1) that depend linearly on those before them.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n, p)
+        The design.
+    """
     left = np.zeros(x.shape[1])
     found = np.abs(np.diag(triangle(x)))
     left[: len(found)] = found  # what is beyond the number of rows has nothing left
@@ -124,6 +136,15 @@ def _same_products(wide: np.ndarray) -> np.ndarray:
 
 def standardise(blocks: list[Block], subjects: int, rows: int, visits: int, groups: int) -> Design:
     """The pooled data with orthonormal design and residual variance 1.
+
+    Parameters
+    ----------
+    blocks : list of Block
+        The data in the terms of the formula.
+    subjects, rows : int
+        Number of subjects and of values.
+    visits, groups : int
+        Number of visits and of covariance matrices.
 
     Raises
     ------
@@ -184,15 +205,33 @@ class Criterion:
         self.offset = free * (np.log(2 * np.pi) + 2 * np.log(design.scale)) + (design.log_determinant if reml else 0.0)
 
     def matrices(self, at: np.ndarray) -> list[np.ndarray]:
-        """Each group's covariance matrix."""
+        """Each group's covariance matrix.
+
+        Parameters
+        ----------
+        at : ndarray, shape (groups x size,)
+            Parameters of all groups in a row.
+        """
         return [self.structure.matrix(part) for part in self.split(at)]
 
     def split(self, at: np.ndarray) -> list[np.ndarray]:
-        """Each group's parameters."""
+        """Each group's parameters.
+
+        Parameters
+        ----------
+        at : ndarray, shape (groups x size,)
+            Parameters of all groups in a row.
+        """
         return np.split(at, self.design.groups)
 
     def point(self, at: np.ndarray) -> Point | None:
-        """Value, coefficients and slope; None where a covariance matrix is not positive definite."""
+        """Value, coefficients and slope; None where a covariance matrix is not positive definite.
+
+        Parameters
+        ----------
+        at : ndarray, shape (groups x size,)
+            Parameters of all groups in a row.
+        """
         d = self.design
         full = self.matrices(at)
         a, right, total = np.zeros((d.p, d.p)), np.zeros(d.p), 0.0
@@ -228,12 +267,28 @@ class Criterion:
         return e.T @ e
 
     def gradient(self, at: np.ndarray, point: Point) -> np.ndarray:
-        """Derivatives of `Point.m2ll` by the parameters."""
+        """Derivatives of `Point.m2ll` by the parameters.
+
+        Parameters
+        ----------
+        at : ndarray, shape (groups x size,)
+            Parameters of all groups in a row.
+        point : Point
+            The criterion there.
+        """
         parts = zip(self.split(at), point.slope, strict=True)
         return np.concatenate([np.tensordot(self.structure.first(part), slope, 2) for part, slope in parts])
 
     def sandwiches(self, at: np.ndarray, point: Point) -> np.ndarray:
-        """X'V⁻¹ V_k V⁻¹X for every parameter k, shape (size, p, p): minus the derivative of A."""
+        """X'V⁻¹ V_k V⁻¹X for every parameter k, shape (size, p, p): minus the derivative of A.
+
+        Parameters
+        ----------
+        at : ndarray, shape (groups x size,)
+            Parameters of all groups in a row.
+        point : Point
+            The criterion there.
+        """
         firsts = [self.structure.first(part) for part in self.split(at)]
         size, p = self.structure.size, self.design.p
         out = np.zeros((self.design.groups, size, p, p))
@@ -251,6 +306,15 @@ class Criterion:
             tr(P V_kl) - tr(P V_k P V_l) + 2 y'P V_k P V_l P y - y'P V_kl P y
 
         for REML; for ML the traces are those with V⁻¹ in place of P.
+
+        Parameters
+        ----------
+        at : ndarray, shape (groups x size,)
+            Parameters of all groups in a row.
+        point : Point
+            The criterion there.
+        sandwiches : ndarray, shape (groups x size, p, p), optional
+            From `sandwiches`, if known.
         """
         s, size = self.structure, self.structure.size
         parts = self.split(at)
@@ -336,6 +400,11 @@ def minimise(criterion: Criterion) -> np.ndarray:
     Where the Hessian is not positive definite, the absolute values of its eigenvalues take their place, which
     leads away from saddle points.
 
+    Parameters
+    ----------
+    criterion : Criterion
+        The data with the structure of their covariance.
+
     Raises
     ------
     NotConverged
@@ -378,7 +447,15 @@ def _backtrack(
 
 
 def refuse_improper(criterion: Criterion, at: np.ndarray) -> None:
-    """Raise `NotConverged` where a covariance matrix is as good as singular."""
+    """Raise `NotConverged` where a covariance matrix is as good as singular.
+
+    Parameters
+    ----------
+    criterion : Criterion
+        The data with the structure of their covariance.
+    at : ndarray, shape (groups x size,)
+        Parameters at the minimum.
+    """
     for matrix in criterion.matrices(at):
         deviations = np.sqrt(np.diag(matrix))
         if np.linalg.eigvalsh(matrix / np.outer(deviations, deviations))[0] < NEARLY_SINGULAR:

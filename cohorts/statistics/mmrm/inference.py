@@ -37,7 +37,13 @@ class Fixed:
     from_terms: np.ndarray
 
     def of(self, rows: np.ndarray) -> np.ndarray:
-        """Degrees of freedom of each contrast, given for the coefficients of the `Design`."""
+        """Degrees of freedom of each contrast, given for the coefficients of the `Design`.
+
+        Parameters
+        ----------
+        rows : ndarray, shape (q, p)
+            A contrast in each row.
+        """
         involved = np.abs(rows @ self.from_terms) > 1e-9
         return np.where(involved, self.of_terms, np.inf).min(axis=1)
 
@@ -111,7 +117,13 @@ class Inference:
         return self.phi + 2 * self.phi @ ((middle + middle.T) / 2) @ self.phi
 
     def singly(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Standard error and degrees of freedom of each row of `rows` (q, p) on its own."""
+        """Standard error and degrees of freedom of each row of `rows` (q, p) on its own.
+
+        Parameters
+        ----------
+        rows : ndarray, shape (q, p)
+            A contrast in each row.
+        """
         variance = np.einsum("qa,ab,qb->q", rows, self.covariance, rows)
         error = np.sqrt(np.maximum(variance, 0.0))
         if self.fixed is not None:
@@ -126,6 +138,13 @@ class Inference:
 
         Satterthwaite's denominator is that of Fai and Cornelius [2]_; Kenward-Roger scales F as in [3]_. Rows that
         depend on others are left out.
+
+        Parameters
+        ----------
+        rows : ndarray, shape (q, p)
+            A contrast in each row.
+        estimates : ndarray, shape (q,)
+            Estimates of the contrasts.
         """
         rows, estimates = _independent(rows, estimates)
         q = len(rows)
@@ -177,5 +196,11 @@ def _independent(rows: np.ndarray, estimates: np.ndarray) -> tuple[np.ndarray, n
 
 
 def two_sided(t: np.ndarray, df: np.ndarray) -> np.ndarray:
-    """Two-sided p of Student's t."""
+    """Two-sided p of Student's t.
+
+    Parameters
+    ----------
+    t, df : ndarray, shape (q,)
+        The statistics and their degrees of freedom.
+    """
     return 2 * stats.t.sf(np.abs(t), df)
