@@ -1,4 +1,4 @@
-"""Who was enrolled: characteristics by arm, beside the targets and correlations of their population."""
+"""Baseline characteristics by arm, with the targets and correlations of the population."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def characteristics(
 
 
 def targets(patients: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """What a population's file asks the enrolled to look like, beside what the patients look like.
+    """Targets of a population's file, with the values that the patients have.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def targets(patients: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
 
 
 def correlations(patients: pd.DataFrame, expected: pd.DataFrame) -> pd.DataFrame:
-    """Rank correlations of the patients' covariates beside those of their population.
+    """Rank correlations of the patients' covariates, with those of their population.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ SOFTNESS = {"assumed": 0, "fitted": 1, "measured": 2}
 
 @report_section("16.1", "Assumptions", "assumptions", level=2)
 def _assumptions(c: Context, section: Section) -> None:
-    """Every parameter with status and source, the assumed and fitted first."""
+    """List every parameter with its status and source, assumed and fitted ones first."""
     counts = c.parameters["status"].value_counts()
     said = listed([f"{int(n)} {status}" for status, n in counts.items()])
     section.paragraphs.append(
@@ -74,7 +74,7 @@ def _assumptions(c: Context, section: Section) -> None:
 
 
 def potency_in_words(values: Mapping[str, float]) -> str:
-    """What the share of sRANKL in the signal means per molecule, with the pools that it follows from.
+    """Explain the share of sRANKL in the signal as potency per molecule, with the pool sizes that it follows from.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def potency_in_words(values: Mapping[str, float]) -> str:
 
 
 def _parameters(c: Context) -> pd.DataFrame:
-    """The parameter table, the softest first, with what the section on unknowns found about each."""
+    """The parameter table by status (assumed, fitted, measured), with the rank correlations of the results."""
     predicted = [arm.name for arm in c.arms if arm.basis == PREDICTED] or c.names
     own = c.importance[c.importance["arm"].isin(predicted)]
     strongest = own.loc[own["rho"].abs().groupby(own["symbol"]).idxmax()].set_index("symbol")["rho"]
@@ -106,7 +106,7 @@ def _parameters(c: Context) -> pd.DataFrame:
 
 
 def _agents(c: Context) -> pd.DataFrame:
-    """Every number of the trial's agents, in the order of first use, the softest first."""
+    """Every value of the trial's agents, in the order of first use; assumed and fitted values first."""
     rows = [
         {"agent": agent.label, "hypothetical": agent.hypothetical, **number._asdict()}
         for agent in c.data.agents.values()
@@ -173,7 +173,7 @@ def _status(status: str, drawn: bool = False, rho: float = np.nan) -> Text:
 
 
 def _range(low: object, high: object) -> str:
-    """The plausible range, on one line; nothing where there is none."""
+    """The plausible range on one line; empty if there is none."""
     if not _text(low) or not _text(high):
         return ""
     return "fixed" if low == high else f"{tables.sig(float(low))}\u00a0to\u00a0{tables.sig(float(high))}"  # type: ignore[arg-type]

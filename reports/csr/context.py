@@ -1,4 +1,4 @@
-"""What every section of one report shares: the run, its arms, the analysed endpoints, and how exhibits are made."""
+"""Data that all sections of a report share: the run, its arms, the analysed endpoints; and the making of exhibits."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ SITES = {"LS": "Lumbar spine", "TH": "Total hip", "FN": "Femoral neck", "R13": "
 
 
 class Context:
-    """One report: the run seen as the report needs it, and what all sections use."""
+    """The run of one report, with everything that its sections share."""
 
     def __init__(self, data: Run) -> None:
         self.data = data
@@ -103,7 +103,7 @@ class Context:
 
     @property
     def basis_line(self) -> str:
-        """What every section says under its heading."""
+        """The line below the heading of every section."""
         return f"Simulated data: {self.model}. {wording.basis(self.arms)}"
 
     def table(
@@ -236,7 +236,7 @@ class Context:
         return ranked[0] if ranked else None
 
     def _can_draw(self, spec: Change) -> bool:
-        """Whether the parameter draws hold what an endpoint needs."""
+        """Whether the parameter draws contain the measure and the months of an endpoint."""
         months = set(self.data.uncertainty["month"]) if len(self.data.uncertainty) else set()
         known = f"{spec.measure}_pct" in self.data.uncertainty
         return known and {spec.from_month, spec.to_month} <= months and spec.kind == "percent"
@@ -248,7 +248,7 @@ class Context:
         )
 
     def _endpoints(self) -> pd.DataFrame:
-        """All endpoints by arm, with the interval over unknown parameters where the draws hold it."""
+        """All endpoints by arm, with the interval over unknown parameters where the draws contain the endpoint."""
         frames = []
         for spec, detail in self.changes:
             frame = detail.table.copy()
@@ -289,7 +289,7 @@ class Context:
         return analyse(self.data, self.analysed)
 
     def read_elsewhere(self, *, changes: bool) -> list[str]:
-        """Where the test of an endpoint that looks have tested stands, in a sentence; nothing if it is no such kind."""
+        """A sentence that refers to the test of an endpoint at interim looks; empty if there was no such test."""
         plan = self.trial.interim
         if plan is None or (self.trial.endpoint(plan.endpoint).key == "change") != changes:
             return []
@@ -305,7 +305,7 @@ class Context:
 
     @property
     def vectors(self) -> str:
-        """What was drawn, in words that follow a number."""
+        """Name of what was drawn, as it follows a number: "vectors of the shipped ensemble"."""
         agree = self.data.manifest["draws"] == "ensemble"
         return "parameter vectors that agree with published figures" if agree else "draws from plausible ranges"
 
@@ -328,7 +328,7 @@ class Context:
                                   self.control, self.ends, self.end_words)  # fmt: skip
 
     def whole_range(self, result: str, arm: str) -> dict[str, float]:
-        """What is not known about one headline result, from `by_vector` and `by_structure`.
+        """Range of one headline result over parameter vectors and structures, from `by_vector` and `by_structure`.
 
         Returns
         -------
@@ -353,11 +353,11 @@ class Context:
         }
 
     def _result_of(self, spec: Change) -> str:
-        """How `by_vector` and `by_structure` name an endpoint."""
+        """Name of an endpoint in `by_vector` and `by_structure`."""
         return unknowns.endpoint_words(spec, self.control)
 
     def strongest(self, arm: str) -> pd.DataFrame:
-        """The parameters that move an arm's primary endpoint beyond chance, the strongest first."""
+        """Parameters whose rank correlation with an arm's primary endpoint is beyond chance, strongest first."""
         own = self.importance[self.importance["arm"] == arm]
         return own[own["beyond_chance"].astype(bool)]
 

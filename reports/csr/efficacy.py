@@ -1,4 +1,4 @@
-"""Section 11, first part: endpoints, BMD, markers, and what happens after the last dose."""
+"""Section 11, first part: endpoints, BMD, markers, and the time after the last dose."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _endpoint_section(c: Context, section: Section) -> None:
 
 
 def _waterfall(c: Context) -> list[Exhibit]:
-    """Every patient's result on the primary endpoint."""
+    """The result of each patient on the primary endpoint."""
     spec = c.primary
     change = summaries.change_from(c.data.seen(spec.measure), spec.measure, spec.from_month, kind=spec.kind)
     own = change.loc[change["month"] == spec.to_month, ["patient", "arm", "value"]]
@@ -248,7 +248,7 @@ def _bmd(c: Context, section: Section) -> None:
 
 
 def _courses(c: Context, change: pd.DataFrame, number: str, what: str) -> Exhibit:
-    """Courses of the first patients of each arm: by number, so that no result has a say in who is shown."""
+    """Courses of the patients with the lowest numbers of each arm, so that the choice does not depend on results."""
     first = change.drop_duplicates("patient").sort_values("patient").groupby("arm").head(COURSES)["patient"]
     return c.figure(
         number,
@@ -274,7 +274,7 @@ def _markers(c: Context, section: Section) -> None:
 
 
 def _limit_note(c: Context, marker: str) -> str:
-    """How many values of a marker lie below its limit of quantitation, where the run says so."""
+    """Number of values of a marker below its limit of quantitation, if the run records them."""
     flag = f"{marker}_BLQ"
     if flag not in c.data.columns("visits"):
         return ""
@@ -353,7 +353,7 @@ def _marker_exhibits(c: Context) -> list[Exhibit]:
 
 
 def _bmd_exhibits(c: Context) -> list[Exhibit]:
-    """BMD since the end of treatment, and what is left of the gain."""
+    """BMD since the end of treatment, and the share of the gain that remains."""
     arms = [arm for arm in c.arms if arm.name in c.ends]
     exhibits: list[Exhibit] = []
     kept = []
@@ -405,7 +405,7 @@ def _bmd_exhibits(c: Context) -> list[Exhibit]:
 
 
 def _bmd_since(c: Context, measure: str) -> pd.DataFrame:
-    """Mean change since each arm's own end of treatment, by months since then."""
+    """Mean change since the end of treatment of each arm, by months since that end."""
     parts = []
     visits = c.data.seen(measure)
     for end in sorted(set(c.ends.values())):

@@ -1,4 +1,4 @@
-"""What happened to patients besides their measurements, counted by arm: deviations, intercurrent and adverse events.
+"""Counts by arm of protocol deviations, intercurrent events and adverse events.
 
 The frames are those of a run: `events` (one row an event that the trial records, while the patient is followed),
 `doses` (one row a planned dose) and `visits`.
@@ -53,7 +53,7 @@ LEVEL = 0.95
 
 
 def event_words(frame: pd.DataFrame, names: Mapping[str, str]) -> list[str]:
-    """Each row's event with its detail, in words.
+    """The event of each row in words, with its detail.
 
     Parameters
     ----------

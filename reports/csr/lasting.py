@@ -1,4 +1,4 @@
-"""Section 11.4, durability: what is left after the end of treatment in each arm, and what the model leaves open."""
+"""Section 11.4, durability: effects that remain after treatment in each arm, and their range over the unknown."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ _SAID = ("kept_LS_12", "peak_CTX")
 
 
 def _questions_of(c: Context) -> list[tuple[str, Durability]]:
-    """What is asked of every arm, with words."""
+    """The measures of durability that are estimated for every arm, each with its name in words."""
     asked = []
     for site in SITES_SHOWN:
         measure, words = f"BMD_{site}", f"{SITES[site].lower()} BMD"
@@ -146,7 +146,7 @@ def _cells(c: Context, row: dict[str, Any]) -> dict[str, object]:
 
 
 def _within(value: float, low: float, high: float, decimals: int, last: float) -> str:
-    """A value with its interval; what lies beyond the last visit is said to."""
+    """A value with its interval; a value beyond the last visit is shown as ">" and the month of that visit."""
     if not np.isinf([value, low, high]).any():
         return with_interval(value, low, high, decimals)
     beyond = f">{month_text(last)}"

@@ -1,4 +1,4 @@
-"""Section 11, second part: drug and ligand, what the gain is made of, and what is not known."""
+"""Section 11, second part: drug and ligand, contributions to the gain in BMD, and unknown parameters."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _ligand(c: Context, section: Section) -> None:
 
 
 def _latent(names: Mapping[str, str], decimals: int = 1) -> dict[str, Any]:
-    """How the table of latent outputs shows them; "<0.01" where the quartiles are above zero but too small to show."""
+    """Format of the table of latent outputs; "<0.01" where the quartiles are above zero but would be shown as 0.00."""
 
     def text(median: float, q1: float, q3: float, digits: int) -> str:
         least = 10.0**-digits
@@ -151,14 +151,14 @@ def latent_by_visit(c: Context, names: list[str]) -> pd.DataFrame:
 
 
 def alike(frame: pd.DataFrame) -> bool:
-    """Whether all outputs of `latent_by_visit` agree in every digit that is shown."""
+    """Whether all outputs of `latent_by_visit` are equal in the digits that the table shows."""
     gaps = frame.groupby(["month", "arm"])[["median", "q1", "q3"]].agg(lambda x: x.max() - x.min())
     return bool((gaps.fillna(0.0) < 0.05).to_numpy().all())
 
 
 @report_section("11.4.9", "What the lumbar spine gain is made of", "contributions")
 def _contributions(c: Context, section: Section) -> None:
-    """What the BMD change is made of."""
+    """Contributions to the change in BMD."""
     section.paragraphs.append(
         "Model values, in percentage points of baseline BMD: bone held in the remodelling space and its balance, "
         "mineralisation of bone that is left to age, and modelling-based formation, which needs no RANKL. The spine "
@@ -217,7 +217,7 @@ def _contributions(c: Context, section: Section) -> None:
 
 @report_section(NOT_KNOWN, "What is not known, and how far the result depends on it", "uncertainty")
 def _uncertainty(c: Context, section: Section) -> None:
-    """What the unknown parameters leave open."""
+    """The range of results over unknown parameters and structures."""
     if not c.n_draws:
         section.paragraphs.append(
             "Parameter uncertainty was switched off in this run: figures for hypothetical agents hold for the default "
@@ -264,7 +264,7 @@ def _uncertainty(c: Context, section: Section) -> None:
 
 
 def _where_from(c: Context) -> str:
-    """What the vectors are, and what their interval is not."""
+    """Explain the origin of the parameter vectors, and the limits of intervals over them."""
     symbols = list(c.drawn.columns)
     same = "the typical patient was simulated under each arm with the same ones"
     if c.data.manifest["draws"] == "ensemble":
@@ -347,7 +347,7 @@ def _structures(c: Context) -> list[Exhibit]:
 
 
 def _importance(c: Context) -> list[Exhibit]:
-    """Which unknown parameters the first change endpoint, such as the primary one, depends on in predicted arms."""
+    """Rank correlations of unknown parameters with the first change endpoint in predicted arms."""
     focus = [arm for arm in c.arms if arm.basis == PREDICTED] or [arm for arm in c.arms if arm.treated]
     ranked = c.importance[c.importance["arm"].isin([arm.name for arm in focus])].reset_index(drop=True)
     if ranked.empty:
@@ -403,7 +403,7 @@ def _importance(c: Context) -> list[Exhibit]:
 
 
 def _points(c: Context, focus: Sequence[ArmView], top: pd.DataFrame) -> pd.DataFrame:
-    """Each draw's result beside the value of the parameter that matters most to the arm."""
+    """The result of each draw, with its value of the parameter of the largest rank correlation in the arm."""
     draws = c.by_draw(c.primary)
     frames = []
     for arm in focus:

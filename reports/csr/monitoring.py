@@ -1,4 +1,4 @@
-"""Section 11.4.2.3: the primary endpoint at interim looks, and how the last analysis is read after them."""
+"""Section 11.4.2.3: the primary endpoint at interim looks, and the final analysis after them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ranklsim.reports.layout.tables import DASH, num, p_value
 
 @report_section(INTERIM, "Interim analyses and data monitoring", "interim")
 def _interim_analyses(c: Context, section: Section) -> None:
-    """What each look would have shown and decided."""
+    """Result and decision of each look."""
     if not c.trial.conduct.looks:
         section.paragraphs.append("The trial plans no interim look.")
         return
@@ -46,7 +46,7 @@ def _interim_analyses(c: Context, section: Section) -> None:
 
 
 def verdicts(c: Context) -> list[str]:
-    """What became of each arm at the looks, in a sentence or two."""
+    """The outcome of the looks for each arm, in one or two sentences."""
     frame, out = c.analyses.looks, []
     for row in c.analyses.stops.to_dict("records"):
         own = frame[frame["arm"] == row["arm"]]
@@ -75,7 +75,7 @@ def _advised(own: pd.DataFrame) -> str:
 
 
 def _at_the_end(row: dict[str, Any]) -> str:
-    """The last analysis, read at the final boundary."""
+    """The final analysis against the final boundary."""
     said = {CROSSED: "a benefit is shown", HARM: "harm is shown", NOT_CROSSED: "nothing is shown"}[row["decision"]]
     return (
         f"the test went on to the last analysis, which is read at the final boundary: the significance level that is "
@@ -85,7 +85,7 @@ def _at_the_end(row: dict[str, Any]) -> str:
 
 
 def _at_a_look(row: dict[str, Any], stop: pd.Series) -> str:
-    """The look with which a test ended."""
+    """The look at which testing ended."""
     what = {CROSSED: "the boundary was crossed for a benefit", HARM: "the boundary was crossed by harm",
             FUTILE: "the futility rule, which binds, ended the test"}[row["decision"]]  # fmt: skip
     when = f"look {row['look']} ({stop['due']}; month {month_text(round(stop['month'], 1))})"
@@ -99,7 +99,7 @@ def _at_a_look(row: dict[str, Any], stop: pd.Series) -> str:
 
 
 def _later(last: pd.Series) -> str:
-    """What the last analysis would have said."""
+    """The result that the final analysis would have had."""
     if not np.isfinite(last["boundary_z"]):
         return ""
     against = "less than" if last["p"] <= last["boundary_p"] else "more than"
@@ -110,12 +110,12 @@ def _later(last: pd.Series) -> str:
 
 
 def _level(value: float) -> str:
-    """A nominal significance level, to two digits that count."""
+    """A nominal significance level with two significant digits."""
     return "<0.0001" if value < 1e-4 else f"{value:.4f}" if value < 0.01 else f"{value:.3f}"
 
 
 def _design_words(c: Context, plan: Interim) -> str:
-    """How the looks are tested."""
+    """The method by which the looks are tested, in words."""
     spec = c.trial.endpoint(plan.endpoint)
     labels = listed([c.by_name[arm].label for arm in plan.arms])
     each = f", {plan.alpha / len(plan.arms):g} for each arm" if len(plan.arms) > 1 else ""
@@ -150,7 +150,7 @@ def _information_words(plan: Interim, events: bool) -> str:
 
 
 def _untested(c: Context, frame: pd.DataFrame) -> list[str]:
-    """Looks that were not tested, and why."""
+    """Looks that were not tested, each with the reason."""
     own = frame[(frame["decision"] == UNTESTED) & (frame["note"] != "")]
     several = frame["arm"].nunique() > 1
     out = []
@@ -177,7 +177,7 @@ def _figure(c: Context, frame: pd.DataFrame, plan: Interim) -> Exhibit:
 
 
 def _known(c: Context, frame: pd.DataFrame) -> Exhibit:
-    """What was known at each look."""
+    """Table of the data available at each look."""
     tested = "information" in frame
 
     def cells(row: dict[str, Any]) -> dict[str, object]:
@@ -262,5 +262,5 @@ def _tests(c: Context, frame: pd.DataFrame, plan: Interim) -> Exhibit:
 
 
 def _inside(text: str) -> str:
-    """The interval out of ``value (low, high)``."""
+    """The interval of a text ``value (low, high)``."""
     return text[text.index("(") + 1 : text.rindex(")")] if "(" in text else text

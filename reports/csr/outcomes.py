@@ -1,4 +1,4 @@
-"""Section 11.4, second part: fractures and other endpoints that are no change, estimands, subgroups, multiplicity."""
+"""Section 11.4, second part: endpoints other than changes (such as fractures), estimands, subgroups, multiplicity."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _outcomes(c: Context, section: Section) -> None:
 
 
 def sentences(c: Context, frame: pd.DataFrame) -> list[str]:
-    """One sentence for each endpoint that compares, led by the primary ones.
+    """One sentence for each endpoint that compares arms, primary endpoints first.
 
     Parameters
     ----------
@@ -69,13 +69,13 @@ def sentences(c: Context, frame: pd.DataFrame) -> list[str]:
 
 
 def p_words(p: float) -> str:
-    """A p value to follow the letter: ``= 0.012`` or ``<0.001``."""
+    """A p value as it follows the letter p: ``= 0.012`` or ``<0.001``."""
     text = p_value(p)
     return text if text.startswith("<") else f"= {text}"
 
 
 def _scale(spec: Endpoint, measure: str) -> tuple[float, int, str]:
-    """Factor, decimals and unit in which an arm's own figure or a difference is shown."""
+    """Factor, decimals and unit of an arm's own value or of a difference."""
     if is_ratio(measure):
         return 1.0, 2, ""
     return spec.factor, spec.digits, spec.unit if spec.factor != 1 else ""
@@ -105,7 +105,7 @@ def _in_words(value: float, low: float, high: float, decimals: int, unit: str) -
 
 
 def _points(spec: Endpoint, measure: str) -> str:
-    """The unit of a difference, to follow its value in a sentence."""
+    """The unit of a difference, as it follows the value in a sentence."""
     return " percentage points" if spec.in_points and not is_ratio(measure) else ""
 
 
@@ -209,13 +209,13 @@ def _decisions(c: Context, section: Section) -> None:
 
 
 def procedure(method: str) -> str:
-    """What a plan of multiple testing is called."""
+    """Name of a procedure for multiple testing."""
     return {"graphical": "graphical procedure of Bretz and Maurer"}.get(method, f"{method} procedure")
 
 
 @report_section("11.4.3", "Estimands", "estimands")
 def _questions(c: Context, section: Section) -> None:
-    """Estimands: estimate beside truth."""
+    """Estimands: the estimate and the true value of each."""
     frame = c.analyses.estimands
     if frame.empty:
         section.paragraphs.append("The trial names no estimand.")
@@ -348,7 +348,7 @@ def _forests(c: Context, section: Section) -> None:
 
 
 def _gaps(own: pd.DataFrame) -> list[str]:
-    """Why subgroups have no estimate, each reason once."""
+    """Reasons why subgroups have no estimate, each once."""
     told = own[own["note"].astype(bool)]
     said = []
     for reason, where in told.groupby("note", sort=False):

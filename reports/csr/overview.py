@@ -24,7 +24,7 @@ from ranklsim.reports.layout.exhibit import Exhibit, Section
 
 @report_section("2", "Synopsis", "synopsis")
 def _synopsis(c: Context, section: Section) -> None:
-    """Key result in words, drawn with both kinds of interval, and the trial in a table."""
+    """The key result in words and as a figure with both kinds of interval, and a table of the trial."""
     _result(c, section)
     section.exhibits.append(_synopsis_table(c))
 
@@ -94,7 +94,7 @@ def _result(c: Context, section: Section) -> None:
 
 
 def _synopsis_table(c: Context) -> Exhibit:
-    """The tabular part of a synopsis as ICH E3 has it."""
+    """The table of the synopsis, with the items of ICH E3."""
     rows = _synopsis_rows(c)
     frame = pd.DataFrame([(head, plain(text)) for head, text in rows], columns=["item", "text"])
     body = Group(tuple(Row((Cell(head), Cell(text))) for head, text in rows))
@@ -182,7 +182,7 @@ def _patient_words(c: Context) -> str:
 
 
 def _method_words(c: Context) -> str:
-    """How the endpoints are analysed, in a sentence a statistician would write first."""
+    """One sentence on the analyses of the endpoints."""
     plan = c.trial.multiplicity
     kinds = list(dict.fromkeys(NAMES[found.fit.structure] for found in c.repeated if found.fit))
     said = [f"MMRM by REML, {listed(kinds)} covariance, Satterthwaite degrees of freedom"] if kinds else []
@@ -212,7 +212,7 @@ def _safety_words(c: Context) -> list[str]:
 
 
 def _conduct_words(conduct: Conduct) -> str:
-    """What may go otherwise than planned."""
+    """Deviations from the plan that the trial simulates, in words."""
     said = [
         f"{words} {100 * hazard:.1f}% per year"
         for words, hazard in (("dropout", conduct.dropout_per_year), ("stopping of treatment", conduct.stop.per_year))
@@ -230,7 +230,7 @@ def _conduct_words(conduct: Conduct) -> str:
 
 @report_section("9", "Trial design", "design")
 def _design(c: Context, section: Section) -> None:
-    """Schema and regimens."""
+    """Scheme of the trial and table of regimens."""
     rows = []
     for arm in c.arms:
         own = {"arm": arm.name, "label": arm.label, "randomised": c.counts[arm.name], "basis": arm.basis}
@@ -286,7 +286,7 @@ def _design(c: Context, section: Section) -> None:
 
 @report_section("9.7", "Statistical methods", "methods")
 def _methods(c: Context, section: Section) -> None:
-    """How the intervals of the report are to be read."""
+    """Meaning of the intervals of the report."""
     section.paragraphs += [
         "Two kinds of interval appear in this report and are never mixed. A 95% CI describes the sampling of patients "
         f"and shrinks with their number. A 90% interval over unknown parameters (section {NOT_KNOWN}) describes what "
@@ -353,7 +353,7 @@ def _predicted_sentence(row: Mapping[str, Any], control: ArmView | None) -> str:
 
 
 def _unknowns_sentence(row: Mapping[str, Any], control: ArmView | None, vectors: str, structures: str) -> str:
-    """What is not known about one arm's headline: the range over everything first.
+    """The range of one arm's headline result over unknown parameters, and over structures too if given.
 
     `vectors` says what was drawn; `structures` what other structures of the model say, a clause or nothing.
     """
@@ -371,7 +371,7 @@ def _unknowns_sentence(row: Mapping[str, Any], control: ArmView | None, vectors:
 
 
 def _depends_sentence(strongest: pd.DataFrame) -> str:
-    """On which unknown parameters a headline depends most."""
+    """The unknown parameters with the largest effect on a headline result."""
     if strongest.empty:
         return "No single parameter stands out from chance."
     said = [

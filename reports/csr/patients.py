@@ -1,4 +1,4 @@
-"""Sections 10 and 11.1 to 11.3: who was in the trial, what went otherwise than planned, what was given."""
+"""Sections 10 and 11.1 to 11.3: patients, deviations from the protocol, baseline, doses given."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _disposition(c: Context, section: Section) -> None:
 
 
 def _ends(frame: pd.DataFrame) -> dict[str, tables.Show]:
-    """Lines of the table of disposition: those that the frame has a column for."""
+    """Lines of the table of disposition, one for each column of the frame."""
     words = {
         "completed": "Completed the trial",
         "dropout": "Dropped out",
@@ -114,7 +114,7 @@ def _deviations(c: Context, section: Section) -> None:
 
 @report_section("10.3", "Intercurrent events", "intercurrent")
 def _intercurrent(c: Context, section: Section) -> None:
-    """Events after randomisation that bear on later measurements."""
+    """Events after randomisation that change the meaning of later measurements."""
     frame = happenings.counted(c.data.events, c.data.patients, c.names, list(happenings.INTERCURRENT))
     frame = frame[frame.groupby(["event", "detail"])["patients"].transform("max") > 0].reset_index(drop=True)
     absent = [words.lower() for event, words in happenings.INTERCURRENT.items() if event not in set(frame["event"])]
@@ -143,7 +143,7 @@ def _intercurrent(c: Context, section: Section) -> None:
 
 @report_section("11.1", "Data sets analysed", "analysed")
 def _analysed(c: Context, section: Section) -> None:
-    """Which patients an analysis is of."""
+    """The patients of each analysis set."""
     section.paragraphs.append(
         f"Full analysis set: all {c.n} patients randomised ({c.sizes}), in the arm to which they were randomised. Each "
         "table says how many of them had the values that it needs (n)."
@@ -159,7 +159,7 @@ def _analysed(c: Context, section: Section) -> None:
 
 @report_section("11.2", "Demographic and other baseline characteristics", "demographics")
 def _demographics(c: Context, section: Section) -> None:
-    """Baseline, beside what the population's file asks for."""
+    """Baseline characteristics, with the targets of the population's file."""
     data = c.data
     first = data.seen("BMD_LS", "BMD_TH", months=[0.0]).set_index("patient")
     measured = {column: data.patients["patient"].map(first[column]) for column in ("BMD_LS", "BMD_TH")}
@@ -178,7 +178,7 @@ def _demographics(c: Context, section: Section) -> None:
 
 
 def _targets(c: Context) -> Exhibit:
-    """Published baseline figures beside those of the patients."""
+    """Published baseline values, with those of the patients."""
     frame = baseline.targets(c.data.patients, c.data.population.published())
     words = {"mean": "mean", "sd": "SD", "median": "median", "cv": "CV", "share": "share"}
 
@@ -217,7 +217,7 @@ def _targets(c: Context) -> Exhibit:
 
 
 def _correlations(c: Context) -> Exhibit:
-    """How the patients' covariates go together, beside their population."""
+    """Correlations of the patients' covariates, with those of their population."""
     frame = baseline.correlations(c.data.patients, c.data.population.correlations())
     labels = {name: BASELINE[name][0] for name in {*frame["first"], *frame["second"]}}
     return c.listing(
@@ -239,7 +239,7 @@ def _correlations(c: Context) -> Exhibit:
 
 @report_section("11.3", "Treatment compliance and exposure", "compliance")
 def _compliance(c: Context, section: Section) -> None:
-    """Doses as planned and given."""
+    """Planned and given doses."""
     frame = summaries.exposure(c.data.doses, c.data.patients, c.names)
     if frame.empty:
         section.paragraphs.append("The trial plans no dose.")

@@ -98,7 +98,7 @@ def write_report(
 
 
 def _write_formats(folder: Path, page: Page, started: str, sections: Sequence[Section], formats: Sequence[str]) -> None:
-    """What is asked for besides the page."""
+    """Write the formats other than the page."""
     if "docx" in formats:
         from ranklsim.reports.layout.word import write_word
 
@@ -113,7 +113,7 @@ def _write_formats(folder: Path, page: Page, started: str, sections: Sequence[Se
 
 
 def _page(c: Context) -> Page:
-    """What the report says besides its sections."""
+    """The parts of the page other than its sections."""
     size = f"{c.n} simulated patients · {len(c.arms)} arms · {c.trial.months:g} months"
     return Page(
         mark=MARK,

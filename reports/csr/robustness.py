@@ -1,4 +1,4 @@
-"""Sections 11.4.2.2 and 11.4.2.6: what unseen values and deviations from the protocol could do to the result."""
+"""Sections 11.4.2.2 and 11.4.2.6: sensitivity of the result to missing values and deviations from the protocol."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LEVEL = 0.05
 
 @report_section("11.4.2.2", "Handling of dropouts or missing data", "missing")
 def _missing_data(c: Context, section: Section) -> None:
-    """The primary change under other assumptions on unseen values, and how bad these must be for it to be lost."""
+    """The primary change under other assumptions on missing values, and the tipping point of these assumptions."""
     fitted = [f for f in c.repeated if f.fit is not None and f.by_visit["difference"].notna().any()]
     primary = next((found for found in fitted if found.spec is c.primary), None)
     if c.control is not None and primary is not None:
@@ -57,7 +57,7 @@ def _missing_data(c: Context, section: Section) -> None:
 
 
 def _sensitivity(c: Context, found: Repeated, control: str, section: Section) -> None:
-    """The primary endpoint if patients who left did otherwise than the model assumes."""
+    """The primary endpoint under other assumptions on patients who left the study."""
     spec = found.spec
     frame, patients = repeated.sensitivity(found, c.data.seen(spec.measure), c.data.patients, control, seed=c.seed)
     truth = _policy_truth(c, spec)
@@ -103,7 +103,7 @@ def _sensitivity(c: Context, found: Repeated, control: str, section: Section) ->
 
 
 def _policy_truth(c: Context, spec: Any) -> dict[str, dict[str, Any]]:
-    """True difference of each arm under treatment policy; nothing where the run has no twins."""
+    """True difference of each arm under treatment policy; empty if the run has no twins."""
     if not c.trial.estimands or not len(c.data.twins):
         return {}
     others = tuple(name for name in c.names if name != c.control)
@@ -114,7 +114,7 @@ def _policy_truth(c: Context, spec: Any) -> dict[str, dict[str, Any]]:
 
 
 def _gone_at_once(c: Context, spec: Any, frame: pd.DataFrame, decimals: int) -> str:
-    """How far each assumption on patients who left is from what really became of them."""
+    """Difference between each assumption on patients who left and their true course."""
     head = (
         f"{spec.name}: jump to reference assumes that the effect is gone at once when a patient leaves. A drug that "
         "wears off slowly, or is followed by a rebound, does neither that nor what missing at random says."
@@ -207,7 +207,7 @@ def _tipping(c: Context, found: Repeated, section: Section) -> None:
 
 
 def _failures(c: Context, spec: Endpoint, section: Section) -> None:
-    """How many of those who left must have failed: sentences and table."""
+    """Number of patients who left that must be counted as failures: sentences and table."""
     assert c.control is not None
     level, why = _level(c, spec)
     found = tipping.failures(
@@ -248,7 +248,7 @@ def _failures(c: Context, spec: Endpoint, section: Section) -> None:
 
 
 def _level(c: Context, spec: Endpoint) -> tuple[float, str]:
-    """Level at which the result must hold, and why if it is not the usual one."""
+    """Level at which the result must hold, with the reason if it is not the usual level."""
     if c.trial.interim is None or c.trial.interim.endpoint != spec.name:
         return LEVEL, ""
     looks = c.analyses.looks
@@ -295,7 +295,7 @@ def _rule_words(c: Context, spec: Endpoint) -> dict[str, str]:
 
 
 def _span(months: float) -> str:
-    """A limit in words: days below a month."""
+    """A limit of time in words, in days if below a month."""
     if months < 1:
         days = months * DAYS_PER_MONTH
         return f"{days:.3g} day{'' if round(days, 3) == 1 else 's'}"

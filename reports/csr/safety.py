@@ -25,7 +25,7 @@ TISSUES = {
 
 @report_section("12", "Safety", "safety")
 def _safety(c: Context, section: Section) -> None:
-    """What the trial records of harm, and what it can't."""
+    """The harms that the trial records, and those that the model cannot represent."""
     recorded, silent = _recorded(c)
     if recorded:
         words = listed([happenings.SAFETY[event].lower() for event in recorded])
@@ -43,7 +43,7 @@ def _safety(c: Context, section: Section) -> None:
 
 
 def _recorded(c: Context) -> tuple[list[str], list[str]]:
-    """Events of section 12 that the trial records, whether or not there was one, and those that it does not."""
+    """Events of section 12 that the trial records, with or without a case, and those that it does not record."""
     seen = set(c.data.events["event"])
     known = [
         event for event in happenings.SAFETY if event in seen or bool(getattr(c.trial.conduct, SWITCHES[event], False))
@@ -53,7 +53,7 @@ def _recorded(c: Context) -> tuple[list[str], list[str]]:
 
 @report_section("12.1", "Extent of exposure", "extent")
 def _extent(c: Context, section: Section) -> None:
-    """Time followed by arm."""
+    """Follow-up time by arm."""
     shows = {
         "Patients": tables.count("patients"),
         "Months followed, mean": tables.number("months_mean", 1),

@@ -1,4 +1,4 @@
-"""What the unknown parameters leave open: statistics over draws of them, never over patients.
+"""Statistics over draws of the unknown parameters (and never over patients).
 
 The frames are those of ``uncertainty.parquet`` (the typical patient under every arm, for each draw; draw 0 has the
 default values) and ``uncertainty_draws.parquet`` (the values drawn).
@@ -148,7 +148,7 @@ def outcomes_after(courses: pd.DataFrame, end: float, sites: Sequence[str]) -> p
 
 
 def endpoint_words(spec: Change, control: str | None) -> str:
-    """How an endpoint is called among the headline results.
+    """Name of an endpoint among the headline results.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def endpoint_words(spec: Change, control: str | None) -> str:
 def headlines(
     courses: pd.DataFrame, endpoints: Sequence[Change], control: str | None, ends: Mapping[str, float], end_words: str
 ) -> pd.DataFrame:
-    """What a trial's headline says of the typical patient, for each parameter vector (or structure) and arm.
+    """Headline results of the typical patient for each parameter vector (or structure) and arm.
 
     Parameters
     ----------

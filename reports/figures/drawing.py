@@ -60,7 +60,7 @@ RC = {
 
 @contextmanager
 def _style() -> Iterator[None]:
-    """The report's style, whatever the user's matplotlibrc says."""
+    """The style of the report, independent of the user's matplotlibrc."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(RC)
@@ -130,7 +130,7 @@ def svg_text(figure: Figure, anchor: str, alt: str) -> str:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a picture that Word takes in."""
+    """The figure as a PNG for Word."""
     buffer = io.BytesIO()
     with _style():
         figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
@@ -317,7 +317,7 @@ def shown(frame: pd.DataFrame, arms: Sequence[ArmView]) -> list[ArmView]:
 
 
 def notes(figure: Figure, lines: Sequence[str]) -> None:
-    """Small lines at the top of a figure that say what its marks are."""
+    """Small text at the top of a figure that explains its marks."""
     for k, words in enumerate(lines):
         y = 1 - (0.15 + 0.18 * k) / figure.get_figheight()
         figure.text(0.012, y, words, fontsize=8.6, color=SOFT, va="center")

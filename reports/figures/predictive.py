@@ -1,4 +1,4 @@
-"""The visual predictive check of ``ranklsim validate``: published groups on what such groups of a cohort would show."""
+"""The visual predictive check of ``ranklsim validate``: published groups against simulated groups of the same size."""
 
 from __future__ import annotations
 

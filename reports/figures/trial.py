@@ -57,7 +57,7 @@ def _arm_grid(
     between: float = 0.62,
     below: float = 0.5,
 ) -> Iterator[tuple[Figure, list[tuple[Axes, ArmView, pd.DataFrame, bool]]]]:
-    """A panel for each arm that has rows, two beside each other: axes, arm, its rows, whether no panel is below."""
+    """A panel for each arm with rows, two in a line: its axes, arm, rows, and whether it is the lowest."""
     own = shown(frame, arms)
     columns = 2 if len(own) > 1 else 1
     lines = -(-len(own) // columns)
@@ -403,7 +403,7 @@ def flow(frame: pd.DataFrame, arms: Sequence[ArmView]) -> Figure:
 
 
 def two_intervals(frame: pd.DataFrame, arms: Sequence[ArmView], *, xlabel: str) -> Figure:
-    """Key result by arm with two intervals that answer different questions, one above the other.
+    """Key result by arm with two intervals: over patients, and over unknown parameters.
 
     Parameters
     ----------
@@ -565,7 +565,7 @@ def fans(frame: pd.DataFrame, arms: Sequence[ArmView], *, ylabel: str, reference
 
 
 def correlations(frame: pd.DataFrame, arms: Sequence[ArmView], *, meanings: Mapping[str, str]) -> Figure:
-    """Rank correlation of the strongest parameters with the headline, one panel an arm.
+    """Rank correlation of the strongest parameters with the headline result, one panel for each arm.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The report as a Word document: real headings, captions with numbers, tables that can be edited, figures that speak.
+"""The report as a Word document: real headings, captions with numbers, editable tables, figures with alternative text.
 
 Made by python-docx from the same sections and exhibits as the page; figures are drawn again as pictures. The same run
 gives the same bytes.
@@ -169,7 +169,7 @@ def _instruction(text: str) -> BaseOxmlElement:
 
 
 def _field(paragraph: Paragraph, instruction: str, result: str) -> None:
-    """A field with the result that it has now."""
+    """A field with its current result."""
     for part in (_mark("begin"), _instruction(instruction), _mark("separate")):
         paragraph._p.append(part)
     paragraph.add_run(result)
@@ -177,7 +177,7 @@ def _field(paragraph: Paragraph, instruction: str, result: str) -> None:
 
 
 def _contents(document: DocumentObject, title: str, instruction: str, lines: Sequence[str]) -> None:
-    """A list that Word renews when the document is opened. Until then it shows `lines` without page numbers."""
+    """A list that Word updates when the document is opened. Before that it shows `lines` without page numbers."""
     heading = document.add_paragraph(style="Subtitle")
     heading.add_run(title).bold = True
     paragraphs = [document.add_paragraph(style="Basis") for _ in lines]
@@ -254,7 +254,7 @@ def _add_table(document: DocumentObject, exhibit: Exhibit) -> None:
 
 
 def _table_xml(table: Table, widths: Sequence[int], name: str) -> str:
-    """A table as Word has it: fixed widths, a head row that repeats, cells that span, lines above and below."""
+    """A table in Word: fixed widths, a repeated head row, spanning cells, lines above and below."""
     columns = "".join(f'<w:gridCol w:w="{width}"/>' for width in widths)
     quoted = escape(name, {'"': "&quot;"})
     line = 'w:val="single" w:sz="8" w:space="0" w:color="1F2933"'
