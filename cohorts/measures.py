@@ -1,4 +1,4 @@
-"""What is measured at visits, by the column of a run's table `visits`, and the unit of each."""
+"""Measures of the visits: columns of a run's table `visits`, and the unit of each."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Portions:
         self.done = 0
 
     def run(self, stage: str, vectors: pd.DataFrame) -> pd.DataFrame:
-        """What `evaluate` gives for every vector, in their order.
+        """The results of `evaluate` for every vector, in their order.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What a drug is, as data: route, kinetics, what it binds, where it reaches, what else it does to bone.
+"""Drugs as data: route, kinetics, binding, access to tissues, and other effects on bone.
 
 An agent is one TOML file. Ten ship in ``data/agents``; a user's own agent is a file of the same form in the folder
 of the trial that names it, and needs no code. Every number in a file stands with its unit, the range that a

@@ -156,7 +156,7 @@ class ParameterTable:
         return ParameterTable(frame)
 
     def faults(self, values: Mapping[str, float], where: str = "parameters") -> list[str]:
-        """What `replace` would complain about, a sentence each.
+        """The faults that `replace` would report, one sentence each.
 
         Parameters
         ----------

@@ -282,7 +282,7 @@ def read_vectors(path: str | Path, parameters: ParameterTable) -> pd.DataFrame:
 
 
 def experiment(symbol: str) -> str:
-    """What would measure a parameter, as far as we know (``data/experiments.csv``); empty if nothing is said.
+    """The experiment that would measure a parameter (``data/experiments.csv``); empty if none is known.
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ def locate(text: str, path: Sequence[str | int]) -> int:
 
 
 def explain_syntax(name: str, text: str, fault: str) -> str:
-    """What is wrong with a text that is no TOML, in a sentence that begins with file and line.
+    """The fault of a text that is not TOML, in a sentence that begins with file and line.
 
     Parameters
     ----------

@@ -74,5 +74,5 @@ def variant(name: str) -> Variant:
 
 
 def fits() -> pd.DataFrame:
-    """How well each variant fits: columns `variant`, `objective` (whitened squares and priors), `figures`."""
+    """Quality of the fit of each variant: columns `variant`, `objective` (whitened squares and priors), `figures`."""
     return pd.read_csv(DATA / "variant_fits.csv")

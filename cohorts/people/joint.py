@@ -57,7 +57,7 @@ LEAST_EIGENVALUE = 0.01  # of a table's correlations: fewer women than needed, o
 
 @dataclass(frozen=True, eq=False)
 class Population(ABC):
-    """Who may be drawn, and how.
+    """A population: the distribution of its covariates and the criteria of inclusion.
 
     Attributes
     ----------

@@ -32,7 +32,7 @@ DISTRIBUTIONS = {"normal": ("mean", "sd"), "lognormal": ("mean", "sd", "median",
 
 @dataclass(frozen=True)
 class Marginal:
-    """How one covariate is distributed among those included; `targets` in canonical units (see the file's keys)."""
+    """Distribution of one covariate among those included; `targets` in canonical units (see the file's keys)."""
 
     covariate: str
     distribution: str

@@ -35,7 +35,7 @@ _YES_NO = {"yes": 1.0, "no": 0.0, "y": 1.0, "n": 0.0, "true": 1.0, "false": 0.0}
 
 @dataclass(frozen=True)
 class Layout:
-    """How a table's columns are to be understood.
+    """Meaning of the columns of a table.
 
     `columns` maps a covariate to its heading, `units` to the unit of its values; `ignore` names headings that are no
     covariates.
@@ -111,7 +111,7 @@ def read_table(name: str, content: bytes, layout: Layout) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class _Places:
-    """What a message about the heading begins with, and about each row."""
+    """The beginning of a message on the heading, and of one on each row."""
 
     head: str
     rows: list[str]
@@ -126,7 +126,7 @@ def _csv(name: str, content: bytes) -> tuple[_Places, dict[str, list[object]]]:
 
 
 def _one_row_each(places: list[str], cells: Mapping[str, Sequence[object]]) -> list[str]:
-    """What is wrong if a column that numbers the women, also one that is ignored, has a number twice."""
+    """The fault of a column of identifiers, also an ignored one, that contains an identifier twice."""
     for heading, column in cells.items():
         first: dict[str, int] = {}
         for k, cell in enumerate(column if _NUMBERS_WOMEN.fullmatch(heading) else ()):

@@ -269,7 +269,7 @@ def _resampled(name: str, file: tuple[str, bytes], table: tuple[str, bytes], bas
 
 
 def _coordinates_of(women: pd.DataFrame) -> list[str]:
-    """What is drawn, given the columns of a table: weight, height and BMI by two of them."""
+    """The covariates that are drawn, from the columns of a table. Two of weight, height and BMI give the third."""
     body = [each for each in ("weight", "height", "BMI") if each in women]
     if len(body) == 1:
         body.append("BMI" if body == ["height"] else "height")

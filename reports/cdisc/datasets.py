@@ -109,7 +109,7 @@ def ascii_text(text: str) -> str:
 
 
 def days(months: ArrayLike) -> np.ndarray:
-    """Whole days of months."""
+    """Months in whole days."""
     return np.round(np.asarray(months, float) * DAYS_PER_MONTH)
 
 

@@ -1,1 +1,1 @@
-"""How exhibits become pages: tables, wording, HTML, Word and RTF."""
+"""Layout of exhibits and pages: tables, wording, HTML, Word and RTF."""

@@ -39,7 +39,7 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Cell:
-    """What a cell shows, and the raw `values` behind it with the names of the frame's columns that hold them."""
+    """The text of a cell, with the raw `values` that it shows and the names of their columns in the frame."""
 
     text: Text
     values: tuple[object, ...] = ()

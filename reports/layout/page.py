@@ -21,7 +21,7 @@ from ranklsim.reports.layout.html import render
 
 @dataclass(frozen=True)
 class Page:
-    """What a page says besides its sections.
+    """The parts of a page other than its sections.
 
     Attributes
     ----------

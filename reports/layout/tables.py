@@ -151,7 +151,7 @@ def doi_link(source: object, doi: object) -> Text:
 
 @dataclass(frozen=True)
 class Show:
-    """How a line of a table shows one arm: the columns of the frame, and the function that turns them into text.
+    """Format of a line of a table: the columns of the frame, and the function that turns them into text.
 
     The arm `reference`, with which others are compared, shows `instead`.
     """

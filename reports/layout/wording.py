@@ -108,7 +108,7 @@ def values_at(
 
 
 def peak_headline(frame: pd.DataFrame, arms: Sequence[ArmView], what: str, end: str) -> str:
-    """How high a marker rose after `end` (such as "the end of treatment"), arm by arm, the highest first.
+    """The peak of a marker after `end` (such as "the end of treatment") in each arm, the highest first.
 
     Parameters
     ----------

@@ -47,7 +47,7 @@ FILES = {GOOD, NOT_CONVERGED, "fit.json"} | {f"{name}.csv" for name in TABLES}
 
 @dataclass(frozen=True)
 class Result:
-    """Everything that is known of a finished fit.
+    """A finished fit with its diagnostics.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Result:
 
     @property
     def warnings(self) -> list[str]:
-        """What must be said before the estimates are believed, one sentence each."""
+        """Warnings about the estimates, one sentence each."""
         return [*self.noticed, *_troubles(self)]
 
     @property
@@ -102,7 +102,7 @@ class Result:
 
     @property
     def noun(self) -> str:
-        """What the fit is to."""
+        """Name of the data of the fit."""
         return "spreads" if self.of_spreads else "figures"
 
     @property
@@ -198,7 +198,7 @@ def _finish(
 
 
 def _downhill(found: fitting.Fit) -> float:
-    """How far the objective falls on a Gauss-Newton step from the estimate, inside the bounds, whole or in part."""
+    """Decrease of the objective by a whole or partial Gauss-Newton step from the estimate, inside the bounds."""
     parameters = found.problem.spec.parameters
     low, high = (np.array([getattr(p, end) for p in parameters]) for end in ("low", "high"))
     here = found.problem.residuals(found.theta)
@@ -371,7 +371,7 @@ def _estimates(result: Result) -> Section:
 
 
 def _unknown_words(result: Result) -> list[str]:
-    """What the data can't identify, in words."""
+    """Sentences on parameters and directions that the data do not identify."""
     estimates, said = result.estimates, []
     for row in estimates[~estimates["identified"] & ~estimates["on_bound"]].to_dict("records"):
         p = next(p for p in result.spec.parameters if p.name == row["parameter"])
@@ -598,7 +598,7 @@ def _residuals(result: Result) -> Section:
 
 
 def _spreads(rows: pd.DataFrame) -> Exhibit:
-    """Every published spread beside the cohort's, and what its middle does against the typical patient."""
+    """Every published spread with that of the cohort, and the cohort's centre with the typical patient."""
     shown = [
         {
             "Study": row["study"],

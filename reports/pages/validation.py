@@ -1,4 +1,4 @@
-"""The page of ``ranklsim validate``: every published figure beside what a cohort of its arm says.
+"""The page of ``ranklsim validate``: every published figure with its prediction by a cohort of the arm.
 
 ``predictions.csv`` has a row a figure, ``summary.csv`` a row for each endpoint, site and phase; ``index.html`` shows
 both with the curves. Observed figures are hollow black points with bars, the model is coloured.
@@ -321,7 +321,7 @@ def _agreement(used: pd.DataFrame) -> Exhibit:
 
 
 def _half(rows: pd.DataFrame) -> str:
-    """How close half of the predictions come."""
+    """Median distance of the predictions from the published figures, in words."""
     error = (rows["predicted"] - rows["observed"]).abs()
     of_bmd = rows["site_or_marker"].isin(list(NAMES))
     parts = []

@@ -1,4 +1,4 @@
-"""How much of an outcome each parameter decides: Morris screening, Sobol indices, rank correlations.
+"""Effect of each parameter on each outcome: Morris screening, Sobol indices, rank correlations.
 
 All parameters are screened by Morris trajectories. Those with most of the effect are sampled again for Sobol indices;
 the others stay at their values. Both methods are by SALib [1]_ and need parameters that vary independently. Rank

@@ -1,4 +1,4 @@
-"""What ``ranklsim sensitivity`` writes: which unknown decides a trial's answer, and what to measure next.
+"""``ranklsim sensitivity``: the effect of unknown parameters on the outcomes of a trial, and what to measure next.
 
 Files: morris.csv, sobol.csv, outcomes.csv, ranges.csv, samples.parquet, sensitivity.json, index.html; pairs.csv with
 second-order indices, correlations.csv with an ensemble.

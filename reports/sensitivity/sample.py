@@ -1,4 +1,4 @@
-"""What is asked of a trial, the parameter vectors that answer it, and the outcomes of the typical patient under each.
+"""Question of a sensitivity analysis, its parameter vectors, and the outcomes of the typical patient under each.
 
 Every parameter with a range (`ranklsim.pkpd.ranges`) moves within that range, without the correlations that a fit
 leaves among the parameters. All arms see the same vectors, so that differences between arms are paired. Variability
@@ -39,7 +39,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Settings:
-    """How much is sampled.
+    """Sizes of the samples.
 
     Attributes
     ----------

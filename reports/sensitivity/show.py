@@ -67,7 +67,7 @@ def compose(found: Sensitivity) -> tuple[Page, list[Section]]:
 
 
 def _answer(view: _View) -> Section:
-    """Which unknown matters most, in words and in dots."""
+    """The parameters with the largest effect, in words and as a figure."""
     found = view.found
     key, told = [_plain_answer(view)], {str(view.order.index[0])}
     for subject, names in view.subjects.items():
@@ -115,7 +115,7 @@ def _answer(view: _View) -> Section:
 
 
 def _plain_answer(view: _View) -> str:
-    """The parameter that decides most over the headline, and the experiment that follows."""
+    """The parameter with the largest effect on the headline outcomes, and the experiment that would measure it."""
     top = str(view.order.index[0])
     mean = view.order.iloc[0]
     total = min(mean["ST"], 1.0)  # noise of a small sample: nothing is more than all, or alone more than with others
@@ -138,7 +138,7 @@ def _plain_answer(view: _View) -> str:
 
 
 def _sentence(view: _View, subject: str, outcomes: Sequence[str], suggest: bool) -> str:
-    """What decides the outcomes of one arm or difference, how far they spread, and what to measure if not said yet."""
+    """A sentence on one arm or difference: spread of its outcomes, the strongest parameters, and what to measure."""
     spread = []
     for name in outcomes:
         row = view.facts.loc[name]
@@ -282,7 +282,7 @@ def _reference(ax: Axes, level: float) -> None:
 
 
 def _every_index(view: _View) -> Section:
-    """Total order of every outcome, and what each outcome's values are."""
+    """Total-order indices of every outcome, and a table of the outcomes' values."""
     found = view.found
     known = [name for name in found.outcomes["outcome"] if name in set(found.sobol["outcome"])]
     wide = found.sobol.pivot(index="outcome", columns="symbol", values="ST").loc[known]
@@ -356,7 +356,7 @@ def _every_index(view: _View) -> Section:
 
 
 def _short(measure: str) -> str:
-    """A measure in two or _three words, for the rows of a figure."""
+    """A measure in two or three words, for the rows of a figure."""
     name, _, rest = measure.partition("_")
     site, _, later = rest.partition("_")
     words = {
@@ -438,7 +438,7 @@ def _pairs(view: _View) -> Section:
 
 
 def _correlated(view: _View) -> Section:
-    """What the vectors of an ensemble say, which move together as the data allow."""
+    """Rank correlations over an ensemble, whose parameters are correlated as the data require."""
     found = view.found
     rows, frames, said = [], [], []
     known = list(dict.fromkeys(found.correlations["outcome"]))
@@ -491,7 +491,7 @@ def _with_interval(row: Mapping[str, Any], value: str, low: str, high: str) -> s
 
 
 def _moved(view: _View) -> Section:
-    """What was moved, and how far."""
+    """Parameters that were varied, with their ranges."""
     question = view.question
     counts = question.moved["kind"].value_counts()
     kinds = [f"{counts[kind]} {kind} ({words})" for kind, words in KINDS.items() if counts.get(kind, 0)]
@@ -525,7 +525,7 @@ def _moved(view: _View) -> Section:
 
 
 class _View:
-    """What all sections use: names and colours of arms, the outcomes in the headline, the order of the unknowns."""
+    """Data that all sections share: names and colours of arms, outcomes of the headline, order of the parameters."""
 
     def __init__(self, found: Sensitivity) -> None:
         self.found, self.question = found, found.question
@@ -567,7 +567,7 @@ class _View:
         return (out or list(dict.fromkeys(self.found.sobol["outcome"])))[:MOST_PANELS]
 
     def subject(self, outcome: str) -> str:
-        """Whose outcome it is."""
+        """The arm, or the difference of two arms, that an outcome belongs to."""
         row = self.facts.loc[outcome]
         own = self.labels[row["arm"]]
         if not row["versus"]:
@@ -587,7 +587,7 @@ class _View:
 
     @property
     def topic(self) -> str:
-        """What the headline is about."""
+        """Subject of the headline."""
         after = any(MEASURES[str(self.facts.loc[name, "measure"])].after is not None for name in self.headline)
         return "durability and rebound" if after else "the gain at the end of treatment"
 
@@ -612,13 +612,13 @@ class _View:
 
 
 def _panel_title(view: _View, outcome: str) -> str:
-    """Whose outcome a panel shows, and what it is."""
+    """Title of a panel: the arm or difference, and the outcome."""
     meaning = first_upper(view.facts.loc[outcome, "meaning"])
     return f"{two_lines(view.subject(outcome), 54)}\n{two_lines(meaning, 54)}"
 
 
 def _three(value: float) -> str:
-    """An outcome with _three significant digits, a hundredth at the least."""
+    """An outcome with three significant digits and at most two decimals."""
     if not np.isfinite(value):
         return _absent(value)
     digits = 2 if value == 0 else int(np.clip(2 - np.floor(np.log10(abs(value))), 0, 2))
@@ -626,7 +626,7 @@ def _three(value: float) -> str:
 
 
 def _absent(value: float) -> str:
-    """What stands for an outcome that has no value."""
+    """Text for an outcome without a value."""
     return "not back" if np.isinf(value) else "none"
 
 
