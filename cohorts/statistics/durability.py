@@ -116,7 +116,15 @@ def retention(
 
 
 def resampling(seed: int, arm: str) -> tuple[int, int]:
-    """Seed of the resamples of an arm: the same wherever a report asks, so that its intervals agree with each other."""
+    """Seed of the resamples of an arm: the same wherever a report asks, so that its intervals agree with each other.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the trial.
+    arm : str
+        Name of the arm.
+    """
     return seed, zlib.crc32(arm.encode())
 
 
@@ -124,6 +132,11 @@ def percentiles(draws: np.ndarray) -> tuple[float, float]:
     """Interval of resampled values, NaN where more than a draw in twenty has no value.
 
     The ends are order statistics, so that infinite months need no interpolation.
+
+    Parameters
+    ----------
+    draws : ndarray, shape (resamples,)
+        One value for each resample; infinite months are allowed.
     """
     known = np.sort(draws[~np.isnan(draws)])
     if known.size < LEVEL * draws.size or known.size < 2:

@@ -58,7 +58,13 @@ def free_drug(total, pool, soluble, am, asol, free, work):  # type: ignore[no-un
 
 @njit(cache=True, nogil=True)
 def free_drug_everywhere(total, pool, soluble, am, asol, free):  # type: ignore[no-untyped-def]
-    """`free_drug` at each of n points; arrays as there, with a first axis of n."""
+    """`free_drug` at each of n points; arrays as there, with a first axis of n.
+
+    Parameters
+    ----------
+    total, pool, soluble, am, asol, free : ndarray, shape (n, ...)
+        As of `free_drug`, at each point.
+    """
     work = np.empty((total.shape[1], total.shape[1] + 2))
     for i in range(total.shape[0]):
         free_drug(total[i], pool[i], soluble[i], am[i], asol[i], free[i], work)

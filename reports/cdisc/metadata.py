@@ -100,7 +100,13 @@ def variables(dataset: str) -> tuple[Variable, ...]:
 
 
 def keys(dataset: str) -> list[str]:
-    """Names of the variables that tell records apart, in order."""
+    """Names of the variables that tell records apart, in order.
+
+    Parameters
+    ----------
+    dataset : str
+        Name of the data set, such as "ADSL".
+    """
     own = sorted((variable.key, variable.name) for variable in variables(dataset) if variable.key)
     return [name for _, name in own]
 
@@ -112,6 +118,12 @@ def codelists() -> pd.DataFrame:
 
 
 def terms(codelist: str) -> list[str]:
-    """Terms of a codelist."""
+    """Terms of a codelist.
+
+    Parameters
+    ----------
+    codelist : str
+        Name of the codelist.
+    """
     frame = codelists()
     return list(frame.loc[frame["codelist"] == codelist, "term"])

@@ -95,7 +95,13 @@ def write_comparison(
 
 
 def run_names(runs: Sequence[object]) -> list[str]:
-    """A name for each run: its folder's, with as many folders above it as tell them apart."""
+    """A name for each run: its folder's, with as many folders above it as tell them apart.
+
+    Parameters
+    ----------
+    runs : sequence of path or URL
+        Run folders.
+    """
     depth = 1
     parts = [[part for part in str(place).split("/") if part not in ("", ".")] for place in runs]
     while True:
@@ -106,7 +112,15 @@ def run_names(runs: Sequence[object]) -> list[str]:
 
 
 def compose(runs: Sequence[Seen], command: str = "") -> tuple[Page, list[Section]]:
-    """The page of the runs and its sections."""
+    """The page of the runs and its sections.
+
+    Parameters
+    ----------
+    runs : sequence of Seen
+        Two runs or more; the first is the one that others are compared with.
+    command : str
+        What was typed, for the page.
+    """
     first = runs[0]
     said = ", ".join(run.name for run in runs)
     page = Page(
@@ -181,6 +195,11 @@ def _inputs(runs: Sequence[Seen]) -> Section:
 
 def differences(runs: Sequence[Seen]) -> pd.DataFrame:
     """Inputs of the runs that are not the same in all.
+
+    Parameters
+    ----------
+    runs : sequence of Seen
+        Two runs or more.
 
     Returns
     -------
@@ -262,7 +281,13 @@ def _whole(files: Sequence[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def same_people(one: Seen, other: Seen) -> bool:
-    """Whether patient k is the same person in both runs."""
+    """Whether patient k is the same person in both runs.
+
+    Parameters
+    ----------
+    one, other : Seen
+        Two runs.
+    """
     key = ["patient", *COVARIATES]
     a, b = (run.context.data.patients[key].set_index("patient") for run in (one, other))
     both = a.index.intersection(b.index)
@@ -288,7 +313,13 @@ def _endpoint_key(row: Mapping[str, Any]) -> str:
 
 
 def endpoints(runs: Sequence[Seen]) -> pd.DataFrame:
-    """Endpoints of all runs: `run`, `what` (`_endpoint_key`), `label` of the arm, and the columns of each report."""
+    """Endpoints of all runs: `run`, `what` (`_endpoint_key`), `label` of the arm, and the columns of each report.
+
+    Parameters
+    ----------
+    runs : sequence of Seen
+        Two runs or more.
+    """
     parts = []
     for run in runs:
         own = run.context.endpoints
@@ -400,6 +431,11 @@ def _figure(
 
 def after_treatment(runs: Sequence[Seen]) -> pd.DataFrame:
     """Durability and rebound of every arm whose treatment ends before its trial.
+
+    Parameters
+    ----------
+    runs : sequence of Seen
+        Two runs or more.
 
     Returns
     -------

@@ -98,11 +98,23 @@ class Replication:
         return self.replicates * len(self.vectors)
 
     def vector_of(self, study: Whole) -> Whole:
-        """Vector of each study; studies are numbered vector by vector."""
+        """Vector of each study; studies are numbered vector by vector.
+
+        Parameters
+        ----------
+        study : ndarray of int
+            Numbers of studies, from 0.
+        """
         return study // self.replicates
 
     def replicate_of(self, study: Whole) -> Whole:
-        """Replicate of each study."""
+        """Replicate of each study.
+
+        Parameters
+        ----------
+        study : ndarray of int
+            Numbers of studies, from 0.
+        """
         return study % self.replicates
 
     def batches(self) -> Iterator[Whole]:
@@ -112,7 +124,13 @@ class Replication:
             yield np.arange(first, min(first + at_once, self.count), dtype=np.int64)
 
     def typical_values(self, vector: Whole) -> pd.DataFrame | None:
-        """Values of the vector of each patient; None where there is but the table's."""
+        """Values of the vector of each patient; None where there is but the table's.
+
+        Parameters
+        ----------
+        vector : ndarray of int, shape (n,)
+            Number of the vector of each patient.
+        """
         if len(self.vectors) == 1:
             return None
         return self.vectors.drop(columns="draw").iloc[vector].reset_index(drop=True)
@@ -186,11 +204,25 @@ class Studies:
     months: Array
 
     def people(self, of: Observed) -> pd.DataFrame:
-        """A table as of a run's ``patients.parquet``, with `vector` and `replicate`."""
+        """A table as of a run's ``patients.parquet``, with `vector` and `replicate`.
+
+        Parameters
+        ----------
+        of : Observed
+            What was seen under the trial's design, or under the null hypothesis.
+        """
         return self.patients.assign(last_month=of.last)
 
     def visits(self, of: Observed, more: dict[str, NDArray] | None = None) -> pd.DataFrame:
-        """A table as of a run's ``visits.parquet``, with `vector` and `replicate`, and further columns."""
+        """A table as of a run's ``visits.parquet``, with `vector` and `replicate`, and further columns.
+
+        Parameters
+        ----------
+        of : Observed
+            What was seen under the trial's design, or under the null hypothesis.
+        more : dict of str to ndarray, shape (n, visits), optional
+            Further columns.
+        """
         n, m = len(self.patients), self.months.size
         keys = {name: np.repeat(self.patients[name].to_numpy(), m) for name in ("vector", "replicate", "patient")}
         names, code = np.unique(self.patients["arm"].to_numpy(str), return_inverse=True)
@@ -203,14 +235,28 @@ class Studies:
         return pd.DataFrame(keys | {"arm": arm} | place | {"actual_month": of.kept.reshape(-1)} | values)
 
     def events(self, of: Observed) -> pd.DataFrame:
-        """A table as of a run's ``events.parquet``, with `vector` and `replicate`; `arm` as randomised."""
+        """A table as of a run's ``events.parquet``, with `vector` and `replicate`; `arm` as randomised.
+
+        Parameters
+        ----------
+        of : Observed
+            What was seen under the trial's design, or under the null hypothesis.
+        """
         row = np.searchsorted(self.identity, of.events["patient"].to_numpy(dtype=np.int64))
         own = {name: self.patients[name].to_numpy()[row] for name in ("vector", "replicate", "patient", "arm")}
         return of.events.assign(**own)[["vector", "replicate", *of.events.columns]]
 
 
 def label(vector: int, replicate: int) -> int:
-    """A study's number among all studies of all vectors; 0 for replicate 0 under the default values."""
+    """A study's number among all studies of all vectors; 0 for replicate 0 under the default values.
+
+    Parameters
+    ----------
+    vector : int
+        Number of the parameter vector, 0 for the default values.
+    replicate : int
+        Number of the replicate, from 0.
+    """
     return vector * MOST_REPLICATES + replicate
 
 
