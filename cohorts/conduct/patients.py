@@ -18,7 +18,7 @@ from scipy.special import expit, logit, ndtr, ndtri
 
 from ranklsim.cohorts import streams
 from ranklsim.cohorts.people.criteria import Range, admitted, covariates, values_of
-from ranklsim.cohorts.people.joint import COLUMNS, Population, mix
+from ranklsim.cohorts.people.joint import COLUMNS, Attempts, Population, mix
 from ranklsim.cohorts.people.population_file import built_population, load_population
 from ranklsim.pkpd.biology.skeleton import NAMES, bmd_from_t_score
 from ranklsim.pkpd.errors import BadInput, near
@@ -197,7 +197,8 @@ def _first_admitted(
     while waiting.size:
         at_once = max(1, min(int(np.ceil(1.5 / share)), TOGETHER // waiting.size))  # few at a time while many wait
         tries = np.tile(np.arange(attempt, attempt + at_once), waiting.size)
-        who, scores, people = population.propose(seed, replicate, np.repeat(number[waiting], at_once), tries, criteria)
+        attempts = Attempts(seed, replicate, np.repeat(number[waiting], at_once), tries)
+        who, scores, people = population.propose(attempts, criteria)
         done, first = np.unique(who // at_once, return_index=True)
         raw[waiting[done]] = scores[first]
         values[waiting[done]] = people.to_numpy()[first]

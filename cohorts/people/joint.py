@@ -56,6 +56,49 @@ LEAST_EIGENVALUE = 0.01  # of a table's correlations: fewer women than needed, o
 
 
 @dataclass(frozen=True, eq=False)
+class Attempts:
+    """Attempts at drawing patients; arrays of shape (n,) with the number of each patient and of her attempt."""
+
+    seed: int
+    replicate: int
+    patient: NDArray[np.int64]
+    attempt: NDArray[np.int64]
+
+    def some(self, rows: NDArray[np.int64]) -> Attempts:
+        """Some of the attempts.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+            Their positions.
+        """
+        return Attempts(self.seed, self.replicate, self.patient[rows], self.attempt[rows])
+
+    def uniform(self, purpose: str) -> Array:
+        """Uniform random numbers of each attempt, shape (n,).
+
+        Parameters
+        ----------
+        purpose : str
+            Name of the stream.
+        """
+        return streams.uniform(self.seed, purpose, self.patient, self.attempt, self.replicate)
+
+    def normal(self, purpose: str, names: Sequence[str]) -> Array:
+        """Independent normal scores of each attempt, shape (n, n_names).
+
+        Parameters
+        ----------
+        purpose : str
+            First part of the name of each stream.
+        names : sequence of str
+            Covariates.
+        """
+        owner = (self.patient, self.attempt, self.replicate)
+        return np.stack([streams.normal(self.seed, f"{purpose}.{name}", *owner) for name in names], axis=-1)
+
+
+@dataclass(frozen=True, eq=False)
 class Population(ABC):
     """A population: the distribution of its covariates and the criteria of inclusion.
 
@@ -89,22 +132,15 @@ class Population(ABC):
     declares_correlations: ClassVar[bool]
 
     @abstractmethod
-    def propose(
-        self,
-        seed: int,
-        replicate: int,
-        patient: NDArray[np.int64],
-        attempt: NDArray[np.int64],
-        criteria: Mapping[str, Range],
-    ) -> tuple[NDArray[np.int64], Array, pd.DataFrame]:
-        """Attempts at drawing patients, those that weighting keeps and `criteria` let in.
+    def propose(self, tries: Attempts, criteria: Mapping[str, Range]) -> tuple[NDArray[np.int64], Array, pd.DataFrame]:
+        """The attempts that weighting keeps and that fulfil `criteria`.
 
         Parameters
         ----------
-        seed, replicate : int
-        patient, attempt : ndarray of int, shape (n,)
+        tries : Attempts
+            n attempts.
         criteria : mapping
-            As of `admitted`.
+            Covariate to its range, as of `admitted`.
 
         Returns
         -------
@@ -209,45 +245,29 @@ class Declared(Population):
     shapes: tuple[Shape, ...]
     tilt: Tilt | None = None
 
-    def propose(
-        self,
-        seed: int,
-        replicate: int,
-        patient: NDArray[np.int64],
-        attempt: NDArray[np.int64],
-        criteria: Mapping[str, Range],
-    ) -> tuple[NDArray[np.int64], Array, pd.DataFrame]:
-        """Attempts at drawing patients, as `Population.propose` says.
+    def propose(self, tries: Attempts, criteria: Mapping[str, Range]) -> tuple[NDArray[np.int64], Array, pd.DataFrame]:
+        """The attempts that are kept.
 
         Parameters
         ----------
-        seed, replicate : int
-            Seed of the trial and number of its replicate.
-        patient, attempt : ndarray of int, shape (n,)
-            Number of each patient and of her attempt.
-        criteria : mapping
-            Covariate to its range.
+        tries, criteria
+            As of `Population.propose`.
         """
-
-        def scores(of: Sequence[str]) -> Array:
-            return _noise("covariate", of, seed, replicate, patient, attempt)
-
         # What most fail is looked at first, so that the rest is drawn for few.
         hardest, first = _hardest(self, tuple(criteria.items()))
-        raw = scores(self.coordinates[:first])
-        who = np.arange(patient.size)
+        raw = tries.normal("covariate", self.coordinates[:first])
+        who = np.arange(tries.patient.size)
         if hardest:
             mixed = mix(raw, self.factor[:first])
             places = {part: self.coordinates.index(part) for part in parts(hardest)}
             early = {part: _at(self.marginals, self.shapes, mixed, k) for part, k in places.items()}
             who = np.flatnonzero(admitted({hardest: criteria[hardest]}, pd.DataFrame(early)))
-            patient, attempt = patient[who], attempt[who]
-            raw = np.column_stack([raw[who], scores(self.coordinates[first:])])
+            tries = tries.some(who)
+            raw = np.column_stack([raw[who], tries.normal("covariate", self.coordinates[first:])])
         values = self._values(raw)
         kept = admitted(criteria, values)
         if self.tilt is not None:
-            chance = streams.uniform(seed, "covariate.weight", patient, attempt, replicate)
-            kept &= np.log(chance) < self.tilt.logs(values)
+            kept &= np.log(tries.uniform("covariate.weight")) < self.tilt.logs(values)
         return who[kept], raw[kept], values[kept]
 
     def _values(self, raw: Array) -> pd.DataFrame:
@@ -360,36 +380,23 @@ class Resampled(Population):
                 found.append(((missing == gap).all(axis=1), gap, slope, left))
         return found
 
-    def propose(
-        self,
-        seed: int,
-        replicate: int,
-        patient: NDArray[np.int64],
-        attempt: NDArray[np.int64],
-        criteria: Mapping[str, Range],
-    ) -> tuple[NDArray[np.int64], Array, pd.DataFrame]:
-        """Attempts at drawing patients, as `Population.propose` says.
+    def propose(self, tries: Attempts, criteria: Mapping[str, Range]) -> tuple[NDArray[np.int64], Array, pd.DataFrame]:
+        """The attempts that are kept.
 
         Parameters
         ----------
-        seed, replicate : int
-            Seed of the trial and number of its replicate.
-        patient, attempt : ndarray of int, shape (n,)
-            Number of each patient and of her attempt.
-        criteria : mapping
-            Covariate to its range.
+        tries, criteria
+            As of `Population.propose`.
         """
         heap = np.cumsum(self.weights) / self.weights.sum()
-        lot = streams.uniform(seed, "covariate.row", patient, attempt, replicate)
-        row = np.minimum(np.searchsorted(heap, lot, side="right"), len(heap) - 1)
+        row = np.minimum(np.searchsorted(heap, tries.uniform("covariate.row"), side="right"), len(heap) - 1)
         own = self.table.to_numpy(float)[row]
         z = np.full(own.shape, np.nan)
         for k, name in enumerate(self.coordinates):  # anywhere in the share of the table that her value stands for
-            inside = streams.uniform(seed, f"place.{name}", patient, attempt, replicate)
-            z[:, k] = self.marginals[k].scores(own[:, k], inside)
+            z[:, k] = self.marginals[k].scores(own[:, k], tries.uniform(f"place.{name}"))
         drawn = np.isnan(z)
         if drawn.any():
-            noise = _noise("covariate", self.coordinates, seed, replicate, patient, attempt)
+            noise = tries.normal("covariate", self.coordinates)
             for rows, gap, slope, factor in self._gaps:
                 who = rows[row]
                 given = mix(np.ascontiguousarray(z[who][:, ~gap]), slope)
@@ -397,8 +404,7 @@ class Resampled(Population):
         h = self.smoothing
         if h:
             k = len(self.coordinates)
-            noise = _noise("smoothing", self.coordinates, seed, replicate, patient, attempt)
-            z = np.sqrt(1 - h * h) * z + h * mix(noise, self.factor[:k])
+            z = np.sqrt(1 - h * h) * z + h * mix(tries.normal("smoothing", self.coordinates), self.factor[:k])
         x = {
             name: np.where(drawn[:, k] | (h > 0), self.marginals[k].quantile(z[:, k]), own[:, k])
             for k, name in enumerate(self.coordinates)
@@ -410,7 +416,7 @@ class Resampled(Population):
     @cached_property
     def cloud(self) -> pd.DataFrame:
         number = np.arange(POINTS)
-        return self.propose(0, 0, number, np.zeros_like(number), {})[2]
+        return self.propose(Attempts(0, 0, number, np.zeros_like(number)), {})[2]
 
     @property
     def effective_size(self) -> tuple[float, int]:
@@ -452,18 +458,6 @@ class Resampled(Population):
                 if (name, statistic) not in asked
             ]
         return rows
-
-
-def _noise(
-    purpose: str,
-    names: Sequence[str],
-    seed: int,
-    replicate: int,
-    patient: NDArray[np.int64],
-    attempt: NDArray[np.int64],
-) -> Array:
-    """Independent normal scores for some coordinates of each attempt; shape (n, n_names)."""
-    return np.stack([streams.normal(seed, f"{purpose}.{name}", patient, attempt, replicate) for name in names], axis=-1)
 
 
 @lru_cache(maxsize=32)
