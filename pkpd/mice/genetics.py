@@ -11,20 +11,23 @@ integrated from that state, next to the same genotype without the intervention.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ranklsim.pkpd.agents import load_agent
+from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.errors import RunFailed
 from ranklsim.pkpd.mice.laboratory import WOMEN, Laboratory, number, published
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 
 COLUMNS = "test genotype endpoint published low high predicted passed basis source note".split()
 Row = Mapping[str, Any]
+Doses = tuple[tuple[Agent, float, float], ...]
+"""Agent, day and mg of each dose."""
 
 
 def run_genetics(parameters: ParameterTable | None = None) -> pd.DataFrame:
@@ -48,7 +51,7 @@ def run_genetics(parameters: ParameterTable | None = None) -> pd.DataFrame:
     found = []
     for row in data["row"]:
         for name, variant in _variants(row, data["variant"]):
-            known = "measure" in row
+            known = "value" in row
             predicted, trouble = _predict(laboratory.with_variant(variant), row) if known else (np.nan, "")
             low, high = float(row.get("low", np.nan)), float(row.get("high", np.nan))
             passed = not (predicted < low or predicted > high or np.isnan(predicted))
@@ -78,7 +81,10 @@ def run_genetics(parameters: ParameterTable | None = None) -> pd.DataFrame:
 def _predict(laboratory: Laboratory, row: Row) -> tuple[float, str]:
     """Prediction for one published finding; NaN and the reason if these parameters give no number."""
     try:
-        predicted = MEASURES[row["measure"]](laboratory, row)
+        if "over" in row:
+            predicted = _extreme(laboratory, row)
+        else:
+            predicted = _value(laboratory, row)
     except RunFailed as fault:
         return np.nan, f"no number: {fault}"
     return predicted, "no number: no lifelong steady state" if np.isnan(predicted) else ""
@@ -91,185 +97,80 @@ def _variants(row: Row, variants: Mapping[str, dict[str, float]]) -> Iterator[tu
         yield name, variants[name]
 
 
-# ------------------------------------------------------------------------------------- measures, by name in the data
-def _lifelong(laboratory: Laboratory, row: Row) -> float:
-    """Steady state against wild type's."""
-    return _as(laboratory.rest(row["genotype"])[row["of"]] / laboratory.rest("normal")[row["of"]], row)
+# ------------------------------------------------------------------------------------------------- values of rows
+def _value(laboratory: Laboratory, row: Row) -> float:
+    """The `value` of a row: arithmetic on the functions of `_terms`, which also the head of the data file explains."""
+    return float(eval(row["value"], {"__builtins__": {}, **_terms(laboratory, row["genotype"])}))
 
 
-def _difference(laboratory: Laboratory, row: Row) -> float:
-    """Largest difference of readings between two genotypes at steady state, % of normal."""
-    one, other, normal = (laboratory.rest(name) for name in (row["genotype"], row["to"], "normal"))
-    return max(100 * abs(one[of] - other[of]) / normal[of] for of in row["of"])
+def _terms(laboratory: Laboratory, own: str) -> dict[str, object]:
+    """Functions and constants that a `value` may name; `own` is the genotype of its row."""
 
+    def rest(of: str, name: str = own) -> float:
+        """A reading of the lifelong steady state."""
+        return laboratory.rest(name)[of]
 
-def _recovered(laboratory: Laboratory, row: Row) -> float:
-    """Share of a genotype's loss that another setting gives back, %."""
-    lost, treated, normal = (laboratory.rest(name)[row["of"]] for name in (row["from"], row["genotype"], "normal"))
-    return 100 * (treated - lost) / (normal - lost)
+    def after(of: str, days: float, by: str | None = None, name: str = own, doses: Doses = ()) -> float:
+        """A reading in the adult, `days` after an intervention or a first dose."""
+        return laboratory.after(name, by, days, doses)[of]
 
+    def untouched(of: str, days: float, by: str, name: str = own) -> float:
+        """The same reading without the intervention."""
+        return laboratory.untouched(name, by, days)[of]
 
-def _grown(laboratory: Laboratory, row: Row) -> float:
-    """Volume after some days from a common start, against wild type's, where there is no fixed volume."""
-    mutant, normal = (laboratory.after(name, None, row["days"]) for name in (row["genotype"], "normal"))
-    return _as(mutant[row["of"]] / normal[row["of"]], row)
+    def start(of: str, by: str) -> float:
+        """A reading at the start of the intervention."""
+        return laboratory.begin(own, by)[of]
 
+    def change(of: str, days: float, by: str, name: str = own) -> float:
+        """Change by an intervention, % of the same genotype without it."""
+        return 100 * (after(of, days, by, name) / untouched(of, days, by, name) - 1)
 
-def _change(laboratory: Laboratory, row: Row, genotype: str | None = None) -> float:
-    """Change by an intervention in the adult, against the same genotype left alone or, if said, against its start."""
-    name, what, days = genotype or row["genotype"], row["intervention"], row["days"]
-    still = laboratory.begin(name, what) if "against" in row else laboratory.untouched(name, what, days)
-    return _as(laboratory.after(name, what, days)[row["of"]] / still[row["of"]], row)
+    def drift(of: str) -> float:
+        """Change of a volume that has no fixed point, 1/yr on the time scale of the mouse."""
+        steady = laboratory.rest(own).steady
+        assert steady is not None
+        return number(steady.drift[of])
 
-
-def _share(laboratory: Laboratory, row: Row) -> float:
-    """Loss by an intervention, % of wild type's."""
-    return 100 * _change(laboratory, row) / _change(laboratory, row, "normal")
-
-
-def _prevented(laboratory: Laboratory, row: Row) -> float:
-    """Loss by an intervention that the genotype is spared, % of wild type's."""
-    return 100 - _share(laboratory, row)
-
-
-def _losses(laboratory: Laboratory, row: Row) -> float:
-    """Osteoclasts that two genotypes lack, summed or the larger, %."""
-    losses = [100 * (1 - laboratory.rest(name)["OC_T"]) for name in (row["genotype"], row["other"])]
-    return sum(losses) if row["how"] == "sum" else max(losses)
-
-
-def _scan(laboratory: Laboratory, row: Row) -> float:
-    """Highest or lowest steady-state reading over a grid of two parameters inside their priors."""
-    frame, (first, second), points = laboratory.table.frame, row["over"], row["points"]
-    found = []
-    for a in _grid(frame.loc[first], points):
-        for b in _grid(frame.loc[second], points):
-            found.append(_lifelong(laboratory.with_variant({first: a, second: b}), row))
-    return max(found) if row["how"] == "highest" else min(found)
-
-
-def _agent_effect(laboratory: Laboratory, row: Row) -> float:
-    """Largest change that one dose makes to osteoclasts or bone, % of normal."""
-    agent = load_agent(row["agent"])
-    if not row.get("affinity", True):
-        agent = replace(agent, values=agent.values | {"KD_mRANKL": np.inf, "KD_sRANKL": np.inf})
-    name, normal = row["genotype"], laboratory.after("normal", None, row["days"])
-    with_drug = laboratory.after(name, None, row["days"], ((agent, 0.0, row["mg"]),))
-    without = laboratory.after(name, None, row["days"])
-    return max(100 * abs(with_drug[of] - without[of]) / normal[of] for of in ("OC_T", "OC_C", "V_T", "V_C"))
-
-
-def _blocked(laboratory: Laboratory, row: Row) -> float:
-    """Reading under repeated doses: % change, or difference to another agent in % of normal."""
-
-    def under(name: str) -> float:
+    def given(name: str, mg: float, every: float = np.inf, days: float = 1.0, binds: bool = True) -> Doses:
+        """Doses of an agent, one or one `every` so many days; without its affinity for RANKL if it does not bind."""
         agent = load_agent(name)
-        doses = tuple((agent, float(day), float(row["mg"])) for day in np.arange(0, row["days"], row["every"]))
-        drugged = laboratory.after(row["genotype"], None, row["days"], doses)[row["of"]]
-        return 100 * (drugged / laboratory.after(row["genotype"], None, row["days"])[row["of"]] - 1)
+        if not binds:
+            agent = replace(agent, values=agent.values | {"KD_mRANKL": np.inf, "KD_sRANKL": np.inf})
+        return tuple((agent, float(day), float(mg)) for day in np.arange(0, days, min(every, days)))
 
-    return under(row["agent"]) - (under(row["against"]) if "against" in row else 0.0)
+    def at(column: str, regimen: str, month: float) -> float:
+        """A column of the typical woman's course at a month."""
+        return float(laboratory.treated(regimen, (0.0, float(month)))[column].iloc[-1])
 
+    def course(column: str, regimen: str, first: int, last: int) -> np.ndarray:
+        """A column of her course at every month from `first` to `last`."""
+        months = tuple(float(month) for month in range(first, last + 1))
+        return laboratory.treated(regimen, months)[column].to_numpy()
 
-def _treated(laboratory: Laboratory, row: Row) -> float:
-    """A column of the typical woman's course: at a month, its peak or mean over months, or months above a level."""
-    value = _statistic(laboratory, row, row)
-    if "less" in row:
-        value -= _statistic(laboratory, row, row["less"])
-    return value
+    def yearly(column: str, first: float, last: float, by: str) -> float:
+        """Change of a column, %/yr, of a woman with an intervention and without degenerative change of the spine."""
+        values = laboratory.symbols(WOMEN, by) | {"a_LS": 0.0}
+        x = laboratory.treated("", (12.0 * first, 12.0 * last), values)[column].to_numpy()
+        return float(100 * (x[1] / x[0] - 1) / (last - first))
 
-
-def _statistic(laboratory: Laboratory, row: Row, when: Row) -> float:
-    if "month" in when:
-        course = laboratory.treated(when["regimen"], (0.0, float(when["month"])))[row["column"]].to_numpy()
-        if row.get("as") == "change from start":
-            return float(100 * (course[-1] / course[0] - 1))
-        value = float(course[-1])
-    else:
-        months = tuple(float(month) for month in range(when["from"], when["until"] + 1))
-        course = laboratory.treated(when["regimen"], months)[row["column"]].to_numpy()
-        how = row["how"]
-        if how.startswith("months above "):
-            return float((course > float(how.removeprefix("months above "))).sum())
-        value = float(course.max() if how == "peak" else course.mean())
-    return value - 100 if row.get("as") == "change" else value
+    functions = (rest, after, untouched, start, change, drift, given, at, course, yearly, max, sum, abs)
+    return {
+        **{function.__name__: function for function in functions},
+        "mean": np.mean,
+        "p": laboratory.table,
+        "times": published()["mouse"]["times"],
+    }
 
 
-def _gain(laboratory: Laboratory, row: Row) -> float:
-    """Spine BMD over untreated after three years of 60 mg every 6 months, % of denosumab's."""
-
-    def at_3_years(regimen: str) -> float:
-        return float(laboratory.treated(regimen, (36.0,))["BMD_LS_pct"].iloc[0])
-
-    gains = [at_3_years(f"{name} 60mg every 6mo x6") - at_3_years("") for name in (row["agent"], "denosumab")]
-    return 100 * gains[0] / gains[1]
-
-
-def _overshoot(laboratory: Laboratory, row: Row) -> float:
-    """Highest CTX above baseline in the three years after three years of 60 mg every 6 months, % of denosumab's."""
-    months = tuple(float(month) for month in range(36, 73))
-    over = [
-        float(laboratory.treated(f"{name} 60mg every 6mo x6", months)["CTX_pct"].max()) - 100
-        for name in (row["agent"], "denosumab")
+def _extreme(laboratory: Laboratory, row: Row) -> float:
+    """Highest or lowest value of a row over a grid of two parameters inside their priors."""
+    grids = [_grid(laboratory.table.frame.loc[symbol], row["points"]) for symbol in row["over"]]
+    found = [
+        _value(laboratory.with_variant(dict(zip(row["over"], point, strict=True))), row)
+        for point in itertools.product(*grids)
     ]
-    return 100 * max(over[0], 0.0) / over[1]
-
-
-def _menopause(laboratory: Laboratory, row: Row) -> float:
-    """BMD change a year under ovariectomy's folds, without the spine's degenerative artefact of old age."""
-    values = laboratory.symbols(WOMEN, "ovariectomy") | {"a_LS": 0.0}
-    first, last = row["years"]
-    months = (12.0 * first, 12.0 * last)
-    bmd = laboratory.treated("", months, values)[f"BMD_{row['site']}"].to_numpy()
-    return float(100 * (bmd[1] / bmd[0] - 1) / (last - first))
-
-
-def _OPG_input(laboratory: Laboratory, row: Row) -> float:
-    """OPG over normal as the drift of the RANKL/OPG balance says, % change."""
-    t = laboratory.table
-    drift = laboratory.treated(row["regimen"], (float(row["month"]),))["DRIFT_T"].iloc[0] / 100
-    return float(100 * (1 / (1 + t["drift_OPG"] * (1 - t["mix"]) * (drift - 1)) - 1))
-
-
-def _turnover(laboratory: Laboratory, row: Row) -> float:
-    """Turnover of the whole skeleton (%/yr), or of trabecular over that of cortical bone."""
-    t = laboratory.table
-    if row["of"] == "ratio":
-        return t["kT"] / t["kC"]
-    return 100 / (t["turn_T"] / t["kT"] + (1 - t["turn_T"]) / t["kC"])
-
-
-def _endless(laboratory: Laboratory, row: Row) -> float:
-    """Change of a volume that has no fixed point, %/yr on the women's time scale."""
-    steady = laboratory.rest(row["genotype"]).steady
-    assert steady is not None
-    return 100 * number(steady.drift[row["of"]]) / published()["mouse"]["times"]
-
-
-MEASURES: dict[str, Callable[[Laboratory, Row], float]] = {
-    "lifelong": _lifelong,
-    "difference": _difference,
-    "recovered": _recovered,
-    "grown": _grown,
-    "change": _change,
-    "share": _share,
-    "prevented": _prevented,
-    "losses": _losses,
-    "scan": _scan,
-    "agent_effect": _agent_effect,
-    "blocked": _blocked,
-    "treated": _treated,
-    "gain": _gain,
-    "overshoot": _overshoot,
-    "menopause": _menopause,
-    "OPG_input": _OPG_input,
-    "turnover": _turnover,
-    "endless": _endless,
-}
-
-
-def _as(ratio: float, row: Row) -> float:
-    return {"fold": ratio, "percent": 100 * ratio, "change": 100 * (ratio - 1)}[row.get("as", "change")]
+    return max(found) if row["how"] == "highest" else min(found)
 
 
 def _grid(row: pd.Series, points: int) -> list[float]:

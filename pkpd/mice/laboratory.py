@@ -144,16 +144,8 @@ class Laboratory:
         given = tuple((agent.name, tuple(sorted(agent.values.items())), day, mg) for agent, day, mg in doses)
         key = ("after", genotype, intervention, days, given)
         if key not in self._known:
-            own = self.symbols(genotype)
-            values = own | (self.symbols(genotype, intervention) if intervention else {})
-            start = None if genotype == WOMEN else self._adult(genotype, intervention)
-            persons = pd.DataFrame([values], index=[0], dtype=float)
-            x = courses(
-                self.table, persons, np.array([float(days)]), start=start,
-                agents=list({agent.name: agent for agent, *_ in doses}.values()),
-                doses=[(day, agent.name, mg) for agent, day, mg in doses],
-            )  # fmt: skip
-            self._known[key] = Readings(self.table, values, Values({name: v[:, -1] for name, v in x.items()}))
+            values = self.symbols(genotype) | (self.symbols(genotype, intervention) if intervention else {})
+            self._known[key] = self._course(genotype, intervention, values, days, doses)
         return self._known[key]
 
     def untouched(self, genotype: str, intervention: str, days: float) -> Readings:
@@ -164,14 +156,30 @@ class Laboratory:
         genotype, intervention, days
             As of `after`.
         """
-        key = ("untouched", genotype, intervention if self.before(intervention) else None, days)
+        held = self.before(intervention)
+        key = ("untouched", genotype, intervention if held else None, days)
         if key not in self._known:
-            values = self.symbols(genotype) | self.before(intervention)
-            start = None if genotype == WOMEN else self._adult(genotype, intervention)
-            persons = pd.DataFrame([values], index=[0], dtype=float)
-            x = courses(self.table, persons, np.array([float(days)]), start=start)
-            self._known[key] = Readings(self.table, values, Values({name: v[:, -1] for name, v in x.items()}))
+            self._known[key] = self._course(genotype, intervention, self.symbols(genotype) | held, days)
         return self._known[key]
+
+    def _course(
+        self,
+        genotype: str,
+        intervention: str | None,
+        values: Mapping[str, float],
+        days: float,
+        doses: tuple[tuple[Agent, float, float], ...] = (),
+    ) -> Readings:
+        """Values after `days` with some symbols, from the state of the adult before the intervention."""
+        x = courses(
+            self.table,
+            pd.DataFrame([values], index=[0], dtype=float),
+            np.array([float(days)]),
+            start=None if genotype == WOMEN else self._adult(genotype, intervention),
+            agents=list({agent.name: agent for agent, *_ in doses}.values()),
+            doses=[(day, agent.name, mg) for agent, day, mg in doses],
+        )
+        return Readings(self.table, values, Values({name: v[:, -1] for name, v in x.items()}))
 
     def begin(self, genotype: str, intervention: str) -> Readings:
         """Values of a genotype other than that of women at the start of the intervention.
