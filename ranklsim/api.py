@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ranklsim.reports.analyses.results import analyse as analyse
     from ranklsim.reports.cdisc.export import write_cdisc
     from ranklsim.reports.csr.report import write_report
+    from ranklsim.reports.design.question import questions as questions
+    from ranklsim.reports.design.run import design as design
     from ranklsim.reports.pages.compare import write_comparison
     from ranklsim.reports.pages.fit_report import fit as fit
     from ranklsim.reports.pages.validation import validate as validate
@@ -29,7 +31,9 @@ FUNCTIONS = {
     "analyse": "reports.analyses.results:analyse",
     "cdisc": "reports.cdisc.export:write_cdisc",
     "compare": "reports.pages.compare:write_comparison",
+    "design": "reports.design.run:design",
     "fit": "reports.pages.fit_report:fit",
+    "questions": "reports.design.question:questions",
     "replicate": "reports.replicate.run:replicate",
     "report": "reports.csr.report:write_report",
     "run": "cohorts.running.execution:run",

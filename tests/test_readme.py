@@ -24,6 +24,7 @@ PAGES += sorted((ROOT / "docs").glob("*.md"))
 FEW = {  # of what a page runs at full size
     "run": ("--patients", "12"),
     "replicate": ("--replicates", "2", "--patients", "24"),
+    "design": ("--draws", "10"),
     "sensitivity": ("--trajectories", "2", "--samples", "8", "--keep", "2", "--only", "sig,mix,kT"),
 }
 
@@ -124,7 +125,7 @@ def test_a_command_of_the_documentation_works(page: str, line: str, small_run, t
     code = cli.main([*words, *FEW.get(words[0], ())])
     said = capsys.readouterr()
     assert code == 0, said.err
-    if words[0] in ("run", "simulate", "validate", "fit", "genetics", "sensitivity", "replicate"):
+    if words[0] in ("run", "simulate", "validate", "fit", "genetics", "sensitivity", "replicate", "design"):
         assert (tmp_path / said.out.splitlines()[-1]).exists()
 
 

@@ -30,6 +30,23 @@ def _show_trial(name: str) -> None:
     click.echo(load_trial(name).source_text.rstrip("\n"))
 
 
+@shared.listing("questions", "List design questions, or print the file of one.")
+def _questions() -> None:
+    """List the shipped questions of `ranklsim design`. `questions show NAME` prints the file of one."""
+    from ranklsim import api
+
+    shared.print_table(api.questions()[["name", "factors", "title"]].to_dict("records"))
+
+
+@_questions.command("show")
+@click.argument("name")
+def _show_question(name: str) -> None:
+    """Print the file of the question NAME."""
+    from ranklsim.reports.design.question import load_question
+
+    click.echo(load_question(name).text.rstrip("\n"))
+
+
 @shared.listing("agents", "List agents, or explain one.")
 def _agents() -> None:
     """List the shipped agents. `agents show NAME` explains one, or your own file NAME.toml."""
@@ -236,4 +253,4 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun if number == 1 else plural}"
 
 
-VERBS = (_trials, _agents, _parameters, _populations, _evidence, _variants)
+VERBS = (_trials, _questions, _agents, _parameters, _populations, _evidence, _variants)

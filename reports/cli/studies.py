@@ -1,4 +1,4 @@
-"""Verbs that study the model or a trial's design: replicate, sensitivity, validate, fit, genetics."""
+"""Verbs that study the model or a trial's design: replicate, sensitivity, design, validate, fit, genetics."""
 
 from __future__ import annotations
 
@@ -143,6 +143,47 @@ def _sensitivity(trial: str, out: Path, resume: bool, force: bool, **options: An
     click.echo(out / "index.html")
 
 
+@shared.verb(
+    "design",
+    "Find the dose, interval, duration or exit that meets what is required.",
+    'design --dose-for "90 % of denosumab\'s BMD_LS at 36 mo" --agent mrankl-selective --every 6mo -o runs/dose',
+    shared.RESUMABLE,
+)
+@click.argument("question", required=False)
+@shared.RESULT
+@shared.option("--dose-for", str, "TEXT", 'What the dose must keep, such as "90 % of denosumab\'s BMD_LS at 36 mo".')
+@shared.option("--agent", str, "NAME|FILE.toml", "With --dose-for: the agent whose dose is searched.")
+@shared.option("--every", shared.NAMES, "LIST", "With --dose-for: intervals, such as 3mo,6mo.  [default: 6mo]")
+@shared.option("--doses", str, "RANGE", 'With --dose-for: the range of doses, such as "10..240 mg".')
+@shared.option("--draws", shared.whole(10), "N", "Parameter vectors.  [default: the question's, or all that ship]")
+@shared.PARAMETERS
+@shared.WORKERS
+@shared.RESUME
+@shared.FORCE
+def _design(question: str | None, out: Path, resume: bool, force: bool, **options: Any) -> None:
+    """Answer QUESTION, a TOML file or the name of a shipped question, or the question of --dose-for.
+
+    The answer is given over parameter vectors that agree with the published figures, and checked in virtual patients.
+    DIR then contains cells.csv, designs.csv, patients.csv, unknowns.csv and index.html. docs/design.md explains them.
+    """
+    from ranklsim import api
+    from ranklsim.reports.design.show import sentences
+
+    with shared.resumable("analysis", resume, force), shared.progress_bar() as (progress, _):
+        found = api.design(
+            question,
+            out,
+            resume=resume,
+            force=force,
+            progress=progress,
+            command=shared.command_line(),
+            **shared.given(options),
+        )
+    for sentence in sentences(found):
+        click.echo(sentence)
+    click.echo(out / "index.html")
+
+
 @shared.verb("validate", "Compare every published figure with its prediction.", "validate -o runs/validation")
 @shared.option("--evidence", shared.FILE, "DIR", "Folder with arms.toml and observations.csv.  [default: shipped]")
 @shared.PARAMETERS
@@ -252,4 +293,4 @@ def _status() -> Iterator[Callable[[str, float], None] | None]:
         sys.stderr.flush()
 
 
-VERBS = (_replicate, _sensitivity, _validate, _fit, _genetics)
+VERBS = (_replicate, _sensitivity, _design, _validate, _fit, _genetics)

@@ -1,0 +1,217 @@
+"""The design desk: what a question may say, that its answer is what single simulations say, what knowledge is worth."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import said
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+from ranklsim import design
+from ranklsim.cohorts import portions
+from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.parameters import load_parameters
+from ranklsim.pkpd.units import DAYS_PER_MONTH
+from ranklsim.reports.design.question import dose_for, draws_for, load_question, parse_question, questions
+from ranklsim.reports.design.run import answer
+from ranklsim.reports.design.search import search
+from ranklsim.reports.design.worth import Regression
+
+TABLE = load_parameters()
+TEXT = dose_for("90 % of denosumab's BMD_LS at 36 mo", "mrankl-selective", ["6 mo"], folder=Path()).replace(
+    'trial = "modality"', 'trial = "modality"\nmonths = 36\ndraws = 12'
+)
+
+
+def test_the_least_dose_is_that_of_a_root_finder() -> None:
+    question = parse_question(TEXT, Path())
+    found = search(question, TABLE, draws_for(question, TABLE).head(1), workers=2)
+    least = found.least((found.margins[0] >= 0)[0])[0]
+
+    def margin(dose: float) -> float:
+        from ranklsim import simulate
+
+        gain = {
+            agent: simulate(f"{agent} {mg}mg every 6mo x6", follow="0 mo", covariates=covariates)["BMD_LS_pct"].iloc[-1]
+            for agent, mg in (("denosumab", 60), ("mrankl-selective", dose))
+        }
+        return gain["mrankl-selective"] - 0.9 * gain["denosumab"]
+
+    # The typical patient of the trial's population, not of the parameter table.
+    from ranklsim.cohorts.conduct.patients import typical
+
+    persons = typical(question.trial, TABLE).persons.iloc[0]
+    covariates = {symbol: float(value) for symbol, value in persons.items()}
+    assert least == pytest.approx(brentq(margin, 20, 120, rtol=1e-4), rel=0.01)
+
+
+def test_a_design_that_is_admissible_at_the_chosen_dose_and_not_below() -> None:
+    question = parse_question(TEXT, Path())
+    found = search(question, TABLE, draws_for(question, TABLE), workers=2)
+    place = found.chosen()
+    assert place is not None
+    share = (found.margins[0][1:, place[0]] >= 0).mean(axis=0)
+    assert share[place[1]] >= 0.8 > share[place[1] - 1]
+    table = found.cell_table(1)
+    assert table["dose_low"][0] <= table["dose"][0] <= table["dose_high"][0]
+    designs = found.design_table()
+    assert designs["chosen"].sum() == 1
+    front = designs[designs["pareto"]]
+    for _, row in front.iterrows():
+        better = (designs["probability"] > row["probability"]) & (
+            designs["mrankl-selective: dose a year"] <= row["mrankl-selective: dose a year"]
+        )
+        assert not better.any()
+
+
+def test_factors_change_dose_interval_length_and_what_follows() -> None:
+    text = (
+        'title = "t"\ntrial = "modality"\nmonths = 96\n[[factor]]\narm = "denosumab"\nfor = ["24 mo", "36 mo"]\n'
+        '[[factor]]\narm = "denosumab"\nevery = ["3 mo", "6 mo"]\n[[factor]]\narm = "denosumab"\n'
+        'then = ["nothing", "nothing 6mo, zoledronate 5mg x1"]\n[[require]]\nquantity = "CTX at 90 mo"\n'
+        'at_most = "150 % of baseline"\n'
+    )
+    question = parse_question(text, Path())
+    assert len(question.cells) == 8
+    arm = question.arm_of("denosumab", {
+        "denosumab.for": 24 * DAYS_PER_MONTH, "denosumab.every": 3 * DAYS_PER_MONTH,
+        "denosumab.then": "nothing 6mo, zoledronate 5mg x1",
+    })  # fmt: skip
+    assert [(r.agent, r.doses) for r in arm.regimens] == [("denosumab", 8), ("zoledronate", 1)]
+    assert arm.regimens[1].start_day == pytest.approx(30 * DAYS_PER_MONTH)
+    assert question.end_of(arm) == pytest.approx(24)
+
+
+def test_numbers_of_an_own_agent_are_drawn_over_its_range(tmp_path: Path) -> None:
+    (tmp_path / "abc-301.toml").write_text(
+        'label = "ABC-301"\nlike = "denosumab"\nhypothetical = true\nKD_sRANKL = "none"\n'
+        'KD_mRANKL = { value = "0.2 nmol/L", low = 0.05, high = 0.8, status = "assumed", source = "our assay" }\n'
+    )
+    question = parse_question(TEXT.replace("mrankl-selective", "abc-301"), tmp_path)
+    vectors = draws_for(question, TABLE)
+    own = vectors["abc-301.KD_mRANKL"]
+    assert own[0] == 0.2
+    assert own[1:].between(0.05, 0.8).all()
+    assert own[1:].nunique() == 12
+    assert "like denosumab" in question.notes[0].lower() or "Denosumab" in question.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "part"),
+    [
+        ('arm  = "mrankl-selective"', 'arm  = "mrankl-selektive"', "neither|not an arm"),
+        ('at_least = "90 %"', 'at_least = "90"', "has no unit"),
+        ('at_least = "90 %"', 'at_least = "90 %"\nat_most = "80 %"', "both at_least and at_most"),
+        ('against  = "denosumab"', 'against  = "mrankl-selective"', "compared with itself"),
+        ("change of BMD_LS at 36 mo", "change of BMD_LS at 60 mo", "ends at month 36"),
+        ('every = ["6 mo"]', 'every = ["5 mo"]', "no whole number of intervals"),
+        ('every = ["6 mo"]', 'every = ["6 mo", "6 mo"]', "twice"),
+        ('every = ["6 mo"]', "every = 6", "every"),
+        ("least    = true", "", "one direction"),
+        ("10..240 mg", "240..10 mg", "range"),
+        ("draws = 12", "draws = 5", "draws = 5"),
+    ],
+)
+def test_a_question_that_cannot_be_asked_is_explained(old: str, new: str, part: str) -> None:
+    assert old in TEXT
+    text = TEXT.replace(old, new, 1) if old != "change of BMD_LS at 36 mo" else TEXT.replace(old, new)
+    with pytest.raises(BadInput, match=part) as fault:
+        parse_question(text, Path())
+    assert all(message.startswith("question.toml:") for message in fault.value.messages)
+
+
+def test_contradicting_requirements_are_refused() -> None:
+    more = (
+        '[[require]]\nquantity = "change of BMD_LS at 36 mo"\nof = "mrankl-selective"\nagainst = "denosumab"\n'
+        'at_most = "80 %"\n'
+    )
+    with pytest.raises(BadInput, match="contradict each other"):
+        parse_question(TEXT + more, Path())
+
+
+def test_workers_and_interruption_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(portions, "PORTION", 5)
+    path = tmp_path / "q.toml"
+    path.write_text(TEXT)
+    design(path, tmp_path / "a", workers=1)
+    replace_file = os.replace
+    calls = 0
+
+    def interrupted(*args: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt
+        replace_file(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(portions.os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        design(path, tmp_path / "b", workers=2)
+    monkeypatch.setattr(portions.os, "replace", replace_file)
+    design(path, tmp_path / "b", workers=2, resume=True)
+    for name in ("cells.csv", "designs.csv", "patients.csv", "unknowns.csv", "samples.parquet", "index.html"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    facts = json.loads((tmp_path / "a" / "design.json").read_text())
+    assert facts["answer"][0].startswith("MRANKL-selective") or facts["answer"][0].startswith("mRANKL-selective")
+    with pytest.raises(BadInput, match="holds"):
+        design(path, tmp_path / "b")
+
+
+def test_knowledge_is_worth_what_the_closed_form_says() -> None:
+    rng = np.random.default_rng(1)
+    n = 20_000
+    x = rng.standard_normal(n)
+    # One design suits if x is below 0, the other if it is above: knowing x raises 1/2 to 1.
+    regression = Regression(np.column_stack([x < 0, x >= 0]), 1)
+    assert regression.gain(x) == pytest.approx(0.5, abs=0.06)  # splines round the step off
+    assert regression.gain(rng.standard_normal(n)) == pytest.approx(0.0, abs=0.005)
+    # Suitability with probability Phi(a x) and 1 - Phi(a x): the gain is E max - 1/2 = arctan(a) / pi.
+    u = rng.standard_normal(n)
+    regression = Regression(np.column_stack([u < x, u >= x]), 1)
+    assert regression.gain(x) == pytest.approx(np.arctan(1) / np.pi, abs=0.01)
+    # A measurement with SD 1 of x (SD 1) leaves a slope of 1 / sqrt(3) on the scale of the measurement's own SD.
+    measured = x + rng.standard_normal(n)
+    assert regression.gain(measured) == pytest.approx(np.arctan(1 / np.sqrt(3)) / np.pi, abs=0.015)
+    assert norm.cdf(0) == 0.5
+
+
+def test_every_question_that_ships_can_be_asked() -> None:
+    shipped = questions()
+    assert {"dose", "exit"} <= set(shipped["name"])
+    for name in shipped["name"]:
+        assert load_question(name).title
+
+
+def test_designs_without_a_range_have_a_probability() -> None:
+    question = replace(load_question("exit"), draws=10)
+    question = replace(question, months=96.0, factors=[
+        replace(f, values=f.values[:1] if f.key == "for" else f.values[:2]) for f in question.factors
+    ])  # fmt: skip
+    told = answer(search(question, TABLE, draws_for(question, TABLE), workers=2), TABLE, workers=2)
+    assert told.cells["probability"].between(0, 1).all()
+    assert len(told.cells) == 2
+    kept = "denosumab: change of BMD_LS from end of treatment to 24 mo after treatment"
+    assert told.designs[kept][1] > told.designs[kept][0]  # zoledronate keeps more than nothing
+
+
+def test_the_command_answers_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = ("--dose-for", "90 % of denosumab's BMD_LS at 36 mo", "--agent", "mrankl-selective")
+    code, out, err = said(capsys, "design", *wanted, "--draws", "10", "-o", tmp_path / "d")
+    assert (code, err) == (0, [])
+    assert any("least dose is" in line for line in out)
+    assert (tmp_path / "d" / "index.html").is_file()
+    assert len(pd.read_csv(tmp_path / "d" / "cells.csv")) == 1
+    code, _, err = said(capsys, "design", "-o", tmp_path / "e")
+    assert code == 2
+    assert "give one question" in err[0]
+    assert not (tmp_path / "e").exists()
+    code, _, err = said(capsys, "design", "dose-of", "-o", tmp_path / "e")
+    assert code == 2
+    assert "unknown question 'dose-of'" in err[0]
