@@ -22,7 +22,7 @@ STRUCTURE: dict[str, dict[float, str]] = {
     "pkpd/biology/pharmacokinetics.py": {1000: "nmol of a kDa in mg"},
     "pkpd/biology/skeleton.py": {100: "percent", 1e-3: "least mineralised share, a guard"},
     "pkpd/mice/genetics.py": {
-        **{100: "percent", 12: "months in a year", 36: "three years of treatment", 73: "and three years after them"},
+        **{100: "percent", 12: "months in a year"},
         **{5: "a column", 0.0005: "shown as 0", 1000: "shown whole"},
     },
     "pkpd/mice/laboratory.py": {3: "steps of coupling"},
