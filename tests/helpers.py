@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,17 @@ from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.simulation import Doses
 
 INTERVAL = 6 * 30.4375
+
+
+def script(name: str) -> ModuleType:
+    """The module ``scripts/NAME.py``, imported anew."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def trial_text(more: str = "", **tables: Any) -> str:

@@ -6,7 +6,7 @@ deletion sets synthesis to zero, a sheddase-resistant ligand sets shedding to ze
 of women. A germline genotype starts from its own lifelong steady state (`steady`). An intervention in an adult is
 integrated from that state, next to the same genotype without the intervention.
 
-``python -m ranklsim.pkpd.mice.genetics`` prints the page docs/genetics.md.
+``scripts/genetics.py`` writes the tables of docs/genetics.md.
 """
 
 from __future__ import annotations
@@ -231,11 +231,17 @@ def describe_genetics(frame: pd.DataFrame) -> str:
         lines.append(f"  {row.Result:<16} {row.Predicted:>8}  {who}{row.Endpoint}; published: {row.Published}{bounds}")
         if row.Note and row.Result not in ("pass", "as stated"):
             lines.append(f"{'':29}{row.Note}")
-    return "\n".join([line for line in lines if line is not None] + ["", *_counts(frame)])
+    return "\n".join([line for line in lines if line is not None] + ["", *counts(frame)])
 
 
-def _counts(frame: pd.DataFrame) -> list[str]:
-    """Sentences about the numbers of rows and of tests that agree."""
+def counts(frame: pd.DataFrame) -> list[str]:
+    """Sentences about the numbers of rows and of tests that agree.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As from `run_genetics`.
+    """
     data = frame[frame["basis"] != "P"]
     judged = data[data["passed"].notna()]
     numbered = judged[judged["test"] > 0]
@@ -275,52 +281,3 @@ def _digits(value: float) -> str:
     if abs(value) < 5e-4:
         return "0"
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def genetics_page(frame: pd.DataFrame | None = None) -> str:
-    """The page ``docs/genetics.md``, from results of `run_genetics` (shipped parameters by default).
-
-    Parameters
-    ----------
-    frame : DataFrame, optional
-        As from `run_genetics`.
-    """
-    frame = run_genetics() if frame is None else frame
-    data, table = published(), genetics_table(frame)
-    mouse = data["mouse"]
-    changed = ", ".join(f"`{symbol}`" for symbol in [*mouse["faster"], *mouse["shorter"]])
-    lines = [
-        "# The published mice",
-        "",
-        "`python -m ranklsim.pkpd.mice.genetics` writes this page. Do not edit it by hand. The statements, their",
-        "bounds and their sources are in `pkpd/data/genetics.toml`. The code is in `pkpd/mice`.",
-        "",
-        "Every genotype is the typical woman with synthesis, shedding, anchoring, OPG or RANK set to zero or to a",
-        "multiple. No genotype has a parameter of its own, and no statement was used in the fit, except where a note",
-        f"says so. A mouse differs from the woman only in its time scale: {changed} are {mouse['times']} times faster",
-        f"or shorter ({mouse['source']}).",
-        "A germline genotype starts from its own lifelong steady state. An intervention in the adult is simulated from",
-        "that state, and compared with the same genotype without the intervention. The bounds are ours. Basis: R, read",
-        "at its source (mostly the abstract); C, recalled; P, a prediction for a hypothetical agent, without data.",
-        "",
-        *(f"- {line}" for line in _counts(frame)),
-        "",
-        "| intervention | change | evidence |",
-        "| --- | --- | --- |",
-    ]
-    for part in data["intervention"].values():
-        what = [f"`{symbol}` x {value:g}" for symbol, value in part.get("times", {}).items()]
-        what += [f"`{symbol}` = {value:g}" for symbol, value in part.get("set", {}).items()]
-        what += [f"serum sRANKL x {part['serum_sRANKL']:g}"] if "serum_sRANKL" in part else []
-        what += [f"`{symbol}` from {value:g} to the women's" for symbol, value in part.get("before", {}).items()]
-        why = "; ".join(text for text in (part["source"], part.get("note", "")) if text)
-        lines.append(f"| {part['label']} | {', '.join(what)} | {why} |")
-    lines += ["", "| " + " | ".join(table.columns) + " |", "| " + " | ".join("---" for _ in table.columns) + " |"]
-    lines += [
-        "| " + " | ".join(str(cell).replace("|", "/") for cell in row) + " |" for row in table.itertuples(index=False)
-    ]
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    print(genetics_page(), end="")

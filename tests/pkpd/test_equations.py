@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 
+import helpers
 import pytest
 import sympy as sp
 from matplotlib.mathtext import MathTextParser
@@ -21,17 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TABLE = load_parameters()
 
 
-def _script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("equations", ROOT / "scripts" / "equations.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["equations"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-equations = _script()
+equations = helpers.script("equations")
 MODULES = list(dict.fromkeys(section.module for section in equations.sections({})))
 RERUN = "run .venv/bin/python scripts/equations.py"
 

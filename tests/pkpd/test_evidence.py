@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import re
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import helpers
 import numpy as np
 import pandas as pd
 import pytest
@@ -240,15 +240,7 @@ def test_numeric_columns_are_numbers_and_each_endpoint_has_one_unit() -> None:
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("convert_evidence", ROOT / "scripts" / "convert_evidence.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    import sys
-
-    sys.modules["convert_evidence"] = module
-    spec.loader.exec_module(module)
-    return module
+    return helpers.script("convert_evidence")
 
 
 @pytest.fixture(scope="module")

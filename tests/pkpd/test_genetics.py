@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
+import helpers
 import numpy as np
 import pandas as pd
 import pytest
 
 from ranklsim.pkpd.mice import laboratory
-from ranklsim.pkpd.mice.genetics import describe_genetics, genetics_page, genetics_table, run_genetics
+from ranklsim.pkpd.mice.genetics import describe_genetics, genetics_table, run_genetics
 from ranklsim.pkpd.parameters import load_parameters
 
 TABLE = load_parameters()
 DATA = laboratory.published()
-PAGE = Path(__file__).parents[2] / "docs" / "genetics.md"
 
 # What the model can't do, by test (0: further experiments) and the start of the endpoint. A row that mends or breaks
 # changes this list, on purpose.
@@ -130,7 +129,6 @@ def test_another_parameter_table_changes_the_answer(results: pd.DataFrame) -> No
     assert shy[endpoint] < own[endpoint] - 5
 
 
-def test_the_page_in_the_docs_is_what_the_command_makes(results: pd.DataFrame) -> None:
-    assert PAGE.read_text(encoding="utf-8") == genetics_page(results), (
-        "run python -m ranklsim.pkpd.mice.genetics > docs/genetics.md"
-    )
+def test_the_page_in_the_docs_is_what_the_script_makes(results: pd.DataFrame) -> None:
+    genetics = helpers.script("genetics")
+    assert genetics.PAGE.read_text(encoding="utf-8") == genetics.page(results), "run scripts/genetics.py"
