@@ -113,7 +113,15 @@ def _at_once(path: str, flags: int) -> int:
 
 
 def text_of(name: str, content: bytes) -> str:
-    """Content as text; BadInput if it is not UTF-8 text, with what it is where that can be told."""
+    """Content as text; BadInput if it is not UTF-8 text, with what it is where that can be told.
+
+    Parameters
+    ----------
+    name : str
+        What messages call the file.
+    content : bytes
+        Content of the file.
+    """
     for start, what in _OTHER_FORMATS.items():
         if content.startswith(start):
             raise BadInput(
@@ -150,7 +158,15 @@ def load_toml(path: Path | str) -> tuple[dict[str, object], str]:
 
 
 def parse_toml(name: str, content: bytes) -> tuple[dict[str, object], str]:
-    """As `load_toml`, of content that was read already; `name` begins the messages."""
+    """As `load_toml`, of content that was read already; `name` begins the messages.
+
+    Parameters
+    ----------
+    name : str
+        What messages call the file.
+    content : bytes
+        Content of the file.
+    """
     text = text_of(name, content)
     too_deep = BadInput(f"{name}: brackets are nested too deeply; no file of ranklsim needs that.")
     try:
@@ -205,7 +221,13 @@ def parse_json(name: str, content: bytes) -> object:
 
 
 def control_character(text: str) -> re.Match[str] | None:
-    """Where a text has a control character that no plain text has, None if it has none."""
+    """Where a text has a control character that no plain text has, None if it has none.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+    """
     return _CONTROL.search(text)
 
 
@@ -223,7 +245,13 @@ def _leaves(data: object) -> Iterator[tuple[Key, object]]:
 
 
 def file_name(text: str) -> bool:
-    """Whether a text is the plain name of a file: no path, no sign that a system could read as more."""
+    """Whether a text is the plain name of a file: no path, no sign that a system could read as more.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+    """
     return bool(_FILE_NAME.fullmatch(text)) and ".." not in text and len(text) <= 255
 
 
@@ -254,25 +282,59 @@ class Faults:
         return len(self._found)
 
     def at(self, path: Key) -> str:
-        """``file:line`` of what stands at `path`, or of the table that lacks it."""
+        """``file:line`` of what stands at `path`, or of the table that lacks it.
+
+        Parameters
+        ----------
+        path : tuple
+            Keys and positions, from the file to the value.
+        """
         line = self.line(path)
         return f"{self.label}:{line}" if line else self.label
 
     def line(self, path: Key) -> int:
-        """Line of what stands at `path`, or of the table that lacks it; 0 if the file has neither."""
+        """Line of what stands at `path`, or of the table that lacks it; 0 if the file has neither.
+
+        Parameters
+        ----------
+        path : tuple
+            Keys and positions, from the file to the value.
+        """
         return locate(self.text, path)
 
     def touch(self, path: Key) -> bool:
-        """Whether a fault is known at `path` or below it."""
+        """Whether a fault is known at `path` or below it.
+
+        Parameters
+        ----------
+        path : tuple
+            Keys and positions, from the file to the value.
+        """
         places = [*self.answered, *(place for _, _, place in self._found)]
         return any(place[: len(path)] == path for place in places)
 
     def where(self, path: Key, *, arm: bool = False) -> str:
-        """``file:line: arm 'selective', regimen 2``: `at`, and the part of the file by its name (or its arm only)."""
+        """``file:line: arm 'selective', regimen 2``: `at`, and the part of the file by its name (or its arm only).
+
+        Parameters
+        ----------
+        path : tuple
+            Keys and positions, from the file to the value.
+        arm : bool
+            Whether to name the arm only.
+        """
         return ": ".join(part for part in (self.at(path), self.part(path[:2] if arm else path)) if part)
 
     def add(self, path: Key, sentence: str) -> None:
-        """Note a fault at `path`, unless one is known; `sentence` follows the part of the file that it is about."""
+        """Note a fault at `path`, unless one is known; `sentence` follows the part of the file that it is about.
+
+        Parameters
+        ----------
+        path : tuple
+            Keys and positions, from the file to the value.
+        sentence : str
+            What is wrong and what would be right.
+        """
         if path in self.answered:
             return
         part = self.part(path)
@@ -280,7 +342,15 @@ class Faults:
         self.add_message(path, f"{self.at(path)}: {part}{joint}{sentence}")
 
     def add_message(self, path: Key, message: str) -> None:
-        """Note a fault whose message is already complete; BadInput if it is one more than `MOST_FAULTS`."""
+        """Note a fault whose message is already complete; BadInput if it is one more than `MOST_FAULTS`.
+
+        Parameters
+        ----------
+        path : tuple
+            Keys and positions, from the file to the value.
+        message : str
+            The message, which begins with file and line.
+        """
         if any(message == known for _, known, _ in self._found):
             return
         if len(self._found) >= MOST_FAULTS:
@@ -288,7 +358,15 @@ class Faults:
         self._found.append((self.line(path), message, path))
 
     def attempt(self, path: Key, read: Callable[[str], T]) -> T | None:
-        """What `read` makes of a place, or None with its faults noted; it is given `where` to begin messages with."""
+        """What `read` makes of a place, or None with its faults noted; it is given `where` to begin messages with.
+
+        Parameters
+        ----------
+        path : tuple
+            Keys and positions, from the file to the value.
+        read : callable
+            Takes the beginning of its messages; raises BadInput.
+        """
         try:
             return read(self.where(path))
         except BadInput as fault:
@@ -306,7 +384,13 @@ class Faults:
             raise BadInput(*self.messages())
 
     def part(self, path: Key) -> str:
-        """'arm 'selective', regimen 2', 'endpoint 'x'' or nothing."""
+        """'arm 'selective', regimen 2', 'endpoint 'x'' or nothing.
+
+        Parameters
+        ----------
+        path : tuple
+            Keys and positions, from the file to the value.
+        """
         if len(path) < 2 or path[0] not in self.named or not isinstance(path[1], int):
             return ""
         try:
@@ -342,7 +426,13 @@ class Shape:
     called: str = "key"
 
     def example(self, key: str) -> str:
-        """What to write for a key."""
+        """What to write for a key.
+
+        Parameters
+        ----------
+        key : str
+            One of `keys`.
+        """
         example = self.keys[key]
         return example if example.startswith(("a table", "one or more")) else f"{key} = {example}"
 
@@ -395,11 +485,29 @@ class Table:
         return (*self.path, *keys)
 
     def fault(self, key: str | tuple[str | int, ...], sentence: str) -> None:
-        """Note a fault at a key, or at a place below one; an empty tuple is the table."""
+        """Note a fault at a key, or at a place below one; an empty tuple is the table.
+
+        Parameters
+        ----------
+        key : str or tuple
+            The key, or keys and positions below the table.
+        sentence : str
+            What is wrong and what would be right.
+        """
         self.faults.add(self.at(key) if isinstance(key, str) else self.at(*key), sentence)
 
     def wrong(self, key: str, *places: str | int, value: object = None) -> None:
-        """Note that a value, or one below it, has not the form that the key asks for."""
+        """Note that a value, or one below it, has not the form that the key asks for.
+
+        Parameters
+        ----------
+        key : str
+            A key of the table.
+        *places : str or int
+            Keys and positions below it.
+        value : object
+            The value there, if `places` are given.
+        """
         value = self.data.get(key) if not places else value
         example, last = self.shape.example(key), next(k for k in (*reversed(places), key) if isinstance(k, str))
         number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -431,7 +539,15 @@ class Table:
         return found
 
     def text(self, key: str, default: D) -> str | D:
-        """Text, which is not empty where the key is needed."""
+        """Text, which is not empty where the key is needed.
+
+        Parameters
+        ----------
+        key : str
+            A key of the table.
+        default : object
+            Returned where the key is absent or its value is wrong.
+        """
         text = self.value(key, str, default)
         if key in self.data and key in self.shape.needed and isinstance(text, str) and not text.strip():
             self.fault(key, f"`{key}` is empty; give {self.shape.example(key)}.")
@@ -439,7 +555,15 @@ class Table:
         return text
 
     def flag(self, key: str, default: bool = False) -> bool:
-        """True or false."""
+        """True or false.
+
+        Parameters
+        ----------
+        key : str
+            A key of the table.
+        default : bool
+            Returned where the key is absent or its value is wrong.
+        """
         return self.value(key, bool, default)
 
     def number(self, key: str, default: D, **limits: Unpack[Limits]) -> float | D:
@@ -456,7 +580,17 @@ class Table:
         return default if value is None or not self.within(key, value, **limits) else value
 
     def whole(self, key: str, default: D, *, least: int, most: int) -> int | D:
-        """A whole number from `least` to `most`."""
+        """A whole number from `least` to `most`.
+
+        Parameters
+        ----------
+        key : str
+            A key of the table.
+        default : object
+            Returned where the key is absent or its value is wrong.
+        least, most : int
+            Ends of the range, both allowed.
+        """
         value = self.value(key, int, None)
         if value is None:
             return default
@@ -466,7 +600,17 @@ class Table:
         return value
 
     def choice(self, key: str, choices: Collection[str], default: D) -> str | D:
-        """One of some words."""
+        """One of some words.
+
+        Parameters
+        ----------
+        key : str
+            A key of the table.
+        choices : collection of str
+            The words.
+        default : object
+            Returned where the key is absent or its value is wrong.
+        """
         value = self.data.get(key)
         if value is None:
             return default
@@ -477,11 +621,31 @@ class Table:
         return default
 
     def values(self, key: str, kind: type[T], default: D) -> list[T] | D:
-        """A list of values of one type."""
+        """A list of values of one type.
+
+        Parameters
+        ----------
+        key : str
+            A key of the table.
+        kind : type
+            str, bool, int, float, list or dict.
+        default : object
+            Returned where the key is absent or its value is wrong.
+        """
         return self._each(key, self.data.get(key), kind, default)
 
     def rows(self, key: str, kind: type[T], default: D) -> list[list[T]] | D:
-        """A list of lists of values of one type."""
+        """A list of lists of values of one type.
+
+        Parameters
+        ----------
+        key : str
+            A key of the table.
+        kind : type
+            str, bool, int or float.
+        default : object
+            Returned where the key is absent or its value is wrong.
+        """
         found: list[list[object]] | None = self.values(key, list, None)
         if found is None:
             return default
@@ -489,7 +653,17 @@ class Table:
         return default if None in rows else [row for row in rows if row is not None]
 
     def mapping(self, key: str, kind: type[T], default: D) -> dict[str, T] | D:
-        """A table whose keys are names that the reader checks, with values of one type; wrong ones are left out."""
+        """A table whose keys are names that the reader checks, with values of one type; wrong ones are left out.
+
+        Parameters
+        ----------
+        key : str
+            A key of the table.
+        kind : type
+            str, bool, int or float.
+        default : object
+            Returned where the key is absent or its value is no table.
+        """
         table = self.value(key, dict, None)
         if table is None:
             return default
@@ -518,7 +692,17 @@ class Table:
         return default if value is None or not self.within(key, value, unit, **limits) else value
 
     def parsed(self, keys: tuple[str | int, ...], text: object, unit: str) -> float | None:
-        """A quantity at a place of the table as the number of a unit; None, with the fault noted, if it is none."""
+        """A quantity at a place of the table as the number of a unit; None, with the fault noted, if it is none.
+
+        Parameters
+        ----------
+        keys : tuple
+            Keys and positions below the table.
+        text : object
+            The value there, such as "60 mg".
+        unit : str
+            Unit of the result.
+        """
         path, name = self.at(*keys), keys[-1]
         joint = ": " if self.faults.where(path) == self.faults.at(path) else ", "
         value = self.faults.attempt(path, lambda where: parse_quantity(text, unit, where=f"{where}{joint}{name}"))
@@ -539,7 +723,19 @@ class Table:
         above: float = -math.inf,
         below: float = math.inf,
     ) -> bool:
-        """Whether a number read at `key` is within limits; a fault is noted if not."""
+        """Whether a number read at `key` is within limits; a fault is noted if not.
+
+        Parameters
+        ----------
+        key : str
+            A key of the table.
+        value : float
+            The number.
+        unit : str
+            Its unit, for the message.
+        least, most, above, below : float
+            As of `Limits`.
+        """
         if least <= value <= most and above < value < below:
             return True
         ends = [f"more than {above:g}"] * (above > -math.inf) + [f"at least {least:g}"] * (least > -math.inf)
@@ -551,12 +747,28 @@ class Table:
         return False
 
     def table(self, key: str, shape: Shape) -> Table | None:
-        """The table at a key; None where there is none."""
+        """The table at a key; None where there is none.
+
+        Parameters
+        ----------
+        key : str
+            A key of the table.
+        shape : Shape
+            Keys of the table there.
+        """
         data = self.value(key, dict, None)
         return None if data is None else Table(self.faults, data, shape, self.at(key))
 
     def tables(self, key: str, shape: Shape) -> list[Table]:
-        """The tables of an array; those that are none are noted and left out."""
+        """The tables of an array; those that are none are noted and left out.
+
+        Parameters
+        ----------
+        key : str
+            A key of the table.
+        shape : Shape
+            Keys of each table there.
+        """
         found = self.data.get(key, [])
         if not isinstance(found, list):
             self.wrong(key)
@@ -604,7 +816,15 @@ def open_toml(name: str, content: bytes, shape: Shape, named: Collection[str] = 
 
 
 def as_kind(value: object, kind: type[T]) -> T | None:
-    """A value if it is of a type; true is not a number, a whole number is one, and infinity and NaN are none."""
+    """A value if it is of a type; true is not a number, a whole number is one, and infinity and NaN are none.
+
+    Parameters
+    ----------
+    value : object
+        A value as `tomllib` read it.
+    kind : type
+        str, bool, int, float, list or dict.
+    """
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind is float and number and abs(value) < LARGEST_WHOLE:  # type: ignore[arg-type]
         return float(value)  # type: ignore[arg-type,return-value]
@@ -648,7 +868,13 @@ class Sheet:
             yield Row(f"{self.name}:{line}", line, dict(zip(self.columns, cells, strict=True)))
 
     def column(self, name: str) -> list[str]:
-        """The cells of a column."""
+        """The cells of a column.
+
+        Parameters
+        ----------
+        name : str
+            One of `columns`.
+        """
         at = self.columns.index(name)
         return [cells[at] for cells in self.cells]
 
@@ -663,15 +889,37 @@ class Row:
     faults: list[str] = field(default_factory=list)
 
     def fault(self, column: str, sentence: str) -> None:
-        """Note what is wrong with the cell of a column."""
+        """Note what is wrong with the cell of a column.
+
+        Parameters
+        ----------
+        column : str
+            Name of the column.
+        sentence : str
+            What is wrong and what would be right.
+        """
         self.faults.append(f"{self.where}: column {column}: {sentence}")
 
     def text(self, column: str) -> str:
-        """A cell; empty where the file lacks the column."""
+        """A cell; empty where the file lacks the column.
+
+        Parameters
+        ----------
+        column : str
+            Name of the column.
+        """
         return self.cells.get(column, "")
 
     def number(self, column: str, needed: bool = False) -> float:
-        """The finite number of a cell; NaN where it is empty, or is none, which is a fault."""
+        """The finite number of a cell; NaN where it is empty, or is none, which is a fault.
+
+        Parameters
+        ----------
+        column : str
+            Name of the column.
+        needed : bool
+            Whether an empty cell is a fault.
+        """
         text = self.text(column)
         if not text:
             if needed:
@@ -683,7 +931,15 @@ class Row:
         return math.nan if value is None else value
 
     def choice(self, column: str, choices: Collection[str]) -> bool:
-        """Whether the cell is one of some words; it is a fault if not."""
+        """Whether the cell is one of some words; it is a fault if not.
+
+        Parameters
+        ----------
+        column : str
+            Name of the column.
+        choices : collection of str
+            The words.
+        """
         text = self.text(column)
         if text in choices:
             return True
@@ -801,7 +1057,13 @@ def first_faults(name: str, faults: Sequence[str]) -> list[str]:
 
 
 def finite(text: str) -> float | None:
-    """The finite number that a text is, None if it is none."""
+    """The finite number that a text is, None if it is none.
+
+    Parameters
+    ----------
+    text : str
+        A number with a decimal point, without unit.
+    """
     try:
         value = float(text)
     except ValueError:
