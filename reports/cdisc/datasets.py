@@ -7,7 +7,9 @@ Frames have text as str ("" is null), and numbers and dates as float64 (NaN is n
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
@@ -82,30 +84,120 @@ def build(run: Run, agents: Mapping[str, Agent], first_day: date = FIRST_DAY) ->
         By name, in the order of `metadata.LABELS`; columns as `metadata.variables` has them. ADPC has no row if no
         agent has concentrations.
     """
-    study = _study_id(str(run.manifest["trial"]))
-    people = _people(run, study, first_day)
+    people = _people(run, plain_names(run, agents), first_day)
     adsl = _adsl(run, people)
     made = {
         "ADSL": adsl,
         "ADBMD": _measured(run, people, BMD),
         "ADLB": _measured(run, people, LABORATORY),
         "ADTTE": _adtte(run, people),
-        "ADEX": _adex(run, people, agents),
-        "ADPC": _adpc(run, people, agents),
+        "ADEX": _adex(run, people, agents, plain_names(run, agents)),
+        "ADPC": _adpc(run, people, agents, plain_names(run, agents)),
     }
     return {name: _ordered(name, made[name]) for name in LABELS}
 
 
-def _study_id(name: str) -> str:
-    """A study identifier from a trial's name: capitals, digits and hyphens."""
-    return re.sub(r"[^A-Z0-9]+", "-", ascii_text(name).upper()).strip("-") or "TRIAL"
+@dataclass(frozen=True)
+class Names:
+    """The names of a run in letters that a transport file holds.
+
+    Attributes
+    ----------
+    study : str
+        STUDYID.
+    arms, agents : mapping of str to str
+        By name in the trial file.
+    codes : mapping of str to str
+        ARMCD, at most 20 characters, no two alike.
+    replaced : tuple of str
+        A sentence for each text in whose place another stands.
+    """
+
+    study: str
+    arms: Mapping[str, str]
+    agents: Mapping[str, str]
+    codes: Mapping[str, str]
+    replaced: tuple[str, ...]
 
 
-def ascii_text(text: str) -> str:
-    """ASCII text for a transport file; minus, multiplication and other signs are replaced by ASCII."""
-    for sign, plain in (("−", "-"), ("–", "-"), ("×", "x"), ("≥", ">="), ("≤", "<="), ("µ", "u"), ("²", "2")):
-        text = text.replace(sign, plain)
-    return text.encode("ascii", "replace").decode().replace("?", " ").strip()
+def plain_names(run: Run, agents: Mapping[str, Agent]) -> Names:
+    """Names of the study, its arms and agents for transport files.
+
+    A label is written in plain letters where each of its letters has one; otherwise the name of its arm or agent, which
+    is plain, stands for it. So it does for a label of more than 200 characters and for the label of an earlier arm.
+
+    Parameters
+    ----------
+    run : Run
+    agents : mapping of str to Agent
+    """
+    replaced: list[str] = []
+
+    def stand_in(kind: str, labels: Mapping[str, str]) -> dict[str, str]:
+        out: dict[str, str] = {}
+        for name, label in labels.items():
+            text = ascii_text(label)
+            why = "has letters that a transport file can't hold" if text is None else ""
+            why = why or ("is empty" if not text else "has more than 200 characters" if len(text) > 200 else "")
+            why = why or ("is the label of another" if text in out.values() else "")
+            out[name] = _short([*out.values(), name], 200)[-1] if why or text is None else text
+            if why:
+                replaced.append(f"{kind} '{name}': its label {why}, so its name stands in the data sets.")
+        return out
+
+    title = str(run.manifest["trial"])
+    study = re.sub(r"[^A-Z0-9]+", "-", (ascii_text(title) or "").upper()).strip("-")
+    if not study:
+        replaced.append(f"The name of the trial, '{title}', has no plain letters, so STUDYID is TRIAL.")
+    arms = stand_in("arm", {arm.name: arm.label or arm.name for arm in run.trial.arms})
+    labels = stand_in("agent", {name: agent.label for name, agent in agents.items()})
+    return Names(study or "TRIAL", arms, labels, dict(zip(arms, _short(list(arms), 20), strict=True)), tuple(replaced))
+
+
+SIGNS = {
+    "«": '"', "»": '"', "‹": "'", "›": "'", "≈": "~", "⁄": "/", "÷": "/", "°": "deg", "®": "(R)", "©": "(C)", "−": "-",
+    "–": "-", "—": "-", "‐": "-", "‑": "-", "×": "x", "≥": ">=", "≤": "<=", "±": "+/-", "·": ".", "•": "-",
+    "µ": "u", "μ": "u", "‘": "'", "’": "'", "“": '"', "”": '"', "„": '"', "…": "...", "→": "->", "ß": "ss", "æ": "ae",
+    "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ı": "i", "þ": "th",
+    "Þ": "Th", "ð": "d", "Ð": "D",
+}  # fmt: skip
+"""Signs and letters that no decomposition of Unicode makes plain; micro has two code points."""
+
+
+def ascii_text(text: str) -> str | None:
+    """A text in the letters of a transport file; None if that loses one.
+
+    Marks are taken off letters, compatibility forms (²) become plain, and Greek letters become their names; micro is u.
+
+    Parameters
+    ----------
+    text : str
+    """
+    out = []
+    for letter in unicodedata.normalize("NFKD", "".join(SIGNS.get(c, c) for c in text)):
+        known = SIGNS.get(letter, letter)
+        if unicodedata.category(letter) == "Mn" and unicodedata.combining(letter):
+            continue
+        if not known.isascii():
+            words = unicodedata.name(letter, "").split()
+            if words[:1] != ["GREEK"] or "LETTER" not in words:
+                return None
+            known = words[words.index("LETTER") + 1]
+            known = known.lower() if "SMALL" in words else known.capitalize()
+        out.append(known)
+    return " ".join("".join(out).split()) if "".join(out).isprintable() else None
+
+
+def _short(names: Sequence[str], most: int) -> list[str]:
+    """Names cut to `most` characters, no two alike."""
+    out: list[str] = []
+    for name in names:
+        short, k = name[:most], 1
+        while short in out:
+            k += 1
+            short = f"{name[: most - len(str(k))]}{k}"
+        out.append(short)
+    return out
 
 
 def days(months: ArrayLike) -> np.ndarray:
@@ -121,11 +213,10 @@ def decimal(values: ArrayLike) -> np.ndarray:
     return pd.Series(values).astype(str).astype(float).to_numpy()
 
 
-def _people(run: Run, study: str, first_day: date) -> pd.DataFrame:
+def _people(run: Run, names: Names, first_day: date) -> pd.DataFrame:
     """Variables of a patient that every data set needs, by patient number."""
     patients = run.patients.set_index("patient")
-    width = max(4, len(str(int(patients.index.max()))))
-    labels = {arm.name: ascii_text(arm.label or arm.name)[:200] for arm in run.trial.arms}
+    width, study = max(4, len(str(int(patients.index.max())))), names.study
     order = {arm.name: k for k, arm in enumerate(run.trial.arms, 1)}
     enrolled = patients["enrolled_month"].to_numpy(float)
     return pd.DataFrame(
@@ -134,7 +225,8 @@ def _people(run: Run, study: str, first_day: date) -> pd.DataFrame:
             "USUBJID": [f"{study}-{number:0{width}d}" for number in patients.index],
             "SUBJID": [f"{number:0{width}d}" for number in patients.index],
             "arm": patients["arm"].to_numpy(),
-            "TRT01P": patients["arm"].map(labels).to_numpy(),
+            "TRT01P": patients["arm"].map(names.arms).to_numpy(),
+            "ARMCD": patients["arm"].map(names.codes).to_numpy(),
             "TRT01PN": patients["arm"].map(order).to_numpy(float),
             "RANDDT": (first_day - EPOCH).days + days(enrolled - enrolled.min()),
         },
@@ -152,10 +244,9 @@ def _adsl(run: Run, people: pd.DataFrame) -> pd.DataFrame:
         AGEU="YEARS",
         SEX="F",
         ARM=people["TRT01P"],
-        ARMCD=[ascii_text(str(arm))[:20] for arm in people["arm"]],
         TRT01A=np.where(treated, people["TRT01P"], ""),
         TRT01AN=np.where(treated, people["TRT01PN"], np.nan),
-        STRATAR=[ascii_text(str(stratum))[:200] for stratum in patients["stratum"]],
+        STRATAR=[(ascii_text(str(stratum)) or "")[:200] for stratum in patients["stratum"]],
         RFSTDTC=[iso(day) for day in people["RANDDT"]],
         TRTSDT=people["RANDDT"] + days(given.min().reindex(people.index)),
         TRTEDT=people["RANDDT"] + days(given.max().reindex(people.index)),
@@ -291,11 +382,11 @@ def _adtte(run: Run, people: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(STARTDT=frame["RANDDT"], ADT=frame["RANDDT"] + frame["AVAL"] - 1, AVALU="DAYS")
 
 
-def _adex(run: Run, people: pd.DataFrame, agents: Mapping[str, Agent]) -> pd.DataFrame:
+def _adex(run: Run, people: pd.DataFrame, agents: Mapping[str, Agent], plain: Names) -> pd.DataFrame:
     """Doses as given."""
     given = run.doses[run.doses["given"].astype(bool)]
     given = given.sort_values(["patient", "month", "agent"], kind="stable").reset_index(drop=True)
-    names = {name: ascii_text(agent.label).upper()[:200] for name, agent in agents.items()}
+    names = {name: label.upper() for name, label in plain.agents.items()}
     routes = {name: ROUTES.get(agent.route, "") for name, agent in agents.items()}
     frame = _identified(given[["patient", "month", "planned_month"]], people)
     return frame.assign(
@@ -311,7 +402,7 @@ def _adex(run: Run, people: pd.DataFrame, agents: Mapping[str, Agent]) -> pd.Dat
     )
 
 
-def _adpc(run: Run, people: pd.DataFrame, agents: Mapping[str, Agent]) -> pd.DataFrame:
+def _adpc(run: Run, people: pd.DataFrame, agents: Mapping[str, Agent], plain: Names) -> pd.DataFrame:
     """Serum concentrations of the agents of a patient's arm, at the visits that she attended.
 
     A sample on the day of a dose is taken before it, so that its reference is the dose before. Time points are those of
@@ -328,7 +419,7 @@ def _adpc(run: Run, people: pd.DataFrame, agents: Mapping[str, Agent]) -> pd.Dat
         seen = seen[seen["arm"].isin(set(doses["arm"]))].reset_index(drop=True)
         part = seen[["patient", "month", "actual_month"]].astype({"month": float, "actual_month": float})
         part = part.assign(
-            PARAM=f"{ascii_text(agents[name].label)} Concentration, Serum, Free (ug/mL)"[:200],
+            PARAM=f"{plain.agents[name][:150]} Concentration, Serum, Free (ug/mL)",
             PARAMCD=code,
             PARAMN=float(number),
             AVAL=decimal(seen[f"true_C_{name}"].to_numpy()),
@@ -373,15 +464,8 @@ def _dose_before(samples: pd.DataFrame, when: str, doses: pd.DataFrame, dosed: s
 
 def agent_codes(names: Sequence[str]) -> dict[str, str]:
     """A parameter code of at most 8 characters for each agent, no two alike."""
-    codes: dict[str, str] = {}
-    for name in names:
-        stem = re.sub(r"[^A-Z0-9]", "", ascii_text(name).upper()).lstrip("0123456789") or "AGENT"
-        code, k = stem[:8], 1
-        while code in codes.values():
-            k += 1
-            code = f"{stem[: 8 - len(str(k))]}{k}"
-        codes[name] = code
-    return codes
+    stems = [re.sub(r"[^A-Z0-9]", "", name.upper()).lstrip("0123456789") or "AGENT" for name in names]
+    return dict(zip(names, _short(stems, 8), strict=True))
 
 
 def _ordered(name: str, frame: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from ranklsim.cohorts.running import places, storage
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.errors import BadInput, RunFailed
-from ranklsim.reports.cdisc.datasets import EPOCH, FIRST_DAY, build, iso
+from ranklsim.reports.cdisc.datasets import EPOCH, FIRST_DAY, build, iso, plain_names
 from ranklsim.reports.cdisc.metadata import DATE, LABELS, STRUCTURES, TEXT, Variable, codelists, keys, variables
 from ranklsim.reports.cdisc.rules import check
 from ranklsim.reports.layout.folders import check_folder, new_folder
@@ -40,8 +40,9 @@ def write_cdisc(
     formats: Sequence[str] = FORMATS,
     first_day: date = FIRST_DAY,
     force: bool = False,
+    tell: Callable[[str], object] | None = None,
 ) -> Path:
-    """Write a run's ADaM data sets and their define.xml.
+    """Write a run's ADaM data sets and their define.xml. A data set without a record is left out.
 
     Parameters
     ----------
@@ -54,6 +55,8 @@ def write_cdisc(
     first_day : date
         On which the first patient is randomised: simulated time has no calendar.
     force : bool
+    tell : callable, optional
+        Called with a sentence for each text that is replaced and each data set that is left out.
 
     Returns
     -------
@@ -74,17 +77,23 @@ def write_cdisc(
     check_folder(target, 'Originator="ranklsim"', FILES, force, index=DEFINE, noun="data sets")
     run = storage.open_run(run_folder)
     folder = places.place(run_folder) / "agents"
-    datasets = build(run, {name: load_agent(name, folder=folder) for name in run.trial.agent_names()}, first_day)
+    agents = {name: load_agent(name, folder=folder) for name in run.trial.agent_names()}
+    datasets = build(run, agents, first_day)
     faults = check(datasets)
     if faults:
         raise RunFailed(f"the data sets break rules of CDISC, nothing was written: {' '.join(faults)}")
+    empty = [name for name, frame in datasets.items() if frame.empty]
+    said = [*plain_names(run, agents).replaced, *(f"{name} has no record and is left out." for name in empty)]
+    for sentence in said if tell is not None else ():
+        tell(sentence)
+    datasets = {name: frame for name, frame in datasets.items() if name not in empty}
     when = _stamp(str(run.manifest["started"]))
     with new_folder(target) as work:
         for name, frame in datasets.items():
             path = work / name.lower()
             if "parquet" in formats:
                 _write_parquet(path.with_suffix(".parquet"), name, frame)
-            if "xpt" in formats and len(frame):
+            if "xpt" in formats:
                 _write_xpt(path.with_suffix(".xpt"), name, frame, when)
             if "json" in formats:
                 _write_json(path.with_suffix(".json"), name, frame, when, str(run.manifest["ranklsim"]))

@@ -47,6 +47,9 @@ def check(datasets: Mapping[str, pd.DataFrame]) -> list[str]:
         if name not in LABELS:
             faults.append(f"{name} is no data set of which the metadata are known.")
             continue
+        if frame.empty:
+            faults += [f"{name}: {fault}" for fault in _structure(name, frame)]
+            continue
         for rule in (_structure, _text, _numbers, _required, _terms, _keys, _pairs, _baseline, _days):
             faults += [f"{name}: {fault}" for fault in rule(name, frame)]
         faults += [f"{name}: {fault}" for fault in _subjects(name, frame, datasets.get("ADSL"))]

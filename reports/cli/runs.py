@@ -211,11 +211,13 @@ def _cdisc(folder: str | Path, out: Path, formats: list[str], first_day: date, f
     """Write the data of the run in DIR as ADSL, ADBMD, ADLB, ADTTE, ADEX and ADPC, with define.xml.
 
     The command first checks names, labels, lengths, keys, controlled terms, baselines and days. It writes nothing if a
-    rule is broken.
+    rule is broken. It says which data set has no record and is left out, and which label has letters that SAS transport
+    files can't hold, so that the name stands for it.
     """
     from ranklsim import api
 
-    click.echo(api.cdisc(folder, out, formats=formats, first_day=first_day, force=force))
+    tell = partial(click.echo, err=True)
+    click.echo(api.cdisc(folder, out, formats=formats, first_day=first_day, force=force, tell=tell))
 
 
 @shared.verb("compare", "Compare several runs.", "compare runs/modality runs/seed0 -o runs/compared")

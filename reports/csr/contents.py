@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from ranklsim.cohorts.words import listed
 from ranklsim.reports.csr.context import Context
 from ranklsim.reports.layout.exhibit import Section
 
@@ -41,7 +42,7 @@ def report_section(number: str, title: str, anchor: str, *, level: int = 0) -> C
 
 
 def compose(c: Context) -> list[Section]:
-    """All sections of one report, in order.
+    """All sections of one report, in order. An exhibit without content is left out, and a sentence says so.
 
     Parameters
     ----------
@@ -55,6 +56,10 @@ def compose(c: Context) -> list[Section]:
     for _, (empty, fill) in sorted(_FILLS.items(), key=lambda item: item[0]):
         section = empty()
         fill(c, section)
+        void = [f"{exhibit.kind} {exhibit.number} ({exhibit.title})" for exhibit in section.exhibits if exhibit.void]
+        if void:
+            section.exhibits = [exhibit for exhibit in section.exhibits if not exhibit.void]
+            section.paragraphs.append(f"Left out, since this trial has no value for it: {listed(void)}.")
         sections.append(section)
     return sections
 

@@ -140,7 +140,7 @@ class Context:
         """
         who = self.population if who is None else who
         sizes = self.treated["arm"].value_counts().to_dict() if who == self.safety else self.counts
-        body = make(frame, self.arms if arms is None else arms, sizes, **options)
+        body = make(frame, self.arms if arms is None else arms, sizes, **options) if len(frame) else ""
         return Exhibit("Table", number, title, frame, body, self.source(note, who), headline, folded, who)
 
     def listing(
@@ -177,7 +177,7 @@ class Context:
         """
         records = frame.to_dict("records")
         rows = [cells(record) for record in records]
-        body = listing(rows, records=records, numeric=numeric, group=group, widths=widths)
+        body = listing(rows, records=records, numeric=numeric, group=group, widths=widths) if rows else ""
         return Exhibit("Table", number, title, frame, body, self.source(note, who), folded=folded, population=who)
 
     def figure(
@@ -214,6 +214,8 @@ class Context:
         """
         who = self.population if who is None else who
         shell = Exhibit("Figure", number, title, frame, "", "")
+        if frame.empty:
+            return shell
         spoken = " ".join(part for part in (f"{title}.", headline or alt, f"Numbers: {shell.stem}.csv") if part)
         shown = self.arms if arms is None else arms
         redraw = partial(draw, frame, shown, **options)

@@ -165,6 +165,9 @@ def _contributions(c: Context, section: Section) -> None:
         "artefact is degenerative change that DXA reads as bone."
     )
     months = [m for m in c.data.months if m > 0]
+    if not months:
+        section.paragraphs.append("The trial has no visit after randomisation, so there is no change to explain.")
+        return
     wanted = [12.0, c.main_end, c.main_end + 12, c.main_end + 24, c.last_month]
     shown = sorted({nearest(months, month) for month in wanted if month <= c.last_month})
     known = c.data.columns("visits")

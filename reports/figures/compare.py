@@ -87,7 +87,7 @@ def courses(frame: pd.DataFrame, *, colors: Looks, ylabel: str, reference: float
             ax.axhline(reference, color=RULE, lw=0.8, zorder=0)
             ax.set_ylim(low - 0.05 * room, high + 0.05 * room)
             month_axis(ax, thinned(sorted(own["month"].unique()), last / 14), "Months since randomisation")
-            ax.set_xlim(-0.02 * last, 1.02 * last)
+            ax.set_xlim(-0.02 * max(last, 1), last + 0.02 * max(last, 1))
             ax.set_ylabel(ylabel)
             ax.set_title(run, loc="left")
             ax.legend(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
@@ -60,8 +61,9 @@ RC = {
 
 @contextmanager
 def _style() -> Iterator[None]:
-    """The style of the report, independent of the user's matplotlibrc."""
-    with mpl.rc_context():
+    """The style of the report, independent of the user's matplotlibrc; letters that its font lacks stay text in SVG."""
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from font", UserWarning)
         mpl.rcdefaults()
         mpl.rcParams.update(RC)
         yield

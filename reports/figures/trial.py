@@ -215,7 +215,7 @@ def incidence(frame: pd.DataFrame, arms: Sequence[ArmView], *, at_risk: pd.DataF
             mine = frame[frame["arm"] == arm.name].sort_values("month", kind="stable")
             x, y = mine["month"].to_numpy(float), 100 * mine["estimate"].to_numpy(float)
             ax.step(x, y, where="post", color=arm.color, ls=arm.dash, lw=1.6, zorder=3)
-            low, high = 100 * mine["low"].fillna(mine["estimate"]), 100 * mine["high"].fillna(mine["estimate"])
+            low, high = (100 * mine[end].astype(float).fillna(mine["estimate"]) for end in ("low", "high"))
             ax.fill_between(x, low, high, step="post", color=arm.color, alpha=0.15, lw=0, zorder=2)
             ends.append((float(x[-1]), float(y[-1]), arm))
         ax.set_ylim(0, max(1.0, 1.08 * ax.get_ylim()[1]))

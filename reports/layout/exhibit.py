@@ -30,7 +30,7 @@ class Exhibit:
     frame : DataFrame
         The numbers: what is drawn or tabulated is made from it, and it is what the CSV holds.
     body : Table or str
-        The cells of a table, or the SVG of a figure, made from `frame`.
+        The cells of a table, or the SVG of a figure, made from `frame`; "" where the study has nothing to show.
     footnote : str
         Method, population, source.
     headline : str
@@ -56,6 +56,11 @@ class Exhibit:
     population: str = ""
     picture: Callable[[], bytes] | None = field(default=None, compare=False, repr=False)
     alt: str = ""
+
+    @property
+    def void(self) -> bool:
+        """Whether it has nothing to show: no row, no drawing."""
+        return not (self.body.lines() if isinstance(self.body, Table) else self.body)
 
     @property
     def table(self) -> Table:

@@ -7,23 +7,30 @@ gives the same bytes.
 from __future__ import annotations
 
 import io
+import re
+import unicodedata
 import zipfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape
 
 from docx import Document
 from docx.document import Document as DocumentObject
 from docx.enum.section import WD_ORIENT, WD_SECTION
 from docx.enum.style import WD_STYLE_TYPE
+from docx.opc.constants import RELATIONSHIP_TYPE
+from docx.opc.packuri import PackURI
+from docx.opc.part import Part
 from docx.oxml import OxmlElement, parse_xml
 from docx.oxml.ns import nsdecls, qn
 from docx.oxml.xmlchemy import BaseOxmlElement
 from docx.section import Section as PageSection
 from docx.shared import Cm, Emu, Pt, RGBColor
 from docx.text.paragraph import Paragraph
+from matplotlib.font_manager import findfont, get_font
 
 from ranklsim.reports.layout.cells import Line, Table, plain
 from ranklsim.reports.layout.exhibit import Exhibit, Section
@@ -235,7 +242,33 @@ def _add_figure(document: DocumentObject, exhibit: Exhibit) -> None:
     said = picture._inline.docPr
     said.set("descr", exhibit.alt)
     said.set("title", f"{exhibit.kind} {exhibit.number}")
+    if _beyond_font(str(exhibit.body)):
+        _add_svg(document, picture._inline, exhibit)
     document.paragraphs[-1].paragraph_format.keep_with_next = True
+
+
+def _beyond_font(svg: str) -> bool:
+    """Whether a picture can't show the letters of a figure: its font lacks one, or does not join or turn it."""
+    font = get_font(findfont("DejaVu Sans"))
+    return any(
+        font.get_char_index(ord(c)) == 0 or unicodedata.bidirectional(c) in ("R", "AL") or unicodedata.combining(c)
+        for c in set(re.sub(r"<[^>]*>|\s", "", svg))
+        if not c.isascii()
+    )
+
+
+def _add_svg(document: DocumentObject, inline: Any, exhibit: Exhibit) -> None:
+    """The figure as SVG beside its picture: Word 2016 and later show it, with fonts of the reader's machine."""
+    place = PackURI(f"/word/media/{exhibit.anchor}.svg")
+    part = Part(place, "image/svg+xml", str(exhibit.body).encode(), document.part.package)
+    known = document.part.relate_to(part, RELATIONSHIP_TYPE.IMAGE)
+    inline.graphic.graphicData.pic.blipFill.blip.append(
+        parse_xml(
+            f'<a:extLst {nsdecls("a", "r")}><a:ext uri="{{96DAC541-7B7A-43D3-8B79-37D633B846F1}}"><asvg:svgBlip '
+            'xmlns:asvg="http://schemas.microsoft.com/office/drawing/2016/SVG/main" '
+            f'r:embed="{known}"/></a:ext></a:extLst>'
+        )
+    )
 
 
 def _add_table(document: DocumentObject, exhibit: Exhibit) -> None:

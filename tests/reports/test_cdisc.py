@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -15,12 +16,13 @@ import pyreadstat
 import pytest
 from helpers import check_sentence, said
 
+from ranklsim.cohorts.protocol.design import Arm
 from ranklsim.cohorts.running.execution import run
 from ranklsim.cohorts.running.storage import Run, open_run
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.cdisc import export
-from ranklsim.reports.cdisc.datasets import EPOCH, agent_codes, ascii_text, build, decimal
+from ranklsim.reports.cdisc.datasets import EPOCH, agent_codes, ascii_text, build, decimal, plain_names
 from ranklsim.reports.cdisc.export import DEF, ODM
 from ranklsim.reports.cdisc.metadata import LABELS, TEXT, variables
 from ranklsim.reports.cdisc.rules import check
@@ -349,4 +351,24 @@ def test_codes_of_agents_are_short_and_no_two_alike():
 
 def test_numbers_of_single_precision_are_the_decimals_that_they_mean():
     assert decimal(np.array([0.1, 3.270332], dtype=np.float32)).tolist() == [0.1, 3.270332]
+
+
+def test_no_letter_of_a_label_is_lost_in_silence():
     assert ascii_text("−2.5 µg × 3") == "-2.5 ug x 3"
+    assert ascii_text("60 000 \u00b5g, 60 000 \u03bcg, täglich ± 0, Öl, αβ") == (
+        "60 000 ug, 60 000 ug, taglich +/- 0, Ol, alphabeta"
+    )
+    assert ascii_text("安慰剂 60 mg") is None
+    assert ascii_text("😀") is None
+
+
+def test_the_name_of_an_arm_stands_for_a_label_without_plain_letters_and_it_is_said(trial):
+    arms = [Arm("one", "安慰剂", []), Arm("two", "Same", []), Arm("three", "Same", []), Arm("four", "x" * 201, [])]
+    odd = SimpleNamespace(trial=SimpleNamespace(arms=arms), manifest={"trial": "试验"})
+    names = plain_names(odd, {})
+    assert names.arms == {"one": "one", "two": "Same", "three": "three", "four": "four"}
+    assert names.study == "TRIAL"
+    assert [text.split(":")[0].split(",")[0] for text in names.replaced] == [
+        "The name of the trial", "arm 'one'", "arm 'three'", "arm 'four'",
+    ]  # fmt: skip
+    assert plain_names(trial, {}).replaced == ()

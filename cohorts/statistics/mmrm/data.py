@@ -153,13 +153,17 @@ class ModelData:
             counted = self.frame.groupby(others, observed=False).size()
             share = np.array([float(counted.get(key if len(others) > 1 else key[0], 0)) for key in rest])
             share /= share.sum()
-        made = pd.DataFrame([(*cell, *other) for cell in cells for other in rest], columns=[*by, *others])
+        both = [(*cell, *other) for cell in cells for other in rest]
+        made = pd.DataFrame(both, columns=[*by, *others], index=range(len(both)))
         for name in self.covariates:
             made[name] = at.get(name, float(self.frame[name].mean()))
         matrix = self.design_of(made).reshape(len(cells), len(rest), -1)
-        counts = self.frame.groupby(by, observed=False).size()
-        table = pd.DataFrame(cells, columns=by)
-        table["n"] = [int(counts.get(cell if len(by) > 1 else cell[0], 0)) for cell in cells]
+        table = pd.DataFrame(cells, columns=by, index=range(len(cells)))
+        if by:
+            counts = self.frame.groupby(by, observed=False).size()
+            table["n"] = [int(counts.get(cell if len(by) > 1 else cell[0], 0)) for cell in cells]
+        else:
+            table["n"] = len(self.frame)
         return table, np.einsum("r,crp->cp", share, matrix)
 
     def design_of(self, rows: pd.DataFrame) -> np.ndarray:
