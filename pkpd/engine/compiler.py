@@ -4,17 +4,15 @@
 and computed once a patient (`prepare`). Free drug, the root of equations without closed form, stays a symbol: Newton
 steps find it, and it stands in the Jacobian as unknowns of its own beside the states, so that all stays sparse. The
 elimination of that matrix is done on paper, in an order that fills in little, and becomes straight-line code like the
-rest (`lanes`). Numba compiles the functions with the integrator and keeps them in the user's cache folder under a hash
-of all text that they depend on, so a second start only loads them.
+rest (`lanes`). Numba compiles the functions with the integrator, and `store` keeps them in the user's cache folder under
+a hash of all text that they depend on, so a second start only loads them.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import version
@@ -29,6 +27,7 @@ from ranklsim.pkpd.biology import ligand
 from ranklsim.pkpd.biology.model import Model
 from ranklsim.pkpd.biology.values import Slots, Values
 from ranklsim.pkpd.engine import rodas
+from ranklsim.pkpd.engine.store import KeptCode, Store
 
 if TYPE_CHECKING:
     from llvmlite import ir
@@ -56,53 +55,39 @@ def compiled(slots: Slots, tell: Callable[[str], None] | None = None) -> ModuleT
     module
         With ``STATES``, ``PARAMETERS`` and ``OUTPUTS`` (order of the vectors) and the functions of `integrator`.
     """
-    if tell and not _path(slots).exists():
-        tell(f"Compiling the model for up to {slots.binders} binder(s), {slots.bisphosphonates} bisphosphonate(s) and "
-             f"{slots.anabolics} anabolic(s): about 15 seconds, once on this machine.")  # fmt: skip
-    return _load(slots)
-
-
-@lru_cache(maxsize=1)
-def _folder() -> Path:
-    """Folder of generated modules: ``RANKLSIM_CACHE``, the user's cache folder, or one for this process only."""
-    folder = Path(os.environ.get("RANKLSIM_CACHE") or platformdirs.user_cache_dir("ranklsim"))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="ranklsim-"))
-
-
-def _path(slots: Slots) -> Path:
-    return _folder() / f"kernel_{slots.binders}_{slots.bisphosphonates}_{slots.anabolics}_{_fingerprint()}.py"
+    kernel, made_from = (
+        f"kernel_{slots.binders}_{slots.bisphosphonates}_{slots.anabolics}_{_fingerprint()}",
+        _fingerprint(),
+    )
+    with _LOADING:
+        module = sys.modules.get(f"ranklsim_{kernel}")
+        if module is None:
+            store = _store()
+            text = store.read(f"{kernel}/text", made_from)
+            if text is None:
+                if tell:
+                    tell(f"Compiling the model for up to {slots.binders} binder(s), {slots.bisphosphonates} "
+                         f"bisphosphonate(s) and {slots.anabolics} anabolic(s): about 15 seconds, once on this "
+                         "machine.")  # fmt: skip
+                text = generate(slots).encode()
+                store.write(f"{kernel}/text", made_from, text)
+            module = ModuleType(f"ranklsim_{kernel}")
+            exec(compile(text, f"<{kernel}>", "exec"), module.__dict__)
+            for name, function in vars(module).items():
+                if hasattr(function, "enable_caching"):  # a function of numba
+                    function._cache = KeptCode(store, kernel, name, made_from)
+            sys.modules[module.__name__] = module
+            store.used(kernel)
+    return module
 
 
 _LOADING = Lock()
 
 
-def _load(slots: Slots) -> ModuleType:
-    path = _path(slots)
-    with _LOADING:
-        module = sys.modules.get(f"ranklsim_{path.stem}")
-        if module is None:
-            if not path.exists():
-                _write(path, generate(slots))
-            spec = importlib.util.spec_from_file_location(f"ranklsim_{path.stem}", path)
-            assert spec is not None
-            assert spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-            sys.modules[spec.name] = module
-    return module
-
-
-def _write(path: Path, text: str) -> None:
-    """Write whole or not at all, so that two processes may generate the same module."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(temporary, path)
+@lru_cache(maxsize=1)
+def _store() -> Store:
+    """Generated modules and their compiled code: below ``RANKLSIM_CACHE`` or the user's cache folder."""
+    return Store(Path(os.environ.get("RANKLSIM_CACHE") or platformdirs.user_cache_dir("ranklsim")))
 
 
 @lru_cache(maxsize=1)

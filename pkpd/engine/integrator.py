@@ -20,7 +20,7 @@ INSTANT = 1e-9  # days from now that count as now
 FIRST_STEP = 0.5  # days, at the start and after the first dose of a kind
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _workspace():
     """Vectors of zeros that begin at a multiple of 64 bytes."""
     raw = np.zeros(SIZE * LANES + 8)
@@ -28,7 +28,7 @@ def _workspace():
     return raw[shift : shift + SIZE * LANES]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def integrate(
     start, p, low, high, first, event_time, event_state, event_amount, times, rtol, atol, max_steps, out, status, halt
 ):
@@ -154,7 +154,7 @@ def integrate(
     return all_steps, rejected
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _halt(w, lane, i, m, day, rtol, atol, code, out, status, halt):
     """Give up patient i in lane lane, and note why: state and day."""
     out[i] = np.nan
@@ -162,7 +162,7 @@ def _halt(w, lane, i, m, day, rtol, atol, code, out, status, halt):
     status[i], halt[i, 0], halt[i, 1], halt[i, 2] = code, day, s, w[(_X + s) * LANES + lane]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _culprit(w, lane, m, rtol, atol):
     """State of lane lane outside its limits, else the first that is not a number, else that of the largest error."""
     for s in range(m):
@@ -182,7 +182,7 @@ def _culprit(w, lane, m, rtol, atol):
     return worst
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _constants_of(p, w):
     """Result of `prepare` for each patient's parameters."""
     n = p.shape[0]
@@ -199,7 +199,7 @@ def _constants_of(p, w):
     return constants
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _take(w, lane, i, start, low, high, constants):
     """Put patient i into lane lane."""
     for s in range(start.shape[1]):
@@ -213,7 +213,7 @@ def _take(w, lane, i, start, low, high, constants):
         w[(_FREE + k) * LANES + lane] = 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _dose(w, lane, i, t, h, event, first, event_time, event_state, event_amount, remembered, after_dose):
     """Give what is due in lane lane, and go on with the step that did after the last dose of that kind.
 
@@ -231,7 +231,7 @@ def _dose(w, lane, i, t, h, event, first, event_time, event_state, event_amount,
     return too_much
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _between(w, lane, share, out):
     """States of lane lane at a share of the step, by the method's polynomial; at its end, the end itself."""
     m = out.shape[0]
@@ -246,7 +246,7 @@ def _between(w, lane, share, out):
         out[s] = (1.0 - share) * w[(_X + s) * LANES + lane] + share * (new + (1.0 - share) * value)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def read(states, p, days, wanted, out):
     """Outputs at states.
 
@@ -272,7 +272,7 @@ def read(states, p, days, wanted, out):
                     out[k, i, block + lane] = w[(_OUT + wanted[k]) * LANES + lane]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def hold(p):
     """A workspace that holds one patient's parameters, for `rates` and `jacobian`."""
     w = _workspace()
@@ -282,7 +282,7 @@ def hold(p):
     return w
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def rates(x, w, out):
     """Rates (states,) of the patient held in w at states x (states,)."""
     for s in range(x.shape[0]):
@@ -292,7 +292,7 @@ def rates(x, w, out):
         out[s] = w[(_RATE + s) * LANES]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def jacobian(x, w, out):
     """Jacobian (states, states) of the rates of the patient held in w at states x (states,)."""
     m = x.shape[0]
