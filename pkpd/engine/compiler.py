@@ -4,8 +4,8 @@
 and computed once a patient (`prepare`). Free drug, the root of equations without closed form, stays a symbol: Newton
 steps find it, and it stands in the Jacobian as unknowns of its own beside the states, so that all stays sparse. The
 elimination of that matrix is done on paper, in an order that fills in little, and becomes straight-line code like the
-rest (`lanes`). Numba compiles the functions with the integrator, and `store` keeps them in the user's cache folder under
-a hash of all text that they depend on, so a second start only loads them.
+rest (`lanes`). Numba compiles the functions with the integrator, and `store` keeps them in the user's cache folder
+under a hash of all text that they depend on, so a second start only loads them.
 """
 
 from __future__ import annotations
