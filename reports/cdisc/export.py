@@ -84,8 +84,9 @@ def write_cdisc(
         raise RunFailed(f"the data sets break rules of CDISC, nothing was written: {' '.join(faults)}")
     empty = [name for name, frame in datasets.items() if frame.empty]
     said = [*plain_names(run, agents).replaced, *(f"{name} has no record and is left out." for name in empty)]
-    for sentence in said if tell is not None else ():
-        tell(sentence)
+    if tell is not None:
+        for sentence in said:
+            tell(sentence)
     datasets = {name: frame for name, frame in datasets.items() if name not in empty}
     when = _stamp(str(run.manifest["started"]))
     with new_folder(target) as work:
