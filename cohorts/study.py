@@ -145,7 +145,7 @@ def setting(
     spec : Endpoint
         The bootstraps of each change have a seed of their own.
     comparator : str, optional
-        The arm that others are compared with; the trial's control if not given.
+        The arm that others are compared with; that of the endpoint if not given.
     ends : mapping of str to float, optional
         Month at which the treatment of each arm ends; that of its regimens if not given,
         as far as the endpoint needs it.
@@ -155,4 +155,4 @@ def setting(
     seed = trial.seed + (changes.index(spec.name) if spec.name in changes else 0)
     if ends is None:
         ends = {} if spec.of_patients else ends_of_treatment(trial.arms, study.agents)
-    return Setting(arms, comparator or trial.control, seed, ends, trial.conduct.imaging)
+    return Setting(arms, comparator or spec.against or trial.control, seed, ends, trial.conduct.imaging, spec.arms)

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ranklsim.cohorts.endpoints.estimands import Estimand
 from ranklsim.cohorts.endpoints.reading import Plan
-from ranklsim.cohorts.statistics.margins import conclusion
+from ranklsim.cohorts.statistics.ancova import LEVEL
+from ranklsim.cohorts.statistics.claims import EQUIVALENCE, NON_INFERIORITY, Claim, Effect, is_ratio
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.reading import Shape, Table
 
@@ -26,17 +26,6 @@ World = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
 """Patients, visits and events of everybody in one arm, as in a run folder; visits hold true values."""
 
 NOBODY = "No patient of this arm is left for the analysis."
-
-
-def is_ratio(measure: str) -> bool:
-    """Whether no effect is 1.
-
-    Parameters
-    ----------
-    measure : str
-        A measure of effect, such as "risk ratio".
-    """
-    return measure.endswith("ratio")
 
 
 def in_a_sentence(why: Exception) -> str:
@@ -48,6 +37,11 @@ def in_a_sentence(why: Exception) -> str:
     """
     text = str(why)
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def _why_none(value: float) -> str:
+    """Why a ratio has no estimate; empty if it has one."""
+    return "Not estimable: no patient of either arm had the event." if np.isnan(value) else ""
 
 
 class Data(Protocol):
@@ -77,6 +71,8 @@ class Setting:
         The arm that others are compared with; None if none is compared.
     seed : int
         Of bootstraps.
+    compared : tuple of str
+        Arms that are compared with it; empty for all others.
     ends : mapping of str to float
         Month at which the treatment of each arm ends.
     imaging : tuple of float
@@ -88,61 +84,30 @@ class Setting:
     seed: int
     ends: Mapping[str, float] = field(default_factory=dict)
     imaging: tuple[float, ...] = ()
+    compared: tuple[str, ...] = ()
 
-
-@dataclass(frozen=True)
-class Effect:
-    """An effect of an arm against a comparator.
-
-    Attributes
-    ----------
-    measure : str
-        Such as "difference of means" or "hazard ratio".
-    value, low, high : float
-        With its 95 % interval; shares as shares.
-    error : float
-        Standard error, of the logarithm of a ratio; NaN where the analysis has none.
-    df : float
-        Degrees of freedom of the reference distribution; infinite for the normal distribution.
-    p : float
-        Two-sided, of no effect.
-    method : str
-    """
-
-    measure: str
-    value: float
-    low: float
-    high: float
-    error: float = np.nan
-    df: float = np.inf
-    p: float = np.nan
-    method: str = ""
-
-    @classmethod
-    def of(cls, measure: str, found: Mapping[str, Any]) -> Effect:
-        """The effect that a statistical method gives, with a normal interval on its scale.
+    def compares(self, arm: str) -> bool:
+        """Whether an arm is compared with the comparator.
 
         Parameters
         ----------
-        measure : str
-        found : mapping
-            `estimate`, `low`, `high`, `p`, `method`.
+        arm : str
         """
-        low, high = (np.log(found[end]) if is_ratio(measure) else found[end] for end in ("low", "high"))
-        error = float(high - low) / (2 * float(stats.norm.ppf(0.975)))
-        centre, ends = float(found["estimate"]), (float(found["low"]), float(found["high"]))
-        return cls(measure, centre, *ends, error=error, p=float(found["p"]), method=str(found["method"]))
+        known = self.comparator is not None and arm != self.comparator
+        return known and (not self.compared or arm in self.compared)
 
 
 COLUMNS = (
     *("endpoint", "role", "kind", "arm", "n", "events", "estimate", "low", "high"),
-    *("effect", "effect_measure", "effect_low", "effect_high", "p", "margin", "conclusion", "method", "note"),
+    *("against", "effect", "effect_measure", "effect_low", "effect_high", "p", "claim", "margin", "margin_high"),
+    *("p_claim", "conclusion", "method", "note"),
 )
 """Columns of the analysed endpoints: `estimate` of the arm (shares as shares, rates a year), `effect` against the
-comparator with its `effect_measure`, what can be concluded, and `note` what a reader must know."""
+comparator `against` with its `effect_measure`, `p` of no effect (two-sided), what is claimed with the margins in the
+unit of the trial file, `p_claim` (twice the one-sided p), what is concluded, and `note` what a reader must know."""
 
-ERRORS = ("std_error", "effect_error", "effect_df")
-"""Columns that `Result.row` has besides `COLUMNS`."""
+ERRORS = ("std_error", "effect_error", "effect_df", "shown", "harm")
+"""Columns besides `COLUMNS`: `shown` whether the claim is shown by itself, `harm` whether its opposite is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,22 +160,48 @@ class Analysed:
     results: tuple[Result, ...]
     detail: Any = None
 
+    against: str | None = None
+    """The comparator."""
+
     def rows(self) -> list[dict[str, Any]]:
         """The results as rows of `COLUMNS` and `ERRORS`."""
         return [self._row(result) for result in self.results]
 
+    def effect(self, arm: str) -> Effect | None:
+        """The effect of an arm; None where there is none.
+
+        Parameters
+        ----------
+        arm : str
+        """
+        return next((result.effect for result in self.results if result.arm == arm), None)
+
     def _row(self, found: Result) -> dict[str, Any]:
-        spec, nan = self.spec, np.nan
+        spec, nan, claim = self.spec, np.nan, self.spec.claim
         effect = found.effect or Effect(spec.effect_measure, nan, nan, nan, df=nan)
-        compared = found.effect is not None and spec.concludes
+        compared, margins = found.effect is not None, spec.margins
         return {
             "endpoint": spec.name, "role": spec.role, "kind": spec.key, "arm": found.arm, "n": found.n,
             "events": found.events, "estimate": found.estimate, "low": found.low, "high": found.high,
+            "against": (self.against or "") if compared else "",
             "effect": effect.value, "effect_measure": effect.measure, "effect_low": effect.low,
-            "effect_high": effect.high, "p": effect.p, "margin": nan if spec.margin is None else spec.margin,
-            "conclusion": spec.conclusion(effect) if compared else "", "method": found.method, "note": found.note,
-            "std_error": found.std_error, "effect_error": effect.error, "effect_df": effect.df,
+            "effect_high": effect.high, "p": effect.p, "claim": claim.kind if compared and spec.concludes else "",
+            "margin": margins[0], "margin_high": margins[1], "p_claim": claim.p(effect) if compared else nan,
+            "conclusion": claim.conclusion(effect) if compared and spec.concludes else "",
+            "method": found.method, "note": found.note, "std_error": found.std_error, "effect_error": effect.error,
+            "effect_df": effect.df, "shown": compared and claim.shown(effect),
+            "harm": compared and claim.against(effect),
         }  # fmt: skip
+
+    def at_margin(self) -> Analysed:
+        """The same where every effect is larger by the limit of the claim: what a study without a true effect would
+        show if the true effect were the limit. Unchanged where superiority is claimed, or an effect can't be moved.
+        """
+        limit = self.spec.claim.limits[-1]
+        if not self.spec.moves or limit == 0:
+            return self
+        moved = [replace(r, effect=None if r.effect is None else r.effect.moved(limit)) for r in self.results]
+        return replace(self, results=tuple(moved))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,8 +209,10 @@ class Endpoint(ABC):
     """What every endpoint has.
 
     `role` is primary, key secondary, secondary or exploratory. `margin` is the largest loss against the comparator that
-    a non-inferiority claim allows (> 0, in the unit of the difference; for a ratio the largest ratio, > 1), None where
-    superiority is asked. `covariates` enter the model beside arm, baseline and strata.
+    a non-inferiority claim allows (> 0, in the unit of the difference; for a ratio the largest ratio, > 1),
+    `equivalence` the two limits of an equivalence claim in that unit; without either superiority is claimed. The claim
+    rests on the two-sided interval of `confidence`. `covariates` enter the model beside arm, baseline and strata.
+    `against` is the comparator, None for the trial's control; `arms` are those compared with it, none for all others.
     """
 
     key: ClassVar[str]
@@ -251,7 +244,11 @@ class Endpoint(ABC):
     role: str
     analysis: str
     margin: float | None = None
+    equivalence: tuple[float, float] | None = None
+    confidence: float = LEVEL
     covariates: tuple[str, ...] = ()
+    against: str | None = None
+    arms: tuple[str, ...] = ()
 
     # -- what is asked --
 
@@ -344,21 +341,22 @@ class Endpoint(ABC):
         return value if is_ratio(self.effect_measure) else value / self.factor
 
     @property
-    def effect_margin(self) -> float | None:
-        """The margin on the scale of `Effect`."""
-        return None if self.margin is None else self.on_scale(self.margin)
+    def margins(self) -> tuple[float, float]:
+        """Margin, or lower and upper limit of equivalence, as the trial file has them; NaN where there is none."""
+        return self.equivalence or (np.nan if self.margin is None else self.margin, np.nan)
 
-    def conclusion(self, effect: Effect) -> str:
-        """What an effect's interval allows to say.
-
-        Parameters
-        ----------
-        effect : Effect
-        """
-        return conclusion(
-            effect.low, effect.high, margin=self.effect_margin, ratio=is_ratio(effect.measure),
-            higher_is_better=self.higher_is_better,
-        )  # fmt: skip
+    @property
+    def claim(self) -> Claim:
+        """What an effect is to show, on the scale of `Effect`."""
+        if self.equivalence is not None:
+            lower, upper = map(self.on_scale, self.equivalence)
+            return Claim(EQUIVALENCE, lower, upper, self.confidence)
+        ratio, better = is_ratio(self.effect_measure), self.higher_is_better
+        if self.margin is None:
+            return replace(Claim.superiority(ratio=ratio, higher_is_better=better), level=self.confidence)
+        loss = self.on_scale(self.margin)
+        worst = (1 / loss if better else loss) if ratio else -loss if better else loss
+        return Claim(NON_INFERIORITY, worst if better else None, None if better else worst, self.confidence)
 
     # -- words --
 
@@ -451,7 +449,8 @@ class Endpoint(ABC):
         Returns
         -------
         dict
-            `estimate`, `low`, `high`, `p`, `method`; shares as shares, not percent.
+            As for `Effect.of`: `estimate`, `low`, `high`, `p`, `method`, and the test as `std_error` (with `df`) or
+            `z`; shares as shares, not percent.
 
         Raises
         ------
@@ -476,15 +475,15 @@ class Endpoint(ABC):
                 results.append(Result(arm=arm, note=NOBODY))
                 continue
             facts = {"n": len(own)} | self.alone(own)
-            if setting.comparator is not None and arm != setting.comparator:
+            if setting.comparator is not None and setting.compares(arm):
                 try:
                     found = self.effect(table, arm, setting.comparator, self.effect_measure)
                     effect = Effect.of(self.effect_measure, found)
-                    facts |= {"effect": effect, "method": effect.method}
+                    facts |= {"effect": effect, "method": effect.method, "note": _why_none(effect.value)}
                 except (BadInput, RunFailed) as why:
                     facts["note"] = in_a_sentence(why)
             results.append(Result(arm=arm, **facts))
-        return Analysed(self, tuple(results))
+        return Analysed(self, tuple(results), against=setting.comparator)
 
     def estimates(
         self, data: Data, setting: Setting, estimand: Estimand, patients: pd.DataFrame
@@ -503,7 +502,8 @@ class Endpoint(ABC):
         Returns
         -------
         dict
-            Arm to `n`, `n_control`, `estimate`, `low`, `high`, `p`, `method`, `note`.
+            Arm to `n`, `n_control`, `estimate`, `low`, `high`, `p`, `method`, `note`, and `std_error` where the
+            analysis has one.
         """
         table = self.table(data, setting, patients, estimand)
         sizes, control = table["arm"].value_counts(), str(setting.comparator)
@@ -516,6 +516,7 @@ class Endpoint(ABC):
                 out[arm]["note"] = in_a_sentence(why)
                 continue
             out[arm] |= {name: found[name] for name in ("estimate", "low", "high", "p", "method")}
+            out[arm] |= {"std_error": found.get("std_error", np.nan), "note": _why_none(found["estimate"])}
         return out
 
     def curves(self, data: Data, setting: Setting, visits: Sequence[float]) -> tuple[pd.DataFrame, pd.DataFrame] | None:

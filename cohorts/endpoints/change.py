@@ -14,7 +14,6 @@ from ranklsim.cohorts.endpoints.base import (
     Analysed,
     BetweenVisits,
     Data,
-    Effect,
     Result,
     Setting,
     World,
@@ -27,6 +26,7 @@ from ranklsim.cohorts.endpoints.reading import Plan, between
 from ranklsim.cohorts.measures import UNITS
 from ranklsim.cohorts.statistics import repeated, summaries
 from ranklsim.cohorts.statistics.ancova import ancova
+from ranklsim.cohorts.statistics.claims import Effect
 from ranklsim.cohorts.statistics.imputation import STRATEGIES
 from ranklsim.cohorts.words import MEASURES, month_text
 from ranklsim.pkpd.errors import BadInput
@@ -140,30 +140,31 @@ class Change(BetweenVisits):
         if not np.isfinite(float(row["difference"])):
             raise BadInput("an arm has no patient left.")
         out = {"estimate": row["difference"], "low": row["difference_low"], "high": row["difference_high"]}
+        out |= {"std_error": row["difference_std_error"], "df": row["difference_df"]}
         return out | {"p": row["p"], "method": "ANCOVA at the visit"}
 
     def analyse(self, data: Data, setting: Setting) -> Analysed:
         """The analysis of the trial file; `detail` is a `ChangeDetail`."""
-        visits, model, df = data.seen(self.measure), None, {}
+        visits, model = data.seen(self.measure), None
         if self.analysis == "MMRM":
             model = repeated.analyse(visits, data.patients, self, setting.arms, setting.comparator)
             found = model.endpoint()
-            last = model.by_visit[model.by_visit["month"] == self.to_month]
-            df = dict(zip(last["arm"], last["difference_df"], strict=True))
         else:
             found = summaries.endpoint(visits, data.patients, self, setting.arms, setting.comparator, seed=setting.seed)
+        apart = ~found["arm"].map(lambda arm: setting.compares(str(arm))).astype(bool)
+        found.loc[apart, [name for name in found if name.startswith("difference") or name == "p"]] = np.nan
         rows = {str(row["arm"]): row for row in found.to_dict("records")}
-        results = tuple(self._result(arm, rows.get(arm), float(df.get(arm, np.nan))) for arm in setting.arms)
-        return Analysed(self, results, ChangeDetail(found, model))
+        results = tuple(self._result(arm, rows.get(arm), setting) for arm in setting.arms)
+        return Analysed(self, results, ChangeDetail(found, model), setting.comparator)
 
-    def _result(self, arm: str, row: Mapping[str, Any] | None, df: float) -> Result:
+    def _result(self, arm: str, row: Mapping[str, Any] | None, setting: Setting) -> Result:
         if row is None or not row["n"]:
             return Result(arm=arm, note=NOBODY)
         effect = None
-        if np.isfinite(row["difference"]):
+        if setting.compares(arm) and np.isfinite(row["difference"]):
             effect = Effect(
                 self.effect_measure, row["difference"], row["difference_low"], row["difference_high"],
-                error=row["difference_std_error"], df=df, p=row["p"], method=row["method"],
+                error=row["difference_std_error"], df=row["difference_df"], p=row["p"], method=row["method"],
             )  # fmt: skip
         return Result(
             arm=arm, n=int(row["n"]), estimate=row["estimate"], low=row["ci_low"], high=row["ci_high"],
@@ -207,7 +208,8 @@ class Change(BetweenVisits):
             frame, _ = repeated.sensitivity(found, seen, patients, control, seed=setting.seed, strategies=strategies)
             rows = {str(row["arm"]): row for row in frame.to_dict("records")}
             method = f"multiple imputation ({STRATEGIES[estimand.missing]}) and ANCOVA"
-        empty = dict.fromkeys(("difference", "difference_low", "difference_high", "p"), np.nan) | {"n": 0}
+        empty = dict.fromkeys(("difference", "difference_low", "difference_high", "p"), np.nan)
+        empty |= {"difference_std_error": np.nan, "n": 0}
         n_control = int(rows.get(control, empty)["n"])
         return {arm: _against(rows.get(arm, empty), n_control, method, found.note) for arm in estimand.arms}
 
@@ -270,6 +272,7 @@ class Change(BetweenVisits):
 def _against(row: Mapping[str, Any], n_control: int, method: str, note: str = "") -> dict[str, Any]:
     out = {"n": int(row["n"]), "n_control": n_control, "method": method, "note": note, "p": row["p"]}
     out |= {"estimate": row["difference"], "low": row["difference_low"], "high": row["difference_high"]}
+    out["std_error"] = row["difference_std_error"]
     if not out["n"] or not n_control:
         out["note"] = f"No patient of {'this arm' if n_control else 'control'} is left for the analysis. {note}".strip()
     return out

@@ -20,12 +20,13 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.durability import RISE, at_month, crossing_month, share_kept
-from ranklsim.cohorts.endpoints.base import Analysed, Data, Effect, Endpoint, Result, Setting, World, jackknife
+from ranklsim.cohorts.endpoints.base import Analysed, Data, Endpoint, Result, Setting, World, jackknife
 from ranklsim.cohorts.endpoints.estimands import Estimand
 from ranklsim.cohorts.endpoints.reading import Plan
 from ranklsim.cohorts.measures import BMD_MEASURES, MARKER_MEASURES
 from ranklsim.cohorts.measures import MEASURES as MEASURED
 from ranklsim.cohorts.statistics import summaries
+from ranklsim.cohorts.statistics.claims import Effect
 from ranklsim.cohorts.statistics.durability import bootstrap_means, percentiles, resampling
 from ranklsim.cohorts.statistics.summaries import BOOTSTRAPS
 from ranklsim.cohorts.words import MEASURES
@@ -135,8 +136,9 @@ class Durability(Endpoint):
                 self.effect_measure, row["effect"], row["effect_low"], row["effect_high"], df=np.nan, method=method
             )
             own = {name: row[name] for name in ("arm", "n", "estimate", "low", "high", "note")}
-            results.append(Result(**own, effect=effect, method=method))
-        return Analysed(self, tuple(results))
+            compared = setting.compares(str(row["arm"]))
+            results.append(Result(**own, effect=effect if compared else None, method=method))
+        return Analysed(self, tuple(results), against=setting.comparator)
 
     def outcome(self, world: World, estimand: Estimand) -> pd.DataFrame:
         """The course of the measure: a column for each visit at which it is taken, named by its month."""

@@ -8,17 +8,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from ranklsim.cohorts import events
-from ranklsim.cohorts.endpoints.base import Data, Endpoint, Setting, World, adjusted_for, is_ratio
+from ranklsim.cohorts.endpoints.base import Data, Endpoint, Setting, World, adjusted_for
 from ranklsim.cohorts.endpoints.estimands import SOON, Estimand, first_month, people
 from ranklsim.cohorts.endpoints.reading import Plan, counted
 from ranklsim.cohorts.endpoints.responder import effect_of_shares, share_of
-from ranklsim.cohorts.statistics import competing, survival
+from ranklsim.cohorts.statistics import competing, proportions, survival
+from ranklsim.cohorts.statistics.ancova import LEVEL
+from ranklsim.cohorts.statistics.claims import is_ratio
 from ranklsim.cohorts.words import EVENT_WORDS, month_text
 from ranklsim.pkpd.reading import Shape, Table
-
-_Z = 1.959963984540054
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,25 +156,27 @@ class Event(Endpoint):
         curve = survival.cumulative_incidence(own["time"].to_numpy(), own["cause"].to_numpy())
         at = survival.at_month(curve, self._span)
         out = {name: at[name] for name in ("estimate", "low", "high")}
+        if at["std_error"] == 0:  # no event or nothing but events: the share of those followed so long
+            known = int(((own["time"] >= self._span - SOON) | (own["cause"] > 0)).sum())
+            out = proportions.proportion(round(at["estimate"]) * known, known)
         return out | {"events": int(own["event"].sum()), "method": "cumulative incidence (Aalen-Johansen)"}
 
     def effect(self, table: pd.DataFrame, arm: str, comparator: str, measure: str) -> dict[str, Any]:
         if self.grouped:
             return effect_of_shares(self, table, arm, comparator, measure)
         adjusted = adjusted_for(self.covariates)
+        pair = (table, arm, comparator)
+        if measure == "hazard ratio" and self.analysis == "log-rank":
+            found = survival.log_rank_ratio(*pair, stratified=True)
+            return found | {"method": "log-rank, stratified, with the interval of its score"}
         if measure == "hazard ratio":
-            ratio = survival.cox(table, arm, comparator, self.covariates, stratified=True)
-            words = "Cox, stratified"
-            if self.analysis == "log-rank":
-                ratio |= {"p": survival.log_rank(table, [arm, comparator], stratified=True)["p"]}
-                words += "; p of the stratified log-rank test"
-            return ratio | {"method": words + adjusted}
+            return survival.cox(*pair, self.covariates, stratified=True) | {"method": f"Cox, stratified{adjusted}"}
         if measure == "subdistribution hazard ratio":
-            ratio = competing.fine_gray(table, arm, comparator, self.covariates, stratified=True)
+            ratio = competing.fine_gray(*pair, self.covariates, stratified=True)
             words = "Fine-Gray, stratified"
-            if self.analysis == "Gray":
-                ratio |= {"p": competing.gray(table, [arm, comparator], stratified=True)["p"]}
-                words += "; p of Gray's test, stratified"
+            if self.analysis == "Gray" and "std_error" in ratio:
+                tested = competing.gray(table, [arm, comparator], stratified=True)
+                ratio, words = _by_test(ratio, tested["z"]), f"{words}; p of Gray's test, stratified"
             return ratio | {"method": words + adjusted}
         found = survival.incidence_contrast(table, arm, comparator, self._span, ratio=is_ratio(measure))
         return found | {"method": "cumulative incidence (Aalen-Johansen)"}
@@ -219,12 +222,43 @@ class Event(Endpoint):
         table = both.dropna(subset=["time"]).astype({"event": bool, "cause": int})
         if summary == "hazard ratio":
             found = survival.cox(table, "here", "there", stratified=True)
-            return found["estimate"], float(np.log(found["high"] / found["low"]) / (2 * _Z))
-        if summary == "subdistribution hazard ratio":
+        elif summary == "subdistribution hazard ratio":
             found = competing.fine_gray(table, "here", "there", stratified=True)
         else:
             found = survival.incidence_contrast(table, "here", "there", self._span, ratio=summary == "risk ratio")
-        return found["estimate"], found["std_error"]
+        return found["estimate"], found.get("std_error", np.nan)
+
+
+def _by_test(ratio: dict[str, Any], z: float) -> dict[str, Any]:
+    """A ratio with the p of a rank test, and the interval of ratios that the test, moved by the model's error, allows.
+
+    The statistic of a ratio is that of the test less the logarithm of the ratio in standard errors of the model, so
+    that interval and test never contradict each other; the two statistics agree but for terms of a lower order.
+    """
+    test = RankTest(z, ratio["std_error"])
+    low, high = test.interval(LEVEL)
+    return ratio | {"p": 2 * float(stats.norm.sf(abs(z))), "z": test, "low": low, "high": high}
+
+
+@dataclass(frozen=True)
+class RankTest:
+    """Signed z of a ratio: `z` of no effect, moved by `error` of the logarithm."""
+
+    z: float
+    error: float
+
+    def __call__(self, ratio: float) -> float:
+        return self.z - float(np.log(ratio)) / self.error
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """Ratios that are not rejected.
+
+        Parameters
+        ----------
+        level : float
+        """
+        half = float(stats.norm.ppf(0.5 + level / 2))
+        return float(np.exp((self.z - half) * self.error)), float(np.exp((self.z + half) * self.error))
 
 
 def found_by_visit(table: pd.DataFrame, first: float) -> pd.DataFrame:

@@ -163,6 +163,26 @@ class Trial:
             raise KeyError(f"{self.name} has no endpoint '{name}'")
         return found
 
+    def comparator(self, endpoint: Endpoint) -> str | None:
+        """The arm that others are compared with in an endpoint: its own, or the trial's control.
+
+        Parameters
+        ----------
+        endpoint : Endpoint
+        """
+        return endpoint.against or self.control
+
+    def compared(self, endpoint: Endpoint) -> list[str]:
+        """The arms that an endpoint compares with its comparator; none without a comparator.
+
+        Parameters
+        ----------
+        endpoint : Endpoint
+        """
+        against = self.comparator(endpoint)
+        others = [arm.name for arm in self.arms if arm.name != against]
+        return [] if against is None else [name for name in others if not endpoint.arms or name in endpoint.arms]
+
     def agent_names(self) -> list[str]:
         """Agents that any arm is given, in order of first use, then those of rescue and switch."""
         planned = [regimen.agent for arm in self.arms for regimen in arm.regimens]

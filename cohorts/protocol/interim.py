@@ -56,10 +56,13 @@ def read_interim(
         return None
     if not conduct.looks and not of.faults.touch(("conduct", "looks")):
         table.fault((), 'there is no interim look; give [conduct] looks = ["24 mo", "50 % completed"].')
-    if of.control is None:
-        table.fault((), "looks compare with control; name the trial's control.")
-    arms = of.arms(table, "arms")
     endpoint = _endpoint(of, table, endpoints)
+    comparator = of.control if endpoint is None else endpoint.against or of.control
+    if comparator is None:
+        table.fault((), "looks compare with control; name the trial's control.")
+    arms = of.arms(table, "arms", comparator)
+    if "arms" not in table and endpoint is not None and endpoint.arms:
+        arms = endpoint.arms
     spending = table.choice("spending", SPENDING, None)
     alpha = table.number("alpha", ALPHA if multiplicity is None else multiplicity.alpha, above=0, below=0.5)
     futility = _futility(table)
@@ -109,13 +112,12 @@ def _effect(table: Table, endpoint: Endpoint) -> float | None:
     if ratio and value <= 0:
         table.fault("effect", f'{said} is not a ratio; give one such as effect = "0.6".')
         return None
-    better = endpoint.higher_is_better
-    none = 1.0 if ratio else 0.0
-    if endpoint.margin is not None:
-        none = 1 / endpoint.margin if ratio and better else endpoint.margin * (1 if ratio or not better else -1)
-    if not (value > none if better else value < none):
-        table.fault("effect", f"{said} is not a benefit; give one {'above' if better else 'below'} {none:g}.")
-        return None
+    claim, on_scale = endpoint.claim, endpoint.on_scale(value)
+    for limit, better in ((claim.lower, "above"), (claim.upper, "below")):
+        if limit is not None and (on_scale <= limit if better == "above" else on_scale >= limit):
+            limit *= 1 if ratio else endpoint.factor
+            table.fault("effect", f"{said} is not a benefit; give one {better} {limit:g}.")
+            return None
     return endpoint.on_scale(value)
 
 

@@ -18,6 +18,15 @@ from ranklsim.pkpd.reading import Shape, Table
 
 ROLES = ("primary", "key secondary", "secondary", "exploratory")
 MISSING = ("MAR", "J2R", "CIR", "CR")
+WITHOUT_COVARIATES = (
+    "log-rank",
+    "Gray",
+    "Miettinen-Nurminen",
+    "Mantel-Haenszel",
+    "mean difference",
+    "median difference",
+)
+"""Analyses that adjust for strata at most."""
 CORRECTIONS = ("fixed sequence", "Bonferroni", "Holm", "Hochberg", "graphical")
 
 ESTIMAND = Shape(
@@ -46,10 +55,26 @@ MULTIPLICITY = Shape(
 )
 
 
+CLAIM = {
+    "against": '"denosumab"',
+    "arms": '["mrankl"]',
+    "margin": '"1 %"',
+    "equivalence": '["-1.5 %", "1.5 %"]',
+    "interval": '"95 %"',
+}
+"""Keys of what an endpoint, or a further comparison of one, claims."""
+
+COMPARISON = Shape(
+    {"name": '"Spine, against denosumab"', "endpoint": '"Lumbar spine BMD over 36 months"', "role": '"secondary"'}
+    | CLAIM,
+    needed=("endpoint", "against"),
+)
+
+
 def shape_of_endpoints() -> Shape:
     """Keys of a table [[endpoint]]: one for each kind that is registered."""
     kinds = {name: kind.example for name, kind in KINDS.items()}
-    more = {"analysis": '"ANCOVA"', "margin": '"1 %"', "covariates": '["age", "eGFR"]'}
+    more = {"analysis": '"ANCOVA"', "covariates": '["age", "eGFR"]'} | CLAIM
     first = {"name": '"Lumbar spine BMD over 36 months"', "role": '"primary"'}
     return Shape(first | kinds | more, needed=("name", "role", "analysis"))
 
@@ -83,18 +108,45 @@ class Objectives:
         self.root, self.faults, self.names, self.control = root, root.faults, list(names), control
         self.plan = Plan(visits.BMD, visits.markers, months, recorded)
         self.tables = root.tables("endpoint", shape_of_endpoints())
+        self.comparisons = root.tables("comparison", COMPARISON)
         self.known = [name for table in self.tables if (name := table.text("name", None)) is not None]
+        self.known += [name for table in self.comparisons if (name := self._name_of(table)) is not None]
 
     # endpoints
 
     def endpoints(self) -> list[Endpoint]:
-        """Those without fault."""
+        """Those without fault: each [[endpoint]], then each [[comparison]] as an endpoint with another comparator."""
         found = [self._endpoint(table) for table in self.tables]
         roles = [table.choice("role", ROLES, None) for table in self.tables]
         if "endpoint" in self.root and None not in roles and "primary" not in roles:
             self.root.fault("endpoint", 'no endpoint is primary; give one role = "primary".')
         self._names_once("endpoint", self.tables)
-        return [endpoint for endpoint in found if endpoint is not None]
+        first = [endpoint for endpoint in found if endpoint is not None]
+        compared = [self._comparison(table, first) for table in self.comparisons]
+        names = [endpoint.name for endpoint in first]
+        for table, made in zip(self.comparisons, compared, strict=True):
+            if made is not None and made.name in names:
+                table.fault("name", f"'{made.name}' is the name of another endpoint; give each comparison its own.")
+            names += [] if made is None else [made.name]
+        return first + [endpoint for endpoint in compared if endpoint is not None]
+
+    def _name_of(self, table: Table) -> str | None:
+        """Name of a comparison: its own, or that of its endpoint with the comparator."""
+        of, against = table.text("endpoint", None), table.text("against", None)
+        return table.text("name", None if of is None or against is None else f"{of}, against {against}")
+
+    def _comparison(self, table: Table, endpoints: Sequence[Endpoint]) -> Endpoint | None:
+        """An endpoint with another comparator, or another claim."""
+        name, of, role = self._name_of(table), table.text("endpoint", None), table.choice("role", ROLES, "secondary")
+        base = next((endpoint for endpoint in endpoints if endpoint.name == of), None)
+        if of is not None and base is None:
+            known = [each for t in self.tables if (each := t.text("name", None)) is not None]
+            if of not in known:
+                table.fault("endpoint", f"unknown endpoint '{of}'; {near(of, known)}")
+        if base is None or name is None or role is None:
+            return None
+        plain = replace(base, name=name, role=role, margin=None, equivalence=None, against=None, arms=())
+        return self._claimed(table, plain)
 
     def named(self, table: Table, key: str) -> str | None:
         """Name of an endpoint at a key of a table; None where it has none, or an unknown one, which is a fault."""
@@ -137,8 +189,46 @@ class Objectives:
         own = None if inner is None else kind.read(inner, self.plan)
         if own is None or name is None or role is None or analysis is None:
             return None
-        made = kind(name=name, role=role, analysis=analysis, covariates=tuple(adjusted), **own)
-        return replace(made, margin=self._margin(table, made))
+        if analysis in WITHOUT_COVARIATES and adjusted:
+            table.fault("covariates", f"{analysis} takes no covariates; leave them out, or use another analysis.")
+        return self._claimed(table, kind(name=name, role=role, analysis=analysis, covariates=tuple(adjusted), **own))
+
+    def _claimed(self, table: Table, spec: Endpoint) -> Endpoint:
+        """An endpoint with its comparator and what it claims."""
+        against = table.text("against", None)
+        if against is not None and against not in self.names and self.names:
+            table.fault("against", f"'{against}' is not an arm; {near(against, self.names)}")
+        comparator = against or self.control
+        arms: tuple[str, ...] = ()
+        if "arms" in table:
+            arms = self.arms(table, "arms", comparator)
+        margin, equivalence = self._margin(table, spec), self._equivalence(table, spec)
+        if "margin" in table and "equivalence" in table:
+            table.fault("equivalence", "both margin and equivalence are given; leave one of them out.")
+        level = table.quantity("interval", "%", 95.0, least=50, below=100)
+        if "interval" in table and not spec.tested:
+            table.fault("interval", "the interval of this analysis is one of 95 %; leave it out.")
+        return replace(spec, against=against, arms=arms, margin=margin, equivalence=equivalence, confidence=level / 100)
+
+    def _equivalence(self, table: Table, spec: Endpoint) -> tuple[float, float] | None:
+        """The two limits of an equivalence claim, on either side of no effect."""
+        given = table.values("equivalence", str, None)
+        if given is None:
+            return None
+        ratio = is_ratio(spec.effect_measure)
+        example = '["80 %", "125 %"]' if ratio else '["-1.5 %", "1.5 %"]'
+        if not spec.tested:
+            table.fault("equivalence", "equivalence has no meaning for this analysis; leave it out.")
+            return None
+        if len(given) != 2:
+            table.fault("equivalence", f"equivalence has {len(given)} margins, not two; write equivalence = {example}.")
+            return None
+        low, high = (table.parsed(("equivalence", k), text, spec.effect_unit) for k, text in enumerate(given))
+        none = 1.0 if ratio else 0.0
+        if low is not None and high is not None and not (low < none < high and (low > 0 or not ratio)):
+            said = f"equivalence from {given[0]} to {given[1]} does not hold no effect ({none:g})"
+            table.fault("equivalence", f"{said}; give a limit on either side, as in equivalence = {example}.")
+        return None if low is None or high is None else (low, high)
 
     def _margin(self, table: Table, spec: Endpoint) -> float | None:
         """A margin of non-inferiority in the unit of the difference; for a ratio, a number above 1."""
@@ -166,7 +256,7 @@ class Objectives:
             self.root.fault("estimand", "no estimand is primary; give one primary = true.")
         for table in primary[1:]:
             table.fault("primary", "a second estimand is primary; leave one of them so.")
-        if tables and self.control is None:
+        if tables and self.control is None and not any(endpoint.against for endpoint in endpoints):
             self.root.fault("estimand", "an estimand compares with control; name the trial's control.")
         return [estimand for estimand in found if estimand is not None]
 
@@ -178,7 +268,10 @@ class Objectives:
             limits = read_range(table, ("population", covariate), covariate, text)
             if limits is not None:
                 population[covariate] = limits
-        arms = self.arms(table, "treatment")
+        comparator = None if endpoint is None else endpoint.against or self.control
+        arms = self.arms(table, "treatment", comparator)
+        if "treatment" not in table and endpoint is not None and endpoint.arms:
+            arms = endpoint.arms
         missing = table.choice("missing", MISSING, "MAR")
         every = tuple(dict.fromkeys(summary for kind in KINDS.values() for summary in kind.measures))
         asked = table.choice("summary", every, None)
@@ -207,15 +300,16 @@ class Objectives:
             table.fault("missing", f'missing = "{missing}" is for a change only; leave it out.')
         return Estimand(name, endpoint.name, table.flag("primary"), population, arms, events, missing, summary)
 
-    def arms(self, table: Table, key: str) -> tuple[str, ...]:
-        """Treatments named at a key of a table, all but control if none is."""
-        others = [name for name in self.names if name != self.control]
+    def arms(self, table: Table, key: str, comparator: str | None) -> tuple[str, ...]:
+        """Arms named at a key of a table that are compared with another; all others if none is named."""
+        others = [name for name in self.names if name != comparator]
         names = table.values(key, str, None)
         if names is None:
             return tuple(others)
         for index, name in enumerate(names):
-            if name == self.control:
-                table.fault((key, index), f"'{name}' is the control; name what is compared with it.")
+            if name == comparator:
+                said = "the control" if name == self.control else "what is compared with"
+                table.fault((key, index), f"'{name}' is {said}, and an arm is not compared with itself; name another.")
             elif name not in self.names and self.names:
                 table.fault((key, index), f"'{name}' is not an arm; {near(name, others)}")
         if not names:
@@ -252,10 +346,22 @@ class Objectives:
         if table.data.get("order") == []:
             table.fault("order", "order is empty; name the endpoints in the order of their tests.")
         alpha = table.number("alpha", 0.05, above=0, below=0.5)
-        arms = self.arms(table, "arms")
-        if self.control is None:
+        specs = {endpoint.name: endpoint for endpoint in endpoints}
+        against = {name: spec.against or self.control for name, spec in specs.items()}
+        if self.control is None and None in against.values():
             table.fault((), "hypotheses compare with control; name the trial's control.")
-        hypotheses = tuple((name, arm) for name in order for arm in arms)
+        named = self.arms(table, "arms", None) if "arms" in table else tuple(self.names)
+        if self.control in named and "arms" in table and set(against.values()) == {self.control}:
+            place = table.values("arms", str, []).index(str(self.control))
+            said = f"'{self.control}' is the control, and an arm is not compared with itself"
+            table.fault(("arms", place), f"{said}; name another.")
+        hypotheses = tuple(
+            (name, arm)
+            for name in order
+            for arm in named
+            if arm != against.get(name, self.control)
+            and (name not in specs or not specs[name].arms or arm in specs[name].arms)
+        )
         if method is None:
             return None
         return Multiplicity(method, alpha, hypotheses, *self._graph(table, method, len(hypotheses)))

@@ -79,6 +79,7 @@ TRIAL = Shape(
         "arm": "one or more tables [[arm]]",
         "visits": "a table [visits]",
         "endpoint": "one or more tables [[endpoint]]",
+        "comparison": "one or more tables [[comparison]]",
         "estimand": "one or more tables [[estimand]]",
         "multiplicity": "a table [multiplicity]",
         "interim": "a table [interim]",
@@ -177,7 +178,7 @@ class _Reader:
     def __init__(self, path: Path, folder: Path, populations: Path) -> None:
         self.path, self.folder, self.populations = path, folder, populations
         data, self.text = load_toml(path)
-        self.faults = Faults(path.name, self.text, data, named=("arm", "endpoint", "estimand"))
+        self.faults = Faults(path.name, self.text, data, named=("arm", "endpoint", "comparison", "estimand"))
         self.root = Table(self.faults, data, TRIAL)
         self.arms = self.root.tables("arm", ARM)
         self.names_known = True  # false once an arm's name is missing, unusable or used twice

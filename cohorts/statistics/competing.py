@@ -18,21 +18,19 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from ranklsim.cohorts.statistics.proportions import model_matrix
-from ranklsim.cohorts.statistics.survival import of_two_arms, refuse_empty, wald
-from ranklsim.pkpd.errors import RunFailed
+from ranklsim.cohorts.statistics.likelihood import Edge, maximise
+from ranklsim.cohorts.statistics.proportions import model_matrix, no_ratio, wald
+from ranklsim.cohorts.statistics.survival import of_two_arms, refuse_empty, strata_of
 
 Array = NDArray[np.float64]
-
-MOST_STEPS = 30  # of Newton's method
-CLOSE = 1e-9  # of a step, in the unit of its standard error
 
 
 def gray(table: pd.DataFrame, arms: Sequence[str], *, stratified: bool = False) -> dict[str, float]:
@@ -50,7 +48,8 @@ def gray(table: pd.DataFrame, arms: Sequence[str], *, stratified: bool = False) 
     Returns
     -------
     dict
-        `chi2`, `df`, `p`; NaN where there is no event, or no two arms are at risk together.
+        `chi2`, `df`, `p`; NaN where there is no event, or no two arms are at risk together; `z` of two arms, positive
+        where the first has more events.
 
     Raises
     ------
@@ -60,7 +59,7 @@ def gray(table: pd.DataFrame, arms: Sequence[str], *, stratified: bool = False) 
     own = table[table["arm"].isin(list(arms))]
     refuse_empty(own, arms)
     score, variance = np.zeros(len(arms)), np.zeros((len(arms), len(arms)))
-    for part in _strata(own, stratified):
+    for part in strata_of(own, stratified):
         group = part["arm"].map({name: k for k, name in enumerate(arms)}).to_numpy(int)
         more = _gray_score(part["time"].to_numpy(float), part["cause"].to_numpy(int), group, len(arms))
         score, variance = score + more[0], variance + more[1]
@@ -69,7 +68,8 @@ def gray(table: pd.DataFrame, arms: Sequence[str], *, stratified: bool = False) 
     if not variance.any() or np.linalg.matrix_rank(variance) < len(variance):
         return out
     chi2 = float(score @ np.linalg.solve(variance, score))
-    return out | {"chi2": chi2, "p": float(stats.chi2.sf(chi2, len(score)))}
+    z = {"z": float(score[0] / np.sqrt(variance[0, 0]))} if len(arms) == 2 else {}
+    return out | {"chi2": chi2, "p": float(stats.chi2.sf(chi2, len(score)))} | z
 
 
 def _gray_score(time: Array, cause: NDArray[np.int64], group: NDArray[np.int64], n: int) -> tuple[Array, Array]:
@@ -126,14 +126,20 @@ def fine_gray(
     stratified: bool = False,
     left_alike: bool = False,
     level: float = 0.95,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Ratio of the subdistribution hazards of an arm and control.
 
-    As `survival.cox` in what it takes (with `cause`, as for `gray`), gives (with `std_error`, of the logarithm) and
-    refuses. `left_alike` says whether both arms share one curve of being still followed, as R's cmprsk has it unless
-    told otherwise.
+    As `survival.cox` in what it takes (with `cause`, as for `gray`) and gives. Where an arm has no event, the ratio is
+    0 or infinite, with the interval of the profile likelihood and Gray's test.
+
+    Parameters
+    ----------
+    table, arm, control, covariates, stratified, level
+        As for `survival.cox`.
+    left_alike : bool
+        Whether both arms share one curve of being still followed, as R's cmprsk has it unless told otherwise.
     """
-    own = of_two_arms(table, arm, control, covariates, "Fine-Gray")
+    own = of_two_arms(table, arm, control, covariates)
     matrix = model_matrix(own.drop(columns="stratum", errors="ignore"), arm, covariates)
     parts = [
         _Stratum(
@@ -142,11 +148,34 @@ def fine_gray(
             matrix[part.index],
             (part["arm"] == arm).to_numpy(int) * (not left_alike),
         )
-        for part in _strata(own, stratified)
+        for part in strata_of(own, stratified)
     ]
-    slope, covariance = _newton([part for part in parts if part.at.size])
-    error = float(np.sqrt(covariance[0, 0]))
-    return wald(float(slope[0]), error, level) | {"std_error": error}
+    parts = [part for part in parts if part.at.size]
+    seen = [bool(((own["arm"] == name) & (own["cause"] == 1)).any()) for name in (arm, control)]
+    if not any(seen):
+        return no_ratio()
+    k, failed = matrix.shape[1], "the Fine-Gray model does not converge: the strata leave too few events."
+
+    def look(slope: Array) -> tuple[float, Array, Array]:
+        found = [part.look(slope) for part in parts]
+        return sum(f[0] for f in found), sum(f[1] for f in found), sum(f[2] for f in found)  # type: ignore[return-value]
+
+    def beside(slope: float, rest: Array) -> tuple[float, Array, Array]:
+        likelihood, score, information = look(np.concatenate([[slope], rest]))
+        return likelihood, score[1:], information[1:, 1:]
+
+    if not all(seen):
+        tested = gray(table, [arm, control], stratified=stratified)
+        if "z" not in tested:
+            return no_ratio()
+        edge = Edge(
+            lambda slope: maximise(lambda rest: beside(slope, rest), np.zeros(k - 1), failed)[1],
+            1.0 if seen[0] else -1.0, tested["z"],
+        )  # fmt: skip
+        return edge.found(level)
+    slope, _, information = maximise(look, np.zeros(k), failed)
+    bread, influence = np.linalg.inv(information), np.concatenate([part.influence(slope) for part in parts])
+    return wald(float(slope[0]), float(np.sqrt((bread @ (influence.T @ influence) @ bread)[0, 0])), level)
 
 
 class _Stratum:
@@ -232,32 +261,6 @@ class _Stratum:
         return out
 
 
-def _newton(parts: Sequence[_Stratum]) -> tuple[Array, Array]:
-    """Slope at which the score is zero, and its sandwich covariance."""
-
-    def look(slope: Array) -> tuple[float, Array, Array]:
-        found = [part.look(slope) for part in parts]
-        return sum(f[0] for f in found), sum(f[1] for f in found), sum(f[2] for f in found)  # type: ignore[return-value]
-
-    slope = np.zeros(parts[0].Z.shape[1])
-    failed = RunFailed("the Fine-Gray model does not converge: the strata leave too few events.")
-    likelihood, score, information = look(slope)
-    for _ in range(MOST_STEPS):
-        if np.linalg.cond(information) > 1e12:
-            raise failed
-        step = np.linalg.solve(information, score)
-        if np.sqrt(score @ step) < CLOSE:
-            bread = np.linalg.inv(information)
-            influence = np.concatenate([part.influence(slope) for part in parts])
-            return slope, bread @ (influence.T @ influence) @ bread
-        trial = look(slope + step)
-        while trial[0] < likelihood - 1e-9 * abs(likelihood) and np.abs(step).max() > 1e-8:
-            step = step / 2
-            trial = look(slope + step)
-        slope, (likelihood, score, information) = slope + step, trial
-    raise failed
-
-
 class _followed:
     """Kaplan-Meier share of those still followed, just before a time; censoring comes after events at the same time."""
 
@@ -270,14 +273,6 @@ class _followed:
 
     def __call__(self, when: Array) -> Array:
         return self.share[np.searchsorted(self.at, when, side="left")]
-
-
-def _strata(table: pd.DataFrame, stratified: bool) -> Iterator[pd.DataFrame]:
-    if not stratified:
-        yield table
-        return
-    for _, part in table.groupby("stratum", observed=True):
-        yield part
 
 
 def _wide(values: Array, like: Array) -> Array:

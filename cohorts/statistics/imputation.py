@@ -221,7 +221,7 @@ def analyse(
         to the reference arm, with `lost` the share of the difference's (or of the mean's) variance due to missing
         values.
     """
-    matrix = ancova_design(patients, arms)
+    matrix, _ = ancova_design(patients, arms)
     inverse = np.linalg.inv(matrix.T @ matrix)
     df = float(len(matrix) - matrix.shape[1])
     gone = wide.iloc[:, -1].isna().to_numpy()

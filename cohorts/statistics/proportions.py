@@ -1,35 +1,35 @@
-"""Shares of patients: intervals of one, difference, ratio and odds ratio of two, crude or stratified.
+"""Shares of patients: the interval of one; difference, ratio and odds ratio of two, crude or stratified.
 
-Intervals of one share are Wilson's or exact (Clopper and Pearson); of a difference Miettinen and Nurminen's score
-interval [1]_ or Newcombe's hybrid [2]_. Strata are pooled by Mantel and Haenszel [3]_ with the variances of Greenland
-and Robins [4]_ (ratio), Robins, Breslow and Greenland [5]_ (odds ratio) and Sato [6]_ (difference).
+Intervals of one share are Wilson's or exact (Clopper and Pearson). A difference or ratio of two is estimated over
+strata with the weights of Mantel and Haenszel [1]_, and its test and interval are those of Miettinen and Nurminen's
+score [2]_, stratified as by Gart and Nam [3]_: of no effect it is the test of Cochran, Mantel and Haenszel, and its
+interval has a width and never contradicts that test, also without an event.
 
 References
 ----------
-.. [1] Miettinen O, Nurminen M. Stat Med 1985;4:213-26. doi:10.1002/sim.4780040211
-.. [2] Newcombe RG. Stat Med 1998;17:873-90.
-.. [3] Mantel N, Haenszel W. J Natl Cancer Inst 1959;22:719-48.
-.. [4] Greenland S, Robins JM. Biometrics 1985;41:55-68. doi:10.2307/2530643
-.. [5] Robins J, Breslow N, Greenland S. Biometrics 1986;42:311-23. doi:10.2307/2531052
-.. [6] Sato T. Biometrics 1989;45:1323-4.
+.. [1] Mantel N, Haenszel W. J Natl Cancer Inst 1959;22:719-48.
+.. [2] Miettinen O, Nurminen M. Stat Med 1985;4:213-26. doi:10.1002/sim.4780040211
+.. [3] Gart JJ, Nam J. Biometrics 1988;44:323-38. doi:10.2307/2531848
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.cohorts.statistics.likelihood import Edge, maximise
+from ranklsim.pkpd.errors import BadInput
 
 INTERVALS = {"wilson": "wilson", "exact": "beta"}
-MEASURES = ("risk difference", "risk ratio", "odds ratio")
+MEASURES = ("risk difference", "risk ratio")
 
 
-def proportion(events: int, n: int, *, method: str = "wilson", level: float = 0.95) -> dict[str, float]:
+def proportion(events: float, n: int, *, method: str = "wilson", level: float = 0.95) -> dict[str, float]:
     """A share with its interval.
 
     Parameters
@@ -45,89 +45,156 @@ def proportion(events: int, n: int, *, method: str = "wilson", level: float = 0.
     """
     if n == 0:
         return dict.fromkeys(("estimate", "low", "high"), np.nan)
-    from statsmodels.stats.proportion import proportion_confint  # slow to import, as all of statsmodels
-
-    low, high = proportion_confint(events, n, alpha=1 - level, method=INTERVALS[method])
-    return {"estimate": events / n, "low": float(low), "high": float(high)}
+    share = events / n
+    if method == "exact":
+        low = stats.beta.ppf((1 - level) / 2, events, n - events + 1) if events else 0.0
+        high = stats.beta.ppf((1 + level) / 2, events + 1, n - events) if events < n else 1.0
+        return {"estimate": share, "low": float(low), "high": float(high)}
+    if method != "wilson":
+        raise ValueError(f"unknown method {method!r}")
+    z2 = float(stats.norm.ppf(0.5 + level / 2)) ** 2
+    centre, half = share + z2 / (2 * n), np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n**2)))
+    low, high = (centre - half) / (1 + z2 / n), (centre + half) / (1 + z2 / n)
+    return {"estimate": share, "low": float(max(low, 0.0)), "high": float(min(high, 1.0))}
 
 
 def risk_difference(
-    events: int, n: int, control_events: int, control_n: int, *, method: str = "miettinen-nurminen", level: float = 0.95
-) -> dict[str, float]:
-    """Share of one group minus that of another.
+    events: float, n: float, control_events: float, control_n: float, *, level: float = 0.95
+) -> dict[str, Any]:
+    """Share of one group minus that of another, by the score of Miettinen and Nurminen.
 
     Parameters
     ----------
-    events, n, control_events, control_n : int
-    method : {"miettinen-nurminen", "newcombe"}
+    events, n, control_events, control_n : float
+        Numbers of patients, or effective ones.
     level : float
 
     Returns
     -------
     dict
-        `estimate`, `low`, `high` and the two-sided `p` of the score test; NaN where a group is empty.
+        As from `score`; NaN where a group is empty.
     """
     if not n or not control_n:
         return dict.fromkeys(("estimate", "low", "high", "p"), np.nan)
-    counts = (events, n, control_events, control_n)
-    if method == "miettinen-nurminen":
-        low, high = _score_interval(counts, float(stats.norm.ppf(0.5 + level / 2)))
+    return score(*(np.array([float(k)]) for k in (events, n, control_events, control_n)), level=level)
+
+
+# -- the score ---------------------------------------------------------------------------------------------------------
+
+
+def score(
+    x1: np.ndarray,
+    n1: np.ndarray,
+    x0: np.ndarray,
+    n0: np.ndarray,
+    *,
+    measure: str = "risk difference",
+    level: float = 0.95,
+) -> dict[str, Any]:
+    """Difference or ratio of shares over strata, with the interval of its score.
+
+    Parameters
+    ----------
+    x1, n1, x0, n0 : ndarray, shape (strata,)
+        Events and patients of an arm and of control.
+    measure : {"risk difference", "risk ratio"}
+    level : float
+
+    Returns
+    -------
+    dict
+        `estimate` (NaN for a ratio without any event), `low`, `high`, two-sided `p` of no effect, and `z`: from a value
+        of the measure to the signed score, positive where the data lie above it.
+    """
+    z = partial(_score, x1, n1, x0, n0, measure == "risk ratio")
+    weight = n1 * n0 / (n1 + n0)
+    here, there = (weight * x1 / n1).sum(), (weight * x0 / n0).sum()
+    if measure == "risk ratio":
+        none, estimate = 1.0, here / there if there else np.inf if here else np.nan
     else:
-        from statsmodels.stats.proportion import confint_proportions_2indep
+        none, estimate = 0.0, (here - there) / weight.sum()
+    low, high = interval_of_score(z, measure, level)
+    p = 2 * float(stats.norm.sf(abs(z(none))))
+    return {"estimate": float(estimate), "low": low, "high": high, "p": p, "z": z}
 
-        low, high = confint_proportions_2indep(*counts, method="newcomb", compare="diff", alpha=1 - level)
-    p = 2 * float(stats.norm.sf(abs(_score(counts, 0.0))))
-    return {"estimate": events / n - control_events / control_n, "low": float(low), "high": float(high), "p": p}
 
+def interval_of_score(z: Any, measure: str, level: float) -> tuple[float, float]:
+    """Values of a measure whose score is not beyond the normal quantile.
 
-def _score_interval(counts: tuple[int, int, int, int], z: float) -> tuple[float, float]:
-    """Differences whose score is -z and z."""
-    x1, n1, x0, n0 = counts
-    gap, edge = x1 / n1 - x0 / n0, 1 - 1e-9
+    Parameters
+    ----------
+    z : callable
+        As from `score`; it falls as the value rises.
+    measure : str
+    level : float
+    """
+    limit = float(stats.norm.ppf(0.5 + level / 2))
+    ratio = measure == "risk ratio"
+    least, most = (-FARTHEST, FARTHEST) if ratio else (-1 + EDGE, 1 - EDGE)
+
+    def of(value: float) -> float:
+        return float(z(np.exp(value) if ratio else value))
+
     ends = []
-    for sign in (1, -1):  # the score falls as the difference rises
-        far = -sign * edge
-        inside = sign * _score(counts, far) > z
-        ends.append(optimize.brentq(lambda d, s=sign: s * _score(counts, d) - z, far, gap) if inside else -float(sign))
+    for side, farthest in ((1, least), (-1, most)):
+        if side * of(farthest) <= limit:
+            ends.append((0.0 if side == 1 else np.inf) if ratio else -float(side))
+            continue
+        end = optimize.brentq(lambda value, s=side: s * of(value) - limit, least, most, xtol=1e-13)
+        ends.append(float(np.exp(end)) if ratio else float(end))
     return ends[0], ends[1]
 
 
-def _score(counts: tuple[int, int, int, int], difference: float) -> float:
-    """Score statistic of a difference, its variance with the shares that fit it best (equations 4 and 27 of [1]_)."""
-    x1, n1, x0, n0 = counts
+FARTHEST = 20.0
+"""Logarithm of the farthest ratio that is looked at."""
+EDGE = 1e-9
+"""How near to 1 a difference of shares may come."""
+
+
+def _score(x1: np.ndarray, n1: np.ndarray, x0: np.ndarray, n0: np.ndarray, ratio: bool, value: float) -> float:
+    """Signed score of a difference or ratio; shares under it by equations 4, 10 and 27 of [2]_."""
     n, x = n1 + n0, x1 + x0
-    gap = x1 / n1 - x0 / n0 - difference
-    a, b = n, (n1 + 2 * n0) * difference - n - x
-    c, d = (n0 * difference - n - 2 * x0) * difference + x, x0 * difference * (1 - difference)
-    q = b**3 / (3 * a) ** 3 - b * c / (6 * a**2) + d / (2 * a)
-    r = np.copysign(np.sqrt(max(b**2 / (3 * a) ** 2 - c / (3 * a), 0.0)), q)
-    angle = np.pi if r == 0 else np.pi + np.arccos(np.clip(q / r**3, -1, 1))
-    low = float(np.clip(2 * r * np.cos(angle / 3) - b / (3 * a), 0, 1))
-    high = min(max(low + difference, 0.0), 1.0)
-    variance = (high * (1 - high) / n1 + low * (1 - low) / n0) * n / (n - 1)
-    if variance <= 1e-15:
-        return 0.0 if abs(gap) < 1e-9 else float(np.copysign(np.inf, gap))
-    return float(gap / np.sqrt(variance))
+    if ratio:
+        a, b = n * value, n1 * value + x1 + n0 + x0 * value
+        p0 = np.clip((b - np.sqrt(np.maximum(b**2 - 4 * a * x, 0.0))) / (2 * a), 0.0, 1.0)
+        p1, times = np.clip(value * p0, 0.0, 1.0), value
+        gap = x1 / n1 - value * x0 / n0
+    else:
+        b = (n1 + 2 * n0) * value - n - x
+        c, d = (n0 * value - n - 2 * x0) * value + x, x0 * value * (1 - value)
+        q = b**3 / (3 * n) ** 3 - b * c / (6 * n**2) + d / (2 * n)
+        r = np.copysign(np.sqrt(np.maximum(b**2 / (3 * n) ** 2 - c / (3 * n), 0.0)), q)
+        turn = np.divide(q, r**3, out=np.zeros_like(q), where=r != 0)
+        angle = np.where(r == 0, np.pi, np.pi + np.arccos(np.clip(turn, -1, 1)))
+        p0 = np.clip(2 * r * np.cos(angle / 3) - b / (3 * n), 0, 1)
+        p1, times = np.clip(p0 + value, 0.0, 1.0), 1.0
+        gap = x1 / n1 - x0 / n0 - value
+    weight = n1 * n0 / n
+    each = (p1 * (1 - p1) / n1 + times**2 * p0 * (1 - p0) / n0) * n / np.maximum(n - 1, EDGE)
+    top, variance = float((weight * gap).sum()), float((weight**2 * each).sum())
+    if variance <= 1e-15 * float(weight.sum()) ** 2 * max(times, 1.0) ** 2:
+        return 0.0 if abs(top) < EDGE * float(weight.sum()) * max(times, 1.0) else float(np.copysign(np.inf, top))
+    return top / float(np.sqrt(variance))
 
 
 def mantel_haenszel(
     table: pd.DataFrame, arm: str, control: str, *, measure: str = "risk ratio", level: float = 0.95
-) -> dict[str, float]:
-    """A difference, ratio or odds ratio of shares pooled over strata.
+) -> dict[str, Any]:
+    """A difference or ratio of shares pooled over strata.
 
     Parameters
     ----------
     table : DataFrame
         A row a patient: columns `arm`, `event` (bool), `stratum`.
     arm, control : str
-    measure : {"risk difference", "risk ratio", "odds ratio"}
+    measure : {"risk difference", "risk ratio"}
     level : float
 
     Returns
     -------
     dict
-        `estimate`, `low`, `high`, and two-sided `p` of the Cochran-Mantel-Haenszel test without continuity correction.
-        Strata without patients of both arms say nothing and are left out; NaN where no event allows a ratio.
+        As from `score`; `p` is that of the Cochran-Mantel-Haenszel test without continuity correction. Strata without
+        patients of both arms say nothing and are left out.
 
     Raises
     ------
@@ -135,57 +202,32 @@ def mantel_haenszel(
         If no stratum holds patients of both arms.
     """
     both = table[table["arm"].isin([arm, control])]
-    cells = both.groupby(["stratum", "arm"], observed=True)["event"].agg(["sum", "size"]).unstack("arm", fill_value=0)
-    if not {arm, control} <= set(both["arm"]):
-        raise BadInput(f"no patient of {arm if arm not in set(both['arm']) else control} is left for the analysis.")
-    x1, n1 = cells["sum"][arm].to_numpy(float), cells["size"][arm].to_numpy(float)
-    x0, n0 = cells["sum"][control].to_numpy(float), cells["size"][control].to_numpy(float)
+    for name in (arm, control):
+        if not (both["arm"] == name).any():
+            raise BadInput(f"no patient of {name} is left for the analysis.")
+    strata, code = np.unique(both["stratum"].astype(str).to_numpy(), return_inverse=True)
+    mine, event = (both["arm"] == arm).to_numpy(), both["event"].to_numpy(float)
+
+    def counted(rows: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+        return np.bincount(code[rows], weight, minlength=strata.size).astype(float)
+
+    x1, n1, x0, n0 = counted(mine, event[mine]), counted(mine), counted(~mine, event[~mine]), counted(~mine)
     keep = (n1 > 0) & (n0 > 0)
     if not keep.any():
         raise BadInput(f"no stratum holds patients of both {arm} and {control}.")
-    x1, n1, x0, n0 = x1[keep], n1[keep], x0[keep], n0[keep]
-    n = n1 + n0
-    z = stats.norm.ppf(0.5 + level / 2)
-    out = dict.fromkeys(("estimate", "low", "high", "p"), np.nan)
-    if 0 < (x1 + x0).sum() < n.sum():
-        variance = (n1 * n0 * (x1 + x0) * (n - x1 - x0) / (n**2 * np.maximum(n - 1, 1))).sum()
-        if variance > 0:
-            chi2 = (x1 - n1 * (x1 + x0) / n).sum() ** 2 / variance
-            out["p"] = float(stats.chi2.sf(chi2, 1))
-    elif measure == "risk difference":
-        out["p"] = 1.0
-    if measure == "risk difference":
-        weight = n1 * n0 / n
-        estimate = ((x1 * n0 - x0 * n1) / n).sum() / weight.sum()
-        p_part = (n1**2 * x0 - n0**2 * x1 + n1 * n0 * (n0 - n1) / 2) / n**2
-        q_part = (x1 * (n0 - x0) / n + x0 * (n1 - x1) / n) / 2
-        error = np.sqrt(max((estimate * p_part.sum() + q_part.sum()) / weight.sum() ** 2, 0.0))
-        return out | {"estimate": estimate, "low": estimate - z * error, "high": estimate + z * error}
-    if measure == "risk ratio":
-        top, bottom = (x1 * n0 / n).sum(), (x0 * n1 / n).sum()
-        if bottom == 0:
-            return out
-        if top == 0:
-            return out | {"estimate": 0.0}
-        spread = ((x1 + x0) * n1 * n0 / n**2 - x1 * x0 / n).sum() / (top * bottom)
-        return out | _ratio(top / bottom, np.sqrt(spread), z)
-    tables = [np.array([[a, b - a], [c, d - c]]) for a, b, c, d in zip(x1, n1, x0, n0, strict=True)]
-    from statsmodels.stats.contingency_tables import StratifiedTable
-
-    pooled = StratifiedTable(tables)
-    if not (x1 * (n0 - x0)).any() or not (x0 * (n1 - x1)).any():
-        return out
-    return out | _ratio(float(pooled.oddsratio_pooled), float(pooled.logodds_pooled_se), z)
+    return score(x1[keep], n1[keep], x0[keep], n0[keep], measure=measure, level=level)
 
 
-def _ratio(ratio: float, error: float, z: float) -> dict[str, float]:
-    return {"estimate": ratio, "low": ratio * np.exp(-z * error), "high": ratio * np.exp(z * error)}
+# -- the logistic model ------------------------------------------------------------------------------------------------
 
 
 def odds_ratio(
     table: pd.DataFrame, arm: str, control: str, covariates: Sequence[str] = (), *, level: float = 0.95
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Odds ratio by logistic regression on arm, stratum and covariates (maximum likelihood, Wald interval).
+
+    Where an arm has no event, or nothing but events, the estimate is 0 or infinite, with the interval of the profile
+    likelihood and the score test.
 
     Parameters
     ----------
@@ -199,52 +241,123 @@ def odds_ratio(
     Returns
     -------
     dict
-        `estimate`, `low`, `high`, `p`.
+        `estimate`, `low`, `high`, `p`, `std_error` of the logarithm; with an infinite estimate `z` in its place.
 
     Raises
     ------
     BadInput
         If an arm has no patient left.
     RunFailed
-        If the model does not converge, as where an arm has no event or nothing but events.
+        If the model does not converge, or both arms have no event, or nothing but events.
     """
     both = table[table["arm"].isin([arm, control])].dropna(subset=list(covariates))
     for name in (arm, control):
-        own = both.loc[both["arm"] == name, "event"]
-        if own.empty:
+        if not (both["arm"] == name).any():
             raise BadInput(f"no patient of {name} is left for the analysis.")
-        if own.nunique() == 1:
-            what = "every patient" if bool(own.iloc[0]) else "no patient"
-            raise RunFailed(f"the logistic model has no finite odds ratio: {what} of {name} had the event.")
     matrix = model_matrix(both, arm, covariates)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            import statsmodels.api as sm
+    event, mine = both["event"].to_numpy(float), matrix[:, 0] == 1
+    rest = np.column_stack([np.ones(len(matrix)), matrix[:, 1:]])
+    failed = "the logistic model does not converge: some patients' outcome is determined by the covariates."
 
-            fit = sm.Logit(both["event"].to_numpy(float), sm.add_constant(matrix)).fit(disp=0, maxiter=100)
-        except (np.linalg.LinAlgError, ValueError) as fault:
-            raise RunFailed(f"the logistic model can't be fitted ({fault}).") from None
-    error = float(fit.bse[1])
-    if not fit.mle_retvals["converged"] or not np.isfinite(error) or error > 20:
-        raise RunFailed("the logistic model does not converge: some patients' outcome is determined by the covariates.")
-    z = stats.norm.ppf(0.5 + level / 2)
-    return _ratio(float(np.exp(fit.params[1])), error, z) | {"p": float(fit.pvalues[1])}
+    def fitted(design: np.ndarray, offset: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+        return maximise(lambda slope: _logistic(slope, design, event, offset), np.zeros(design.shape[1]), failed)
+
+    shares = event[mine].mean(), event[~mine].mean()
+    certain = [share in (0.0, 1.0) for share in shares]
+    none = np.zeros(len(matrix))
+    if any(certain):
+        if all(certain) and shares[0] == shares[1]:
+            return no_ratio()
+        side = 1.0 if shares[0] > shares[1] else -1.0
+        slope, _, _ = fitted(rest, none)
+        z = _score_of_arm(rest, mine, event, 1 / (1 + np.exp(-rest @ slope)))
+        return Edge(lambda slope: fitted(rest, slope * matrix[:, 0])[1], side, z).found(level)
+    slope, _, information = fitted(np.column_stack([matrix[:, :1], rest]), none)
+    error = float(np.sqrt(np.linalg.inv(information)[0, 0]))
+    return wald(float(slope[0]), error, level)
+
+
+def no_ratio() -> dict[str, Any]:
+    """A ratio of which the data say nothing: no estimate, every ratio possible, p = 1."""
+    return {"estimate": np.nan, "low": 0.0, "high": np.inf, "p": 1.0, "z": nothing}
+
+
+def nothing(value: float) -> float:
+    """z of any value where the data say nothing."""
+    return 0.0
+
+
+def wald(slope: float, error: float, level: float) -> dict[str, float]:
+    """A ratio from its logarithm and the error of that: `estimate`, `low`, `high`, `p`, `std_error`.
+
+    Parameters
+    ----------
+    slope, error, level : float
+    """
+    half = stats.norm.ppf(0.5 + level / 2) * error
+    p = 2 * float(stats.norm.sf(abs(slope) / error))
+    ends = {"estimate": float(np.exp(slope)), "low": float(np.exp(slope - half)), "high": float(np.exp(slope + half))}
+    return ends | {"p": p, "std_error": error}
+
+
+def _logistic(
+    slope: np.ndarray, design: np.ndarray, event: np.ndarray, offset: np.ndarray
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Log likelihood, score and information of a logistic model."""
+    linear = design @ slope + offset
+    share = 1 / (1 + np.exp(-np.clip(linear, -700, 700)))
+    likelihood = float((event * linear - np.logaddexp(0.0, linear)).sum())
+    return likelihood, design.T @ (event - share), (design * (share * (1 - share))[:, None]).T @ design
+
+
+def _score_of_arm(rest: np.ndarray, mine: np.ndarray, event: np.ndarray, share: np.ndarray) -> float:
+    """z of the score test of the arm beside the other columns."""
+    weight, arm = share * (1 - share), mine.astype(float)
+    across = (rest * weight[:, None]).T @ arm
+    variance = weight[mine].sum() - across @ np.linalg.solve((rest * weight[:, None]).T @ rest, across)
+    return float((event - share)[mine].sum() / np.sqrt(variance))
 
 
 def model_matrix(table: pd.DataFrame, arm: str, covariates: Sequence[str] = ()) -> np.ndarray:
-    """Indicator of the arm, then strata and centred covariates as far as they vary; shape (n, k)."""
+    """Indicator of the arm, then strata and centred covariates as far as they vary and add something; shape (n, k).
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns `arm`, optionally `stratum`, and `covariates`.
+    arm : str
+    covariates : sequence of str
+    """
     columns = [(table["arm"] == arm).to_numpy(float)]
     if "stratum" in table:
-        strata = table["stratum"].astype(str)
-        columns += [(strata == level).to_numpy(float) for level in sorted(strata.unique())[1:]]
+        strata = table["stratum"].astype(str).to_numpy()
+        columns += [(strata == level).astype(float) for level in np.unique(strata)[1:]]
     for name in covariates:
         values = table[name].to_numpy(float)
         if np.ptp(values) > 0:
             columns.append((values - values.mean()) / values.std())
-    kept = [columns[0]]
-    for column in columns[1:]:
-        trial = np.column_stack([np.ones(len(table)), *kept, column])
-        if np.linalg.matrix_rank(trial) == trial.shape[1]:
-            kept.append(column)
-    return np.column_stack(kept)
+    return np.column_stack([columns[k] for k in independent(columns, 1)])
+
+
+def independent(columns: Sequence[np.ndarray], first: int) -> list[int]:
+    """Places of the columns that add something to a constant and the columns before; the first ones always stay.
+
+    Parameters
+    ----------
+    columns : sequence of ndarray, shape (n,)
+    first : int
+        How many are not asked.
+    """
+    kept = list(range(first))
+    basis = [np.ones(len(columns[0])) / np.sqrt(len(columns[0]))]
+    for k, column in enumerate(columns):
+        left = column.astype(float)
+        for _ in range(2):  # twice is enough for orthogonality to rounding
+            left = left - sum(((part @ left) * part for part in basis), np.zeros_like(left))
+        size = float(np.linalg.norm(left))
+        if size <= 1e-8 * max(float(np.linalg.norm(column)), 1e-300):
+            continue
+        basis.append(left / size)
+        if k >= first:
+            kept.append(k)
+    return kept

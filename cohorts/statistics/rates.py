@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import optimize, special
 
-from ranklsim.cohorts.statistics.proportions import model_matrix
-from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.cohorts.statistics.likelihood import Edge, maximise
+from ranklsim.cohorts.statistics.proportions import model_matrix, no_ratio, wald
+from ranklsim.pkpd.errors import BadInput
+
+POISSON = "Poisson, the limit of the negative binomial without overdispersion"
+FAILED = "the negative binomial model does not converge."
+_LEAST, _MOST = np.log(1e-8), np.log(1e6)
+"""Logarithms of the dispersions between which the best is looked for."""
 
 
 def rate_ratio(
     table: pd.DataFrame, arm: str, control: str, covariates: Sequence[str] = (), *, level: float = 0.95
-) -> dict[str, float | str]:
+) -> dict[str, Any]:
     """Ratio of the rates of an arm and control.
 
     The counts have variance m + a m² [1]_ (NB2) and mean m = years x rate; where they are not more spread than
-    Poisson's (a = 0 fits best) the Poisson model is the limit, and `method` says so.
+    Poisson's (a = 0 fits best) the Poisson model is the limit, and `method` says so. Where an arm has no event the
+    ratio is 0 or infinite, with interval and test of the profile likelihood.
 
     Parameters
     ----------
@@ -33,54 +40,105 @@ def rate_ratio(
     Returns
     -------
     dict
-        `estimate`, `low`, `high`, `p` (Wald, log scale), `method`, `dispersion` (a).
+        `estimate`, `low`, `high`, `p` (Wald, log scale), `std_error` of the logarithm, `method`, `dispersion` (a); with
+        an infinite estimate `z` in place of the error.
 
     Raises
     ------
     BadInput
         If an arm has no patient left.
     RunFailed
-        If an arm has no event, or the model does not converge.
+        If the model does not converge.
 
     References
     ----------
     .. [1] Cameron AC, Trivedi PK. Regression Analysis of Count Data, 2nd ed., Cambridge 2013, section 3.3.
     """
     own = table[table["arm"].isin([arm, control]) & (table["years"] > 0)].dropna(subset=list(covariates))
+    events = []
     for name in (arm, control):
         counts = own.loc[own["arm"] == name, "count"]
         if counts.empty:
             raise BadInput(f"no patient of {name} is left for the analysis.")
-        if counts.sum() == 0:
-            raise RunFailed(f"the rate ratio is not finite: no patient of {name} had the event.")
-    import statsmodels.api as sm  # slow to import, and needed only here
+        events.append(counts.sum())
+    if not any(events):
+        return no_ratio() | {"method": POISSON, "dispersion": np.nan}
+    matrix = model_matrix(own, arm, covariates)
+    rest = np.column_stack([np.ones(len(own)), matrix[:, 1:]])
+    count, time = own["count"].to_numpy(float), np.log(own["years"].to_numpy(float))
+    if not all(events):
+        side = 1.0 if events[0] else -1.0
 
-    matrix = sm.add_constant(model_matrix(own, arm, covariates), has_constant="add")
-    count, offset = own["count"].to_numpy(float), np.log(own["years"].to_numpy(float))
-    method, dispersion = "negative binomial", np.nan
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            plain = sm.Poisson(count, matrix, offset=offset).fit(disp=0, maxiter=200)
-            fit = plain
-            if _overdispersed(count, plain.predict()):
-                fit = sm.NegativeBinomial(count, matrix, offset=offset).fit(
-                    start_params=[*plain.params, 0.5], disp=0, maxiter=500, method="bfgs"
-                )
-                dispersion = float(fit.params[-1])
-            else:
-                method, dispersion = "Poisson, the limit of the negative binomial without overdispersion", 0.0
-        except (np.linalg.LinAlgError, ValueError) as fault:
-            raise RunFailed(f"the model of rates can't be fitted ({fault}).") from None
-    slope, error = float(fit.params[1]), float(fit.bse[1])
-    if not fit.mle_retvals["converged"] or not np.isfinite(error) or error > 20:
-        raise RunFailed("the negative binomial model does not converge.")
-    half = stats.norm.ppf(0.5 + level / 2) * error
-    p = 2 * float(stats.norm.sf(abs(slope) / error))
-    out: dict[str, float | str] = {"estimate": np.exp(slope), "low": np.exp(slope - half), "high": np.exp(slope + half)}
-    return out | {"p": p, "method": method, "dispersion": dispersion}
+        def profile(slope: float) -> float:
+            return _fit(count, rest, time + slope * matrix[:, 0]).likelihood
+
+        edge = Edge(profile, side, np.nan)
+        edge = Edge(profile, side, edge._root(0.0))
+        return edge.found(level) | {"method": "negative binomial, profile likelihood", "dispersion": np.nan}
+    found = _fit(count, np.column_stack([matrix[:, :1], rest]), time)
+    method = "negative binomial" if found.dispersion else POISSON
+    error = float(np.sqrt(np.linalg.inv(found.information)[0, 0]))
+    return wald(float(found.slope[0]), error, level) | {"method": method, "dispersion": found.dispersion}
 
 
-def _overdispersed(count: np.ndarray, mean: np.ndarray) -> bool:
-    """Whether the likelihood of the negative binomial rises from the Poisson's limit: sum((y - m)² - y) > 0."""
-    return bool(((count - mean) ** 2 - count).sum() > 0)
+class _fit:
+    """The best negative binomial model of counts: `slope`, `dispersion`, `likelihood`, `information` (observed)."""
+
+    def __init__(self, count: np.ndarray, design: np.ndarray, offset: np.ndarray) -> None:
+        self.count, self.design, self.offset = count, design, offset
+        start = np.zeros(design.shape[1])
+        start[(design == 1).all(axis=0)] = np.log(count.sum() / np.exp(offset).sum())
+        self.slope, self.likelihood, self.information = self._at(0.0, start)
+        self.dispersion = 0.0
+        mean = np.exp(design @ self.slope + offset)
+        if not ((count - mean) ** 2 - count).sum() > 0:  # the likelihood does not rise from that of the Poisson limit
+            return
+        held = [self.slope]
+
+        def score(log: float) -> float:
+            held[0] = self._at(float(np.exp(log)), held[0])[0]
+            return self._score(float(np.exp(log)), held[0])
+
+        grid = np.linspace(_LEAST, _MOST, 33)
+        values = [score(log) for log in grid[:2]]
+        place = 1
+        while values[-1] > 0 and place + 1 < grid.size:
+            place += 1
+            values.append(score(grid[place]))
+        if values[0] <= 0 or values[-1] > 0:
+            return  # so near to the Poisson limit, or beyond all bounds
+        self.dispersion = float(np.exp(optimize.brentq(score, grid[place - 1], grid[place], xtol=1e-12)))
+        self.slope, self.likelihood, inner = self._at(self.dispersion, held[0])
+        # The information on the slopes is what is left of the joint one beside the dispersion.
+        h = 1e-4 * self.dispersion
+        ends = [self._gradient(self.dispersion + step, self.slope) for step in (h, -h)]
+        curve = -(ends[0] - ends[1]) / (2 * h)
+        self.information = inner - np.outer(curve[:-1], curve[:-1]) / curve[-1]
+
+    def _at(self, a: float, start: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+        return maximise(lambda slope: self._look(a, slope), start, FAILED)
+
+    def _look(self, a: float, slope: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        y, linear = self.count, np.clip(self.design @ slope + self.offset, -700, 700)
+        mean = np.exp(linear)
+        spread = 1 + a * mean
+        if a == 0:
+            likelihood = y * linear - mean - special.gammaln(y + 1)
+        else:
+            likelihood = special.gammaln(y + 1 / a) - special.gammaln(1 / a) - special.gammaln(y + 1)
+            likelihood += y * (linear + np.log(a)) - (y + 1 / a) * np.log1p(a * mean)
+        weight = mean * (1 + a * y) / spread**2
+        score = self.design.T @ ((y - mean) / spread)
+        return float(likelihood.sum()), score, (self.design * weight[:, None]).T @ self.design
+
+    def _score(self, a: float, slope: np.ndarray) -> float:
+        """Derivative of the log likelihood by the dispersion."""
+        y, mean = self.count, np.exp(self.design @ slope + self.offset)
+        spread = 1 + a * mean
+        # digamma(y + 1/a) - digamma(1/a), a sum over 0 ... y - 1, which is exact for whole counts
+        most = int(y.max())
+        steps = np.concatenate([[0.0], np.cumsum(a / (1 + a * np.arange(most)))])[y.astype(int)]
+        return float(((np.log1p(a * mean) - steps) / a**2 + (y - mean) / (a * spread)).sum())
+
+    def _gradient(self, a: float, slope: np.ndarray) -> np.ndarray:
+        return np.concatenate([self._look(a, slope)[1], [self._score(a, slope)]])

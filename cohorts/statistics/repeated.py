@@ -19,7 +19,9 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.statistics import imputation, mmrm, summaries
+from ranklsim.cohorts.statistics.ancova import left_out
 from ranklsim.cohorts.statistics.mmrm.covariance import NAMES
+from ranklsim.cohorts.statistics.proportions import independent
 from ranklsim.cohorts.words import listed, month_text
 from ranklsim.pkpd.errors import BadInput, RunFailed
 
@@ -134,7 +136,9 @@ def analyse(
         present = [control, *(arm for arm in present if arm != control)]  # the first is what others are compared with
     arm = table["arm"].astype("category").cat.set_categories(present)
     table = table.assign(arm=arm, stratum=table["stratum"].astype(str))
-    fit, formula, why = _fit(table, spec.covariates)
+    redundant = _redundant(table, spec.covariates)
+    notes += [left_out(redundant)] if redundant else []
+    fit, formula, why = _fit(table, [name for name in spec.covariates if name not in redundant])
     if fit is None:
         notes.append(f"No model could be fitted ({why}): plain means are given, without intervals.")
         by_visit = _plain(table, arms, control)
@@ -206,6 +210,16 @@ def imputable(
     known = people["stratum"].isin(set(table["stratum"])) if "stratum" in found.formula else people["arm"].notna()
     people = people[known]  # a stratum in which nobody was seen again has no place in the model
     return arms, table.pivot(index="patient", columns="month", values="value").reindex(people.index), people
+
+
+def _redundant(table: pd.DataFrame, covariates: Sequence[str]) -> list[str]:
+    """Covariates that vary, but add nothing to arm, reference value, strata and the covariates before."""
+    people = table.drop_duplicates("patient")
+    values = {name: people[name].to_numpy(float) for name in ("baseline", *covariates)}
+    first = [(people[name] == level).to_numpy(float) for name in ("arm", "stratum") for level in people[name].unique()]
+    kept = independent([*first, *values.values()], len(first))
+    varying = [name for name in covariates if np.ptp(values[name]) > 0]
+    return [name for name in varying if len(first) + list(values).index(name) not in kept]
 
 
 def _fit(table: pd.DataFrame, covariates: Sequence[str] = ()) -> tuple[mmrm.Fit | None, str, str]:

@@ -26,7 +26,7 @@ from scipy import stats
 
 from ranklsim.cohorts.events import DEATH, ENDS, RESCUE, STOPPED, SWITCH
 from ranklsim.cohorts.people.criteria import values_of
-from ranklsim.cohorts.statistics.ancova import LEVEL, ancova
+from ranklsim.cohorts.statistics.ancova import ALIKE, LEVEL, ancova
 
 BOOTSTRAPS = 1000
 """Resamples behind every bootstrap interval."""
@@ -108,26 +108,32 @@ def mean_interval(values: np.ndarray, level: float = LEVEL) -> dict[str, float]:
 
 
 def welch_difference(a: np.ndarray, b: np.ndarray, level: float = LEVEL) -> dict[str, float]:
-    """Mean of `a` minus mean of `b` with Welch's interval [1]_; NaN where either has fewer than two values.
+    """Mean of `a` minus mean of `b` with Welch's interval [1]_.
+
+    Parameters
+    ----------
+    a, b : ndarray
+    level : float
 
     Returns
     -------
     dict
-        `difference`, `difference_std_error`, `difference_low`, `difference_high`, `p` (two-sided).
+        `difference`, `difference_std_error`, `difference_df`, `difference_low`, `difference_high`, `p` (two-sided); but
+        for the first NaN where either has fewer than two values, or no value differs from the others of its arm.
     """
     one, two = mean_interval(a), mean_interval(b)
     difference = one["mean"] - two["mean"]
     va, vb = one["se"] ** 2, two["se"] ** 2
     error = float(np.sqrt(va + vb))
-    half, p = np.nan, np.nan
-    if error == 0.0:  # every patient alike: the typical-patient run
-        half = 0.0
+    half, p, df = np.nan, np.nan, np.nan
+    if error <= ALIKE * max(abs(one["mean"]), abs(two["mean"])):
+        error = np.nan  # every patient is alike, so that nothing says how far the means are off
     elif np.isfinite(error):
         df = (va + vb) ** 2 / (va**2 / (one["n"] - 1) + vb**2 / (two["n"] - 1))
         half = float(stats.t.ppf(0.5 + level / 2, df)) * error
         p = 2 * float(stats.t.sf(abs(difference) / error, df))
     ends = {"difference_low": difference - half, "difference_high": difference + half}
-    return {"difference": difference, "difference_std_error": error} | ends | {"p": p}
+    return {"difference": difference, "difference_std_error": error, "difference_df": df} | ends | {"p": p}
 
 
 def mean_by_visit(change: pd.DataFrame, arms: Sequence[str], control: str | None) -> pd.DataFrame:
@@ -229,6 +235,7 @@ ENDPOINT_COLUMNS = (
     "ci_high",
     "difference",
     "difference_std_error",
+    "difference_df",
     "difference_low",
     "difference_high",
     "p",

@@ -1,9 +1,9 @@
 """Time to an event: Kaplan-Meier, cumulative incidence beside a competing event, log-rank, Cox.
 
-Estimators are those of statsmodels; intervals of curves are on the scale log(-log) [1]_, Cox's partial likelihood has
-Efron's ties [2]_. With a competing event (death) Cox's hazard ratio is cause-specific: others leave the risk set. The
-absolute effect is the difference of cumulative incidences (Aalen and Johansen [3]_) at a month; tests and ratios of
-them (Gray, Fine and Gray) are in `competing`.
+Intervals of curves are on the scale log(-log) of the curve itself [1]_, Cox's partial likelihood has Efron's ties [2]_.
+With a competing event (death) Cox's hazard ratio is cause-specific: others leave the risk set. The absolute effect is
+the difference of cumulative incidences (Aalen and Johansen [3]_) at a month; tests and ratios of them (Gray, Fine and
+Gray) are in `competing`.
 
 References
 ----------
@@ -14,14 +14,16 @@ References
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import optimize, stats
 
-from ranklsim.cohorts.statistics.proportions import model_matrix
+from ranklsim.cohorts.statistics.likelihood import Edge, maximise
+from ranklsim.cohorts.statistics.proportions import FARTHEST, interval_of_score, model_matrix, no_ratio, score, wald
 from ranklsim.pkpd.errors import BadInput, RunFailed
 
 CURVE = ("month", "estimate", "low", "high", "std_error")
@@ -43,24 +45,12 @@ def kaplan_meier(time: np.ndarray, event: np.ndarray, *, level: float = 0.95) ->
         Columns `month`, `estimate`, `low`, `high`, `std_error` (Greenwood): from month 0, a row each month at which
         an event happened, and the last month seen; interval on the scale log(-log), NaN before the first event.
     """
-    time, event = np.asarray(time, float), np.asarray(event, bool)
-    start = {"month": 0.0, "estimate": 1.0, "low": 1.0, "high": 1.0, "std_error": 0.0}
-    if not time.size:
-        return pd.DataFrame([], columns=list(CURVE))
-    if not event.any():
-        return pd.DataFrame([start, start | {"month": float(time.max())}], columns=list(CURVE))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a last patient with an event has no standard error
-        from statsmodels.duration.survfunc import SurvfuncRight  # slow to import, as all of statsmodels
-
-        curve = SurvfuncRight(time, event.astype(int))
-        months, share, error = curve.surv_times, curve.surv_prob, curve.surv_prob_se
-    low, high = _log_log(share, error, level)
-    frame = pd.DataFrame({"month": months, "estimate": share, "low": low, "high": high, "std_error": error})
-    frame = pd.concat([pd.DataFrame([start]), frame], ignore_index=True)
-    if time.max() > months.max():
-        frame = pd.concat([frame, frame.tail(1).assign(month=float(time.max()))], ignore_index=True)
-    return frame
+    curve = cumulative_incidence(time, np.asarray(event, int), level=level)
+    share = {"estimate": 1 - curve["estimate"], "std_error": curve["std_error"]}
+    low, high = _log_log(share["estimate"].to_numpy(), share["std_error"].to_numpy(), level)
+    first = curve["estimate"].to_numpy() == 0
+    ends = {"low": np.where(first, 1.0, low), "high": np.where(first, 1.0, high)}
+    return curve.assign(**share, **ends)[list(CURVE)]
 
 
 def _log_log(share: np.ndarray, error: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +81,6 @@ def cumulative_incidence(time: np.ndarray, cause: np.ndarray, *, of: int = 1, le
         one where nobody is censored.
     """
     time, cause = np.asarray(time, float), np.asarray(cause, int)
-    rows = [{"month": 0.0, "estimate": 0.0, "low": 0.0, "high": 0.0, "std_error": 0.0}]
     if not time.size:
         return pd.DataFrame([], columns=list(CURVE))
     months = np.unique(time[cause > 0])
@@ -103,20 +92,16 @@ def cumulative_incidence(time: np.ndarray, cause: np.ndarray, *, of: int = 1, le
     survival = np.cumprod(1 - every / at_risk)
     before = np.concatenate([[1.0], survival[:-1]])
     share = np.cumsum(before * own / at_risk)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        greenwood = np.where(at_risk > every, every / (at_risk * np.maximum(at_risk - every, 1)), 0.0)
-        for k in range(months.size):
-            gap = share[k] - share[: k + 1]
-            b = before[: k + 1]
-            n, d = at_risk[: k + 1], own[: k + 1]
-            variance = (gap**2 * greenwood[: k + 1]).sum() + (b**2 * d * (n - d) / n**3).sum()
-            variance -= 2 * (gap * b * d / n**2).sum()
-            rows.append(
-                {"month": float(months[k]), "estimate": share[k], "std_error": float(np.sqrt(max(variance, 0)))}
-            )
-    frame = pd.DataFrame(rows, columns=list(CURVE))
-    low, high = _log_log(1 - frame["estimate"].to_numpy(), frame["std_error"].to_numpy(), level)
-    frame["low"], frame["high"] = 1 - high, 1 - low
+    greenwood = np.where(at_risk > every, every / (at_risk * np.maximum(at_risk - every, 1.0)), 0.0)
+    binomial, mixed = before**2 * own * (at_risk - own) / at_risk.astype(float) ** 3, before * own / at_risk**2
+    # The sums over earlier times of (gap² greenwood + binomial - 2 gap mixed), with gap = share - earlier share.
+    variance = share**2 * np.cumsum(greenwood) - 2 * share * np.cumsum(share * greenwood + mixed)
+    variance += np.cumsum(share**2 * greenwood + binomial + 2 * share * mixed)
+    # The sums cancel; what is left below their rounding is zero.
+    error = np.sqrt(np.where(variance > 1e-14, variance, 0.0))
+    low, high = _log_log(share, error, level)
+    columns = (np.concatenate([[0.0], column]) for column in (months, share, low, high, error))
+    frame = pd.DataFrame(dict(zip(CURVE, columns, strict=True)))
     if time.max() > frame["month"].max():
         frame = pd.concat([frame, frame.tail(1).assign(month=float(time.max()))], ignore_index=True)
     return frame
@@ -144,6 +129,7 @@ def log_rank(table: pd.DataFrame, arms: Sequence[str], *, stratified: bool = Fal
         A row a patient: `arm`, `time`, `event` (bool), and `stratum` if stratified.
     arms : sequence of str
         Two or more.
+    stratified : bool
 
     Returns
     -------
@@ -157,21 +143,94 @@ def log_rank(table: pd.DataFrame, arms: Sequence[str], *, stratified: bool = Fal
     """
     own = table[table["arm"].isin(list(arms))]
     refuse_empty(own, arms)
+    score, variance = np.zeros(len(arms)), np.zeros((len(arms), len(arms)))
+    for part in strata_of(own, stratified):
+        events, risk = _sets(part, arms)
+        total, at_risk = events.sum(axis=1), risk.sum(axis=1)
+        share = risk / at_risk[:, None]
+        each = total * (at_risk - total) / np.maximum(at_risk - 1, 1)
+        score += (events - total[:, None] * share).sum(axis=0)
+        variance += np.diag((each[:, None] * share).sum(axis=0)) - (share * each[:, None]).T @ share
     out = {"chi2": np.nan, "df": float(len(arms) - 1), "p": np.nan}
-    if not own["event"].any():
+    score, variance = score[:-1], variance[:-1, :-1]  # scores add up to zero
+    if np.linalg.matrix_rank(variance) < len(score):
         return out
-    strata = {}
-    if stratified:
-        counts = own.groupby("stratum", observed=True)["event"].transform("sum")
-        own = own[counts > 0]  # a stratum without event says nothing
-        own = own[own.groupby("stratum", observed=True)["arm"].transform("nunique") > 1]
-        strata = {"strata": own["stratum"].astype(str).to_numpy()}
-    if own["arm"].nunique() < 2 or not own["event"].any():
-        return out
-    from statsmodels.duration.survfunc import survdiff
+    chi2 = float(score @ np.linalg.solve(variance, score))
+    return out | {"chi2": chi2, "p": float(stats.chi2.sf(chi2, len(score)))}
 
-    chi2, p = survdiff(own["time"].to_numpy(float), own["event"].to_numpy(int), own["arm"].to_numpy(str), **strata)
-    return out | {"chi2": float(chi2), "p": float(p)}
+
+def log_rank_ratio(
+    table: pd.DataFrame, arm: str, control: str, *, stratified: bool = False, level: float = 0.95
+) -> dict[str, Any]:
+    """Hazard ratio of two arms with the interval of the log-rank test.
+
+    The score of a hazard ratio is the log-rank statistic with expectations and variances under it (hypergeometric
+    variance of ties). Of a ratio of 1 it is the log-rank test itself, so that the interval never contradicts the test,
+    and an arm may have no event.
+
+    Parameters
+    ----------
+    table, arm, control, stratified
+        As for `cox`.
+    level : float
+
+    Returns
+    -------
+    dict
+        `estimate` (where the score is zero), `low`, `high`, `p` of the log-rank test, and `z`, from a ratio to its
+        signed score.
+
+    Raises
+    ------
+    BadInput
+        If an arm has no patient left.
+    """
+    own = table[table["arm"].isin([arm, control])]
+    refuse_empty(own, (arm, control))
+    pairs = [_sets(part, (arm, control)) for part in strata_of(own, stratified)]
+    events, risk = (np.concatenate([pair[k] for pair in pairs]) for k in (0, 1))
+    keep = (risk > 0).all(axis=1)  # with one arm left, a time says nothing
+    z = partial(_log_rank_score, events[keep], risk[keep])
+    seen = events[keep].sum(axis=0)
+    if not seen.any():
+        return no_ratio()
+    low, high = interval_of_score(z, "risk ratio", level)
+    estimate = 0.0 if not seen[0] else np.inf
+    if seen.all() and abs(z(np.exp(-FARTHEST))) > 0:
+        estimate = float(np.exp(optimize.brentq(lambda slope: z(np.exp(slope)), -FARTHEST, FARTHEST, xtol=1e-12)))
+    p = 2 * float(stats.norm.sf(abs(z(1.0))))
+    return {"estimate": estimate, "low": low, "high": high, "p": p, "z": z}
+
+
+def _log_rank_score(events: np.ndarray, risk: np.ndarray, ratio: float) -> float:
+    total, n = events.sum(axis=1), risk.sum(axis=1)
+    share = ratio * risk[:, 0] / (ratio * risk[:, 0] + risk[:, 1])
+    variance = float((total * (n - total) / np.maximum(n - 1, 1) * share * (1 - share)).sum())
+    return float((events[:, 0] - total * share).sum()) / float(np.sqrt(variance)) if variance > 0 else 0.0
+
+
+def _sets(table: pd.DataFrame, arms: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Events and patients at risk by event time and arm, shapes (n_times, n_arms)."""
+    time, event = table["time"].to_numpy(float), table["event"].to_numpy(bool)
+    group, at = table["arm"].to_numpy(str), np.unique(time[event])
+    counts, risk = np.zeros((at.size, len(arms))), np.zeros((at.size, len(arms)))
+    for k, name in enumerate(arms):
+        mine = np.sort(time[group == name])
+        risk[:, k] = mine.size - np.searchsorted(mine, at)
+        counts[:, k] = np.bincount(np.searchsorted(at, time[(group == name) & event]), minlength=at.size)
+    return counts, risk
+
+
+def strata_of(table: pd.DataFrame, stratified: bool) -> list[pd.DataFrame]:
+    """The parts of a table in which patients are compared.
+
+    Parameters
+    ----------
+    table : DataFrame
+    stratified : bool
+        Whether by column `stratum`.
+    """
+    return [part for _, part in table.groupby("stratum", observed=True)] if stratified else [table]
 
 
 def cox(
@@ -182,8 +241,11 @@ def cox(
     *,
     stratified: bool = False,
     level: float = 0.95,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Hazard ratio of an arm to control.
+
+    Where an arm has no event the ratio is 0 or infinite, with the interval of the profile likelihood and the score
+    test.
 
     Parameters
     ----------
@@ -198,54 +260,121 @@ def cox(
     Returns
     -------
     dict
-        `estimate`, `low`, `high` (Wald, on the log scale), `p`.
+        `estimate`, `low`, `high` (Wald, on the log scale), `p`, `std_error` of the logarithm; with an infinite estimate
+        `z` in its place.
 
     Raises
     ------
     BadInput
         If an arm has no patient left.
     RunFailed
-        If an arm has no event, or the model does not converge.
+        If the model does not converge.
     """
-    own = of_two_arms(table, arm, control, covariates, "Cox")
-    strata = own["stratum"].astype(str).to_numpy() if stratified and own["stratum"].nunique() > 1 else None
+    own = of_two_arms(table, arm, control, covariates)
+    seen = {name: own.loc[own["arm"] == name, "event"].any() for name in (arm, control)}
+    if not any(seen.values()):
+        return no_ratio()
     matrix = model_matrix(own.drop(columns="stratum", errors="ignore"), arm, covariates)
-    try:
-        from statsmodels.duration.hazard_regression import PHReg
+    parts = [_Risks(part, matrix[part.index]) for part in strata_of(own, stratified)]
 
-        model = PHReg(own["time"].to_numpy(float), matrix, own["event"].to_numpy(int), strata=strata, ties="efron")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            fit = model.fit(disp=0)
-    except (np.linalg.LinAlgError, ValueError) as fault:
-        raise RunFailed(f"the Cox model can't be fitted ({fault}).") from None
-    slope, error = float(fit.params[0]), float(fit.bse[0])
-    if not (np.isfinite(slope) and np.isfinite(error)) or error > 20:
-        raise RunFailed("the Cox model does not converge: the strata leave too few events.")
-    return wald(slope, error, level)
+    def look(slope: np.ndarray, offset: float = 0.0, first: int = 0) -> tuple[float, np.ndarray, np.ndarray]:
+        found = [part.look(slope, offset, first) for part in parts]
+        return sum(f[0] for f in found), sum(f[1] for f in found), sum(f[2] for f in found)  # type: ignore[return-value]
+
+    failed, k = "the Cox model does not converge: the strata leave too few events.", matrix.shape[1]
+    if all(seen.values()):
+        slope, _, information = maximise(look, np.zeros(k), failed)
+        error = float(np.sqrt(np.linalg.inv(information)[0, 0]))
+        if error > TOO_WIDE:
+            raise RunFailed(failed)
+        return wald(float(slope[0]), error, level)
+
+    def profile(slope: float) -> float:
+        return maximise(lambda rest: look(rest, slope, 1), np.zeros(k - 1), failed)[1]
+
+    rest = maximise(lambda rest: look(rest, 0.0, 1), np.zeros(k - 1), failed)[0]
+    _, score, information = look(np.concatenate([[0.0], rest]))
+    variance = information[0, 0]
+    if k > 1:
+        variance -= information[0, 1:] @ np.linalg.solve(information[1:, 1:], information[1:, 0])
+    if not variance > 0:
+        return no_ratio()  # the strata leave no event to compare
+    return Edge(profile, 1.0 if seen[arm] else -1.0, float(score[0] / np.sqrt(variance))).found(level)
 
 
-def of_two_arms(table: pd.DataFrame, arm: str, control: str, covariates: Sequence[str], model: str) -> pd.DataFrame:
-    """Patients of two arms whose covariates are known; complains where a model has no finite hazard ratio."""
+TOO_WIDE = 20.0
+"""Standard error of the logarithm of a ratio beyond which a model has found no maximum."""
+
+
+class _Risks:
+    """Patients who share a baseline hazard: Cox's partial likelihood with Efron's ties [2]_.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns `time` and `event`.
+    Z : ndarray, shape (n, k)
+    """
+
+    def __init__(self, table: pd.DataFrame, Z: np.ndarray) -> None:
+        time, event = table["time"].to_numpy(float), table["event"].to_numpy(bool)
+        order = np.argsort(-time, kind="stable")
+        time, event, self.Z = time[order], event[order], Z[order]
+        self.event = event
+        at, place, count = np.unique(time[event], return_inverse=True, return_counts=True)
+        self.place, self.at = place, at
+        self.risk = np.searchsorted(-time, -at, side="right")  # how many have a time as late, the latest first
+        before = np.zeros(at.size, dtype=int)
+        self.spell = np.repeat(np.arange(at.size), count)
+        before[1:] = np.cumsum(count)[:-1]
+        self.tied = (np.arange(self.spell.size) - before[self.spell]) / count[self.spell]
+
+    def look(self, slope: np.ndarray, offset: float, first: int) -> tuple[float, np.ndarray, np.ndarray]:
+        """Log likelihood, score and information of the columns from `first` on; `offset` is the slope of the first."""
+        Z = self.Z[:, first:]
+        predictor = Z @ slope + (offset * self.Z[:, 0] if first else 0.0)
+        e, k = np.exp(predictor), Z.shape[1]
+        products = np.column_stack([np.ones(len(Z)), Z, (Z[:, :, None] * Z[:, None, :]).reshape(len(Z), k * k)])
+        weighted = e[:, None] * products
+        total = np.concatenate([np.zeros((1, weighted.shape[1])), np.cumsum(weighted, axis=0)])[self.risk]
+        died = np.zeros((self.at.size, weighted.shape[1]))
+        np.add.at(died, self.place, weighted[self.event])
+        sums = total[self.spell] - self.tied[:, None] * died[self.spell]
+        zero = sums[:, 0]
+        mean = sums[:, 1 : k + 1] / zero[:, None]
+        square = (sums[:, k + 1 :] / zero[:, None]).reshape(len(sums), k, k)
+        likelihood = float(predictor[self.event].sum() - np.log(zero).sum())
+        score = Z[self.event].sum(axis=0) - mean.sum(axis=0)
+        return likelihood, score, square.sum(axis=0) - mean.T @ mean
+
+
+def of_two_arms(table: pd.DataFrame, arm: str, control: str, covariates: Sequence[str]) -> pd.DataFrame:
+    """Patients of two arms whose covariates are known.
+
+    Parameters
+    ----------
+    table : DataFrame
+    arm, control : str
+    covariates : sequence of str
+
+    Raises
+    ------
+    BadInput
+        If an arm has no patient left.
+    """
     own = table[table["arm"].isin([arm, control])].dropna(subset=list(covariates)).reset_index(drop=True)
     refuse_empty(own, (arm, control))
-    for name in (arm, control):
-        if not own.loc[own["arm"] == name, "event"].any():
-            raise RunFailed(f"the {model} model has no finite hazard ratio: no patient of {name} had the event.")
     return own
-
-
-def wald(slope: float, error: float, level: float) -> dict[str, float]:
-    """A ratio from its logarithm and the error of that: `estimate`, `low`, `high`, `p`."""
-    half = stats.norm.ppf(0.5 + level / 2) * error
-    p = 2 * float(stats.norm.sf(abs(slope) / error))
-    return {"estimate": np.exp(slope), "low": np.exp(slope - half), "high": np.exp(slope + half), "p": p}
 
 
 def incidence_contrast(
     table: pd.DataFrame, arm: str, control: str, month: float, *, ratio: bool = False, level: float = 0.95
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Cumulative incidence at a month, of an arm against that of control: difference, or ratio.
+
+    Where an arm has no event, or nothing but events, an incidence has no standard error. The test and the interval are
+    then those of Miettinen and Nurminen's score, with the effective number of patients of each arm: that of a share
+    with the same variance, or those followed up to the month.
 
     Parameters
     ----------
@@ -260,36 +389,40 @@ def incidence_contrast(
     Returns
     -------
     dict
-        `estimate`, `low`, `high`, `p` (Wald), `std_error` (of the logarithm of a ratio).
+        `estimate`, `low`, `high`, `p`, and `std_error` (of the logarithm of a ratio) of the Wald test, or `z` of the
+        score.
 
     Raises
     ------
     BadInput
         If an arm has no patient left, or nobody of it was followed so long.
-    RunFailed
-        If a ratio is asked and an arm has no event.
     """
     refuse_empty(table, (arm, control))
-    found = {}
+    found, size = {}, {}
     for name in (arm, control):
         own = table[table["arm"] == name]
-        found[name] = at_month(cumulative_incidence(own["time"].to_numpy(), own["cause"].to_numpy()), month)
+        time = own["time"].to_numpy(float)
+        found[name] = at_month(cumulative_incidence(time, own["cause"].to_numpy()), month)
         if np.isnan(found[name]["estimate"]):
             raise BadInput(f"no patient of {name} was followed for {month:g} months.")
-        if ratio and found[name]["estimate"] == 0:
-            raise RunFailed(f"the risk ratio is not finite: no patient of {name} had the event.")
+        share, error = found[name]["estimate"], found[name]["std_error"]
+        followed = (time >= month - 1e-9) | (own["cause"].to_numpy() > 0)
+        size[name] = share * (1 - share) / error**2 if error > 0 else float(followed.sum())
     here, there = found[arm], found[control]
-    z = stats.norm.ppf(0.5 + level / 2)
+    measure = "risk ratio" if ratio else "risk difference"
+    if not (here["std_error"] > 0 and there["std_error"] > 0):
+        x1, n1, x0, n0 = (
+            np.array([k]) for name in (arm, control) for k in (size[name] * found[name]["estimate"], size[name])
+        )
+        return score(x1, n1, x0, n0, measure=measure, level=level)
     if ratio:
         gap = float(np.log(here["estimate"] / there["estimate"]))
-        error = float(np.hypot(here["std_error"] / here["estimate"], there["std_error"] / there["estimate"]))
-        out = {"estimate": np.exp(gap), "low": np.exp(gap - z * error), "high": np.exp(gap + z * error)}
-    else:
-        gap = here["estimate"] - there["estimate"]
-        error = float(np.hypot(here["std_error"], there["std_error"]))
-        out = {"estimate": gap, "low": gap - z * error, "high": gap + z * error}
-    p = 2 * float(stats.norm.sf(abs(gap) / error)) if error > 0 else np.nan
-    return out | {"p": p, "std_error": error}
+        relative = [at["std_error"] / at["estimate"] for at in (here, there)]
+        return wald(gap, float(np.linalg.norm(relative)), level)
+    gap, error = here["estimate"] - there["estimate"], float(np.hypot(here["std_error"], there["std_error"]))
+    half = float(stats.norm.ppf(0.5 + level / 2)) * error
+    p = 2 * float(stats.norm.sf(abs(gap) / error))
+    return {"estimate": gap, "low": gap - half, "high": gap + half, "p": p, "std_error": error}
 
 
 def refuse_empty(table: pd.DataFrame, arms: Sequence[str]) -> None:

@@ -33,36 +33,48 @@ from ranklsim.cohorts.words import EVENT_WORDS
 from ranklsim.pkpd.errors import BadInput, RunFailed
 
 COLUMNS = (
-    *("estimand", "primary", "endpoint", "summary", "strategies", "arm", "n", "n_control"),
-    *("estimate", "low", "high", "p", "method", "truth", "truth_error", "bias", "covered", "twins", "note"),
+    *("estimand", "primary", "endpoint", "summary", "strategies", "arm", "against", "n", "n_control"),
+    *(
+        "estimate",
+        "low",
+        "high",
+        "std_error",
+        "p",
+        "method",
+        "truth",
+        "truth_error",
+        "bias",
+        "covered",
+        "twins",
+        "note",
+    ),
 )
 """Columns of `estimate_all`; shares are shares, `truth_error` is the standard error of `truth`, `bias` their gap."""
 
 ENDS = ("completed", "dropout", "death")
 
 
-def estimate_all(study: Study, comparator: str | None = None) -> pd.DataFrame:
+def estimate_all(study: Study) -> pd.DataFrame:
     """Estimates and truths of all estimands of a trial.
 
     Parameters
     ----------
     study : Study
         The truth is NaN without twins.
-    comparator : str, optional
-        The arm that others are compared with; the trial's control if not given.
 
     Returns
     -------
     DataFrame
-        Columns `COLUMNS`, a row an estimand and arm that is compared with control. What could not be estimated is NaN,
+        Columns `COLUMNS`, a row an estimand and arm that is compared with another. What could not be estimated is NaN,
         and `note` says why.
     """
-    control = comparator or str(study.trial.control)
     rows = []
     twins = study.twins if study.trial.estimands else pd.DataFrame()
     for estimand in study.trial.estimands:
         endpoint = study.trial.endpoint(estimand.endpoint)
+        control = str(endpoint.against or study.trial.control)
         facts = {
+            "against": control,
             "estimand": estimand.name,
             "primary": estimand.primary,
             "endpoint": endpoint.name,

@@ -17,15 +17,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, special, stats
+from scipy import interpolate, optimize, special, stats
 
 from ranklsim.cohorts.protocol.endpoints import SPENDING, Futility
 
-_GRID = 401
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(321)
+_KERNEL, _KERNEL_WEIGHTS = np.polynomial.legendre.leggauss(64)
+_REACH = 9.0
+"""Standard deviations of an increment, beyond which no more probability is left than rounding."""
 _FARTHEST = 9.0
 """Boundary beyond which no more probability is left than rounding; a look that may spend less rejects nothing."""
 _LEVELS = (1e-12, 0.999)
@@ -88,29 +92,73 @@ def boundaries(
 @lru_cache(maxsize=1024)
 def _limits(information: tuple[float, ...], step: tuple[float, ...]) -> tuple[float, ...]:
     """Boundaries of which each is crossed with a probability of `step` on either side, none having been before."""
-    limits, grid, mass = [], np.zeros(1), np.ones(1)
+    limits: list[float] = []
+    inside: _Inside | None = None
     before = 0.0
     for now, wanted in zip(information, step, strict=True):
-        sd, scale = np.sqrt(now - before), np.sqrt(now)
-        before = now
-        z = np.inf
-        if _excess(_FARTHEST, grid, mass, scale, sd, wanted) < 0:
-            z = optimize.brentq(_excess, 0.0, _FARTHEST, args=(grid, mass, scale, sd, wanted), xtol=1e-10)
+        scale = float(np.sqrt(now))
+        following = _Step(inside, float(np.sqrt(now - before)))
+        before, z = now, np.inf
+        if following.above(_FARTHEST * scale) < wanted:
+            z = optimize.brentq(
+                lambda z, f=following, s=scale, w=wanted: f.above(z * s) - w, 0.0, _FARTHEST, xtol=1e-10
+            )
         limits.append(float(z))
         edge = min(z, _FARTHEST) * scale
-        new = np.linspace(-edge, edge, _GRID)
-        apart = (new[:, None] - grid[None, :]) / sd
-        density = np.exp(-0.5 * apart**2) @ mass / (sd * np.sqrt(2 * np.pi))
-        weights = np.full(_GRID, 2.0)
-        weights[1::2] = 4.0
-        weights[[0, -1]] = 1.0
-        grid, mass = new, density * weights * (new[1] - new[0]) / 3  # Simpson
+        inside = _Inside(edge, following.density(edge * _NODES))
     return tuple(limits)
 
 
-def _excess(z: float, grid: np.ndarray, mass: np.ndarray, scale: float, sd: float, wanted: float) -> float:
-    """Probability of crossing z at this look after none before, minus the alpha there is to spend."""
-    return float(mass @ special.ndtr((grid - z * scale) / sd)) - wanted
+class _Inside:
+    """Density of the score process within the boundaries of a look, none having been crossed.
+
+    It is known at Gauss-Legendre nodes, which lie close at the boundaries, where a look soon after the one before
+    leaves a density that falls steeply.
+    """
+
+    def __init__(self, edge: float, values: np.ndarray) -> None:
+        self.edge = edge
+        self.curve = interpolate.CubicSpline(edge * _NODES, values)
+        self.upto = self.curve.antiderivative()
+        self.mass = float(edge * _WEIGHTS @ values)
+
+    def above(self, at: np.ndarray) -> np.ndarray:
+        """Mass above some values."""
+        last = self.edge * _NODES[-1]
+        return np.where(at >= last, 0.0, np.where(at <= -last, self.mass, self.upto(last) - self.upto(at)))
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The score process at the next look: a normal increment with a standard deviation after `inside`, or after 0."""
+
+    inside: _Inside | None
+    sd: float
+
+    def above(self, limit: float) -> float:
+        """Probability to be above a limit."""
+        if self.inside is None:
+            return float(special.ndtr(-limit / self.sd))
+        # Normal increments t between which the way to the limit leads from within the boundaries.
+        low, high = ((limit - side * self.inside.edge) / self.sd for side in (1.0, -1.0))
+        low, high = np.clip([low, high], -_REACH, _REACH)
+        t = (low + high) / 2 + (high - low) / 2 * _KERNEL
+        within = (high - low) / 2 * float(_KERNEL_WEIGHTS @ (_normal(t) * self.inside.above(limit - self.sd * t)))
+        return within + self.inside.mass * float(special.ndtr(-high))
+
+    def density(self, at: np.ndarray) -> np.ndarray:
+        """Density at some values."""
+        if self.inside is None:
+            return _normal(at / self.sd) / self.sd
+        low, high = ((at - side * self.inside.edge) / self.sd for side in (1.0, -1.0))
+        low, high = np.clip(low, -_REACH, _REACH), np.clip(high, -_REACH, _REACH)
+        t = ((low + high) / 2)[:, None] + ((high - low) / 2)[:, None] * _KERNEL
+        values = _normal(t) * self.inside.curve(at[:, None] - self.sd * t)
+        return np.asarray((high - low) / 2 * (values @ _KERNEL_WEIGHTS))
+
+
+def _normal(x: np.ndarray) -> np.ndarray:
+    return np.exp(-0.5 * x**2) / np.sqrt(2 * np.pi)
 
 
 def conditional_power(z: float, share: float, final: float, drift: float | None = None) -> float:
@@ -149,8 +197,9 @@ def p_of_sequence(
     *,
     kind: str = "O'Brien-Fleming",
     time: Sequence[float] | None = None,
+    alpha: float | None = None,
 ) -> float:
-    """The least two-sided alpha at which one of the looks crosses its boundary [5]_.
+    """The least two-sided alpha at which one of the looks crosses its upper boundary [5]_.
 
     Parameters
     ----------
@@ -158,8 +207,10 @@ def p_of_sequence(
         Statistics of the looks, of as many of the first ones as were taken.
     information, kind, time
         As for `boundaries`: of all looks and the last analysis.
+    alpha : float, optional
+        A level of which p must say rightly whether it is reached.
     """
-    seen = np.abs(np.asarray(z, float))
+    seen = np.asarray(z, float)
 
     def crossed(level: float) -> bool:
         limits = boundaries(information, alpha=level, kind=kind, time=time)["z"].to_numpy()
@@ -168,7 +219,9 @@ def p_of_sequence(
     low, high = np.log(_LEVELS[0]), np.log(_LEVELS[1])
     if not crossed(float(np.exp(high))):
         return 1.0
+    if alpha is not None:
+        low, high = (low, np.log(alpha)) if crossed(alpha) else (np.log(alpha), high)
     while high - low > 1e-4:
         middle = (low + high) / 2
         low, high = (low, middle) if crossed(float(np.exp(middle))) else (middle, high)
-    return float(np.exp(high))
+    return float(np.exp(high)) if alpha is None or high != np.log(alpha) else alpha

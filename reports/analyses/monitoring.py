@@ -1,15 +1,16 @@
 """A trial at its interim looks: one endpoint analysed on what is known at each, and what the design then decides.
 
 At every look of the trial file the tables are cut to that calendar month (`cohorts.conduct.enrolment.cut`) and the
-endpoint is analysed by the function that also makes its final analysis. The statistic z is the normal quantile of its
-two-sided p with the sign of the effect, positive for a benefit [1]_; where the endpoint has a margin, it is the
-distance from the margin in standard errors. It is read at the boundaries of `interim`.
+endpoint is analysed by the function that also makes its final analysis. The statistic z is that of the endpoint's claim
+(`cohorts.statistics.claims`): the normal quantile of its one-sided p [1]_, positive where the effect lies inside the
+limits claimed. It is read at the boundaries of `interim`, and the repeated interval holds what the same test does not
+reject there.
 
 Information is the number of patients with the event, for a hazard ratio (Schoenfeld [2]_), and otherwise the inverse
 squared standard error of the effect (of its logarithm, for a ratio). Its share is of what was planned where the trial
-file says so, else of what the last analysis holds: that a trial's end is known at its looks is the simulator's
-privilege. Where the plan was missed, alpha is spent by the share of the plan and boundaries stand at the information
-that was reached; the last analysis spends all that is left [1]_.
+file says so, else of what the last analysis holds, which is known in hindsight only: no trial could be conducted so,
+and `ranklsim replicate` refuses to count power by it. Where the plan was missed, alpha is spent by the share of the
+plan and boundaries stand at the information that was reached; the last analysis spends all that is left [1]_.
 
 Boundaries ignore futility rules, so that alpha is kept whether these are followed or not. Conditional power is that of
 the last analysis at the boundary that it would have without a further look.
@@ -36,7 +37,6 @@ from ranklsim.cohorts.endpoints import Endpoint, is_ratio
 from ranklsim.cohorts.endpoints.base import in_a_sentence
 from ranklsim.cohorts.events import COMPLETED
 from ranklsim.cohorts.protocol.endpoints import Futility, Interim
-from ranklsim.cohorts.protocol.trial import Trial
 from ranklsim.cohorts.study import Study, StudyTables, in_memory, setting
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.analyses import interim
@@ -82,7 +82,7 @@ class Monitored:
     outcome: pd.DataFrame
 
 
-def monitor(study: Study, *, adjusted: bool = True) -> Monitored:
+def monitor(study: Study, *, adjusted: bool = True, at_margin: bool = False) -> Monitored:
     """One study at the looks of its trial file, tested as its [interim] says.
 
     Parameters
@@ -91,6 +91,8 @@ def monitor(study: Study, *, adjusted: bool = True) -> Monitored:
         Of a trial with [interim], a control arm and looks. Its tables are not altered.
     adjusted : bool
         Whether `p_adjusted` is asked for, which takes longer than all else.
+    at_margin : bool
+        Whether effects are moved as by `Analysed.at_margin`.
 
     Returns
     -------
@@ -118,20 +120,27 @@ def monitor(study: Study, *, adjusted: bool = True) -> Monitored:
         last = look is end
         shared = {"look": look["look"], "due": look["text"], "month": look["month"]}
         shared |= {name: look[name] for name in ("enrolled", "completed")}
-        found = _analysed(held if last else _cut(held, look["month"]), trial, spec, plan.arms)
+        found = _analysed(held if last else cut(held, look["month"]), spec, plan.arms, at_margin)
         rows += [shared | row for row in found]
     frames, ends = [], []
     for arm in plan.arms:
         own = [row for row in rows if row["arm"] == arm]
-        decide(own, plan, spec, _allocation(patients, arm, str(trial.control)))
+        decide(own, plan, spec, _allocation(patients, arm, str(trial.comparator(spec))))
         frames += own
         ends.append(outcome_of(own, plan, adjusted=adjusted) | {"month": _month_of_end(own, plan, patients)})
     looks = pd.DataFrame(frames, columns=list(COLUMNS)).sort_values("look", kind="stable", ignore_index=True)
     return Monitored(looks, pd.DataFrame(ends, columns=list(OUTCOME)))
 
 
-def _cut(study: StudyTables, month: float) -> StudyTables | None:
-    """What is known of a study in a calendar month; None where the month never comes."""
+def cut(study: StudyTables, month: float) -> StudyTables | None:
+    """What is known of a study in a calendar month; None where the month never comes.
+
+    Parameters
+    ----------
+    study : StudyTables
+    month : float
+        Since the first patient's enrolment.
+    """
     return replace(study, tables=enrolment.cut(study.tables, month)) if np.isfinite(month) else None
 
 
@@ -151,43 +160,33 @@ def _allocation(patients: pd.DataFrame, arm: str, control: str) -> float:
 # -- the analysis of one look ------------------------------------------------------------------------------------------
 
 
-def _analysed(study: StudyTables | None, trial: Trial, spec: Endpoint, arms: Sequence[str]) -> list[dict[str, Any]]:
+def _analysed(study: StudyTables | None, spec: Endpoint, arms: Sequence[str], at_margin: bool) -> list[dict[str, Any]]:
     """What is known of each arm, as far as there are data: of `COLUMNS` those from `arm` to `information`."""
-    empty: dict[str, Any] = {"n": 0, "events": np.nan, "effect_measure": spec.effect_measure, "note": ""}
+    empty: dict[str, Any] = {"n": 0, "events": np.nan, "effect_measure": spec.effect_measure, "note": "", "found": None}
     empty |= dict.fromkeys(("effect", "effect_low", "effect_high", "effect_error", "p", "z", "information"), np.nan)
     if study is None:
         return [empty | {"arm": arm, "note": "Never due in this trial."} for arm in arms]
     try:
-        found = {row["arm"]: row for row in spec.analyse(study, setting(study, spec)).rows()}
+        found = spec.analyse(study, setting(study, spec))
+        found = found.at_margin() if at_margin else found
     except (BadInput, RunFailed) as why:
         return [empty | {"arm": arm, "note": in_a_sentence(why)} for arm in arms]
-    control = found[str(trial.control)]
+    results = {result.arm: result for result in found.results}
+    control = results[str(found.against)]
     out = []
     for arm in arms:
-        row = empty | {"arm": arm}
-        own = found[arm]
-        row["n"] = int(own["n"] + control["n"])
-        row["events"] = own["events"] + control["events"]
-        row |= {name: own[name] for name in ("effect", "effect_low", "effect_high", "effect_error", "p")}
-        row["z"] = _statistic(spec, row)
+        row, own = empty | {"arm": arm}, results[arm]
+        row["n"], row["events"] = own.n + control.n, own.events + control.events
+        effect = own.effect
+        if effect is not None:
+            row |= {"effect": effect.value, "effect_low": effect.low, "effect_high": effect.high, "found": effect}
+            row |= {"effect_error": effect.error, "p": effect.p, "z": spec.claim.statistic(effect)}
         row["information"] = _information(spec, row)
-        row["note"] = own["note"] or ("" if np.isfinite(row["z"]) else "There are too few data for a test.")
-        if not (own["n"] and control["n"]):
+        row["note"] = own.note or ("" if np.isfinite(row["z"]) else "There are too few data for a test.")
+        if not (own.n and control.n):
             row["note"] = "No patient of an arm has the data that the analysis needs."
         out.append(row)
     return out
-
-
-def _statistic(spec: Endpoint, row: Mapping[str, Any]) -> float:
-    """z of an effect, positive for a benefit."""
-    ratio = is_ratio(row["effect_measure"])
-    side = 1.0 if spec.higher_is_better else -1.0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        gap = side * float(np.log(row["effect"]) if ratio else row["effect"])
-    margin = spec.effect_margin
-    if margin is not None:
-        return (gap + (np.log(margin) if ratio else margin)) / row["effect_error"]
-    return float(np.sign(gap) * stats.norm.isf(max(row["p"], 1e-300) / 2))
 
 
 def _information(spec: Endpoint, row: Mapping[str, Any]) -> float:
@@ -273,12 +272,7 @@ def _drift(plan: Interim, spec: Endpoint, whole: float, allocation: float) -> fl
     """Mean of the last statistic under the effect of the design."""
     if plan.effect is None:
         return None
-    ratio = is_ratio(spec.effect_measure)
-    side = 1.0 if spec.higher_is_better else -1.0
-    gap = side * float(np.log(plan.effect) if ratio else plan.effect)
-    margin = spec.effect_margin
-    if margin is not None:
-        gap += float(np.log(margin) if ratio else margin)
+    gap = spec.claim.distance(plan.effect, is_ratio(spec.effect_measure))
     information = whole * allocation * (1 - allocation) if spec.of_hazard else whole
     return float(gap * np.sqrt(information))
 
@@ -295,13 +289,11 @@ def _look_ahead(row: dict[str, Any], clock: list[float], alpha: float, plan: Int
 
 
 def _repeated(row: Mapping[str, Any]) -> tuple[float, float]:
-    """Repeated confidence interval: the effect, and as many standard errors as the boundary says."""
-    if not np.isfinite(row["boundary_z"]):
+    """Repeated confidence interval: what the test does not reject at the level of the boundary."""
+    found = row.get("found")
+    if found is None or not np.isfinite(row["boundary_z"]):
         return np.nan, np.nan
-    half = row["boundary_z"] * row["effect_error"]
-    if is_ratio(row["effect_measure"]):
-        return row["effect"] * np.exp(-half), row["effect"] * np.exp(half)
-    return row["effect"] - half, row["effect"] + half
+    return tuple(found.interval(1 - 2 * float(stats.norm.sf(row["boundary_z"]))))
 
 
 def _decision(row: Mapping[str, Any], rule: Futility | None, *, last: bool) -> str:
@@ -320,6 +312,32 @@ def _course(rows: Sequence[Mapping[str, Any]], plan: Interim) -> tuple[list[Mapp
     stops = (CROSSED, HARM, FUTILE) if binding else (CROSSED, HARM)
     kept = [row for row in rows if row["decision"] != UNTESTED]
     return kept, next((k for k, row in enumerate(kept) if row["decision"] in stops), len(kept) - 1)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """When a trial stopped early: at which look, in which calendar month."""
+
+    look: int
+    month: float
+
+
+def stopped(seen: Monitored, plan: Interim | None) -> Stop | None:
+    """When the looks ended the trial: once the test of every arm has ended; None where it went on to its end.
+
+    Parameters
+    ----------
+    seen : Monitored
+    plan : Interim or None
+    """
+    if plan is None or seen.looks.empty:
+        return None
+    ends = (CROSSED, HARM, FUTILE) if plan.futility is not None and plan.futility.binding else (CROSSED, HARM)
+    last, outcome = int(seen.looks["look"].max()), seen.outcome
+    if not outcome["decision"].isin(ends).all() or (outcome["look"] == last).any():
+        return None
+    final = outcome.loc[outcome["month"].astype(float).idxmax()]
+    return Stop(int(final["look"]), float(final["month"]))
 
 
 def outcome_of(rows: Sequence[Mapping[str, Any]], plan: Interim, *, adjusted: bool = True) -> dict[str, Any]:
@@ -343,4 +361,5 @@ def _sequence_p(rows: Sequence[Mapping[str, Any]], kept: Sequence[Mapping[str, A
     else:
         information.append(1.0)
         clock.append(1.0)
-    return interim.p_of_sequence([row["z"] for row in kept[: at + 1]], information, kind=plan.spending, time=clock)
+    z, alpha = [row["z"] for row in kept[: at + 1]], plan.alpha / max(len(plan.arms), 1)
+    return interim.p_of_sequence(z, information, kind=plan.spending, time=clock, alpha=alpha)

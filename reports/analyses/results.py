@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,8 +15,10 @@ from ranklsim.cohorts.endpoints.base import COLUMNS, ERRORS
 from ranklsim.cohorts.protocol.trial import Trial
 from ranklsim.cohorts.running.storage import open_run
 from ranklsim.cohorts.statistics import multiplicity, survival
-from ranklsim.cohorts.study import Study, setting
+from ranklsim.cohorts.study import Study, in_memory, setting
+from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.analyses import estimands, monitoring, subgroups
+from ranklsim.reports.layout.tables import p_value
 
 FORESTS = ("primary", "key secondary")
 """Roles of the endpoints that are analysed in subgroups."""
@@ -35,9 +37,9 @@ class Analyses:
     at_risk : DataFrame
         Columns `endpoint`, `arm`, `month`, `n`: patients seen without the event up to there.
     subgroups : DataFrame
-        Columns `endpoint`, `arm`, `effect_measure` and those of `subgroups.COLUMNS`.
+        Columns `endpoint`, `arm`, `against`, `effect_measure` and those of `subgroups.COLUMNS`.
     multiplicity : DataFrame
-        Columns `endpoint`, `arm`, `p`, `adjusted`, `rejected`, `note`, in the order of the tests.
+        Columns `HYPOTHESES`, in the order of the tests.
     estimands : DataFrame
         Columns of `estimands.COLUMNS`.
     looks : DataFrame
@@ -72,28 +74,30 @@ def analyse(study: Study | str | Path, analysed: Sequence[Analysed] | None = Non
     """
     study = open_run(study) if isinstance(study, str | Path) else study
     trial = study.trial
-    arms = [arm.name for arm in trial.arms]
     endpoints = endpoint_table(analysed_endpoints(study) if analysed is None else analysed)
-    curves, risks = [], []
+    curves, risks, drawn = [], [], set()
     for spec in trial.endpoints:
-        found = spec.curves(study, setting(study, spec), trial.visits.months)
+        same = repr(replace(spec, name="", role="", margin=None, equivalence=None, against=None, arms=()))
+        found = None if same in drawn else spec.curves(study, setting(study, spec), trial.visits.months)
+        drawn.add(same)
         if found is not None:
             curves.append(found[0])
             risks.append(found[1])
     seen = _monitored(study)
     forests = [
-        _forest(study, spec, arm, str(trial.control))
+        _forest(study, spec, arm)
         for spec in trial.endpoints
-        if spec.role in FORESTS and spec.of_patients and trial.control is not None
-        for arm in arms
-        if arm != trial.control
+        if spec.role in FORESTS and spec.of_patients
+        for arm in (each.name for each in trial.arms)
+        if setting(study, spec).compares(arm)
     ]
+    decided = decisions(study, endpoints, seen)
     return Analyses(
-        endpoints[list(COLUMNS)],
+        concluded(trial, endpoints, decided, seen.outcome)[list(COLUMNS)],
         _joined(curves, ["endpoint", "arm", *survival.CURVE]),
         _joined(risks, ["endpoint", "arm", "month", "n"]),
-        _joined(forests, ["endpoint", "arm", "effect_measure", *subgroups.COLUMNS]),
-        decisions(trial, endpoints, seen.outcome),
+        _joined(forests, ["endpoint", "arm", "against", "effect_measure", *subgroups.COLUMNS]),
+        decided,
         estimands.estimate_all(study),
         seen.looks,
         seen.outcome,
@@ -124,11 +128,13 @@ def endpoint_table(analysed: Sequence[Analysed]) -> pd.DataFrame:
 
 def _monitored(study: Study) -> monitoring.Monitored:
     """The trial at its looks; empty where the file does not say how they are tested."""
-    plan = study.trial.interim
-    if plan is None:
-        columns = (monitoring.COLUMNS, monitoring.OUTCOME)
-        return monitoring.Monitored(*(pd.DataFrame(columns=list(names)) for names in columns))
-    return monitoring.monitor(study)
+    return unmonitored() if study.trial.interim is None else monitoring.monitor(study)
+
+
+def unmonitored() -> monitoring.Monitored:
+    """A trial without looks that are tested."""
+    columns = (monitoring.COLUMNS, monitoring.OUTCOME)
+    return monitoring.Monitored(*(pd.DataFrame(columns=list(names)) for names in columns))
 
 
 def _joined(frames: Sequence[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
@@ -139,39 +145,115 @@ def _joined(frames: Sequence[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
 # -- subgroups and decisions -------------------------------------------------------------------------------------------
 
 
-def _forest(study: Study, spec: Endpoint, arm: str, comparator: str) -> pd.DataFrame:
+def _forest(study: Study, spec: Endpoint, arm: str) -> pd.DataFrame:
     """Effect of an endpoint in subgroups."""
-    measure = spec.subgroup_measure
+    measure, asked = spec.subgroup_measure, setting(study, spec)
+    comparator = str(asked.comparator)
     effect = partial(spec.effect, arm=arm, comparator=comparator, measure=measure)
-    table, groups = spec.table(study, setting(study, spec)), subgroups.groups_of(study.patients)
+    table, groups = spec.table(study, asked), subgroups.groups_of(study.patients)
     found = subgroups.forest(table, arm, comparator, groups, effect, ratio=is_ratio(measure))
-    return found.assign(endpoint=spec.name, arm=arm, effect_measure=measure)
+    return found.assign(endpoint=spec.name, arm=arm, against=comparator, effect_measure=measure)
 
 
-def decisions(trial: Trial, endpoints: pd.DataFrame, stops: pd.DataFrame) -> pd.DataFrame:
-    """Adjusted p and decision of every hypothesis.
+HYPOTHESES = ("endpoint", "arm", "against", "claim", "p", "adjusted", "rejected", "note")
+"""Columns of the decisions over several hypotheses: `p` is that of the claim (twice the one-sided one), so that a
+hypothesis is rejected for what is claimed and never for harm."""
 
-    The p of a difference that was tested at interim looks is that of the sequence, so that the procedure keeps its
-    level over looks too (Maurer W, Bretz F. Stat Biopharm Res 2013;5:311-20, recalled); others, and differences where
-    the looks test a margin, are tested once, at the end.
+
+def decisions(
+    study: Study, endpoints: pd.DataFrame, seen: monitoring.Monitored, *, at_margin: bool = False
+) -> pd.DataFrame:
+    """Adjusted p and decision of every hypothesis, each the claim of an endpoint in an arm against its comparator.
+
+    The p of a claim that was tested at interim looks is that of the sequence, so that the procedure keeps its level
+    over looks too (Maurer W, Bretz F. Stat Biopharm Res 2013;5:311-20, recalled). Where the looks ended the trial, the
+    other hypotheses are tested on the data that the stopped trial would have.
+
+    Parameters
+    ----------
+    study : Study
+    endpoints : DataFrame
+        As from `endpoint_table`.
+    seen : Monitored
+        The trial at its looks; empty where none is tested.
+    at_margin : bool
+        Whether effects at a stop are moved as by `Analysed.at_margin`; the other two are given so.
+
+    Returns
+    -------
+    DataFrame
+        Columns `HYPOTHESES`.
     """
-    columns = ["endpoint", "arm", "p", "adjusted", "rejected", "note"]
-    plan = trial.multiplicity
+    trial, plan = study.trial, study.trial.multiplicity
     if plan is None:
-        return pd.DataFrame(columns=columns)
-    known = endpoints.set_index(["endpoint", "arm"])
-    p = np.array([float(known.loc[pair, "p"]) for pair in plan.hypotheses])
-    over_looks = stops.set_index("arm")["p_adjusted"].astype(float).to_dict()
-    looked_at = trial.interim.endpoint if trial.interim is not None else None
-    differs = looked_at is not None and trial.endpoint(looked_at).margin is None
-    at_looks = [
-        differs and name == looked_at and np.isfinite(over_looks.get(arm, np.nan)) for name, arm in plan.hypotheses
-    ]
-    p = np.where(at_looks, [over_looks.get(arm, np.nan) for _, arm in plan.hypotheses], p)
-    adjusted = multiplicity.adjusted(p, plan.method, weights=plan.weights, transitions=plan.transitions)
-    notes = [
-        "p over all looks." if looked else "" if np.isfinite(value) else "Could not be tested; counts as p = 1."
-        for value, looked in zip(p, at_looks, strict=True)
-    ]
-    rows = zip(*zip(*plan.hypotheses, strict=True), p, adjusted, adjusted <= plan.alpha, notes, strict=True)
-    return pd.DataFrame(rows, columns=columns)
+        return pd.DataFrame(columns=list(HYPOTHESES))
+    looked_at = "" if trial.interim is None else trial.interim.endpoint
+    over_looks = seen.outcome.set_index("arm")["p_adjusted"].astype(float).to_dict() if len(seen.outcome) else {}
+    known = endpoints.set_index(["endpoint", "arm"])[["p_claim", "note"]]
+    stopped = monitoring.stopped(seen, trial.interim)
+    early: dict[str, pd.DataFrame] = {}
+    if stopped is not None:
+        names = {name for name, _ in plan.hypotheses if name != looked_at}
+        early = _at_the_stop(study, [spec for spec in trial.endpoints if spec.name in names], stopped, at_margin)
+    rows = []
+    for name, arm in plan.hypotheses:
+        spec, note = trial.endpoint(name), ""
+        if name == looked_at and np.isfinite(over_looks.get(arm, np.nan)):
+            p, note = over_looks[arm], "p over all looks."
+        elif stopped is not None and name in early:
+            p, note = float(early[name].loc[arm, "p_claim"]), f"On the data at the stop (look {stopped.look})."
+        else:
+            p = float(known.loc[(name, arm), "p_claim"])
+        if not np.isfinite(p):
+            note = f"{note} Could not be tested; counts as p = 1.".strip()
+        rows.append((name, arm, spec.against or trial.control, spec.claim.kind, p, note))
+    frame = pd.DataFrame(rows, columns=[name for name in HYPOTHESES if name not in ("adjusted", "rejected")])
+    adjusted = multiplicity.adjusted(frame["p"], plan.method, weights=plan.weights, transitions=plan.transitions)
+    return frame.assign(adjusted=adjusted, rejected=adjusted <= plan.alpha)[list(HYPOTHESES)]
+
+
+def _at_the_stop(
+    study: Study, specs: Sequence[Endpoint], stop: monitoring.Stop, at_margin: bool
+) -> dict[str, pd.DataFrame]:
+    """Endpoints analysed on what was known when the trial stopped, by name; rows by arm."""
+    columns = dict.fromkeys(column for spec in specs for column in spec.columns)
+    held = monitoring.cut(in_memory(study, "actual_month", *columns), stop.month)
+    found: dict[str, pd.DataFrame] = {}
+    if held is None:
+        return found
+    for spec in specs:
+        try:
+            analysed = spec.analyse(held, setting(held, spec))
+            rows = (analysed.at_margin() if at_margin else analysed).rows()
+        except (BadInput, RunFailed):
+            rows = [{"arm": arm.name, "p_claim": np.nan} for arm in study.trial.arms]
+        found[spec.name] = pd.DataFrame(rows).set_index("arm")
+    return found
+
+
+def concluded(trial: Trial, endpoints: pd.DataFrame, decided: pd.DataFrame, stops: pd.DataFrame) -> pd.DataFrame:
+    """The endpoints with the conclusion that counts: that of the procedure over looks or hypotheses, if there is one.
+
+    Parameters
+    ----------
+    trial : Trial
+    endpoints : DataFrame
+        As from `endpoint_table`.
+    decided : DataFrame
+        As from `decisions`.
+    stops : DataFrame
+        Columns of `monitoring.OUTCOME`.
+    """
+    out = endpoints.set_index(["endpoint", "arm"])
+    said: dict[tuple[str, str], str] = {}
+    if trial.interim is not None:
+        claim = trial.endpoint(trial.interim.endpoint).claim
+        for row in stops.to_dict("records"):
+            said[trial.interim.endpoint, row["arm"]] = claim.decided(row["rejected"], row["decision"])
+    for row in decided.to_dict("records"):
+        claim, here = trial.endpoint(row["endpoint"]).claim, (row["endpoint"], row["arm"])
+        said[here] = claim.decided(row["rejected"], f"adjusted p {p_value(row['adjusted'])}")
+    for here, words in said.items():
+        if out.loc[here, "claim"]:
+            out.loc[here, "conclusion"] = words
+    return out.reset_index()[list(endpoints.columns)]

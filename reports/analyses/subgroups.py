@@ -17,10 +17,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ranklsim.cohorts.endpoints import Effect
 from ranklsim.cohorts.people.criteria import values_of
 from ranklsim.pkpd.errors import BadInput, RunFailed
 
-COLUMNS = ("factor", "level", "n", "n_control", "estimate", "low", "high", "p_interaction", "note")
+COLUMNS = ("factor", "level", "n", "n_control", "estimate", "low", "high", "std_error", "p_interaction", "note")
 
 CUTS: dict[str, tuple[str, tuple[float, ...], tuple[str, ...]]] = {
     "age": ("Age", (65.0, 75.0), ("<65 yr", "65 to <75 yr", "≥75 yr")),
@@ -49,7 +50,6 @@ def forest(
     effect: Callable[[pd.DataFrame], Mapping[str, Any]],
     *,
     ratio: bool = False,
-    level: float = 0.95,
 ) -> pd.DataFrame:
     """Effect overall and in each subgroup.
 
@@ -61,11 +61,9 @@ def forest(
     groups : mapping
         Factor to the label of each patient (index).
     effect : callable
-        From such a table to `estimate`, `low`, `high`; may raise `BadInput` or `RunFailed`.
+        From such a table to what `Effect.of` takes; may raise `BadInput` or `RunFailed`.
     ratio : bool
         Whether the effect is a ratio, normal on the log scale.
-    level : float
-        Of the intervals that `effect` gives.
 
     Returns
     -------
@@ -74,13 +72,14 @@ def forest(
         factor; NaN where fewer than two subgroups have an interval. `note` says why a subgroup has no estimate.
     """
     both = table[table["arm"].isin([arm, control])]
-    rows = [_row("All", "", both, arm, control, effect)]
+    measure = "ratio" if ratio else "difference"
+    rows = [_row("All", "", both, arm, control, effect, measure)]
     for factor, label_of in groups.items():
         labels = both["patient"].map(label_of.astype(object))
         levels = [str(level) for level in label_of.cat.categories if (labels == level).any()]
-        own = [_row(factor, level, both[labels == level], arm, control, effect) for level in levels]
+        own = [_row(factor, level, both[labels == level], arm, control, effect, measure) for level in levels]
         if own:
-            own[0]["p_interaction"] = heterogeneity(pd.DataFrame(own), ratio=ratio, level=level)
+            own[0]["p_interaction"] = heterogeneity(pd.DataFrame(own), ratio=ratio)
         rows += own
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -92,6 +91,7 @@ def _row(
     arm: str,
     control: str,
     effect: Callable[[pd.DataFrame], Mapping[str, Any]],
+    measure: str,
 ) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(COLUMNS, np.nan) | {"factor": factor, "level": level, "note": ""}
     row |= {"n": int((table["arm"] == arm).sum()), "n_control": int((table["arm"] == control).sum())}
@@ -99,17 +99,26 @@ def _row(
         found = effect(table)
     except (BadInput, RunFailed) as why:
         return row | {"note": str(why)}
-    return row | {name: float(found[name]) for name in ("estimate", "low", "high")}
+    known = Effect.of(measure, found)
+    return row | {"estimate": known.value, "low": known.low, "high": known.high, "std_error": known.error}
 
 
-def heterogeneity(rows: pd.DataFrame, *, ratio: bool = False, level: float = 0.95) -> float:
-    """p of Cochran's Q over estimates with intervals (columns `estimate`, `low`, `high`); NaN for fewer than two."""
-    known = rows[np.isfinite(rows[["estimate", "low", "high"]].to_numpy(float)).all(axis=1)]
-    known = known[known["high"] > known["low"]]
-    if len(known) < 2 or (ratio and (known["low"] <= 0).any()):
+def heterogeneity(rows: pd.DataFrame, *, ratio: bool = False) -> float:
+    """p of Cochran's Q over estimates with standard errors; NaN for fewer than two.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Columns `estimate` and `std_error`, of the logarithm of a ratio.
+    ratio : bool
+        Whether the estimates are ratios.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        centre = np.log(rows["estimate"].to_numpy(float)) if ratio else rows["estimate"].to_numpy(float)
+    error = rows["std_error"].to_numpy(float)
+    known = np.isfinite(centre) & np.isfinite(error) & (error > 0)
+    if known.sum() < 2:
         return float("nan")
-    values = known[["estimate", "low", "high"]].to_numpy(float)
-    centre, low, high = (np.log(values) if ratio else values).T
-    weight = ((high - low) / (2 * stats.norm.ppf(0.5 + level / 2))) ** -2.0
+    centre, weight = centre[known], error[known] ** -2.0
     mean = (weight * centre).sum() / weight.sum()
-    return float(stats.chi2.sf((weight * (centre - mean) ** 2).sum(), len(known) - 1))
+    return float(stats.chi2.sf((weight * (centre - mean) ** 2).sum(), known.sum() - 1))

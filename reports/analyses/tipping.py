@@ -18,13 +18,14 @@ References
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from ranklsim.cohorts.endpoints import Effect, Endpoint, is_ratio
+from ranklsim.cohorts.endpoints import Effect, Endpoint
 from ranklsim.cohorts.statistics import mmrm
 from ranklsim.cohorts.statistics.ancova import ancova_design
 from ranklsim.cohorts.statistics.imputation import IMPUTATIONS, last_visit, rubin
@@ -145,7 +146,7 @@ def _line(
     y: np.ndarray, patients: pd.DataFrame, arms: Sequence[str], pair: tuple[str, str], moved: np.ndarray
 ) -> _Line:
     """ANCOVA of `y` + delta `moved` in every completed set: the first arm of `pair` against the second."""
-    matrix = ancova_design(patients, arms)
+    matrix, _ = ancova_design(patients, arms)
     inverse = np.linalg.inv(matrix.T @ matrix)
     df = float(len(matrix) - matrix.shape[1])
     contrast = np.zeros(matrix.shape[1])
@@ -208,7 +209,7 @@ def failures(
     arms : sequence of str
     control : str
     level : float
-        Two-sided significance level; with a margin, the 95 % interval must stay within it.
+        Two-sided significance level at which the claim must hold.
     """
     measure = spec.effect_measure
     curves, points = [], []
@@ -252,16 +253,9 @@ def _with_failures(table: pd.DataFrame, left: pd.DataFrame, count: int) -> pd.Da
     return pd.concat([table[~table["patient"].isin(failed["patient"])], failed], ignore_index=True)
 
 
-def _holds(spec: Endpoint, measure: str, found: Mapping[str, float], level: float) -> bool:
-    """Whether a result is significant on the side of a benefit, or within the margin."""
-    if not np.isfinite(found["p"]):
-        return False
-    if spec.margin is not None:
-        return spec.conclusion(Effect(measure, found["estimate"], found["low"], found["high"])).startswith(
-            "non-inferior"
-        )
-    above = found["estimate"] > (1 if is_ratio(measure) else 0)
-    return bool(found["p"] < level and above == spec.higher_is_better)
+def _holds(spec: Endpoint, measure: str, found: Mapping[str, Any], level: float) -> bool:
+    """Whether what is claimed is shown at a two-sided level."""
+    return np.isfinite(found["p"]) and replace(spec.claim, level=1 - level).shown(Effect.of(measure, found))
 
 
 def _point(room: Callable[[float], float], imputed: int, scale: float) -> tuple[float, str]:

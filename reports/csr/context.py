@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ranklsim.cohorts.endpoints import Change
+from ranklsim.cohorts.endpoints import Change, Endpoint
 from ranklsim.cohorts.endpoints.change import ChangeDetail
 from ranklsim.cohorts.running.storage import Run
 from ranklsim.cohorts.statistics import summaries
@@ -241,7 +241,29 @@ class Context:
         """Whether the parameter draws contain the measure and the months of an endpoint."""
         months = set(self.data.uncertainty["month"]) if len(self.data.uncertainty) else set()
         known = f"{spec.measure}_pct" in self.data.uncertainty
-        return known and {spec.from_month, spec.to_month} <= months and spec.kind == "percent"
+        usual = self.reference(spec) == self.control
+        return known and usual and {spec.from_month, spec.to_month} <= months and spec.kind == "percent"
+
+    def reference(self, spec: Endpoint) -> str | None:
+        """The arm that others are compared with in an endpoint.
+
+        Parameters
+        ----------
+        spec : Endpoint
+        """
+        return self.trial.comparator(spec)
+
+    def compared(self, spec: Endpoint, arm: str) -> str:
+        """An arm and its comparator, as labels.
+
+        Parameters
+        ----------
+        spec : Endpoint
+        arm : str
+        """
+        reference = self.reference(spec)
+        against = "" if reference is None else f" against {self.by_name[reference].label}"
+        return f"{self.by_name[arm].label}{against}"
 
     def by_draw(self, spec: Change) -> pd.DataFrame:
         """An endpoint of the typical patient, by draw and arm."""

@@ -73,7 +73,7 @@ def _endpoint_section(c: Context, section: Section) -> None:
             "Endpoints by arm",
             c.endpoints,
             tables.endpoint_table,
-            control=c.control,
+            against={spec.name: c.reference(spec) for spec in c.trial.changes},
             note=" ".join(notes),
         )
     )
@@ -124,9 +124,10 @@ def _visit_table(c: Context, found: Repeated, number: str) -> Exhibit:
         "LS mean (SE)": tables.spread("estimate", "std_error", decimals),
         "95% CI": tables.limits("ci_low", "ci_high", decimals),
     }
-    if c.control is not None:
-        shows |= tables.against(c.by_name[c.control].label, c.control, decimals)
-        shows["p"] = tables.Show(("p",), tables.p_value, c.control)
+    reference = c.reference(spec)
+    if reference is not None:
+        shows |= tables.against(c.by_name[reference].label, reference, decimals)
+        shows["p"] = tables.Show(("p",), tables.p_value, reference)
     return c.table(
         number,
         f"{spec.name}: LS means by visit",

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.conduct import enrolment
-from ranklsim.cohorts.endpoints import is_ratio
+from ranklsim.cohorts.endpoints import Endpoint
 from ranklsim.cohorts.protocol.endpoints import Interim
 from ranklsim.cohorts.words import first_lower, first_upper, listed, month_text
 from ranklsim.reports.analyses.monitoring import CROSSED, FUTILE, HARM, NOT_CROSSED, UNTESTED
@@ -52,17 +52,18 @@ def verdicts(c: Context) -> list[str]:
         own = frame[frame["arm"] == row["arm"]]
         last = own.iloc[-1]
         assert c.trial.interim is not None
-        head = f"{c.trial.interim.endpoint}, {c.by_name[row['arm']].label}"
+        spec = c.trial.endpoint(c.trial.interim.endpoint)
+        head = f"{spec.name}, {c.compared(spec, row['arm'])}"
         if row["decision"] == UNTESTED:
             out.append(f"{head}: no analysis could be made, at the looks or at the end.")
             continue
         early = row["look"] != last["look"]
         if not early:
-            out.append(f"{head}: {_at_the_end(row)}{_advised(own)}")
+            out.append(f"{head}: {_at_the_end(row, spec)}{_advised(own)}{_gated(c, spec, row)}")
             continue
         stop = own[own["look"] == row["look"]].iloc[0]
         advised = "" if row["decision"] == FUTILE else _advised(own[own["look"] < row["look"]])
-        out.append(f"{head}: {_at_a_look(row, stop)}{advised} {_later(last)}".rstrip())
+        out.append(f"{head}: {_at_a_look(row, stop, spec)}{advised}{_gated(c, spec, row)} {_later(last)}".rstrip())
     return out
 
 
@@ -74,9 +75,23 @@ def _advised(own: pd.DataFrame) -> str:
     return f" The futility rule, which does not bind, was met at look{'s' if len(met) > 1 else ''} {listed(met)}."
 
 
-def _at_the_end(row: dict[str, Any]) -> str:
+def _gated(c: Context, spec: Endpoint, row: dict[str, Any]) -> str:
+    """That a boundary was crossed, but the procedure over several hypotheses does not let the claim be made."""
+    decided = c.analyses.multiplicity
+    own = decided[(decided["endpoint"] == spec.name) & (decided["arm"] == row["arm"])]
+    if own.empty or own["rejected"].iloc[0] or row["decision"] != CROSSED:
+        return ""
+    adjusted = p_value(own["adjusted"].iloc[0])
+    return (
+        f" The claim is not made all the same: its adjusted p over several hypotheses is {adjusted} (section 11.4.2.5)."
+    )
+
+
+def _at_the_end(row: dict[str, Any], spec: Endpoint) -> str:
     """The final analysis against the final boundary."""
-    said = {CROSSED: "a benefit is shown", HARM: "harm is shown", NOT_CROSSED: "nothing is shown"}[row["decision"]]
+    kind = spec.claim.kind
+    said = {CROSSED: f"the final boundary is crossed for {kind}", HARM: "the final boundary is crossed by harm",
+            NOT_CROSSED: f"{kind} is not shown"}[row["decision"]]  # fmt: skip
     return (
         f"the test went on to the last analysis, which is read at the final boundary: the significance level that is "
         f"left is {_level(row['boundary_p'])} instead of {row['alpha']:g}. p {p_words(row['p'])} unadjusted, "
@@ -84,9 +99,9 @@ def _at_the_end(row: dict[str, Any]) -> str:
     )
 
 
-def _at_a_look(row: dict[str, Any], stop: pd.Series) -> str:
+def _at_a_look(row: dict[str, Any], stop: pd.Series, spec: Endpoint) -> str:
     """The look at which testing ended."""
-    what = {CROSSED: "the boundary was crossed for a benefit", HARM: "the boundary was crossed by harm",
+    what = {CROSSED: f"the boundary was crossed for {spec.claim.kind}", HARM: "the boundary was crossed by harm",
             FUTILE: "the futility rule, which binds, ended the test"}[row["decision"]]  # fmt: skip
     when = f"look {row['look']} ({stop['due']}; month {month_text(round(stop['month'], 1))})"
     seen = f"{num(100 * row['share'], 0)}% of the information, {row['enrolled']} patients enrolled"
@@ -119,9 +134,9 @@ def _design_words(c: Context, plan: Interim) -> str:
     spec = c.trial.endpoint(plan.endpoint)
     labels = listed([c.by_name[arm].label for arm in plan.arms])
     each = f", {plan.alpha / len(plan.arms):g} for each arm" if len(plan.arms) > 1 else ""
-    what = "non-inferiority" if spec.margin is not None else "a difference"
     text = (
-        f"{first_upper(plan.endpoint)} is tested for {what} to {c.by_name[str(c.control)].label} ({labels}) at each "
+        f"{first_upper(plan.endpoint)} is tested for {spec.claim.kind} against "
+        f"{c.by_name[str(c.reference(spec))].label} ({labels}) at each "
         f"look and at the end, with a two-sided type-I error of {plan.alpha:g} over all of them{each}, spent by the "
         f"function of {plan.spending} type (Lan and DeMets 1983). {_information_words(plan, spec.of_hazard)}"
     )
@@ -146,7 +161,11 @@ def _information_words(plan: Interim, events: bool) -> str:
         error = f"{plan.planned_error:g}"
         return f"Information is the inverse squared standard error of the effect, relative to that planned ({error})."
     what = "number of patients with the event" if events else "inverse squared standard error of the effect"
-    return f"Information is the {what}, relative to that of the last analysis."
+    return (
+        f"Information is the {what}, relative to that of the last analysis. The trial file plans none (planned_events "
+        "or planned_error in [interim]), so that this fraction is known only in hindsight: no trial could be conducted "
+        "by these boundaries, and power can't be counted by them."
+    )
 
 
 def _untested(c: Context, frame: pd.DataFrame) -> list[str]:
@@ -170,8 +189,8 @@ def _figure(c: Context, frame: pd.DataFrame, plan: Interim) -> Exhibit:
         figures_analyses.boundaries,
         level=plan.alpha / len(plan.arms),
         planned=plan.planned_events is not None or plan.planned_error is not None,
-        note="z: normal quantile of the p value with the sign of the effect. Above each look its calendar month. "
-        "Shaded: a difference is shown. Boundaries outside of the figure are not drawn.",
+        note="z: normal quantile of the one-sided p of what is claimed. Above each look its calendar month. "
+        "Shaded: a boundary is crossed. Boundaries outside of the figure are not drawn.",
         alt=" ".join(verdicts(c)),
     )
 
@@ -190,7 +209,7 @@ def _known(c: Context, frame: pd.DataFrame) -> Exhibit:
         }
         if tested:
             if frame["arm"].nunique() > 1:
-                shown["Arm against control"] = c.by_name[row["arm"]].label
+                shown["Arm"] = c.by_name[row["arm"]].label
             shown["With data"] = DASH if never else row["n"]
             if np.isfinite(frame["events"].astype(float)).any():
                 shown["With the event"] = num(row["events"], 0)
@@ -204,8 +223,9 @@ def _known(c: Context, frame: pd.DataFrame) -> Exhibit:
         cells,
         numeric=["Calendar month", "Enrolled", "Completed", "With data", "With the event", "Information, %"],
         who=c.population,
-        note="Months from the first patient's enrolment. With data: patients of the arm and of control who enter the "
-        "analysis."
+        note="Months from the first patient's enrolment. With data: patients of the arm and of its comparator who "
+        "enter "
+        "the analysis."
         if tested
         else "Months from the first patient's enrolment.",
     )
@@ -243,13 +263,12 @@ def _tests(c: Context, frame: pd.DataFrame, plan: Interim) -> Exhibit:
     ended = c.analyses.stops.set_index("arm")["look"].to_dict()
     note = (
         f"Every look: the analysis of the endpoint{method} of what was known. Needed: nominal two-sided level at the "
-        "boundary. Repeated CI: effect and as many standard errors as the boundary has, which covers at all looks "
-        "together (Jennison and Turnbull 1989). Power: conditional power (%) of the last analysis without a further "
-        "look, under the effect seen so far or that of the design. Boundaries make no use of a futility rule. An "
-        "effect seen where a test ends early is too large on average."
+        "boundary. p: of no effect; the boundary is one of z. Repeated CI: what the same test does not reject at the "
+        "boundary, which covers at all looks together (Jennison and Turnbull 1989). Power: conditional power (%) of "
+        "the last analysis without a further look, under the effect seen so far or that of the design. Boundaries make "
+        "no use of a futility rule. An effect seen where a test ends early is too large on average."
     )
-    if is_ratio(spec.effect_measure):
-        note += " z is positive where the ratio favours the arm."
+    note += f" z is that of {spec.claim.kind}, positive where the effect lies on the side claimed."
     return c.listing(
         "14.2.13.2",
         "Tests at the interim looks",

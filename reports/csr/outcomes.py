@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.endpoints import KINDS, Endpoint, is_ratio
+from ranklsim.cohorts.statistics.claims import SHOWN
 from ranklsim.cohorts.statistics.imputation import STRATEGIES
 from ranklsim.cohorts.words import first_lower, first_upper, listed
 from ranklsim.reports.csr.contents import report_section
@@ -23,9 +24,12 @@ from ranklsim.reports.layout.wording import to_interval
 def _outcomes(c: Context, section: Section) -> None:
     """Responders, events, rates and durability, by arm; changes with a margin of non-inferiority."""
     frame = c.analyses.endpoints
-    frame = frame[(frame["kind"] != "change") | frame["margin"].notna()].reset_index(drop=True)
+    other = frame["against"].ne("") & frame["against"].ne(c.control or "")
+    frame = frame[(frame["kind"] != "change") | frame["margin"].notna() | other].reset_index(drop=True)
     if frame.empty:
-        section.paragraphs.append("The trial names no endpoint but changes of BMD and markers, and no margin.")
+        section.paragraphs.append(
+            "The trial names no endpoint but changes of BMD and markers, no margin, and no comparison but with control."
+        )
         return
     section.paragraphs += [*sentences(c, frame), *c.read_elsewhere(changes=False)]
     section.exhibits.append(
@@ -61,7 +65,7 @@ def sentences(c: Context, frame: pd.DataFrame) -> list[str]:
             centre, low, high = (factor * row[k] for k in ("effect", "effect_low", "effect_high"))
             effect = _in_words(centre, low, high, decimals, _points(spec, row["effect_measure"]))
             p = f"; p {p_words(row['p'])}" if np.isfinite(row["p"]) else ""
-            label = c.by_name[row["arm"]].label
+            label = c.compared(spec, row["arm"])
             out.append(f"{row['endpoint']}, {label}: {row['effect_measure']} {effect}{p}: {row['conclusion']}.")
         elif row["note"] and row["role"] == "primary":
             out.append(f"{row['endpoint']}, {c.by_name[row['arm']].label}: {row['note']}")
@@ -114,18 +118,20 @@ def _endpoint_cells(c: Context, row: dict[str, Any]) -> dict[str, object]:
     factor, decimals, unit = _scale(spec, "")
     own = _months_or_later(row, factor, decimals)
     events = spec.counted(row["events"], row["n"]) if np.isfinite(row["events"]) else DASH
-    margin = f"Margin {row['margin']:g}. " if np.isfinite(row["margin"]) else ""
+    margins = [f"{row[name]:g}" for name in ("margin", "margin_high") if np.isfinite(row[name])]
+    margin = f"Margin{'s' if len(margins) > 1 else ''} {listed(margins)}. " if margins else ""
+    against = f" against {c.by_name[row['against']].label}" if row["against"] else ""
     return {
         "Endpoint": f"{row['endpoint']} ({row['role']}; {spec.described}{', ' + unit if unit else ''})",
         "Arm": c.by_name[row["arm"]].label,
         "n": row["n"],
         "Events": events,
         "Estimate (95% CI)": own,
-        "Against control (95% CI)": f"{row['effect_measure']} {effect_text(row, spec)}"
+        "Comparison (95% CI)": f"{row['effect_measure']}{against} {effect_text(row, spec)}"
         if np.isfinite(row["effect"])
         else DASH,
         "p": p_value(row["p"]),
-        "Conclusion": first_upper(" ".join(x for x in (margin + row["conclusion"], row["note"]) if x)) or DASH,
+        "Conclusion": " ".join(x for x in (margin + first_upper(row["conclusion"]), row["note"]) if x) or DASH,
     }
 
 
@@ -177,13 +183,12 @@ def _decisions(c: Context, section: Section) -> None:
         return
     frame = c.analyses.multiplicity
     kept = [
-        f"{endpoint} ({listed([c.by_name[arm].label for arm in own['arm']])})"
-        for endpoint, own in frame[frame["rejected"].astype(bool)].groupby("endpoint", sort=False)
+        f"{row['endpoint']}, {c.compared(c.trial.endpoint(row['endpoint']), row['arm'])}: {SHOWN[row['claim']]}"
+        for row in frame[frame["rejected"].astype(bool)].to_dict("records")
     ]
-    said = f"shown for {'; '.join(kept)}" if kept else "shown for no endpoint"
+    said = f"is shown: {'; '.join(kept)}." if kept else "no claim is shown."
     section.paragraphs.append(
-        f"With a two-sided type-I error of {plan.alpha:g} over all hypotheses ({procedure(plan.method)}), a difference "
-        f"to control is {said}."
+        f"With a two-sided type-I error of {plan.alpha:g} over all hypotheses ({procedure(plan.method)}), {said}"
     )
     section.exhibits.append(
         c.listing(
@@ -193,17 +198,18 @@ def _decisions(c: Context, section: Section) -> None:
             lambda row: (
                 {
                     "Endpoint": row["endpoint"],
-                    "Arm": c.by_name[row["arm"]].label,
+                    "Comparison": c.compared(c.trial.endpoint(row["endpoint"]), row["arm"]),
+                    "Claim": first_upper(row["claim"]),
                     "p": p_value(row["p"]),
                     "Adjusted p": p_value(row["adjusted"]),
-                    "Decision": "difference shown" if row["rejected"] else "not shown",
+                    "Decision": SHOWN[row["claim"]] if row["rejected"] else "not shown",
                 }
                 | ({"Note": row["note"]} if frame["note"].astype(bool).any() else {})
             ),
             numeric=["p", "Adjusted p"],
             who=c.population,
-            note=f"{first_upper(procedure(plan.method))}; two-sided alpha {plan.alpha:g}. A hypothesis is rejected "
-            "where its adjusted p is at most alpha.",
+            note=f"{first_upper(procedure(plan.method))}; two-sided alpha {plan.alpha:g}. p: twice the one-sided p of "
+            "what is claimed, so that harm has a p near 1. A claim is shown where its adjusted p is at most alpha.",
         )
     )
 
@@ -283,7 +289,7 @@ def _estimand_cells(c: Context, row: dict[str, Any]) -> dict[str, object]:
     error = factor if not is_ratio(row["summary"]) else 1.0
     return {
         "Estimand": attributes,
-        "Arm against control": c.by_name[row["arm"]].label,
+        "Comparison": c.compared(spec, row["arm"]),
         "n": f"{row['n']:.0f} / {row['n_control']:.0f}" if np.isfinite(row["n"]) else DASH,
         "Estimate (95% CI)": _of_estimand(row, spec, "estimate", "low", "high"),
         "Truth (Monte-Carlo SE)": f"{_of_estimand(row, spec, 'truth')} ({num(error * row['truth_error'], decimals)})"
@@ -307,7 +313,7 @@ def _forests(c: Context, section: Section) -> None:
     """Primary and key secondary endpoints in subgroups."""
     frame = c.analyses.subgroups
     if frame.empty:
-        section.paragraphs.append("No primary or key secondary endpoint is compared with a control.")
+        section.paragraphs.append("No primary or key secondary endpoint compares arms.")
         return
     small = min((float(p) for p in frame["p_interaction"] if np.isfinite(p)), default=np.nan)
     tests = int(frame["p_interaction"].notna().sum())
@@ -327,7 +333,7 @@ def _forests(c: Context, section: Section) -> None:
         measure = str(own["effect_measure"].iloc[0])
         spec = c.trial.endpoint(str(name))
         factor, _, _ = _scale(spec, measure)
-        control = c.by_name[str(c.control)]
+        control = c.by_name[str(c.reference(spec))]
         points = _points(spec, measure).strip()
         section.exhibits.append(
             c.figure(

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ranklsim.cohorts.protocol.trial import Conduct, Trial
 from ranklsim.cohorts.statistics import durability, summaries
+from ranklsim.cohorts.statistics.claims import SUPERIORITY
 from ranklsim.cohorts.statistics.mmrm.covariance import NAMES
 from ranklsim.cohorts.words import MEASURES, first_upper, listed
 from ranklsim.reports.csr import happenings, monitoring, outcomes, safety
@@ -32,7 +33,8 @@ def _synopsis(c: Context, section: Section) -> None:
 def _result(c: Context, section: Section) -> None:
     """Key sentences and the figure of the primary endpoint."""
     found = c.analyses.endpoints
-    section.key += outcomes.sentences(c, found[(found["role"] == "primary") & (found["kind"] != "change")])
+    led = (found["kind"] != "change") | (found["claim"] != SUPERIORITY)
+    section.key += outcomes.sentences(c, found[(found["role"] == "primary") & led])
     if c.trial.interim is not None and c.trial.endpoint(c.trial.interim.endpoint).role == "primary":
         section.key += monitoring.verdicts(c)
     if c.primary is None or c.endpoints.empty:
@@ -40,7 +42,7 @@ def _result(c: Context, section: Section) -> None:
             section.key.append("The trial names no endpoint that was measured.")
         return
     rows = c.endpoints[c.endpoints["endpoint"] == c.primary.name].set_index("arm", drop=False)
-    control = c.by_name.get(c.control or "")
+    control = c.by_name.get(c.reference(c.primary) or "")
     known = [arm for arm in c.arms if arm.basis != PREDICTED and arm.name in rows.index]
     if known:
         known.sort(key=lambda a: a is control)

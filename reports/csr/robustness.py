@@ -23,18 +23,16 @@ from ranklsim.reports.figures import analyses as figures_analyses
 from ranklsim.reports.layout import tables
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 
-LEVEL = 0.05
-"""Two-sided level at which a result must hold, where no interim look has spent part of it."""
-
 
 @report_section("11.4.2.2", "Handling of dropouts or missing data", "missing")
 def _missing_data(c: Context, section: Section) -> None:
     """The primary change under other assumptions on missing values, and the tipping point of these assumptions."""
     fitted = [f for f in c.repeated if f.fit is not None and f.by_visit["difference"].notna().any()]
     primary = next((found for found in fitted if found.spec is c.primary), None)
-    if c.control is not None and primary is not None:
+    reference = None if primary is None else c.reference(primary.spec)
+    if primary is not None and reference is not None:
         try:
-            _sensitivity(c, primary, c.control, section)
+            _sensitivity(c, primary, reference, section)
         except RunFailed as why:
             section.paragraphs.append(f"{primary.spec.name}: no multiple imputation ({str(why).rstrip('.')}).")
     asked = c.trial.tipping
@@ -106,10 +104,10 @@ def _policy_truth(c: Context, spec: Any) -> dict[str, dict[str, Any]]:
     """True difference of each arm under treatment policy; empty if the run has no twins."""
     if not c.trial.estimands or not len(c.data.twins):
         return {}
-    others = tuple(name for name in c.names if name != c.control)
+    others = tuple(c.trial.compared(spec))
     policy = Estimand("treatment policy", spec.name, False, {}, others, {}, "MAR", "difference of means")
     twins, happened = c.data.twins, c.data.twin_events
-    control = str(c.control)
+    control = str(c.reference(spec))
     return {arm: estimands.truth(c.data, spec, policy, (arm, control), twins, happened) for arm in others}
 
 
@@ -122,7 +120,7 @@ def _gone_at_once(c: Context, spec: Any, frame: pd.DataFrame, decimals: int) -> 
     if frame["truth"].isna().all():
         return f"{head} How far off that is takes twins to say, which a trial with an estimand has."
     said = [head, "Here it can be checked."]
-    for arm in (name for name in c.names if name != c.control):
+    for arm in c.trial.compared(spec):
         own = frame[(frame["arm"] == arm) & frame["gap"].notna()]
         if own.empty:
             continue
@@ -140,17 +138,16 @@ def _gone_at_once(c: Context, spec: Any, frame: pd.DataFrame, decimals: int) -> 
 
 def _tipping(c: Context, found: Repeated, section: Section) -> None:
     """Delta adjustment of one endpoint: sentences, figure and table."""
-    assert c.control is not None
     assert found.fit is not None
     assert c.trial.tipping is not None
     spec, missing = found.spec, c.trial.tipping.missing
     arms, wide, people = repeated.imputable(found, c.data.seen(spec.measure), c.data.patients)
     better = spec.higher_is_better
     level, why = _level(c, spec)
-    margin = spec.margin or 0.0
+    margin = abs(spec.claim.lower if better else spec.claim.upper)
     try:
         tip = tipping.tipping(
-            found.fit, wide, people, arms, c.control, higher_is_better=better, margin=margin, level=level,
+            found.fit, wide, people, arms, str(c.reference(spec)), higher_is_better=better, margin=margin, level=level,
             strategy=missing, seed=c.seed,
         )  # fmt: skip
     except RunFailed as fault:
@@ -169,7 +166,7 @@ def _tipping(c: Context, found: Repeated, section: Section) -> None:
         f"delta ({unit}), and analysed by ANCOVA "
         f"(Rubin's rules); {interval}{why}. Delta adjustment: Ratitch, O'Kelly and Tosiello 2013."
     )
-    note += f" The difference must stay within the margin ({spec.margin:g})." if spec.margin is not None else ""
+    note += f" The difference must stay within the margin ({margin:g})." if margin else ""
     section.exhibits.append(
         c.figure(
             "14.2.14.1",
@@ -208,10 +205,11 @@ def _tipping(c: Context, found: Repeated, section: Section) -> None:
 
 def _failures(c: Context, spec: Endpoint, section: Section) -> None:
     """Number of patients who left that must be counted as failures: sentences and table."""
-    assert c.control is not None
     level, why = _level(c, spec)
+    reference = str(c.reference(spec))
+    arms = [reference, *c.trial.compared(spec)]
     found = tipping.failures(
-        spec, spec.table(c.data, setting(c.data, spec)), c.data.patients, c.names, c.control, level=level
+        spec, spec.table(c.data, setting(c.data, spec)), c.data.patients, arms, reference, level=level
     )
     failed = spec.failure
     for row in found.points.to_dict("records"):
@@ -220,7 +218,7 @@ def _failures(c: Context, spec: Endpoint, section: Section) -> None:
             f"{head}{row['note']}"
             if row["note"]
             else f"{head}The result is lost if {row['failures']:.0f} of the {row['left']} patients of this arm who "
-            f"left without an answer are taken {failed}, and none of {c.by_name[c.control].label}."
+            f"left without an answer are taken {failed}, and none of {c.by_name[reference].label}."
         )
     many = len(found.points) > 1
 
@@ -250,10 +248,14 @@ def _failures(c: Context, spec: Endpoint, section: Section) -> None:
 def _level(c: Context, spec: Endpoint) -> tuple[float, str]:
     """Level at which the result must hold, with the reason if it is not the usual level."""
     if c.trial.interim is None or c.trial.interim.endpoint != spec.name:
-        return LEVEL, ""
+        return 1 - spec.claim.level, ""
     looks = c.analyses.looks
     last = looks.loc[np.isinf(looks["month"].astype(float)), "boundary_p"].astype(float)
-    return (float(last.min()), " (the level that interim looks have left)") if last.notna().any() else (LEVEL, "")
+    return (
+        (float(last.min()), " (the level that interim looks have left)")
+        if last.notna().any()
+        else (1 - spec.claim.level, "")
+    )
 
 
 def _tip_words(c: Context, row: dict[str, Any], spec: Any, look: tuple[str, str, int]) -> str:

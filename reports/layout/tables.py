@@ -466,7 +466,7 @@ def endpoint_digits(row: Mapping[str, Any]) -> int:
 
 
 def endpoint_table(
-    frame: pd.DataFrame, arms: Sequence[ArmView], counts: Mapping[str, int], *, control: str | None
+    frame: pd.DataFrame, arms: Sequence[ArmView], counts: Mapping[str, int], *, against: Mapping[str, str | None]
 ) -> Table:
     """The endpoints (`summaries.endpoint` with the columns ``parameter_...``), a group of rows each.
 
@@ -475,10 +475,12 @@ def endpoint_table(
     frame : DataFrame
     arms, counts
         As in `crossed`.
-    control : str or None
+    against : mapping
+        Endpoint to the arm that others are compared with in it.
     """
     groups = []
     for name, at in frame.groupby("endpoint", sort=False):
+        control = against[str(name)]
         records = by_arm(at)
         some = next(iter(records.values()))
         unit, digits = some["unit"], endpoint_digits(some)

@@ -20,10 +20,12 @@ import threadpoolctl
 from ranklsim.cohorts.endpoints import Endpoint, Estimand, is_ratio
 from ranklsim.cohorts.protocol.design import ends_of_treatment
 from ranklsim.cohorts.protocol.trial import Trial
+from ranklsim.cohorts.statistics.ancova import LEVEL
+from ranklsim.cohorts.statistics.claims import SUPERIORITY
 from ranklsim.cohorts.study import StudyTables
 from ranklsim.pkpd.agents import Agent
 from ranklsim.reports.analyses import estimands, results
-from ranklsim.reports.analyses.monitoring import OUTCOME, monitor
+from ranklsim.reports.analyses.monitoring import Monitored, monitor
 from ranklsim.reports.replicate.sample import Observed, Studies
 
 TRIAL, NULL = "trial", "null"
@@ -35,11 +37,13 @@ DIFFERENCE, MEAN, ESTIMAND = "difference", "mean", "estimand"
 SUBJECT = ("endpoint", "estimand", "arm", "quantity", "effect_measure")
 ESTIMATES = (
     *("vector", "replicate", "patients", "design", *SUBJECT),
-    *("n", "estimate", "se", "low", "high", "p", "adjusted", "conclusion", "method"),
+    *("n", "estimate", "se", "low", "high", "p", "p_claim", "adjusted", "shown", "harm", "method"),
 )
 """Columns of the estimates: a row for each study, endpoint (or estimand), arm and quantity. `n` patients of the arm
-analysed; `se` of the logarithm of a ratio, NaN where the analysis has none; `adjusted` p of a hypothesis of
-[multiplicity]; `conclusion` in the words of the report."""
+analysed; `se` of the logarithm of a ratio, NaN where the analysis has none; `p` of no effect, `p_claim` of what is
+claimed (of a hypothesis that which the procedure used: over looks, or at a stop) and `adjusted` that of a hypothesis
+of [multiplicity]; `shown` whether the claim is shown by itself and `harm` whether its opposite is (0 or 1; NaN where a
+margin can't be the truth of a study without an effect)."""
 
 LOOKS = (
     *("vector", "replicate", "patients", "design"),
@@ -49,7 +53,6 @@ LOOKS = (
 
 AT_ONCE = 5  # studies a task of a process
 FEW = 200  # analyses that are not worth starting processes for
-_Z = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -94,10 +97,14 @@ class Protocol:
         """Names of all arms."""
         return [arm.name for arm in self.trial.arms]
 
-    @property
-    def others(self) -> list[str]:
-        """Arms that are compared with control."""
-        return [name for name in self.arms if name != self.control]
+    def others(self, spec: Endpoint) -> list[str]:
+        """Arms of which an endpoint is reported: those it compares, or all.
+
+        Parameters
+        ----------
+        spec : Endpoint
+        """
+        return self.trial.compared(spec) or self.arms
 
     @cached_property
     def ends(self) -> dict[str, float]:
@@ -150,34 +157,36 @@ def analysed(study: StudyTables, protocol: Protocol, design: str = TRIAL) -> Ana
     Analysed
         Columns of `ESTIMATES` from `endpoint` on, and of `LOOKS` from `arm` on.
     """
-    trial, control = protocol.trial, protocol.control
-    table = results.endpoint_table(results.analysed_endpoints(study, ends=protocol.ends_of(design)))
-    stops = pd.DataFrame(columns=list(OUTCOME))
-    if trial.interim is not None:
-        stops = monitored(study, protocol, design)
-    decided = results.decisions(trial, table, stops)
-    adjusted = decided.set_index(["endpoint", "arm"])["adjusted"].to_dict()
+    trial, null = protocol.trial, design == NULL
+    found = results.analysed_endpoints(study, ends=protocol.ends_of(design))
+    table = results.endpoint_table(found)
+    # Under the null hypothesis a claim with a margin is asked of a true effect that is the margin.
+    claims = results.endpoint_table([each.at_margin() for each in found]) if null else table
+    seen = monitored(study, protocol, design)
+    decided = results.decisions(study, claims, seen, at_margin=null).set_index(["endpoint", "arm"])
     rows: list[dict[str, Any]] = []
-    for row in table.to_dict("records"):
-        here = (row["endpoint"], row["arm"])
+    for row, claim in zip(table.to_dict("records"), claims.to_dict("records"), strict=True):
+        here, spec = (row["endpoint"], row["arm"]), trial.endpoint(row["endpoint"])
         shared = {"endpoint": here[0], "estimand": "", "arm": here[1], "n": int(row["n"]), "method": row["method"]}
-        shared |= {"p": np.nan, "adjusted": np.nan, "conclusion": ""}
+        shared |= {"p": np.nan, "p_claim": np.nan, "adjusted": np.nan, "shown": np.nan, "harm": np.nan}
         own = {name: row[name] for name in ("estimate", "low", "high")}
         rows.append(shared | {"quantity": MEAN, "effect_measure": "", "se": row["std_error"]} | own)
-        if control is None or here[1] == control:
+        if here[1] not in trial.compared(spec):
             continue
         gap = {name: row[column] for name, column in EFFECT.items()}
-        error = np.nan if row["method"].startswith(WITHOUT_ERROR) else row["effect_error"]
-        rows.append(
-            shared | {"quantity": DIFFERENCE, "se": error, "p": row["p"], "conclusion": row["conclusion"]} | gap
-            | {"effect_measure": row["effect_measure"], "adjusted": adjusted.get(here, np.nan)}
-        )  # fmt: skip
+        gap["se"] = np.nan if row["method"].startswith(WITHOUT_ERROR) else row["effect_error"]
+        if not null or spec.claim.kind == SUPERIORITY or spec.moves:
+            gap |= {"p_claim": claim["p_claim"], "shown": float(claim["shown"]), "harm": float(claim["harm"])}
+            if here in decided.index:
+                gap |= {"p_claim": decided.loc[here, "p"], "adjusted": decided.loc[here, "adjusted"]}
+        gap |= {"quantity": DIFFERENCE, "p": row["p"], "effect_measure": row["effect_measure"]}
+        rows.append(shared | gap)
     for row in estimands.estimate_all(study).to_dict("records"):
-        found = {name: row[name] for name in ("endpoint", "estimand", "arm", "estimate", "low", "high", "p", "method")}
-        found |= {"n": 0 if pd.isna(row["n"]) else int(row["n"]), "quantity": ESTIMAND}
-        found |= {"effect_measure": row["summary"], "adjusted": np.nan, "conclusion": ""}
-        rows.append(found | {"se": _error(found)})
-    return Analysed(pd.DataFrame(rows, columns=list(ESTIMATES[4:])), stops[list(LOOKS[4:])])
+        kept = {name: row[name] for name in ("endpoint", "estimand", "arm", "estimate", "low", "high", "p", "method")}
+        kept |= {"n": 0 if pd.isna(row["n"]) else int(row["n"]), "quantity": ESTIMAND, "se": row["std_error"]}
+        kept |= {"effect_measure": row["summary"], "p_claim": np.nan, "adjusted": np.nan}
+        rows.append(kept | _of_estimand(trial.endpoint(row["endpoint"]), row))
+    return Analysed(pd.DataFrame(rows, columns=list(ESTIMATES[4:])), seen.outcome[list(LOOKS[4:])])
 
 
 EFFECT = {"estimate": "effect", "low": "effect_low", "high": "effect_high"}
@@ -185,45 +194,32 @@ WITHOUT_ERROR = ("Miettinen", "bootstrap", "medians")
 """Methods whose interval does not rest on a standard error."""
 
 
-def _error(row: Mapping[str, Any]) -> float:
-    """Standard error behind the interval of an estimand, of the logarithm of a ratio; NaN where there is none."""
-    low, high = row["low"], row["high"]
-    if row["method"].startswith(WITHOUT_ERROR) or not np.isfinite([low, high]).all():
-        return np.nan
-    if is_ratio(row["effect_measure"]):
-        return float(np.log(high / low) / (2 * _Z))
-    return float((high - low) / (2 * _Z))
+def _of_estimand(spec: Endpoint, row: Mapping[str, Any]) -> dict[str, float]:
+    """Whether superiority, or harm, is shown by the estimate of an estimand: by its p, without one by its interval."""
+    none, side = (1.0 if is_ratio(row["summary"]) else 0.0), (1.0 if spec.higher_is_better else -1.0)
+    inside = bool(row["low"] > none or row["high"] < none)
+    differs = row["p"] < 1 - LEVEL if np.isfinite(row["p"]) else inside
+    better = side * (row["estimate"] - none) > 0
+    return {"shown": float(differs and better), "harm": float(differs and not better)}
 
 
-def monitored(study: StudyTables, protocol: Protocol, design: str = TRIAL) -> pd.DataFrame:
-    """How the test of each arm at the interim looks of one study ended: columns `monitoring.OUTCOME`.
+def monitored(study: StudyTables, protocol: Protocol, design: str = TRIAL) -> Monitored:
+    """One study at its interim looks; empty where none is tested.
 
-    Under the null hypothesis a test of non-inferiority of a change is made `at_margin`. The p over all looks is asked
-    for where a decision over several hypotheses needs it.
+    Under the null hypothesis a claim with a margin is asked of a true effect that is the margin. The p over all looks
+    is asked for where a decision over several hypotheses needs it.
+
+    Parameters
+    ----------
+    study : StudyTables
+    protocol : Protocol
+    design : str
     """
-    trial = at_margin(protocol.trial) if design == NULL else protocol.trial
-    assert protocol.trial.interim is not None
-    plan, looked_at = protocol.trial.multiplicity, protocol.trial.interim.endpoint
-    adjusted = plan is not None and any(name == looked_at for name, _ in plan.hypotheses)
-    return monitor(replace(study, trial=trial), adjusted=adjusted).outcome
-
-
-def at_margin(trial: Trial) -> Trial:
-    """The trial whose looks decide on studies without a difference as its own would if the true one were its margin.
-
-    Analyses of a change move by a constant if the change of everybody in an arm does. So a distance from the margin
-    where the truth is the margin is a difference from zero where the truth is zero, and the design's effect is as far
-    from it. Other endpoints can't be moved, and the trial stays as it is.
-    """
-    plan = trial.interim
-    assert plan is not None
-    spec = trial.endpoint(plan.endpoint)
-    if spec.margin is None or not spec.moves:
-        return trial
-    away = spec.margin if spec.higher_is_better else -spec.margin
-    endpoints = [replace(spec, margin=None) if other is spec else other for other in trial.endpoints]
-    moved = replace(plan, effect=None if plan.effect is None else plan.effect + away)
-    return replace(trial, endpoints=endpoints, interim=moved)
+    trial, plan = protocol.trial, protocol.trial.multiplicity
+    if trial.interim is None:
+        return results.unmonitored()
+    adjusted = plan is not None and any(name == trial.interim.endpoint for name, _ in plan.hypotheses)
+    return monitor(study, adjusted=adjusted, at_margin=design == NULL)
 
 
 # -- many studies ------------------------------------------------------------------------------------------------------

@@ -6,10 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
-from statsmodels.stats.proportion import proportion_confint
 
 from ranklsim.cohorts.endpoints import Endpoint
-from ranklsim.cohorts.statistics.ancova import LEVEL
 from ranklsim.cohorts.words import first_upper
 from ranklsim.reports.figures.drawing import INK, RULE, WIDTH, drawing, svg_text, two_lines
 from ranklsim.reports.layout.exhibit import Exhibit, Section
@@ -24,14 +22,6 @@ PANELS = 10
 SOURCES = {"ensemble": "of the ensemble that agrees with published figures", "ranges": "drawn over plausible ranges"}
 
 
-def _with_wilson(frame: pd.DataFrame) -> pd.DataFrame:
-    """Shares with their 95% Wilson interval."""
-    ends = proportion_confint(
-        np.round(frame["value"] * frame["studies"]), frame["studies"], alpha=1 - LEVEL, method="wilson"
-    )
-    return frame.assign(low=np.asarray(ends[0]), high=np.asarray(ends[1]))
-
-
 # -- power against n ---------------------------------------------------------------------------------------------------
 
 
@@ -40,7 +30,7 @@ def by_size(view: View) -> Section:
     section, number = view.number("Section"), view.number("Figure")
     specs = view.protocol.endpoints[:PANELS]
     mine = view.default["measure"].isin(["power", "type I error"]) & (view.default["quantity"] == DIFFERENCE)
-    frame = _with_wilson(view.default[mine & view.default["endpoint"].isin([s.name for s in specs])])
+    frame = view.default[mine & view.default["endpoint"].isin([s.name for s in specs])]
     columns = min(2, len(specs))
     height = 2.3 * -(-len(specs) // columns) + 0.5
     with drawing(WIDTH * 1.15, height) as figure:
@@ -48,10 +38,10 @@ def by_size(view: View) -> Section:
         for ax in axes[len(specs) :]:
             ax.set_visible(False)
         for ax, spec in zip(axes, specs, strict=False):
-            _power_panel(ax, view, frame[frame["endpoint"] == spec.name])
+            _power_panel(ax, view, spec, frame[frame["endpoint"] == spec.name])
             ax.set_title(two_lines(spec.name, 44), loc="left", fontsize=9.0)
         for ax in axes[::columns]:
-            ax.set_ylabel("Studies that find\na difference")
+            ax.set_ylabel("Studies that show\nwhat is claimed")
         figure.supxlabel("Patients", fontsize=9.6, color=INK)
         handles = {h.get_label(): h for ax in axes for h in ax.get_legend_handles_labels()[0]}
         figure.legend(handles.values(), handles.keys(), loc="upper right", ncol=3, frameon=False, fontsize=8.4)
@@ -61,22 +51,23 @@ def by_size(view: View) -> Section:
         )
     footnote = (
         f"Filled: power. Hollow: type I error. Bars: 95% Wilson interval of the Monte-Carlo error over {view.studies}. "
-        "Line: 5%. The smaller studies are the first patients of the larger ones."
+        "Line: the nominal one-sided level. The smaller studies are the first patients of the larger ones."
     )
     title = "Power and type I error by number of patients"
     exhibit = Exhibit("Figure", number, title, frame, body, footnote)
     return Section(section, "How many patients", "size", exhibits=[exhibit])
 
 
-def _power_panel(ax: Axes, view: View, frame: pd.DataFrame) -> None:
-    ax.axhline(1 - LEVEL, color=RULE, lw=0.8, zorder=0.5)
-    for k, name in enumerate(view.others):
+def _power_panel(ax: Axes, view: View, spec: Endpoint, frame: pd.DataFrame) -> None:
+    ax.axhline((1 - spec.confidence) / 2, color=RULE, lw=0.8, zorder=0.5)
+    others = view.others(spec)
+    for k, name in enumerate(others):
         arm = view.arms[name]
         for measure, fill in (("power", arm.color), ("type I error", "white")):
             own = frame[(frame["arm"] == name) & (frame["measure"] == measure)].sort_values("patients")
             if own.empty:
                 continue
-            x = own["patients"] * (1 + 0.012 * (k - (len(view.others) - 1) / 2))
+            x = own["patients"] * (1 + 0.012 * (k - (len(others) - 1) / 2))
             ax.vlines(x, own["low"], own["high"], color=arm.color, lw=1.0)
             label = arm.label if measure == "power" else None
             ax.plot(
@@ -121,12 +112,14 @@ def _intervals(view: View) -> Exhibit:
     number = view.number("Figure")
     spec, kept = view.primary, []
     scale = view.scale(spec)
-    with drawing(WIDTH * 1.15, 2.5 * len(view.others) + 0.4) as figure:
-        axes = figure.subplots(len(view.others), 1, squeeze=False)[:, 0]
-        for ax, name in zip(axes, view.others, strict=True):
+    others = view.others(spec)
+    with drawing(WIDTH * 1.15, 2.5 * len(others) + 0.4) as figure:
+        axes = figure.subplots(len(others), 1, squeeze=False)[:, 0]
+        for ax, name in zip(axes, others, strict=True):
             arm = view.arms[name]
             truth = _truth(view, spec, name)
             own = view.of_studies(spec, name)
+            own = own.replace([np.inf, -np.inf], np.nan)
             own = own[own["replicate"] < SHOWN].dropna(subset=["low", "high"]).sort_values("estimate")
             own = own.assign(truth=truth, holds=(own["low"] <= truth) & (truth <= own["high"]))
             kept.append(own)
@@ -151,8 +144,8 @@ def _intervals(view: View) -> Exhibit:
     headline = f"{missed} of {len(frame)} intervals miss the true value; 5% would if all were exact."
     footnote = (
         f"First {min(SHOWN, view.plan.replicates)} studies of {view.largest} patients, {spec.analysis}, default "
-        "parameter values; studies without an interval are not drawn. Dashed: true value as planned. Black: interval "
-        "that misses it."
+        "parameter values; studies without a finite interval are not drawn. Dashed: true value as planned. Black: "
+        "interval that misses it."
     )
     return Exhibit("Figure", number, f"Estimates of single studies: {spec.name}", frame, body, footnote, headline)
 
@@ -188,7 +181,7 @@ def _distribution(ax: Axes, view: View, spec: Endpoint) -> list[dict[str, object
     """One panel of estimates; its numbers."""
     scale = view.scale(spec)
     values = {}
-    for name in view.others:
+    for name in view.others(spec):
         own = scale.factor * view.of_studies(spec, name)["estimate"].to_numpy(float)
         values[name] = own[np.isfinite(own) & ((own > 0) | (not scale.ratio))]
     every = np.concatenate(list(values.values()))
@@ -242,10 +235,11 @@ def _vectors(view: View) -> Exhibit:
     found = view.found.operating
     here = (found["measure"] == "power") & (found["endpoint"] == view.primary.name) & (found["vector"] > 0)
     here &= (found["patients"] == view.largest) & (found["quantity"] == DIFFERENCE)
-    frame = _with_wilson(found[here])
-    with drawing(WIDTH * 1.15, 2.2 * len(view.others) + 0.4) as figure:
-        axes = figure.subplots(len(view.others), 1, squeeze=False)[:, 0]
-        for ax, name in zip(axes, view.others, strict=True):
+    frame = found[here]
+    others = view.others(view.primary)
+    with drawing(WIDTH * 1.15, 2.2 * len(others) + 0.4) as figure:
+        axes = figure.subplots(len(others), 1, squeeze=False)[:, 0]
+        for ax, name in zip(axes, others, strict=True):
             arm = view.arms[name]
             own = frame[frame["arm"] == name].sort_values("value", kind="stable")
             x = np.arange(1, len(own) + 1)
@@ -273,7 +267,7 @@ def _assurance_table(view: View) -> Exhibit:
     mine = mine[mine["conduct"] != AS_RUN]
     names = {(spec.name, arm): view.name(spec.name, arm) for spec, arm in view.subjects()}
     names["", ""] = "All hypotheses together"
-    wanted = ["power", "type I error", "power after adjustment", "power of non-inferiority", "coverage"]
+    wanted = ["power", "type I error", "power after adjustment", "coverage"]
     wanted += ["disjunctive power", "conjunctive power", "family-wise error"]
     shown: list[dict[str, object]] = []
     for subject, name in names.items():

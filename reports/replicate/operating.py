@@ -13,9 +13,10 @@ Over interim looks, as [interim] of the trial tests them: probability that a ben
 boundary is crossed at any where there is no difference, that the test ends at each, and the patients and calendar
 months by then.
 
-Non-inferiority is concluded as in the report. Its type I error at the margin is known for differences of a change: the
-analyses move by a constant if the change of everybody in an arm does, so that a study in which the true difference is
-zero, moved to the margin, concludes non-inferiority where its interval lies wholly on the good side of zero.
+Power is the share of studies that show what is claimed, type I error the same where it is not so: without an effect of
+the drug. A claim with a margin is false where the true effect is the margin, which is known for differences of a
+change: the analyses move by a constant if the change of everybody in an arm does, so that a study without an effect is
+moved to the margin. Harm, the opposite of what is claimed, is counted apart.
 
 References
 ----------
@@ -33,19 +34,19 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.endpoints import is_ratio
-from ranklsim.cohorts.statistics.ancova import LEVEL
-from ranklsim.reports.analyses.monitoring import CROSSED, HARM
+from ranklsim.cohorts.statistics.claims import SUPERIORITY
+from ranklsim.cohorts.statistics.proportions import proportion
+from ranklsim.reports.analyses.monitoring import HARM
 from ranklsim.reports.replicate.analyse import DIFFERENCE, MEAN, NULL, SUBJECT, TRIAL, Protocol
 from ranklsim.reports.replicate.sample import Replication
 
 FAMILY, SEQUENCE = "family", "looks"
 """Quantities of what is said of all hypotheses together, and of all interim looks together."""
 
-NON_INFERIOR = "non-inferior to control"
-"""How the report's conclusion of non-inferiority begins (`margins.conclusion`)."""
-
 KEYS = ("patients", "vector", *SUBJECT)
-OPERATING = (*KEYS, "conduct", "measure", "value", "mc_se", "studies")
+OPERATING = (*KEYS, "conduct", "measure", "value", "mc_se", "low", "high", "studies")
+"""Columns of the operating characteristics: `low` and `high` are Wilson's 95 % interval of a share of studies, NaN of
+what is no share."""
 ASSURANCE = (
     *("patients", *SUBJECT, "conduct", "measure"),
     *("vectors", "mean", "mc_se", "sd", "low", "median", "high"),
@@ -53,8 +54,8 @@ ASSURANCE = (
 SPREAD = 0.90
 """Level of intervals over vectors."""
 
-Measure = tuple[str, float, float, int]
-"""Name, value, Monte-Carlo standard error, studies."""
+Measure = tuple[str, float, float, int] | tuple[str, float, float, int, float, float]
+"""Name, value, Monte-Carlo standard error, studies, and of a share its interval."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,6 @@ class Replicates:
     looks: pd.DataFrame
 
 
-def rejects(rows: pd.DataFrame) -> np.ndarray:
-    """Whether each effect differs from none, two-sided at 1 - `LEVEL`: by its p-value, else by its interval."""
-    none = np.where(rows["effect_measure"].map(is_ratio).to_numpy(bool), 1.0, 0.0)
-    by_interval = (rows["low"].to_numpy(float) > none) | (rows["high"].to_numpy(float) < none)
-    return np.where(rows["p"].notna(), rows["p"] < 1 - LEVEL, by_interval)
-
-
 def operating(found: pd.DataFrame, true: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     """Operating characteristics by size, vector, endpoint or estimand, arm and quantity.
 
@@ -103,11 +97,11 @@ def operating(found: pd.DataFrame, true: pd.DataFrame, protocol: Protocol) -> pd
     Returns
     -------
     DataFrame
-        Columns `OPERATING`; `measure` is power, type I error, power after adjustment, type I error after adjustment,
-        power of non-inferiority, type I error at the margin, truth, bias, coverage, estimate, empirical SE, model SE,
-        width, fallback (share of MMRM whose covariance is not the one asked for), failed (share of studies without an
-        interval), and of the `FAMILY` family-wise error, disjunctive power and conjunctive power; `conduct` is that of
-        the true value, empty where there is none in it.
+        Columns `OPERATING`; `measure` is power, type I error, harm (the opposite of what is claimed is shown), harm
+        without effect, power after adjustment, type I error after adjustment, truth, bias, coverage, estimate,
+        empirical SE, model SE, width, fallback (share of MMRM whose covariance is not the one asked for), failed
+        (share of studies without an interval), and of the `FAMILY` family-wise error, disjunctive power and
+        conjunctive power; `conduct` is that of the true value, empty where there is none in it.
     """
     groups = list(SUBJECT)
     values = {key: rows for key, rows in true.groupby(["vector", *groups], sort=False)}
@@ -125,38 +119,36 @@ def operating(found: pd.DataFrame, true: pd.DataFrame, protocol: Protocol) -> pd
     return pd.concat([table, _families(found, protocol)], ignore_index=True) if protocol.trial.multiplicity else table
 
 
-def _row(conduct: str, name: str, value: float, error: float, studies: int) -> dict[str, object]:
-    return {"conduct": conduct, "measure": name, "value": value, "mc_se": error, "studies": studies}
+def _row(
+    conduct: str, name: str, value: float, error: float, studies: int, low: float = np.nan, high: float = np.nan
+) -> dict[str, object]:
+    found = {"conduct": conduct, "measure": name, "value": value, "mc_se": error, "low": low, "high": high}
+    return found | {"studies": studies}
 
 
-def _share(yes: np.ndarray) -> tuple[float, float, int]:
+def _share(yes: np.ndarray) -> tuple[float, float, int, float, float]:
     share, n = float(np.mean(yes)), len(yes)
-    return share, float(np.sqrt(share * (1 - share) / n)), n
+    ends = proportion(int(np.sum(yes)), n)
+    return share, float(np.sqrt(share * (1 - share) / n)), n, ends["low"], ends["high"]
 
 
 def _of_tests(
     facts: dict[str, object], part: pd.DataFrame, null: pd.DataFrame | None, protocol: Protocol
 ) -> Iterator[Measure]:
-    """How often an effect is found, with and without adjustment, and non-inferiority concluded."""
+    """How often what is claimed is shown, with and without adjustment, and how often its opposite."""
     if facts["quantity"] == MEAN:
         return
-    yield "power", *_share(rejects(part))
-    if null is not None:
-        yield "type I error", *_share(rejects(null))
-    if facts["quantity"] != DIFFERENCE:
-        return
+    yield "power", *_share(part["shown"].to_numpy() > 0)
+    yield "harm", *_share(part["harm"].to_numpy() > 0)
+    if null is not None and null["shown"].notna().all():
+        yield "type I error", *_share(null["shown"].to_numpy() > 0)
+        yield "harm without effect", *_share(null["harm"].to_numpy() > 0)
     plan = protocol.trial.multiplicity
-    if plan is not None and (facts["endpoint"], facts["arm"]) in plan.hypotheses:
-        yield "power after adjustment", *_share((part["adjusted"] <= plan.alpha).to_numpy())
-        if null is not None:
-            yield "type I error after adjustment", *_share((null["adjusted"] <= plan.alpha).to_numpy())
-    spec = protocol.trial.endpoint(str(facts["endpoint"]))
-    if spec.margin is None:
+    if facts["quantity"] != DIFFERENCE or plan is None or (facts["endpoint"], facts["arm"]) not in plan.hypotheses:
         return
-    yield "power of non-inferiority", *_share(part["conclusion"].str.startswith(NON_INFERIOR).to_numpy())
-    if null is not None and spec.moves:
-        good = null["low"] > 0 if spec.higher_is_better else null["high"] < 0
-        yield "type I error at the margin", *_share(good.to_numpy())
+    yield "power after adjustment", *_share((part["adjusted"] <= plan.alpha).to_numpy())
+    if null is not None and null["shown"].notna().all():
+        yield "type I error after adjustment", *_share((null["adjusted"] <= plan.alpha).to_numpy())
 
 
 def _families(found: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
@@ -171,13 +163,14 @@ def _families(found: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     )
     decided = pd.DataFrame({"any": rejected.any(), "all": rejected.all()}).reset_index()
     rows = []
+    movable = mine.loc[mine["design"] == NULL, "shown"].notna().all()  # else some claim can't be false in a study
     facts = dict.fromkeys(SUBJECT, "") | {"quantity": FAMILY}
     for (patients, vector), part in decided.groupby(["patients", "vector"], sort=False):
         here = facts | {"patients": patients, "vector": vector}
         of = {design: own for design, own in part.groupby("design")}
         rows.append(here | _row("", "disjunctive power", *_share(of[TRIAL]["any"].to_numpy())))
         rows.append(here | _row("", "conjunctive power", *_share(of[TRIAL]["all"].to_numpy())))
-        if NULL in of:
+        if NULL in of and movable:
             rows.append(here | _row("", "family-wise error", *_share(of[NULL]["any"].to_numpy())))
     return pd.DataFrame(rows, columns=list(OPERATING))
 
@@ -194,19 +187,18 @@ def of_looks(found: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns `OPERATING`, of the quantity `SEQUENCE`; `measure` is power over all looks (a benefit or, with a margin,
-        non-inferiority is shown), type I error over all looks (a boundary is crossed, on either side; with a margin,
-        that non-inferiority is shown where the true effect is the margin), and for the trial and, with ``, null``
-        behind, for the studies in which every arm is given the control treatment (of a change with a margin, moved to
-        it): months and patients until the test ends, and ended at look 1, 2, ..., of which the one after all looks is
-        the last analysis.
+        Columns `OPERATING`, of the quantity `SEQUENCE`; `measure` is power over all looks (what is claimed is shown),
+        type I error over all looks (the same where it is not so: without an effect of the drug, or of a change with a
+        margin where the true effect is the margin), harm over all looks, and for the trial and, with ``, null`` behind,
+        for the studies without an effect of the drug (of a change with a margin, moved to it): months and patients
+        until the test ends, and ended at look 1, 2, ..., of which the one after all looks is the last analysis.
     """
     plan = protocol.trial.interim
     rows: list[dict[str, object]] = []
     if plan is None:
         return pd.DataFrame(columns=list(OPERATING))
     spec = protocol.trial.endpoint(plan.endpoint)
-    margin = spec.margin
+    known = spec.claim.kind == SUPERIORITY or spec.moves
     for (patients, vector, arm), part in found.groupby(["patients", "vector", "arm"], sort=False):
         here = dict.fromkeys(SUBJECT, "") | {"endpoint": plan.endpoint, "arm": arm, "quantity": SEQUENCE}
         here |= {"patients": patients, "vector": vector}
@@ -216,9 +208,10 @@ def of_looks(found: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
                 continue
             if design == TRIAL:
                 rows.append(here | _row("", "power over all looks", *_share(own["rejected"].to_numpy(bool))))
-            elif margin is None or spec.moves:
-                crossed = own["decision"].isin([CROSSED, HARM] if margin is None else [CROSSED]).to_numpy()
-                rows.append(here | _row("", "type I error over all looks", *_share(crossed)))
+                harmed = own["decision"].eq(HARM).to_numpy()
+                rows.append(here | _row("", "harm over all looks", *_share(harmed)))
+            elif known:
+                rows.append(here | _row("", "type I error over all looks", *_share(own["rejected"].to_numpy(bool))))
             for column, measure in (("month", "months"), ("enrolled", "patients")):
                 values = own[column].to_numpy(float)
                 error = values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else np.nan

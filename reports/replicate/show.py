@@ -12,17 +12,19 @@ from ranklsim import __version__
 from ranklsim.cohorts.endpoints import Endpoint
 from ranklsim.cohorts.events import COMPLETED
 from ranklsim.cohorts.statistics.ancova import LEVEL
+from ranklsim.cohorts.statistics.claims import SUPERIORITY
+from ranklsim.cohorts.statistics.proportions import proportion
 from ranklsim.cohorts.words import EVENT_WORDS, first_upper, listed, month_text
 from ranklsim.reports.layout.cells import Text
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.page import Page, table
-from ranklsim.reports.layout.tables import num
+from ranklsim.reports.layout.tables import DASH, num
 from ranklsim.reports.replicate.analyse import DIFFERENCE, MEAN
-from ranklsim.reports.replicate.figures import assurance, by_size, estimates
+from ranklsim.reports.replicate.figures import SOURCES, assurance, by_size, estimates
 from ranklsim.reports.replicate.operating import FAMILY, SEQUENCE, SPREAD, Replicates
 from ranklsim.reports.replicate.sample import AS_PLANNED, AS_RUN
 from ranklsim.reports.replicate.truth import BY_STRATEGY
-from ranklsim.reports.replicate.view import MC, View, percent, scale_of, with_error
+from ranklsim.reports.replicate.view import MC, View, scale_of, with_error
 
 MARK = "ranklsim-replicate"
 LOGS = "Bias, standard errors and widths of ratios are those of the natural logarithm: 0.10 is a factor of 1.1."
@@ -41,17 +43,14 @@ def compose(found: Replicates) -> tuple[Page, list[Section]]:
         "What such a trial would find",
         f"All data are simulated. ranklsim {__version__}; replicates.json names every version and option.",
     )
-    compared = view.quantity == DIFFERENCE
     sections = [_answer(view)]
     if view.trial.multiplicity is not None:
         sections.append(_several(view))
     if view.protocol.estimands:
         sections.append(_estimands(view))
-    if compared and any(spec.margin is not None for spec in view.protocol.endpoints):
-        sections.append(_margins(view))
     if view.trial.interim is not None:
         sections.append(_looks(view))
-    if len(view.sizes) > 1 and compared:
+    if len(view.sizes) > 1 and view.quantity == DIFFERENCE:
         sections.append(by_size(view))
     sections.append(estimates(view))
     if vectors:
@@ -67,20 +66,18 @@ def _answer(view: View) -> Section:
     key: list[Text] = []
     number, spec = view.number("Section"), view.primary
     scale, measure = view.scale(spec), view.measure(spec) or "value"
-    for arm in view.others:
+    for arm in view.others(spec):
         here = view.here(spec, arm, view.largest)
-        truth, bias, coverage = (view.cell(m, AS_PLANNED, **here) for m in ("truth", "bias", "coverage"))
+        truth, bias = (view.cell(m, AS_PLANNED, **here) for m in ("truth", "bias"))
         label = view.arms[arm].label
         if view.quantity == DIFFERENCE:
-            power, error = view.cell("power", **here), view.cell("type I error", **here)
-            text = (
-                f"{first_upper(spec.name)}, {label} against {view.arms[str(view.protocol.control)].label}: "
-                f"{num(100 * power[0], 0)}% of {view.studies} of {view.largest} patients found a difference at the "
-                f"two-sided 5% level (Monte-Carlo SE {num(100 * power[1], 1)} percentage points)"
-            )
-            if np.isfinite(error[0]):
-                text += f"; {num(100 * error[0], 1)}% ({num(100 * error[1], 1)}) did where there was none"
-            key.append(text + ".")
+            said = f"{first_upper(spec.name)}, {label} against {view.against(spec)}: "
+            said += f"{view.percent('power', **here)} of {view.studies} of {view.largest} patients show "
+            said += f"{spec.claim.kind} (two-sided level {1 - spec.claim.level:.2g})"
+            if np.isfinite(view.cell("type I error", **here)[0]):
+                wrong = "where there was no effect" if spec.claim.kind == SUPERIORITY else "where the margin was true"
+                said += f"; {view.percent('type I error', **here)} did {wrong}"
+            key.append(f"{said}.")
         off = (
             f"by a factor of {num(float(np.exp(bias[0])), 2)}"
             if scale.ratio
@@ -89,17 +86,18 @@ def _answer(view: View) -> Section:
         unit = "" if scale.ratio else f" {scale.unit}".rstrip()
         key.append(
             f"{label}: the true {measure} is {scale.value(*truth)}{unit} if all goes as planned; the studies are off "
-            f"{off} on average, and their {100 * LEVEL:.0f}% intervals hold it in {percent(*coverage)} of studies."
+            f"{off} on average, and their {100 * LEVEL:.0f}% intervals hold it in "
+            f"{view.percent('coverage', AS_PLANNED, **here)} of studies."
         )
     drawn = view.found.assurance
-    for arm in view.others if len(drawn) and view.quantity == DIFFERENCE else []:
+    for arm in view.others(spec) if len(drawn) and view.quantity == DIFFERENCE else []:
         row = drawn[
             (drawn["measure"] == "power") & (drawn["endpoint"] == spec.name) & (drawn["arm"] == arm)
             & (drawn["patients"] == view.largest) & (drawn["quantity"] == DIFFERENCE)
         ].iloc[0]  # fmt: skip
         key.append(
-            f"Assurance, the power averaged over {int(row['vectors'])} parameter vectors: {num(100 * row['mean'], 0)}% "
-            f"(Monte-Carlo SE {num(100 * row['mc_se'], 1)}) for {view.arms[arm].label}; "
+            f"Assurance, the power averaged over {int(row['vectors'])} parameter vectors {SOURCES[view.plan.source]}: "
+            f"{num(100 * row['mean'], 0)}% (Monte-Carlo SE {num(100 * row['mc_se'], 1)}) for {view.arms[arm].label}; "
             f"{num(100 * row['low'], 0)}% to {num(100 * row['high'], 0)}% in {100 * SPREAD:.0f}% of the vectors."
         )
     return Section(number, "Power and errors", "answer", key=key, exhibits=[_power_table(view), _bias_table(view)])
@@ -113,21 +111,33 @@ def _power_table(view: View) -> Exhibit:
             here = view.here(spec, arm, size)
             row = view.labels("Endpoint", f"{spec.name} ({spec.role}, {spec.analysis})", arm, size)
             if view.quantity == DIFFERENCE:
-                row["Power"] = percent(*view.cell("power", **here))
-                row["Type I error"] = percent(*view.cell("type I error", **here))
-            row["Coverage, as planned"] = percent(*view.cell("coverage", AS_PLANNED, **here))
-            row["Coverage, as run"] = percent(*view.cell("coverage", AS_RUN, **here))
-            row["No interval"] = percent(*view.cell("failed", **here))
+                row["Power"] = view.percent("power", **here)
+                row["Type I error"] = view.percent("type I error", **here)
+            row["Coverage, as planned"] = view.percent("coverage", AS_PLANNED, **here)
+            row["Coverage, as run"] = view.percent("coverage", AS_RUN, **here)
+            row["No interval"] = view.percent("failed", **here)
             shown.append(row)
             kept.append(view.rows(**here))
     footnote = (
-        f"{view.studies} under the default parameter values. {MC} Power: share of studies whose effect against control "
-        "is significant, two-sided 5% (p-value; the interval for medians and durability). Type I error: the same where "
-        "every arm is given the control treatment. Coverage: share of 95% intervals that hold the true value as "
-        "planned, or as run, among studies with an interval. No interval: the analysis gave none, as where an arm "
-        "has no event; such a study counts for power by its p-value if it has one, else as no difference found."
+        f"{view.studies} under the default parameter values. {MC} Power: share of studies that show what is claimed, "
+        "by the statistic of the report (the interval for medians and durability); harm is never counted. Type I "
+        "error: the same where the drug has no effect and the arm keeps its conduct (nominal: half of the two-sided "
+        f"level); of a claim with a margin, where the true effect is the margin. {_precise(view)} Coverage: share of "
+        "95% intervals that hold the true value as planned, or as run, among studies with an interval. No interval: "
+        "the analysis gave none, as where nobody is left in an arm; such a study shows nothing."
     )
     return view.listed("Endpoint", "Power, type I error and coverage", kept, shown, footnote)
+
+
+def _precise(view: View) -> str:
+    """By how much a share of so many studies can be off."""
+    n = view.plan.replicates
+    ends = [proportion(share * n, n) for share in (0.025, 0.5)]
+    small, middle = (num(50 * (at["high"] - at["low"]), 2) for at in ends)
+    return (
+        f"With {view.studies}, a share near 2.5% is known to within {small} percentage points, one near 50% to within "
+        f"{middle} (half of Wilson's interval)."
+    )
 
 
 def _bias_table(view: View) -> Exhibit:
@@ -150,9 +160,9 @@ def _bias_table(view: View) -> Exhibit:
             kept.append(view.rows(**here))
     footnote = (
         f"{MC} {LOGS} True values are those of the simulated patients and of their counterfactual twins under the "
-        "control treatment: as planned (every dose given, nobody leaves), and as run (whatever happened, seen or not). "
-        "Studies without a finite estimate have no part in bias and SE. Empirical SE: SD of the estimates. Model SE: "
-        "root mean square of the standard errors; score and bootstrap intervals have none."
+        "comparator's treatment: as planned (every dose given, nobody leaves), and as run (whatever happened, seen or "
+        "not). Studies without a finite estimate have no part in bias and SE. Empirical SE: SD of the estimates. Model "
+        "SE: root mean square of the standard errors; score and bootstrap intervals have none."
     )
     title = f"Bias and precision of the {'effects' if view.quantity == DIFFERENCE else 'arms’ own values'}"
     return view.listed("Endpoint", title, kept, shown, footnote)
@@ -178,27 +188,27 @@ def _several(view: View) -> Section:
                 "Type I error, adjusted": "type I error after adjustment",
             }
             row: dict[str, object] = {"Hypothesis": view.name(name, arm), "Patients": group}
-            shown.append(row | {title: percent(*view.cell(measure, **here)) for title, measure in cells.items()})
+            shown.append(row | {title: view.percent(measure, **here) for title, measure in cells.items()})
             kept.append(view.rows(**here))
         family: dict[str, Any] = {"patients": size, "quantity": FAMILY}
         for title, measures in (("Any of them", ("disjunctive power", "family-wise error")),
                                 ("All of them", ("conjunctive power", ""))):  # fmt: skip
-            power, error = (view.cell(measure, **family) for measure in measures)
-            row = {"Hypothesis": title, "Patients": group, "Power": "", "Power, adjusted": percent(*power)}
-            shown.append(row | {"Type I error": "", "Type I error, adjusted": percent(*error) if measures[1] else ""})
+            row = {"Hypothesis": title, "Patients": group, "Power": "", "Type I error": ""}
+            row["Power, adjusted"] = view.percent(measures[0], **family)
+            shown.append(row | {"Type I error, adjusted": view.percent(measures[1], **family) if measures[1] else ""})
         kept.append(view.rows(**family))
     largest: dict[str, Any] = {"patients": view.largest, "quantity": FAMILY}
     any_, all_, wrong = (
-        view.cell(name, **largest) for name in ("disjunctive power", "conjunctive power", "family-wise error")
+        view.percent(name, **largest) for name in ("disjunctive power", "conjunctive power", "family-wise error")
     )
     key: list[Text] = [
-        f"{first_upper(plan.method)} over {len(plan.hypotheses)} hypotheses: {percent(*any_)} of studies of "
-        f"{view.largest} patients reject at least one, {percent(*all_)} all of them."
+        f"{first_upper(plan.method)} over {len(plan.hypotheses)} hypotheses: {any_} of studies of "
+        f"{view.largest} patients reject at least one, {all_} all of them."
     ]
-    if np.isfinite(wrong[0]):
+    if wrong != DASH:
         key.append(
-            f"Where every arm is given the control treatment, {percent(*wrong)} reject any (family-wise error under "
-            f"the global null hypothesis; at most {100 * plan.alpha:g}% is asked)."
+            f"Where the drugs have no effect, {wrong} reject any (family-wise error under the global null hypothesis; "
+            f"at most {50 * plan.alpha:g}% is asked of claims with one direction)."
         )
     footnote = (
         f"{view.studies} under the default parameter values. {MC} Adjusted: decisions by the trial's "
@@ -230,58 +240,20 @@ def _estimands(view: View) -> Section:
             row = view.labels("Estimand", name, arm, size) | {
                 "True value": scale.value(*view.cell("truth", BY_STRATEGY, **here)),
                 "Bias": scale.gap(*view.cell("bias", BY_STRATEGY, **here)),
-                "Coverage": percent(*view.cell("coverage", BY_STRATEGY, **here)),
-                "Power": percent(*view.cell("power", **here)),
-                "Type I error": percent(*view.cell("type I error", **here)),
-                "No interval": percent(*view.cell("failed", **here)),
+                "Coverage": view.percent("coverage", BY_STRATEGY, **here),
+                "Power": view.percent("power", **here),
+                "Type I error": view.percent("type I error", **here),
+                "No interval": view.percent("failed", **here),
             }
             shown.append(row)
             kept.append(view.rows(**here))
     footnote = (
         f"{view.studies} under the default parameter values. {MC} {LOGS} Each estimand is estimated as in the trial's "
         "report, and held against its own true value, by its strategies, from the patients of the arm and their "
-        "counterfactual twins under the control treatment."
+        "counterfactual twins under the comparator's treatment."
     )
     exhibit = view.listed("Estimand", "Estimands against their true values", kept, shown, footnote)
     return Section(number, "Estimands", "estimands", exhibits=[exhibit])
-
-
-def _margins(view: View) -> Section:
-    number = view.number("Section")
-    shown: list[dict[str, object]] = []
-    kept = []
-    unknown = [spec.name for spec in view.protocol.endpoints if spec.margin is not None and not spec.moves]
-    for spec, arm in view.subjects():
-        if spec.margin is None:
-            continue
-        for size in view.sizes:
-            here = view.here(spec, arm, size)
-            row = view.labels("Endpoint", f"{spec.name} (margin {_margin(view, spec)})", arm, size) | {
-                "Non-inferior": percent(*view.cell("power of non-inferiority", **here)),
-                "Non-inferior, true effect at the margin": percent(*view.cell("type I error at the margin", **here)),
-                "Different": percent(*view.cell("power", **here)),
-            }
-            shown.append(row)
-            kept.append(view.rows(**here))
-    words = []
-    if unknown:
-        words.append(
-            f"No error at the margin for {listed(unknown)}: no treatment here has exactly the margin as its effect on "
-            "events or shares, and such data can't be moved there by a constant as changes of a measure can."
-        )
-    footnote = (
-        f"{view.studies} under the default parameter values. {MC} Non-inferior: the 95% interval lies on the good side "
-        "of the margin, as the report concludes. True effect at the margin: studies in which every arm is given the "
-        "control treatment, everybody's change in the test arm moved by the margin; that of a one-sided 2.5% test "
-        "where all is exact."
-    )
-    exhibit = view.listed("Endpoint", "Non-inferiority", kept, shown, footnote)
-    return Section(number, "Non-inferiority", "margins", paragraphs=words, exhibits=[exhibit])
-
-
-def _margin(view: View, spec: Endpoint) -> str:
-    scale = view.scale(spec)
-    return f"{spec.margin:g}" + ("" if scale.ratio else f" {scale.unit}".rstrip())
 
 
 def _looks(view: View) -> Section:
@@ -289,17 +261,17 @@ def _looks(view: View) -> Section:
     assert plan is not None
     key: list[Text] = []
     number, spec = view.number("Section"), view.trial.endpoint(plan.endpoint)
-    margin = spec.margin is not None
-    null = "True effect at the margin" if margin and spec.moves else "No difference"
-    shows = "non-inferiority" if margin else "a benefit"
+    margin = spec.claim.kind != SUPERIORITY
+    null = "True effect at the margin" if margin and spec.moves else "No effect"
+    shows = spec.claim.kind
     due = [_due(kind, value) for kind, value in view.trial.conduct.looks]
-    lines: list[tuple[str, str, str, Callable[[float, float], str]]] = [
-        (f"{first_upper(shows.removeprefix('a '))} shown", "power over all looks", "", percent),
-        ("Type I error", "", "type I error over all looks", percent),
+    lines: list[tuple[str, str, str, Callable[[float, float], str] | None]] = [
+        (f"{first_upper(shows)} shown", "power over all looks", "type I error over all looks", None),
+        ("Harm shown", "harm over all looks", "", None),
     ]
     for look in range(1, len(due) + 2):
         what = f"Test ends at look {look}" if look <= len(due) else "Test goes on to the last analysis"
-        lines.append((what, f"ended at look {look}", f"ended at look {look}, null", percent))
+        lines.append((what, f"ended at look {look}", f"ended at look {look}, null", None))
     lines.append(("Months until the test ends", "months", "months, null", lambda a, b: with_error(a, b, 1)))
     lines.append(("Patients enrolled by then", "patients", "patients, null", lambda a, b: with_error(a, b, 0)))
     shown: list[dict[str, object]] = []
@@ -311,20 +283,22 @@ def _looks(view: View) -> Section:
             head = f"{view.arms[arm].label}, {size} patients"
             for what, name, other, text in lines:
                 row: dict[str, object] = {"What": what, "Arm": head}
-                row["Trial"] = text(*view.cell(name, **here)) if name else ""
-                row[null] = text(*view.cell(other, **here)) if other else ""
+                for column, measure in (("Trial", name), (null, other)):
+                    known = view.percent(measure, **here) if text is None else text(*view.cell(measure, **here))
+                    row[column] = known if measure else ""
                 shown.append(row)
         largest: dict[str, Any] = {"arm": arm, "patients": view.largest, "quantity": SEQUENCE}
-        power, months, early = (view.cell(m, **largest) for m in ("power over all looks", "months", "ended at look 1"))
+        power, early = (view.percent(m, **largest) for m in ("power over all looks", "ended at look 1"))
+        months = view.cell("months", **largest)
         key.append(
-            f"{view.arms[arm].label}, studies of {view.largest} patients: {percent(*power)} show {shows} at a look "
-            f"or the last analysis; {percent(*early)} end at the first look, and the mean test after "
+            f"{view.arms[arm].label}, studies of {view.largest} patients: {power} show {shows} at a look "
+            f"or the last analysis; {early} end at the first look, and the mean test after "
             f"{with_error(*months, 1)} months."
         )
     footnote = (
         f"{view.studies} under the default parameter values. {MC} {plan.endpoint}: {plan.spending} spending, two-sided "
         f"alpha {plan.alpha:g} over all looks and arms. Looks: {listed(due)}, counted by the month at which they are "
-        f"due in a study. Shown: the boundary is crossed on the good side{' of the margin' if margin else ''}, at any "
+        f"due in a study. Shown: the boundary is crossed for what is claimed, at any "
         f"look or the last analysis. {_error_of_looks(spec)} Months from the first patient's enrolment; those of the "
         "last visit where the test goes on to the last analysis."
     )
@@ -337,12 +311,12 @@ def _looks(view: View) -> Section:
 
 def _error_of_looks(spec: Endpoint) -> str:
     """What stands for a type I error, in a sentence."""
-    if spec.margin is None:
-        return "Type I error: a boundary is crossed, on either side, where every arm is given the control treatment."
+    if spec.claim.kind == SUPERIORITY:
+        return "No effect: the drugs have none, and each arm keeps its conduct; superiority shown is the type I error."
     if spec.moves:
         return (
-            "Type I error: non-inferiority is shown in studies in which every arm is given the control treatment, "
-            "everybody's change in the test arm moved by the margin."
+            "Type I error: the claim is shown in studies in which the drugs have no effect and each arm keeps its "
+            "conduct, everybody's change in the test arm moved by the margin."
         )
     return "There is no type I error, since no treatment here has exactly the margin as its effect."
 
@@ -368,10 +342,11 @@ def _method(view: View) -> Section:
         "Measures and Monte-Carlo errors after Morris, White and Crowther (Stat Med 2019;38:2074-102). The error of a "
         "bias adds that of the true value.",
     ]
-    if view.protocol.control is not None:
+    if view.quantity == DIFFERENCE:
         words.append(
-            "Under the null hypothesis the same patients are given the control treatment in every arm, with the same "
-            "random numbers: their true difference is zero."
+            "Under the null hypothesis the same patients, with the same random numbers, have the effect of the control "
+            "treatment in every arm, and keep the conduct of their arm: its dropout, stopping, rescue and adherence. "
+            "Only the effect of the drug is taken away."
         )
     if plan.source == "ranges":
         words.append(
@@ -401,7 +376,7 @@ def _means_table(view: View) -> Exhibit:
                 row
                 | {"True value": scale.value(*view.cell("truth", AS_PLANNED, **here))}
                 | {"Bias": scale.gap(*view.cell("bias", AS_PLANNED, **here))}
-                | {"Coverage": percent(*view.cell("coverage", AS_PLANNED, **here))}
+                | {"Coverage": view.percent("coverage", AS_PLANNED, **here)}
                 | {"True value, as run": scale.value(*view.cell("truth", AS_RUN, **here))}
                 | {"Bias, as run": scale.gap(*view.cell("bias", AS_RUN, **here))}
             )

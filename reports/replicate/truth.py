@@ -58,7 +58,7 @@ def questions(protocol: Protocol) -> list[Question]:
     """Everything whose true value is wanted; of a trial without control, the arms' own values only."""
     found: list[tuple[Endpoint, Estimand, str]] = []
     for spec in protocol.endpoints:
-        found += [(spec, as_they_come(spec, protocol.others), conduct) for conduct in (AS_PLANNED, AS_RUN)]
+        found += [(spec, as_they_come(spec, protocol.others(spec)), conduct) for conduct in (AS_PLANNED, AS_RUN)]
     found += [(protocol.trial.endpoint(asked.endpoint), asked, BY_STRATEGY) for asked in protocol.estimands]
     return [Question(k, *asked) for k, asked in enumerate(found)]
 

@@ -23,7 +23,10 @@ from ranklsim.reports.layout.tables import DASH, num
 from ranklsim.reports.replicate.analyse import DIFFERENCE, ESTIMAND, MEAN
 from ranklsim.reports.replicate.operating import Replicates
 
-MC = "In parentheses: Monte-Carlo standard error, that of the finite number of studies."
+MC = (
+    "In parentheses: Monte-Carlo error, that of the finite number of studies; Wilson's 95% interval of a share, the "
+    "standard error of anything else."
+)
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,7 @@ class View:
         self.arms: dict[str, ArmView] = {arm.name: arm for arm in view_arms(self.trial.arms, agents)}
         specs = found.protocol.endpoints
         self.primary = next((s for s in specs if s.role == "primary"), specs[0])
-        self.others = self.protocol.others
-        self.quantity = MEAN if self.protocol.control is None else DIFFERENCE
+        self.quantity = DIFFERENCE if any(map(self.trial.compared, specs)) else MEAN
         self.sizes = self.protocol.sizes
         self.largest = self.sizes[-1]
         self.default = found.operating[found.operating["vector"] == 0]
@@ -93,8 +95,24 @@ class View:
     def subjects(self) -> Iterator[tuple[Endpoint, str]]:
         """Endpoints and arms that are reported."""
         for spec in self.protocol.endpoints:
-            for arm in self.others:
+            for arm in self.others(spec):
                 yield spec, arm
+
+    def others(self, spec: Endpoint) -> list[str]:
+        """Arms of which an endpoint is reported."""
+        return self.protocol.others(spec)
+
+    def against(self, spec: Endpoint) -> str:
+        """Label of the comparator of an endpoint."""
+        return self.arms[str(self.trial.comparator(spec))].label
+
+    def percent(self, measure: str, conduct: str = "", **wanted: Any) -> str:
+        """A share of studies under the default values, with Wilson's interval."""
+        rows = self.rows(measure=measure, conduct=conduct, **wanted)
+        if not len(rows) or not np.isfinite(rows["value"].iloc[0]):
+            return DASH
+        value, low, high = (num(100 * rows[name].iloc[0], 1) for name in ("value", "low", "high"))
+        return f"{value}% ({low}, {high})"
 
     def asked(self) -> Iterator[tuple[Estimand, str]]:
         """Estimands and arms."""
@@ -119,11 +137,11 @@ class View:
 
     def name(self, name: str, arm: str) -> str:
         """An endpoint or estimand, with its arm where there are several."""
-        return name if len(self.others) == 1 else f"{name}: {self.arms[arm].label}"
+        return name if len(self.arms) <= 2 else f"{name}: {self.arms[arm].label}"
 
     def labels(self, kind: str, name: str, arm: str, size: int) -> dict[str, object]:
         """First cells of a row of a table: arm and patients where there are several, and what it is about."""
-        own: dict[str, object] = {"Arm": self.arms[arm].label} if len(self.others) > 1 else {}
+        own: dict[str, object] = {"Arm": self.arms[arm].label} if len(self.arms) > 2 else {}
         return own | ({"Patients": str(size)} if len(self.sizes) > 1 else {}) | {kind: name}
 
     def listed(

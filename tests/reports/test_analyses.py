@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
-from scipy import stats
+from scipy import optimize, stats
+from statsmodels.stats.contingency_tables import StratifiedTable
 
-from ranklsim.cohorts.statistics import margins, multiplicity, proportions, rates, survival
+from ranklsim.cohorts.statistics import claims, competing, multiplicity, proportions, rates, survival
 from ranklsim.cohorts.statistics.ancova import ancova
-from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.analyses import interim, subgroups
 
 RNG = np.random.default_rng(7)
@@ -55,12 +56,9 @@ def test_intervals_of_a_share_are_those_of_newcombe_1998_table_1(x, n, method, l
     assert found["high"] == pytest.approx(high, abs=6e-5)
 
 
-@pytest.mark.parametrize(
-    ("method", "low", "high"), [("miettinen-nurminen", 0.0528, 0.3382), ("newcombe", 0.0524, 0.3339)]
-)
-def test_the_difference_56_of_70_minus_48_of_80_has_newcombes_published_intervals(method, low, high):
-    found = proportions.risk_difference(56, 70, 48, 80, method=method)
-    assert (found["low"], found["high"]) == pytest.approx((low, high), abs=6e-5)
+def test_the_difference_56_of_70_minus_48_of_80_has_newcombes_published_interval():
+    found = proportions.risk_difference(56, 70, 48, 80)
+    assert (found["low"], found["high"]) == pytest.approx((0.0528, 0.3382), abs=6e-5)
 
 
 def test_a_difference_without_any_event_has_an_interval_around_zero_and_p_1():
@@ -78,41 +76,95 @@ def test_pooled_risks_of_the_ugdp_trial_are_those_of_the_textbook():
     assert ratio["estimate"] == pytest.approx(1.33, abs=0.006)
 
 
-def test_in_a_single_stratum_the_pooled_ratio_is_the_crude_one_with_katz_interval():
-    table = patients_of({("a", "drug"): (12, 100), ("a", "control"): (30, 110)})
+def test_the_ratio_36_of_40_to_16_of_80_has_nearly_koopmans_published_interval():
+    # Koopman PAR. Biometrics 1984;40:513-7: 2.94 to 7.15; ours has Miettinen and Nurminen's n/(n - 1) besides.
+    table = patients_of({("a", "drug"): (36, 40), ("a", "control"): (16, 80)})
     found = proportions.mantel_haenszel(table, "drug", "control", measure="risk ratio")
-    crude = (12 / 100) / (30 / 110)
-    error = np.sqrt(1 / 12 - 1 / 100 + 1 / 30 - 1 / 110)
-    assert found["estimate"] == pytest.approx(crude)
-    assert found["high"] == pytest.approx(crude * np.exp(1.959964 * error), rel=1e-6)
+    assert found["estimate"] == pytest.approx(4.5)
+    assert (found["low"], found["high"]) == pytest.approx((2.94, 7.15), rel=0.006)
 
 
-def test_in_a_single_stratum_the_pooled_difference_has_the_wald_interval():
-    table = patients_of({("a", "drug"): (12, 100), ("a", "control"): (30, 110)})
-    found = proportions.mantel_haenszel(table, "drug", "control", measure="risk difference")
-    a, b = 0.12, 30 / 110
-    error = np.sqrt(a * (1 - a) / 100 + b * (1 - b) / 110)
-    assert found["estimate"] == pytest.approx(a - b)
-    assert (found["high"] - found["low"]) / 2 == pytest.approx(1.959964 * error, rel=1e-6)
+@pytest.mark.parametrize("measure", proportions.MEASURES)
+def test_the_score_of_no_effect_is_the_test_of_cochran_mantel_and_haenszel(measure):
+    table = patients_of(UGDP)
+    found = proportions.mantel_haenszel(table, "tolbutamide", "placebo", measure=measure)
+    tables = [[[8, 98], [5, 115]], [[22, 76], [16, 69]]]
+    expected = StratifiedTable([np.array(t) for t in tables]).test_null_odds().pvalue
+    assert found["p"] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("measure", proportions.MEASURES)
+@pytest.mark.parametrize("cells", [(0, 10), (10, 10), (3, 10), (0, 1)])
+@pytest.mark.parametrize("others", [(0, 10), (10, 10), (5, 12), (1, 1)])
+def test_a_score_interval_has_a_width_and_holds_no_effect_exactly_where_p_is_above_its_level(measure, cells, others):
+    found = proportions.mantel_haenszel(
+        patients_of({("a", "drug"): cells, ("a", "control"): others}), "drug", "control", measure=measure
+    )
+    none = 1.0 if measure == "risk ratio" else 0.0
+    assert found["low"] < found["high"]
+    assert (found["low"] <= none <= found["high"]) == (found["p"] > 0.05)
 
 
 def test_the_odds_ratio_of_two_groups_is_the_cross_product_with_woolfs_interval():
     table = patients_of({("a", "drug"): (12, 100), ("a", "control"): (30, 110)})
     found = proportions.odds_ratio(table, "drug", "control")
-    pooled = proportions.mantel_haenszel(table, "drug", "control", measure="odds ratio")
     crude = (12 / 88) / (30 / 80)
     error = np.sqrt(1 / 12 + 1 / 88 + 1 / 30 + 1 / 80)
     assert found["estimate"] == pytest.approx(crude, rel=1e-6)
     assert found["low"] == pytest.approx(crude * np.exp(-1.959964 * error), rel=1e-5)
-    assert pooled["low"] == pytest.approx(found["low"], rel=1e-5)
 
 
-def test_an_odds_ratio_that_is_not_finite_is_refused_in_a_sentence_and_so_is_an_empty_arm():
+def test_without_an_event_in_an_arm_the_odds_ratio_is_0_with_a_limit_by_profile_likelihood_and_a_score_test():
     table = patients_of({("a", "drug"): (0, 100), ("a", "control"): (30, 110)})
-    with pytest.raises(RunFailed, match="no patient of drug had the event"):
-        proportions.odds_ratio(table, "drug", "control")
+    found = proportions.odds_ratio(table, "drug", "control")
+    assert (found["estimate"], found["low"]) == (0.0, 0.0)
+    assert found["p"] == pytest.approx(stats.chi2.sf(210 * (30 * 100) ** 2 / (100 * 110 * 30 * 180), 1))  # Pearson
+    p0 = 30 / 110
+    most = 110 * (p0 * np.log(p0) + (1 - p0) * np.log(1 - p0))
+
+    def likelihood(odds):
+        def at(base):
+            return -(30 * base - 110 * np.logaddexp(0, base) - 100 * np.logaddexp(0, base + np.log(odds)))
+
+        return -optimize.minimize_scalar(at, bounds=(-8, 4), method="bounded", options={"xatol": 1e-10}).fun
+
+    assert 2 * (most - likelihood(found["high"])) == pytest.approx(stats.chi2.ppf(0.95, 1), rel=1e-4)
+
+
+def test_without_any_event_a_ratio_is_not_estimable_and_shows_nothing():
+    table = patients_of({("a", "drug"): (0, 100), ("a", "control"): (0, 110)})
+    for found in (
+        proportions.odds_ratio(table, "drug", "control"),
+        proportions.mantel_haenszel(table, "drug", "control"),
+        survival.cox(table.assign(time=1.0), "drug", "control"),
+        survival.log_rank_ratio(table.assign(time=1.0), "drug", "control"),
+        rates.rate_ratio(table.assign(count=0, years=1.0), "drug", "control"),
+    ):
+        effect = claims.Effect.of("risk ratio", {"method": ""} | found)
+        assert (np.isnan(effect.value), effect.low, effect.high, effect.p) == (True, 0.0, np.inf, 1.0)
+        assert not claims.Claim("non-inferiority", None, 1.3).shown(effect)
+
+
+def test_an_arm_without_patients_is_refused():
     with pytest.raises(BadInput, match="no patient of other is left"):
-        proportions.mantel_haenszel(table, "other", "control")
+        proportions.mantel_haenszel(patients_of({("a", "control"): (30, 110)}), "other", "control")
+
+
+@pytest.mark.parametrize("ratio", [False, True])
+def test_incidences_without_any_event_have_the_interval_of_the_score_and_no_claim(ratio):
+    table = pd.DataFrame({"arm": ["A"] * 10 + ["B"] * 10, "time": 36.0, "cause": 0})
+    found = survival.incidence_contrast(table, "A", "B", 36.0, ratio=ratio)
+    assert (found["low"], found["high"]) == ((0, np.inf) if ratio else pytest.approx((-0.288, 0.288), abs=5e-4))
+    assert found["p"] == 1.0
+
+
+def test_incidences_of_all_against_none_are_those_of_the_score():
+    table = pd.DataFrame({"arm": ["A"] * 10 + ["B"] * 10, "time": 36.0, "cause": [1] * 10 + [0] * 10})
+    found = survival.incidence_contrast(table, "A", "B", 36.0)
+    assert {name: found[name] for name in ("low", "high", "p")} == pytest.approx(
+        {name: proportions.risk_difference(10, 10, 0, 10)[name] for name in ("low", "high", "p")}
+    )
+    assert found["low"] < 0.7
 
 
 # -- time to event -----------------------------------------------------------------------------------------------------
@@ -174,11 +226,44 @@ def test_incidences_of_all_causes_and_survival_add_up_to_one():
     assert sum(parts) + none == pytest.approx(1.0)
 
 
-def test_cox_without_events_in_an_arm_says_so():
+def test_the_log_rank_ratio_of_6_mp_has_the_p_of_the_log_rank_test_and_nearly_the_ratio_of_cox():
     table = remission()
-    table.loc[table["arm"] == "mp", "event"] = False
-    with pytest.raises(RunFailed, match="no patient of mp had the event"):
-        survival.cox(table, "mp", "placebo")
+    found = survival.log_rank_ratio(table, "placebo", "mp")
+    assert found["p"] == pytest.approx(survival.log_rank(table, ["mp", "placebo"])["p"])
+    assert np.log(found["estimate"]) == pytest.approx(1.509, abs=0.02)  # Breslow's ties
+    for end in ("low", "high"):
+        assert abs(found["z"](found[end])) == pytest.approx(1.959964, abs=1e-6)
+
+
+def test_20_of_200_against_none_have_a_hazard_ratio_of_0_with_a_limit_and_a_p():
+    time = np.concatenate([np.full(200, 36.0), np.linspace(1, 35, 20), np.full(180, 36.0)])
+    cause = np.concatenate([np.zeros(200, int), np.ones(20, int), np.zeros(180, int)])
+    table = pd.DataFrame({"arm": ["drug"] * 200 + ["placebo"] * 200, "time": time, "cause": cause, "stratum": "all"})
+    table["event"] = table["cause"] == 1
+    risk = 200 - np.arange(20)
+
+    def drop(ratio):  # of the log partial likelihood from a ratio of 0
+        return np.log1p(200 * ratio / risk).sum()
+
+    high = optimize.brentq(lambda ratio: 2 * drop(ratio) - stats.chi2.ppf(0.95, 1), 1e-4, 1)
+    p = survival.log_rank(table, ["drug", "placebo"])["p"]
+    assert p == pytest.approx(5e-6, rel=0.2)
+    gray = competing.gray(table, ["drug", "placebo"])["p"]
+    for method, tested in ((survival.cox, p), (competing.fine_gray, gray)):
+        found = method(table, "drug", "placebo", stratified=True)
+        assert (found["estimate"], found["low"]) == (0.0, 0.0)
+        assert found["high"] == pytest.approx(high, rel=1e-6)
+        assert found["p"] == pytest.approx(tested)
+    other = survival.cox(table, "placebo", "drug", stratified=True)
+    assert other["estimate"] == np.inf
+    assert other["low"] == pytest.approx(1 / high, rel=1e-6)
+
+
+def test_the_interval_of_an_incidence_is_on_the_scale_log_log_of_the_incidence_itself():
+    time, cause = np.arange(1.0, 41.0), np.array([1, 2, 0, 0] * 10)
+    at = survival.at_month(survival.cumulative_incidence(time, cause), 30.0)
+    share, half = at["estimate"], 1.959964 * at["std_error"] / (at["estimate"] * abs(np.log(at["estimate"])))
+    assert (at["low"], at["high"]) == pytest.approx((share ** np.exp(half), share ** np.exp(-half)), rel=1e-6)
 
 
 # -- rates -------------------------------------------------------------------------------------------------------------
@@ -220,33 +305,96 @@ def test_ancova_with_covariates_agrees_with_statsmodels_formulas(robust):
     assert row["difference_high"] == pytest.approx(fit.params["arm[T.b]"] + half)
 
 
-# -- margins, subgroups ------------------------------------------------------------------------------------------------
+def test_a_covariate_that_repeats_another_is_left_out_alone_and_named():
+    n = 60
+    table = pd.DataFrame({"arm": np.repeat(["a", "b"], n // 2), "baseline": RNG.normal(size=n)})
+    table["stratum"], table["age"] = np.tile(["x", "y"], n // 2), RNG.normal(70, 5, n)
+    table["group"] = 5.0 * (table["stratum"] == "y") - 2.0
+    table["value"] = table["baseline"] + (table["arm"] == "b") + RNG.normal(size=n)
+    with_it, without = (ancova(table, ["a", "b"], "a", names)[1] for names in (["age", "group"], ["age"]))
+    assert with_it["difference_std_error"] == pytest.approx(without["difference_std_error"])
+    assert with_it["note"] == ("The data do not determine group beside the other terms, so the model leaves group out.")
+    assert without["note"] == ""
+    assert without["difference_df"] == n - 5
 
 
+def test_patients_who_are_all_alike_give_no_interval():
+    table = pd.DataFrame({"arm": ["a", "a", "b", "b"], "value": [1.0, 1.0, 3.0, 3.0], "baseline": 1.0, "stratum": ""})
+    row = ancova(table, ["a", "b"], "a")[1]
+    assert row["difference"] == 2.0
+    assert np.isnan([row["difference_low"], row["difference_high"], row["p"]]).all()
+
+
+# -- claims, subgroups -------------------------------------------------------------------------------------------------
+
+
+def claim_of(margin=None, ratio=False, better=True):
+    """A claim as an endpoint makes it."""
+    if margin is None:
+        return claims.Claim.superiority(ratio=ratio, higher_is_better=better)
+    worst = (1 / margin if better else margin) if ratio else -margin if better else margin
+    return claims.Claim(claims.NON_INFERIORITY, worst if better else None, None if better else worst)
+
+
+def effect_of(low, high, ratio=False, df=np.inf):
+    """An effect with a symmetric interval."""
+    ends = np.log([low, high]) if ratio else np.array([low, high])
+    centre, error = ends.mean(), np.ptp(ends) / 2 / stats.t.ppf(0.975, df)
+    return claims.Effect("ratio" if ratio else "difference", np.exp(centre) if ratio else centre, low, high, error, df)
+
+
+@pytest.mark.parametrize("df", [3.0, np.inf])
 @pytest.mark.parametrize(
     ("low", "high", "options", "words"),
     [
-        (0.2, 1.0, {}, "superior to control"),
-        (-0.8, 0.3, {"margin": 1.0}, "non-inferior to control; superiority not shown"),
-        (-0.8, -0.3, {"margin": 1.0}, "non-inferior to control, though worse"),
-        (0.1, 0.3, {"margin": 1.0}, "non-inferior to control, and superior"),
+        (0.2, 1.0, {}, "superior"),
+        (-0.2, 1.0, {}, "superiority not shown"),
+        (-1.0, -0.2, {}, "inferior"),
+        (-0.8, 0.3, {"margin": 1.0}, "non-inferior; superiority not shown"),
+        (-0.8, -0.3, {"margin": 1.0}, "non-inferior, though worse"),
+        (0.1, 0.3, {"margin": 1.0}, "non-inferior, and superior"),
         (-1.2, 0.3, {"margin": 1.0}, "non-inferiority not shown"),
-        (-3.2, -1.3, {"margin": 1.0}, "inferior to control by more than the margin"),
-        (0.5, 0.9, {"ratio": True, "higher_is_better": False}, "superior to control"),
-        (0.8, 1.2, {"ratio": True, "higher_is_better": False, "margin": 1.3},
-         "non-inferior to control; superiority not shown"),
-        (0.8, 1.4, {"ratio": True, "higher_is_better": False, "margin": 1.3}, "non-inferiority not shown"),
-        (0.8, 1.2, {"ratio": True, "margin": 1.3}, "non-inferior to control; superiority not shown"),
+        (-3.2, -1.3, {"margin": 1.0}, "inferior by more than the margin"),
+        (0.5, 0.9, {"ratio": True, "better": False}, "superior"),
+        (0.8, 1.2, {"ratio": True, "better": False, "margin": 1.3}, "non-inferior; superiority not shown"),
+        (0.8, 1.4, {"ratio": True, "better": False, "margin": 1.3}, "non-inferiority not shown"),
+        (0.8, 1.2, {"ratio": True, "margin": 1.3}, "non-inferior; superiority not shown"),
     ],
 )  # fmt: skip
-def test_conclusions_follow_from_where_the_interval_lies(low, high, options, words):
-    assert margins.conclusion(low, high, **options) == words
+def test_conclusions_follow_from_where_the_interval_lies(low, high, options, words, df):
+    claim, effect = claim_of(**options), effect_of(low, high, options.get("ratio", False), df)
+    assert claim.conclusion(effect) == words
+    shown = words.startswith(("superior", "non-inferior")) and not words.startswith(claims.not_shown(claim.kind))
+    assert (claim.p(effect) <= 0.05) == shown
 
 
-def test_interaction_p_of_two_subgroups_is_the_z_test_of_their_difference():
-    rows = pd.DataFrame({"estimate": [1.0, 2.0], "low": [0.5, 1.2], "high": [1.5, 2.8]})
-    z = 1.0 / np.hypot(0.5 / 1.959964, 0.8 / 1.959964)
-    assert subgroups.heterogeneity(rows) == pytest.approx(2 * stats.norm.sf(z), rel=1e-5)
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [(-1.0, 1.2, "equivalent"), (-1.0, 1.6, "equivalence not shown"), (1.6, 2.0, "not equivalent"),
+     (-2.0, -1.6, "not equivalent"), (-2.0, 2.0, "equivalence not shown")],
+)  # fmt: skip
+def test_equivalence_is_shown_where_the_whole_interval_lies_between_its_margins(low, high, words):
+    assert claims.Claim(claims.EQUIVALENCE, -1.5, 1.5).conclusion(effect_of(low, high)) == words
+
+
+def test_equivalence_by_two_one_sided_tests_at_5_percent_is_the_90_percent_interval():
+    claim, effect = claims.Claim(claims.EQUIVALENCE, 0.8, 1.25, 0.9), effect_of(0.79, 1.2, ratio=True, df=20.0)
+    low, high = effect.interval(0.9)
+    assert claim.shown(effect) == (0.8 < low and high < 1.25)
+
+
+def test_the_p_of_a_claim_is_twice_the_one_sided_one_of_the_analysis_own_distribution():
+    effect = claims.Effect("difference", 1.5, -1.0, 4.0, error=0.7, df=7.0)
+    p = 2 * stats.t.sf(1.5 / 0.7, 7)
+    assert claim_of().p(effect) == pytest.approx(p)
+    assert claim_of(margin=1.0).p(effect) == pytest.approx(2 * stats.t.sf(2.5 / 0.7, 7))
+    assert claim_of(better=False).p(effect) == 1.0  # harm
+
+
+def test_interaction_p_of_two_subgroups_is_the_z_test_of_their_difference_by_their_own_errors():
+    rows = pd.DataFrame({"estimate": [1.0, 2.0], "std_error": [0.25, 0.4]})
+    z = 1.0 / np.hypot(0.25, 0.4)
+    assert subgroups.heterogeneity(rows) == pytest.approx(2 * stats.norm.sf(z), rel=1e-12)
 
 
 def test_a_subgroup_in_which_an_arm_has_nobody_says_so_and_the_others_stay():

@@ -9,7 +9,7 @@ from statsmodels.duration.hazard_regression import PHReg
 
 from ranklsim.cohorts.endpoints import Event
 from ranklsim.cohorts.statistics import competing, survival
-from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.pkpd.errors import BadInput
 
 # Bone marrow transplants (Klein and Moeschberger, Survival Analysis, 1997): days until relapse, d until death in
 # remission, + seen without either; after the stroke, days of waiting for the transplant.
@@ -148,11 +148,13 @@ def test_rows_in_another_order_and_time_in_another_unit_change_nothing():
     assert competing.gray(other, ["LOW", "HIGH"]) == pytest.approx(competing.gray(table, ["LOW", "HIGH"]))
 
 
-def test_an_arm_without_event_or_without_patients_is_said_in_a_sentence():
+def test_an_arm_without_event_has_a_ratio_of_0_and_one_without_patients_is_refused():
     table = drawn(60, 6)
-    silent = table.assign(event=table["event"] & (table["arm"] == "control"))
-    with pytest.raises(RunFailed, match="Fine-Gray model has no finite hazard ratio: no patient of drug had the event"):
-        competing.fine_gray(silent, "drug", "control")
+    silent = table.assign(cause=np.where((table["cause"] == 1) & (table["arm"] == "drug"), 0, table["cause"]))
+    found = competing.fine_gray(silent, "drug", "control")
+    assert (found["estimate"], found["low"]) == (0.0, 0.0)
+    assert found["p"] == pytest.approx(competing.gray(silent, ["drug", "control"])["p"])
+    assert (found["high"] < 1) == (found["p"] < 0.05)
     with pytest.raises(BadInput, match="no patient of other is left"):
         competing.gray(table, ["drug", "other"])
     nothing = competing.gray(table.assign(cause=0), ["drug", "control"])

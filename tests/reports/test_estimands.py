@@ -143,8 +143,9 @@ def test_an_event_that_happened_to_nobody_is_said(world):
 
 def test_an_arm_without_patients_and_a_model_without_answer_are_said_in_a_sentence(world):
     row = answer(world, question(FRACTURE, {"stopped": "hypothetical"}, "hazard ratio"))
-    check_sentence(row["note"], "Cox", "no patient of drug")
+    check_sentence(row["note"], "Not estimable", "no patient of either arm")
     assert np.isnan(row["estimate"])
+    assert row["p"] == 1.0
     nobody = question(GAIN, {"stopped": "hypothetical"}, "difference of means", population={"age": (200.0, None)})
     assert "is left for the analysis" in answer(world, nobody)["note"]
 
@@ -198,11 +199,11 @@ def test_all_endpoints_of_a_trial_come_out_in_one_frame_with_decisions(world):
     found = results.analyse(world)
     row = found.endpoints.set_index(["endpoint", "arm"]).loc[("gain", "drug")]
     assert row["effect"] == pytest.approx(4.0)
-    assert row["conclusion"] == "non-inferior to control, and superior"
+    assert row["conclusion"] == "superior (adjusted p <0.001)"  # the trial's own endpoint has no margin
     assert found.endpoints["events"].notna().sum() == 4
     decided = found.multiplicity.set_index("endpoint")
     assert decided["rejected"].to_dict() == {"gain": True, "fracture": False, "response": False}
-    assert decided.loc["fracture", "note"] == "Could not be tested; counts as p = 1."
+    assert decided.loc["fracture", "p"] == 1.0
     assert found.at_risk.query("arm == 'drug' and month == 24")["n"].iloc[0] == 20
     forest = found.subgroups
     assert set(forest.loc[forest["factor"] == "Age", "level"]) == {"<65 yr", "65 to <75 yr", "≥75 yr"}

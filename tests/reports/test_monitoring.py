@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from ranklsim.cohorts.conduct.enrolment import cut
-from ranklsim.cohorts.endpoints import Event
+from ranklsim.cohorts.endpoints import Effect, Event
 from ranklsim.cohorts.protocol.endpoints import Futility, Interim
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.cohorts.statistics import survival
@@ -33,7 +33,8 @@ def looks_of(z, information):
     rows = [
         {"arm": "drug", "look": k + 1, "z": z[k], "information": n, "note": "", "effect_measure": "hazard ratio",
          "effect": np.exp(-z[k] / np.sqrt(n / 4)), "effect_error": 2 / np.sqrt(n), "p": 2 * stats.norm.sf(abs(z[k])),
-         "enrolled": 100}
+         "enrolled": 100,
+         "found": Effect("hazard ratio", np.exp(-z[k] / np.sqrt(n / 4)), 0.0, 9.0, error=2 / np.sqrt(n))}
         for k, n in enumerate(information)
     ]  # fmt: skip
     return rows
@@ -270,7 +271,7 @@ def test_the_statistic_of_a_margin_is_the_distance_from_it(trial, tables):
     other = replace(trial, endpoints=[spec])
     last = monitor(StudyTables(other, {}, tables), adjusted=False).looks.iloc[-1]
     assert last["z"] == pytest.approx(-(np.log(last["effect"]) - np.log(1.3)) / last["effect_error"])
-    assert spec.effect_margin == 1.3
+    assert spec.claim.upper == 1.3
     assert ON != last["decision"]
 
 

@@ -68,9 +68,12 @@ def known(estimates: list[float], half: float, design: str = TRIAL, measure: str
     ends = {"estimate": x, "low": x - half, "high": x + half}
     if measure == RATIO:
         ends = {name: np.exp(values) for name, values in ends.items()}
-    frame = pd.DataFrame(ends | {"se": 1.0, "replicate": range(len(x)), "p": np.nan, "adjusted": np.nan, "n": 9})
+    none = 1.0 if measure == RATIO else 0.0
+    ends |= {"shown": (ends["low"] > none).astype(float), "harm": (ends["high"] < none).astype(float)}
+    facts = {"se": 1.0, "replicate": range(len(x)), "p": np.nan, "p_claim": np.nan, "adjusted": np.nan, "n": 9}
+    frame = pd.DataFrame(ends | facts)
     facts = SUBJECT | {"effect_measure": measure, "vector": 0, "patients": 20, "design": design}
-    return frame.assign(**facts, method="ANCOVA", conclusion="")[list(studies.ESTIMATES)]
+    return frame.assign(**facts, method="ANCOVA")[list(studies.ESTIMATES)]
 
 
 def truth(value: float, error: float, measure: str = MEANS) -> pd.DataFrame:
@@ -84,7 +87,9 @@ def test_measures_are_those_of_morris_white_and_crowther(protocol: Protocol) -> 
     got = operating.operating(found, truth(1.0, 0.3), protocol).set_index("measure")
     sd = np.std(estimates, ddof=1)
     assert got.loc["power", ["value", "mc_se"]].tolist() == [0.75, np.sqrt(0.75 * 0.25 / 4)]
-    assert got.loc["type I error", "value"] == 0.25
+    assert got.loc["type I error", "value"] == 0.0  # harm is no success
+    assert got.loc["harm without effect", "value"] == 0.25
+    assert got.loc["power", ["low", "high"]].tolist() == pytest.approx([0.3006, 0.9544], abs=1e-4)  # Wilson
     assert got.loc["bias", "value"] == 1.0
     assert got.loc["bias", "mc_se"] == pytest.approx(np.sqrt(sd**2 / 4 + 0.09))
     assert got.loc["coverage", "value"] == 0.5
@@ -95,7 +100,7 @@ def test_measures_are_those_of_morris_white_and_crowther(protocol: Protocol) -> 
 
 def test_a_study_without_interval_finds_no_difference_and_is_counted(protocol: Protocol) -> None:
     found = known([5.0, 5.0], 1.0)
-    found.loc[1, ["low", "high", "se"]] = np.nan
+    found.loc[1, ["low", "high", "se"]], found.loc[1, "shown"] = np.nan, 0.0
     got = operating.operating(found, truth(5.0, 0.0), protocol).set_index("measure")["value"]
     assert got["power"] == 0.5
     assert got["failed"] == 0.5
@@ -110,7 +115,7 @@ def test_bias_errors_and_widths_of_ratios_are_those_of_their_logarithm(protocol:
     assert got.loc["bias", ["value", "mc_se"]].tolist() == pytest.approx([-0.2, np.sqrt(0.25 / 3 + 0.01)])
     assert got.loc["truth", "value"] == pytest.approx(np.exp(-0.8))
     assert got.loc["width", "value"] == pytest.approx(1.2)
-    assert got.loc["power", "value"] == pytest.approx(2 / 3)  # those whose interval leaves out 1
+    assert got.loc["harm", "value"] == pytest.approx(2 / 3)  # those whose interval leaves out 1
     assert got.loc["coverage", "value"] == pytest.approx(2 / 3)
 
 
@@ -122,7 +127,7 @@ def test_a_study_without_event_has_no_part_in_the_bias_but_in_power_and_failures
     assert got.loc["bias", "value"] == pytest.approx(0.0)
     assert got.loc["bias", "studies"] == 1
     assert got.loc["failed", "value"] == pytest.approx(2 / 3)
-    assert got.loc["power", ["value", "studies"]].tolist() == pytest.approx([1 / 3, 3])
+    assert got.loc["harm", ["value", "studies"]].tolist() == pytest.approx([1.0, 3])
 
 
 def test_assurance_is_the_mean_power_of_the_vectors_drawn_and_its_spread_leaves_out_chance() -> None:

@@ -86,8 +86,8 @@ def test_the_section_says_every_look_that_could_not_be_tested_and_reads_the_rest
     assert "11.4.2.3" in said
     assert "Look 1 (2 mo) was not tested" in said
     assert "(9000 hip) was not tested: never due in this trial." in said
-    assert "gain, denosumab: " in said
-    assert "gain, denosumab: " in section(page, "synopsis")
+    assert "gain, denosumab against placebo: " in said
+    assert "gain, denosumab against placebo: " in section(page, "synopsis")
     shown = table(done, "14.2.13.2")
     assert shown["boundary_z"].notna().sum() == 3
     assert shown["decision"].tolist() == found.looks["decision"].tolist()

@@ -135,7 +135,7 @@ def test_it_is_analysed_with_effect_conclusion_and_subgroups(folder: Path) -> No
     means = highest.groupby(arms).mean()
     assert row["estimate"] == pytest.approx(means["denosumab"], rel=1e-5)
     assert row["effect"] == pytest.approx(means["denosumab"] - means["placebo"], rel=1e-5)
-    assert row["conclusion"] == "superior to control"
+    assert row["conclusion"] == "superior"
     assert "Highest CTX" in set(found.subgroups["endpoint"])
 
 

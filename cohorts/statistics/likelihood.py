@@ -1,0 +1,133 @@
+"""Maximum likelihood by Newton's method, and what a likelihood says of an effect that has no finite estimate.
+
+Where an arm has no event (or nothing but events), the likelihood of a ratio rises without end as the ratio falls to 0
+(or rises). Its interval is then one-sided: the ratios whose signed root of the likelihood ratio, over all other
+parameters, is not beyond the normal quantile (profile likelihood [1]_). The hypothesis of no effect is tested by the
+score [2]_; an end of the interval never contradicts that test.
+
+References
+----------
+.. [1] Venzon DJ, Moolgavkar SH. Appl Stat 1988;37:87-94. doi:10.2307/2347496
+.. [2] Cox DR, Hinkley DV. Theoretical Statistics, Chapman & Hall 1974, section 9.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy import optimize, stats
+
+from ranklsim.pkpd.errors import RunFailed
+
+Look = Callable[[np.ndarray], tuple[float, np.ndarray, np.ndarray]]
+"""From parameters to log likelihood, score and information."""
+
+MOST_STEPS = 50
+CLOSE = 1e-9
+"""Of a step, in the unit of its standard error."""
+FAR = 30.0
+"""Logarithm of a ratio that stands for an infinite one."""
+
+
+def maximise(look: Look, start: np.ndarray, failed: str) -> tuple[np.ndarray, float, np.ndarray]:
+    """Parameters at which a log likelihood is highest, its value, and the information there.
+
+    Parameters
+    ----------
+    look : callable
+        As `Look`.
+    start : ndarray, shape (k,)
+    failed : str
+        Message where there is no finite maximum.
+
+    Returns
+    -------
+    ndarray, float, ndarray
+        Of shapes (k,), (), (k, k).
+
+    Raises
+    ------
+    RunFailed
+        If the search does not end, or the data do not determine a parameter.
+    """
+    at, found = start, look(start)
+    for _ in range(MOST_STEPS):
+        likelihood, score, information = found
+        if not at.size:
+            return at, likelihood, information
+        if not np.isfinite(information).all() or np.linalg.cond(information) > 1e12:
+            raise RunFailed(failed)
+        step = np.linalg.solve(information, score)
+        if score @ step < CLOSE**2:
+            return at, likelihood, information
+        trial = look(at + step)
+        while not trial[0] >= likelihood - 1e-9 * abs(likelihood) and np.abs(step).max() > 1e-8:
+            step = step / 2
+            trial = look(at + step)
+        at, found = at + step, trial
+    raise RunFailed(failed)
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A ratio whose estimate is 0 or infinite.
+
+    Attributes
+    ----------
+    profile : callable
+        From the logarithm of the ratio to the log likelihood, highest over all other parameters.
+    side : float
+        -1 where the estimate is 0, 1 where it is infinite.
+    score : float
+        z of the score test of a ratio of 1, positive above it.
+    """
+
+    profile: Callable[[float], float]
+    side: float
+    score: float
+
+    @cached_property
+    def _best(self) -> float:
+        return self.profile(self.side * FAR)
+
+    def __call__(self, ratio: float) -> float:
+        """Signed z of a ratio: positive where the data lie above it."""
+        slope = float(np.log(ratio))
+        return self.score if abs(slope) < 1e-12 else self._root(slope)
+
+    def _root(self, slope: float) -> float:
+        return self.side * float(np.sqrt(2 * max(self._best - self.profile(slope), 0.0)))
+
+    def found(self, level: float) -> dict[str, Any]:
+        """`estimate`, `low`, `high`, `p` and `z`, this object.
+
+        Parameters
+        ----------
+        level : float
+        """
+        low, high = self.interval(level)
+        p = 2 * float(stats.norm.sf(abs(self.score)))
+        return {"estimate": 0.0 if self.side < 0 else np.inf, "low": low, "high": high, "p": p, "z": self}
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """The one-sided interval.
+
+        Parameters
+        ----------
+        level : float
+        """
+        z = float(stats.norm.ppf(0.5 + level / 2))
+        far, near = self.side * FAR, -self.side * FAR
+        end = near
+        if abs(self._root(near)) > z:
+            end = optimize.brentq(lambda slope: abs(self._root(slope)) - z, far, near, xtol=1e-10)
+        limit, holds = float(np.exp(end)), abs(self.score) < z
+        if holds and -self.side * end < 0:
+            limit = 1.0
+        elif not holds and -self.side * end >= 0:
+            limit = float(np.nextafter(1.0, 0.0 if self.side < 0 else 2.0))
+        return (0.0, limit) if self.side < 0 else (limit, np.inf)
