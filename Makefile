@@ -81,6 +81,10 @@ wheel: $(STAMP)  ## build the wheel into dist/
 	@$(BIN)/python -m build --no-isolation --wheel --outdir dist . >build/wheel.log 2>&1 || { cat build/wheel.log; exit 1; }
 	@ls dist/*.whl
 
+.PHONY: sbom
+sbom: $(STAMP)  ## write the software bill of materials of a release into dist/ (CycloneDX)
+	@$(BIN)/python scripts/sbom.py
+
 .PHONY: readme
 readme: $(STAMP)  ## update the README's table of figures, and its pictures from runs/modality
 	@$(BIN)/python scripts/readme.py $(wildcard runs/modality)

@@ -1,8 +1,11 @@
 """Whoever does the tasks of a run, and in which order: the tables are the same to the last byte."""
 
 import os
+import shutil
 import signal
+import subprocess
 
+import dask
 import distributed
 import pytest
 from helpers import said, table_bytes, two_arms
@@ -182,3 +185,44 @@ def test_file_urls_are_paths(tmp_path):
 def test_a_url_that_cannot_be_used_is_refused(trial_file, url, message):
     with pytest.raises(BadInput, match=message):
         run(trial_file, url)
+
+
+@pytest.fixture
+def authority(tmp_path):
+    """Function that makes a certificate which vouches for itself, as configuration of Dask: an authority of its own."""
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl to make certificates")
+
+    def made(name):
+        key, cert = tmp_path / f"{name}-key.pem", tmp_path / f"{name}-cert.pem"
+        words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+        words = [*words.split(), "-keyout", str(key), "-out", str(cert)]
+        subprocess.run(words, check=True, capture_output=True)
+        own = {"cert": str(cert), "key": str(key)}
+        return {
+            "distributed.comm.require-encryption": True,
+            "distributed.comm.tls.ca-file": str(cert),
+            **{f"distributed.comm.tls.{who}": own for who in ("scheduler", "worker", "client")},
+        }
+
+    return made
+
+
+@pytest.mark.slow
+def test_a_cluster_over_tls_gives_the_same_bytes_and_refuses_whoever_has_no_certificate(
+    trial_file, tmp_path, local, authority
+):
+    with dask.config.set(authority("ours")):
+        security = distributed.Security()
+        with distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, protocol="tls", security=security, silence_logs=50,
+            dashboard_address=None,
+        ) as made:  # fmt: skip
+            assert made.scheduler_address.startswith("tls://127.0.0.1")
+            other = run(trial_file, tmp_path / "b", patients=PATIENTS, scheduler=made.scheduler_address)
+            assert table_bytes(other.folder) == table_bytes(local.folder)
+            with (
+                dask.config.set(authority("theirs")),
+                pytest.raises(BadInput, match="no Dask scheduler answers at tls"),
+            ):
+                run(trial_file, tmp_path / "c", patients=PATIENTS, scheduler=made.scheduler_address)
