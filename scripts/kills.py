@@ -1,8 +1,8 @@
 """Kill `run`, `replicate` and `fit` at random moments, continue with --resume, and compare with an undisturbed result.
 
-Every file must have the bytes of the undisturbed one, but for what says when, how long and how often: times, the manifest's
-note on what was recovered, and pages that show them (SAME names what is compared). The moments are uniform over the time
-that the undisturbed command took, start of Python included. A process that is killed is killed with SIGKILL.
+Every file must have the bytes of the undisturbed one, but for those that say when, how long and how often: the manifest
+and the pages (`SAME` names what is compared). The moments are uniform over the time that the undisturbed command took,
+the start of Python included. The signal is SIGKILL.
 
     python scripts/kills.py [--kills 60] [--seed 1] [--keep DIR]
 """
