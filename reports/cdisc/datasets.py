@@ -1,4 +1,4 @@
-"""The tables of a run as ADaM data sets: ADSL, ADBMD, ADLB, ADTTE, ADEX, ADPC.
+"""The tables of a run as ADaM data sets: ADSL, ADBMD, ADLB, ADTTE, ADEX, ADPC, ADCE.
 
 Frames have text as str ("" is null), and numbers and dates as float64 (NaN is null). A date is a number of days since
 1960-01-01. Simulated time has no calendar: the caller gives the date on which the first patient is randomised.
@@ -21,6 +21,7 @@ from ranklsim.cohorts.running.storage import Run
 from ranklsim.cohorts.statistics.summaries import safety_set
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.units import DAYS_PER_MONTH
+from ranklsim.reports.analyses import per_protocol
 from ranklsim.reports.cdisc.metadata import LABELS, TEXT, keys, variables
 
 EPOCH = date(1960, 1, 1)
@@ -58,6 +59,18 @@ TIMES: dict[str, tuple[str, str, str]] = {
 REASONS = {"withdrew": "WITHDRAWAL BY SUBJECT", "own decision": "WITHDRAWAL BY SUBJECT",
            "not persistent": "NON-COMPLIANCE WITH STUDY DRUG"}  # fmt: skip
 """Reasons for leaving or stopping in a run, to terms of NCOMPLT; any other reason is OTHER."""
+INTERCURRENT = {
+    kinds.STOPPED: "Stopped treatment",
+    kinds.RESCUE: "Rescue treatment",
+    kinds.SWITCH: "Switched treatment",
+    kinds.DROPOUT: "Left the study",
+    kinds.DEATH: "Died",
+}
+"""Event to its words in ADCE."""
+ADDED = {kinds.RESCUE: "RESCUE TREATMENT", kinds.SWITCH: "SWITCHED TREATMENT"}
+"""Reason of a dose that no regimen of the arm has, to its category."""
+GONE = (kinds.STOPPED, kinds.RESCUE, kinds.SWITCH, "left")
+"""Reasons of planned doses that were not due any more."""
 ROUTES = {"SC": "SUBCUTANEOUS", "IV": "INTRAVENOUS", "PO": "ORAL"}
 MOMENT = 1e-6
 """Months. A sample and a dose that are closer are taken as simultaneous."""
@@ -81,20 +94,24 @@ def build(run: Run, agents: Mapping[str, Agent], first_day: date = FIRST_DAY) ->
     Returns
     -------
     dict of DataFrame
-        By name, in the order of `metadata.LABELS`; columns as `metadata.variables` has them. ADPC has no row if no
-        agent has concentrations.
+        By name, in the order of `metadata.LABELS`; columns as `metadata.variables` has them, without PPROTFL where the
+        trial defines no per-protocol set. ADPC has no row if no agent has concentrations.
     """
-    people = _people(run, plain_names(run, agents), first_day)
-    adsl = _adsl(run, people)
+    names = plain_names(run, agents)
+    people = _people(run, names, first_day)
+    adsl = _adsl(run, people, names)
+    shared = [flag for flag in ("RACE", "ITTFL", "FASFL", "SAFFL", "PPROTFL") if flag in adsl]
+    people = people.assign(**{flag: adsl[flag] for flag in shared})
     made = {
         "ADSL": adsl,
         "ADBMD": _measured(run, people, BMD),
         "ADLB": _measured(run, people, LABORATORY),
         "ADTTE": _adtte(run, people),
-        "ADEX": _adex(run, people, agents, plain_names(run, agents)),
-        "ADPC": _adpc(run, people, agents, plain_names(run, agents)),
+        "ADEX": _adex(run, people, agents, names),
+        "ADPC": _adpc(run, people, agents, names),
+        "ADCE": _adce(run, people, names),
     }
-    return {name: _ordered(name, made[name]) for name in LABELS}
+    return {name: _ordered(name, made[name], "PPROTFL" in adsl) for name in LABELS}
 
 
 @dataclass(frozen=True)
@@ -234,15 +251,18 @@ def _people(run: Run, names: Names, first_day: date) -> pd.DataFrame:
     )
 
 
-def _adsl(run: Run, people: pd.DataFrame) -> pd.DataFrame:
+def _adsl(run: Run, people: pd.DataFrame, names: Names) -> pd.DataFrame:
     patients = run.patients.set_index("patient")
-    given = run.doses[run.doses["given"].astype(bool)].groupby("patient")["month"]
+    doses = run.doses[run.doses["given"].astype(bool)]
+    given = doses[~doses["reason"].isin(ADDED)].groupby("patient")["month"]
     treated = people.index.isin(safety_set(run.patients, run.doses)["patient"])
     frame = people.assign(
         SITEID="001",
-        AGE=patients["age"].astype(float),
+        AGE=np.floor(patients["age"].astype(float)),
         AGEU="YEARS",
+        AAGE=patients["age"].astype(float),
         SEX="F",
+        RACE="NOT REPORTED",
         ARM=people["TRT01P"],
         TRT01A=np.where(treated, people["TRT01P"], ""),
         TRT01AN=np.where(treated, people["TRT01PN"], np.nan),
@@ -250,7 +270,7 @@ def _adsl(run: Run, people: pd.DataFrame) -> pd.DataFrame:
         RFSTDTC=[iso(day) for day in people["RANDDT"]],
         TRTSDT=people["RANDDT"] + days(given.min().reindex(people.index)),
         TRTEDT=people["RANDDT"] + days(given.max().reindex(people.index)),
-        EOSDT=people["RANDDT"] + days(patients["last_month"]),
+        EOSDT=people["RANDDT"] + days(_last_seen(run, doses, patients["last_month"])),
         ITTFL="Y",
         FASFL="Y",
         SAFFL=np.where(treated, "Y", "N"),
@@ -268,27 +288,85 @@ def _adsl(run: Run, people: pd.DataFrame) -> pd.DataFrame:
         PRIORFL=np.where(patients["prior_treatment"] > 0, "Y", "N"),
     )
     frame["ACTARM"], frame["ACTARMCD"] = frame["ARM"], frame["ARMCD"]
-    return frame.assign(**_ends(run, people))
+    rules = run.trial.per_protocol
+    primary = next((spec for spec in run.trial.endpoints if spec.role == "primary"), None)
+    if rules is not None and primary is not None:
+        deviated = per_protocol.major(rules, run, primary).set_index("patient")["any"]
+        frame["PPROTFL"] = np.where(deviated.reindex(people.index), "N", "Y")
+    return frame.assign(**_sequences(run, people, names), **_ends(run, people))
+
+
+def _last_seen(run: Run, given: pd.DataFrame, last: pd.Series) -> pd.Series:
+    """Month until which a patient was followed: a visit or a dose in its window may be later than the plan."""
+    came = run.seen("actual_month", attended=True).groupby("patient")["actual_month"].max()
+    parts = [last, came.reindex(last.index), given.groupby("patient")["month"].max().reindex(last.index)]
+    return pd.concat([part.astype(float) for part in parts], axis="columns").max(axis="columns")
+
+
+def _sequences(run: Run, people: pd.DataFrame, names: Names) -> dict[str, ArrayLike]:
+    """Agents as planned for the arm and as given to the patient, in order."""
+    planned = {}
+    for arm in run.trial.arms:
+        steps: list[str] = []
+        for regimen in arm.regimens:
+            label = names.agents[regimen.agent]
+            if regimen.together and steps:
+                steps[-1] += f" + {label}"
+            elif not steps or steps[-1] != label:
+                steps.append(label)
+        planned[arm.name] = " - ".join(steps)[:200]
+    doses = run.doses[run.doses["given"].astype(bool)].sort_values("month", kind="stable")
+    marks = doses["reason"].map({kinds.RESCUE: " (rescue)", kinds.SWITCH: " (switched)"}).fillna("")
+    taken = (doses["agent"].map(dict(names.agents)) + marks).groupby(doses["patient"]).unique()
+    actual = taken.map(lambda parts: " - ".join(parts)[:200]).reindex(people.index, fill_value="")
+    return {"TRTSEQP": people["arm"].map(planned), "TRTSEQA": actual}
 
 
 def _ends(run: Run, people: pd.DataFrame) -> dict[str, ArrayLike]:
     """End of study and end of treatment of each patient."""
     first = {
         kind: run.events[run.events["event"] == kind].drop_duplicates("patient").set_index("patient")
-        for kind in (kinds.COMPLETED, kinds.DROPOUT, kinds.DEATH, kinds.STOPPED)
+        for kind in (kinds.COMPLETED, kinds.DROPOUT, kinds.DEATH)
     }
+    doses = run.doses[~run.doses["reason"].isin(ADDED) | ~run.doses["given"].astype(bool)]
+    lost = doses[~doses["given"].astype(bool) & doses["reason"].isin(GONE)]
+    cut = people.index.isin(lost["patient"])
+    ended = run.events[run.events["event"].isin(INTERCURRENT)].sort_values(["patient", "month"], kind="stable")
+    ended = ended.drop_duplicates("patient").set_index("patient").reindex(people.index)
+    why = [
+        "DEATH"
+        if event == kinds.DEATH
+        else _reason(str(detail))
+        if event in (kinds.STOPPED, kinds.DROPOUT)
+        else "OTHER"
+        for event, detail in zip(ended["event"], ended["detail"], strict=True)
+    ]
+    status = np.where(cut, "DISCONTINUED", np.where(people.index.isin(doses["patient"]), "COMPLETED", ""))
     completed, died = (people.index.isin(first[kind].index) for kind in (kinds.COMPLETED, kinds.DEATH))
-    left = first[kinds.DROPOUT]["detail"].map(_reason).reindex(people.index, fill_value="")
-    stopped = first[kinds.STOPPED]
+    detail = first[kinds.DROPOUT]["detail"].astype(str)
+    left = detail.map(_reason).reindex(people.index, fill_value="")
+    said = [_said(event, detail) for event, detail in zip(ended["event"], ended["detail"], strict=True)]
     return {
         "EOSSTT": np.where(completed, "COMPLETED", "DISCONTINUED"),
         "COMPLFL": np.where(completed, "Y", "N"),
         "DCSREAS": np.where(died, "DEATH", left),
+        "DCSREASP": detail.str.upper().reindex(people.index, fill_value=""),
+        "EOTSTT": status,
+        "DCTREAS": np.where(cut, why, ""),
+        "DCTREASP": np.where(cut, said, ""),
         "DTHFL": np.where(died, "Y", ""),
         "DTHDT": people["RANDDT"] + days(first[kinds.DEATH]["month"].reindex(people.index)),
-        "DCTDT": people["RANDDT"] + days(stopped["month"].reindex(people.index)),
-        "DCTREAS": stopped["detail"].map(_reason).reindex(people.index, fill_value=""),
+        "DCTDT": (people["RANDDT"] + days(ended["month"])).where(cut),
     }
+
+
+def _said(event: object, detail: object, agents: Mapping[str, str] | None = None) -> str:
+    """An intercurrent event with its reason or agent; nothing for none."""
+    if event not in INTERCURRENT:
+        return ""
+    about = "" if pd.isna(detail) else str(detail)
+    about = (agents or {}).get(about, about)
+    return (INTERCURRENT[str(event)] + (f": {about}" if about else "")).upper()[:200]
 
 
 def _reason(detail: str) -> str:
@@ -312,7 +390,8 @@ def _measured(run: Run, people: pd.DataFrame, parameters: Mapping[str, tuple[str
         visits = visits[visits[column].notna()].reset_index(drop=True)
         seen = visits[["patient", "month", "actual_month"]]
         value = decimal(visits[column].to_numpy())
-        part = seen.assign(AVAL=value, PARAM=label, PARAMCD=code, PARAMN=float(number))
+        unit = label[label.rindex("(") + 1 : -1]
+        part = seen.assign(AVAL=value, AVALU=unit, PARAM=label, PARAMCD=code, PARAMN=float(number))
         at_zero = part["month"] == 0
         part["BASE"] = part["patient"].map(part[at_zero].set_index("patient")["AVAL"])
         part["CHG"] = (part["AVAL"] - part["BASE"]).where(~at_zero)
@@ -337,7 +416,7 @@ def _at_visits(frame: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
 
 
 def _identified(frame: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
-    own = people.loc[frame["patient"].to_numpy(), ["STUDYID", "USUBJID", "TRT01P", "TRT01PN", "RANDDT"]]
+    own = people.loc[frame["patient"].to_numpy()].drop(columns=["arm", "SUBJID", "ARMCD"])
     own = own.reset_index(drop=True).rename(columns={"TRT01P": "TRTP", "TRT01PN": "TRTPN"})
     return pd.concat([own, frame.reset_index(drop=True)], axis="columns")
 
@@ -387,11 +466,14 @@ def _adex(run: Run, people: pd.DataFrame, agents: Mapping[str, Agent], plain: Na
     given = run.doses[run.doses["given"].astype(bool)]
     given = given.sort_values(["patient", "month", "agent"], kind="stable").reset_index(drop=True)
     names = {name: label.upper() for name, label in plain.agents.items()}
-    routes = {name: ROUTES.get(agent.route, "") for name, agent in agents.items()}
+    known = {ROUTES[agent.route] for agent in agents.values() if agent.route in ROUTES}
+    alike = known.pop() if len(known) == 1 else "UNKNOWN"
+    routes = {name: ROUTES.get(agent.route, alike) for name, agent in agents.items()}
     frame = _identified(given[["patient", "month", "planned_month"]], people)
     return frame.assign(
         ASEQ=(frame.groupby("patient").cumcount() + 1).astype(float),
         EXTRT=given["agent"].map(names),
+        EXCAT=given["reason"].map(ADDED).fillna("STUDY TREATMENT"),
         EXDOSE=decimal(given["amount_mg"]),
         EXDOSU="mg",
         EXROUTE=given["agent"].map(routes),
@@ -399,6 +481,21 @@ def _adex(run: Run, people: pd.DataFrame, agents: Mapping[str, Agent], plain: Na
         ASTDY=days(frame["month"]) + 1,
         EXPLDY=days(frame["planned_month"]) + 1,
         EXDELAY=days(frame["month"]) - days(frame["planned_month"]),
+    )
+
+
+def _adce(run: Run, people: pd.DataFrame, plain: Names) -> pd.DataFrame:
+    """Intercurrent events, each as it happened."""
+    own = run.events[run.events["event"].isin(INTERCURRENT)]
+    own = own.sort_values(["patient", "month"], kind="stable").reset_index(drop=True)
+    frame = _identified(own[["patient", "month"]], people)
+    return frame.assign(
+        ASEQ=(frame.groupby("patient").cumcount() + 1).astype(float),
+        CETERM=[_said(event, detail, plain.agents) for event, detail in zip(own["event"], own["detail"], strict=True)],
+        CEDECOD=own["event"].str.upper(),
+        CECAT="INTERCURRENT EVENT",
+        ASTDT=frame["RANDDT"] + days(frame["month"]),
+        ASTDY=days(frame["month"]) + 1,
     )
 
 
@@ -468,10 +565,12 @@ def agent_codes(names: Sequence[str]) -> dict[str, str]:
     return dict(zip(names, _short(stems, 8), strict=True))
 
 
-def _ordered(name: str, frame: pd.DataFrame) -> pd.DataFrame:
+def _ordered(name: str, frame: pd.DataFrame, per_protocol_set: bool) -> pd.DataFrame:
     """The variables in order, in their types, records sorted by key; text without null, numbers as float64."""
     out = {}
     for variable in variables(name):
+        if variable.name == "PPROTFL" and not per_protocol_set:
+            continue
         column = frame[variable.name] if variable.name in frame else pd.Series(np.nan, index=frame.index)
         if variable.type == TEXT:
             out[variable.name] = column.fillna("").astype(str)

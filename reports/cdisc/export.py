@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,8 @@ from ranklsim.cohorts.running import places, storage
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.cdisc.datasets import EPOCH, FIRST_DAY, build, iso, plain_names
-from ranklsim.reports.cdisc.metadata import DATE, LABELS, STRUCTURES, TEXT, Variable, codelists, keys, variables
+from ranklsim.reports.cdisc.define import length, write_define
+from ranklsim.reports.cdisc.metadata import DATE, LABELS, TEXT, Variable, keys, present
 from ranklsim.reports.cdisc.rules import check
 from ranklsim.reports.layout.folders import check_folder, new_folder
 
@@ -27,9 +27,6 @@ FORMATS = ("parquet", "xpt", "json")
 DEFINE = "define.xml"
 FILES = {DEFINE} | {f"{name.lower()}.{suffix}" for name in LABELS for suffix in FORMATS}
 
-ODM = "http://www.cdisc.org/ns/odm/v1.3"
-DEF = "http://www.cdisc.org/ns/def/v2.1"
-XLINK = "http://www.w3.org/1999/xlink"
 _STAMP = re.compile(rb"\d\d[A-Z]{3}\d\d:\d\d:\d\d:\d\d")
 
 
@@ -99,14 +96,14 @@ def write_cdisc(
             if "json" in formats:
                 _write_json(path.with_suffix(".json"), name, frame, when, str(run.manifest["ranklsim"]))
         suffix = "xpt" if "xpt" in formats else formats[0]
-        _write_define(work / DEFINE, datasets, str(run.trial.title), when, f".{suffix}")
+        write_define(work / DEFINE, datasets, str(run.trial.title), when, f".{suffix}")
     return target
 
 
 def _write_parquet(path: Path, name: str, frame: pd.DataFrame) -> None:
     """One data set as Parquet: dates as dates, whole numbers as such, null as null; labels in the columns' metadata."""
     fields, columns = [], []
-    for variable in variables(name):
+    for variable in present(name, frame):
         column = frame[variable.name]
         if variable.type == TEXT:
             array = pa.array(column.where(column != "", None), type=pa.string())
@@ -127,7 +124,7 @@ def _write_xpt(path: Path, name: str, frame: pd.DataFrame, when: datetime) -> No
     """One data set as SAS transport file version 5; `when` is the time that it bears."""
     import pyreadstat
 
-    own = variables(name)
+    own = present(name, frame)
     pyreadstat.write_xport(
         frame,
         str(path),
@@ -161,9 +158,9 @@ def _write_json(path: Path, name: str, frame: pd.DataFrame, when: datetime, vers
         "records": len(frame),
         "name": name,
         "label": LABELS[name],
-        "columns": [_json_column(name, variable, frame, order) for variable in variables(name)],
+        "columns": [_json_column(name, variable, frame, order) for variable in present(name, frame)],
     }
-    columns = [_json_values(variable, frame[variable.name]) for variable in variables(name)]
+    columns = [_json_values(variable, frame[variable.name]) for variable in present(name, frame)]
     head = json.dumps(said, indent=1)
     with open(path, "w", encoding="utf-8", newline="") as file:
         file.write(f'{head[:-2]},\n "rows": [')
@@ -183,7 +180,7 @@ def _json_column(name: str, variable: Variable, frame: pd.DataFrame, order: Mapp
     if variable.type == DATE:
         column |= {"targetDataType": "integer", "displayFormat": "DATE9."}
     if variable.type == TEXT:
-        column["length"] = _length(frame[variable.name])
+        column["length"] = length(frame[variable.name])
     if variable.name in order:
         column["keySequence"] = order[variable.name]
     return column
@@ -196,118 +193,6 @@ def _json_values(variable: Variable, column: pd.Series) -> list[object]:
         return [None if np.isnan(day) else iso(day) for day in column]
     whole = variable.type == "integer"
     return [None if np.isnan(x) else int(x) if whole else float(x) for x in column]
-
-
-def _length(column: pd.Series) -> int:
-    """Characters of the longest text, at least 1."""
-    return max(1, int(column.str.len().max())) if len(column) else 1
-
-
-def _write_define(path: Path, datasets: Mapping[str, pd.DataFrame], title: str, when: datetime, suffix: str) -> None:
-    """``define.xml`` 2.1: data sets, variables with label, type, length, codelist and derivation, and codelists."""
-    for prefix, uri in (("", ODM), ("def", DEF), ("xlink", XLINK)):
-        ET.register_namespace(prefix, uri)
-    study = str(datasets["ADSL"]["STUDYID"].iloc[0])
-    root = _element(
-        None, "ODM", FileType="Snapshot", FileOID=f"ranklsim.{study}.define", ODMVersion="1.3.2",
-        CreationDateTime=when.strftime("%Y-%m-%dT%H:%M:%S"), Originator="ranklsim",
-    )  # fmt: skip
-    root.set(f"{{{DEF}}}Context", "Other")
-    node = _element(root, "Study", OID=f"STUDY.{study}")
-    names = _element(node, "GlobalVariables")
-    for tag, text in (("StudyName", study), ("StudyDescription", f"Simulated data. {title}"), ("ProtocolName", study)):
-        _element(names, tag).text = text
-    version = _element(node, "MetaDataVersion", OID=f"MDV.{study}", Name=f"ADaM of {study}")
-    version.set(f"{{{DEF}}}DefineVersion", "2.1.0")
-    standards = ET.SubElement(version, f"{{{DEF}}}Standards")
-    ET.SubElement(
-        standards, f"{{{DEF}}}Standard", OID="STD.ADAM", Name="ADaMIG", Type="IG", Version="1.3", Status="Final"
-    )
-    items, methods = [], []
-    for name, frame in datasets.items():
-        _group(version, name, suffix)
-        items += [(name, variable, frame) for variable in variables(name)]
-    for name, variable, frame in items:
-        method = _item(version, name, variable, frame)
-        if method:
-            methods.append((method, f"{name}.{variable.name}", variable.derivation))
-    used = {variable.codelist for _, variable, _ in items if variable.codelist}
-    _codelists(version, used)
-    for oid, about, words in methods:
-        definition = _element(version, "MethodDef", OID=oid, Name=f"Derivation of {about}", Type="Computation")
-        _text(definition, words)
-    tree = ET.ElementTree(root)
-    ET.indent(tree)
-    tree.write(path, encoding="utf-8", xml_declaration=True)
-
-
-def _element(parent: ET.Element | None, tag: str, **attributes: str) -> ET.Element:
-    name = f"{{{ODM}}}{tag}"
-    return ET.Element(name, attributes) if parent is None else ET.SubElement(parent, name, attributes)
-
-
-def _text(parent: ET.Element, words: str, tag: str = "Description") -> None:
-    text = _element(_element(parent, tag), "TranslatedText")
-    text.set("{http://www.w3.org/XML/1998/namespace}lang", "en")
-    text.text = words
-
-
-def _group(version: ET.Element, name: str, suffix: str) -> None:
-    kind, structure = STRUCTURES[name]
-    group = _element(
-        version, "ItemGroupDef", OID=f"IG.{name}", Name=name, SASDatasetName=name, Repeating="No" if name == "ADSL"
-        else "Yes", IsReferenceData="No", Purpose="Analysis",
-    )  # fmt: skip
-    group.set(f"{{{DEF}}}Structure", structure)
-    group.set(f"{{{DEF}}}StandardOID", "STD.ADAM")
-    group.set(f"{{{DEF}}}ArchiveLocationID", f"LF.{name}")
-    _text(group, LABELS[name])
-    order = {key: place for place, key in enumerate(keys(name), 1)}
-    for number, variable in enumerate(variables(name), 1):
-        reference = _element(
-            group, "ItemRef", ItemOID=f"IT.{name}.{variable.name}", OrderNumber=str(number),
-            Mandatory="Yes" if variable.core == "req" else "No",
-        )  # fmt: skip
-        if variable.name in order:
-            reference.set("KeySequence", str(order[variable.name]))
-        if variable.derivation:
-            reference.set("MethodOID", f"MT.{name}.{variable.name}")
-    ET.SubElement(group, f"{{{DEF}}}Class", Name=kind)
-    leaf = ET.SubElement(group, f"{{{DEF}}}leaf", ID=f"LF.{name}")
-    leaf.set(f"{{{XLINK}}}href", f"{name.lower()}{suffix}")
-    ET.SubElement(leaf, f"{{{DEF}}}title").text = f"{name.lower()}{suffix}"
-
-
-def _item(version: ET.Element, name: str, variable: Variable, frame: pd.DataFrame) -> str:
-    """A variable; returns the identifier of its derivation, or nothing."""
-    kind = "integer" if variable.type == DATE else variable.type
-    size = _length(frame[variable.name]) if variable.type == TEXT else 8
-    item = _element(
-        version, "ItemDef", OID=f"IT.{name}.{variable.name}", Name=variable.name, SASFieldName=variable.name,
-        DataType=kind, Length=str(size),
-    )  # fmt: skip
-    if variable.type == "float":
-        item.set("SignificantDigits", "6")
-    if variable.type == DATE:
-        item.set(f"{{{DEF}}}DisplayFormat", "DATE9.")
-    _text(item, variable.label)
-    if variable.codelist:
-        _element(item, "CodeListRef", CodeListOID=f"CL.{variable.codelist}")
-    ET.SubElement(item, f"{{{DEF}}}Origin", Type="Derived", Source="Sponsor")
-    return f"MT.{name}.{variable.name}" if variable.derivation else ""
-
-
-def _codelists(version: ET.Element, used: set[str]) -> None:
-    frame = codelists()
-    for codelist, own in frame[frame["codelist"].isin(used)].groupby("codelist", sort=True):
-        kind = "integer" if codelist == "CNSR" else "text"
-        node = _element(version, "CodeList", OID=f"CL.{codelist}", Name=own["name"].iloc[0], DataType=kind)
-        for row in own.to_dict("records"):
-            entry = _element(node, "CodeListItem", CodedValue=row["term"])
-            _text(entry, row["decode"], "Decode")
-        code = own["code"].iloc[0]
-        if code:
-            _element(node, "Alias", Name=code, Context="nci:ExtCodeID")
 
 
 def _stamp(started: str) -> datetime:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from ranklsim.reports.cdisc.metadata import DATE, INTEGER, LABELS, TEXT, Variable, keys, terms, variables
+from ranklsim.reports.cdisc.metadata import DATE, INTEGER, LABELS, TEXT, Variable, guide, keys, terms, variables
 
 NAME = re.compile(r"[A-Z][A-Z0-9_]{0,7}")
 ISO_DATE = r"\d{4}-\d{2}-\d{2}"
@@ -50,9 +50,10 @@ def check(datasets: Mapping[str, pd.DataFrame]) -> list[str]:
         if frame.empty:
             faults += [f"{name}: {fault}" for fault in _structure(name, frame)]
             continue
-        for rule in (_structure, _text, _numbers, _required, _terms, _keys, _pairs, _baseline, _days):
+        for rule in (_structure, _guide, _text, _numbers, _required, _terms, _keys, _pairs, _baseline, _days):
             faults += [f"{name}: {fault}" for fault in rule(name, frame)]
         faults += [f"{name}: {fault}" for fault in _subjects(name, frame, datasets.get("ADSL"))]
+        faults += [f"ADSL: {fault}" for fault in _lives(frame)] if name == "ADSL" else []
     return faults
 
 
@@ -65,14 +66,24 @@ def _structure(name: str, frame: pd.DataFrame) -> Iterator[str]:
     for column in frame.columns:
         if column not in wanted:
             yield f"{column} has no metadata."
-    for column in wanted:
-        if column not in frame:
-            yield f"{column} is missing."
+    for variable in variables(name):
+        if variable.name not in frame and variable.core == "req":
+            yield f"{variable.name} is missing."
     for variable in variables(name):
         if not NAME.fullmatch(variable.name):
             yield f"{variable.name}: a name is a capital with up to 7 capitals or digits."
         if not 0 < len(variable.label) <= LABEL or not variable.label.isascii():
             yield f"{variable.name}: its label has not 1 to {LABEL} plain characters."
+
+
+def _guide(name: str, frame: pd.DataFrame) -> Iterator[str]:
+    """What the implementation guides require is there, and labels are worded as they word them."""
+    labels = {variable.name: variable.label for variable in variables(name)}
+    for row in guide(name).to_dict("records"):
+        if row["core"] == "req" and row["variable"] not in frame:
+            yield f"{row['variable']} is missing, which {row['source']} requires."
+        if row["variable"] in labels and labels[row["variable"]] != row["label"]:
+            yield f"{row['variable']} has the label '{labels[row['variable']]}'; {row['source']} says '{row['label']}'."
 
 
 def _own(name: str, frame: pd.DataFrame) -> Iterator[tuple[Variable, pd.Series]]:
@@ -184,11 +195,27 @@ def _subjects(name: str, frame: pd.DataFrame, adsl: pd.DataFrame | None) -> Iter
         yield f"{len(strange)} subjects are not in ADSL."
         return
     of = adsl.drop_duplicates("USUBJID").set_index("USUBJID")
-    for own, theirs in (("STUDYID", "STUDYID"), ("TRTP", "TRT01P"), ("TRTPN", "TRT01PN"), ("STARTDT", "RANDDT")):
+    for own, theirs in (("STUDYID", "STUDYID"), ("TRTP", "TRT01P"), ("TRTPN", "TRT01PN"), ("STARTDT", "RANDDT"),
+                        *((same, same) for same in ("RACE", "ITTFL", "FASFL", "SAFFL", "PPROTFL"))):  # fmt: skip
         if own in frame and not (frame[own].to_numpy() == frame["USUBJID"].map(of[theirs]).to_numpy()).all():
             yield f"{own} is not {theirs} of ADSL."
+    for when in ("ADT", "ASTDT"):
+        late = int((frame[when] > frame["USUBJID"].map(of["EOSDT"])).sum()) if when in frame else 0
+        if late:
+            yield f"{when} is after EOSDT of ADSL in {late} records."
     for day, when in (("ADY", "ADT"), ("ASTDY", "ASTDT")):
         if day in frame and when in frame:
             start = frame["USUBJID"].map(of["RANDDT"])
             if (frame[day] != frame[when] - start + 1).any():
                 yield f"{day} is not {when} - RANDDT + 1."
+
+
+def _lives(adsl: pd.DataFrame) -> Iterator[str]:
+    """Dates of a subject are in order, and statuses go with their reasons."""
+    for first, then in (("RANDDT", "EOSDT"), ("TRTSDT", "TRTEDT"), ("TRTEDT", "EOSDT"), ("DTHDT", "EOSDT"),
+                        ("DCTDT", "EOSDT")):  # fmt: skip
+        if first in adsl and then in adsl and (adsl[first] > adsl[then]).any():
+            yield f"{first} is after {then}."
+    for status, reason in (("EOSSTT", "DCSREAS"), ("EOTSTT", "DCTREAS")):
+        if status in adsl and reason in adsl and ((adsl[status] == "DISCONTINUED") != (adsl[reason] != "")).any():
+            yield f"{reason} does not go with {status}."
