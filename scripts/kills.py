@@ -123,6 +123,7 @@ def main() -> None:
     """Kill, continue, compare; the last line has the counts."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--kills", type=int, default=60, help="kills over all verbs")
+    parser.add_argument("--verbs", nargs="+", default=list(COMMANDS), choices=list(COMMANDS))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="folder to work in, kept afterwards")
     asked = parser.parse_args()
@@ -132,16 +133,18 @@ def main() -> None:
     (folder / "trial.toml").write_text(TRIAL, encoding="utf-8")
     (folder / "fit.toml").write_text(FIT, encoding="utf-8")
     counts, different = {}, []
-    for verb in COMMANDS:
+    for verb in asked.verbs:
         began = time.monotonic()
         finished(command(verb, folder, folder / f"{verb}-whole"))
         whole, seconds = contents(verb, folder / f"{verb}-whole"), time.monotonic() - began
-        wanted, kills, rounds = asked.kills // len(COMMANDS), 0, 0
+        wanted, kills, rounds = asked.kills // len(asked.verbs), 0, 0
         while kills < wanted:
             out, rounds = folder / f"{verb}-killed", rounds + 1
             shutil.rmtree(out, ignore_errors=True)
             for _ in range(min(3, wanted - kills)):  # up to three kills of one result
-                process = command(verb, folder, out, "--resume")
+                if not unfinished(verb, out):
+                    break
+                process = command(verb, folder, out, *again(out))
                 try:
                     process.wait(timeout=draw.uniform(0, seconds))
                 except subprocess.TimeoutExpired:
@@ -153,7 +156,7 @@ def main() -> None:
                     raise SystemExit(f"{verb}: {process.communicate()[1].decode()}")
                 break  # it was through before its moment came
             if unfinished(verb, out):
-                finished(command(verb, folder, out, "--resume"))
+                finished(command(verb, folder, out, *again(out)))
             found = contents(verb, out)
             different += [f"{verb} {name}" for name in whole if found.get(name) != whole[name]]
             different += [f"{verb} {name} is new" for name in found if name not in whole]
@@ -163,6 +166,16 @@ def main() -> None:
         shutil.rmtree(folder)
     print("; ".join(counts.values()), f"- {len(different)} files differ", *different[:5], sep="\n")
     raise SystemExit(bool(different))
+
+
+def again(out: Path) -> list[str]:
+    """The option that continues a result, where the folder holds anything of one.
+
+    Parameters
+    ----------
+    out : Path
+    """
+    return ["--resume"] if out.is_dir() and any(out.iterdir()) else []
 
 
 def unfinished(verb: str, out: Path) -> bool:

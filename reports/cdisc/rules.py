@@ -197,7 +197,11 @@ def _subjects(name: str, frame: pd.DataFrame, adsl: pd.DataFrame | None) -> Iter
     of = adsl.drop_duplicates("USUBJID").set_index("USUBJID")
     for own, theirs in (("STUDYID", "STUDYID"), ("TRTP", "TRT01P"), ("TRTPN", "TRT01PN"), ("STARTDT", "RANDDT"),
                         *((same, same) for same in ("RACE", "ITTFL", "FASFL", "SAFFL", "PPROTFL"))):  # fmt: skip
-        if own in frame and not (frame[own].to_numpy() == frame["USUBJID"].map(of[theirs]).to_numpy()).all():
+        if (
+            own in frame
+            and theirs in of
+            and not (frame[own].to_numpy() == frame["USUBJID"].map(of[theirs]).to_numpy()).all()
+        ):
             yield f"{own} is not {theirs} of ADSL."
     for when in ("ADT", "ASTDT"):
         late = int((frame[when] > frame["USUBJID"].map(of["EOSDT"])).sum()) if when in frame else 0

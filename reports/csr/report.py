@@ -8,6 +8,7 @@ appendices; tables and figures 14.1 to 14.3).
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from ranklsim.reports.csr import (  # noqa: F401  (each registers its sections)
     robustness,
     safety,
 )
+from ranklsim.reports.csr.ars import reporting_event
 from ranklsim.reports.csr.contents import compose
 from ranklsim.reports.csr.context import Context
 from ranklsim.reports.layout.exhibit import Section
@@ -39,7 +41,7 @@ MARK = "ranklsim-report"
 FORMATS = ("html", "docx", "rtf", "parquet")
 """What a report can be written as; the page is always among them."""
 
-DOCUMENT = "report.docx"
+DOCUMENT, RESULTS = "report.docx", "ars.json"
 
 
 def write_report(
@@ -65,7 +67,8 @@ def write_report(
     -------
     Path
         ``index.html``, which needs no other file; beside it ``tables/`` with one CSV and ``figures/`` with one SVG
-        an exhibit, and ``report.docx`` and ``rtf/`` if asked for.
+        an exhibit, ``ars.json`` with the results of the tables as CDISC ARS 1.0, and ``report.docx`` and ``rtf/`` if
+        asked for.
 
     Raises
     ------
@@ -83,13 +86,15 @@ def write_report(
             places.upload(Path(here) / "report", target)
         return target / "index.html"
     data = open_run(run_folder)
-    check_folder(target, f'content="{MARK}"', {"index.html", DOCUMENT}, force=True)
+    check_folder(target, f'content="{MARK}"', {"index.html", DOCUMENT, RESULTS}, force=True)
     try:
         with new_folder(target) as work:
             context = Context(data)
             sections = compose(context)
             page = _page(context)
             page.write(work, sections, "report.html", basis=context.basis_line)
+            event = json.dumps(reporting_event(context, sections), ensure_ascii=False, indent=1, allow_nan=False)
+            (work / RESULTS).write_text(event + "\n", encoding="utf-8")
             _write_formats(work, page, str(data.manifest["started"]), sections, formats)
     except OSError as fault:
         why = f"{target}: the report can't be written there ({fault.strerror}); give a folder that you may write to."

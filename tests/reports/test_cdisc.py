@@ -19,12 +19,13 @@ from helpers import check_sentence, said
 from ranklsim.cohorts.protocol.design import Arm
 from ranklsim.cohorts.running.execution import run
 from ranklsim.cohorts.running.storage import Run, open_run
+from ranklsim.cohorts.statistics import mmrm
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.units import DAYS_PER_MONTH
+from ranklsim.reports.analyses.results import analysed_endpoints, endpoint_table
 from ranklsim.reports.cdisc import export
 from ranklsim.reports.cdisc.datasets import EPOCH, agent_codes, ascii_text, build, decimal, plain_names
-from ranklsim.reports.cdisc.export import DEF, ODM
-from ranklsim.reports.cdisc.metadata import LABELS, TEXT, variables
+from ranklsim.reports.cdisc.metadata import LABELS, TEXT, codelists, guide, present, variables
 from ranklsim.reports.cdisc.rules import check
 
 CONDUCT = """[conduct]
@@ -36,7 +37,14 @@ visit_window = "14 day"
 fractures = true
 imaging = [12, 24, 36]
 deaths = true
+rescue = { when = ["T_TH < -2.6"], after = "12 mo", agent = "zoledronate", dose = "5 mg", every = "12 mo" }
+switch = [{ at = "24 mo", arms = ["denosumab"], share = "20 %", agent = "alendronate", dose = "70 mg", every = "4 wk" }]
+
+[per_protocol]
+missed_doses = "20 %"
+events = ["rescue", "stopped"]
 """
+ODM, DEF = "http://www.cdisc.org/ns/odm/v1.3", "http://www.cdisc.org/ns/def/v2.1"
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +126,11 @@ BREACHES: list[tuple[Callable[[dict[str, pd.DataFrame]], object], str]] = [
     (_put("ADBMD", "AVISIT", 0, "Screening"), "ADBMD: AVISIT and AVISITN do not go together one to one"),
     (_put("ADLB", "ADY", 0, 0.0), "ADLB: ADY holds day 0"),
     (_put("ADLB", "ADY", 0, 7.0), "ADLB: ADY is not ADT - RANDDT + 1"),
+    (lambda d: d["ADSL"].pop("RACE"), "ADSL: RACE is missing, which ADaMIG 1.3, 3.2.2 requires"),
+    (_put("ADLB", "SAFFL", 0, "N"), "ADLB: SAFFL is not SAFFL of ADSL"),
+    (_put("ADBMD", "ADT", 0, 99999.0), "ADBMD: ADT is after EOSDT of ADSL in 1 records"),
+    (_put("ADSL", "TRTEDT", 0, 1.0), "ADSL: TRTSDT is after TRTEDT"),
+    (_put("ADSL", "EOSSTT", 0, "DISCONTINUED"), "ADSL: DCSREAS does not go with EOSSTT"),
     (_put("ADEX", "TRTP", 0, "Something else"), "ADEX: TRTP is not TRT01P of ADSL"),
     (_put("ADTTE", "CNSR", 0, 7.0), "ADTTE: CNSR holds '7', which is no term of CNSR"),
     (_put("ADEX", "EXDOSU", 0, "stone"), "ADEX: EXDOSU holds 'stone', which is no term of UNIT"),
@@ -139,6 +152,10 @@ def test_labels_names_and_types_are_those_that_a_transport_file_holds():
             assert re.fullmatch(r"[A-Z][A-Z0-9_]{0,7}", variable.name)
             assert 0 < len(variable.label) <= 40
             assert variable.type in ("text", "integer", "float", "date")
+            assert variable.origin in ("Assigned", "Derived", "Predecessor")
+            assert variable.derivation or variable.origin == "Assigned"
+            assert not variable.codelist or variable.codelist in set(codelists()["codelist"])
+        assert set(guide(name).query("core == 'req'")["variable"]) <= set(names)
 
 
 def test_every_patient_is_one_record_of_adsl_and_her_end_is_that_of_the_run(datasets, trial):
@@ -147,9 +164,67 @@ def test_every_patient_is_one_record_of_adsl_and_her_end_is_that_of_the_run(data
     ended = trial.events.set_index("patient")["event"]
     assert set(adsl.index[adsl["EOSSTT"] == "COMPLETED"]) == set(ended.index[ended == "completed"])
     assert set(adsl.index[adsl["DTHFL"] == "Y"]) == set(ended.index[ended == "death"])
-    assert set(adsl.index[adsl["DCTDT"].notna()]) == set(ended.index[ended == "stopped"])
-    last = trial.patients.set_index("patient")["last_month"]
-    assert (adsl["EOSDT"] - adsl["RANDDT"]).to_dict() == (last * DAYS_PER_MONTH).round().to_dict()
+    assert set(adsl.index[adsl["DCSREAS"] == "WITHDRAWAL BY SUBJECT"]) == set(ended.index[ended == "dropout"])
+    came = trial.visits[trial.visits["attended"]].groupby("patient")["actual_month"].max()
+    last = pd.concat([trial.patients.set_index("patient")["last_month"], came], axis="columns").max(axis="columns")
+    seen = (adsl["EOSDT"] - adsl["RANDDT"]).reindex(last.index)
+    assert (seen >= (last * DAYS_PER_MONTH).round()).all()
+    assert (seen > (trial.trial.months * DAYS_PER_MONTH)).any(), "the last visit may be later than planned"
+    assert (seen <= (last * DAYS_PER_MONTH).round() + 40).all()
+
+
+def test_treatment_ended_early_in_those_who_lost_a_dose_for_good_and_it_says_when_and_why(datasets, trial):
+    adsl = datasets["ADSL"].assign(patient=lambda d: d["SUBJID"].astype(int)).set_index("patient")
+    gone = trial.doses[~trial.doses["given"] & trial.doses["reason"].isin(["stopped", "left", "rescue", "switch"])]
+    early = adsl[adsl["EOTSTT"] == "DISCONTINUED"]
+    assert set(early.index) == set(gone["patient"])
+    assert set(adsl["EOTSTT"]) == {"COMPLETED", "DISCONTINUED"}
+    kinds = ["stopped", "rescue", "switch", "dropout", "death"]
+    first = trial.events[trial.events["event"].isin(kinds)].groupby("patient")["month"].min()
+    when = (first.reindex(early.index) * DAYS_PER_MONTH).round()
+    assert ((early["DCTDT"] - early["RANDDT"]) == when).all()
+    assert early["DCTREASP"].str.startswith("RESCUE TREATMENT").any()
+    assert early["DCTREASP"].str.startswith("SWITCHED TREATMENT").any()
+    assert adsl.loc[~adsl.index.isin(early.index), ["DCTREAS", "DCTREASP"]].eq("").all(axis=None)
+
+
+def test_rescue_and_switch_are_seen_and_are_no_study_treatment(datasets, trial):
+    adsl, adex, adce = (datasets[name] for name in ("ADSL", "ADEX", "ADCE"))
+    given = trial.doses[trial.doses["given"]]
+    added = given["reason"].isin(["rescue", "switch"])
+    assert (adex["EXCAT"] != "STUDY TREATMENT").sum() == added.sum() > 0
+    assert set(adex["EXCAT"]) == {"STUDY TREATMENT", "RESCUE TREATMENT", "SWITCHED TREATMENT"}
+    last = given[~added].groupby("patient")["month"].max()
+    ended = adsl.set_index(adsl["SUBJID"].astype(int))
+    assert (ended["TRTEDT"] - ended["RANDDT"]).to_dict() == (last * DAYS_PER_MONTH).round().to_dict()
+    study = adex[adex["EXCAT"] == "STUDY TREATMENT"].groupby("USUBJID")["ASTDT"].max()
+    assert (study == adsl.set_index("USUBJID")["TRTEDT"].reindex(study.index)).all()
+    kinds = ["stopped", "rescue", "switch", "dropout", "death"]
+    counts = trial.events["event"].value_counts()
+    assert adce["CEDECOD"].value_counts().to_dict() == {k.upper(): int(counts[k]) for k in kinds if k in counts}
+    rescued = set(adce.loc[adce["CEDECOD"] == "RESCUE", "USUBJID"])
+    marked = set(adsl.loc[adsl["TRTSEQA"].str.endswith(" - Zoledronate (rescue)"), "USUBJID"])
+    assert marked == set(adex.loc[adex["EXCAT"] == "RESCUE TREATMENT", "USUBJID"]) <= rescued
+    assert set(adsl["TRTSEQP"]) == {"Placebo", "Denosumab"}
+
+
+def test_age_is_whole_and_analysis_age_is_that_of_the_run(datasets, trial):
+    adsl = datasets["ADSL"]
+    assert adsl["AAGE"].tolist() == trial.patients.sort_values("patient")["age"].tolist()
+    assert (adsl["AGE"] == np.floor(adsl["AAGE"])).all()
+
+
+def test_the_per_protocol_flag_is_there_where_the_trial_defines_the_set(datasets, trial):
+    adsl = datasets["ADSL"].set_index("USUBJID")
+    rescued = datasets["ADCE"].loc[datasets["ADCE"]["CEDECOD"].isin(["RESCUE", "STOPPED"]), "USUBJID"]
+    assert (adsl.loc[rescued.unique(), "PPROTFL"] == "N").any()
+    assert set(adsl["PPROTFL"]) == {"Y", "N"}
+    for frame in datasets.values():
+        assert (frame["PPROTFL"] == frame["USUBJID"].map(adsl["PPROTFL"])).all()
+    without = copy(datasets)
+    for frame in without.values():
+        frame.pop("PPROTFL")
+    assert check(without) == []
 
 
 def test_every_observed_value_is_a_record_and_nothing_else(datasets, trial):
@@ -188,7 +263,7 @@ def test_a_spine_is_seen_until_its_last_image_only(datasets):
 def test_a_censored_time_says_whose_day_it_is(datasets):
     adsl = datasets["ADSL"].set_index("USUBJID")
     own = datasets["ADTTE"].query("PARAMCD == 'TTNVFX' and CNSR > 0").set_index("USUBJID")
-    assert (own["ADT"] == adsl["EOSDT"].reindex(own.index)).all()
+    assert (own["ADT"] <= adsl["EOSDT"].reindex(own.index)).all()
     died = own["CNSDTDSC"] == "DAY OF DEATH"
     assert (died == (adsl["DTHFL"].reindex(own.index) == "Y")).all()
 
@@ -227,7 +302,8 @@ def test_a_concentration_refers_to_the_last_dose_before_it(datasets):
 
 def test_time_points_of_concentrations_are_those_of_the_plan(datasets, trial):
     adpc = datasets["ADPC"].assign(patient=lambda d: d["USUBJID"].str[-4:].astype(int))
-    due = trial.doses[trial.doses["given"]].set_index(["patient", "planned_month"]).index
+    due = trial.doses[trial.doses["given"] & (trial.doses["agent"] == "denosumab")]
+    due = due.set_index(["patient", "planned_month"]).index
     before = pd.MultiIndex.from_frame(adpc[["patient", "AVISITN"]]).isin(due)
     assert ((adpc["ATPT"] == "PREDOSE") == before).all()
     assert (adpc.loc[before, "ATPTN"] == 0).all()
@@ -245,8 +321,8 @@ def test_a_transport_file_reads_back_as_what_was_written(datasets, written):
         back, meta = pyreadstat.read_xport(str(written / f"{name.lower()}.xpt"))
         assert meta.table_name == name
         assert list(back.columns) == list(frame.columns)
-        assert meta.column_names_to_labels == {variable.name: variable.label for variable in variables(name)}
-        for variable in variables(name):
+        assert meta.column_names_to_labels == {variable.name: variable.label for variable in present(name, frame)}
+        for variable in present(name, frame):
             if variable.type == TEXT:
                 assert back[variable.name].tolist() == frame[variable.name].tolist()
             elif variable.type == "date":
@@ -286,7 +362,95 @@ def test_parquet_has_dates_as_dates_and_labels(datasets, written):
     assert table.num_rows == len(datasets["ADSL"])
 
 
-def test_define_xml_names_every_variable_and_every_reference_leads_somewhere(written):
+def test_define_xml_obeys_the_schema_of_cdisc(written):
+    from odmlib.odm_parser import ODMSchemaValidator
+
+    schema = ODMSchemaValidator(standard="define", version="2.1").xsd
+    assert [str(fault) for fault in schema.iter_errors(str(written / "define.xml"))] == []
+
+
+def test_define_xml_has_the_meaning_of_values_by_parameter_origins_and_codes(written, datasets):
+    root = ET.parse(written / "define.xml").getroot()
+    items = {node.get("OID"): node for node in root.iter(f"{{{ODM}}}ItemDef")}
+    spine = items["IT.ADBMD.AVAL.BMDLS"]
+    words = "Lumbar Spine Bone Mineral Density (g/cm2)"
+    assert spine.find(f"{{{ODM}}}Description/{{{ODM}}}TranslatedText").text == words
+    listed = {node.get("OID"): len(node) for node in root.iter(f"{{{DEF}}}ValueListDef")}
+    assert listed == {
+        f"VL.{name}.AVAL": datasets[name]["PARAMCD"].nunique() for name in ("ADBMD", "ADLB", "ADTTE", "ADPC")
+    }
+    race = items["IT.ADLB.RACE"].find(f"{{{DEF}}}Origin")
+    assert race.get("Type") == "Predecessor"
+    assert race.find(f"{{{ODM}}}Description/{{{ODM}}}TranslatedText").text == "ADSL.RACE"
+    yes = next(node for node in root.iter(f"{{{ODM}}}CodeList") if node.get("OID") == "CL.NY")
+    codes = {
+        item.get("CodedValue"): item.find(f"{{{ODM}}}Alias").get("Name") for item in yes.iter(f"{{{ODM}}}CodeListItem")
+    }
+    assert codes == {"Y": "C49488", "N": "C49487"}
+    assert yes.findall(f"{{{ODM}}}Alias")[-1].get("Name") == "C66742"
+    assert len(list(root.iter(f"{{{ODM}}}MethodDef"))) == sum(
+        variable.origin == "Derived" for name, frame in datasets.items() for variable in present(name, frame)
+    )
+
+
+def test_dataset_json_obeys_the_model_of_cdisc(written, datasets):
+    from odmlib.dataset_json_1_1.model import DatasetJSON
+
+    for name in datasets:
+        path = written / f"{name.lower()}.json"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        read = DatasetJSON.read_json(str(path))  # refuses a missing or unknown attribute and a value of another type
+        assert read.to_dict() == content
+        assert read.column_names == list(datasets[name])
+        broken = content | {"columns": [{"name": "AGE"}]}
+        with pytest.raises(ValueError):
+            DatasetJSON.from_dict(broken)
+
+
+def _from_xpt(written: Path, name: str) -> pd.DataFrame:
+    return pyreadstat.read_xport(str(written / f"{name}.xpt"))[0]
+
+
+def test_transport_files_give_the_primary_analysis_of_the_report(written, trial):
+    """Risk ratio over strata (Mantel and Haenszel) of an image with a new fracture, by hand from ADTTE and ADSL."""
+    primary = trial.trial.endpoints[0].name
+    frame = endpoint_table(analysed_endpoints(trial)).set_index(["endpoint", "arm"])
+    reported = frame.loc[primary, "denosumab"]
+    adsl, adtte = _from_xpt(written, "adsl").set_index("USUBJID"), _from_xpt(written, "adtte")
+    own = adtte[adtte["PARAMCD"] == "TTVFX"].assign(stratum=lambda d: d["USUBJID"].map(adsl["STRATAR"]))
+    own = own[(own["CNSR"] == 0) | (own["AVAL"] >= round(12 * DAYS_PER_MONTH) + 1)]
+    above = below = 0.0
+    for _, part in own.groupby("stratum"):
+        drug, placebo = (part.loc[part["TRTPN"] == number, "CNSR"].eq(0) for number in (2, 1))
+        above += drug.sum() * len(placebo) / len(part)
+        below += placebo.sum() * len(drug) / len(part)
+    assert len(own[own["TRTPN"] == 2]) == reported["n"]
+    assert reported["effect_measure"] == "risk ratio"
+    assert above / below == pytest.approx(reported["effect"], rel=1e-9)
+
+
+@pytest.mark.slow
+def test_transport_files_give_the_mixed_model_of_the_report(written, trial):
+    found = next(
+        each.detail.model for each in analysed_endpoints(trial) if each.spec.name.startswith("Lumbar spine BMD over")
+    )
+    adsl, adbmd = _from_xpt(written, "adsl").set_index("USUBJID"), _from_xpt(written, "adbmd")
+    own = adbmd[(adbmd["PARAMCD"] == "BMDLS") & (adbmd["ANL01FL"] == "Y")]
+    table = pd.DataFrame({
+        "patient": own["USUBJID"], "arm": pd.Categorical(own["TRTPN"].map({1: "placebo", 2: "denosumab"}),
+        ["placebo", "denosumab"]), "month": own["AVISITN"], "value": own["PCHG"], "baseline": own["BASE"],
+        "stratum": own["USUBJID"].map(adsl["STRATAR"]),
+    }).reset_index(drop=True)  # fmt: skip
+    again = mmrm.fit(found.formula, table, subject="patient", visit="month", arm="arm")
+    at = {"baseline": table.groupby("patient")["baseline"].first().mean()}
+    gaps = again.differences("placebo", of="arm", by=["month"], weights="proportional", at=at).set_index("month")
+    theirs = found.by_visit.query("arm == 'denosumab'").set_index("month")
+    assert list(gaps.index) == list(theirs.index)
+    np.testing.assert_allclose(gaps["estimate"], theirs["difference"], rtol=1e-4)
+    np.testing.assert_allclose(gaps["std_error"], theirs["difference_std_error"], rtol=1e-4)
+
+
+def test_define_xml_names_every_variable_and_every_reference_leads_somewhere(written, datasets):
     root = ET.parse(written / "define.xml").getroot()
     assert root.tag == f"{{{ODM}}}ODM"
     oids = {node.get("OID") for node in root.iter() if node.get("OID")}
@@ -300,7 +464,8 @@ def test_define_xml_names_every_variable_and_every_reference_leads_somewhere(wri
     for name in LABELS:
         group = next(g for g in root.iter(f"{{{ODM}}}ItemGroupDef") if g.get("Name") == name)
         items = [item.get("ItemOID") for item in group.iter(f"{{{ODM}}}ItemRef")]
-        assert items == [f"IT.{name}.{variable.name}" for variable in variables(name)]
+        refs = [f"IT.{name}.{column}" for column in datasets[name]]
+        assert items == refs
     for leaf in root.iter(f"{{{DEF}}}leaf"):
         assert (written / leaf.get("{http://www.w3.org/1999/xlink}href", "")).is_file()
 
