@@ -15,6 +15,31 @@ FLOAT_FORMAT = "%.6g"
 """Digits of the exported numbers; figures are drawn from the same rounded frame."""
 
 
+FORMULA = re.compile(r"\s*[=+\-@]")
+"""How a text begins that a spreadsheet takes for a formula."""
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """A frame as CSV with LF line ends. A text that a spreadsheet would run as a formula has an apostrophe before it.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    """
+    shown = frame.copy()
+    for column in frame.columns:
+        if frame[column].dtype.kind not in "biufcmM":
+            shown[column] = [_inert(value) for value in frame[column]]
+    return shown.to_csv(index=False, float_format=FLOAT_FORMAT, lineterminator="\n")
+
+
+def _inert(value: object) -> object:
+    """The value, or a text that begins like a formula and is no number, with an apostrophe before it."""
+    if not isinstance(value, str) or not FORMULA.match(value) or re.fullmatch(r"[+-]?\d[\d.e+-]*", value.strip()):
+        return value
+    return f"'{value}"
+
+
 @dataclass(frozen=True)
 class Exhibit:
     """A table or figure.
@@ -88,7 +113,7 @@ class Exhibit:
 
     def csv(self) -> str:
         """The frame as CSV text with LF line ends."""
-        return self.frame.to_csv(index=False, float_format=FLOAT_FORMAT, lineterminator="\n")
+        return csv_text(self.frame)
 
 
 @dataclass

@@ -21,7 +21,7 @@ from ranklsim.cohorts.protocol.trial import Trial
 from ranklsim.pkpd.agents import Agent, to_toml
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable
-from ranklsim.reports.layout.exhibit import FLOAT_FORMAT
+from ranklsim.reports.layout.exhibit import csv_text
 
 FINGERPRINT = "fingerprint"
 """Name of the file that records which input the result in a folder belongs to."""
@@ -48,7 +48,7 @@ def write_result(
         What was typed.
     """
     for frame, table in frames.items():
-        table.to_csv(folder / f"{frame}.csv", index=False, float_format=FLOAT_FORMAT, lineterminator="\n")
+        (folder / f"{frame}.csv").write_text(csv_text(table), encoding="utf-8", newline="")
     versions = {"ranklsim": __version__, "python": platform.python_version()}
     said = {**facts, "versions": versions | {library: version(library) for library in libraries}, "command": command}
     (folder / f"{name}.json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8", newline="")

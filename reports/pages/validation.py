@@ -29,7 +29,7 @@ from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.figures.drawing import INK, RULE, SHADE, WIDTH, drawing, panels, svg_text, thinned, two_lines
 from ranklsim.reports.figures.predictive import check_section
 from ranklsim.reports.layout.cells import Text
-from ranklsim.reports.layout.exhibit import FLOAT_FORMAT, Exhibit, Section
+from ranklsim.reports.layout.exhibit import Exhibit, Section, csv_text
 from ranklsim.reports.layout.folders import check_folder, new_folder
 from ranklsim.reports.layout.page import Page, table
 from ranklsim.reports.layout.tables import DASH, num, with_interval
@@ -108,7 +108,7 @@ def validate(
     with new_folder(folder) as work:
         everything = with_not_used(known, found.predictions)
         for name, frame in (("predictions", everything), ("summary", misfit)):
-            frame.to_csv(work / f"{name}.csv", index=False, float_format=FLOAT_FORMAT, lineterminator="\n")
+            (work / f"{name}.csv").write_text(csv_text(frame), encoding="utf-8", newline="")
         page.write(work, sections)
     return folder / "index.html"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 
 import numpy as np
@@ -12,7 +13,7 @@ from ranklsim.reports.csr import outcomes
 from ranklsim.reports.csr.mechanism import _latent, alike
 from ranklsim.reports.layout import tables
 from ranklsim.reports.layout.cells import listing, unbroken
-from ranklsim.reports.layout.exhibit import Exhibit
+from ranklsim.reports.layout.exhibit import Exhibit, csv_text
 from ranklsim.reports.layout.html import body
 from ranklsim.reports.layout.rtf import rtf_text
 
@@ -97,3 +98,14 @@ def test_in_rtf_the_heads_of_groups_are_bold_on_every_page_and_nothing_else():
     body = text[text.index("row 0.0") - 600 :]
     bold = re.findall(r"\\b (?:\\f\d )?([^{}\\]*)}", body)
     assert [words for words in bold if words not in ("A", "B")] == [f"Group {g}" for g in range(12)]
+
+
+def test_a_text_that_a_spreadsheet_would_run_has_an_apostrophe_and_a_number_has_none():
+    texts = ["=1+1", "+SUM(A1)", "-2+3+cmd|' /C calc'!A0", "@SUM(1)", " =A1", "-2.5", "+1e-3", "plain", "−3", None, ""]
+    frame = pd.DataFrame({"text": texts, "value": [-1.5] * len(texts)})
+    back = pd.read_csv(io.StringIO(csv_text(frame)), keep_default_na=False, dtype=str)
+    assert back["text"].tolist() == [
+        "'=1+1", "'+SUM(A1)", "'-2+3+cmd|' /C calc'!A0", "'@SUM(1)", "' =A1", "-2.5", "+1e-3", "plain", "−3", "", "",
+    ]  # fmt: skip
+    assert set(back["value"]) == {"-1.5"}
+    assert frame["text"].tolist() == texts
