@@ -53,7 +53,7 @@ test: $(STAMP)  ## run the tests
 	@$(BIN)/$(PYTEST) $(PYTEST_ARGS)
 
 .PHONY: quick
-quick: $(STAMP)  ## run the tests that are not marked slow, of every folder: about two minutes on two cores
+quick: $(STAMP)  ## run the tests that are not marked slow, of every folder: under 90 seconds on two cores
 	@$(BIN)/$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
 # PATIENTS=500 for a quick look.
