@@ -30,8 +30,8 @@ def _assumptions(c: Context, section: Section) -> None:
     section.paragraphs.append(
         f"The model has {len(c.parameters)} parameters: {said}. Measured: taken from a published measurement. "
         f"Fitted: adjusted to published trials, mostly of denosumab. Assumed: our choice, with the range that a "
-        "reasonable opponent could claim. Whatever is said here of a hypothetical agent rests on the assumed and the "
-        f"fitted ones; those marked “drawn” were varied in section {NOT_KNOWN}."
+        "reasonable opponent could claim. All results on hypothetical agents depend on assumed and fitted parameters. "
+        f"Those marked “drawn” were varied in section {NOT_KNOWN}."
     )
     section.paragraphs.append(potency_in_words(c.parameters.set_index("symbol")["value"].to_dict()))
     note = "Range: what a reasonable opponent could claim. CV: spread between patients."
@@ -87,8 +87,8 @@ def potency_in_words(values: Mapping[str, float]) -> str:
         f"The share of sRANKL in the resting signal (sig, {100 * p.sig:.0f}%) and the sizes of the pools give the "
         f"potency of one free sRANKL molecule over one free mRANKL molecule: {tables.sig(potency(p))}. The pools at "
         f"rest: sRANKL {soluble:.1f} pmol/L in serum, {soluble / (1 + p.os):.2f} of it free; surface RANKL that drug "
-        f"can reach {p.M0:.1f} nmol per litre of central volume, an effective capacity and no count of molecules at "
-        "the cell."
+        f"can reach {p.M0:.1f} nmol per litre of central volume, which is an effective capacity and not a count of "
+        "molecules at the cell."
     )
 
 
@@ -119,8 +119,8 @@ def _agents(c: Context) -> pd.DataFrame:
 def _reproducibility(c: Context, section: Section) -> None:
     """Versions, seed, hashes, command."""
     section.paragraphs.append(
-        "The same trial file, parameters, agents and seed give the same patients and results, whatever the number of "
-        "workers. The run folder holds frozen copies of all three beside the data."
+        "The same trial file, parameters, agents and seed give the same patients and results, with any number of "
+        "workers. The run folder contains copies of these inputs beside the data."
     )
     files = _files(c.data.manifest["files"])
     listed = dict(zip(files["file"], files["sha256"], strict=True))

@@ -269,7 +269,7 @@ def _markers(c: Context, section: Section) -> None:
     """Markers in percent of baseline."""
     section.paragraphs.append(
         "Percent of each patient's own baseline, median and quartiles; a value at a dosing visit is the one just "
-        "before the dose, so visits at the end of an interval show the effect at its weakest."
+        "before the dose, so visits at the end of a dosing interval show the smallest effect."
     )
     section.exhibits = _by_visit(c, MARKERS)
 
@@ -294,12 +294,12 @@ def _after(c: Context, section: Section) -> None:
         section.title = f"After {c.end_words}"
     if not c.ends:
         section.paragraphs.append(
-            "The trial ends with the treatment, so it says nothing about what happens after the last dose."
+            "The trial ends with the treatment, so it gives no information on the time after the last dose."
         )
         return
     ends = listed([f"month {month_text(month)}" for month in sorted(set(c.ends.values()))])
     section.paragraphs.append(
-        f"All arms had the same regimen up to {ends}; from there they differ."
+        f"All arms had the same regimen up to {ends}, and different regimens after it."
         if c.switch
         else f"The end of treatment is the month at which the interval of the last dose is over ({ends})."
     )

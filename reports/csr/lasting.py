@@ -29,7 +29,7 @@ def _durable(c: Context, section: Section) -> None:
     """Durability and rebound by arm, with an interval over patients and one over unknown parameters."""
     arms = [arm for arm in c.arms if arm.name in c.ends]
     if not arms:
-        section.paragraphs.append("The trial ends with the treatment, so it says nothing about what lasts.")
+        section.paragraphs.append("The trial ends with the treatment, so it gives no information on durability.")
         return
     frame = by_arm(c, arms)
     section.exhibits.append(
@@ -41,7 +41,7 @@ def _durable(c: Context, section: Section) -> None:
             group="Outcome",
             numeric=["n"],
             who=c.population,
-            note="Read off the arm's mean BMD and median CTX by visit, linear between visits; percentile bootstrap "
+            note="From the arm's mean BMD and median CTX by visit, linear between visits; percentile bootstrap "
             f"over patients ({BOOTSTRAPS} resamples), of a difference from independent resamples. n: patients with a "
             "value at the last visit (followed after treatment, for fractures). Months back: 0 where the mean is not "
             f"above baseline when treatment ends, “>” where it still is at the last visit. No share is given for a "
@@ -63,8 +63,8 @@ def _durable(c: Context, section: Section) -> None:
             numeric=["Draws"],
             who=c.typical,
             note=f"Typical patient under each of {c.n_draws} {c.vectors}: median and 90% interval of the difference. "
-            "It does not shrink with the number of patients. Draws in which a value does not exist in one of the arms "
-            "(no gain, not back by the last month) are left out and counted.",
+            "The interval does not depend on the number of patients. Draws without a value in one of the arms (no "
+            "gain, or not back at baseline by the last month) are excluded; column Draws counts the others.",
         )
     )
 

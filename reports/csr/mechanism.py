@@ -71,9 +71,9 @@ def _ligand(c: Context, section: Section) -> None:
         frame = latent_by_visit(c, list(names))
         if names is BY_SOURCE and alike(frame):
             section.paragraphs.append(
-                "By cellular source (osteocytes, marrow adipogenic and stromal cells, osteoblasts, lymphocytes) the "
-                "occupancy of mRANKL is the same at every visit, since every agent of this trial reaches all four "
-                "alike: what is shown of all sources holds for each."
+                "The occupancy of mRANKL is the same for each cellular source (osteocytes, marrow adipogenic and "
+                "stromal cells, osteoblasts, lymphocytes) at every visit, because every agent of this trial reaches "
+                "all four equally. The values for all sources together hold for each of them."
             )
             continue
         section.exhibits += [
@@ -83,8 +83,8 @@ def _ligand(c: Context, section: Section) -> None:
                 frame,
                 figures.panels,
                 titles=names,
-                note="Line: median; bars: Q1 to Q3 (spread of patients). Lines join visits and pass over what happens "
-                "within a dosing interval.",
+                note="Line: median; bars: Q1 to Q3 (spread of patients). Lines connect visits and do not show the "
+                "course within a dosing interval.",
                 **looks,
             ),
             c.table(
@@ -106,7 +106,7 @@ def _ligand(c: Context, section: Section) -> None:
             high="value",
             points=False,
             who=c.typical,
-            note="At default parameter values, every month; shows what happens within the dosing intervals.",
+            note="At default parameter values, every month, so that the course within dosing intervals is visible.",
         )
     )
     binders = {f"C_{a.name}": f"Free serum {a.label}" for a in c.data.agents.values() if a.kind == "binder"}
@@ -156,13 +156,13 @@ def alike(frame: pd.DataFrame) -> bool:
     return bool((gaps.fillna(0.0) < 0.05).to_numpy().all())
 
 
-@report_section("11.4.9", "What the lumbar spine gain is made of", "contributions")
+@report_section("11.4.9", "Contributions to the lumbar spine gain", "contributions")
 def _contributions(c: Context, section: Section) -> None:
     """Contributions to the change in BMD."""
     section.paragraphs.append(
         "Model values, in percentage points of baseline BMD: bone held in the remodelling space and its balance, "
-        "mineralisation of bone that is left to age, and modelling-based formation, which needs no RANKL. The spine "
-        "artefact is degenerative change that DXA reads as bone."
+        "mineralisation of bone that is not resorbed, and modelling-based formation, which needs no RANKL. The spine "
+        "artefact is degenerative change that DXA measures as bone."
     )
     months = [m for m in c.data.months if m > 0]
     if not months:
@@ -218,13 +218,13 @@ def _contributions(c: Context, section: Section) -> None:
     )
 
 
-@report_section(NOT_KNOWN, "What is not known, and how far the result depends on it", "uncertainty")
+@report_section(NOT_KNOWN, "Unknown parameters, and how far the result depends on them", "uncertainty")
 def _uncertainty(c: Context, section: Section) -> None:
     """The range of results over unknown parameters and structures."""
     if not c.n_draws:
         section.paragraphs.append(
-            "Parameter uncertainty was switched off in this run: figures for hypothetical agents hold for the default "
-            "values of parameters that no human data fix, and for those only."
+            "Parameter uncertainty was switched off in this run. Results on hypothetical agents hold only for the "
+            "default values of the parameters that human data do not determine."
         )
         return
     section.paragraphs.append(_where_from(c))
@@ -273,14 +273,14 @@ def _where_from(c: Context) -> str:
     if c.data.manifest["draws"] == "ensemble":
         return (
             f"{c.n_draws} parameter vectors of the shipped ensemble were used, and {same}. In a vector {len(symbols)} "
-            "parameters take values together (Table 16.1.1) that agree with the published figures on denosumab and "
-            "placebo; where those figures are silent (the share of sRANKL in the signal, shedding, the store behind "
-            "the rebound) values cover the whole plausible range. What no vector varies (further assumed parameters, "
-            "the other agents' numbers) and other structures come on top: Table 14.2.7.2 has those that the figures "
-            "cannot rule out. The intervals do not shrink with more patients."
+            "parameters have values (Table 16.1.1) that together agree with the published figures on denosumab and "
+            "placebo. Parameters that these figures do not determine (the share of sRANKL in the signal, shedding, "
+            "the cause of the rebound) cover their whole plausible range. The vectors do not vary other assumed "
+            "parameters, numbers of other agents, or the structure of the model. Table 14.2.7.2 shows other "
+            "structures that the figures cannot exclude. The intervals do not depend on the number of patients."
         )
     return (
-        f"Parameters or an agent of this run are not the shipped ones, so the shipped ensemble says nothing of them. "
+        f"Parameters or an agent of this run are not the shipped ones, so the shipped ensemble does not apply. "
         f"{len(symbols)} parameters that no human data fix ({', '.join(symbols)}) were drawn {c.n_draws} times from "
         f"their plausible ranges (Table 16.1.1), and {same}. These draws were not selected for agreement with "
         "published figures, and the intervals are only as wide as the ranges stated."
@@ -344,7 +344,7 @@ def _structures(c: Context) -> list[Exhibit]:
             group="Result",
             who=c.typical,
             note="Each structure has a fit of its own to the same published figures, none of which it fits noticeably "
-            "worse than the default; `ranklsim variants` lists them. Any of them runs a trial: --parameters NAME.",
+            "worse than the default. `ranklsim variants` lists them; `--parameters NAME` runs a trial with one.",
         )
     ]
 
@@ -388,8 +388,7 @@ def _importance(c: Context) -> list[Exhibit]:
             group="Arm",
             who=c.typical,
             folded=True,
-            note="Share: rho squared. Parameters that the figures tie together share what they explain, so shares need "
-            "not add up to 100%.",
+            note="Share: rho squared. Parameters are correlated by the figures, so shares need not add up to 100%.",
         ),
         c.figure(
             "14.2.7.4",

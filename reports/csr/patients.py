@@ -78,8 +78,8 @@ def _deviations(c: Context, section: Section) -> None:
         section.exhibits.append(robustness.major_deviations(c, major))
     if not total["any"]:
         section.paragraphs.append(
-            "No dose was missed or late, and no visit was missed, before a patient left or stopped. [conduct] in the "
-            "trial file says what may go otherwise than planned."
+            "No dose was missed or late, and no visit was missed, before a patient left or stopped. The table "
+            "[conduct] of the trial file sets such deviations."
         )
         return
     shows = {
@@ -135,8 +135,8 @@ def _intercurrent(c: Context, section: Section) -> None:
             shows=shows,
             total=True,
             by="words",
-            note="Events after randomisation that bear on what a later measurement means (ICH E9(R1)). A patient may "
-            "have several.",
+            note="Events after randomisation that affect the interpretation of later measurements (ICH E9(R1)). A "
+            "patient may have several.",
         )
     )
 
@@ -150,9 +150,9 @@ def _analysed(c: Context, section: Section) -> None:
     )
     never = c.n - len(c.treated)
     section.paragraphs.append(
-        f"Safety set: the {len(c.treated)} patients who were given at least one dose (or whose arm plans none), in the "
-        f"arm of which they were given it; {'every patient was' if not never else f'{never} never were'}. Tables of "
-        "section 12 are of them."
+        f"Safety set: the {len(c.treated)} patients who received at least one dose (or whose arm has no planned dose), "
+        f"in the arm of that dose; {f'{never} patients received none' if never else 'it includes every patient'}. The "
+        "tables of section 12 describe this set."
     )
     section.paragraphs += robustness.set_words(c)
 
@@ -207,12 +207,12 @@ def _targets(c: Context) -> Exhibit:
         frame,
         cells,
         numeric=("Target", "This trial (95% CI)", "Tolerance"),
-        note=f"{c.data.population.method} Target: what the population's file asks those enrolled to look like. "
-        "Tolerance: a tenth of the SD for a mean or median, of the yes/no for a share (a standardised difference of "
-        f"0.1, Austin 2009), a tenth of an SD or CV itself; {missed} of {len(frame)} figures are outside it, "
-        "'by chance' where the interval holds the target. "
-        + ("The trial's own eligibility admits only some of them, so its figures may differ. " if eligible else "")
-        + "Interval: chance by the number of patients.",
+        note=f"{c.data.population.method} Target: the value that the population's file sets for enrolled patients. "
+        "Tolerance: a tenth of the SD for a mean, median or share (a standardised difference of 0.1, Austin 2009), and "
+        f"a tenth of the value for an SD or CV. {missed} of {len(frame)} values are outside the tolerance, 'by chance' "
+        "if the interval contains the target. "
+        + ("The trial admits only some of the population, so its values may differ. " if eligible else "")
+        + "Interval: sampling of this number of patients.",
     )
 
 
@@ -227,13 +227,14 @@ def _correlations(c: Context) -> Exhibit:
         lambda row: {
             "Pair": f"{first_upper(labels[row['first']])} with {first_lower(labels[row['second']])}",
             "Declared, before inclusion": tables.num(row["declared"], 2),
-            "Population, among those let in": tables.num(row["enrolled"], 2),
+            "Population, among those included": tables.num(row["enrolled"], 2),
             "This trial (95% CI)": tables.with_interval(row["achieved"], row["low"], row["high"], 2),
         },
-        numeric=("Declared, before inclusion", "Population, among those let in", "This trial (95% CI)"),
-        note="Declared: correlation of normal scores (Gaussian copula); a table declares none. Letting in by a range "
-        "of a covariate changes it: where the lower of two T-scores counts, those with a good hip are in because of "
-        "their spine. Others: Spearman; interval by Fisher's z. The trial's own eligibility changes correlations too.",
+        numeric=("Declared, before inclusion", "Population, among those included", "This trial (95% CI)"),
+        note="Declared: correlation of normal scores (Gaussian copula); a population from a table declares none. "
+        "Inclusion criteria change correlations: if the lower of two T-scores decides, women with a high hip T-score "
+        "are included because of a low spine T-score. Other columns: Spearman; interval by Fisher's z. The trial's "
+        "eligibility criteria also change correlations.",
     )
 
 

@@ -37,8 +37,8 @@ def _safety(c: Context, section: Section) -> None:
             "([conduct])."
         )
     section.paragraphs.append(
-        "The model has no rate of infections, osteonecrosis of the jaw, atypical fractures or any other adverse event: "
-        "that none is listed says nothing about an agent."
+        "The model has no rate of infections, osteonecrosis of the jaw, atypical fractures or any other adverse event. "
+        "Their absence from this section is no evidence about an agent."
     )
 
 
@@ -59,7 +59,7 @@ def _extent(c: Context, section: Section) -> None:
         "Months followed, mean": tables.number("months_mean", 1),
         "Patient-years followed": tables.number("patient_years", 1),
     }
-    section.paragraphs.append("Table 14.1.3 has the doses.")
+    section.paragraphs.append("Table 14.1.3 shows the doses.")
     section.exhibits.append(
         c.table(
             "14.3.1",
@@ -99,9 +99,9 @@ def _adverse(c: Context, section: Section) -> None:
             who=c.safety,
             by="words",
             headline=_most(frame),
-            note="Events recorded while the patient was followed. Rate: exact Poisson interval; it takes events as "
-            "independent, also those of one patient. Morphometric vertebral fractures are found at the visits with "
-            "imaging; analyses of time to the first event stand in section 11.",
+            note="Events recorded while the patient was followed. Rate: exact Poisson interval, which assumes that all "
+            "events are independent, also those of one patient. Morphometric vertebral fractures are found at visits "
+            "with imaging. Section 11 contains analyses of the time to the first event.",
         )
     )
 
@@ -129,8 +129,8 @@ def _most(frame: pd.DataFrame) -> str:
 def _laboratory(c: Context, section: Section) -> None:
     """Calcium and PTH as measured."""
     section.paragraphs.append(
-        "Serum calcium and PTH as the model has them, at the visits; the lowest calcium after a dose may lie between "
-        "two of them."
+        "Serum calcium and PTH of the model at the visits. The lowest calcium after a dose may occur between two "
+        "visits."
     )
     calcium = summaries.mean_by_visit(_measured(c, "CA"), c.names, c.control)
     low = calcium.loc[calcium["mean"].idxmin()]
@@ -173,9 +173,9 @@ def _of_treated(c: Context, visits: pd.DataFrame) -> pd.DataFrame:
 def _tissue(c: Context, section: Section) -> None:
     """Occupancy of RANKL outside bone, as an exposure."""
     section.paragraphs.append(
-        "How much of the RANKL on lymphocytes and marrow cells, and of sRANKL, carries drug during treatment. It is an "
-        "exposure of those tissues and no rate of adverse events, for which the model has no data. Mammary tissue is "
-        "no pool of its own in the model: its exposure can't be told apart from that of the other cells."
+        "Share of the RANKL on lymphocytes and marrow cells, and of sRANKL, that is bound by drug during treatment. It "
+        "is an exposure of these tissues, not a rate of adverse events, for which the model has no data. The model has "
+        "no separate pool for mammary tissue, so its exposure cannot be distinguished from that of other cells."
     )
     visits = _of_treated(c, c.data.seen(*(f"true_{name}" for name in TISSUES), attended=True))
     frame = happenings.exposure_to(visits, list(TISSUES), c.names, c.main_end)
