@@ -23,7 +23,7 @@ from ranklsim.reports.sensitivity.analyse import ENOUGH, Sensitivity, outcome_va
 MARK = "ranklsim-sensitivity"
 SURE = 0.95  # share of resamples in which the first has to be first
 KINDS = {
-    "open": "no datum fixes it; drawn in every run",
+    "open": "not determined by data; drawn in every run",
     "fitted": "95% interval over vectors that fit the data",
     "assumed": "plausible range of an assumed value",
     "measured": "plausible range of a measured value",
@@ -46,12 +46,12 @@ def compose(found: Sensitivity) -> tuple[Page, list[Section]]:
     settings, trial = found.settings, found.question.trial
     page = Page(
         MARK,
-        "Sensitivity to what is not known",
+        "Sensitivity to unknown parameters",
         trial.title,
         f"Typical patient; {len(found.question.moved)} parameters screened by {settings.trajectories} Morris "
         f"trajectories, {len(found.kept)} by Sobol indices (N = {settings.samples}); seed {settings.seed}; "
         f"ranklsim {__version__}",
-        "Which unknown matters most",
+        "Which parameter matters most",
         f"All data are simulated. ranklsim {__version__}; sensitivity.json names every version and option.",
     )
     sections = [
@@ -111,7 +111,7 @@ def _answer(view: _View) -> Section:
         "1", "What to measure next", pd.DataFrame(frame), rows, footnote,
         numeric=("Total order, mean", "First order, mean"),
     )  # fmt: skip
-    return Section("1", "Which unknown matters most", "answer", key=list(key), exhibits=[_dots(view), what_next])
+    return Section("1", "Which parameter matters most", "answer", key=list(key), exhibits=[_dots(view), what_next])
 
 
 def _plain_answer(view: _View) -> str:
@@ -122,8 +122,8 @@ def _plain_answer(view: _View) -> str:
     alone = float(np.clip(mean["S1"], 0.0, total))
     text = (
         f"{view.plain(top)} matters most: of the variance of {view.topic} (the "
-        f"{len(view.headline)} outcomes of Figure 1) a mean share of {num(100 * total, 0)}% hangs on it, alone or "
-        f"together with others, and {num(100 * alone, 0)}% would go if it were known."
+        f"{len(view.headline)} outcomes of Figure 1) a mean share of {num(100 * total, 0)}% depends on it, alone "
+        f"or together with others, and {num(100 * alone, 0)}% would disappear if it were known."
     )
     if len(view.order) > 1:
         text += f" {view.plain(str(view.order.index[1]))} comes second ({num(100 * view.order.iloc[1]['ST'], 0)}%)."
@@ -131,8 +131,8 @@ def _plain_answer(view: _View) -> str:
         text += f" Worth measuring first: {what}."
     if view.moved.loc[top, "kind"] == "fitted":
         text += (
-            f" {top} is fitted: moved within its own interval, without the others that the data tie it to, its share "
-            "is an upper limit."
+            f" {top} is fitted. It was varied within its own interval, independently of the parameters with which the "
+            "data correlate it, so its share is an upper limit."
         )
     return text
 
@@ -150,8 +150,8 @@ def _sentence(view: _View, subject: str, outcomes: Sequence[str], suggest: bool)
     first = str(order.index[0])
     share = "mean total order" if len(outcomes) > 1 else "total order"
     text = (
-        f"{subject}, in 90% of the vectors: {listed(spread)}. {view.plain(first) if suggest else first} decides most "
-        f"({share} {num(order.iloc[0]['ST'], 2)})"
+        f"{subject}, in 90% of the vectors: {listed(spread)}. {view.plain(first) if suggest else first} has the most "
+        f"effect ({share} {num(order.iloc[0]['ST'], 2)})"
     )
     if len(order) > 1:
         text += f", then {order.index[1]} ({num(order.iloc[1]['ST'], 2)})"
@@ -187,17 +187,17 @@ def _dots(view: _View) -> Exhibit:
     n = view.found.settings.samples
     said = (
         f"N = {n} is too small to rank the first two with certainty in {len(unsure)} of {len(shown)} panels: "
-        "take both as important, or double the samples."
+        "consider both important, or double the samples."
         if unsure
         else f"N = {n} ranks the first above the second in every panel (in {100 * SURE:.0f}% of the resamples or more)."
     )
     footnote = (
-        "Sobol indices by SALib; bars: 95% intervals by bootstrap. Total order: share of the variance that would be "
-        "left if all else were known; first order: share that would go if this were known. Where total is well "
-        "above first, the parameter acts together with others. An index below 0 or above 1 is sampling noise; see "
-        "its interval."
+        "Sobol indices by SALib; bars: 95% intervals by bootstrap. Total order: share of the variance that would "
+        "remain if all other parameters were known. First order: share that would disappear if this one were known. "
+        "If the total is much larger than the first order, the parameter acts together with others. An index below 0 "
+        "or above 1 is sampling noise; see its interval."
     )
-    return Exhibit("Figure", "1", f"What decides {view.topic}", frame, body, footnote, said)
+    return Exhibit("Figure", "1", f"Parameters with the most effect on {view.topic}", frame, body, footnote, said)
 
 
 def _curves(view: _View) -> Section:
@@ -249,14 +249,14 @@ def _curves(view: _View) -> Section:
         said.append(f"{subject}, {view.facts.loc[name, 'meaning']}: {ends} over the range of {tops[name]}")
     footnote = (
         f"Line: median over the vectors in each of {parts} equal parts of the parameter's range; band: 90% of them, "
-        f"while the other {len(found.kept) - 1} parameters move (uncertainty of parameters, not spread of patients). "
+        f"while the other {len(found.kept) - 1} parameters vary (uncertainty of parameters, not spread of patients). "
         "Dotted: default."
     )
     exhibit = Exhibit(
-        "Figure", "2", "Outcomes against the unknown that matters most to them", frame, body, footnote,
+        "Figure", "2", "Outcomes against the parameter with the most effect", frame, body, footnote,
         f"Medians, {'; '.join(said)}.",
     )  # fmt: skip
-    return Section("2", "What the strongest unknowns do", "curve", exhibits=[exhibit])
+    return Section("2", "Effect of the strongest parameters", "curve", exhibits=[exhibit])
 
 
 def _bins(x: pd.Series, y: pd.Series, row: Mapping[str, Any], count: int) -> list[dict[str, float]]:
@@ -406,14 +406,14 @@ def _screening(view: _View) -> Section:
     nothing = int((found.morris.groupby("symbol")["mu_star"].max() < 1e-3).sum())
     headline = (
         f"{len(found.kept)} of {len(found.question.moved)} parameters passed"
-        + (f"; {nothing} move no outcome at all" if nothing else "")
+        + (f"; {nothing} change no outcome at all" if nothing else "")
         + "."
     )
     footnote = (
-        f"Morris screening by SALib, {found.settings.trajectories} trajectories; filled: passed. Near the dashed "
-        "line or above it the effect depends on the other parameters, or bends. Those pass whose squared μ* is "
-        "greatest as a share of its sum, mean over all outcomes; the others stay at their values. Intervals of μ* "
-        "are in morris.csv."
+        f"Morris screening by SALib, {found.settings.trajectories} trajectories; filled: passed. Near the dashed line "
+        "or above it, the effect depends on other parameters or is nonlinear. The parameters with the largest share "
+        "of the squared μ* (mean over all outcomes) pass; the others keep their values. morris.csv contains intervals "
+        "of μ*."
     )
     exhibit = Exhibit("Figure", "4", "Screening of all parameters", frame, body, footnote, headline)
     return Section("4", "Screening", "screening", exhibits=[exhibit])
@@ -432,7 +432,7 @@ def _pairs(view: _View) -> Section:
         }
         for row in best.to_dict("records")
     ]
-    note = "Share of the variance that the two have only together. Below 0 is sampling noise. All pairs: pairs.csv."
+    note = "Share of the variance due to the interaction of the two. Below 0 is sampling noise. All pairs: pairs.csv."
     exhibit = table("3", "The strongest pairs", best, rows, note, numeric=("Second order", "95% interval"))
     return Section("5", "Pairs", "pairs", exhibits=[exhibit])
 
@@ -465,9 +465,9 @@ def _correlated(view: _View) -> Section:
             )
     count = int((found.samples["stage"] == "ensemble").sum())
     note = (
-        "Rank correlation: what one would learn of the outcome from the parameter and all that moves along with it. "
-        "Partial: the ranks of all other parameters held; none where vectors are too few. Beyond chance: Bonferroni, "
-        "5%."
+        "Rank correlation: information on the outcome from the parameter and from all that is correlated with it. "
+        "Partial: with the ranks of all other parameters held; none if there are too few vectors. Beyond chance: "
+        "Bonferroni, 5%."
     )
     exhibit = table(
         str(3 + bool(len(found.pairs))),
@@ -480,10 +480,10 @@ def _correlated(view: _View) -> Section:
         headline=f"Strongest: {'; '.join(said)}." if said else "No parameter stands out from chance.",
     )
     words = (
-        f"The {count} vectors of the ensemble agree with the data together, so that parameters move with the "
-        "correlations that the data leave. The indices above move each within its own range."
+        f"The {count} vectors of the ensemble agree with the data, so that parameters have the correlations that the "
+        "data require. The indices above vary each parameter independently within its own range."
     )
-    return Section("6", "With the correlations that the data leave", "ensemble", paragraphs=[words], exhibits=[exhibit])
+    return Section("6", "Rank correlations over the ensemble", "ensemble", paragraphs=[words], exhibits=[exhibit])
 
 
 def _with_interval(row: Mapping[str, Any], value: str, low: str, high: str) -> str:
@@ -496,13 +496,13 @@ def _moved(view: _View) -> Section:
     counts = question.moved["kind"].value_counts()
     kinds = [f"{counts[kind]} {kind} ({words})" for kind, words in KINDS.items() if counts.get(kind, 0)]
     paragraphs = [
-        f"Moved: {listed(kinds)}.",
-        "Each parameter is moved within its own interval, without the correlations among them. Vectors of fitted "
-        "parameters moved so leave the data: the share of fitted parameters is too large, that of the others too "
+        f"Varied: {listed(kinds)}.",
+        "Each parameter is varied within its own interval, without correlations. Vectors of fitted parameters then no "
+        "longer agree with the data. The share of fitted parameters is therefore too large, and that of the others too "
         "small.",
-        "An agent that takes over a number from another (docs/agents.md) moves with it. Uniform over the range, on "
-        "the logarithm where the scale is log. One typical patient; patients' variability and measurement error "
-        "have no part.",
+        "An agent that takes a number from another agent (docs/agents.md) varies with it. The distribution is uniform "
+        "over the range, or over its logarithm if the scale is log. The analysis is of one typical patient, without "
+        "variability between patients and measurement error.",
     ]
     rows = [
         {
@@ -521,7 +521,7 @@ def _moved(view: _View) -> Section:
     exhibit = table(
         number, "Parameters and ranges", question.moved, rows, "", numeric=("Value", "Range"), folded=True
     )  # fmt: skip
-    return Section("7", "What was moved", "moved", paragraphs=list(paragraphs), exhibits=[exhibit])
+    return Section("7", "Parameters and ranges", "moved", paragraphs=list(paragraphs), exhibits=[exhibit])
 
 
 class _View:
