@@ -50,7 +50,7 @@ def test_the_folder_holds_the_tables_and_a_page_that_answers(finished: Path) -> 
     assert f"<p>{first} (" in page
     assert "matters most" in page
     assert "Worth measuring first" in page
-    assert "without the correlations among them" in page
+    assert "varied within its own interval, without correlations" in page
     assert page.count("<svg") == 4
     assert "nan" not in page.lower().replace("governance", "")
 
