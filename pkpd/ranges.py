@@ -188,7 +188,7 @@ def natural(unit: NDArray[np.float64], frame: pd.DataFrame) -> NDArray[np.float6
     low, high = frame["low"].to_numpy(float), frame["high"].to_numpy(float)
     log = (frame["scale"] == "log").to_numpy()
     ratio = np.where(log, high / np.where(log, low, 1.0), 1.0)
-    return np.where(log, low * ratio**unit, low + (high - low) * unit)
+    return np.clip(np.where(log, low * ratio**unit, low + (high - low) * unit), low, high)
 
 
 def _read_intervals(path: str | Path, parameters: ParameterTable) -> dict[str, tuple[float, float]]:

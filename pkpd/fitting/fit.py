@@ -17,7 +17,6 @@ References
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -34,7 +33,8 @@ from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.evidence.errors import RHO, cov
 from ranklsim.pkpd.evidence.predictions import Predictor, predict
 from ranklsim.pkpd.evidence.records import Evidence, load_evidence
-from ranklsim.pkpd.fitting.descent import descend
+from ranklsim.pkpd.fitting import work
+from ranklsim.pkpd.fitting.descent import FAR, descend
 from ranklsim.pkpd.fitting.posterior import Walk, Weighed, importance, sample
 from ranklsim.pkpd.fitting.spec import SAMPLERS, Spec
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
@@ -132,6 +132,19 @@ class Problem:
         ]
         return np.concatenate([*parts, np.array(priors, dtype=float)])
 
+    def try_residuals(self, theta: Array) -> Array:
+        """As `residuals`; all NaN if the vector cannot be simulated, or a figure has no value there.
+
+        Parameters
+        ----------
+        theta : ndarray, shape (n_parameters,)
+        """
+        try:
+            return self.residuals(theta)
+        except RunFailed:
+            priors = sum(p.prior_sd is not None for p in self.spec.parameters)
+            return np.full(len(self.observed) * len(self.spec.scenarios) + priors, np.nan)
+
     def residuals_of(self, thetas: Array, workers: int = 1) -> Array:
         """`residuals` of several vectors at once; NaN where a figure has no prediction.
 
@@ -186,7 +199,19 @@ class Problem:
             step = DIFFERENCE * p.scale
             up, down = theta.copy(), theta.copy()
             up[i], down[i] = min(theta[i] + step, p.high), max(theta[i] - step, p.low)
-            columns.append((self.residuals(up) - self.residuals(down)) / (up[i] - down[i]))
+            after, before = self.try_residuals(up), self.try_residuals(down)
+            if not (np.isfinite(after).all() and np.isfinite(before).all()):  # one side only, where there is but one
+                here = self.residuals(theta)
+                if np.isfinite(after).all():
+                    before, down = here, theta
+                elif np.isfinite(before).all():
+                    after, up = here, theta
+                else:
+                    raise RunFailed(
+                        f"{self.spec.path}: {p.name} cannot be simulated on either side of {p.natural(theta[i]):g}; "
+                        "narrow its bounds, or fix it."
+                    )
+            columns.append((after - before) / (up[i] - down[i]))
         return np.column_stack(columns)
 
 
@@ -366,14 +391,15 @@ def fit(
     rows = []
     for number, theta in enumerate(_starting_points(spec)):
         kept = folder / f"start-{number:03d}.json" if folder else None
-        if kept and kept.is_file():
-            row = json.loads(kept.read_text("utf-8"))
-        else:
+        row = work.kept(kept) if kept else None
+        if row is None:
             row = _one_start(problem, theta, number, progress)
-            if kept:
-                _write_whole(kept, json.dumps(row))
+            if kept and np.isfinite(row["objective"]):
+                work.keep(kept, row)
         rows.append(row)
     starts = pd.DataFrame(rows)
+    if not np.isfinite(starts["objective"]).any():
+        raise RunFailed(f"{spec.path}: no start could be evaluated; {starts['message'].iloc[0]}")
     best = starts.loc[starts["objective"].idxmin()]
     theta = np.array([best[f"theta_{name}"] for name in problem.names])
     found = Fit(
@@ -421,22 +447,33 @@ def _one_start(
     # lmfit sees every parameter as OFFSET plus steps that matter, so that relative differences suit all of them alike.
     scale, middle = np.array([p.scale for p in spec.parameters]), np.array([p.start for p in spec.parameters])
     parameters = lmfit.Parameters()
+    low, high = (np.array([getattr(p, end) for p in spec.parameters]) for end in ("low", "high"))
     for i, (p, x) in enumerate(zip(spec.parameters, theta, strict=True)):
         seen = [OFFSET + (value - middle[i]) / scale[i] for value in (x, p.low, p.high)]
         parameters.add(f"p{i}", value=float(seen[0]), min=float(seen[1]), max=float(seen[2]))
 
     def fitted(values: lmfit.Parameters) -> Array:
-        return middle + (np.array([values[f"p{i}"].value for i in range(len(middle))]) - OFFSET) * scale
+        seen = np.array([values[f"p{i}"].value for i in range(len(middle))])
+        return np.clip(middle + (seen - OFFSET) * scale, low, high)
 
-    best = np.inf
-    count = 0
+    best, end = np.inf, theta
+    count = lost = 0
+    shape: tuple[int, ...] = ()
 
     def residual(values: lmfit.Parameters) -> Array:
-        nonlocal best, count
-        found = problem.residuals(fitted(values))
+        nonlocal best, end, count, lost, shape
+        here = fitted(values)
         count += 1
+        try:
+            found = problem.residuals(here)
+        except RunFailed:
+            if not shape:
+                raise
+            lost += 1
+            return np.full(shape, FAR)  # a wall: the search goes round what cannot be simulated
+        shape = found.shape
         if (objective := float(found @ found)) < best:
-            best = objective
+            best, end = objective, here
             if progress:
                 progress(f"start {number + 1} of {spec.starts}, evaluation {count}", best)
         return found
@@ -445,14 +482,26 @@ def _one_start(
         options.setdefault("diff_step", DIFFERENCE / OFFSET)
     if method == "differential_evolution":
         options.setdefault("seed", spec.seed + number)
-    result = lmfit.Minimizer(residual, parameters).minimize(method=method, **options)
-    end = fitted(result.params)
-    found = problem.residuals(end)
+    try:
+        result = lmfit.Minimizer(residual, parameters).minimize(method=method, **options)
+    except (RunFailed, ArithmeticError, TypeError, ValueError) as fault:  # LinAlgError is a ValueError
+        # The best that was found is not lost with the search; it does not count as converged.
+        converged, message = False, " ".join(str(fault).split())
+    else:
+        last = fitted(result.params)
+        if not np.array_equal(last, end):
+            found = problem.try_residuals(last)
+            if np.isfinite(found).all():
+                end, best = last, float(found @ found)
+        converged = bool(getattr(result, "success", True)) and not getattr(result, "aborted", False)
+        message = str(getattr(result, "message", ""))
+    if lost:
+        message = f"{message.rstrip('.')}; {lost} of {count} vectors could not be simulated"
     return {
         "start": number,
-        "objective": float(found @ found),
-        "converged": bool(getattr(result, "success", True)) and not getattr(result, "aborted", False),
-        "message": str(getattr(result, "message", "")),
+        "objective": best,
+        "converged": converged,
+        "message": message,
         "evaluations": count,
     } | {f"theta_{name}": float(x) for name, x in zip(problem.names, end, strict=True)}
 
@@ -494,8 +543,8 @@ def profile(
     rows = []
     for i, p in enumerate(spec.parameters):
         kept = folder / f"profile-{i:03d}.json" if folder else None
-        if kept and kept.is_file():
-            rows += json.loads(kept.read_text("utf-8"))
+        if kept and (mine := work.kept(kept)):
+            rows += mine
             continue
         mine = [{"parameter": p.name, "theta": float(found.theta[i]), "value": p.natural(found.theta[i]), "rise": 0.0}]
         for side in (-1, 1):
@@ -513,7 +562,7 @@ def profile(
         if progress:
             progress(f"profile of {p.name}", found.objective)
         if kept:
-            _write_whole(kept, json.dumps(mine))
+            work.keep(kept, mine)
         rows += mine
     return pd.DataFrame(rows).sort_values(["parameter", "theta"], ignore_index=True)
 
@@ -529,7 +578,7 @@ def _follow(problem: Problem, theta: Array, i: int, held: float, slope: Array) -
     best, slope = theta.copy(), slope.copy()
     best[i] = held
     moved, residual, slopes = descend(
-        lambda vectors, _: np.array([problem.residuals(vector) for vector in vectors]),
+        lambda vectors, _: np.array([problem.try_residuals(vector) for vector in vectors]),
         best[None],
         (slope * scale)[:, others],
         others,
@@ -618,9 +667,3 @@ def fingerprint(problem: Problem) -> str:
 
 def _shown(values: dict[str, float]) -> str:
     return ", ".join(f"{name} = {value:.3g}" for name, value in values.items())
-
-
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, "utf-8")
-    temporary.replace(path)

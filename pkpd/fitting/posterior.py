@@ -18,7 +18,6 @@ References
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,8 @@ from numpy.typing import NDArray
 
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.fitting.descent import descend
-from ranklsim.pkpd.fitting.spec import Fitted
+from ranklsim.pkpd.fitting.spec import Fitted, bad_draws
+from ranklsim.pkpd.fitting.work import keep_arrays, kept_arrays
 
 Array = NDArray[np.float64]
 
@@ -74,7 +74,9 @@ class Walk:
         half = len(self.chain) // 2
         parts = np.concatenate([self.chain[:half], self.chain[half : 2 * half]], axis=1)
         within, between = parts.var(axis=0, ddof=1).mean(axis=0), parts.mean(axis=0).var(axis=0, ddof=1)
-        return np.asarray(np.sqrt((half - 1) / half + between / within), dtype=float)
+        with np.errstate(divide="ignore", invalid="ignore"):  # chains that never moved agree on nothing: infinity
+            ratio = np.where(within > 0, between / within, np.inf)
+        return np.asarray(np.sqrt((half - 1) / half + ratio), dtype=float)
 
     @property
     def effective(self) -> Array:
@@ -193,11 +195,9 @@ def sample(
     import emcee
 
     d = len(parameters)
+    if faults := bad_draws("emcee", d, {"walkers": walkers or 0, "steps": steps, "burn": burn, "thin": thin}):
+        raise BadInput(*(f"emcee: {sentence}" for sentence in faults.values()))
     walkers = walkers or 2 * (3 * d // 2 + 1)
-    if walkers < 2 * d or walkers % 2:
-        raise BadInput(f"emcee: {walkers} walkers for {d} parameters; give an even number, {2 * d} or more.")
-    if burn >= steps:
-        raise BadInput(f"emcee: burn is {burn} of {steps} steps, which leaves nothing; give fewer.")
     low, high = (np.array([getattr(p, end) for p in parameters]) for end in ("low", "high"))
 
     def walled(theta: Array) -> Array:
@@ -211,10 +211,9 @@ def sample(
     moves = [(emcee.moves.DEMove(), 0.7), (emcee.moves.DEMove(gamma0=1.0), 0.1), (emcee.moves.DESnookerMove(), 0.2)]
     sampler = emcee.EnsembleSampler(walkers, d, walled, moves=moves, vectorize=True)
     chain, logs, accepted = np.empty((0, walkers, d)), np.empty((0, walkers)), 0.0
-    if kept and kept.is_file():
-        with np.load(kept, allow_pickle=False) as old:
-            chain, logs, accepted = old["chain"], old["logs"], float(old["accepted"])
-            sampler.random_state = _random_state(old)
+    if kept and (old := kept_arrays(kept)):
+        chain, logs, accepted = old["chain"], old["logs"], float(old["accepted"])
+        sampler.random_state = _random_state(old)
         state: Any = emcee.State(chain[-1], log_prob=logs[-1], random_state=sampler.random_state)
     else:
         generator = np.random.Generator(np.random.Philox(key=[seed, 0]))
@@ -382,9 +381,8 @@ def importance(
     noise = generator.standard_normal((keep, len(jacobian)))
     lots = generator.uniform(size=keep)
     theta, misfit, information = np.empty((0, len(centre))), np.empty(0), np.empty(0)
-    if kept and kept.is_file():
-        with np.load(kept, allow_pickle=False) as old:
-            theta, misfit, information = old["theta"], old["misfit"], old["information"]
+    if kept and (old := kept_arrays(kept)):
+        theta, misfit, information = old["theta"], old["misfit"], old["information"]
     for first in range(len(misfit), candidates, BATCH):
         some = np.tile(centre, (min(BATCH, candidates - first), 1))
         some[:, anywhere] = held[first : first + BATCH]
@@ -392,9 +390,7 @@ def importance(
         theta, misfit = np.concatenate([theta, best]), np.concatenate([misfit, least])
         information = np.concatenate([information, volume])
         if kept:
-            temporary = kept.with_name(f".{kept.name}.tmp.npz")
-            np.savez(temporary, theta=theta, misfit=misfit, information=information)
-            os.replace(temporary, kept)
+            keep_arrays(kept, theta=theta, misfit=misfit, information=information)
         if progress:
             progress(f"candidate {len(misfit)} of {candidates}", float(misfit.min()))
     weight = np.exp(-0.5 * (misfit + information) - np.max(-0.5 * (misfit + information)))
@@ -408,13 +404,10 @@ def importance(
 
 
 def _keep(path: Path, chain: Array, logs: Array, accepted: float, state: Any) -> None:
-    temporary = path.with_name(f".{path.name}.tmp.npz")
     name, keys, place, gauss, cached = state
-    np.savez(
-        temporary, chain=chain, logs=logs, accepted=accepted, name=name, keys=keys, place=place, gauss=gauss,
-        cached=cached,
-    )  # fmt: skip
-    os.replace(temporary, path)
+    keep_arrays(
+        path, chain=chain, logs=logs, accepted=accepted, name=name, keys=keys, place=place, gauss=gauss, cached=cached
+    )
 
 
 def _random_state(old: Any) -> Any:

@@ -36,21 +36,37 @@ and every other key replaces the other fit's.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import io
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 
 from ranklsim.pkpd.errors import BadInput, near, shown
 from ranklsim.pkpd.parameters import SPREAD, ParameterTable, load_parameters
 from ranklsim.pkpd.reading import Faults, Shape, Table, as_kind, load_toml
 
-SAMPLERS = {"emcee": ("walkers", "steps", "burn", "thin"), "importance": ("candidates", "keep")}
-"""Methods that draw from the posterior (`posterior`), and their options."""
+SAMPLERS = {
+    "emcee": {"walkers": 0, "steps": 1000, "burn": 300, "thin": 1},
+    "importance": {"candidates": 20000, "keep": 1000},
+}
+"""Methods that draw from the posterior (`posterior`), and their options with defaults; 0 walkers: as many as suit."""
+MOST_DRAWN = 50_000_000  # numbers of all draws: 400 MB
+MOST_KEPT = 20_000  # draws of importance resampling, each with its residuals
+MOST_POINTS = 1_000_000  # of a grid
+TRIED = 50  # evaluations of the trial run that checks the options of a method
+OWN = (
+    "self params fun func x0 args kwargs fcn userfcn bounds ranges jac hess hessp callback iter_cb method minimizer "
+    "disp verbose iprint workers full_output constraints finish minimizer_kwargs local take_step accept_test local_opt"
+).split()
+"""Arguments of minimisers that a fit sets itself, that print, or that are no number or word."""
 TRANSFORMS = ("none", "log", "logit")
 KINDS = ("typical", "between-patient")
 PATIENTS = 200
@@ -98,7 +114,11 @@ Rule = Mapping[str, list[str]]
 
 @dataclass(frozen=True)
 class Fitted:
-    """One fitted parameter; everything but `name` and `transform` is on the fitted scale."""
+    """One fitted parameter; everything but `name`, `transform` and `within` is on the fitted scale.
+
+    `within` are the bounds as they were given. Logarithm and exponential do not undo each other to the last bit, so
+    `natural` returns no value beyond them.
+    """
 
     name: str
     transform: str
@@ -107,6 +127,7 @@ class Fitted:
     high: float
     prior_mean: float = 0.0
     prior_sd: float | None = None
+    within: tuple[float, float] = (-math.inf, math.inf)
 
     @property
     def scale(self) -> float:
@@ -114,10 +135,17 @@ class Fitted:
         return self.prior_sd if self.prior_sd is not None else 0.1 * (self.high - self.low)
 
     def natural(self, x: float) -> float:
-        """From the fitted scale to the parameter's own unit."""
+        """From the fitted scale to the parameter's own unit; the bounds become the bounds as given."""
+        low, high = self.within
+        if x == self.low and math.isfinite(low):
+            return low
+        if x == self.high and math.isfinite(high):
+            return high
         if self.transform == "log":
-            return math.exp(x)
-        return 1 / (1 + math.exp(-x)) if self.transform == "logit" else float(x)
+            x = math.exp(x)
+        elif self.transform == "logit":
+            x = 1 / (1 + math.exp(-x))
+        return min(max(float(x), low), high)
 
     def slope(self, x: float) -> float:
         """Change of the natural value with the fitted one."""
@@ -238,6 +266,71 @@ def _below(data: dict[str, Any], path: Path, text: str, seen: list[Path]) -> tup
     return merged, more
 
 
+def bad_draws(method: str, parameters: int, options: Mapping[str, int]) -> dict[str, str]:
+    """What is wrong with the options of a sampler, a sentence for each option.
+
+    Parameters
+    ----------
+    method : str
+        One of `SAMPLERS`.
+    parameters : int
+        How many are fitted.
+    options : mapping of str to int
+        Those that were given.
+    """
+    given, found = SAMPLERS[method] | dict(options), {}
+    if method == "importance":
+        if given["keep"] > MOST_KEPT:
+            found["keep"] = f"keep is {given['keep']}; give at most {MOST_KEPT}."
+        if given["candidates"] * parameters > MOST_DRAWN:
+            found["candidates"] = f"candidates is {given['candidates']}; give at most {MOST_DRAWN // parameters}."
+        return found
+    walkers, steps, burn, thin = (given[name] for name in ("walkers", "steps", "burn", "thin"))
+    walkers = walkers or 2 * (3 * parameters // 2 + 1)
+    if walkers < 2 * parameters or walkers % 2 or walkers < 4:
+        least = max(4, 2 * parameters)
+        noun = "parameter" if parameters == 1 else "parameters"
+        found["walkers"] = f"{walkers} walkers for {parameters} {noun}; give an even number, {least} or more."
+    if burn >= steps:
+        found["burn"] = f"burn is {burn} of {steps} steps, which leaves nothing; give fewer."
+    elif (steps - burn + thin - 1) // thin < 4:
+        found["thin"] = (
+            f"every {thin}. of {steps - burn} steps leaves fewer than 4; give a smaller thin, or more steps."
+        )
+    if walkers * steps * (parameters + 1) > MOST_DRAWN:
+        most = MOST_DRAWN // (walkers * (parameters + 1))
+        found["steps"] = f"{steps} steps of {walkers} walkers take too much memory; give at most {most}."
+    return found
+
+
+def _stopped(method: str, parameters: int, options: Mapping[str, Option]) -> str:
+    """What a minimiser says to these options in a trial run on a sum of squares; empty if it runs."""
+    import lmfit
+    from scipy.optimize import OptimizeWarning
+
+    if method == "brute" and (points := float(as_kind(options.get("Ns", 20), float) or 0) ** parameters) > MOST_POINTS:
+        return f"method 'brute' would try {points:.2g} points; give a smaller Ns, or fit fewer parameters."
+    values = lmfit.Parameters()
+    for k in range(parameters):
+        values.add(f"p{k}", value=10.0, min=5.0, max=15.0)
+    middle = np.linspace(9, 11, parameters)
+
+    def residual(values: Any) -> Any:
+        found = np.array([each.value for each in values.values()]) - middle
+        return np.append(found, 0.1 * found.sum())
+
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", OptimizeWarning)
+            lmfit.Minimizer(residual, values).minimize(method=method, **{**options, "max_nfev": TRIED})
+    except Exception as fault:  # whatever the library makes of a wrong option
+        said = " ".join(str(fault).split()).rstrip(".") or type(fault).__name__
+        hint = "correct the options" if options else "choose another method"
+        return f"method '{method}' does not run ({said}); {hint}."
+    return ""
+
+
 class _Reader:
     """One fit on its way in; every method that finds a fault notes it and goes on."""
 
@@ -270,7 +363,7 @@ class _Reader:
             seed=root.whole("seed", 1, least=0, most=MOST),
             method=method,
             starts=root.whole("starts", 1, least=1, most=MOST),
-            options=self._options(method),
+            options=self._options(method, max(1, len(fitted))),
             fixed=fixed,
             evidence=self.path.parent / evidence if evidence else None,
             parameters=fitted,
@@ -281,25 +374,40 @@ class _Reader:
         self.faults.stop()
         return spec
 
-    def _options(self, method: str) -> dict[str, Option]:
-        """Options that the method of lmfit, and what it calls, does not take are named here and not deep in it."""
+    def _options(self, method: str, parameters: int) -> dict[str, Option]:
+        """Options of the method. What it does not take, or can't begin with, is named here and not after hours."""
         import lmfit
         import scipy.optimize
 
+        before = len(self.faults)
         calls = [getattr(lmfit.Minimizer, method, None), getattr(scipy.optimize, method, None)]
         takes = {name for call in calls if call is not None for name in inspect.signature(call).parameters}
-        known = SAMPLERS.get(method, tuple(takes | {"max_nfev"}))
+        known = tuple(SAMPLERS.get(method, sorted((takes | {"max_nfev"}) - set(OWN))))
         options: dict[str, Option] = {}
         for name, value in self.root.mapping("options", object, {}).items():
             whole = method in SAMPLERS or name == "max_nfev"
-            if name not in known and (method in SAMPLERS or calls[0] is not None):
+            least = 0 if name == "burn" else 1
+            given = as_kind(value, int)
+            if (name not in known and (method in SAMPLERS or calls[0] is not None)) or name in OWN:
                 self.root.fault(("options", name), f"method '{method}' takes no option '{name}'; {near(name, known)}")
-            elif whole and not (1 <= (as_kind(value, int) or 0) <= MOST):
-                self.root.fault(("options", name), f"{name} is {shown(value)}; give a whole number, 1 to {MOST}.")
+            elif whole and (given is None or not least <= given <= MOST):
+                self.root.fault(("options", name), f"{name} is {shown(value)}; give a whole number, {least} to {MOST}.")
             elif isinstance(value, str | bool | int) or as_kind(value, float) is not None:
                 options[name] = cast(Option, value)
             else:
                 self.root.fault(("options", name), f"{name} is {shown(value)}; give text, a finite number or true.")
+        if len(self.faults) > before:
+            return options
+        sentences = (
+            bad_draws(method, parameters, cast(dict[str, int], options))
+            if method in SAMPLERS
+            else {"options" if options else "method": said}
+            if (said := _stopped(method, parameters, options))
+            else {}
+        )
+        for name, sentence in sentences.items():
+            path = ("options", name) if name in options else ("options",) if options else ("method",)
+            self.root.fault(path, sentence)
         return options
 
     def _values(self, table: Table, key: str) -> dict[str, float]:
@@ -359,8 +467,9 @@ class _Reader:
                 )
         if len(self.faults) > before:
             return None
+        within = low, high
         start, low, high, mean = (transformed(x, transform) for x in (start, low, high, mean))
-        return Fitted(name, transform, start, low, high, mean, sd)
+        return Fitted(name, transform, start, low, high, mean, sd, within)
 
     def _scenarios(self, fitted: tuple[Fitted, ...]) -> tuple[Scenario, ...]:
         found = []

@@ -71,7 +71,7 @@ def _holds_something(target: Path) -> bool:
     near = next(place for place in (target, *target.absolute().parents) if place.is_dir())
     if not os.access(near, os.W_OK):
         raise BadInput(f"{target}: no permission to write in {near}; give another path.")
-    return target.is_dir() and any(target.iterdir())
+    return target.is_dir() and any(not path.name.endswith(".tmp") for path in target.iterdir())
 
 
 def check_folder(
@@ -170,10 +170,11 @@ def work_folder(
         if force:
             _refuse_foreign(out, {FINGERPRINT, "index.html"} | files)
             shutil.rmtree(out)
-    elif resume:
-        raise BadInput(f"{out} holds no {noun} to continue; leave out --resume.")
-    work.mkdir(parents=True, exist_ok=True)
-    mark.write_text(ours + fingerprint + "\n", encoding="utf-8")
+    out.mkdir(parents=True, exist_ok=True)
+    temporary = mark.with_name(f"{FINGERPRINT}.tmp")
+    temporary.write_text(ours + fingerprint + "\n", encoding="utf-8")
+    os.replace(temporary, mark)  # whole before there is work, so that an interruption at any moment can be continued
+    work.mkdir(exist_ok=True)
     return work
 
 

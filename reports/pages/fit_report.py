@@ -6,6 +6,7 @@ estimates.csv, correlations.csv, profiles.csv, identifiability.csv, residuals.cs
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -171,6 +172,10 @@ def fit(
         with warnings.catch_warnings(record=True) as caught:
             found = fitting.fit(plan, problem=problem, folder=work, workers=threads, progress=progress)
             result = _finish(found, work, profiles, progress)
+    except RunFailed:
+        if not any(work.iterdir()):  # nothing was found that a second call could go on from
+            shutil.rmtree(folder)
+        raise
     except (TypeError, ValueError) as fault:  # of lmfit or scipy: an option's value, a search that can't begin
         raise RunFailed(f"{plan.path}: {plan.method} stopped ({' '.join(str(fault).split()).rstrip('.')}).") from fault
     texts = {" ".join(str(warning.message).split()) for warning in caught if "lmfit" in warning.filename}
@@ -204,8 +209,8 @@ def _downhill(found: fitting.Fit) -> float:
     here = found.problem.residuals(found.theta)
     step = np.linalg.pinv(found.jacobian) @ here
     ends = [np.clip(found.theta - share * step, low, high) for share in (1.0, 0.3)]
-    least = min(float(r @ r) for r in (found.problem.residuals(end) for end in ends))
-    return max(0.0, float(here @ here) - least)
+    least = [float(r @ r) for r in (found.problem.try_residuals(end) for end in ends)]
+    return max(0.0, float(here @ here) - float(np.nanmin([*least, float(here @ here)])))
 
 
 def _parabolas(found: fitting.Fit) -> pd.DataFrame:

@@ -10,16 +10,21 @@ import pandas as pd
 import pytest
 from helpers import small_fit
 
-from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.evidence.predictions import Predictor
 from ranklsim.pkpd.evidence.records import load_evidence
 from ranklsim.pkpd.fitting import fit as fitting
-from ranklsim.pkpd.fitting.spec import load_spec, methods
+from ranklsim.pkpd.fitting import work
+from ranklsim.pkpd.fitting.spec import Fitted, load_spec, methods, transformed
 from ranklsim.pkpd.parameters import load_parameters
+from ranklsim.pkpd.ranges import natural, ranges
 
 
 def small(folder: Path, starts: int = 1, most: int = 200) -> Path:
     return small_fit(folder, 'name  = "c0"\nstart = 0.2', starts, most)
+
+
+EMCEE, IMPORTANCE = (f'method = "{name}"\noptions = {{{{ {{}} }}}}' for name in ("emcee", "importance"))
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +145,22 @@ def test_points_of_one_curve_do_not_count_as_independent(tmp_path: Path) -> None
         ('name  = "c0"', 'name  = "kT"', "kT appears twice"),
         ("seed    = 3", "parameter = [3]", "this is not valid TOML"),
         ("options = {", "options = { ftol = nan,", "ftol is nan; give text, a finite number or true."),
+        ("{ max_nfev", '{ ftol = "little", max_nfev', "small.toml:5: method 'least_squares' does not run"),
+        ("{ max_nfev", '{ loss = "soft", max_nfev', "small.toml:5: method 'least_squares' does not run"),
+        ("{ max_nfev", '{ method = "lm", max_nfev', "small.toml:5: method 'least_squares' takes no option 'method'"),
+        ("{ max_nfev", "{ verbose = 2, max_nfev", "small.toml:5: method 'least_squares' takes no option 'verbose'"),
+        ("seed    = 3", 'method = "dogleg"', "method 'dogleg' does not run"),
+        ("options = {", 'method = "nelder"\noptions = { fatal = 1.0,', "method 'nelder' does not run"),
+        ("options = {", 'method = "brute"\noptions = { Ns = 5000,', "would try 2.5e+07 points"),
+        ("options = { max_nfev = 200 }", EMCEE.format("walkers = 3"), "small.toml:6: 3 walkers for 2 parameters"),
+        ("options = { max_nfev = 200 }", EMCEE.format("steps = 9, burn = 9"), "small.toml:6: burn is 9 of 9 steps"),
+        ("options = { max_nfev = 200 }", EMCEE.format("thin = 500"), "small.toml:6: every 500. of 700 steps"),
+        ("options = { max_nfev = 200 }", EMCEE.format("steps = 9000000"), "small.toml:6: 9000000 steps of 8 walkers"),
+        (
+            "options = { max_nfev = 200 }",
+            IMPORTANCE.format("keep = 30000"),
+            "small.toml:6: keep is 30000; give at most",
+        ),
         ("sd = 1.0", "sd = inf", "sd = inf is not a finite number"),
         ("starts  = 1", "starts  = true", "`starts` = true has the wrong form; give starts = 3."),
     ],
@@ -227,3 +248,69 @@ def test_draws_from_the_posterior_are_of_typical_values_only(tmp_path: Path) -> 
     path.write_text('like = "between_patient"\nmethod = "emcee"\n', "utf-8")
     with pytest.raises(BadInput, match=r"spreads\.toml:2: emcee draws typical values"):
         load_spec(path)
+
+
+@pytest.mark.parametrize("transform", ["none", "log", "logit"])
+def test_every_end_of_a_range_is_itself_after_the_way_to_the_fitted_scale_and_back(transform: str) -> None:
+    """exp(log(0.08)) is less than 0.08, and 43 of 184 ends round outwards like it."""
+    seen = 0
+    for name, row in load_parameters().frame.iterrows():
+        low, high = float(row["low"]), float(row["high"])
+        if not low < high or (transform != "none" and low <= 0) or (transform == "logit" and high >= 1):
+            continue
+        ends = [transformed(x, transform) for x in (low, high)]
+        one = Fitted(str(name), transform, ends[0], *ends, within=(low, high))
+        assert (one.natural(ends[0]), one.natural(ends[1])) == (low, high), name
+        inside = np.concatenate([np.nextafter(ends, ends[::-1]), np.linspace(*ends, 50)])
+        assert all(low <= one.natural(float(x)) <= high for x in inside), name
+        seen += 1
+    assert seen > 10
+
+
+def test_no_value_that_is_studied_leaves_its_range() -> None:
+    frame = ranges(load_parameters())
+    for share in (0.0, 1e-17, 0.5, 1.0):
+        assert (natural(np.full(len(frame), share), frame) >= frame["low"]).all()
+        assert (natural(np.full(len(frame), share), frame) <= frame["high"]).all()
+
+
+def cut(problem: fitting.Problem, above: float) -> fitting.Problem:
+    """The problem where no vector with kT above a value can be simulated."""
+    real = problem.predict
+
+    def predict(theta: np.ndarray, fixed: dict[str, float] | None = None) -> np.ndarray:
+        if problem.natural(theta)["kT"] > above:
+            raise RunFailed("the patient cannot be simulated")
+        return real(theta, fixed)
+
+    problem.predict = predict  # type: ignore[method-assign]
+    return problem
+
+
+def test_a_search_goes_round_what_cannot_be_simulated_and_keeps_its_best(tmp_path: Path) -> None:
+    """The optimum of kT lies near 0.2; nothing above 0.36, right beside the start, can be simulated."""
+    spec = load_spec(small(tmp_path))
+    free = fitting.fit(spec)
+    walled = fitting.fit(spec, problem=cut(fitting.make_problem(spec), 0.36))
+    assert walled.objective == pytest.approx(free.objective, rel=1e-3)
+    fitting.profile(walled, points=2)
+
+
+def test_a_fit_of_which_no_vector_can_be_simulated_says_why(tmp_path: Path) -> None:
+    spec = load_spec(small(tmp_path))
+    with pytest.raises(RunFailed, match=r"small\.toml: no start could be evaluated; the patient cannot be simulated"):
+        fitting.fit(spec, problem=cut(fitting.make_problem(spec), 0.0))
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"0" * 32 + b"\n{}"])
+def test_kept_work_that_is_damaged_is_done_again(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "start-000.json"
+    work.keep(path, {"a": [1.5, None]})
+    assert work.kept(path) == {"a": [1.5, None]}
+    path.write_bytes(damage)
+    assert work.kept(path) is None
+    work.keep_arrays(path, a=np.arange(3))
+    assert work.kept_arrays(path)["a"].tolist() == [0, 1, 2]
+    path.write_bytes(path.read_bytes()[:-9])
+    assert work.kept_arrays(path) is None
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 from helpers import said, small_fit
 
+from ranklsim.pkpd.errors import RunFailed
 from ranklsim.pkpd.fitting import fit as fitting
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.reports.cli import main as cli
@@ -234,3 +236,59 @@ def test_a_fit_of_spreads_writes_the_new_cv_and_sets_published_beside_simulated(
     page = (out / "index.html").read_text(encoding="utf-8")
     assert "Published and simulated spreads" in page
     assert "5 spreads" in page
+
+
+def test_an_estimate_on_the_end_of_a_range_is_a_result_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The prior draws kT below 0.08, the end of its range, whose logarithm and exponential lie outside it."""
+    path, out = spec(tmp_path), tmp_path / "out"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("{ mean = 0.25, sd = 1.0 }", "{ mean = 0.02, sd = 0.01 }"), encoding="utf-8")
+    code, _, err = said(capsys, "fit", path, "-o", out, "--no-profile")
+    assert code == 0
+    assert "kT at its lower bound 0.08" in err[0]
+    assert load_parameters(out / "parameters.csv")["kT"] == 0.08
+    files = {name.name: name.read_bytes() for name in out.glob("*.csv")}
+    assert said(capsys, "fit", path, "-o", out, "--no-profile", "--resume")[0] == 0
+    assert files == {name.name: name.read_bytes() for name in out.glob("*.csv")}
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3, 9, 20, 31, 44, 60])
+def test_a_fit_killed_at_any_write_or_evaluation_goes_on_to_the_same_bytes(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    """Evaluations and replacements of files are counted together; with `--resume` from the first, as scripts do."""
+    path, out = spec(tmp_path, starts=2), tmp_path / "out"
+    count = 0
+
+    def counted(real):  # type: ignore[no-untyped-def]
+        def call(*given, **more):  # type: ignore[no-untyped-def]
+            nonlocal count
+            count += 1
+            if count == moment:
+                raise KeyboardInterrupt
+            return real(*given, **more)
+
+        return call
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fitting.Problem, "predict", counted(fitting.Problem.predict))
+        patched.setattr("os.replace", counted(os.replace))
+        assert said(capsys, "fit", path, "-o", out, "--resume")[0] == 130
+    assert said(capsys, "fit", path, "-o", out, "--resume")[0] == 0
+    for name in FILES:
+        assert (out / f"{name}.csv").read_bytes() == (done / f"{name}.csv").read_bytes(), name
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_a_fit_that_cannot_begin_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RunFailed("the patient cannot be simulated")
+
+    monkeypatch.setattr(fitting.Problem, "predict", fails)
+    code, out, err = said(capsys, "fit", spec(tmp_path), "-o", tmp_path / "out")
+    assert (code, out, len(err)) == (1, [], 1)
+    assert not (tmp_path / "out").exists()

@@ -108,7 +108,6 @@ def test_genetics_prints_pass_or_fail_and_writes_the_table(capsys: pytest.Captur
         (("fit", "nowhere.toml", "-o", "out"), "nowhere.toml"),
         (("fit", "default"), "--out is missing"),
         (("fit", "default", "-o", "out", "--resume", "--force"), "give one of them"),
-        (("fit", "default", "-o", "out", "--resume"), "holds no fit to continue"),
     ],
 )
 def test_bad_words_get_one_sentence(

@@ -145,7 +145,6 @@ def test_a_folder_is_replaced_only_with_force_and_only_if_it_is_ours(
         (("modality", "--ensemble", "nowhere.csv"), "nowhere.csv"),
         (("modality", "--intervals", "nowhere.csv"), "nowhere.csv"),
         (("modality", "--resume", "--force"), "give one of them"),
-        (("modality", "--resume"), "holds no analysis to continue"),
         (("placebo.toml",), "no arm is given an active agent"),
     ],
 )
