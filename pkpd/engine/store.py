@@ -9,6 +9,7 @@ stands in for it until the process ends.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import hashlib
 import os
 import shutil
@@ -154,8 +155,9 @@ def _why_unsafe(base: Path) -> str:
         sticky = bool(found.st_mode & stat.S_ISVTX) and path != own
         if found.st_mode & (_OTHERS if path == own else stat.S_IWOTH) and not sticky:
             return f"others can write to {path}"
-    if own.lstat().st_uid == os.getuid():
-        own.chmod(0o700)
+    if own.lstat().st_mode & 0o077:
+        with contextlib.suppress(OSError):  # on a read-only file system it stays readable, which does no harm
+            own.chmod(0o700)
     return ""
 
 
