@@ -1,8 +1,8 @@
-"""Kill `run`, `replicate` and `fit` at random moments, continue with --resume, and compare with an undisturbed result.
+"""Kill `run`, `replicate`, `fit` and `design` at random moments, go on with --resume, and compare the bytes.
 
-Every file must have the bytes of the undisturbed one, but for those that say when, how long and how often: the manifest
-and the pages (`SAME` names what is compared). The moments are uniform over the time that the undisturbed command took,
-the start of Python included. The signal is SIGKILL.
+Every file must have the bytes of that of an undisturbed command, but for those that say when, how long and how often:
+the manifest and the pages (`SAME` names what is compared). The moments are uniform over the time that the undisturbed
+command took, the start of Python included. The signal is SIGKILL.
 
     python scripts/kills.py [--kills 60] [--seed 1] [--keep DIR]
 """
@@ -60,15 +60,35 @@ arm = ["freedom-denosumab", "freedom-placebo"]
 endpoint = "difference_to_control"
 reason = "to be quick"
 """
+QUESTION = """
+title = "To be killed"
+trial = "trial.toml"
+draws = 12
+seed = 3
+[[factor]]
+arm = "denosumab"
+dose = "20..120 mg"
+[[require]]
+quantity = "change of BMD_LS at 12 mo"
+of = "denosumab"
+against = "placebo"
+at_least = "2 points"
+[[prefer]]
+quantity = "dose a year"
+of = "denosumab"
+least = true
+"""
 COMMANDS = {
     "run": ["trial.toml"],
     "replicate": ["trial.toml", "--replicates", "6", "--patients", "20"],
     "fit": ["fit.toml", "--no-profile"],
+    "design": ["question.toml"],
 }
 SAME = {
     "run": ("*.parquet", "trial.toml", "agents/*", "report/figures/*", "report/tables/table-14*"),
     "replicate": ("*.csv", "*.parquet"),
     "fit": ("*.csv",),
+    "design": ("*.csv",),
 }
 LIMIT = 900  # seconds of one command
 
@@ -132,6 +152,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "trial.toml").write_text(TRIAL, encoding="utf-8")
     (folder / "fit.toml").write_text(FIT, encoding="utf-8")
+    (folder / "question.toml").write_text(QUESTION, encoding="utf-8")
     counts, different = {}, []
     for verb in asked.verbs:
         began = time.monotonic()
