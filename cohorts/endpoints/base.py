@@ -56,7 +56,17 @@ class Data(Protocol):
         """One row per event."""
 
     def seen(self, *columns: str, attended: bool = False, months: Collection[float] | None = None) -> pd.DataFrame:
-        """Some columns of the visits."""
+        """Some columns of the visits.
+
+        Parameters
+        ----------
+        *columns : str
+            Measures, such as BMD_LS.
+        attended : bool
+            Whether to leave out visits that the patient missed.
+        months : collection of float, optional
+            Only visits planned at these months.
+        """
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,13 @@ class Population:
         return [parse_stratum(text, where="") for text in self.strata]
 
     def admits(self, covariates: pd.DataFrame) -> np.ndarray:
-        """Which patients are eligible; one row a patient in, one bool a patient out."""
+        """Which patients are eligible; one row a patient in, one bool a patient out.
+
+        Parameters
+        ----------
+        covariates : DataFrame, n rows
+            A column for each covariate.
+        """
         return admitted(self.eligible, covariates)
 
 
@@ -148,7 +154,13 @@ class Trial:
     per_protocol: PerProtocol | None = None
 
     def arm(self, name: str) -> Arm:
-        """The arm of that name; KeyError if there is none."""
+        """The arm of that name; KeyError if there is none.
+
+        Parameters
+        ----------
+        name : str
+            Its name in the trial file.
+        """
         return next((arm for arm in self.arms if arm.name == name), None) or self._no_arm(name)
 
     @property
@@ -157,7 +169,13 @@ class Trial:
         return [endpoint for endpoint in self.endpoints if isinstance(endpoint, Change)]
 
     def endpoint(self, name: str) -> Endpoint:
-        """The endpoint of that name; KeyError if there is none."""
+        """The endpoint of that name; KeyError if there is none.
+
+        Parameters
+        ----------
+        name : str
+            Its name in the trial file.
+        """
         found = next((endpoint for endpoint in self.endpoints if endpoint.name == name), None)
         if found is None:
             raise KeyError(f"{self.name} has no endpoint '{name}'")
@@ -296,7 +314,13 @@ def ends_of_treatment(arms: Sequence[Arm], agents: Mapping[str, Agent]) -> dict[
 
 
 def bad_patients(patients: int, arms: int) -> list[str]:
-    """What is wrong with a number of patients, if anything."""
+    """What is wrong with a number of patients, if anything.
+
+    Parameters
+    ----------
+    patients, arms : int
+        Number of patients and of arms.
+    """
     if max(arms, 1) <= patients <= MOST_PATIENTS:
         return []
     if patients > MOST_PATIENTS:

@@ -149,7 +149,15 @@ class Objectives:
         return self._claimed(table, plain)
 
     def named(self, table: Table, key: str) -> str | None:
-        """Name of an endpoint at a key of a table; None where it has none, or an unknown one, which is a fault."""
+        """Name of an endpoint at a key of a table; None where it has none, or an unknown one, which is a fault.
+
+        Parameters
+        ----------
+        table : Table
+            A table of the trial file.
+        key : str
+            The key that names an endpoint.
+        """
         name = table.text(key, None)
         if name is None or name in self.known:
             return name
@@ -247,7 +255,13 @@ class Objectives:
     # estimands
 
     def estimands(self, endpoints: Sequence[Endpoint]) -> list[Estimand]:
-        """Those without fault."""
+        """Those without fault.
+
+        Parameters
+        ----------
+        endpoints : sequence of Endpoint
+            Endpoints of the trial.
+        """
         tables = self.root.tables("estimand", ESTIMAND)
         found = [self._estimand(table, endpoints) for table in tables]
         self._names_once("estimand", tables)
@@ -329,7 +343,13 @@ class Objectives:
     # multiplicity
 
     def multiplicity(self, endpoints: Sequence[Endpoint]) -> Multiplicity | None:
-        """How the type-I error is kept; None if the file does not say."""
+        """How the type-I error is kept; None if the file does not say.
+
+        Parameters
+        ----------
+        endpoints : sequence of Endpoint
+            Endpoints of the trial.
+        """
         table = self.root.table("multiplicity", MULTIPLICITY)
         if table is None:
             return None

@@ -187,7 +187,23 @@ def rubin(estimates: np.ndarray, variances: np.ndarray, df: float) -> dict[str, 
 def last_visit(
     fit: mmrm.Fit, wide: pd.DataFrame, patients: pd.DataFrame, reference: str, strategy: str, count: int, seed: int
 ) -> np.ndarray:
-    """Completed responses at the last visit, shape (patients, count); parameters as of `impute`."""
+    """Completed responses at the last visit, shape (patients, count); parameters as of `impute`.
+
+    Parameters
+    ----------
+    fit : Fit
+        The mixed model.
+    wide : DataFrame
+        One row for each patient, one column for each visit.
+    patients : DataFrame
+        One row for each patient.
+    reference : str
+        The reference arm.
+    strategy : str
+        Such as "J2R".
+    count, seed : int
+        Number of imputations, and their seed.
+    """
     completed = _completed(fit, wide, patients, reference, strategy, count, seed)
     return np.concatenate([values[:, :, -1].copy() for values in completed], axis=1).T
 

@@ -283,7 +283,13 @@ def no_ratio() -> dict[str, Any]:
 
 
 def nothing(value: float) -> float:
-    """z of any value where the data say nothing."""
+    """z of any value where the data say nothing.
+
+    Parameters
+    ----------
+    value : float
+        Any effect.
+    """
     return 0.0
 
 

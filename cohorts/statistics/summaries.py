@@ -88,6 +88,13 @@ def change_from(visits: pd.DataFrame, measure: str, from_month: float = 0.0, *, 
 def mean_interval(values: np.ndarray, level: float = LEVEL) -> dict[str, float]:
     """Mean, SD, SE and t interval of `values` (1-d, NaN ignored); NaN where too few values allow none.
 
+    Parameters
+    ----------
+    values : ndarray, shape (n,)
+        Values of patients.
+    level : float
+        Coverage, 0 to 1.
+
     Returns
     -------
     dict
@@ -170,7 +177,15 @@ def mean_by_visit(change: pd.DataFrame, arms: Sequence[str], control: str | None
 
 
 def median_interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """Order-statistic (binomial) interval for the median [2]_; NaN where `values` are too few for the level."""
+    """Order-statistic (binomial) interval for the median [2]_; NaN where `values` are too few for the level.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n,)
+        Values of patients.
+    level : float
+        Coverage, 0 to 1.
+    """
     x = np.sort(np.asarray(values, float)[np.isfinite(values)])
     rank = int(stats.binom.ppf((1 - level) / 2, x.size, 0.5)) if x.size else 0
     if rank == 0:
@@ -305,14 +320,32 @@ def endpoint(
 
 
 def endpoint_facts(spec: Any) -> dict[str, object]:
-    """The columns of an analysed endpoint that are the same for all arms."""
+    """The columns of an analysed endpoint that are the same for all arms.
+
+    Parameters
+    ----------
+    spec : Endpoint
+        The endpoint.
+    """
     unit = "%" if spec.kind == "percent" else UNITS.get(spec.measure, "")
     facts: dict[str, object] = {"endpoint": spec.name, "role": spec.role, "measure": spec.measure, "unit": unit}
     return facts | {"from_month": float(spec.from_month), "to_month": float(spec.to_month), "note": ""}
 
 
 def with_covariates(change: pd.DataFrame, visits: pd.DataFrame, patients: pd.DataFrame, spec: Any) -> pd.DataFrame:
-    """Changes of an endpoint with the value that they start from (`baseline`), the patient's `stratum`, covariates."""
+    """Changes of an endpoint with the value that they start from (`baseline`), the patient's `stratum`, covariates.
+
+    Parameters
+    ----------
+    change : DataFrame
+        One row for each patient, with the `value` of the change.
+    visits : DataFrame
+        Visits of the measure.
+    patients : DataFrame
+        One row for each patient.
+    spec : Endpoint
+        Its measure, months and covariates.
+    """
     start = visits.loc[visits["month"] == spec.from_month].set_index("patient")[spec.measure]
     strata = patients.set_index("patient")["stratum"] if "stratum" in patients else None
     stratum = change["patient"].map(strata) if strata is not None else ""
@@ -322,7 +355,15 @@ def with_covariates(change: pd.DataFrame, visits: pd.DataFrame, patients: pd.Dat
 
 
 def median_difference(a: np.ndarray, b: np.ndarray, seed: Sequence[int]) -> dict[str, float]:
-    """Median of `a` minus median of `b` with a percentile bootstrap interval (patients resampled within arms) [3]_."""
+    """Median of `a` minus median of `b` with a percentile bootstrap interval (patients resampled within arms) [3]_.
+
+    Parameters
+    ----------
+    a, b : ndarray, shape (n,)
+        Values of the patients of two arms.
+    seed : sequence of int
+        Seed of the resamples.
+    """
     none = {"difference": np.nan, "difference_low": np.nan, "difference_high": np.nan}
     if not a.size or not b.size:
         return none
@@ -340,6 +381,15 @@ def resampled_medians(values: np.ndarray, size: int, rng: np.random.Generator) -
 
     A resample's k-th smallest value is that at the rank ceil(n u), u being the k-th smallest of n uniform numbers,
     which is beta distributed [4]_.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n,)
+        Values of patients.
+    size : int
+        Number of resamples.
+    rng : Generator
+        Random numbers.
     """
     x, n = np.sort(values), values.size
     middle = (n + 1) // 2
@@ -352,7 +402,17 @@ def resampled_medians(values: np.ndarray, size: int, rng: np.random.Generator) -
 
 
 def resamples(n: int, size: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each of `n` patients is in each of `size` bootstrap resamples; shape (size, n)."""
+    """How often each of `n` patients is in each of `size` bootstrap resamples; shape (size, n).
+
+    Parameters
+    ----------
+    n : int
+        Number of patients.
+    size : int
+        Number of resamples.
+    rng : Generator
+        Random numbers.
+    """
     drawn = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
     return np.bincount(drawn.reshape(-1), minlength=size * n).reshape(size, n)
 
@@ -390,7 +450,15 @@ def disposition(patients: pd.DataFrame, events: pd.DataFrame, arms: Sequence[str
 
 
 def safety_set(patients: pd.DataFrame, doses: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `patients` who were given at least one dose, and all of an arm for which none is planned."""
+    """Rows of `patients` who were given at least one dose, and all of an arm for which none is planned.
+
+    Parameters
+    ----------
+    patients : DataFrame
+        One row for each patient.
+    doses : DataFrame
+        One row for each dose.
+    """
     given = doses.loc[doses["given"].astype(bool), "patient"]
     return patients[patients["patient"].isin(given) | ~patients["arm"].isin(doses["arm"].unique())]
 
@@ -503,7 +571,15 @@ def contributions(visits: pd.DataFrame, site: str, arms: Sequence[str], months: 
 
 
 def over_control(parts: pd.DataFrame, control: str) -> pd.DataFrame:
-    """`contributions` of each other arm minus those of `control`; same columns, `n` of the arm."""
+    """`contributions` of each other arm minus those of `control`; same columns, `n` of the arm.
+
+    Parameters
+    ----------
+    parts : DataFrame
+        From `contributions`.
+    control : str
+        Name of the control arm.
+    """
     reference = parts[parts["arm"] == control].set_index(["month", "part"])
     other = parts[parts["arm"] != control].set_index(["month", "part"])
     out = other.assign(**{c: other[c] - reference[c].reindex(other.index) for c in ("mean", "total")})

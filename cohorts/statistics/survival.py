@@ -108,7 +108,15 @@ def cumulative_incidence(time: np.ndarray, cause: np.ndarray, *, of: int = 1, le
 
 
 def at_month(curve: pd.DataFrame, month: float) -> dict[str, float]:
-    """The row of a step curve that holds at a month; NaN where nobody was seen that long."""
+    """The row of a step curve that holds at a month; NaN where nobody was seen that long.
+
+    Parameters
+    ----------
+    curve : DataFrame
+        Rows in order of `month`.
+    month : float
+        The month.
+    """
     known = curve[curve["month"] <= month + 1e-9]
     if known.empty or curve["month"].max() < month - 1e-9:
         return dict.fromkeys(CURVE[1:], np.nan)
@@ -116,7 +124,15 @@ def at_month(curve: pd.DataFrame, month: float) -> dict[str, float]:
 
 
 def numbers_at_risk(time: np.ndarray, months: Sequence[float]) -> np.ndarray:
-    """Patients seen without the event up to each month (those who leave or have it at the month itself included)."""
+    """Patients seen without the event up to each month (those who leave or have it at the month itself included).
+
+    Parameters
+    ----------
+    time : ndarray, shape (n,)
+        Months until the event or the end of follow-up of each patient.
+    months : sequence of float
+        When to count.
+    """
     return np.array([int((np.asarray(time) >= month).sum()) for month in months])
 
 
@@ -426,7 +442,15 @@ def incidence_contrast(
 
 
 def refuse_empty(table: pd.DataFrame, arms: Sequence[str]) -> None:
-    """Complain of an arm that has no patient."""
+    """Complain of an arm that has no patient.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row for each patient, with `arm`.
+    arms : sequence of str
+        Arms that must have a patient.
+    """
     for name in arms:
         if not (table["arm"] == name).any():
             raise BadInput(f"no patient of {name} is left for the analysis.")

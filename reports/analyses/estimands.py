@@ -180,7 +180,15 @@ def _world(
 
 
 def supposed(happened: pd.DataFrame, estimand: Estimand) -> set[int]:
-    """Patients to whom an event of the hypothetical strategy happens really."""
+    """Patients to whom an event of the hypothetical strategy happens really.
+
+    Parameters
+    ----------
+    happened : DataFrame
+        Events of the patients.
+    estimand : Estimand
+        Its strategies.
+    """
     real = happened[happened["conduct"] == "real"]
     return set(real.loc[real["event"].isin(list(estimand.with_strategy("hypothetical"))), "patient"])
 
@@ -188,7 +196,19 @@ def supposed(happened: pd.DataFrame, estimand: Estimand) -> set[int]:
 def world_of(
     everyone: pd.DataFrame, arm: str, courses: pd.DataFrame, happened: pd.DataFrame, ideal: Collection[int]
 ) -> World:
-    """Patients in one arm, those of `ideal` as things would go ideally; courses and events of that arm."""
+    """Patients in one arm, those of `ideal` as things would go ideally; courses and events of that arm.
+
+    Parameters
+    ----------
+    everyone : DataFrame
+        One row for each patient.
+    arm : str
+        The arm.
+    courses, happened : DataFrame
+        Tables `twins` and `twin_events` of a run.
+    ideal : collection of int
+        Patients whose ideal course counts.
+    """
     visits, events = (
         frame[(frame["conduct"] == "ideal") == frame["patient"].isin(ideal)] for frame in (courses, happened)
     )

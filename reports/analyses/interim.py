@@ -37,7 +37,17 @@ _LEVELS = (1e-12, 0.999)
 
 
 def spent(share: np.ndarray, alpha: float, kind: str) -> np.ndarray:
-    """One-sided alpha spent at shares (0 to 1) of the final information."""
+    """One-sided alpha spent at shares (0 to 1) of the final information.
+
+    Parameters
+    ----------
+    share : ndarray
+        Share of the final information, 0 to 1.
+    alpha : float
+        Two-sided level.
+    kind : str
+        Kind of the spending function.
+    """
     share = np.asarray(share, float)
     if kind == "O'Brien-Fleming":
         return np.asarray(2 * stats.norm.sf(stats.norm.isf(alpha / 2) / np.sqrt(share)))
@@ -182,7 +192,19 @@ def conditional_power(z: float, share: float, final: float, drift: float | None 
 
 
 def futility_limit(share: float, final: float, rule: Futility, drift: float | None = None) -> float:
-    """Statistic below which `conditional_power` is below that of a rule; `drift` as planned, for "design"."""
+    """Statistic below which `conditional_power` is below that of a rule; `drift` as planned, for "design".
+
+    Parameters
+    ----------
+    share : float
+        Share of the final information at the look.
+    final : float
+        Boundary of the final analysis.
+    rule : Futility
+        Its least conditional power and assumed effect.
+    drift : float, optional
+        Mean of the final statistic under the design.
+    """
     rest = 1 - share
     reach = final - stats.norm.isf(rule.below) * np.sqrt(rest)
     if rule.under == "trend":

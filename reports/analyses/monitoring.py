@@ -341,7 +341,17 @@ def stopped(seen: Monitored, plan: Interim | None) -> Stop | None:
 
 
 def outcome_of(rows: Sequence[Mapping[str, Any]], plan: Interim, *, adjusted: bool = True) -> dict[str, Any]:
-    """What became of one arm, whose looks were read by `decide`: `OUTCOME` but for the month."""
+    """What became of one arm, whose looks were read by `decide`: `OUTCOME` but for the month.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Looks of the arm, from `decide`.
+    plan : Interim
+        The looks of the trial file.
+    adjusted : bool
+        Whether to compute the p of the sequence.
+    """
     kept, at = _course(rows, plan)
     row = kept[at] if kept else rows[-1]
     out = {"arm": row["arm"], "alpha": plan.alpha / max(len(plan.arms), 1), "rejected": row["decision"] == CROSSED}

@@ -33,7 +33,13 @@ CUTS: dict[str, tuple[str, tuple[float, ...], tuple[str, ...]]] = {
 
 
 def groups_of(patients: pd.DataFrame) -> dict[str, pd.Series]:
-    """Subgroup of every patient by each factor of `CUTS`: factor name to labels, index the patient."""
+    """Subgroup of every patient by each factor of `CUTS`: factor name to labels, index the patient.
+
+    Parameters
+    ----------
+    patients : DataFrame
+        One row for each patient.
+    """
     found = {}
     for covariate, (name, cuts, labels) in CUTS.items():
         values = values_of(covariate, patients)

@@ -224,7 +224,15 @@ class Context:
         return replace(shell, body=svg, footnote=said, headline=headline, picture=lambda: png(redraw()), alt=spoken)
 
     def source(self, note: str, who: str = "") -> str:
-        """Footnote: the note, then N by arm where `who` is the analysis set, then seed and model."""
+        """Footnote: the note, then N by arm where `who` is the analysis set, then seed and model.
+
+        Parameters
+        ----------
+        note : str
+            Method and source.
+        who : str
+            The patients that the exhibit is about.
+        """
         counted = f"Randomised: {self.sizes}." if who in (self.population, self.safety) else ""
         return " ".join(part for part in (note, counted, f"Seed {self.seed}; {self.model}.") if part)
 
@@ -266,7 +274,13 @@ class Context:
         return f"{self.by_name[arm].label}{against}"
 
     def by_draw(self, spec: Change) -> pd.DataFrame:
-        """An endpoint of the typical patient, by draw and arm."""
+        """An endpoint of the typical patient, by draw and arm.
+
+        Parameters
+        ----------
+        spec : Change
+            The endpoint.
+        """
         return unknowns.endpoint_by_draw(
             self.data.uncertainty, spec.measure, spec.from_month, spec.to_month, self.control
         )
@@ -313,7 +327,13 @@ class Context:
         return analyse(self.data, self.analysed)
 
     def read_elsewhere(self, *, changes: bool) -> list[str]:
-        """A sentence that refers to the test of an endpoint at interim looks; empty if there was no such test."""
+        """A sentence that refers to the test of an endpoint at interim looks; empty if there was no such test.
+
+        Parameters
+        ----------
+        changes : bool
+            Whether endpoints of the kind "change" are meant, or all others.
+        """
         plan = self.trial.interim
         if plan is None or (self.trial.endpoint(plan.endpoint).key == "change") != changes:
             return []
@@ -323,7 +343,13 @@ class Context:
         ]
 
     def symbol_label(self, symbol: str) -> str:
-        """A parameter with meaning and unit, for an axis."""
+        """A parameter with meaning and unit, for an axis.
+
+        Parameters
+        ----------
+        symbol : str
+            Symbol of the parameter table.
+        """
         unit = self.data.parameters.row(symbol)["unit"]
         return f"{symbol}: {self.meanings[symbol]}" + ("" if unit == "1" else f" ({unit})")
 
@@ -354,6 +380,13 @@ class Context:
     def whole_range(self, result: str, arm: str) -> dict[str, float]:
         """Range of one headline result over parameter vectors and structures, from `by_vector` and `by_structure`.
 
+        Parameters
+        ----------
+        result : str
+            Name of the result, as in `by_vector`.
+        arm : str
+            Name of the arm.
+
         Returns
         -------
         dict
@@ -381,12 +414,24 @@ class Context:
         return unknowns.endpoint_words(spec, self.control)
 
     def strongest(self, arm: str) -> pd.DataFrame:
-        """Parameters whose rank correlation with an arm's primary endpoint is beyond chance, strongest first."""
+        """Parameters whose rank correlation with an arm's primary endpoint is beyond chance, strongest first.
+
+        Parameters
+        ----------
+        arm : str
+            Name of the arm.
+        """
         own = self.importance[self.importance["arm"] == arm]
         return own[own["beyond_chance"].astype(bool)]
 
     def marker_medians(self, marker: str) -> pd.DataFrame | None:
-        """A marker in percent of baseline by visit and arm; None if it was not measured."""
+        """A marker in percent of baseline by visit and arm; None if it was not measured.
+
+        Parameters
+        ----------
+        marker : str
+            Such as "CTX".
+        """
         if marker not in self.data.columns("visits"):
             return None
         visits = self.data.seen(marker)
@@ -411,6 +456,14 @@ def month_span(first: float, last: float) -> str:
 
 
 def nearest(months: Iterable[float], wanted: float) -> float:
-    """The month nearest to `wanted`, the earlier of two."""
+    """The month nearest to `wanted`, the earlier of two.
+
+    Parameters
+    ----------
+    months : iterable of float
+        At least one month.
+    wanted : float
+        A month.
+    """
     options = np.unique(np.asarray(list(months), float))
     return float(options[np.abs(options - wanted).argmin()])

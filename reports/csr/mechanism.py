@@ -151,7 +151,13 @@ def latent_by_visit(c: Context, names: list[str]) -> pd.DataFrame:
 
 
 def alike(frame: pd.DataFrame) -> bool:
-    """Whether all outputs of `latent_by_visit` are equal in the digits that the table shows."""
+    """Whether all outputs of `latent_by_visit` are equal in the digits that the table shows.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        From `latent_by_visit`.
+    """
     gaps = frame.groupby(["month", "arm"])[["median", "q1", "q3"]].agg(lambda x: x.max() - x.min())
     return bool((gaps.fillna(0.0) < 0.05).to_numpy().all())
 

@@ -46,7 +46,13 @@ def _interim_analyses(c: Context, section: Section) -> None:
 
 
 def verdicts(c: Context) -> list[str]:
-    """The outcome of the looks for each arm, in one or two sentences."""
+    """The outcome of the looks for each arm, in one or two sentences.
+
+    Parameters
+    ----------
+    c : Context
+        The report.
+    """
     frame, out = c.analyses.looks, []
     for row in c.analyses.stops.to_dict("records"):
         own = frame[frame["arm"] == row["arm"]]

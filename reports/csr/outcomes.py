@@ -73,7 +73,13 @@ def sentences(c: Context, frame: pd.DataFrame) -> list[str]:
 
 
 def p_words(p: float) -> str:
-    """A p value as it follows the letter p: ``= 0.012`` or ``<0.001``."""
+    """A p value as it follows the letter p: ``= 0.012`` or ``<0.001``.
+
+    Parameters
+    ----------
+    p : float
+        A p value.
+    """
     text = p_value(p)
     return text if text.startswith("<") else f"= {text}"
 
@@ -215,7 +221,13 @@ def _decisions(c: Context, section: Section) -> None:
 
 
 def procedure(method: str) -> str:
-    """Name of a procedure for multiple testing."""
+    """Name of a procedure for multiple testing.
+
+    Parameters
+    ----------
+    method : str
+        `method` of the trial file's [multiplicity].
+    """
     return {"graphical": "graphical procedure of Bretz and Maurer"}.get(method, f"{method} procedure")
 
 

@@ -305,7 +305,13 @@ def _span(months: float) -> str:
 
 
 def deviating(c: Context) -> pd.DataFrame | None:
-    """Major deviations by patient, as of `per_protocol.major`, up to the first primary endpoint; None if not asked."""
+    """Major deviations by patient, as of `per_protocol.major`, up to the first primary endpoint; None if not asked.
+
+    Parameters
+    ----------
+    c : Context
+        The report.
+    """
     primaries = _primaries(c)
     if c.trial.per_protocol is None or not primaries:
         return None
@@ -313,7 +319,15 @@ def deviating(c: Context) -> pd.DataFrame | None:
 
 
 def major_deviations(c: Context, table: pd.DataFrame) -> Exhibit:
-    """Patients with a major deviation by arm; `table` as from `deviating`."""
+    """Patients with a major deviation by arm; `table` as from `deviating`.
+
+    Parameters
+    ----------
+    c : Context
+        The report.
+    table : DataFrame
+        From `deviating`.
+    """
     spec = _primaries(c)[0]
     names = {"any": "Any", **_rule_words(c, spec)}
     rows = []
@@ -334,7 +348,13 @@ def major_deviations(c: Context, table: pd.DataFrame) -> Exhibit:
 
 
 def set_words(c: Context) -> list[str]:
-    """The per-protocol set in a sentence."""
+    """The per-protocol set in a sentence.
+
+    Parameters
+    ----------
+    c : Context
+        The report.
+    """
     table = deviating(c)
     if table is None:
         return []

@@ -74,7 +74,17 @@ class Protocol:
 
     @classmethod
     def of(cls, trial: Trial, agents: Sequence[Agent], sizes: Sequence[int]) -> Protocol:
-        """That of `trial`, for studies of these sizes."""
+        """That of `trial`, for studies of these sizes.
+
+        Parameters
+        ----------
+        trial : Trial
+            The trial.
+        agents : sequence of Agent
+            Those of the trial.
+        sizes : sequence of int
+            Numbers of patients, increasing.
+        """
         return cls(trial, {agent.name: agent for agent in agents}, tuple(sizes))
 
     @property
@@ -112,7 +122,13 @@ class Protocol:
         return ends_of_treatment(self.trial.arms, self.agents)
 
     def ends_of(self, design: str) -> dict[str, float]:
-        """The same under a design: that of the control treatment for all where all are given it."""
+        """The same under a design: that of the control treatment for all where all are given it.
+
+        Parameters
+        ----------
+        design : str
+            "trial" or "null".
+        """
         if design == NULL and self.control is not None:
             return dict.fromkeys(self.ends, self.ends[self.control])
         return self.ends
@@ -272,7 +288,17 @@ def _together(parts: Sequence[Analysed]) -> Analysed:
 
 
 def apart_of(found: Studies, of: Observed, protocol: Protocol) -> list[StudyTables]:
-    """Studies one by one, each as its run would be."""
+    """Studies one by one, each as its run would be.
+
+    Parameters
+    ----------
+    found : Studies
+        Simulated studies.
+    of : Observed
+        What was seen under one design.
+    protocol : Protocol
+        What is analysed.
+    """
     keys = ["vector", "replicate"]
     people, visits, events = found.people(of), found.visits(of), found.events(of)
     starts = np.flatnonzero(~people.duplicated(keys))

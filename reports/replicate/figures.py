@@ -26,7 +26,13 @@ SOURCES = {"ensemble": "of the ensemble that agrees with published figures", "ra
 
 
 def by_size(view: View) -> Section:
-    """Power and type I error against the number of patients."""
+    """Power and type I error against the number of patients.
+
+    Parameters
+    ----------
+    view : View
+        The result.
+    """
     section, number = view.number("Section"), view.number("Figure")
     specs = view.protocol.endpoints[:PANELS]
     mine = view.default["measure"].isin(["power", "type I error"]) & (view.default["quantity"] == DIFFERENCE)
@@ -82,7 +88,13 @@ def _power_panel(ax: Axes, view: View, spec: Endpoint, frame: pd.DataFrame) -> N
 
 
 def estimates(view: View) -> Section:
-    """Each study's answer against the true value."""
+    """Each study's answer against the true value.
+
+    Parameters
+    ----------
+    view : View
+        The result.
+    """
     number = view.number("Section")
     return Section(number, "Each study's answer", "studies", exhibits=[_intervals(view), _distributions(view)])
 
@@ -218,7 +230,13 @@ def _distribution(ax: Axes, view: View, spec: Endpoint) -> list[dict[str, object
 
 
 def assurance(view: View) -> Section:
-    """What is left of power when the parameter values are not known."""
+    """What is left of power when the parameter values are not known.
+
+    Parameters
+    ----------
+    view : View
+        The result.
+    """
     number = view.number("Section")
     exhibits = [_vectors(view)] if view.quantity == DIFFERENCE else []
     exhibits.append(_assurance_table(view))

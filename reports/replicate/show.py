@@ -31,7 +31,13 @@ LOGS = "Bias, standard errors and widths of ratios are those of the natural loga
 
 
 def compose(found: Replicates) -> tuple[Page, list[Section]]:
-    """Page and sections."""
+    """Page and sections.
+
+    Parameters
+    ----------
+    found : Replicates
+        The finished analysis.
+    """
     view = View(found)
     vectors = len(found.plan.vectors) - 1
     more = f", each for {vectors} parameter vectors besides the default values" if vectors else ""

@@ -50,12 +50,26 @@ class Question:
         return self.conduct == BY_STRATEGY
 
     def column(self, whose: str, field: str) -> str:
-        """Name of a column of the outcomes."""
+        """Name of a column of the outcomes.
+
+        Parameters
+        ----------
+        whose : str
+            Whose outcome: the arm's own or under control.
+        field : str
+            Name of the field.
+        """
         return f"{self.number} {whose} {field}"
 
 
 def questions(protocol: Protocol) -> list[Question]:
-    """Everything whose true value is wanted; of a trial without control, the arms' own values only."""
+    """Everything whose true value is wanted; of a trial without control, the arms' own values only.
+
+    Parameters
+    ----------
+    protocol : Protocol
+        What is analysed.
+    """
     found: list[tuple[Endpoint, Estimand, str]] = []
     for spec in protocol.endpoints:
         found += [(spec, as_they_come(spec, protocol.others(spec)), conduct) for conduct in (AS_PLANNED, AS_RUN)]
@@ -73,6 +87,13 @@ def as_they_come(spec: Endpoint, arms: list[str]) -> Estimand:
 
 def outcomes(found: Studies, protocol: Protocol) -> pd.DataFrame:
     """What became of each patient in her own arm and under the control treatment, for every question.
+
+    Parameters
+    ----------
+    found : Studies
+        Simulated studies.
+    protocol : Protocol
+        What is analysed.
 
     Returns
     -------
