@@ -1,10 +1,10 @@
 """Parameter uncertainty: the typical patient of each arm, for many parameter vectors and for each structural variant.
 
 Vectors come from the shipped ensemble, which agrees with the published figures, correlations included
-(`ranklsim.pkpd.ensemble`). If a user has changed a parameter or an agent of the ensemble, it no longer applies. Then
-the parameters whose prior is not fixed are drawn over their plausible ranges, each from its own stream. Every arm uses
-the same vectors, so differences between arms are paired. Variability between patients and residual error are not
-included.
+(`ranklsim.pkpd.ensemble`). Numbers that a hypothetical agent has of its own are drawn over the ranges in its file. If
+a user has changed a parameter or an agent of the ensemble, it no longer applies. Then the parameters whose prior is
+not fixed are drawn over their plausible ranges, each from its own stream. Every arm uses the same vectors, so
+differences between arms are paired. Variability between patients and residual error are not included.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ranklsim.cohorts import streams
 from ranklsim.cohorts.conduct import patients
@@ -23,6 +24,7 @@ from ranklsim.pkpd.ensemble import ensemble as shipped_ensemble
 from ranklsim.pkpd.ensemble import holds_for, of_variants
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable
+from ranklsim.pkpd.ranges import natural, ranges
 from ranklsim.pkpd.simulation import simulate
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
@@ -65,13 +67,14 @@ def draws_of(trial: Trial, parameters: ParameterTable, agents: list[Agent]) -> t
         return typical(parameters.uncertain()).assign(draw=0)[["draw", *parameters.uncertain()]], "none"
     shipped = shipped_ensemble()
     n = trial.uncertainty_draws
+    own = own_draws(parameters, agents, np.arange(n + 1), trial.seed)
     if holds_for(parameters, agents):
         if n > len(shipped):
             raise BadInput(
                 f"uncertainty_draws = {n}, but the ensemble holds {len(shipped)} vectors; give at most that."
             )
         vectors = pd.concat([typical(shipped.columns), shipped.head(n)], ignore_index=True)
-        return vectors.assign(draw=np.arange(n + 1))[["draw", *shipped.columns]], "ensemble"
+        return pd.concat([pd.DataFrame({"draw": np.arange(n + 1)}), vectors, own], axis="columns"), "ensemble"
     draw = np.arange(n + 1)
     drawn: dict[str, np.ndarray] = {"draw": draw}
     for symbol in parameters.uncertain():
@@ -80,7 +83,41 @@ def draws_of(trial: Trial, parameters: ParameterTable, agents: list[Agent]) -> t
         low, high = float(row["low"]), float(row["high"])
         value = low * (high / low) ** u if row["prior"] == "loguniform" else low + (high - low) * u
         drawn[symbol] = np.where(draw == 0, float(row["value"]), value)
-    return pd.DataFrame(drawn), "ranges"
+    return pd.concat([pd.DataFrame(drawn), own], axis="columns"), "ranges"
+
+
+def own_draws(parameters: ParameterTable, agents: Sequence[Agent], draw: NDArray[np.int64], seed: int) -> pd.DataFrame:
+    """Draws of the numbers that hypothetical agents have of their own, each over the range that its file gives.
+
+    Parameters
+    ----------
+    parameters : ParameterTable
+        A number that it holds has that value in every draw.
+    agents : sequence of Agent
+    draw : ndarray of int, shape (n,)
+        Draw 0 has the agents' values.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        A row for each draw, a column for each number (``abc-301.KD_mRANKL``): uniform, or log-uniform over a range that
+        `ranges` puts on the logarithm. Independent of each other and of the ensemble. No column for what the ensemble
+        holds.
+    """
+    names = {
+        f"{agent.name}.{number.field}"
+        for agent in agents if agent.hypothetical for number in agent.provenance
+        if number.origin == agent.name and number.low is not None
+    }  # fmt: skip
+    names -= {*parameters.values, *shipped_ensemble().columns}
+    if not names:
+        return pd.DataFrame(index=range(len(draw)))
+    rows = ranges(parameters, agents)
+    rows = rows[rows["symbol"].isin(names)].reset_index(drop=True)
+    unit = np.column_stack([streams.uniform(seed, f"uncertainty.{s}", draw) for s in rows["symbol"]])
+    values = np.where((draw == 0)[:, None], rows["value"].to_numpy(float), natural(unit, rows))
+    return pd.DataFrame(values, columns=rows["symbol"].tolist())
 
 
 def by_variant(

@@ -8,6 +8,7 @@ reasonable opponent could claim, its status (measured, fitted or assumed) and it
     hypothetical = true              # no such drug has been tested in humans
     like         = "denosumab"       # take over kind, route, usual regimen and every number that is not given here
     KD_mRANKL    = { value = "0.05 nmol/L", low = 0.01, high = 0.5, status = "assumed", source = "our target" }
+    KD_mRANKL    = { assay = "0.05 nM", like = "denosumab" }   # as a laboratory measures it; or kon and koff
     KD_sRANKL    = "none"            # in short: a number without range, assumed, with this file as its source
 
 What an agent takes over by ``like`` counts as assumed if the agent is hypothetical, whatever it was for the other:
@@ -132,7 +133,9 @@ class Number(NamedTuple):
     """One number of an agent and where it is from; value and range in the canonical `unit`.
 
     `low` and `high` are None where the file gives no range; `value` is infinite where it says "none". `origin` is the
-    agent in whose file it stands, another one where it is taken over by ``like``.
+    agent in whose file it stands, another one where it is taken over by ``like``. `assay` is the constant that a
+    laboratory measures, None if none is known. A constant of binding that is given as an assay value is `factor` times
+    the constant of the agent `like`, and follows that one when it changes.
     """
 
     field: str
@@ -144,6 +147,9 @@ class Number(NamedTuple):
     source: str
     doi: str
     origin: str
+    assay: float | None = None
+    like: str = ""
+    factor: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -185,9 +191,18 @@ class Agent:
     path: Path = field(compare=False)
 
     @cached_property
-    def numbers(self) -> dict[str, str]:
-        """Field by the name that parameter tables have for its number, ``ORIGIN.FIELD``."""
-        return {f"{number.origin}.{number.field}": number.field for number in self.provenance}
+    def followed(self) -> list[tuple[str, str, float]]:
+        """Names of parameter tables (``ORIGIN.FIELD``) that move a number: name, field, and by which factor.
+
+        Later ones take precedence: a number of the agent's own over the one that it is derived from.
+        """
+        derived = [(f"{n.like}.{n.field}", n.field, n.factor) for n in self.provenance if n.like]
+        return [*derived, *((f"{n.origin}.{n.field}", n.field, 1.0) for n in self.provenance)]
+
+    @cached_property
+    def numbers(self) -> set[str]:
+        """Names of parameter tables that move a number of this agent."""
+        return {name for name, _, _ in self.followed}
 
     def with_numbers(self, numbers: Mapping[str, float]) -> Agent:
         """The agent with other numbers, such as a fit gives.
@@ -198,7 +213,7 @@ class Agent:
             ``AGENT.FIELD`` to a value in the field's canonical unit. A number that this agent takes over from AGENT
             changes too; names of other agents are passed over.
         """
-        changed = {field: numbers[name] for name, field in self.numbers.items() if name in numbers}
+        changed = {field: factor * numbers[name] for name, field, factor in self.followed if name in numbers}
         provenance = tuple(
             number._replace(value=changed[number.field], source=f"parameter file, in place of: {number.source}")
             if changed.get(number.field, number.value) != number.value
@@ -276,6 +291,17 @@ def agent_names(folder: Path | None = None) -> list[str]:
     return sorted(names, key=lambda name: (name != "placebo", name))
 
 
+def has_agent(name: str, folder: Path | None = None) -> bool:
+    """Whether there is an agent of that name, in `folder` or among those that ship.
+
+    Parameters
+    ----------
+    name : str
+    folder : Path, optional
+    """
+    return _find(name, folder) is not None
+
+
 def describe(agent: Agent) -> str:
     """An agent in words and numbers, for a terminal: each field with unit, range, status, meaning and source."""
     lines = [f"{agent.name}: {agent.label}"]
@@ -301,7 +327,74 @@ def describe(agent: Agent) -> str:
         for row in rows:
             cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
             lines.append("  ".join(["", *cells, row[4]]).rstrip())
+    for caution in cautions(agent):
+        lines += ["", f"  {caution}"]
     return "\n".join(lines)
+
+
+def new_agent(name: str, like: str = "denosumab", *, folder: Path | None = None) -> str:
+    """The text of a file for an agent of one's own, with a comment for each number that may be given.
+
+    Parameters
+    ----------
+    name : str
+    like : str
+        The agent from which it takes over what its file does not give.
+    folder : Path, optional
+        Where `like` is looked for before the shipped agents.
+
+    Raises
+    ------
+    BadInput
+        If the name can't be used, or there is no agent `like`.
+    """
+    if not _NAME.fullmatch(name) or name in _NOT_NAMES:
+        raise BadInput(f"'{name}' is no name of an agent; begin with a letter, then use letters, digits, - and _.")
+    if has_agent(name):
+        raise BadInput(f"an agent '{name}' ships already; choose another name.")
+    base = load_agent(like, folder=folder, where="like")
+    lines = [
+        f"# {name}: what it has in common with {base.name} is taken over; give what differs, each with its unit.",
+        "# A range (low, high) is what a reasonable opponent could claim; intervals of answers are drawn over it.",
+        f"label        = {_quoted(name.upper())}",
+        f"like         = {_quoted(base.name)}",
+        "hypothetical = true    # no such drug has been tested in humans",
+        'description  = ""',
+        "",
+    ]
+    for number in base.provenance:
+        spec = FIELDS[base.kind][number.field]
+        lines.append(f"# {number.field}: {spec.meaning}{_or_none(spec)}. {base.label}: {_in_words(number)}")
+        if spec.none:
+            lines.append(f'# {number.field} = {{ assay = "0.05 nM", like = {_quoted(base.name)} }}   # of a laboratory')
+        span = "" if number.low is None else f", low = {number.low:g}, high = {number.high:g}"
+        value = _quoted(_in_words(number))
+        lines.append(f'# {number.field} = {{ value = {value}{span}, status = "assumed", source = "..." }}')
+    return "\n".join(lines) + "\n"
+
+
+def cautions(agent: Agent) -> list[str]:
+    """What is likely to be meant otherwise in an agent's file, one sentence each.
+
+    Parameters
+    ----------
+    agent : Agent
+    """
+    found = []
+    for number in agent.provenance:
+        spec = FIELDS[agent.kind][number.field]
+        if not spec.none or number.origin != agent.name or number.assay is not None or not agent.hypothetical:
+            continue
+        shipped = load_agent("denosumab")
+        reference = next(n for n in shipped.provenance if n.field == number.field)
+        if math.isfinite(number.value) and reference.assay is not None and reference.value != reference.assay:
+            found.append(
+                f"{number.field} of {agent.name} is taken as an effective constant in tissue, as denosumab's "
+                f"{_in_words(reference)} is, whose assay value is "
+                f"{_with_unit(f'{reference.assay:g}', reference.unit)}. If yours "
+                f'is from an assay, write {number.field} = {{ assay = "{_in_words(number)}", like = "denosumab" }}.'
+            )
+    return found
 
 
 def to_toml(agent: Agent) -> str:
@@ -334,6 +427,10 @@ def to_toml(agent: Agent) -> str:
         if number.low is not None:
             entries += [f"low = {number.low!r}", f"high = {number.high!r}"]
         entries += [f"{entry} = {_quoted(getattr(number, entry))}" for entry in ("status", "source", "doi")]
+        if number.assay is not None:
+            entries.append(f"assay = {_quoted(_with_unit(repr(number.assay), number.unit))}")
+        if number.like:
+            entries += [f"like = {_quoted(number.like)}", f"factor = {number.factor!r}"]
         if number.origin != agent.name:
             entries.append(f"origin = {_quoted(number.origin)}")
         lines.append(f"{number.field} = {{ {', '.join(entries)} }}")
@@ -494,11 +591,24 @@ class _Reader:
             "status": '"measured", "fitted" or "assumed"', "source": '"none: our assumption"',
             "doi": '"10.1359/jbmr.081112"', "origin": '"denosumab"',
         }  # fmt: skip
-        table = Table(self.faults, given, Shape(entries, ("value", "status", "source"), "entry"), (name,))
+        if spec.none:
+            entries |= {
+                "assay": '"0.05 nM"', "like": '"denosumab"', "factor": "1.0",
+                "kon": '"2e5 1/(M*s)"', "koff": '"1e-5 1/s"',
+            }  # fmt: skip
+        measured = [key for key in ("assay", "kon", "koff") if spec.none and key in given]
+        needed = () if measured and "value" not in given else ("value", "status", "source")
+        table = Table(self.faults, given, Shape(entries, needed, "entry"), (name,))
+        if measured and "value" not in given:
+            return self._derived(name, spec, table, so_far)
         value = self._value((name, "value"), given.get("value"), spec) if "value" in table else None
         low, high = (self._limit(table, end, spec) for end in ("low", "high"))
         status, source, doi = table.choice("status", STATUSES, ""), table.text("source", ""), table.text("doi", "")
         origin = table.text("origin", self.path.stem)
+        assay = table.quantity("assay", spec.unit, None, above=0)
+        like, factor = table.text("like", ""), table.number("factor", 1.0, above=0)
+        if like and "factor" not in table:
+            table.fault("like", f"{name} has a value and is like {like}; give assay in place of value, or no like.")
         if ("low" in table) != ("high" in table):
             missing = "high" if "low" in table else "low"
             table.fault((), f"{name} has no {missing}; give both ends of its range, or neither.")
@@ -507,7 +617,48 @@ class _Reader:
             self.table.fault(name, f"{name} is {have}, outside its own range of {span}; correct one of them.")
         if len(self.faults) > so_far or value is None:
             return None
-        return Number(name, value, spec.unit, low, high, status, source, doi, origin)
+        return Number(name, value, spec.unit, low, high, status, source, doi, origin, assay, like, factor)
+
+    def _derived(self, name: str, spec: Field, table: Table, so_far: int) -> Number | None:
+        """A constant of binding from a laboratory's: in tissue it is what the agent `like` makes of its own."""
+        if "assay" in table and ("kon" in table or "koff" in table):
+            table.fault((), f"{name} has both an assay value and rates; give one of them.")
+        elif ("kon" in table) != ("koff" in table):
+            table.fault((), f"{name} has one rate; give both kon and koff, or assay.")
+        if "low" in table or "high" in table:
+            table.fault((), f"{name} is an assay value; leave out low and high, since its range is that of the ratio.")
+        assay = table.quantity("assay", spec.unit, None, above=0)
+        if assay is None and "kon" in table and "koff" in table:
+            on, off = table.quantity("kon", "L/nmol/day", None, above=0), table.quantity("koff", "1/day", None, above=0)
+            assay = off / on if on and off else None
+        like = table.text("like", "") or (self.base.name if self.base else "")
+        if like == self.path.stem:
+            table.fault("like", f"{name} is like the agent itself; name another one, such as denosumab.")
+        elif not like:
+            table.fault("like", f'{name} has an assay value and no reference; give like = "denosumab".')
+        if assay is None or len(self.faults) > so_far:
+            return None
+        other = self.faults.attempt(
+            table.at("like"), lambda where: load_agent(like, folder=self.path.parent, where=where)
+        )
+        if other is None:
+            return None
+        reference = next((number for number in other.provenance if number.field == name), None)
+        if reference is None or reference.assay is None or not math.isfinite(reference.value):
+            table.fault("like", f"{like} has no assay value of {name} to compare with; denosumab has one.")
+            return None
+        factor = assay / reference.assay
+        ratio = reference.value / reference.assay
+        source = (
+            f"assay value {_with_unit(f'{assay:.3g}', spec.unit)}, times {ratio:.3g}, the ratio of effective to assay "
+            "constant "
+            f"of {like}" + (f"; {said}" if (said := table.text("source", "")) else "")
+        )
+        status = table.choice("status", STATUSES, "assumed")
+        return Number(
+            name, factor * reference.value, spec.unit, None, None, status, source, table.text("doi", ""),
+            self.path.stem, assay, reference.origin, factor,
+        )  # fmt: skip
 
     def _value(self, keys: tuple[str, ...], given: object, spec: Field) -> float | None:
         if spec.none and given == "none":

@@ -42,7 +42,7 @@ def fit_for(vectors: pd.DataFrame, parameters: ParameterTable, agents: list[Agen
         Without the columns of symbols whose value in `parameters`, or in the file of an agent, is not the shipped one.
     """
     shipped = load_parameters()
-    own = [symbol for symbol, value in parameters.values.items() if value != shipped.row(symbol)["value"]]
+    own = [s for s, value in parameters.values.items() if s in vectors and value != shipped.row(s)["value"]]
     for agent in agents:
         for number in agent.provenance:
             symbol = f"{number.origin}.{number.field}"

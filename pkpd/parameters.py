@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ranklsim.pkpd.agents import FIELDS, Agent, load_agent
+from ranklsim.pkpd.agents import FIELDS, Agent, agent_names, has_agent, load_agent
 from ranklsim.pkpd.errors import BadInput, near, shown
-from ranklsim.pkpd.reading import MOST_FAULTS, Sheet, finite, first_faults, read_content, read_csv
+from ranklsim.pkpd.reading import MOST_FAULTS, TOO_SMALL, Sheet, finite, first_faults, read_content, read_csv
 from ranklsim.pkpd.units import check_unit
 from ranklsim.pkpd.variants import variant
 
@@ -46,9 +46,12 @@ class ParameterTable:
     ----------
     frame : pandas.DataFrame
         One row a parameter, indexed by symbol, columns as in ``data/parameters.csv``.
+    folder : Path, optional
+        Where a user's own agents are, whose numbers are parameters like those of shipped agents.
     """
 
     frame: pd.DataFrame
+    folder: Path | None = None
 
     @cached_property
     def values(self) -> dict[str, float]:
@@ -84,7 +87,7 @@ class ParameterTable:
             return self._spread_row(symbol, where)
         if self.known(symbol, where) in self.frame.index:
             return self.frame.loc[symbol]
-        return pd.Series(_agent_row(symbol))
+        return pd.Series(_agent_row(symbol, self.folder))
 
     def _spread_row(self, symbol: str, where: str) -> pd.Series:
         of = self.frame.loc[self.known(symbol.removesuffix(SPREAD), where)]
@@ -123,9 +126,15 @@ class ParameterTable:
         BadInput
             If it does not; names the closest one that exists.
         """
-        if symbol in self.frame.index or _agent_row(symbol) is not None:
+        if symbol in self.frame.index or _agent_row(symbol, self.folder) is not None:
             return symbol
         hint = near(symbol, self.frame.index, also=f"`ranklsim parameters` lists all {len(self.frame)}.")
+        agent, _, field = symbol.partition(".")
+        if field and has_agent(agent, self.folder):
+            fields = FIELDS[load_agent(agent, folder=self.folder).kind]
+            raise BadInput(f"{where}: agent '{agent}' has no number '{field}'; {near(field, fields)}")
+        if field and not field.startswith("cv"):
+            hint = f"there is no agent '{agent}'; {near(agent, agent_names(self.folder))}"
         raise BadInput(f"{where}: unknown parameter '{symbol}'; {hint}")
 
     def replace(self, values: Mapping[str, float], where: str = "parameters") -> ParameterTable:
@@ -153,7 +162,7 @@ class ParameterTable:
             if symbol not in frame.index:
                 frame.loc[symbol] = self.row(symbol, where)
             frame.loc[symbol, "value"] = float(value)
-        return ParameterTable(frame)
+        return ParameterTable(frame, self.folder)
 
     def faults(self, values: Mapping[str, float], where: str = "parameters") -> list[str]:
         """The faults that `replace` would report, one sentence each.
@@ -193,7 +202,7 @@ class ParameterTable:
         spreads = {symbol.removesuffix(SPREAD): cv for symbol, cv in values.items() if symbol.endswith(SPREAD)}
         if spreads:
             frame = frame.assign(cv=frame["cv"].where(~frame.index.isin(spreads), frame.index.map(spreads)))
-        table = ParameterTable(frame)
+        table = ParameterTable(frame, self.folder)
         table.__dict__["values"] = self.values | {s: v for s, v in values.items() if not s.endswith(SPREAD)}
         return table
 
@@ -210,7 +219,7 @@ class ParameterTable:
         return self.frame.reset_index()[list(COLUMNS)].to_csv(index=False, lineterminator="\n")
 
 
-def load_parameters(path: str | Path | ParameterTable | None = None) -> ParameterTable:
+def load_parameters(path: str | Path | ParameterTable | None = None, *, folder: Path | None = None) -> ParameterTable:
     """Load the shipped parameter table, or a structural variant or a user's file laid over it.
 
     Parameters
@@ -218,7 +227,9 @@ def load_parameters(path: str | Path | ParameterTable | None = None) -> Paramete
     path : path or ParameterTable, optional
         Name of a structural variant (`variants`), or CSV with at least ``symbol`` and ``value``; symbols that it does
         not hold keep their shipped values. A column ``cv`` is taken over too where it holds a number. A table is
-        returned as it is.
+        returned as it is, if it knows a folder of agents or none is given.
+    folder : Path, optional
+        Where a user's own agents are (``abc-301.KD_mRANKL`` is then a parameter).
 
     Returns
     -------
@@ -231,8 +242,8 @@ def load_parameters(path: str | Path | ParameterTable | None = None) -> Paramete
         all faults of the file at once, each with its line.
     """
     if isinstance(path, ParameterTable):
-        return path
-    shipped = _shipped()
+        return path if path.folder or folder is None else ParameterTable(path.frame, folder)
+    shipped = _shipped() if folder is None else ParameterTable(_shipped().frame, folder)
     if path is None:
         return shipped
     path = Path(path)
@@ -263,23 +274,38 @@ def load_parameters(path: str | Path | ParameterTable | None = None) -> Paramete
     return shipped.replace(values, str(path))
 
 
-@lru_cache(maxsize=256)
-def _agent_row(symbol: str) -> dict[str, object] | None:
-    """Row of an agent's number, from the shipped agent's file; None if `symbol` is not AGENT.FIELD or has no range."""
-    name, _, field = symbol.partition(".")
-    try:
-        agent = load_agent(name)
-    except BadInput:
+def _agent_row(symbol: str, folder: Path | None) -> dict[str, object] | None:
+    """Row of an agent's number, from its file; None if `symbol` is not AGENT.FIELD.
+
+    A number that its file gives without a range may have any value that its field allows.
+    """
+    name, dot, field = symbol.partition(".")
+    if not dot or not any(field in fields for fields in FIELDS.values()) or not has_agent(name, folder):
         return None
+    if folder is not None and not (folder / f"{name}.toml").is_file():
+        return _agent_row(symbol, None)
+    return _row_of_file(symbol, folder) if folder is not None else _row_of_shipped(symbol)
+
+
+@lru_cache(maxsize=256)
+def _row_of_shipped(symbol: str) -> dict[str, object] | None:
+    return _row_of_file(symbol, None)
+
+
+def _row_of_file(symbol: str, folder: Path | None) -> dict[str, object] | None:
+    name, _, field = symbol.partition(".")
+    agent = load_agent(name, folder=folder)
     for number in agent.provenance:
-        if number.field == field and number.low is not None:
+        if number.field == field:
+            spec = FIELDS[agent.kind][field]
+            least = TOO_SMALL if spec.positive else spec.least
             return {
                 "group": "agent",
-                "meaning": f"{agent.label}: {FIELDS[agent.kind][field].meaning}",
+                "meaning": f"{agent.label}: {spec.meaning}",
                 "value": number.value,
                 "unit": number.unit,
-                "low": number.low,
-                "high": number.high,
+                "low": least if number.low is None else number.low,
+                "high": spec.most if number.high is None else number.high,
                 "prior": "fixed",
                 "cv": 0.0,
                 "cv_source": "",

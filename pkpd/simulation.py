@@ -433,9 +433,9 @@ def _numbers(agent: Agent, persons: pd.DataFrame) -> dict[str, float | Array]:
     ----------
     agent : Agent
     persons : DataFrame
-        A column ``ORIGIN.FIELD`` replaces a number by an array over the persons.
+        A column ``ORIGIN.FIELD`` replaces a number by an array over the persons (`Agent.followed`).
     """
-    own = {field: persons[name].to_numpy(float) for name, field in agent.numbers.items() if name in persons}
+    own = {f: factor * persons[name].to_numpy(float) for name, f, factor in agent.followed if name in persons}
     return agent.values | own
 
 

@@ -77,7 +77,7 @@ def simulate(
         course.regimens,
         course.agents,
         months=course.months_of_interest(at),
-        parameters=load_parameters(parameters),
+        parameters=load_parameters(parameters, folder=None if folder is None else Path(folder)),
         covariates=covariates,
     )
 

@@ -24,6 +24,7 @@ DAYS_PER_YEAR = 365.25
 
 _QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*", re.DOTALL)
 _TOKEN = re.compile(r"\s*(?:(?P<number>\d+(?:\.\d+)?)|(?P<name>[A-Za-zµμ]+|%)|(?P<sign>\*\*|[-*/^()]))\s*")
+_ON_RATE = re.compile(r"1?/\(M\*?s\)|1?/M/s|M\^?-1\*?s\^?-1")
 _TOO_FAR = 10**6  # nobody means 60 kg of a drug by 60 kg
 _COMMON = (
     "mg", "ug", "ng", "pg", "g", "kg", "kDa", "Da", "L", "mL", "dL", "uL", "m", "cm", "mm", "um", "mol", "mmol", "umol",
@@ -189,7 +190,12 @@ def _factor(unit_from: str, unit_to: str) -> Fraction:
 
 @lru_cache(maxsize=512)
 def _scale(unit: str) -> _Scale:
-    """Read a unit: names, whole powers, products and quotients from left to right, brackets."""
+    """Read a unit: names, whole powers, products and quotients from left to right, brackets.
+
+    Molar is ambiguous alone (M), but not with a prefix (nM) or in the unit of an on-rate (``1/(M*s)``).
+    """
+    if _ON_RATE.fullmatch(unit.replace(" ", "")):
+        unit = "L/mol/s"
     malformed = BadInput(f'\'{unit}\' is not a unit; write it like "mg", "L/day" or "g/cm2".')
     tokens: list[tuple[str, str]] = []
     at = 0
@@ -257,8 +263,8 @@ def _named(name: str) -> _Scale:
         same = [unit for unit in (name.lower(), name[1:]) if unit in _COMMON]
         meant = same[0] if same else _closest(name) or "mg"
         raise BadInput(f"the unit '{name}' is not used here, as M means mega; did you mean \"{meant}\"?")
-    if len(name) == 2 and name[1] == "M":
-        raise BadInput(f"the unit '{name}' is ambiguous; write \"{name[0]}mol/L\" for molar.")
+    if len(name) == 2 and name[1] == "M" and name[0] in "munpfµμ":
+        return _scale(f"{name[0]}mol/L")
     import pint
 
     registry = _registry()

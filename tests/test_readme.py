@@ -50,7 +50,7 @@ def commands() -> list[tuple[str, str]]:
 
 def write_agent(folder: Path) -> None:
     """The agent that docs/agents.md shows, where its commands look for it."""
-    (text,) = blocks(ROOT / "docs" / "agents.md", "toml")
+    text, *_ = blocks(ROOT / "docs" / "agents.md", "toml")
     (folder / "abc-301.toml").write_text(text, encoding="utf-8")
 
 

@@ -212,7 +212,7 @@ def _prepare(
         if unknown:
             raise BadInput(f"unknown layer '{unknown[0]}'; there are {', '.join(vars(trial.layers))}.")
     trial = trial.with_overrides(patients=patients, seed=seed, layers=layers)
-    table = load_parameters(parameters)
+    table = load_parameters(parameters, folder=trial.folder)
     agents = [table.apply(load_agent(name, folder=trial.folder)) for name in trial.agent_names()]
     trial = replace(trial, population_files=population_of(trial).files)
     typical(trial, table)  # refuses criteria that hardly anyone fulfils

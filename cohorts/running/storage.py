@@ -226,7 +226,7 @@ class Run:
         """The parameter table of the run."""
         from ranklsim.pkpd.parameters import load_parameters
 
-        return load_parameters(self.inputs / "parameters.csv")
+        return load_parameters(self.inputs / "parameters.csv", folder=self.inputs / "agents")
 
     @cached_property
     def population(self) -> Population:

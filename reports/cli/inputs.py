@@ -49,7 +49,8 @@ def _show_question(name: str) -> None:
 
 @shared.listing("agents", "List agents, or explain one.")
 def _agents() -> None:
-    """List the shipped agents. `agents show NAME` explains one, or your own file NAME.toml."""
+    """List the shipped agents. `agents show NAME` explains one, or your own file; `agents new NAME` writes such a "
+    "file."""
     from ranklsim import api
 
     shown = api.agents()
@@ -66,6 +67,21 @@ def _show_agent(name: str) -> None:
 
     stem, folder = shared.own_file(name)
     click.echo(describe(load_agent(stem, folder=folder)).rstrip("\n"))
+
+
+@_agents.command("new")
+@click.argument("name")
+@click.option("--like", default="denosumab", show_default=True, help="The agent from which all else is taken over.")
+@shared.FORCE
+def _new_agent(name: str, like: str, force: bool) -> None:
+    """Write NAME.toml into this folder: an agent of your own, with a comment for each number that may be given."""
+    from ranklsim.pkpd.agents import new_agent
+
+    target = Path(f"{name}.toml")
+    text = new_agent(name, like, folder=Path.cwd())
+    with shared.new_files([target], force) as (path,):
+        path.write_text(text, encoding="utf-8", newline="")
+    click.echo(target)
 
 
 @shared.listing("parameters", "List the parameters of the model, or explain some.")
@@ -101,7 +117,7 @@ def _show_parameters(symbols: Sequence[str]) -> None:
     """Explain parameters, also those of an agent (denosumab.CL): meaning, range, variability, status and source."""
     from ranklsim.pkpd.parameters import load_parameters
 
-    table = load_parameters()
+    table = load_parameters(folder=Path.cwd())
     for number, symbol in enumerate(symbols):
         row = table.row(symbol)
         spread = "none" if row["cv"] == 0 else f"{row['distribution']}, {row['cv']:g}"

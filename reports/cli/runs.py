@@ -152,7 +152,7 @@ def _simulate(
             course.regimens,
             course.agents,
             months=rows if plot is None else course.months_to_draw(rows),
-            parameters=load_parameters(parameters),
+            parameters=load_parameters(parameters, folder=Path.cwd()),
             covariates=dict(settings),
             where="--set",
             rtol=rtol,

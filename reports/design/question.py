@@ -44,16 +44,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ranklsim.cohorts import streams
 from ranklsim.cohorts.protocol.design import Arm, Trial
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.cohorts.quantities import Quantity, parse_quantity_of_course
-from ranklsim.pkpd.agents import Agent, agent_names, load_agent
+from ranklsim.cohorts.uncertainty import own_draws
+from ranklsim.pkpd.agents import Agent, cautions, has_agent, load_agent
 from ranklsim.pkpd.dosing import Regimen, parse_regimen
 from ranklsim.pkpd.ensemble import ensemble, fit_for
 from ranklsim.pkpd.errors import BadInput, near
 from ranklsim.pkpd.parameters import ParameterTable
-from ranklsim.pkpd.ranges import natural, ranges
 from ranklsim.pkpd.reading import MOST_MONTHS, Faults, Shape, Table, load_toml, parse_toml
 from ranklsim.pkpd.units import DAYS_PER_MONTH, DAYS_PER_YEAR
 
@@ -560,6 +559,7 @@ class _Reader:
                     parts = [] if value == "nothing" else parse_regimen(str(value), folder=self.folder)
                     names += [part.agent for part in parts if part.agent not in names]
         agents = [load_agent(name, folder=self.folder) for name in names]
+        self.notes += [sentence for agent in agents for sentence in cautions(agent)]
         question = Question(
             title=title, trial=replace(trial, arms=list(self.arms.values()), folder=self.folder), months=months,
             draws=draws, seed=seed, factors=factors, requirements=requirements, preferences=preferences,
@@ -600,7 +600,7 @@ class _Reader:
         known = {arm.name: arm for arm in self.trial.arms}
         if name in known:
             self.arms[name] = known[name]
-        elif self.base is not None and name in agent_names(self.folder):
+        elif self.base is not None and has_agent(name, self.folder):
             label = load_agent(name, folder=self.folder).label
             regimens = [replace(r, agent=name) if self._kind(r.agent) != "none" else r for r in self.base.regimens]
             self.arms[name] = Arm(name, label, regimens)
@@ -817,14 +817,5 @@ def draws_for(question: Question, parameters: ParameterTable) -> pd.DataFrame:
     agents = question.agents
     vectors = fit_for(ensemble(), parameters, agents).head(question.draws).reset_index(drop=True)
     typical = pd.DataFrame([{symbol: float(parameters.row(symbol)["value"]) for symbol in vectors}])
-    own = ranges(parameters, agents)
-    names = {f"{agent.name}.{number.field}" for agent in agents if agent.hypothetical for number in agent.provenance
-             if number.origin == agent.name}  # fmt: skip
-    own = own[own["symbol"].isin(names) & ~own["symbol"].isin(vectors.columns)].reset_index(drop=True)
     whole = pd.concat([typical, vectors], ignore_index=True)
-    if len(own):
-        draw = np.arange(1, len(whole))
-        unit = np.column_stack([streams.uniform(question.seed, f"design.{s}", draw) for s in own["symbol"]])
-        values = np.vstack([own["value"].to_numpy(float), natural(unit, own)])
-        whole = pd.concat([whole, pd.DataFrame(values, columns=own["symbol"].tolist())], axis=1)
-    return whole
+    return pd.concat([whole, own_draws(parameters, agents, np.arange(len(whole)), question.seed)], axis="columns")

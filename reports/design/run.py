@@ -93,7 +93,7 @@ def design(
         if not 10 <= draws <= asked.draws:
             raise BadInput(f"draws = {draws} is not possible; give 10 to {asked.draws}.")
         asked = replace(asked, draws=draws)
-    values = load_parameters(parameters)
+    values = load_parameters(parameters, folder=asked.trial.folder)
     vectors = draws_for(asked, values)
     threads = processors() if workers is None else workers
     if out is None:

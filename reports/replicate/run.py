@@ -145,7 +145,7 @@ def replicate(
         raise BadInput(
             "the layers 'patients' and 'residual' are both off, so every study would be the same; switch one on."
         )
-    table = load_parameters(parameters)
+    table = load_parameters(parameters, folder=design.folder)
     agents = [table.apply(load_agent(name, folder=design.folder)) for name in design.agent_names()]
     design = replace(design, population_files=population_of(design).files)
     plan = replication(design, table, agents, replicates=replicates, vectors=vectors, rtol=rtol)

@@ -106,7 +106,7 @@ def sensitivity(
     design = load_trial(trial)
     options = Settings(trajectories, samples, keep, second_order, design.seed if seed is None else seed)
     options.check()
-    values = load_parameters(parameters)
+    values = load_parameters(parameters, folder=design.folder)
     agents = [load_agent(name, folder=design.folder) for name in design.agent_names()]
     moved = chosen(ranges(values, agents, intervals), only, exclude)
     question = ask(design, values, agents, moved)

@@ -9,9 +9,20 @@ import pandas as pd
 import pytest
 from helpers import check_sentence
 
-from ranklsim.pkpd.agents import FIELDS, STATUSES, Number, describe, list_agents, load_agent, to_toml
+from ranklsim.pkpd.agents import (
+    FIELDS,
+    STATUSES,
+    Number,
+    cautions,
+    describe,
+    list_agents,
+    load_agent,
+    new_agent,
+    to_toml,
+)
 from ranklsim.pkpd.dosing import parse_regimen
 from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.parameters import load_parameters
 
 SHIPPED = list_agents()
 NUMBERS = [(agent, number) for agent in SHIPPED for number in agent.provenance]
@@ -92,7 +103,7 @@ def test_what_a_hypothetical_agent_takes_over_counts_as_assumed():
 
 def test_provenance_makes_a_data_frame():
     frame = pd.DataFrame(load_agent("denosumab").provenance)
-    assert list(frame.columns) == ["field", "value", "unit", "low", "high", "status", "source", "doi", "origin"]
+    assert list(frame.columns) == list(Number._fields)
     assert frame.set_index("field").loc["CL", "unit"] == "L/day"
 
 
@@ -266,3 +277,83 @@ def test_a_broken_file_of_the_agents_name_is_told_and_not_called_unknown(tmp_pat
         load_agent("zzz", folder=tmp_path)
     assert "unknown agent" not in str(fault.value)
     assert "zzz.toml" in str(fault.value)
+
+
+OWN = 'label = "ABC-301"\nlike = "denosumab"\nhypothetical = true\nKD_sRANKL = "none"\n'
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'KD_mRANKL = { assay = "0.05 nM" }',
+        'KD_mRANKL = { assay = "50 pM", like = "denosumab", source = "our SPR" }',
+        'KD_mRANKL = { kon = "2e5 1/(M*s)", koff = "1e-5 1/s" }',
+    ],
+)
+def test_a_laboratorys_constant_is_taken_by_the_ratio_that_denosumab_has(tmp_path, line):
+    write(tmp_path, "abc-301", OWN + line)
+    agent, other = load_agent("abc-301", folder=tmp_path), load_agent("denosumab")
+    (own,) = [number for number in agent.provenance if number.field == "KD_mRANKL"]
+    (reference,) = [number for number in other.provenance if number.field == "KD_mRANKL"]
+    assert own.assay == pytest.approx(0.05)
+    assert own.value / reference.value == pytest.approx(own.assay / reference.assay)
+    # It follows denosumab's constant, as the vectors of the ensemble have it, unless it is given itself.
+    assert agent.with_numbers({"denosumab.KD_mRANKL": 0.2}).values["KD_mRANKL"] == pytest.approx(0.2 * 0.05 / 0.003)
+    both = {"denosumab.KD_mRANKL": 0.2, "abc-301.KD_mRANKL": 0.7}
+    assert agent.with_numbers(both).values["KD_mRANKL"] == 0.7
+    (tmp_path / "frozen").mkdir()
+    write(tmp_path / "frozen", "abc-301", to_toml(agent))
+    assert load_agent("abc-301", folder=tmp_path / "frozen") == agent
+    assert cautions(agent) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ('KD_mRANKL = { assay = "0.05 nM", koff = "1e-5 1/s" }', "both an assay value and rates"),
+        ('KD_mRANKL = { kon = "2e5 1/(M*s)" }', "one rate; give both"),
+        ('KD_mRANKL = { assay = "0.05 nM", like = "opg-fc" }', "opg-fc has no assay value of KD_mRANKL"),
+        ('KD_mRANKL = { assay = "0.05 nM", like = "abc-301" }', "like the agent itself"),
+        ('KD_mRANKL = { assay = "0.05 nM", low = "0.01 nM", high = "0.1 nM" }', "leave out low and high"),
+        ('KD_mRANKL = { assay = "0.05 mg" }', "cannot be turned into"),
+        ('KD_mRANKL = { assay = "0 nM" }', "more than 0"),
+    ],
+)
+def test_a_laboratorys_constant_that_cannot_be_used_is_explained(tmp_path, line, part):
+    write(tmp_path, "abc-301", OWN + line)
+    (fault,) = faults(tmp_path)
+    check_sentence(fault, "abc-301.toml:5", part)
+
+
+def test_a_bare_constant_of_an_own_antibody_is_told_to_be_an_effective_one(tmp_path):
+    write(tmp_path, "abc-301", OWN + 'KD_mRANKL = "0.05 nM"')
+    (caution,) = cautions(load_agent("abc-301", folder=tmp_path))
+    check_sentence(caution, "effective constant", 'assay = "0.05 nmol/L"')
+    assert caution in describe(load_agent("abc-301", folder=tmp_path))
+
+
+def test_a_new_agents_file_loads_and_each_of_its_comments_too(tmp_path):
+    text = new_agent("abc-301")
+    write(tmp_path, "abc-301", text)
+    same = load_agent("abc-301", folder=tmp_path)
+    assert same.values == load_agent("denosumab").values
+    lines = [line for line in text.splitlines() if line.startswith("# ") and " = {" in line and "assay" not in line]
+    assert len(lines) == len(same.values)
+    write(tmp_path, "abc-301", "\n".join([*text.splitlines()[2:6], *(line[2:] for line in lines)]))
+    assert load_agent("abc-301", folder=tmp_path).values == pytest.approx(same.values, rel=1e-4)
+
+
+def test_the_numbers_of_an_own_agent_are_parameters(tmp_path):
+    line = 'KD_mRANKL = { value = "0.2 nM", low = 0.1, high = 0.4, status = "assumed", source = "x" }'
+    write(tmp_path, "abc-301", OWN + line)
+    table = load_parameters(folder=tmp_path)
+    row = table.row("abc-301.KD_mRANKL")
+    assert (row["value"], row["low"], row["high"], row["unit"]) == (0.2, 0.1, 0.4, "nmol/L")
+    changed = table.replace({"abc-301.KD_mRANKL": 0.3})
+    assert changed.apply(load_agent("abc-301", folder=tmp_path)).values["KD_mRANKL"] == 0.3
+    wrong = [("abc-301.KD_mRNKL", "'KD_mRANKL'"), ("abc-31.CL", "'abc-301'"), ("abc-301.KD_mRANKL", "0.1 to 0.4")]
+    for symbol, part in wrong:
+        with pytest.raises(BadInput, match=part):
+            table.replace({symbol: 0.5})
+    with pytest.raises(BadInput, match="unknown parameter"):
+        load_parameters().row("abc-301.KD_mRANKL")

@@ -199,7 +199,7 @@ def test_bad_times_and_unknown_parameters_are_named() -> None:
         simulate(TABLE, pd.DataFrame(index=[0]), [], helpers.NO_DOSES, np.array([5.0, 1.0]))
     with pytest.raises(BadInput, match="unknown parameter 'kTT'; did you mean 'kT'"):
         simulate(TABLE, pd.DataFrame({"kTT": [1.0]}), [], helpers.NO_DOSES, MONTHS)
-    with pytest.raises(BadInput, match=r"unknown parameter 'denosumab\.CLL'"):
+    with pytest.raises(BadInput, match="agent 'denosumab' has no number 'CLL'"):
         simulate(TABLE, pd.DataFrame({"denosumab.CLL": [1.0]}), [DENOSUMAB], helpers.NO_DOSES, MONTHS)
 
 

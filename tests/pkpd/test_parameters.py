@@ -105,7 +105,7 @@ def test_a_table_may_name_a_number_of_an_agent_which_then_holds_for_all_that_tak
     ("text", "sentence"),
     [
         ("symbol,value\ndenosumab.CL,9\n", r"mine\.csv:2: denosumab\.CL = 9 L/day .* 0\.073 to"),
-        ("symbol,value\ndenosumab.CLL,9\n", "unknown parameter 'denosumab.CLL'"),
+        ("symbol,value\ndenosumab.CLL,9\n", "agent 'denosumab' has no number 'CLL'"),
         ("symbol,value\nsigg,0.3\n", r"mine\.csv:2: unknown parameter 'sigg'; did you mean 'sig'\?"),
         ("symbol,value\nsig,0.9\n", r"mine\.csv:2: sig = 0\.9 .* 0 to 0\.5"),
         ("symbol,value\nsig,much\n", 'mine.csv:2: value of sig is "much", which is not a finite number.'),
