@@ -49,7 +49,7 @@ class Store:
     """
 
     def __init__(self, base: Path) -> None:
-        self.base = base
+        self.base = base = base.absolute()
         self._temporary: Path | None = None
         self._usable = True
         try:
@@ -108,7 +108,7 @@ class Store:
             say(f"compiled code can't be kept in {self.temporary} ({fault.strerror}); it is compiled at every start.")
 
     def used(self, kernel: str) -> None:
-        """Note that a kernel is in use, and remove those that have not been for `KEPT_DAYS`, with what is left of them.
+        """Note that a kernel is in use; remove those that have not been for `KEPT_DAYS`, and half-written files.
 
         Parameters
         ----------
@@ -117,13 +117,16 @@ class Store:
         """
         if not self._usable:
             return
-        before = time.time() - KEPT_DAYS * 86400
+        now = time.time()
         try:
             for path in (self.base / "kernels").iterdir():
                 if path.name == kernel:
                     os.utime(path)
-                elif path.lstat().st_mtime < before:
+                elif path.lstat().st_mtime < now - KEPT_DAYS * 86400:
                     shutil.rmtree(path, ignore_errors=True)
+            for path in (self.base / "kernels" / kernel).glob("*.tmp"):  # of a process that was killed
+                if path.lstat().st_mtime < now - 86400:
+                    path.unlink()
         except OSError:
             return  # another process removes the same, or the folder is read-only: nothing depends on it
 

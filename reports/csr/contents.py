@@ -59,7 +59,7 @@ def compose(c: Context) -> list[Section]:
         void = [f"{exhibit.kind} {exhibit.number} ({exhibit.title})" for exhibit in section.exhibits if exhibit.void]
         if void:
             section.exhibits = [exhibit for exhibit in section.exhibits if not exhibit.void]
-            section.paragraphs.append(f"Left out, since this trial has no value for it: {listed(void)}.")
+            section.paragraphs.append(f"Left out, since this trial has no value to show there: {listed(void)}.")
         sections.append(section)
     return sections
 

@@ -146,7 +146,11 @@ def test_kernels_of_earlier_versions_are_removed_a_month_after_their_last_use(tm
     long_ago = time.time() - (KEPT_DAYS + 1) * 86400
     for name in ("old", "mine"):
         os.utime(tmp_path / "kernels" / name, (long_ago, long_ago))
+    for name, when in (("a.tmp", long_ago), ("b.tmp", time.time())):  # of a process killed long ago, and of one at work
+        (tmp_path / "kernels" / "mine" / name).touch()
+        os.utime(tmp_path / "kernels" / "mine" / name, (when, when))
     store.used("mine")
+    assert {path.name for path in (tmp_path / "kernels" / "mine").iterdir()} == {"text", "b.tmp"}
     assert {path.name for path in (tmp_path / "kernels").iterdir()} == {"recent", "mine"}
     assert (tmp_path / "kernels" / "mine").stat().st_mtime > long_ago
 
