@@ -362,6 +362,7 @@ def test_parquet_has_dates_as_dates_and_labels(datasets, written):
     assert table.num_rows == len(datasets["ADSL"])
 
 
+@pytest.mark.slow
 def test_define_xml_obeys_the_schema_of_cdisc(written):
     from odmlib.odm_parser import ODMSchemaValidator
 

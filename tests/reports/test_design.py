@@ -136,6 +136,7 @@ def test_contradicting_requirements_are_refused() -> None:
         parse_question(TEXT + more, Path())
 
 
+@pytest.mark.slow
 def test_workers_and_interruption_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(portions, "PORTION", 5)
     path = tmp_path / "q.toml"
@@ -201,6 +202,7 @@ def test_designs_without_a_range_have_a_probability() -> None:
     assert told.designs[kept][1] > told.designs[kept][0]  # zoledronate keeps more than nothing
 
 
+@pytest.mark.slow
 def test_the_command_answers_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wanted = ("--dose-for", "90 % of denosumab's BMD_LS at 36 mo", "--agent", "mrankl-selective")
     code, out, err = said(capsys, "design", *wanted, "--draws", "10", "-o", tmp_path / "d")

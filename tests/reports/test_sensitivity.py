@@ -95,6 +95,7 @@ def _measures(question: Question) -> list[str]:
     return list(dict.fromkeys(question.outcomes["measure"]))
 
 
+@pytest.mark.slow
 def test_workers_and_interruption_change_nothing(
     question: Question, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

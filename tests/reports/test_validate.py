@@ -196,6 +196,7 @@ def test_an_earlier_result_is_replaced_by_force_only_and_nothing_else_ever(
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_rows_that_a_conversion_left_out_are_listed_with_their_reason() -> None:
     shipped = load_evidence()
     found = predict(shipped).assign(typical=np.nan, low_study=np.nan, high_study=np.nan)
