@@ -37,6 +37,7 @@ def test_every_licence_is_an_expression_of_spdx():
         assert known.validate(licence).errors == [], package
 
 
+@pytest.mark.slow
 def test_no_package_is_under_a_licence_that_would_bind_ranklsim_and_those_under_the_mpl_are_named():
     for package, licence in LICENCES.items():
         keys = get_spdx_licensing().license_keys(licence)
