@@ -146,7 +146,7 @@ def test_a_python_example_of_the_documentation_works(page: Path, number: int, tm
 def test_the_trial_of_the_documentation_can_be_run(tmp_path: Path) -> None:
     from ranklsim.cohorts.protocol.trial import load_trial
 
-    parts = blocks(ROOT / "docs" / "trials.md", "toml")[:3]  # the trial, estimands, multiplicity
+    parts = blocks(ROOT / "docs" / "trials.md", "toml")[:4]  # the trial, comparisons, estimands, multiplicity
     (tmp_path / "mine.toml").write_text("\n".join(parts), encoding="utf-8")
     trial = load_trial(tmp_path / "mine.toml")
     assert [arm.name for arm in trial.arms] == ["zoledronate", "selective"]
