@@ -29,6 +29,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from ranklsim.pkpd.arguments import checked
+from ranklsim.pkpd.arguments import folder as existing_folder
 from ranklsim.pkpd.errors import BadInput, near
 from ranklsim.pkpd.reading import MOST_TOML_BYTES, Faults, Shape, Table, load_toml, read_content
 from ranklsim.pkpd.tomltext import Key
@@ -265,6 +267,7 @@ def list_agents(folder: Path | None = None) -> list[Agent]:
     return [load_agent(name, folder=folder) for name in agent_names(folder)]
 
 
+@checked(folder=existing_folder)
 def agents(folder: str | Path | None = None) -> pd.DataFrame:
     """The agents that ship, and those in a folder.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from contextvars import ContextVar
 
 
 class RanklsimError(Exception):
@@ -49,6 +50,8 @@ class RunFailed(RanklsimError):
     exit_code = 1
 
 
+FROM_COMMAND_LINE: ContextVar[bool] = ContextVar("FROM_COMMAND_LINE", default=False)
+"""Whether the command line is the caller: messages then name its options, and the arguments of functions otherwise."""
 LONGEST_MESSAGE = 2000  # characters
 LONGEST_NAME = 100  # characters; nothing longer is a misspelt name
 
@@ -120,7 +123,10 @@ def shown(value: object) -> str:
     """
     if isinstance(value, bool):
         return str(value).lower()
-    text = f'"{value}"' if isinstance(value, str) else "a table" if isinstance(value, dict) else str(value)
+    try:
+        text = f'"{value}"' if isinstance(value, str) else "a table" if isinstance(value, dict) else str(value)
+    except Exception:  # an object of a user's, or a number of more digits than Python writes
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -18,6 +18,8 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.pkpd.agents import FIELDS, Agent, agent_names, has_agent, load_agent
+from ranklsim.pkpd.arguments import instance
+from ranklsim.pkpd.arguments import path as argument_path
 from ranklsim.pkpd.errors import BadInput, near, shown
 from ranklsim.pkpd.reading import MOST_FAULTS, TOO_SMALL, Sheet, finite, first_faults, read_content, read_csv
 from ranklsim.pkpd.units import check_unit
@@ -217,6 +219,10 @@ class ParameterTable:
     def to_csv(self) -> str:
         """The table as text that `load_parameters` reads back."""
         return self.frame.reset_index()[list(COLUMNS)].to_csv(index=False, lineterminator="\n")
+
+
+PARAMETERS = instance(ParameterTable, or_else=argument_path)
+"""Kind of an argument `parameters` (`pkpd.arguments`)."""
 
 
 def load_parameters(path: str | Path | ParameterTable | None = None, *, folder: Path | None = None) -> ParameterTable:

@@ -11,16 +11,30 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.pkpd.agents import Agent, load_agent
+from ranklsim.pkpd.arguments import MONTHS, by_name, checked, number, text, whole
+from ranklsim.pkpd.arguments import folder as existing_folder
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.dosing import Regimen, above_zero, parse_regimen
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.pkpd.parameters import ParameterTable, load_parameters
+from ranklsim.pkpd.parameters import PARAMETERS, ParameterTable, load_parameters
 from ranklsim.pkpd.reading import MOST_DOSES, MOST_MONTHS
 from ranklsim.pkpd.simulation import MARKERS, Doses, covariate_symbols
 from ranklsim.pkpd.simulation import simulate as simulate_persons
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
 
+@checked(
+    regimen=text,
+    agent=text,
+    dose=text,
+    every=text,
+    doses=whole(1, MOST_DOSES),
+    follow=text,
+    at=MONTHS,
+    covariates=by_name(number(), '{"age": 63}'),
+    parameters=PARAMETERS,
+    folder=existing_folder,
+)
 def simulate(
     regimen: str | None = None,
     *,

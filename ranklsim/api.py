@@ -14,17 +14,20 @@ if TYPE_CHECKING:
     from ranklsim.pkpd.agents import agents as agents
     from ranklsim.pkpd.typical import simulate as simulate
     from ranklsim.reports.analyses.results import analyse as analyse
-    from ranklsim.reports.cdisc.export import write_cdisc
-    from ranklsim.reports.csr.report import write_report
+    from ranklsim.reports.cdisc.export import write_cdisc as cdisc
+    from ranklsim.reports.csr.report import write_report as report
     from ranklsim.reports.design.question import questions as questions
     from ranklsim.reports.design.run import design as design
-    from ranklsim.reports.pages.compare import write_comparison
+    from ranklsim.reports.pages.compare import write_comparison as compare
     from ranklsim.reports.pages.fit_report import fit as fit
     from ranklsim.reports.pages.validation import validate as validate
     from ranklsim.reports.replicate.run import replicate as replicate
     from ranklsim.reports.sensitivity.run import sensitivity as sensitivity
 
-    cdisc, compare, report = write_cdisc, write_comparison, write_report
+    __all__ = [
+        "agents", "analyse", "cdisc", "compare", "design", "fit", "questions", "replicate", "report", "run",
+        "sensitivity", "simulate", "trials", "validate",
+    ]  # fmt: skip
 
 FUNCTIONS = {
     "agents": "pkpd.agents:agents",

@@ -18,6 +18,7 @@ ROOMS = (
     "pkpd.tomltext",
     "pkpd.reading",
     "pkpd.parquet",
+    "pkpd.arguments",
     "pkpd.biology",
     "pkpd.limits",
     "pkpd.engine",

@@ -30,6 +30,7 @@ from ranklsim.cohorts.protocol.design import (
 from ranklsim.cohorts.protocol.interim import read_interim
 from ranklsim.cohorts.protocol.objectives import Objectives, read_range
 from ranklsim.cohorts.protocol.robustness import read_per_protocol, read_tipping
+from ranklsim.pkpd.arguments import checked
 from ranklsim.pkpd.dosing import Regimen, check_sequence
 from ranklsim.pkpd.errors import BadInput, closest, near
 from ranklsim.pkpd.reading import (
@@ -166,6 +167,7 @@ def list_trials() -> list[Trial]:
     return [load_trial(name) for name in shipped()]
 
 
+@checked()
 def trials() -> pd.DataFrame:
     """The trials that ship, one row each: name, title, arms, patients, months."""
     rows = [(t.name, t.title, len(t.arms), t.population.patients, t.months) for t in list_trials()]

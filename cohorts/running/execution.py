@@ -29,10 +29,11 @@ from ranklsim.cohorts.running.pieces import Job, Note, Task
 from ranklsim.cohorts.running.scheduler import LIBRARIES, Scheduler, versions
 from ranklsim.cohorts.running.scheduler import chosen as choose
 from ranklsim.cohorts.running.storage import CHUNKS, MANIFEST, TABLES, TWIN_TABLES, Run
+from ranklsim.pkpd import arguments
 from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.agents import to_toml as agent_text
 from ranklsim.pkpd.errors import BadInput, RanklsimError
-from ranklsim.pkpd.parameters import ParameterTable, load_parameters
+from ranklsim.pkpd.parameters import PARAMETERS, ParameterTable, load_parameters
 from ranklsim.pkpd.simulation import processors
 
 PORTION, LEAST = 5000, 500
@@ -77,6 +78,31 @@ class _Plan:
         return Job(folder, self.run, versions, self.trial, self.parameters, self.agents, rtol, size)
 
 
+def _cluster(value: Any) -> Any:
+    """Address of a Dask cluster, or a client."""
+    if isinstance(value, str):
+        return arguments.text(value)
+    if not callable(getattr(value, "submit", None)):
+        raise arguments.Wrong('is no cluster; give its address, such as "tcp://host:8786", or a distributed.Client.')
+    return value
+
+
+@arguments.checked(
+    trial=arguments.instance(Trial, or_else=arguments.path),
+    out=arguments.path,
+    patients=arguments.PATIENTS,
+    seed=arguments.SEED,
+    workers=arguments.WORKERS,
+    layers=arguments.layers,
+    parameters=PARAMETERS,
+    rtol=arguments.number(1e-12, 1e-3),
+    resume=arguments.flag,
+    force=arguments.flag,
+    scheduler=_cluster,
+    progress=arguments.callback,
+    tell=arguments.callback,
+    command=arguments.COMMAND,
+)
 def run(
     trial: Trial | str | Path,
     out: str | Path | None = None,
@@ -144,10 +170,6 @@ def run(
     started = time.monotonic()
     if resume and force:
         raise BadInput("resume and force exclude each other: continue the run in the folder, or replace it.")
-    if workers is not None and workers < 1:
-        raise BadInput(f"workers = {workers} is not positive; give 1 or more.")
-    if not 1e-12 <= rtol <= 1e-3:
-        raise BadInput(f"rtol = {rtol:g} is not a useful tolerance; give 1e-12 to 0.001.")
     folder: Path | None = None
     state = _State(0, 0)
     try:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from ranklsim.cohorts.running.storage import open_run
 from ranklsim.cohorts.statistics import multiplicity, survival
 from ranklsim.cohorts.study import Study, in_memory, setting
 from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.pkpd import arguments
 from ranklsim.reports.analyses import estimands, monitoring, subgroups
 from ranklsim.reports.layout.tables import p_value
 
@@ -58,6 +60,18 @@ class Analyses:
     stops: pd.DataFrame
 
 
+def _study(value: Any) -> Any:
+    """A study, or the folder of a run."""
+    has_tables = all(hasattr(type(value), name) or hasattr(value, name) for name in ("trial", "patients", "seen"))
+    return value if has_tables else arguments.path(value)
+
+
+@arguments.checked(
+    study=_study,
+    analysed=arguments.several(
+        arguments.instance(Analysed, give="what analysed_endpoints returns"), "analysed_endpoints(study)"
+    ),
+)
 def analyse(study: Study | str | Path, analysed: Sequence[Analysed] | None = None) -> Analyses:
     """Analyse a trial as its file asks.
 

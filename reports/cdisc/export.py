@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ranklsim.cohorts.running import places, storage
+from ranklsim.pkpd import arguments
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.cdisc.datasets import EPOCH, FIRST_DAY, build, iso, plain_names
@@ -30,6 +31,13 @@ FILES = {DEFINE} | {f"{name.lower()}.{suffix}" for name in LABELS for suffix in 
 _STAMP = re.compile(rb"\d\d[A-Z]{3}\d\d:\d\d:\d\d:\d\d")
 
 
+@arguments.checked(
+    run_folder=arguments.path,
+    out=arguments.path,
+    formats=arguments.several(arguments.text, '["parquet", "xpt"]', none_empty=True),
+    first_day=arguments.day,
+    force=arguments.flag,
+)
 def write_cdisc(
     run_folder: str | os.PathLike[str],
     out: str | os.PathLike[str],

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import click
 
 from ranklsim import __version__
-from ranklsim.pkpd.errors import BadInput, RanklsimError
+from ranklsim.pkpd.errors import FROM_COMMAND_LINE, BadInput, RanklsimError
 from ranklsim.reports.cli import inputs, runs, studies
 from ranklsim.reports.cli.shared import EXIT_CODES, Interrupted
 
@@ -80,6 +80,7 @@ def main(args: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 1 run failed, 2 bad input, 130 interrupted.
     """
     words = list(sys.argv[1:] if args is None else args)
+    token = FROM_COMMAND_LINE.set(True)
     try:
         with cli.make_context("ranklsim", list(words)) as ctx:
             ctx.meta["ranklsim.words"] = words
@@ -116,6 +117,8 @@ def main(args: Sequence[str] | None = None) -> int:
             f"internal error of ranklsim ({type(error).__name__}: {what}); set {DEBUG}=1 to see the traceback.",
             RUN_FAILED,
         )
+    finally:
+        FROM_COMMAND_LINE.reset(token)
 
 
 def _fail(text: str, code: int) -> int:

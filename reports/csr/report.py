@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ranklsim.cohorts.running import places
 from ranklsim.cohorts.running.storage import open_run
+from ranklsim.pkpd import arguments
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.csr import (  # noqa: F401  (each registers its sections)
     appendix,
@@ -44,6 +45,7 @@ FORMATS = ("html", "docx", "rtf", "parquet")
 DOCUMENT, RESULTS = "report.docx", "ars.json"
 
 
+@arguments.checked(run_folder=arguments.path, out=arguments.path, formats=arguments.NAMES)
 def write_report(
     run_folder: str | os.PathLike[str],
     *,

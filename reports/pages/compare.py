@@ -26,6 +26,7 @@ from ranklsim.cohorts.running import places
 from ranklsim.cohorts.running.storage import open_run
 from ranklsim.cohorts.statistics import durability, summaries
 from ranklsim.cohorts.words import MEASURES, first_upper, listed, month_text
+from ranklsim.pkpd import arguments
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.csr.context import Context
 from ranklsim.reports.figures import compare as figures_compare
@@ -55,6 +56,12 @@ class Seen:
         return {arm.name: arm.label for arm in self.context.arms}
 
 
+@arguments.checked(
+    folders=arguments.several(arguments.path, '["runs/one", "runs/two"]'),
+    out=arguments.path,
+    force=arguments.flag,
+    command=arguments.COMMAND,
+)
 def write_comparison(
     folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str], *, force: bool = False, command: str = ""
 ) -> Path:

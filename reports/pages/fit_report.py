@@ -19,12 +19,13 @@ from scipy.stats import chi2
 
 from ranklsim import __version__
 from ranklsim.cohorts.validation import variability
+from ranklsim.pkpd import arguments
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.errors import RunFailed
 from ranklsim.pkpd.fitting import fit as fitting
 from ranklsim.pkpd.fitting import posterior
 from ranklsim.pkpd.fitting.spec import Spec, load_spec
-from ranklsim.pkpd.parameters import ParameterTable, load_parameters
+from ranklsim.pkpd.parameters import PARAMETERS, ParameterTable, load_parameters
 from ranklsim.pkpd.simulation import processors
 from ranklsim.reports.figures.drawing import INK, RULE, SOFT, WIDTH, drawing, panels, svg_text, two_lines
 from ranklsim.reports.layout.cells import Text
@@ -113,6 +114,17 @@ class Result:
         return values[values["eigenvalue"] < fitting.FLAT]
 
 
+@arguments.checked(
+    spec=arguments.path,
+    out=arguments.path,
+    parameters=PARAMETERS,
+    profiles=arguments.flag,
+    resume=arguments.flag,
+    force=arguments.flag,
+    workers=arguments.WORKERS,
+    progress=arguments.callback,
+    command=arguments.COMMAND,
+)
 def fit(
     spec: str | Path,
     out: str | Path,

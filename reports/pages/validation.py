@@ -20,10 +20,11 @@ from ranklsim import __version__
 from ranklsim.cohorts.validation.bands import Bands, bands
 from ranklsim.cohorts.validation.predictive_check import predictive_check
 from ranklsim.cohorts.words import first_upper
+from ranklsim.pkpd import arguments
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.evidence.predictions import COLUMNS, summary
 from ranklsim.pkpd.evidence.records import Arm, Evidence, load_evidence
-from ranklsim.pkpd.parameters import ParameterTable, load_parameters
+from ranklsim.pkpd.parameters import PARAMETERS, ParameterTable, load_parameters
 from ranklsim.pkpd.simulation import processors
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.figures.drawing import INK, RULE, SHADE, WIDTH, drawing, panels, svg_text, thinned, two_lines
@@ -52,6 +53,17 @@ WORST = 15
 HEADLINES = (*NAMES, "CTX", "P1NP")
 
 
+@arguments.checked(
+    out=arguments.path,
+    evidence=arguments.instance(Evidence, or_else=arguments.path),
+    parameters=PARAMETERS,
+    patients=arguments.whole(0, 1_000_000),
+    seed=arguments.SEED,
+    workers=arguments.WORKERS,
+    force=arguments.flag,
+    progress=arguments.callback,
+    command=arguments.COMMAND,
+)
 def validate(
     out: str | Path,
     *,

@@ -25,16 +25,17 @@ from ranklsim.cohorts.conduct.patients import population_of, typical
 from ranklsim.cohorts.protocol.trial import Trial, load_trial
 from ranklsim.cohorts.running import places, storage
 from ranklsim.cohorts.running.execution import RTOL
+from ranklsim.pkpd import arguments
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.pkpd.parameters import ParameterTable, load_parameters
+from ranklsim.pkpd.parameters import PARAMETERS, ParameterTable, load_parameters
 from ranklsim.pkpd.simulation import processors
 from ranklsim.reports.layout.folders import fingerprint, work_folder, write_result
 from ranklsim.reports.replicate import analyse as analyses
 from ranklsim.reports.replicate import operating, show, truth
 from ranklsim.reports.replicate.analyse import Protocol
 from ranklsim.reports.replicate.operating import Replicates
-from ranklsim.reports.replicate.sample import AS_RUN, OWN, Replication, replication, studies
+from ranklsim.reports.replicate.sample import ALL, AS_RUN, MOST_REPLICATES, OWN, Replication, replication, studies
 
 VERB = "replicate"
 LIBRARIES = ("numpy", "scipy", "numba", "pandas", "pyarrow", "statsmodels")
@@ -64,6 +65,25 @@ class _Job:
         return ("estimates", "outcomes", *looks, *(KEPT if self.keep else ()))
 
 
+@arguments.checked(
+    trial=arguments.instance(Trial, or_else=arguments.path),
+    out=arguments.path,
+    replicates=arguments.whole(1, MOST_REPLICATES),
+    patients=arguments.one_or_several(arguments.PATIENTS, "[50, 100]"),
+    vectors=lambda value: value if value == ALL else arguments.whole(0, MOST_REPLICATES)(value),
+    null=arguments.flag,
+    keep_patients=arguments.flag,
+    seed=arguments.SEED,
+    layers=arguments.NAMES,
+    parameters=PARAMETERS,
+    workers=arguments.WORKERS,
+    rtol=arguments.number(1e-12, 1e-3),
+    resume=arguments.flag,
+    force=arguments.flag,
+    progress=arguments.callback,
+    tell=arguments.callback,
+    command=arguments.COMMAND,
+)
 def replicate(
     trial: str | Path | Trial,
     out: str | Path | None = None,

@@ -16,10 +16,11 @@ import pandas as pd
 
 from ranklsim.cohorts.portions import Progress
 from ranklsim.cohorts.protocol.trial import load_trial
+from ranklsim.pkpd import arguments
 from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.ensemble import ensemble as shipped_ensemble
 from ranklsim.pkpd.ensemble import fit_for
-from ranklsim.pkpd.parameters import ParameterTable, load_parameters
+from ranklsim.pkpd.parameters import PARAMETERS, ParameterTable, load_parameters
 from ranklsim.pkpd.ranges import chosen, ranges, read_vectors
 from ranklsim.pkpd.simulation import processors
 from ranklsim.reports.layout.folders import fingerprint, work_folder, write_result
@@ -34,6 +35,25 @@ FILES = {f"{name}.csv" for name in ("morris", "sobol", "outcomes", "ranges", "pa
 FILES |= {"samples.parquet", "sensitivity.json"}
 
 
+@arguments.checked(
+    trial=arguments.path,
+    out=arguments.path,
+    only=arguments.NAMES,
+    exclude=arguments.NAMES,
+    trajectories=arguments.whole(2, 10_000),
+    samples=arguments.whole(2, 2**20),
+    keep=arguments.whole(2, 1000),
+    second_order=arguments.flag,
+    ensemble=arguments.optional(arguments.path),
+    intervals=arguments.path,
+    parameters=PARAMETERS,
+    seed=arguments.SEED,
+    workers=arguments.WORKERS,
+    resume=arguments.flag,
+    force=arguments.flag,
+    progress=arguments.callback,
+    command=arguments.COMMAND,
+)
 def sensitivity(
     trial: str | Path,
     out: str | Path | None = None,
