@@ -61,12 +61,11 @@ def checked(**kinds: Kind) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
-        assert set(kinds) == set(signature.parameters), (function, set(kinds) ^ set(signature.parameters))
 
         @functools.wraps(function)
         def call(*given: P.args, **more: P.kwargs) -> R:
-            if unknown := [name for name in more if name not in kinds]:
-                raise BadInput(*(f"unknown argument '{name}'; {near(name, kinds)}" for name in unknown))
+            if unknown := [name for name in more if name not in signature.parameters]:
+                raise BadInput(*(f"unknown argument '{name}'; {near(name, signature.parameters)}" for name in unknown))
             try:
                 bound = signature.bind(*given, **more)
             except TypeError as fault:
@@ -76,7 +75,7 @@ def checked(**kinds: Kind) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 ) from None
             faults = []
             for name, value in bound.arguments.items():
-                if value is None and signature.parameters[name].default is None:
+                if name not in kinds or (value is None and signature.parameters[name].default is None):
                     continue
                 try:
                     bound.arguments[name] = kinds[name](value)
@@ -91,6 +90,7 @@ def checked(**kinds: Kind) -> Callable[[Callable[P, R]], Callable[P, R]]:
                     _speak_python(fault)
                 raise
 
+        call.__kinds__ = kinds  # type: ignore[attr-defined]
         return call
 
     return decorate

@@ -7,6 +7,7 @@ no message speaks of an option of the command line.
 from __future__ import annotations
 
 import datetime
+import inspect
 import itertools
 from decimal import Decimal
 from fractions import Fraction
@@ -40,6 +41,7 @@ RIGHT = {
     "sensitivity": {"trial": "modality"},
     "fit": {"spec": "default", "out": "out"},
     "validate": {"out": "out"},
+    "design": {"dose_for": "90 % of denosumab's BMD_LS at 36 mo", "agent": "mrankl-selective"},
     "report": {"run_folder": "x"},
     "compare": {"folders": ["a", "b"], "out": "c"},
     "cdisc": {"run_folder": "x", "out": "b"},
@@ -111,6 +113,17 @@ MISUSES = {
     "validate": {"patients": [3, *NO_WHOLE], "evidence": ["nowhere", *NO_PATHS], "out": NO_PATHS, "seed": [NAN]},
     "agents": {"folder": ["nowhere", *NO_PATHS]},
     "trials": {"folder": ["x"]},
+    "questions": {"folder": ["x"]},
+    "design": {
+        "question": ["nowhere.toml", *NO_PATHS],
+        "draws": [0, 1.5, True],
+        "every": [6, [6], []],
+        "doses": [10, ["10 mg"]],
+        "folder": ["nowhere", 3],
+        "agent": [3, b"x"],
+        "dose_for": [3, "as much as needed"],
+        "out": NO_PATHS,
+    },
     "analyse": {"study": [None, "nowhere", pd.DataFrame(), *NO_PATHS]},
     "report": {"run_folder": ["nowhere", *NO_PATHS], "formats": ["docx", ["doc"], [3], 3], "out": NO_PATHS},
     "compare": {"folders": ["a", ["a"], ["a", "a"], [1, 2], 3, NO_PATHS], "out": NO_PATHS, "force": NO_FLAGS},
@@ -147,6 +160,8 @@ def test_a_misuse_is_bad_input_that_names_the_argument(tmp_path, monkeypatch, re
 def test_every_public_function_is_behind_the_door():
     assert set(MISUSES) == set(ranklsim.api.FUNCTIONS)
     for name in MISUSES:
+        function = getattr(ranklsim, name)
+        assert set(function.__kinds__) == set(inspect.signature(function).parameters), name
         with pytest.raises(BadInput, match="unknown argument 'nonsense'"):
             getattr(ranklsim, name)(nonsense=1)
         with pytest.raises(BadInput):

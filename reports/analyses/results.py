@@ -17,8 +17,8 @@ from ranklsim.cohorts.protocol.trial import Trial
 from ranklsim.cohorts.running.storage import open_run
 from ranklsim.cohorts.statistics import multiplicity, survival
 from ranklsim.cohorts.study import Study, in_memory, setting
-from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd import arguments
+from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.analyses import estimands, monitoring, subgroups
 from ranklsim.reports.layout.tables import p_value
 

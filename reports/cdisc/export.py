@@ -37,6 +37,7 @@ _STAMP = re.compile(rb"\d\d[A-Z]{3}\d\d:\d\d:\d\d:\d\d")
     formats=arguments.several(arguments.text, '["parquet", "xpt"]', none_empty=True),
     first_day=arguments.day,
     force=arguments.flag,
+    tell=arguments.callback,
 )
 def write_cdisc(
     run_folder: str | os.PathLike[str],

@@ -49,6 +49,7 @@ from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.cohorts.quantities import Quantity, parse_quantity_of_course
 from ranklsim.cohorts.uncertainty import own_draws
 from ranklsim.pkpd.agents import Agent, cautions, has_agent, load_agent
+from ranklsim.pkpd.arguments import checked
 from ranklsim.pkpd.dosing import Regimen, parse_regimen
 from ranklsim.pkpd.ensemble import ensemble, fit_for
 from ranklsim.pkpd.errors import BadInput, near
@@ -413,6 +414,7 @@ def load_question(path: str | Path) -> Question:
     return _Reader(Faults(place.name, text, data), data, text, place.parent).question()
 
 
+@checked()
 def questions() -> pd.DataFrame:
     """The questions that ship, one row each: `name`, `title`, `factors`."""
     rows = []

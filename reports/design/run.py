@@ -15,8 +15,10 @@ from pathlib import Path
 import pandas as pd
 
 from ranklsim.cohorts.portions import Progress
+from ranklsim.pkpd import arguments
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.pkpd.parameters import ParameterTable, load_parameters
+from ranklsim.pkpd.parameters import PARAMETERS, ParameterTable, load_parameters
+from ranklsim.pkpd.reading import MOST_PATIENTS
 from ranklsim.pkpd.simulation import processors
 from ranklsim.reports.design.patients import in_patients
 from ranklsim.reports.design.question import Question, dose_for, draws_for, load_question, parse_question
@@ -32,6 +34,22 @@ FILES = {f"{name}.csv" for name in ("cells", "designs", "patients", "unknowns", 
 }  # fmt: skip
 
 
+@arguments.checked(
+    question=arguments.path,
+    out=arguments.path,
+    dose_for=arguments.text,
+    agent=arguments.text,
+    every=arguments.one_or_several(arguments.text, '["3 mo", "6 mo"]'),
+    doses=arguments.text,
+    draws=arguments.whole(1, MOST_PATIENTS),
+    parameters=PARAMETERS,
+    folder=arguments.folder,
+    workers=arguments.WORKERS,
+    resume=arguments.flag,
+    force=arguments.flag,
+    progress=arguments.callback,
+    command=arguments.COMMAND,
+)
 def design(
     question: str | Path | None = None,
     out: str | Path | None = None,
