@@ -246,7 +246,7 @@ def test_a_run_is_not_overwritten_unless_forced(finished, trial_file, tmp_path):
     folder = tmp_path / "b"
     run(trial_file, folder, patients=4)
     before = table_bytes(folder)
-    with pytest.raises(BadInput, match=r"holds a finished run of 'two' \(4 patients\).*--force"):
+    with pytest.raises(BadInput, match=r"holds a finished run of 'two' \(4 patients\).*force=True"):
         run(trial_file, folder)
     assert table_bytes(folder) == before
     (folder / "report").mkdir()
