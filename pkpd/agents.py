@@ -259,6 +259,11 @@ def list_agents(folder: Path | None = None) -> list[Agent]:
 
     Other TOML files of the folder, such as trials, are passed over.
 
+    Parameters
+    ----------
+    folder : Path, optional
+        Folder of a user's own agents.
+
     Raises
     ------
     BadInput
@@ -287,7 +292,13 @@ def agents(folder: str | Path | None = None) -> pd.DataFrame:
 
 
 def agent_names(folder: Path | None = None) -> list[str]:
-    """Names of all agents that a trial in `folder` can name, sorted, placebo first."""
+    """Names of all agents that a trial in `folder` can name, sorted, placebo first.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Folder of a user's own agents.
+    """
     names = {path.stem for path in SHIPPED.glob("*.toml")}
     if folder is not None:
         names |= {path.stem for path in Path(folder).glob("*.toml") if _is_agent_file(path)}
@@ -306,7 +317,13 @@ def has_agent(name: str, folder: Path | None = None) -> bool:
 
 
 def describe(agent: Agent) -> str:
-    """An agent in words and numbers, for a terminal: each field with unit, range, status, meaning and source."""
+    """An agent in words and numbers, for a terminal: each field with unit, range, status, meaning and source.
+
+    Parameters
+    ----------
+    agent : Agent
+        The agent.
+    """
     lines = [f"{agent.name}: {agent.label}"]
     if agent.kind == "none":
         lines.append("  no drug")

@@ -331,7 +331,13 @@ def bad_patients(patients: int, arms: int) -> list[str]:
 
 
 def bad_seed(seed: int) -> list[str]:
-    """What is wrong with a seed, if anything."""
+    """What is wrong with a seed, if anything.
+
+    Parameters
+    ----------
+    seed : int
+        Any whole number.
+    """
     return [] if 0 <= seed < SEEDS else [f"seed = {seed} is not possible; give a whole number from 0 to 2**63 - 1."]
 
 

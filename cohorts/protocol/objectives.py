@@ -315,7 +315,17 @@ class Objectives:
         return Estimand(name, endpoint.name, table.flag("primary"), population, arms, events, missing, summary)
 
     def arms(self, table: Table, key: str, comparator: str | None) -> tuple[str, ...]:
-        """Arms named at a key of a table that are compared with another; all others if none is named."""
+        """Arms named at a key of a table that are compared with another; all others if none is named.
+
+        Parameters
+        ----------
+        table : Table
+            A table of the trial file.
+        key : str
+            The key that names arms.
+        comparator : str, optional
+            The arm that they are compared with.
+        """
         others = [name for name in self.names if name != comparator]
         names = table.values(key, str, None)
         if names is None:

@@ -96,7 +96,13 @@ def estimate_all(study: Study) -> pd.DataFrame:
 
 
 def strategies_in_words(estimand: Estimand) -> str:
-    """Such as "stopping treatment: treatment policy; death: composite"."""
+    """Such as "stopping treatment: treatment policy; death: composite".
+
+    Parameters
+    ----------
+    estimand : Estimand
+        Its events with their strategies.
+    """
     return "; ".join(f"{EVENT_WORDS[event]}: {how}" for event, how in estimand.events.items())
 
 

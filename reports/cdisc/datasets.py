@@ -218,12 +218,24 @@ def _short(names: Sequence[str], most: int) -> list[str]:
 
 
 def days(months: ArrayLike) -> np.ndarray:
-    """Months in whole days."""
+    """Months in whole days.
+
+    Parameters
+    ----------
+    months : array_like
+        Months of 30.4375 days.
+    """
     return np.round(np.asarray(months, float) * DAYS_PER_MONTH)
 
 
 def decimal(values: ArrayLike) -> np.ndarray:
-    """Single-precision numbers as their shortest decimals: 0.514013, not 0.5140130519866943."""
+    """Single-precision numbers as their shortest decimals: 0.514013, not 0.5140130519866943.
+
+    Parameters
+    ----------
+    values : array_like
+        Numbers.
+    """
     values = np.asarray(values)
     if values.dtype != np.float32:
         return values.astype(float)
@@ -374,7 +386,13 @@ def _reason(detail: str) -> str:
 
 
 def iso(day: float) -> str:
-    """A number of days since 1960-01-01 as ISO 8601."""
+    """A number of days since 1960-01-01 as ISO 8601.
+
+    Parameters
+    ----------
+    day : float
+        Days since 1960-01-01.
+    """
     return date.fromordinal(EPOCH.toordinal() + int(day)).isoformat()
 
 
@@ -560,7 +578,13 @@ def _dose_before(samples: pd.DataFrame, when: str, doses: pd.DataFrame, dosed: s
 
 
 def agent_codes(names: Sequence[str]) -> dict[str, str]:
-    """A parameter code of at most 8 characters for each agent, no two alike."""
+    """A parameter code of at most 8 characters for each agent, no two alike.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names of agents.
+    """
     stems = [re.sub(r"[^A-Z0-9]", "", name.upper()).lstrip("0123456789") or "AGENT" for name in names]
     return dict(zip(names, _short(stems, 8), strict=True))
 

@@ -40,7 +40,13 @@ SIMULATED = "Simulated data: no patient was treated. Every value is that of a vi
 
 
 def length(column: pd.Series) -> int:
-    """Characters of the longest text, at least 1."""
+    """Characters of the longest text, at least 1.
+
+    Parameters
+    ----------
+    column : Series of str
+        Texts of a variable.
+    """
     return max(1, int(column.str.len().max())) if len(column) else 1
 
 

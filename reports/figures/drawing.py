@@ -71,7 +71,13 @@ def _style() -> Iterator[None]:
 
 @contextmanager
 def drawing(width: float, height: float) -> Iterator[Figure]:
-    """A figure of `width` x `height` inches under the report's style."""
+    """A figure of `width` x `height` inches under the report's style.
+
+    Parameters
+    ----------
+    width, height : float
+        Inches.
+    """
     with _style():
         figure = Figure(figsize=(width, height))
         FigureCanvasSVG(figure)
@@ -132,7 +138,13 @@ def svg_text(figure: Figure, anchor: str, alt: str) -> str:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a PNG for Word."""
+    """The figure as a PNG for Word.
+
+    Parameters
+    ----------
+    figure : Figure
+        Made by `drawing`.
+    """
     buffer = io.BytesIO()
     with _style():
         figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
@@ -319,20 +331,40 @@ def shown(frame: pd.DataFrame, arms: Sequence[ArmView]) -> list[ArmView]:
 
 
 def notes(figure: Figure, lines: Sequence[str]) -> None:
-    """Small text at the top of a figure that explains its marks."""
+    """Small text at the top of a figure that explains its marks.
+
+    Parameters
+    ----------
+    figure : Figure
+        Made by `drawing`.
+    lines : sequence of str
+        From top to bottom.
+    """
     for k, words in enumerate(lines):
         y = 1 - (0.15 + 0.18 * k) / figure.get_figheight()
         figure.text(0.012, y, words, fontsize=8.6, color=SOFT, va="center")
 
 
 def strip_height(arms: Sequence[ArmView]) -> float:
-    """Inches that `dosing` needs above the axes."""
+    """Inches that `dosing` needs above the axes.
+
+    Parameters
+    ----------
+    arms : sequence of ArmView
+        Arms of the figure.
+    """
     treated, plan = _plan(arms)
     return 0.32 + 0.09 * len(treated) if plan is None else 0.12
 
 
 def label_height(arms: Sequence[ArmView]) -> float:
-    """Inches that the names of `arms` need, one below the other."""
+    """Inches that the names of `arms` need, one below the other.
+
+    Parameters
+    ----------
+    arms : sequence of ArmView
+        Arms of the figure.
+    """
     return LINE * len(arms) * max((wrap_label(arm.label).count("\n") + 1 for arm in arms), default=0)
 
 

@@ -78,7 +78,15 @@ def questions(protocol: Protocol) -> list[Question]:
 
 
 def as_they_come(spec: Endpoint, arms: list[str]) -> Estimand:
-    """The estimand behind an endpoint: everybody, whatever happens, by the measure that its analysis gives."""
+    """The estimand behind an endpoint: everybody, whatever happens, by the measure that its analysis gives.
+
+    Parameters
+    ----------
+    spec : Endpoint
+        The endpoint.
+    arms : list of str
+        Arms that are compared.
+    """
     return Estimand(spec.name, spec.name, False, {}, tuple(arms), {}, "MAR", spec.effect_measure)
 
 

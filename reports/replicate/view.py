@@ -135,15 +135,37 @@ class View:
                 yield spec, arm
 
     def others(self, spec: Endpoint) -> list[str]:
-        """Arms of which an endpoint is reported."""
+        """Arms of which an endpoint is reported.
+
+        Parameters
+        ----------
+        spec : Endpoint
+            The endpoint.
+        """
         return self.protocol.others(spec)
 
     def against(self, spec: Endpoint) -> str:
-        """Label of the comparator of an endpoint."""
+        """Label of the comparator of an endpoint.
+
+        Parameters
+        ----------
+        spec : Endpoint
+            The endpoint.
+        """
         return self.arms[str(self.trial.comparator(spec))].label
 
     def percent(self, measure: str, conduct: str = "", **wanted: Any) -> str:
-        """A share of studies under the default values, with Wilson's interval."""
+        """A share of studies under the default values, with Wilson's interval.
+
+        Parameters
+        ----------
+        measure : str
+            Name of an operating characteristic.
+        conduct : str
+            Conduct whose true value it refers to.
+        **wanted
+            Column of the table to its value.
+        """
         rows = self.rows(measure=measure, conduct=conduct, **wanted)
         if not len(rows) or not np.isfinite(rows["value"].iloc[0]):
             return DASH

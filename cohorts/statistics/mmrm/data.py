@@ -49,7 +49,19 @@ class ModelData:
     def read(
         cls, formula: str, data: pd.DataFrame, subject: str, visit: str, group: str | None, arm: str | None
     ) -> ModelData:
-        """Check and prepare; raises BadInput."""
+        """Check and prepare; raises BadInput.
+
+        Parameters
+        ----------
+        formula : str
+            Response and fixed effects.
+        data : DataFrame
+            One row for each subject and visit.
+        subject, visit : str
+            Columns of `data`.
+        group, arm : str, optional
+            Columns by which covariances, or weights of levels, differ.
+        """
         parsed = _parse(formula)
         response, wanted = _columns(parsed.lhs, data), _columns(parsed.rhs, data)
         roles = {"subject": subject, "visit": visit, "group": group, "arm": arm}
@@ -113,7 +125,13 @@ class ModelData:
             ) from None
 
     def fixed_df(self, method: str) -> np.ndarray:
-        """Degrees of freedom of each term: residual, or by whether it varies within subjects."""
+        """Degrees of freedom of each term: residual, or by whether it varies within subjects.
+
+        Parameters
+        ----------
+        method : str
+            "residual" or "between-within".
+        """
         rows, subjects, p = len(self.frame), self.frame[self.subject].nunique(), len(self.terms)
         if method == "residual":
             return np.full(p, float(rows - p))
@@ -130,7 +148,17 @@ class ModelData:
         return {}
 
     def grid(self, by: list[str], weights: str, at: dict[str, float]) -> tuple[pd.DataFrame, np.ndarray]:
-        """Combinations of the factors `by`, with the rows used in each, and their weights of the coefficients."""
+        """Combinations of the factors `by`, with the rows used in each, and their weights of the coefficients.
+
+        Parameters
+        ----------
+        by : list of str
+            Factors of the formula.
+        weights : str
+            Weights of the levels of other factors.
+        at : dict of str to float
+            Values of covariates, in place of their means.
+        """
         asked = (tuple(by), weights, tuple(sorted(at.items())))
         if asked not in self._grids:  # LS means and their differences ask for the same one
             self._grids[asked] = self._grid(by, weights, at)
@@ -167,7 +195,13 @@ class ModelData:
         return table, np.einsum("r,crp->cp", share, matrix)
 
     def design_of(self, rows: pd.DataFrame) -> np.ndarray:
-        """Rows of the design for any rows that have the variables of the formula."""
+        """Rows of the design for any rows that have the variables of the formula.
+
+        Parameters
+        ----------
+        rows : DataFrame
+            Any rows with the variables of the formula.
+        """
         for name, levels in self.levels.items():
             if unknown := set(rows[name]) - set(levels):
                 raise BadInput(f"mmrm: {name} = {unknown.pop()!r} is not among the levels that were fitted.")
