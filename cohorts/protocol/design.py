@@ -62,11 +62,6 @@ class Arm:
         days = [float(regimen.times_days()[-1]) for regimen in self.regimens]
         return max(days) / DAYS_PER_MONTH if days else None
 
-    @property
-    def treated_until_month(self) -> float:
-        """Month at which the last dose's interval ends; 0 for an arm that is given nothing."""
-        return max((regimen.end_day for regimen in self.regimens), default=0.0) / DAYS_PER_MONTH
-
 
 @dataclass(frozen=True)
 class Population:
@@ -235,7 +230,7 @@ class Trial:
         """
         patients = self.population.patients if patients is None else patients
         seed = self.seed if seed is None else seed
-        faults = [*bad_patients(patients, len(self.arms)), *bad_seed(seed)]
+        faults = [*bad_patients(patients, len(self.arms)), *_bad_seed(seed)]
         if layers is None:
             layers = self.layers
         elif not isinstance(layers, Layers):
@@ -330,14 +325,8 @@ def bad_patients(patients: int, arms: int) -> list[str]:
     return [f"patients = {patients} are fewer than the {arms} arms; give at least {arms}."]
 
 
-def bad_seed(seed: int) -> list[str]:
-    """What is wrong with a seed, if anything.
-
-    Parameters
-    ----------
-    seed : int
-        Any whole number.
-    """
+def _bad_seed(seed: int) -> list[str]:
+    """What is wrong with a seed, if anything."""
     return [] if 0 <= seed < SEEDS else [f"seed = {seed} is not possible; give a whole number from 0 to 2**63 - 1."]
 
 

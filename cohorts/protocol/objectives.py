@@ -71,7 +71,7 @@ COMPARISON = Shape(
 )
 
 
-def shape_of_endpoints() -> Shape:
+def _shape_of_endpoints() -> Shape:
     """Keys of a table [[endpoint]]: one for each kind that is registered."""
     kinds = {name: kind.example for name, kind in KINDS.items()}
     more = {"analysis": '"ANCOVA"', "covariates": '["age", "eGFR"]'} | CLAIM
@@ -107,7 +107,7 @@ class Objectives:
     ) -> None:
         self.root, self.faults, self.names, self.control = root, root.faults, list(names), control
         self.plan = Plan(visits.BMD, visits.markers, months, recorded)
-        self.tables = root.tables("endpoint", shape_of_endpoints())
+        self.tables = root.tables("endpoint", _shape_of_endpoints())
         self.comparisons = root.tables("comparison", COMPARISON)
         self.known = [name for table in self.tables if (name := table.text("name", None)) is not None]
         self.known += [name for table in self.comparisons if (name := self._name_of(table)) is not None]

@@ -25,7 +25,6 @@ from scipy import optimize, stats
 from ranklsim.cohorts.statistics.likelihood import Edge, maximise
 from ranklsim.pkpd.errors import BadInput
 
-INTERVALS = {"wilson": "wilson", "exact": "beta"}
 MEASURES = ("risk difference", "risk ratio")
 
 

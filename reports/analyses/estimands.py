@@ -79,7 +79,7 @@ def estimate_all(study: Study) -> pd.DataFrame:
             "primary": estimand.primary,
             "endpoint": endpoint.name,
             "summary": estimand.summary,
-            "strategies": strategies_in_words(estimand),
+            "strategies": _strategies_in_words(estimand),
         }
         by_arm = estimate(study, endpoint, estimand, control)
         for arm in estimand.arms:
@@ -95,14 +95,8 @@ def estimate_all(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def strategies_in_words(estimand: Estimand) -> str:
-    """Such as "stopping treatment: treatment policy; death: composite".
-
-    Parameters
-    ----------
-    estimand : Estimand
-        Its events with their strategies.
-    """
+def _strategies_in_words(estimand: Estimand) -> str:
+    """Such as "stopping treatment: treatment policy; death: composite"."""
     return "; ".join(f"{EVENT_WORDS[event]}: {how}" for event, how in estimand.events.items())
 
 

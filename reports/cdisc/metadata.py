@@ -49,7 +49,6 @@ GUIDES = {
 """Data set to the classes of `guide` that it belongs to."""
 BDS = ("ADBMD", "ADLB")
 TEXT, INTEGER, FLOAT, DATE = "text", "integer", "float", "date"
-TYPES = (TEXT, INTEGER, FLOAT, DATE)
 
 
 @dataclass(frozen=True)

@@ -72,21 +72,13 @@ def questions(protocol: Protocol) -> list[Question]:
     """
     found: list[tuple[Endpoint, Estimand, str]] = []
     for spec in protocol.endpoints:
-        found += [(spec, as_they_come(spec, protocol.others(spec)), conduct) for conduct in (AS_PLANNED, AS_RUN)]
+        found += [(spec, _as_they_come(spec, protocol.others(spec)), conduct) for conduct in (AS_PLANNED, AS_RUN)]
     found += [(protocol.trial.endpoint(asked.endpoint), asked, BY_STRATEGY) for asked in protocol.estimands]
     return [Question(k, *asked) for k, asked in enumerate(found)]
 
 
-def as_they_come(spec: Endpoint, arms: list[str]) -> Estimand:
-    """The estimand behind an endpoint: everybody, whatever happens, by the measure that its analysis gives.
-
-    Parameters
-    ----------
-    spec : Endpoint
-        The endpoint.
-    arms : list of str
-        Arms that are compared.
-    """
+def _as_they_come(spec: Endpoint, arms: list[str]) -> Estimand:
+    """The estimand behind an endpoint: everybody, whatever happens, by the measure that its analysis gives."""
     return Estimand(spec.name, spec.name, False, {}, tuple(arms), {}, "MAR", spec.effect_measure)
 
 

@@ -533,7 +533,6 @@ class _View:
         arms = view_arms(found.question.trial.arms, agents)
         self.labels = {arm.name: arm.label for arm in arms}
         self.colors = {arm.name: arm.color for arm in arms}
-        self.dashes = {arm.name: arm.dash for arm in arms}
         self.facts = found.outcomes.set_index("outcome", drop=False)
         self.moved = found.question.moved.set_index("symbol", drop=False)
         self.headline = self._headline()

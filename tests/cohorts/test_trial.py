@@ -106,7 +106,7 @@ def test_modality_is_four_arms_of_100_with_six_doses_and_36_months_after_the_tre
     assert list(trial.population.ratio.values()) == [1, 1, 1, 1]
     for arm in trial.arms:
         assert arm.doses()["month"].tolist() == [0, 6, 12, 18, 24, 30]
-        assert arm.treated_until_month == 36
+        assert max(regimen.end_day for regimen in arm.regimens) == 36 * DAYS_PER_MONTH
     assert trial.months == 72
 
 
@@ -152,7 +152,6 @@ def test_an_arm_may_be_given_nothing(tmp_path):
     arm = load_trial(write(tmp_path, text)).arm("zol")
     assert arm.doses().empty
     assert arm.last_dose_month is None
-    assert arm.treated_until_month == 0
 
 
 def test_what_a_file_leaves_out_has_its_default(tmp_path):
