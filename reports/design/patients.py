@@ -38,7 +38,7 @@ def design_arms(found: Searched, cell: int, position: int) -> list[Arm]:
     if question.axis is not None:
         choice[question.axis.name] = float(found.doses[position])
     changed = {factor.arm for factor in question.factors}
-    return [question.arm_of(arm.name, choice) if arm.name in changed else arm for arm in question.trial.arms]
+    return [question.arm_of(arm.name, choice) if arm.name in changed else arm for arm in question.design]
 
 
 def in_patients(
@@ -74,6 +74,7 @@ def in_patients(
     picked = np.r_[0, np.linspace(1, len(found.vectors) - 1, count).round().astype(int)]
     vector = np.repeat(picked, PATIENTS)
     values = found.vectors.iloc[vector].reset_index(drop=True)
+    arms = [arm for arm in arms if any(arm.name == own.name for own in question.trial.arms)]
     trial = replace(question.trial, arms=arms, months=question.months, seed=question.seed)
     number = np.arange(1, len(vector) + 1, dtype=np.int64)
     people = draw(trial, parameters, number, typical_values=values)

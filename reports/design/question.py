@@ -63,6 +63,8 @@ SHIPPED = Path(__file__).parent / "data"
 DEFAULT_PROBABILITY = 0.8
 MOST_CELLS = 200
 """Combinations of the factors that have lists."""
+MOST_SIZE = 20_000
+"""Patients of a trial that is sized."""
 WIDEST = 1e4
 """Ratio of the ends of a range of doses."""
 A_DECADE = 8
@@ -82,6 +84,7 @@ QUESTION = Shape(
         "require": "one or more tables [[require]]",
         "prefer": "one or more tables [[prefer]]",
         "learn": "one or more tables [[learn]]",
+        "size": "a table [size]",
     },
     needed=("title", "factor", "require"),
 )
@@ -113,6 +116,17 @@ PREFER = Shape(
 LEARN = Shape(
     {"parameter": '"sig"', "sd": '0.05, or "20 %" of its value', "name": '"A pilot in 30 mice"'},
     needed=("parameter", "sd"),
+)
+SIZE = Shape(
+    {
+        "endpoint": '"Lumbar spine BMD over 36 months of treatment"',
+        "arm": '"mrankl"',
+        "against": '"denosumab"',
+        "assurance": '"80 %"',
+        "patients": '"100..2000"',
+        "vectors": "100",
+    },
+    needed=("endpoint", "patients"),
 )
 KEYS = ("dose", "every", "for", "then")
 _RANGE = re.compile(r"(.+?)\s*\.\.\s*(.+)")
@@ -236,6 +250,33 @@ class Pilot:
 
 
 @dataclass(frozen=True)
+class Size:
+    """A trial whose number of patients is asked.
+
+    Attributes
+    ----------
+    endpoint : str
+        Of the question's trial, with its claim.
+    arm, against : str
+        The arms of the trial; `against` is "" for the comparator of the endpoint.
+    assurance : float
+        Probability of showing the claim, over the parameter vectors.
+    least, most : int
+        Patients of both arms.
+    vectors : int
+        Parameter vectors, one study each.
+    """
+
+    endpoint: str
+    arm: str
+    against: str
+    assurance: float
+    least: int
+    most: int
+    vectors: int
+
+
+@dataclass(frozen=True)
 class Question:
     """A question, checked.
 
@@ -252,6 +293,9 @@ class Question:
     requirements : list of Requirement
     preferences : list of Preference
     pilots : list of Pilot
+    size : Size, optional
+    design : list of Arm
+        All arms of the trial and of the question, as they are without a choice.
     agents : list of Agent
         All that any design gives.
     notes : list of str
@@ -269,6 +313,8 @@ class Question:
     requirements: list[Requirement]
     preferences: list[Preference]
     pilots: list[Pilot]
+    size: Size | None
+    design: list[Arm]
     agents: list[Agent]
     notes: list[str]
     text: str
@@ -533,6 +579,7 @@ class _Reader:
         self.root = Table(faults, data, QUESTION)
         self.notes: list[str] = []
         self.arms: dict[str, Arm] = {}
+        self.sized: list[str] = []  # arms of [size]
 
     def question(self) -> Question:
         root = self.root
@@ -551,10 +598,13 @@ class _Reader:
         requirements = [r for table in root.tables("require", REQUIRE) if (r := self._requirement(table, factors))]
         preferences = [each for table in root.tables("prefer", PREFER) if (each := self._preference(table, factors))]
         pilots = [pilot for table in root.tables("learn", LEARN) if (pilot := self._pilot(table))]
+        size = self._size(factors)
         self._contradictions(requirements)
         self.faults.stop()
         factors.sort(key=lambda factor: factor.spans)
-        names = list(dict.fromkeys([r.agent for arm in self.arms.values() for r in arm.regimens]))
+        known = {arm.name: arm for arm in trial.arms} | self.arms
+        asked = [*self.arms.values(), *(known[name] for name in self.sized if name in known)]
+        names = list(dict.fromkeys([r.agent for arm in asked for r in arm.regimens]))
         for factor in factors:
             if factor.key == "then":
                 for value in factor.values:
@@ -565,7 +615,7 @@ class _Reader:
         question = Question(
             title=title, trial=replace(trial, arms=list(self.arms.values()), folder=self.folder), months=months,
             draws=draws, seed=seed, factors=factors, requirements=requirements, preferences=preferences,
-            pilots=pilots, agents=agents, notes=self.notes, text=self.text,
+            pilots=pilots, size=size, design=list(known.values()), agents=agents, notes=self.notes, text=self.text,
         )  # fmt: skip
         self._possible(question)
         self.faults.stop()
@@ -745,6 +795,36 @@ class _Reader:
         if sd is None or not symbol:
             return None
         return Pilot(table.text("name", "") or f"{symbol} measured", symbol, sd)
+
+    def _size(self, factors: Sequence[Factor]) -> Size | None:
+        table = self.root.table("size", SIZE)
+        if table is None:
+            return None
+        name = table.text("endpoint", "")
+        endpoints = {endpoint.name: endpoint for endpoint in self.trial.endpoints}
+        if name and name not in endpoints:
+            table.fault("endpoint", f"'{name}' is no endpoint of {self.trial.name}; {near(name, endpoints)}")
+            return None
+        arms = list(dict.fromkeys(factor.arm for factor in factors))
+        arm = self._arm(table, "arm") if "arm" in table else arms[0] if len(arms) == 1 else ""
+        if not arm and arms and "arm" not in table:
+            table.fault("arm", f"`arm` is missing; name one of the arms {', '.join(arms)}.")
+        against = table.text("against", "")
+        comparator = against or (endpoints[name].against if name else None) or self.trial.control or ""
+        known = [each.name for each in self.trial.arms]
+        if comparator not in known:
+            table.fault("against", f"'{comparator}' is not an arm of {self.trial.name}; {near(comparator, known)}")
+        elif comparator == arm:
+            table.fault("against", f"{arm} is compared with itself; name another arm.")
+        span = _RANGE.fullmatch(table.text("patients", ""))
+        ends = [int(end) if end.isdigit() else 0 for end in span.groups()] if span else [0, 0]
+        if not 4 <= ends[0] < ends[1] <= MOST_SIZE:
+            given = table.data.get("patients")
+            table.fault("patients", f'patients is {given!r}; give a range within 4 and {MOST_SIZE}, as "100..2000".')
+            return None
+        self.sized = [comparator]
+        vectors = table.whole("vectors", 100, least=20, most=len(ensemble()))
+        return Size(name, arm, against, self._share(table, "assurance", 0.8), ends[0], ends[1], vectors)
 
     def _contradictions(self, requirements: Sequence[Requirement]) -> None:
         for k, one in enumerate(requirements):

@@ -1,8 +1,8 @@
 """What ``ranklsim design`` writes: which design meets what is required, how sure that is, and what would change it.
 
 Files: cells.csv (a row for each combination of the listed factors), designs.csv (a row for each simulated design),
-patients.csv, unknowns.csv, pilots.csv, samples.parquet (each quantity of each design in each vector), question.toml,
-design.json, index.html.
+patients.csv, unknowns.csv, pilots.csv, size.csv (assurance by number of patients), samples.parquet (each quantity of
+each design in each vector), question.toml, design.json, index.html.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import PARAMETERS, ParameterTable, load_parameters
 from ranklsim.pkpd.reading import MOST_PATIENTS
 from ranklsim.pkpd.simulation import processors
-from ranklsim.reports.design.patients import in_patients
+from ranklsim.reports.design.patients import design_arms, in_patients
 from ranklsim.reports.design.question import Question, dose_for, draws_for, load_question, parse_question
 from ranklsim.reports.design.search import Searched, search
 from ranklsim.reports.design.show import Answer, compose, sentences
+from ranklsim.reports.design.size import size_of
 from ranklsim.reports.design.worth import pilots, worth
 from ranklsim.reports.layout.folders import fingerprint, work_folder, write_result
 
 VERB = "design"
 LIBRARIES = ("numpy", "scipy", "numba", "pandas")
-FILES = {f"{name}.csv" for name in ("cells", "designs", "patients", "unknowns", "pilots")} | {
+FILES = {f"{name}.csv" for name in ("cells", "designs", "patients", "unknowns", "pilots", "size")} | {
     "samples.parquet", "question.toml", "design.json", "index.html", "fingerprint",
 }  # fmt: skip
 
@@ -115,12 +116,13 @@ def design(
     vectors = draws_for(asked, values)
     threads = processors() if workers is None else workers
     if out is None:
-        return answer(search(asked, values, vectors, workers=threads, progress=progress), values, workers=threads)
+        found = search(asked, values, vectors, workers=threads, progress=progress)
+        return answer(found, values, workers=threads, progress=progress)
     target = Path(out)
     identity = fingerprint(asked.trial, values, asked.agents, asked.text, vectors.to_csv(index=False))
     work = work_folder(target, VERB, "its question, parameters or agents", identity, resume, force, FILES)
     found = search(asked, values, vectors, work=work, workers=threads, progress=progress)
-    told = answer(found, values, workers=threads)
+    told = answer(found, values, workers=threads, progress=progress)
     write_design(told, target, command)
     shutil.rmtree(work)
     return told
@@ -147,7 +149,9 @@ def _question(
     return parse_question(dose_for(wanted, agent, intervals, folder=folder, doses=doses), folder)
 
 
-def answer(found: Searched, parameters: ParameterTable, *, workers: int = 1) -> Answer:
+def answer(
+    found: Searched, parameters: ParameterTable, *, workers: int = 1, progress: Progress | None = None
+) -> Answer:
     """Everything that a page says, from the search.
 
     Parameters
@@ -156,13 +160,19 @@ def answer(found: Searched, parameters: ParameterTable, *, workers: int = 1) -> 
     parameters : ParameterTable
     workers : int
         Threads; the result does not depend on it.
+    progress : callable, optional
+        As of `design`, for the trial that is sized.
     """
     seed = found.question.seed
     place = found.chosen()
     cohort = pd.DataFrame() if place is None else in_patients(found, place, parameters, workers=workers)[0]
+    question, sized = found.question, None
+    if question.size is not None and place is not None:
+        arms = design_arms(found, *place)
+        sized = size_of(question.trial, arms, question.size, parameters, seed=seed, workers=workers, progress=progress)
     return Answer(
         found, found.cell_table(seed), found.design_table(), place, cohort, worth(found, parameters, seed),
-        pilots(found, parameters, seed),
+        pilots(found, parameters, seed), sized,
     )  # fmt: skip
 
 
@@ -182,6 +192,8 @@ def write_design(found: Answer, folder: Path, command: str) -> None:
     frames = {"cells": found.cells, "designs": found.designs, "patients": found.patients, "unknowns": unknowns}
     if len(found.pilots):
         frames["pilots"] = found.pilots
+    if found.sized is not None:
+        frames["size"] = found.sized.curve
     samples = {
         f"{arm}: {quantity.text} [{cell}, {point}]": values[:, cell, point]
         for (quantity, arm), values in found.found.values.items()

@@ -17,6 +17,7 @@ from ranklsim.cohorts.quantities import Quantity
 from ranklsim.cohorts.words import first_upper, listed
 from ranklsim.reports.design.question import SAME, Question, Requirement
 from ranklsim.reports.design.search import LEVEL, Searched
+from ranklsim.reports.design.size import Sized
 from ranklsim.reports.figures.drawing import INK, RULE, SHADE, SOFT, WIDTH, drawing, panels, svg_text
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.page import Page, table
@@ -51,6 +52,8 @@ class Answer:
         As from `patients.in_patients`; empty without a design.
     worth, pilots : DataFrame
         As from `worth.worth` and `worth.pilots`.
+    sized : Sized, optional
+        As from `size.size_of`.
     """
 
     found: Searched
@@ -60,6 +63,7 @@ class Answer:
     patients: pd.DataFrame
     worth: pd.DataFrame
     pilots: pd.DataFrame
+    sized: Sized | None = None
 
     @property
     def question(self) -> Question:
@@ -83,6 +87,15 @@ class Answer:
             return question.main_agent(arm).label
         return question.trial.arm(arm).label
 
+    def named(self, arm: str) -> str:
+        """What people call an arm, also one that only the sized trial has.
+
+        Parameters
+        ----------
+        arm : str
+        """
+        return next((each.label for each in self.question.design if each.name == arm), arm)
+
     def cell_words(self, k: int) -> str:
         """The listed factors of a cell in words.
 
@@ -93,9 +106,8 @@ class Answer:
         """
         parts = zip(self.question.lists, self.question.cells[k], strict=True)
         several = len({factor.arm for factor in self.question.factors}) > 1
-        return (
-            ", ".join((f"{self.label(f.arm)} " if several else "") + f.say(value) for f, value in parts) or "as planned"
-        )
+        words = [(f"{self.label(f.arm)} " if several else "") + f.say(value) for f, value in parts]
+        return ", ".join(words) or "at the planned interval"
 
     @cached_property
     def design_words(self) -> str:
@@ -106,7 +118,7 @@ class Answer:
         axis = self.question.axis
         arm = axis.arm if axis else self.question.factors[0].arm
         dose = f" {_mg(self.found.doses[position])}" if axis else ""
-        return f"{self.label(arm)}{dose} {self.cell_words(cell)}".replace(" as planned", "")
+        return f"{self.label(arm)}{dose} {self.cell_words(cell)}".replace(" at the planned interval", "")
 
     def in_words(self, requirement: Requirement) -> str:
         """A requirement as half a sentence, with the labels of its arms.
@@ -159,8 +171,26 @@ def sentences(answer: Answer) -> list[str]:
             f"In virtual patients that the search has not seen ({answer.patients['cohort'].iloc[0]} for each of "
             f"{answer.patients['draws'].iloc[0]} vectors), the mean of a cohort meets {listed(parts)}."
         )
+    if answer.sized is not None:
+        said.append(_size_sentence(answer, answer.sized))
     said.append(_unknown_sentence(answer))
     return said
+
+
+def _size_sentence(answer: Answer, sized: Sized) -> str:
+    size = sized.size
+    what = f"{sized.claim} to {answer.named(sized.against)} in {size.endpoint}"
+    if np.isfinite(sized.patients):
+        high = f"{sized.high:.0f}" if np.isfinite(sized.high) else f"more than {size.most}"
+        return (
+            f"A trial of {sized.patients:.0f} patients in two equal arms (90 % interval {sized.low:.0f} to {high}) "
+            f"shows {what} with an assurance of {100 * size.assurance:.0f} %."
+        )
+    best = sized.curve.iloc[-1]
+    return (
+        f"No trial of {size.least} to {size.most} patients shows {what} with an assurance of "
+        f"{100 * size.assurance:.0f} %; with {best['patients']:.0f} patients it is {100 * best['shown']:.0f} %."
+    )
 
 
 def _which(k: int, count: int) -> str:
@@ -179,7 +209,7 @@ def _dose_sentence(answer: Answer, k: int, row: pd.Series) -> str:
     def said(dose: float) -> str:
         return f"{_mg(dose)} or less" if dose <= low * (1 + SAME) else _mg(dose)
 
-    never = f" In {row['never']} of {row['draws']} vectors no dose from {_mg(low)} to {_mg(high)} is suitable."
+    never = f" In {row['never']:.0f} of {row['draws']:.0f} vectors no dose from {_mg(low)} to {_mg(high)} is suitable."
     if np.isfinite(row["dose"]):
         ends = f"{_mg(row['dose_low'])} to {_mg(row['dose_high'])}" if np.isfinite(row["dose_high"]) else (
             f"{_mg(row['dose_low'])} or more, or none"
@@ -243,6 +273,8 @@ def compose(answer: Answer) -> tuple[Page, list[Section]]:
     sections = [first, _quantities(answer), _trade_offs(answer)]
     if len(answer.patients):
         sections.append(_patients(answer))
+    if answer.sized is not None:
+        sections.append(_size(answer, answer.sized))
     sections.append(_unknowns(answer))
     return page, sections
 
@@ -340,7 +372,7 @@ def _cells(answer: Answer) -> Exhibit:
                     f"{_mg(row['draw_median'])} ({_span(row['draw_low'], row['draw_high'])})"
                     if np.isfinite(row["draw_median"]) else "none"
                 ),
-                "No dose suits": f"{row['never']} of {row['draws']} vectors",
+                "No dose suits": f"{row['never']:.0f} of {row['draws']:.0f} vectors",
                 "Most probable dose": f"{_mg(row['best_dose'])} ({100 * row['best_probability']:.0f} %)",
             }  # fmt: skip
         rows.append(record)
@@ -509,6 +541,36 @@ def _patients(answer: Answer) -> Section:
         "3", f"{answer.design_words} in virtual patients", answer.patients, rows, footnote, numeric=tuple(rows[0])[1:]
     )
     return Section("4", "In patients", "patients", exhibits=[exhibit])
+
+
+def _size(answer: Answer, sized: Sized) -> Section:
+    """Assurance against the number of patients."""
+    curve = sized.curve
+    with drawing(WIDTH, 3.0) as figure:
+        (ax,) = panels(figure, 1, 1)
+        grid = np.geomspace(curve["patients"].iloc[0], curve["patients"].iloc[-1], 100)
+        fitted = np.interp(np.log(grid), np.log(curve["patients"]), curve["fitted"])
+        ax.plot(grid, 100 * fitted, color=COLORS[0], lw=1.6)
+        ax.vlines(curve["patients"], 100 * curve["shown_low"], 100 * curve["shown_high"], color=COLORS[0], lw=1.2)
+        ax.plot(curve["patients"], 100 * curve["shown"], "o", color=COLORS[0], ms=5)
+        ax.axhline(100 * sized.size.assurance, color=RULE, lw=1.0, ls=(0, (1, 1.6)))
+        ax.set_xscale("log")
+        ax.set_xticks(curve["patients"], [f"{n:.0f}" for n in curve["patients"]])
+        ax.minorticks_off()
+        ax.set_ylim(-2, 102)
+        ax.set_xlabel("Patients (both arms)")
+        ax.set_ylabel("Assurance (%)")
+        ax.grid(axis="y", color=SHADE, lw=0.8)
+        ax.set_axisbelow(True)
+        body = svg_text(figure, "figure-3", "Assurance against the number of patients")
+    footnote = (
+        f"Share of {curve['studies'].iloc[0]} studies, one for each parameter vector, that show {sized.claim} of "
+        f"{answer.design_words} to {answer.named(sized.against)} in {sized.size.endpoint}; Wilson's 90 % interval. The "
+        "first patients of a study are that study with fewer. Line: probit regression on the logarithm of the number. "
+        "Dropout, missed doses and measurement error are those of the trial."
+    )
+    exhibit = Exhibit("Figure", "3", "Assurance by number of patients", curve, body, footnote)
+    return Section("5", "The size of a trial", "size", exhibits=[exhibit])
 
 
 def _unknowns(answer: Answer) -> Section:

@@ -112,6 +112,7 @@ def worth(found: Searched, parameters: ParameterTable, seed: int) -> pd.DataFram
     suitable, where = options(found)
     regression = Regression(suitable, seed)
     values = regression.suitable
+    evpi = float(values.max(axis=1).mean() - values.mean(axis=0).max())
     rows = []
     draws = found.vectors.iloc[1:]
     for symbol in draws:
@@ -130,8 +131,10 @@ def worth(found: Searched, parameters: ParameterTable, seed: int) -> pd.DataFram
             {"symbol": symbol, "meaning": row["meaning"], "unit": row["unit"], "low": low, "high": high,
              "evppi": regression.gain(signal), "chance": regression.chance} | ends
         )  # fmt: skip
-    frame = pd.DataFrame(rows).sort_values("evppi", ascending=False, kind="stable", ignore_index=True)
-    frame.attrs["evpi"] = float(values.max(axis=1).mean() - values.mean(axis=0).max())
+    frame = pd.DataFrame(rows)
+    frame["evppi"] = np.minimum(frame["evppi"], evpi)  # no part of knowledge is worth more than all
+    frame = frame.sort_values("evppi", ascending=False, kind="stable", ignore_index=True)
+    frame.attrs["evpi"] = evpi
     return frame
 
 

@@ -19,9 +19,10 @@ from ranklsim.cohorts import portions
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.units import DAYS_PER_MONTH
-from ranklsim.reports.design.question import dose_for, draws_for, load_question, parse_question, questions
+from ranklsim.reports.design.question import Size, dose_for, draws_for, load_question, parse_question, questions
 from ranklsim.reports.design.run import answer
 from ranklsim.reports.design.search import search
+from ranklsim.reports.design.size import probit, solution
 from ranklsim.reports.design.worth import Regression
 
 TABLE = load_parameters()
@@ -185,7 +186,7 @@ def test_knowledge_is_worth_what_the_closed_form_says() -> None:
 
 def test_every_question_that_ships_can_be_asked() -> None:
     shipped = questions()
-    assert {"dose", "exit"} <= set(shipped["name"])
+    assert {"dose", "exit", "trial-size"} <= set(shipped["name"])
     for name in shipped["name"]:
         assert load_question(name).title
 
@@ -217,3 +218,45 @@ def test_the_command_answers_in_words(tmp_path: Path, capsys: pytest.CaptureFixt
     code, _, err = said(capsys, "design", "dose-of", "-o", tmp_path / "e")
     assert code == 2
     assert "unknown question 'dose-of'" in err[0]
+
+
+def test_a_probit_gives_the_number_of_patients_that_made_it() -> None:
+    size = Size("", "", "", 0.8, 10, 1000, 100)
+    patients = np.array([10.0, 30.0, 100.0, 300.0, 1000.0])
+    share = norm.cdf(-4 + 1.1 * np.log(patients))
+    fitted = probit(patients, share, 10_000)
+    assert fitted == pytest.approx((-4, 1.1), rel=1e-5)
+    assert solution(fitted, size, 1000) == pytest.approx(np.exp((norm.ppf(0.8) + 4) / 1.1), rel=1e-5)
+    assert solution(fitted, replace(size, assurance=0.9999), 1000) == np.inf
+    assert solution(probit(patients, np.ones(5), 100), size, 1000) == 10
+    assert solution(probit(patients, np.zeros(5), 100), size, 1000) == np.inf
+
+
+@pytest.mark.slow
+def test_more_patients_show_more_and_the_first_are_the_same_study(tmp_path: Path) -> None:
+    text = TEXT + (
+        '[size]\nendpoint = "Lumbar spine BMD over 36 months of treatment"\narm = "mrankl-selective"\n'
+        'against = "placebo"\npatients = "8..60"\nvectors = 20\n'
+    )
+    path = tmp_path / "q.toml"
+    path.write_text(text)
+    told = design(path, workers=2).sized
+    assert told is not None
+    curve = told.curve
+    assert curve["shown"].iloc[-1] > curve["shown"].iloc[0]
+    assert 8 <= told.low <= told.patients <= told.high
+    assert told.claim == "superiority"
+
+
+@pytest.mark.parametrize(
+    ("table", "part"),
+    [
+        ('endpoint = "Spine"\npatients = "10..100"', "no endpoint of modality"),
+        ('endpoint = "CTX at the end of treatment"\npatients = "100..10"', "give a range"),
+        ('endpoint = "CTX at the end of treatment"\npatients = "10..100"\nagainst = "plazebo"', "'placebo'"),
+        ('endpoint = "CTX at the end of treatment"\npatients = "10..100"\nassurance = "180 %"', "a probability"),
+    ],
+)
+def test_a_size_that_cannot_be_asked_is_explained(table: str, part: str) -> None:
+    with pytest.raises(BadInput, match=part):
+        parse_question(f"{TEXT}[size]\n{table}\n", Path())
