@@ -94,6 +94,8 @@ class Portions:
         for k in range(len(portion)):
             try:
                 self.evaluate(portion.iloc[[k]].reset_index(drop=True), None)
-            except RunFailed:
-                return f"vector {first + k} of stage {stage} can't be integrated ({self.culprit(portion.iloc[k])})."
+            except RunFailed as one:
+                return (
+                    f"vector {first + k} of stage {stage} can't be integrated ({self.culprit(portion.iloc[k])}): {one}"
+                )
         return str(fault)

@@ -31,6 +31,8 @@ from ranklsim.pkpd.units import DAYS_PER_MONTH
 if TYPE_CHECKING:
     from ranklsim.cohorts.protocol.trial import Trial
 
+MOST_ATTEMPTS = 100
+"""Times that a draw is made again whose numbers cannot belong together."""
 OF_BASELINE = ("CTX", "P1NP")
 CHANGE = ("BMD_LS", "BMD_TH", "BMD_FN", "BMD_R13")
 AS_IS = ("OCC_mRANKL", "OCC_sRANKL", "SIGNAL_T")
@@ -77,12 +79,19 @@ def draws_of(trial: Trial, parameters: ParameterTable, agents: list[Agent]) -> t
         return pd.concat([pd.DataFrame({"draw": np.arange(n + 1)}), vectors, own], axis="columns"), "ensemble"
     draw = np.arange(n + 1)
     drawn: dict[str, np.ndarray] = {"draw": draw}
-    for symbol in parameters.uncertain():
-        row = parameters.frame.loc[symbol]
-        u = streams.uniform(trial.seed, f"uncertainty.{symbol}", draw)
-        low, high = float(row["low"]), float(row["high"])
-        value = low * (high / low) ** u if row["prior"] == "loguniform" else low + (high - low) * u
-        drawn[symbol] = np.where(draw == 0, float(row["value"]), value)
+    again, attempt = draw >= 0, 0
+    while again.any():  # what cannot belong together is drawn again
+        for symbol in parameters.uncertain():
+            row = parameters.frame.loc[symbol]
+            u = streams.uniform(trial.seed, f"uncertainty.{symbol}", draw, attempt)
+            low, high = float(row["low"]), float(row["high"])
+            value = low * (high / low) ** u if row["prior"] == "loguniform" else low + (high - low) * u
+            value = np.where(draw == 0, float(row["value"]), value)
+            drawn[symbol] = np.where(again, value, drawn.get(symbol, value))
+        again = (parameters.implausible(pd.DataFrame(drawn)) != "") & (draw > 0)
+        attempt += 1
+        if attempt > MOST_ATTEMPTS:
+            raise BadInput(f"uncertainty: {parameters.implausible(pd.DataFrame(drawn))[again][0]} in nearly all draws.")
     return pd.concat([pd.DataFrame(drawn), own], axis="columns"), "ranges"
 
 
@@ -246,7 +255,7 @@ def courses(
     plan = planned(trial, np.arange(n), np.tile(np.array(arms), len(vectors)))
     found = simulate(
         parameters,
-        pd.DataFrame(columns, index=range(n)),
+        pd.DataFrame(columns, index=[f"vector {k} under arm '{arm}'" for k in range(len(vectors)) for arm in arms]),
         agents,
         as_doses(plan, agents),
         months * DAYS_PER_MONTH,

@@ -32,14 +32,18 @@ import pandas as pd
 from ranklsim.pkpd.arguments import checked
 from ranklsim.pkpd.arguments import folder as existing_folder
 from ranklsim.pkpd.errors import BadInput, near
+from ranklsim.pkpd.limits import limit_of
 from ranklsim.pkpd.reading import MOST_TOML_BYTES, Faults, Shape, Table, load_toml, read_content
 from ranklsim.pkpd.tomltext import Key
-from ranklsim.pkpd.units import unit_of
+from ranklsim.pkpd.units import parse_quantity, unit_of
 
 KINDS = ("none", "binder", "bisphosphonate", "anabolic")
 ROUTES = ("SC", "IV", "PO", "none")
 STATUSES = ("measured", "fitted", "assumed")
 SHIPPED = Path(__file__).parent / "data" / "agents"
+
+MOST_TIMES_USUAL = 300.0
+"""A dose this many times larger or smaller than the usual one has a wrong unit: 1,000 times is mg for ug."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _NOT_NAMES = ("nothing", "with", "every", "for")  # words of a regimen
@@ -223,6 +227,34 @@ class Agent:
             for number in self.provenance
         )
         return replace(self, provenance=provenance, values=self.values | changed)
+
+    def dose_fault(self, mg: float, vanishing: bool = False) -> str:
+        """What to say of a dose so far from the usual one that its unit must be wrong; empty if it is not.
+
+        Parameters
+        ----------
+        mg : float
+            The dose.
+        vanishing : bool
+            Whether a dose may be as small as it likes.
+        """
+        usual = self._usual_mg
+        if not usual or (mg <= usual * MOST_TIMES_USUAL and (vanishing or mg >= usual / MOST_TIMES_USUAL)):
+            return ""
+        ratio = f"{mg / usual:,.0f} times" if mg > usual else f"1/{usual / mg:,.0f} of"
+        own = "" if self.path.parent == SHIPPED else ", or give the agent a reference_regimen of its own"
+        return (
+            f"{mg:g} mg of {self.name} is {ratio} the usual {usual:g} mg ({self.reference_regimen}); "
+            f"check the unit{own}."
+        )
+
+    @cached_property
+    def _usual_mg(self) -> float:
+        """Dose of the reference regimen; 0 where none is given."""
+        try:
+            return parse_quantity(re.split(r"\s+every\b", self.reference_regimen)[0], "mg", where="")
+        except BadInput:
+            return 0.0
 
 
 def load_agent(name: str, *, folder: Path | None = None, where: str = "") -> Agent:
@@ -540,7 +572,8 @@ class _Reader:
         self.faults = _Faults(path.name, text, data)
         kind = base.kind if base else data.get("kind")
         every = {name: spec for fields in FIELDS.values() for name, spec in fields.items()}
-        self.fields = FIELDS[kind] if isinstance(kind, str) and kind in KINDS else {}
+        self.kind = kind if isinstance(kind, str) and kind in KINDS else "none"
+        self.fields = FIELDS[self.kind]
         for key in [key for key in data if self.fields and key in every and key not in self.fields]:
             others = " and ".join(f'"{other}"' for other, fields in FIELDS.items() if key in fields)
             self.faults.add(
@@ -692,6 +725,11 @@ class _Reader:
                 wanted += f" and at most {spec.most:g}"
             have = _with_unit(f"{value:g}", spec.unit)
             self.table.fault((keys[0],), f"{keys[0]} is {have}; it must be {wanted}{_or_none(spec)}.")
+            return value
+        limit = limit_of(f"{self.kind}.{keys[0]}")
+        if not limit.low <= value <= limit.high:
+            have, span = _with_unit(f"{value:g}", spec.unit), _with_unit(f"{limit.low:g} to {limit.high:g}", spec.unit)
+            self.table.fault((keys[0],), f"{keys[0]} is {have}; no drug lies outside {span}, so check number and unit.")
         return value
 
     def _limit(self, table: Table, end: str, spec: Field) -> float | None:

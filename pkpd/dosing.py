@@ -144,14 +144,17 @@ def _read_part(
     """One part of a regimen's text, and the length in days that it is given for (0 if that is not said)."""
     prefix = f"{where}: " if where else ""
     name = found["agent"]
-    kind = None
+    kind = drug = None
     try:
-        kind = load_agent(name, folder=folder, where=where).kind
+        drug = load_agent(name, folder=folder, where=where)
+        kind = drug.kind
     except BadInput as fault:
         faults.extend(fault.messages)
     dose_mg = every_days = length = 0.0
     if found["dose"]:
         dose_mg = above_zero(found["dose"], "mg", f"{prefix}dose of {name}", faults, or_zero=kind == "none")
+        if drug and dose_mg and (odd := drug.dose_fault(dose_mg)):
+            faults.append(f"{prefix}{odd}")
     elif kind not in (None, "none"):
         faults.append(f'{prefix}{name} has no dose; give it with its unit, such as "60 mg".')
     if found["every"]:

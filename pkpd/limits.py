@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ranklsim.pkpd.biology.joint import QUANTITIES
 from ranklsim.pkpd.biology.values import Values
 
 LIMITS = Path(__file__).parent / "data" / "limits.csv"
@@ -62,19 +63,63 @@ def _scale(state: str, p: Values) -> float | Array:
     return p[MEASURED_AS[state][1]] if state in MEASURED_AS else 1.0
 
 
+def _place(name: str) -> str:
+    places = {"T": " of trabecular bone", "C": " of cortical bone", "R": " of the radius"}
+    return places.get(name.rpartition("_")[2], "")
+
+
 def breach(name: str, value: float, day: float, p: Values | None = None) -> str:
     """What to say of an output, or a state of the patient with constants `p`, outside its limits on a day."""
     limit, scale = limit_of(name), 1.0 if p is None else float(_scale(name, p))
     unit = f" {limit.unit}" if limit.unit else ""
-    place = {"T": " of trabecular bone", "C": " of cortical bone", "R": " of the radius"}.get(
-        name.rpartition("_")[2], ""
-    )
+    place = _place(name)
     if not np.isfinite(value):
         return f"{limit.meaning}{place} is not a number on day {day:.1f}"
     return (
-        f"{limit.meaning}{place} is {value * scale:.3g}{unit} on day {day:.1f}, outside the {limit.low:g} to "
+        f"{limit.meaning}{place} reached {value * scale:.3g}{unit} on day {day:.1f}, outside the {limit.low:g} to "
         f"{limit.high:g}{unit} that are taken as possible"
     )
+
+
+def implausible(constants: Values, n: int) -> NDArray[np.object_]:
+    """Why the numbers of each of `n` patients cannot belong together, as `joint` says; "" where they can.
+
+    Parameters
+    ----------
+    constants : Values
+        From `Model.constants`; numbers or arrays of shape (n,).
+    n : int
+        Number of patients.
+    """
+    found = np.full(n, "", dtype=object)
+    with np.errstate(all="ignore"):  # what overflows is outside
+        for name, formula in reversed(QUANTITIES.items()):
+            limit, values = limit_of(name), np.broadcast_to(np.asarray(formula(constants), dtype=float), n)
+            for i in np.flatnonzero(~((values >= limit.low) & (values <= limit.high))):
+                found[i] = f"{limit.meaning}{_place(name)} would be {values[i]:.3g} {limit.unit}, not {_bounds(limit)}"
+    return found
+
+
+def _bounds(limit: Limit) -> str:
+    if np.isinf(limit.high):
+        return f"at least {limit.low:g}"
+    return f"{limit.low:g} to {limit.high:g}"
+
+
+def joint_limits(constants: Values) -> dict[str, set[str]]:
+    """Limits of what several parameters are together, in words, to the symbols in their formulas.
+
+    Parameters
+    ----------
+    constants : Values
+        From `Model.constants` of SymPy symbols.
+    """
+    found: dict[str, set[str]] = {}
+    for name, formula in QUANTITIES.items():
+        limit = limit_of(name)
+        text = f"{limit.meaning}: {_bounds(limit)} {limit.unit}"
+        found.setdefault(text, set()).update(symbol.name for symbol in formula(constants).free_symbols)
+    return found
 
 
 def first_breach(name: str, values: Array) -> tuple[int, int] | None:

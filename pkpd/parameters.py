@@ -16,11 +16,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ranklsim.pkpd.agents import FIELDS, Agent, agent_names, has_agent, load_agent
 from ranklsim.pkpd.arguments import instance
 from ranklsim.pkpd.arguments import path as argument_path
+from ranklsim.pkpd.biology.model import Model
+from ranklsim.pkpd.biology.values import Slots
 from ranklsim.pkpd.errors import BadInput, near, shown
+from ranklsim.pkpd.limits import implausible, joint_limits, limit_of
 from ranklsim.pkpd.reading import MOST_FAULTS, TOO_SMALL, Sheet, finite, first_faults, read_content, read_csv
 from ranklsim.pkpd.units import check_unit
 from ranklsim.pkpd.variants import variant
@@ -216,6 +220,32 @@ class ParameterTable:
         """Symbols that differ between patients."""
         return list(self.frame.index[self.frame["cv"] > 0])
 
+    def implausible(self, vectors: pd.DataFrame) -> NDArray[np.object_]:
+        """Why numbers that are plausible one by one cannot belong together, for each vector; "" where they can.
+
+        Parameters
+        ----------
+        vectors : DataFrame
+            A row for each vector, a column for each symbol that it has otherwise than the table; symbols of agents have
+            no part in this.
+        """
+        own = {symbol: vectors[symbol].to_numpy(float) for symbol in vectors if symbol in self.frame.index}
+        return implausible(Model(Slots()).constants(self.values | own), len(vectors))
+
+    def shared_limits(self, symbol: str) -> list[str]:
+        """Limits that a parameter keeps together with others, a sentence each.
+
+        Parameters
+        ----------
+        symbol : str
+            Of the table.
+        """
+        return [
+            f"{text} (with {', '.join(s for s in self.frame.index if s in symbols and s != symbol)})"
+            for text, symbols in _joint(tuple(self.frame.index)).items()
+            if symbol in symbols
+        ]
+
     def to_csv(self) -> str:
         """The table as text that `load_parameters` reads back."""
         return self.frame.reset_index()[list(COLUMNS)].to_csv(index=False, lineterminator="\n")
@@ -280,10 +310,18 @@ def load_parameters(path: str | Path | ParameterTable | None = None, *, folder: 
     return shipped.replace(values, str(path))
 
 
+@lru_cache(maxsize=1)
+def _joint(symbols: tuple[str, ...]) -> dict[str, set[str]]:
+    """`joint_limits` of parameters that are symbols."""
+    import sympy as sp
+
+    return joint_limits(Model(Slots()).constants({name: sp.Symbol(name, positive=True) for name in symbols}))
+
+
 def _agent_row(symbol: str, folder: Path | None) -> dict[str, object] | None:
     """Row of an agent's number, from its file; None if `symbol` is not AGENT.FIELD.
 
-    A number that its file gives without a range may have any value that its field allows.
+    A number that its file gives without a range may have any value that a drug can have (`limits`).
     """
     name, dot, field = symbol.partition(".")
     if not dot or not any(field in fields for fields in FIELDS.values()) or not has_agent(name, folder):
@@ -304,14 +342,15 @@ def _row_of_file(symbol: str, folder: Path | None) -> dict[str, object] | None:
     for number in agent.provenance:
         if number.field == field:
             spec = FIELDS[agent.kind][field]
-            least = TOO_SMALL if spec.positive else spec.least
+            limit = limit_of(f"{agent.kind}.{field}")
+            least = max(limit.low, TOO_SMALL if spec.positive else spec.least)
             return {
                 "group": "agent",
                 "meaning": f"{agent.label}: {spec.meaning}",
                 "value": number.value,
                 "unit": number.unit,
                 "low": least if number.low is None else number.low,
-                "high": spec.most if number.high is None else number.high,
+                "high": min(limit.high, spec.most) if number.high is None else number.high,
                 "prior": "fixed",
                 "cv": 0.0,
                 "cv_source": "",

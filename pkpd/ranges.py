@@ -276,6 +276,9 @@ def read_vectors(path: str | Path, parameters: ParameterTable) -> pd.DataFrame:
             )
         if len(faults) > MOST_FAULTS:
             break
+    if not faults:
+        reasons = parameters.implausible(pd.DataFrame(frame))
+        faults = [f"{path}:{sheet.lines[k]}: {reason}." for k, reason in enumerate(reasons) if reason]
     if faults:
         raise BadInput(*first_faults(str(path), faults))
     return pd.DataFrame(frame)

@@ -20,7 +20,7 @@ from ranklsim.pkpd.biology.values import Slots, Values
 from ranklsim.pkpd.engine import reference
 from ranklsim.pkpd.engine.compiler import compiled
 from ranklsim.pkpd.errors import BadInput, RunFailed, near
-from ranklsim.pkpd.parameters import ParameterTable
+from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 
 BATCH, LEAST = 512, 64  # patients a task of a thread: at most, and at least
 MAX_STEPS = 100_000  # some 50 a year are needed
@@ -96,6 +96,7 @@ def simulate(
     progress: Callable[[int], None] | None = None,
     tell: Callable[[str], None] | None = None,
     retried: Callable[[int], None] | None = None,
+    refused: Callable[[int, str], None] | None = None,
     integrator: Callable[..., Array] | None = None,
 ) -> dict[str, Array]:
     """Integrate patients from their untreated steady state.
@@ -129,6 +130,9 @@ def simulate(
         Called with a sentence when something slow begins (a first compilation).
     retried : callable, optional
         Called with the row of each patient whom the engine could not integrate and the reference integrator did.
+    refused : callable, optional
+        Called with the row of each patient who leaves the limits of a living patient (`limits`) or can't be integrated,
+        and the reason; all that is found of the patient is then NaN. Without it, the first such patient ends all.
     integrator : callable, optional
         Takes the engine's place, one patient at a time, for checks: called with the compiled module, start, parameter
         vector, events (day, state, amount), times, and ``rtol``, ``atol``; returns states, shape (n_times, n_states).
@@ -143,7 +147,8 @@ def simulate(
     BadInput
         If a column is no parameter, a dose is not positive, or times do not ascend.
     RunFailed
-        If a patient can't be integrated, by the reference integrator neither.
+        If a patient leaves the limits of a living patient, or can't be integrated, by the reference integrator neither;
+        the message names the patient by the index of `persons`, the day, what left its limits, and what to change.
     """
     times = np.asarray(times, dtype=float)
     agents = [parameters.apply(agent) for agent in agents]
@@ -161,9 +166,22 @@ def simulate(
     def do(task: tuple[_Group, slice]) -> int:
         group, part = task
         rows = group.rows[part]
-        states, again = group.integrated(part, times, rtol, atol, integrator)
-        for i in again:
-            states[i] = group.by_reference(part.start + int(i), times, rtol, atol)
+        left: dict[int, str] = {}  # patients who are refused, and why
+
+        def refuse(i: int, fault: RunFailed) -> None:
+            if refused is None:
+                raise fault
+            left[i], states[i] = str(fault), group.start[part.start + i]
+
+        states, outside, again = group.integrated(part, times, rtol, atol, integrator)
+        for i, reason in outside.items():
+            refuse(i, group.impossible(part.start + i, reason))
+        for i in map(int, again):
+            try:
+                states[i] = group.by_reference(part.start + i, times, rtol, atol)
+            except RunFailed as fault:
+                refuse(i, fault)
+                continue
             if retried:
                 retried(rows[i])
         place = slice(rows[0], rows[-1] + 1) if rows[-1] - rows[0] + 1 == len(rows) else rows  # a slice is faster
@@ -171,10 +189,17 @@ def simulate(
             if at is not None:
                 some = [name for name in names if wanted[name] is at]
                 for name, block in group.outputs(part, states, times, at, some).items():
-                    if breach := limits.first_breach(name, block):
+                    while breach := limits.first_breach(name, block):
                         i, j = breach
-                        raise group.impossible(part.start + i, limits.breach(name, block[i, j], times[at[j]]))
+                        reason = limits.breach(name, block[i, j], times[at[j]])
+                        refuse(i, group.impossible(part.start + i, reason))
+                        block[i] = block[i, 0]
                     found[name][place] = block
+        for i, reason in left.items():
+            for values in found.values():
+                values[rows[i]] = np.nan
+            if refused:
+                refused(int(rows[i]), reason)
         return len(rows)
 
     tasks = []
@@ -244,7 +269,7 @@ class _Group:
         self.agents, self.rows, self.kernel, self.model = met.agents, rows, kernel, Model(slots)
         self.slot = met.slot[rows]
         persons = persons.iloc[rows]
-        self.names = persons.index
+        self.names, self.persons, self.parameters = persons.index, persons, parameters
         n = len(rows)
         self.placed = {(kind, k): np.full(n, -1) for kind, count in zip(KINDS, slots, strict=True)
                        for k in range(1, count + 1)}  # fmt: skip
@@ -255,7 +280,7 @@ class _Group:
         other = {name: np.asarray(values, float)[rows] for name, values in start_other.items()}
         begin = self.model.start(self.constants) | other
         self.start = _table(list(begin.values()), n)
-        self.low, self.high = limits.of_states(kernel.STATES, self.constants, n)
+        self.steep, self.low, self.high = judged(self.model, self.constants, n)
         self.p = _table([self.constants[name] for name in kernel.PARAMETERS], n)
         for values, names in ((self.p, kernel.PARAMETERS), (self.start, kernel.STATES)):
             wrong = np.isnan(values) if values is self.p else ~np.isfinite(values)  # no agent: an affinity without end
@@ -276,34 +301,33 @@ class _Group:
 
     def integrated(
         self, part: slice, times: Array, rtol: float, atol: float, integrator: Callable[..., Array] | None
-    ) -> tuple[Array, NDArray[np.int64]]:
-        """States (n, n_times, n_states) of some patients, and positions of those that the engine can't integrate.
+    ) -> tuple[Array, dict[int, str], NDArray[np.int64]]:
+        """States (n, n_times, n_states) of some patients; who left the limits, and how; who can't be integrated.
 
-        Raises
-        ------
-        RunFailed
-            If a patient's state leaves its limits.
+        Patients are positions in `part`.
         """
         if integrator:
             states = np.array([
                 integrator(self.kernel, self.start[i], self.p[i], self._events(i), times, rtol=rtol, atol=atol)
                 for i in range(part.start, part.stop)
             ])  # fmt: skip
-            return states, np.empty(0, dtype=np.int64)
+            return states, {}, np.empty(0, dtype=np.int64)
         n = part.stop - part.start
         first = self.first[part.start : part.stop + 1]
         events = slice(first[0], first[-1])
         states, status = np.empty((n, len(times), self.start.shape[1])), np.zeros(n, dtype=np.int64)
         halt = np.zeros((n, 3))
         self.kernel.integrate(
-            self.start[part], self.p[part], self.low[part], self.high[part], first - first[0], self.time[events],
-            self.state[events], self.added[events], times, rtol, atol, MAX_STEPS, states, status, halt,
+            self.start[part], self.p[part], self.steep[part], self.low[part], self.high[part], first - first[0],
+            self.time[events], self.state[events], self.added[events], times, rtol, atol, MAX_STEPS, states, status,
+            halt,
         )  # fmt: skip
-        for i in np.flatnonzero(status == self.kernel.OUTSIDE)[:1]:
-            day, state, value = halt[i]
-            reason = limits.breach(self.kernel.STATES[int(state)], value, day, self._constants_of(part.start + i))
-            raise self.impossible(part.start + i, reason)
-        return states, np.flatnonzero(status)
+        outside = {
+            int(i): limits.breach(self.kernel.STATES[int(halt[i, 1])], halt[i, 2], halt[i, 0],
+                                  self._constants_of(part.start + i))
+            for i in np.flatnonzero(status == self.kernel.OUTSIDE)
+        }  # fmt: skip
+        return states, outside, np.flatnonzero((status != self.kernel.DONE) & (status != self.kernel.OUTSIDE))
 
     def outputs(
         self, part: slice, states: Array, times: Array, at: NDArray[np.int64], names: Sequence[str]
@@ -335,10 +359,20 @@ class _Group:
         return Values({name: float(np.broadcast_to(v, len(self.rows))[i]) for name, v in self.constants.items()})
 
     def impossible(self, i: int, reason: str) -> RunFailed:
-        """The exception for a patient with whom the model can't go on."""
+        """The exception for a patient with whom the model can't go on; it says what is most unusual in the patient."""
+        name, own, shipped = self.names[i], self.persons.iloc[i], load_parameters()
+        values = self.parameters.values | own.to_dict()
+        rows = shipped.frame[shipped.frame["low"] < shipped.frame["high"]].to_dict("index")
+        away = {s: abs(values[s] - row["value"]) / (row["high"] - row["low"]) for s, row in rows.items()
+                if values[s] != row["value"]}  # fmt: skip
+        far = ", ".join(
+            f"{s} {values[s]:.3g} ({shipped[s]:.3g})"
+            for s in sorted(away, key=lambda s: -np.nan_to_num(away[s], nan=np.inf))[:4]
+        )
+        told = [reason, self.parameters.implausible(own.to_frame().T)[0], far and f"farthest from typical are {far}"]
         return RunFailed(
-            f"patient in row {self.names[i]}: {reason}; her parameters and doses don't go together, look at that row "
-            "of persons."
+            f"{name if isinstance(name, str) else f'patient {name}'}: {'; '.join(filter(None, told))}; change such "
+            "numbers, who is eligible, or the doses."
         )
 
     def by_reference(self, i: int, times: Array, rtol: float, atol: float) -> Array:
@@ -360,6 +394,25 @@ class _Group:
             for a in np.unique(who[part])
             if a >= 0
         ]
+
+
+def judged(model: Model, constants: Values, n: int) -> tuple[Array, Array, Array]:
+    """By what the engine judges the states of `n` patients: weight of the error, lowest value, highest value.
+
+    Parameters
+    ----------
+    model : Model
+    constants : Values
+        From `Model.constants`.
+    n : int
+        Number of patients.
+
+    Returns
+    -------
+    tuple of three ndarray, shape (n, n_states)
+    """
+    steep = _table(list(model.steepness(constants).values()), n)
+    return steep, *limits.of_states(list(model.states), constants, n)
 
 
 def _table(columns: Sequence[Any], n: int) -> Array:
@@ -485,6 +538,10 @@ def _check(
         raise BadInput("times: sampling times must be finite, start at 0 or later and ascend.")
     if not (doses.amount > 0).all() or not np.isfinite(doses.amount).all():
         raise BadInput("doses: every dose must be positive, in mg.")
+    for a, agent in enumerate(agents):
+        given = doses.amount[doses.agent == a]
+        if len(given) and (fault := agent.dose_fault(float(given.max()), vanishing=True)):
+            raise BadInput(f"doses: {fault}")
     if len(doses.time) and (doses.time.min() < 0 or not np.isfinite(doses.time).all()):
         raise BadInput("doses: a dose can't be given before day 0.")
     if len(doses.patient) and not (0 <= doses.patient.min() and doses.patient.max() < len(persons)):

@@ -208,11 +208,15 @@ def _one_regimen(
     faults: list[str],
 ) -> Regimen:
     """The regimen that the four arguments describe; what is wrong with them is added to `faults`."""
-    inert = False
+    inert, drug = False, None
     try:
-        inert = load_agent(agent, folder=folder, where=f"{prefix}agent").kind == "none"
+        drug = load_agent(agent, folder=folder, where=f"{prefix}agent")
+        inert = drug.kind == "none"
     except BadInput as error:
         faults += error.messages
+    dose_mg = 0.0 if dose is None else above_zero(dose, "mg", f"{prefix}dose", faults, or_zero=inert)
+    if drug and dose_mg and (odd := drug.dose_fault(dose_mg)):
+        faults.append(f"{prefix}{odd}")
     if dose is None and not inert:
         faults.append(f'{prefix}dose is missing; give it with its unit, such as "60mg".')
     if doses is not None and not 1 <= doses <= MOST_DOSES:
@@ -222,7 +226,7 @@ def _one_regimen(
         faults.append(f'{prefix}every is missing; {doses} doses need an interval, such as "6mo".')
     return Regimen(
         agent=agent,
-        dose_mg=0.0 if dose is None else above_zero(dose, "mg", f"{prefix}dose", faults, or_zero=inert),
+        dose_mg=dose_mg,
         start_day=0.0,
         every_days=0.0 if every is None else above_zero(every, "day", f"{prefix}every", faults),
         doses=doses or 1,
@@ -273,7 +277,7 @@ def simulate_typical(
     table = parameters or load_parameters()
     known = {agent.name: agent for agent in agents}
     met = {name: known.get(name) or load_agent(name) for name in dict.fromkeys(part.agent for part in regimens)}
-    persons = pd.DataFrame([covariate_symbols(table, covariates or {}, where)])
+    persons = pd.DataFrame([covariate_symbols(table, covariates or {}, where)], index=["the typical patient"])
     used = {number for agent in met.values() for number in agent.numbers}
     if idle := [name for name in persons if "." in name and name not in used]:
         raise BadInput(

@@ -209,8 +209,8 @@ def limit(given: dict[str, Any]) -> dict[str, float]:
     def work() -> None:
         nonlocal steps
         steps, _ = group.kernel.integrate(
-            group.start, group.p, group.low, group.high, group.first, group.time, group.state, group.added, times,
-            execution.RTOL, execution.RTOL / 100, simulation.MAX_STEPS, states, status, np.zeros((m, 3)),
+            group.start, group.p, group.steep, group.low, group.high, group.first, group.time, group.state, group.added,
+            times, execution.RTOL, execution.RTOL / 100, simulation.MAX_STEPS, states, status, np.zeros((m, 3)),
         )  # fmt: skip
 
     work()

@@ -3,9 +3,10 @@
     .venv/bin/python scripts/extremes.py                     10,000 vectors; 2,000 patients a population: 10 minutes
     .venv/bin/python scripts/extremes.py --vectors 400 --patients 50
 
-Prints how many of the vectors are integrated, refused for a named physiological reason, or left to the reference
-solver, which none should need; the error of the hardest against CVODE; and what ten years of every shipped agent give
-in every shipped population, alone and after two years of denosumab.
+Vectors whose numbers cannot belong together (`ParameterTable.implausible`) are drawn again. Prints how many of the
+others are integrated, refused for a named physiological reason, or left to the reference solver, which none should
+need; the error of the hardest against CVODE; and what ten years of every shipped agent give in every shipped
+population, alone and after two years of denosumab.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from ranklsim.pkpd.agents import Agent, agent_names, load_agent
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.dosing import parse_regimen
 from ranklsim.pkpd.engine.compiler import compiled
-from ranklsim.pkpd.errors import RunFailed
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 from ranklsim.pkpd.simulation import MARKERS, Doses, simulate
 from ranklsim.pkpd.units import DAYS_PER_MONTH
@@ -56,7 +56,15 @@ def ranges(table: ParameterTable, agents: list[Agent]) -> pd.DataFrame:
 
 
 def vectors(table: ParameterTable, agents: list[Agent], n: int, way: str, rng: np.random.Generator) -> pd.DataFrame:
-    """Persons drawn in one of `WAYS`, for `simulate`."""
+    """Persons drawn in one of `WAYS` whose numbers can belong together, for `simulate`."""
+    kept = pd.DataFrame()
+    while len(kept) < n:
+        drawn = _drawn(table, agents, n, way, rng)
+        kept = pd.concat([kept, drawn[table.implausible(drawn) == ""]], ignore_index=True)
+    return kept.head(n)
+
+
+def _drawn(table: ParameterTable, agents: list[Agent], n: int, way: str, rng: np.random.Generator) -> pd.DataFrame:
     ends = ranges(table, agents)
     low, high = ends["low"].to_numpy(float), ends["high"].to_numpy(float)
     share = rng.random((n, len(ends)))
@@ -103,8 +111,8 @@ def attempt(table: ParameterTable, persons: pd.DataFrame, agents: list[Agent], d
         states = np.empty((len(rows), len(times), len(group.kernel.STATES)))
         status, halt = np.zeros(len(rows), dtype=np.int64), np.zeros((len(rows), 3))
         group.kernel.integrate(
-            group.start, group.p, group.low, group.high, group.first, group.time, group.state, group.added, times, RTOL,
-            RTOL / 100, simulation.MAX_STEPS, states, status, halt,
+            group.start, group.p, group.steep, group.low, group.high, group.first, group.time, group.state, group.added,
+            times, RTOL, RTOL / 100, simulation.MAX_STEPS, states, status, halt,
         )  # fmt: skip
         names = np.array(group.kernel.STATES, dtype=object)[halt[:, 1].astype(int)]
         found[rows] = np.where(status == group.kernel.OUTSIDE, names, np.where(status > 0, "reference", ""))
@@ -157,14 +165,9 @@ def _errors(table: ParameterTable, persons: pd.DataFrame, hardest: int) -> list[
         )
         return simulate(table, persons, drug, doses, times, rtol=rtol, atol=rtol / 100, **how)
 
-    possible = []
-    for i in range(len(persons)):  # one by one, as one refusal ends a simulation
-        try:
-            run(persons.iloc[[i]], RTOL)
-            possible.append(i)
-        except RunFailed:
-            pass
-    persons = persons.iloc[possible].reset_index(drop=True)
+    refused: list[int] = []
+    run(persons, RTOL, refused=lambda i, _: refused.append(i))
+    persons = persons.drop(index=refused).reset_index(drop=True)
     moved = misfit(run(persons, RTOL), run(persons, RTOL / 10))
     worst = persons.iloc[np.argsort(-moved)[:hardest]].reset_index(drop=True)
     exact = run(worst, 1e-10, integrator=references.integrate)
@@ -175,7 +178,7 @@ def ten_years(table: ParameterTable, population: str, patients: int) -> pd.DataF
     """Every shipped agent at its reference regimen for `YEARS`, alone and after denosumab, in one population.
 
     Returns a row for each course: agent, months of denosumab before it, patients who were left to the reference solver,
-    and the largest CTX, P1NP, calcium and hip BMD of any patient at any visit. Raises `RunFailed` for who is refused.
+    and the largest CTX, P1NP, calcium and hip BMD of any patient at any visit. Whoever is refused ends it.
     """
     trial = load_trial("modality")
     trial = replace(trial, population=replace(trial.population, name=population, eligible={}))

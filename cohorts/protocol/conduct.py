@@ -14,7 +14,7 @@ from pathlib import Path
 from ranklsim.cohorts import events
 from ranklsim.cohorts.events import COMPLETED, FRACTURES, RESCUE, SWITCH
 from ranklsim.cohorts.measures import MEASURES
-from ranklsim.pkpd.agents import load_agent
+from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.dosing import Regimen
 from ranklsim.pkpd.errors import near
 from ranklsim.pkpd.reading import MOST_DOSES, Shape, Table
@@ -472,8 +472,8 @@ class _Reader:
         if agent is None:
             for key in [key for key in ("dose", "every", "doses") if key in table]:
                 table.fault(key, f"{event} has {key}, but no agent; name it, or leave {key} out.")
-        elif kind := kind_of(table, agent, self.folder):
-            if "dose" not in table and kind != "none":
+        elif drug := agent_of(table, agent, self.folder, dose):
+            if "dose" not in table and drug.kind != "none":
                 table.fault("dose", 'dose is missing; give it with its unit, such as dose = "60 mg".')
             if "every" not in table and doses not in (None, 1):
                 table.fault("every", 'every is missing; say how often, such as every = "6 mo".')
@@ -546,15 +546,22 @@ def _life_tables() -> list[str]:
     return sorted(path.stem for path in LIFE_TABLES.glob("*.toml"))
 
 
-def kind_of(table: Table, agent: str, folder: Path) -> str | None:
-    """Kind of the agent that the key `agent` of a table names; None, with its faults noted, if it cannot be read.
+def agent_of(table: Table, name: str, folder: Path, dose: float) -> Agent | None:
+    """Agent that the key `agent` of a table names; None, with its faults noted, if it cannot be read.
+
+    A dose that cannot be meant is noted too.
 
     Parameters
     ----------
     table : Table
-    agent : str
+    name : str
     folder : Path
         Where the user's own agents are.
+    dose : float
+        mg; 0 if none is given.
     """
     place = table.faults.at(table.at("agent"))
-    return table.faults.attempt(table.at("agent"), lambda _: load_agent(agent, folder=folder, where=place).kind)
+    agent = table.faults.attempt(table.at("agent"), lambda _: load_agent(name, folder=folder, where=place))
+    if agent and dose and (fault := agent.dose_fault(dose)):
+        table.fault("dose", fault)
+    return agent

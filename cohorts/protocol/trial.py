@@ -17,7 +17,7 @@ import pandas as pd
 from ranklsim.cohorts import events
 from ranklsim.cohorts.people.criteria import Stratum, parse_stratum
 from ranklsim.cohorts.people.population_file import find_population, list_populations
-from ranklsim.cohorts.protocol.conduct import CONDUCT, Conduct, kind_of, read_conduct
+from ranklsim.cohorts.protocol.conduct import CONDUCT, Conduct, agent_of, read_conduct
 from ranklsim.cohorts.protocol.design import (
     SEEDS,
     Arm,
@@ -323,9 +323,9 @@ class _Reader:
     def _step(self, step: Table, start_day: float | None, together: bool) -> tuple[Regimen | None, float]:
         """A regimen, None if it has a fault, and the days that it is said to last (0 if that is not said)."""
         agent = step.text("agent", None)
-        kind = None if agent is None else kind_of(step, agent, self.folder)
         dose = step.quantity("dose", "mg", 0.0, above=0)
-        if "dose" not in step and kind not in (None, "none"):
+        drug = None if agent is None else agent_of(step, agent, self.folder, dose)
+        if "dose" not in step and drug and drug.kind != "none":
             step.fault("dose", 'dose is missing; give it with its unit, such as dose = "60 mg".')
         every, length = (step.quantity(key, "day", 0.0, above=0) for key in ("every", "for"))
         doses = self._doses(step, every, length)

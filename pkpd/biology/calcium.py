@@ -76,6 +76,17 @@ def relative_PTH(x: Values, p: Values) -> Any:
     return x.calcium**-p.h_PTH
 
 
+def steepness(p: Values) -> dict[str, Any]:
+    """How many times the relative error of a state is felt where the state is read, for an integrator.
+
+    Parameters
+    ----------
+    p : Values
+        The patient's constants.
+    """
+    return {"calcium": 2 * p.h_PTH * (1 + p.e_gut)}  # twice, as values between steps are less exact than steps
+
+
 def rates(x: Values, p: Values, resorption: Any, mineralisation: Any) -> dict[str, Any]:
     """Time derivatives (1/day), with whole-body resorption and mineralisation of osteoid over untreated.
 

@@ -112,6 +112,16 @@ class Model:
         known = ligand.start(p) | cells.start() | markers.start() | skeleton.start(p) | calcium.start()
         return {name: known.get(name, 0.0) for name in self.states}
 
+    def steepness(self, p: Values) -> dict[str, Any]:
+        """How many times the relative error of each state is felt where the state is read; from `constants`.
+
+        Parameters
+        ----------
+        p : Values
+            The patient's constants.
+        """
+        return dict.fromkeys(self.states, 1.0) | calcium.steepness(p)
+
     def rates(self, x: Values, p: Values, free: Sequence[Any]) -> dict[str, Any]:
         """Time derivative (per day) of every state; `free` is free drug of each binder (nmol/L), see `ligand`.
 

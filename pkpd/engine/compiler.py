@@ -235,7 +235,7 @@ class Program:
         self.size = 0
         for name, length in {
             "x": n, "free": slots.binders, "new": n, "trial": n, "rate": n, "mixed": n, "k": rodas.STAGES * n,
-            "scale": n, "low": n, "high": n, "outside": 1, "h": 1, "per_h": 1,
+            "scale": n, "steep": n, "low": n, "high": n, "outside": 1, "h": 1, "per_h": 1,
             "rtol": 1, "atol": 1, "error": 1, "accepted": 1, "day": 1, "dense": (rodas.ORDER - 2) * n,
             "lu": len(self.kept), "constants": len(self.constants), "raw": len(self.parameters),
             "out": len(self.outputs), "jacobian": len(self.entries),
@@ -547,6 +547,7 @@ class Program:
             to.store(new, at("new", i))
             size = to.largest(to.absolute(to.load(at("x", i))), to.absolute(new))
             error = to.div(end, to.fma(rtol, size, to.mul(atol, to.load(at("scale", i)))))
+            error = to.mul(error, to.load(at("steep", i)))
             return to.fma(error, error, sum_)
 
         squares = self._each_state(to, judge, lanes.constant(0.0))

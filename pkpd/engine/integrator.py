@@ -30,15 +30,30 @@ def _workspace():
 
 @njit(nogil=True, error_model="numpy")
 def integrate(
-    start, p, low, high, first, event_time, event_state, event_amount, times, rtol, atol, max_steps, out, status, halt
+    start,
+    p,
+    steep,
+    low,
+    high,
+    first,
+    event_time,
+    event_state,
+    event_amount,
+    times,
+    rtol,
+    atol,
+    max_steps,
+    out,
+    status,
+    halt,
 ):
     """Integrate patients.
 
-    start (n, states), p (n, parameters), low and high (n, states), between which states stay or the patient's
-    integration ends; events of patient i are first[i] to first[i+1], by time (days); out
-    (n, times, states) receives the state just before any dose at that time; status (n,) one of the codes above. Where
-    that is not `DONE`, halt (n, 3) receives the day that was reached, the state that left its limits or whose error was
-    largest, and its value.
+    start (n, states), p (n, parameters); steep (n, states), how many times the relative error of a state counts; low
+    and high (n, states), between which states stay or the patient's integration ends; events of patient i are first[i]
+    to first[i+1], by time (days); out (n, times, states) receives the state just before any dose at that time; status
+    (n,) one of the codes above. Where that is not `DONE`, halt (n, 3) receives the day that was reached, the state that
+    left its limits or whose error was largest, and its value.
     Returns the number of steps of all patients, and of those that were rejected.
     """
     n, m, many = start.shape[0], start.shape[1], times.shape[0]
@@ -57,14 +72,14 @@ def integrate(
     before, error_before = np.zeros(LANES), np.zeros(LANES)  # the accepted step before, and its error
     following, all_steps, rejected = 0, 0, 0
     for lane in range(LANES):  # all lanes hold somebody, so that no lane computes with zeros
-        _take(w, lane, 0, start, low, high, constants)
+        _take(w, lane, 0, start, steep, low, high, constants)
     while True:
         busy = False
         for lane in range(LANES):
             while patient[lane] < 0 and following < n:
                 i = following
                 following += 1
-                _take(w, lane, i, start, low, high, constants)
+                _take(w, lane, i, start, steep, low, high, constants)
                 status[i] = DONE
                 patient[lane], t[lane], h[lane] = i, 0.0, FIRST_STEP
                 event[lane], sample[lane], steps[lane] = first[i], 0, 0
@@ -174,7 +189,7 @@ def _culprit(w, lane, m, rtol, atol):
         new = w[(_NEW + s) * LANES + lane]
         size = max(abs(w[(_X + s) * LANES + lane]), abs(new))
         error = abs(w[(_K + (STAGES - 1) * m + s) * LANES + lane])
-        error = error / (rtol * size + atol * w[(_SCALE + s) * LANES + lane])
+        error = error / (rtol * size + atol * w[(_SCALE + s) * LANES + lane]) * w[(_STEEP + s) * LANES + lane]
         if not error < 1e300:
             return s
         if error > most:
@@ -200,12 +215,13 @@ def _constants_of(p, w):
 
 
 @njit(nogil=True, error_model="numpy")
-def _take(w, lane, i, start, low, high, constants):
+def _take(w, lane, i, start, steep, low, high, constants):
     """Put patient i into lane lane."""
     for s in range(start.shape[1]):
         x = start[i, s]
         w[(_X + s) * LANES + lane] = x
         w[(_SCALE + s) * LANES + lane] = abs(x) if x != 0.0 else 1.0  # against which absolute error is judged
+        w[(_STEEP + s) * LANES + lane] = steep[i, s]
         w[(_LOW + s) * LANES + lane], w[(_HIGH + s) * LANES + lane] = low[i, s], high[i, s]
     for c in range(CONSTANTS):
         w[(_CONSTANTS + c) * LANES + lane] = constants[i, c]

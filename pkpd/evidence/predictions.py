@@ -132,7 +132,7 @@ class Predictor:
         Returns
         -------
         ndarray, shape (n, n_observations)
-            Each row as from a call with a table that holds that vector.
+            Each row as from a call with a table that holds that vector; NaN for an arm whose patient is refused.
         """
         rows = vectors.reset_index(drop=True)
         persons = {}
@@ -140,7 +140,7 @@ class Predictor:
             for i, arm in enumerate(group.arms):
                 own = group.persons.iloc[[i] * len(rows)].reset_index(drop=True).dropna(axis=1)
                 persons[arm.id] = own.assign(**{name: rows[name] for name in rows if name not in own})
-        return self._predict(parameters or load_parameters(), persons, len(rows), workers, rtol)
+        return self._predict(parameters or load_parameters(), persons, len(rows), workers, rtol, lambda *_: None)
 
     def of_persons(
         self, persons: Mapping[str, pd.DataFrame], parameters: ParameterTable | None = None, *, workers: int = 1
@@ -172,6 +172,7 @@ class Predictor:
         n: int,
         workers: int,
         rtol: float | None = None,
+        refused: Callable[[int, str], None] | None = None,
     ) -> Array:
         """Every observation for `n` persons of each arm (its own one where `persons` is empty), shape (n, rows)."""
         courses = []
@@ -190,7 +191,9 @@ class Predictor:
                 np.repeat(given.amount, n),
             )
             used = [self.evidence.agents[name] for name in group.names]
-            found = simulate(table, everyone, used, doses, group.days, rtol=rtol or self.rtol, workers=workers)
+            found = simulate(
+                table, everyone, used, doses, group.days, rtol=rtol or self.rtol, workers=workers, refused=refused
+            )
             courses.append({name: values.reshape(len(group.arms), n, -1) for name, values in found.items()})
         return np.column_stack([read(courses) for read in self._rows])
 

@@ -146,7 +146,7 @@ class Problem:
             return np.full(len(self.observed) * len(self.spec.scenarios) + priors, np.nan)
 
     def residuals_of(self, thetas: Array, workers: int = 1) -> Array:
-        """`residuals` of several vectors at once; NaN where a figure has no prediction.
+        """`residuals` of several vectors at once; NaN where a figure has no prediction, or the vector is implausible.
 
         Parameters
         ----------
@@ -163,7 +163,11 @@ class Problem:
         parts = []
         for scenario in spec.scenarios:
             table = self.table.overlaid(spec.fixed | scenario.fixed)
-            misfit = self._predictor.of_vectors(vectors, table, rtol=WALK_RTOL, workers=workers) - self.observed
+            misfit = np.full((len(vectors), len(self.observed)), np.nan)
+            possible = table.implausible(vectors) == ""
+            if possible.any():
+                found = self._predictor.of_vectors(vectors[possible], table, rtol=WALK_RTOL, workers=workers)
+                misfit[possible] = found - self.observed
             parts.append(np.sqrt(scenario.weight) * (misfit @ self._whiten.T))
         priors = [
             (thetas[:, i] - p.prior_mean) / p.prior_sd for i, p in enumerate(spec.parameters) if p.prior_sd is not None

@@ -32,9 +32,8 @@ from ranklsim.pkpd.biology.skeleton import TEMPLATES
 from ranklsim.pkpd.biology.values import Slots, Values
 from ranklsim.pkpd.engine.compiler import compiled
 from ranklsim.pkpd.errors import RunFailed
-from ranklsim.pkpd.limits import of_states
 from ranklsim.pkpd.parameters import ParameterTable
-from ranklsim.pkpd.simulation import MAX_STEPS, dose_event, patient_constants
+from ranklsim.pkpd.simulation import MAX_STEPS, dose_event, judged, patient_constants
 from ranklsim.pkpd.units import DAYS_PER_YEAR
 
 Array = NDArray[np.float64]
@@ -217,12 +216,12 @@ def courses(
     columns = np.array(events, dtype=float).reshape(-1, 3)
     states, status = np.empty((n, len(times), first.shape[1])), np.zeros(n, dtype=np.int64)
     kernel.integrate(
-        first.astype(float), values.astype(float), *of_states(kernel.STATES, p, n), np.arange(n + 1) * len(doses),
+        first.astype(float), values.astype(float), *judged(model, p, n), np.arange(n + 1) * len(doses),
         columns[:, 0].copy(), columns[:, 1].astype(np.int64), columns[:, 2].copy(), np.asarray(times, float), rtol,
         rtol / 100, MAX_STEPS, states, status, np.zeros((n, 3)),
     )  # fmt: skip
     if status.any():
-        raise RunFailed(f"row {persons.index[int(np.argmax(status))]} of persons can't be integrated at rtol {rtol:g}.")
+        raise RunFailed(f"patient {persons.index[int(np.argmax(status))]} can't be integrated at rtol {rtol:g}.")
     return Values({name: states[:, :, i] for i, name in enumerate(model.states)})
 
 
@@ -239,7 +238,7 @@ def _osteoclasts(p: Values, pools: Values, c: str) -> Any:
             return _root(excess, np.zeros_like(most), most)
         most = np.where(short, 2 * most, most)
     raise RunFailed(
-        f"osteoclasts have no steady number in row {int(np.argmax(short))} of persons: they return as osteomorphs "
+        f"osteoclasts of patient {int(np.argmax(short))} have no steady number: they return as osteomorphs "
         "faster than they are lost; lower f_om or Kg, or raise dm."
     )
 
@@ -304,4 +303,4 @@ def _root(excess: Callable[[Any], Any], low: Any, high: Any) -> Any:
         at_low, at_high = np.where(above, at_middle, at_low / 2), np.where(above, at_high / 2, at_middle)
         low, high = np.where(above, middle, low), np.where(above, high, middle)
         found |= (np.abs(at_middle) <= 1e-15 * np.maximum(1, np.abs(middle))) | (high - low <= 1e-14 * np.abs(middle))
-    raise RunFailed(f"no steady state found in row {int(np.argmin(found))} of persons; its parameters are extreme.")
+    raise RunFailed(f"no steady state found for patient {int(np.argmin(found))}, whose parameters are extreme.")

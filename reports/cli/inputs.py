@@ -132,6 +132,8 @@ def _show_parameters(symbols: Sequence[str]) -> None:
             "note": row["note"],
             "group": row["group"],
         }
+        for limit in table.shared_limits(symbol):
+            facts[f"together{' ' * sum(name.startswith('together') for name in facts)}"] = limit
         click.echo(("\n" if number else "") + symbol)
         if symbol == "sig":
             from ranklsim.reports.csr.appendix import potency_in_words

@@ -27,7 +27,7 @@ from scipy.special import ndtri
 
 from ranklsim.cohorts.durability import MEASURES
 from ranklsim.cohorts.portions import Portions, Progress
-from ranklsim.pkpd.errors import RunFailed
+from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.ranges import natural
 from ranklsim.reports.sensitivity.sample import (
     LEVELS,
@@ -284,6 +284,8 @@ def analyse(
     )
 
     def simulated(stage: str, some: pd.DataFrame) -> pd.DataFrame:
+        if reasons := [reason for reason in question.parameters.implausible(some) if reason]:
+            raise BadInput(f"sensitivity: {reasons[0]}, in {len(reasons)} of {len(some)} vectors; narrow the ranges.")
         whole = pd.concat([some.reset_index(drop=True), portions.run(stage, some)], axis=1)
         whole.insert(0, "stage", stage)
         return whole

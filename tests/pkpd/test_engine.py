@@ -204,7 +204,7 @@ def test_bad_times_and_unknown_parameters_are_named() -> None:
 
 
 def test_a_patient_that_cannot_be_integrated_is_an_error_and_not_a_number_in_a_table() -> None:
-    with pytest.raises(RunFailed, match="row 0"):
+    with pytest.raises(RunFailed, match="patient 0"):
         simulate(TABLE, pd.DataFrame({"tQ": [np.nan]}), [DENOSUMAB], helpers.q6m(60, 1), MONTHS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from unittest import mock
 
 import extremes
@@ -13,17 +14,26 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ranklsim import api
+from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.pkpd.agents import load_agent
+from ranklsim.pkpd.biology import joint
+from ranklsim.pkpd.biology.model import Model
+from ranklsim.pkpd.biology.values import Slots
 from ranklsim.pkpd.dosing import parse_regimen
 from ranklsim.pkpd.engine import reference
-from ranklsim.pkpd.errors import RunFailed
+from ranklsim.pkpd.ensemble import ensemble
+from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.limits import first_breach, limit_of, limits
+from ranklsim.pkpd.mice.steady import steady_state
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.simulation import Doses, simulate
+from ranklsim.pkpd.units import parse_quantity
 
 TABLE = load_parameters()
 AGENTS = [load_agent(name) for name in ("denosumab", "opg-fc", "zoledronate", "romosozumab", "teriparatide")]
 ENDS = extremes.ranges(TABLE, AGENTS)
+WILD = {"EGFR": 5.0, "make_marrow": 20.0, "tc": 40.0, "J_bone": 10.0, "e_ren": 0.0, "s_ren": 1.0}
 TIMES = np.linspace(0, 5 * 365.25, 11)
 
 shares = st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 1))
@@ -66,7 +76,7 @@ def test_any_vector_and_regimen_is_integrated_or_refused_for_a_reason(
             found = simulate(TABLE, person(at), AGENTS, doses_of(steps), TIMES, rtol=1e-5, atol=1e-7)
     except RunFailed as fault:
         reason, found = str(fault), {}
-    assert not reason or re.match(r"patient in row 0: .* on day .* that are taken as possible", reason), reason
+    assert not reason or re.match(r"patient 0: .* on day .* that are taken as possible", reason), reason
     for name, values in found.items():
         assert first_breach(name, values) is None, name
 
@@ -84,25 +94,126 @@ def test_of_vectors_within_ranges_none_needs_the_reference() -> None:
 
 
 def test_what_is_not_possible_is_refused_with_quantity_value_and_day() -> None:
-    wild = {"EGFR": 5.0, "make_marrow": 20.0, "tc": 40.0, "J_bone": 10.0, "e_ren": 0.0, "s_ren": 1.0}
     with pytest.raises(
-        RunFailed, match=r"row 7: serum calcium is \d\.\d+ mmol/L on day \d+\.\d, outside the 0\.8 to 6"
+        RunFailed, match=r"patient 7: serum calcium reached \d\.\d+ mmol/L on day \d+\.\d, outside the 0\.8 to 6"
     ):
-        simulate(TABLE, pd.DataFrame([wild], index=[7]), [], helpers.NO_DOSES, np.array([0.0, 720.0]))
+        simulate(TABLE, pd.DataFrame([WILD], index=[7]), [], helpers.NO_DOSES, np.array([0.0, 720.0]))
 
 
-def test_a_dose_beyond_anything_is_refused_on_its_day() -> None:
-    teriparatide = load_agent("teriparatide")
-    doses = Doses(np.zeros(1, int), np.array([30.0]), np.zeros(1, int), np.array([2000.0]))
-    with pytest.raises(RunFailed, match=r"effect of an anabolic agent is .* on day 30\.0"):
-        simulate(TABLE, pd.DataFrame(index=[0]), [teriparatide], doses, np.array([0.0, 60.0]))
+@pytest.mark.parametrize(
+    ("regimen", "part"),
+    [
+        ("teriparatide 20mg every 1day x9", "20 mg of teriparatide is 1,000 times the usual 0.02 mg"),
+        ("denosumab 60g every 6mo x2", "60000 mg of denosumab is 1,000 times the usual 60 mg"),
+        ("denosumab 60ug every 6mo x2", "0.06 mg of denosumab is 1/1,000 of the usual 60 mg"),
+        ("zoledronate 5g every 12mo x1", "5000 mg of zoledronate is 1,000 times the usual 5 mg"),
+        ("alendronate 70ug every 1wk x9", "0.07 mg of alendronate is 1/1,000 of the usual 70 mg"),
+    ],
+)
+def test_a_slip_of_unit_in_a_dose_is_refused_wherever_doses_are_given(tmp_path: Path, regimen: str, part: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(part)):
+        parse_regimen(regimen)
+    name, dose, _, interval, _ = regimen.split()
+    with pytest.raises(BadInput, match=re.escape(part)):
+        api.simulate(agent=name, dose=dose, every=interval)
+    step = {"agent": name, "dose": dose.replace("0", "0 "), "every": "1 mo", "doses": 2}
+    file = helpers.trial_file(tmp_path, arm=[helpers.arm("placebo"), {"name": "other", "regimen": [step]}])
+    with pytest.raises(BadInput, match=rf"trial.toml:\d+: .*{re.escape(part)}"):
+        load_trial(file)
+    mg, one, drug = parse_quantity(dose, "mg", where=""), np.zeros(1, int), load_agent(name)
+    doses = Doses(one, np.zeros(1), one, np.array([mg]))
+    if "1/" not in part:  # `simulate` takes vanishing doses
+        with pytest.raises(BadInput, match=re.escape(part)):
+            simulate(TABLE, pd.DataFrame(index=[0]), [drug], doses, TIMES)
+
+
+@pytest.mark.parametrize(
+    ("like", "number", "part"),
+    [
+        ("denosumab", 'CL = "89 L/h"', "CL is 2136 L/day; no drug lies outside 0.0001 to 1000 L/day"),
+        ("denosumab", 'molar_mass = "147000 kDa"', "molar_mass is 147000 kDa; no drug lies outside 0.1 to 2000 kDa"),
+        ("denosumab", 'KD_sRANKL = "1e-9 nmol/L"', "KD_sRANKL is 1e-09 nmol/L; no drug lies outside 1e-06"),
+        ("teriparatide", 'gain = "2600 1/ug"', "gain is 2.6e+06 1/mg; no drug lies outside 0 to 100000 1/mg"),
+        ("teriparatide", "e_rankl = 50", "e_rankl is 50; no drug lies outside -5 to 5"),
+        ("zoledronate", 't_surface = "115 s"', "t_surface is 0.00133102 day; no drug lies outside 0.1 to"),
+    ],
+)
+def test_a_slip_of_unit_in_an_agents_file_is_refused(tmp_path: Path, like: str, number: str, part: str) -> None:
+    text = f'label = "X"\nhypothetical = true\nlike = "{like}"\n{number}\n'
+    (tmp_path / "x.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(BadInput, match=rf"x.toml:4: {re.escape(part)}"):
+        load_agent("x", folder=tmp_path)
+
+
+def test_an_effect_beyond_any_drugs_is_refused_on_its_day(tmp_path: Path) -> None:
+    text = 'label = "X"\nhypothetical = true\nlike = "teriparatide"\ngain = "1e5 1/mg"\n'
+    (tmp_path / "x.toml").write_text(text, encoding="utf-8")
+    doses = Doses(np.zeros(1, int), np.array([30.0]), np.zeros(1, int), np.array([0.02]))
+    agent = load_agent("x", folder=tmp_path)
+    with pytest.raises(RunFailed, match=r"effect of an anabolic agent reached .* on day 30\.0"):
+        simulate(TABLE, pd.DataFrame(index=[0]), [agent], doses, np.array([0.0, 60.0]))
+
+
+@pytest.mark.parametrize(
+    ("values", "part"),
+    [
+        ({"EGFR": 5, "make_marrow": 20, "tc": 40, "J_bone": 10, "e_ren": 0, "s_ren": 1}, "serum calcium reached 6"),
+        ({"sRANKL_given": 13.3608, "Ka": 14.9537, "f_om": 0.43203}, "osteoclasts at rest of trabecular bone would be"),
+    ],
+)
+def test_one_patient_at_fault_is_named_with_what_is_unusual(values: dict[str, float], part: str) -> None:
+    table = TABLE.replace(values)
+    with pytest.raises(RunFailed, match=re.escape(part)) as fault:
+        api.simulate("denosumab 60mg every 6mo x4", parameters=table)
+    said = str(fault.value)
+    assert re.match(r"the typical patient: .* on day \d", said)
+    assert "farthest from typical are" in said
+    assert max(values, key=lambda s: abs(values[s] - TABLE[s]) / (TABLE.row(s)["high"] - TABLE.row(s)["low"])) in said
+
+
+def test_who_is_refused_is_missing_and_leaves_the_others_as_they_are() -> None:
+    fine = pd.DataFrame({"EGFR": [68.0, 40.0]})
+    both = pd.concat([fine, pd.DataFrame([WILD])], ignore_index=True).fillna(TABLE.values)
+    told: dict[int, str] = {}
+    doses = Doses(np.arange(3), np.zeros(3), np.zeros(3, int), np.full(3, 60.0))
+    found = simulate(TABLE, both, AGENTS[:1], doses, TIMES, refused=told.__setitem__)
+    alone = simulate(TABLE, fine, AGENTS[:1], helpers.q6m(60, 1, patients=2), TIMES)
+    assert list(told) == [2]
+    assert "patient 2: serum calcium" in told[2]
+    for name, values in alone.items():
+        assert np.array_equal(found[name][:2], values), name
+        assert np.isnan(found[name][2]).all(), name
+
+
+def test_osteoclasts_at_rest_are_those_of_the_lifelong_steady_state() -> None:
+    """Without drift, the closed form is what `steady_state` finds with its own root."""
+    persons = pd.DataFrame({
+        "mix": 1.0, "make_osteocyte": [1.0, 2.0, 1.0, 1.0, 0.5], "OPG_local": [1.0, 1.0, 0.3, 1.0, 1.0],
+        "sRANKL_given": [0.0, 0.0, 0.0, 0.5, 0.0], "RANK": [1.0, 1.0, 1.0, 1.0, 0.7],
+        "anchor_marrow": [1.0, 1.0, 1.0, 0.5, 1.0], "shed_osteoblast": [1.0, 3.0, 1.0, 1.0, 0.2],
+    })  # fmt: skip
+    p = Model(Slots()).constants(TABLE.values | {symbol: persons[symbol].to_numpy() for symbol in persons})
+    rest = steady_state(TABLE, persons)
+    for c in "TC":
+        assert joint.osteoclasts_at_rest(p, c) == pytest.approx(rest.states[f"OC_{c}"], rel=1e-6)
+
+
+def test_shipped_parameters_belong_together_and_what_does_not_is_named() -> None:
+    drawn = pd.DataFrame({"make_marrow": [1.0, 20.0, 1.0], "Ka": [1.0, 20.0, 1.0], "e_gut": [1.0, 1.0, 0.0]})
+    first, second, third = TABLE.implausible(drawn)
+    assert first == ""
+    assert second.startswith("osteoclasts at rest of trabecular bone would be")
+    assert third.startswith("calcium that gut and kidney can spare at half the normal serum calcium would be 1.45")
+    assert (TABLE.implausible(ensemble()) == "").all()
+    assert [text for text in TABLE.shared_limits("make_marrow") if "f_om" in text and "20 times normal" in text]
+    assert TABLE.shared_limits("kT") == []
 
 
 def test_the_reference_solver_stops_at_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ranklsim.pkpd.simulation.MAX_STEPS", 5)
     monkeypatch.setattr(reference, "MOST_RATES", 50)
     with pytest.raises(
-        RunFailed, match=r"row 0: the reference solver has spent its 50 evaluations .* by day .* where "
+        RunFailed, match=r"patient 0: the reference solver has spent its 50 evaluations .* by day .* where "
     ):
         simulate(TABLE, pd.DataFrame(index=[0]), [AGENTS[0]], helpers.q6m(60, 1), np.array([0.0, 90.0]))
 

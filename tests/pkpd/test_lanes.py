@@ -107,6 +107,7 @@ def test_one_step_of_the_method_is_what_dense_algebra_gives(slots: Slots) -> Non
     steps, _ = kernel.integrate(
         start,
         p,
+        np.ones((1, n)),
         np.full((1, n), -np.inf),
         np.full((1, n), np.inf),
         first,
