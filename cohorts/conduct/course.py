@@ -85,6 +85,7 @@ def play(
     number: NDArray[np.int64],
     arms: np.ndarray,
     *,
+    given: np.ndarray | None = None,
     replicate: int = 0,
     ideal: bool = False,
     rtol: float = 1e-6,
@@ -107,6 +108,8 @@ def play(
         Patient numbers, from 1: they choose the random numbers.
     arms : ndarray of str, shape (n,)
         Arm that each is put in; a patient has the same random numbers in every arm.
+    given : ndarray of str, shape (n,), optional
+        Arm whose treatment each is given in place of her own, with the conduct of her own (`treated_as`).
     replicate : int
     ideal : bool
         Doses as planned, every visit on its day, nobody leaves, stops, is rescued or dies; fractures and other
@@ -127,7 +130,8 @@ def play(
     RunFailed
         If a patient cannot be integrated.
     """
-    intent = intended(trial, parameters, agents, people.covariates, arms, replicate, ideal)
+    plan_of, void = treated_as(trial, agents, arms, given)
+    intent = intended(trial, parameters, agents, people.covariates, arms, replicate, ideal, plan_of)
     run = _Run(trial, parameters, agents, people, number, arms, replicate, intent)
 
     def simulated(rows: NDArray[np.int64]) -> dict[str, Array]:
@@ -135,7 +139,7 @@ def play(
             parameters,
             people.persons.iloc[rows].set_axis(number[rows], axis="index"),  # so that a complaint names the patient
             agents,
-            doses.as_doses(run.plan_of(rows), agents),
+            doses.as_doses(_with_effect(run.plan_of(rows), void[rows]), agents),
             run.days,
             throughout=MEASURES,
             rest_at=run.visit_columns,
@@ -152,6 +156,42 @@ def play(
         run.store(pending, simulated(pending))
         pending = np.empty(0, dtype=np.int64) if ideal else run.decide(pending)
     return run.course(ideal)
+
+
+def treated_as(
+    trial: Trial, agents: Sequence[Agent], arms: np.ndarray, given: np.ndarray | None
+) -> tuple[np.ndarray, NDArray[np.bool_]]:
+    """Whose plan of doses each patient follows, and whether the doses of her own plan have no effect.
+
+    A treatment that does nothing (placebo) takes the effect of the own doses away and leaves their plan, so that all
+    conduct is that of the own arm. Another treatment comes with its plan.
+
+    Parameters
+    ----------
+    trial : Trial
+    agents : sequence of Agent
+        Those of the trial.
+    arms, given : ndarray of str, shape (n,)
+        Arm of each, and the arm whose treatment she is given in place of it; None for her own.
+
+    Returns
+    -------
+    ndarray of str, ndarray of bool
+        Of shape (n,).
+    """
+    if given is None:
+        return arms, np.zeros(arms.size, dtype=bool)
+    idle = {agent.name for agent in agents if agent.kind == "none"}
+    nothing = [arm.name for arm in trial.arms if all(regimen.agent in idle for regimen in arm.regimens)]
+    void = np.isin(given, nothing) & (given != arms)
+    return np.where(void, arms, given), void
+
+
+def _with_effect(plan: pd.DataFrame, void: NDArray[np.bool_]) -> pd.DataFrame:
+    """The doses of a plan that have an effect: of patients whose own have none, those that a rule added."""
+    if not void.any():
+        return plan
+    return plan[plan["added"].to_numpy(dtype=bool) | ~void[plan["row"].to_numpy(dtype=np.int64)]]
 
 
 @dataclass(frozen=True)
@@ -179,6 +219,7 @@ def intended(
     arms: np.ndarray,
     replicate: int = 0,
     ideal: bool = False,
+    plan_of: np.ndarray | None = None,
 ) -> Intent:
     """Doses, leaving, stopping, switches at months and death, as far as they do not depend on the course.
 
@@ -188,6 +229,8 @@ def intended(
         As of `play`.
     covariates : DataFrame, n rows
         `patient` and `age`.
+    plan_of : ndarray of str, shape (n,), optional
+        Arm whose doses each is planned to get; her own if not given.
 
     Returns
     -------
@@ -195,7 +238,7 @@ def intended(
     """
     conduct, number = trial.conduct, covariates["patient"].to_numpy(dtype=np.int64)
     n = number.size
-    plan = doses.planned(trial, number, arms)
+    plan = doses.planned(trial, number, arms if plan_of is None else plan_of)
     end, never = np.full(n, float(trial.months)), np.full(n, np.inf)
     detail = np.full(n, OWN_DECISION, dtype=object)
     if ideal:

@@ -20,7 +20,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,9 @@ STRATEGIES = ("treatment policy", "hypothetical", "while on treatment", "composi
 
 INTERCURRENT = (events.STOPPED, events.DROPOUT, events.RESCUE, events.SWITCH, events.DEATH)
 """Events that an estimand may have a strategy for."""
+
+REAL = "real"
+"""Name of the world in which everything happens as it does."""
 
 SOON = 1e-9
 """Months that are the same but for rounding."""
@@ -71,6 +74,11 @@ class Estimand:
     missing: str
     summary: str
 
+    @property
+    def world(self) -> str:
+        """Name of the world that its truth is about: `REAL`, or one without the events of the hypothetical strategy."""
+        return world_without(self.with_strategy("hypothetical"))
+
     def with_strategy(self, strategy: str) -> tuple[str, ...]:
         """Events that are handled so.
 
@@ -80,6 +88,17 @@ class Estimand:
             Such as "hypothetical".
         """
         return tuple(event for event, how in self.events.items() if how == strategy)
+
+
+def world_without(names: Collection[str]) -> str:
+    """Name of a world in which some events never happen.
+
+    Parameters
+    ----------
+    names : collection of str
+        Of `INTERCURRENT`.
+    """
+    return f"without {', '.join(name for name in INTERCURRENT if name in names)}" if names else REAL
 
 
 def first_month(happened: pd.DataFrame, names: Sequence[str], patients: pd.Series) -> np.ndarray:
@@ -94,8 +113,20 @@ def first_month(happened: pd.DataFrame, names: Sequence[str], patients: pd.Serie
     patients : Series
         Patient numbers, in the order of the result.
     """
-    own = happened[happened["event"].isin(list(names))]
-    return patients.map(own.groupby("patient")["month"].min()).fillna(np.inf).to_numpy(float)
+    out = np.full(len(patients), np.inf)
+    if not names or not len(happened):
+        return out
+    hit = np.isin(np.asarray(happened["event"], dtype=object), np.array(list(names), dtype=object))
+    who, when = happened["patient"].to_numpy()[hit], happened["month"].to_numpy(float)[hit]
+    known, code = np.unique(who, return_inverse=True)
+    first = np.full(known.size, np.inf)
+    np.minimum.at(first, code, when)
+    number = patients.to_numpy()
+    place = np.searchsorted(known, number)
+    there = place < known.size
+    there[there] = known[place[there]] == number[there]
+    out[there] = first[place[there]]
+    return out
 
 
 def in_population(patients: pd.DataFrame, estimand: Estimand) -> pd.DataFrame:
@@ -177,4 +208,4 @@ def people(patients: pd.DataFrame, covariates: Sequence[str] = ()) -> pd.DataFra
     """
     columns = [name for name in ("patient", "arm", "stratum", "last_month") if name in patients]
     more: Mapping[str, np.ndarray] = {name: values_of(name, patients) for name in covariates}
-    return patients[columns].assign(**more).reset_index(drop=True)
+    return pd.DataFrame({name: patients[name].array for name in columns} | dict(more))

@@ -141,8 +141,11 @@ class Event(Endpoint):
 
     def _reached(self, happened: pd.DataFrame, patients: pd.Series) -> np.ndarray:
         """Month at which each patient's count of the event reaches `least`; infinite if never."""
-        window = (happened["month"] > self.from_month + SOON) & (happened["month"] <= self.by_month + SOON)
-        own = happened[(happened["event"] == self.event) & window].sort_values(["patient", "month"], kind="stable")
+        month = happened["month"].to_numpy(float)
+        own = happened[(month > self.from_month + SOON) & (month <= self.by_month + SOON)]
+        if self.least == 1:
+            return first_month(own, [self.event], patients)
+        own = own[own["event"] == self.event].sort_values(["patient", "month"], kind="stable")
         total = own.groupby("patient")["count"].cumsum()
         return first_month(own[total >= self.least], [self.event], patients)
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ranklsim.cohorts import events
@@ -205,6 +205,27 @@ class Conduct:
             if on:
                 found.add(event)
         return found
+
+    def without(self, names: Collection[str]) -> Conduct:
+        """The same conduct in which some events never happen, and all else happens as it would.
+
+        Parameters
+        ----------
+        names : collection of str
+            Of dropout, stopped, rescue, switch and death.
+        """
+        found = replace(self, rules=tuple(replace(r, share=0.0) if r.event in names else r for r in self.rules))
+        if events.DROPOUT in names:
+            found = replace(found, dropout_per_year=0.0, dropout_response=None)
+        if events.STOPPED in names:
+            taken = {agent: replace(habit, stop_per_year=0.0) for agent, habit in self.adherence.items()}
+            found = replace(found, stop=Hazard(), adherence=taken)
+        return replace(found, deaths=False) if events.DEATH in names else found
+
+    @property
+    def of_arms(self) -> bool:
+        """Whether anything but the doses differs between arms."""
+        return bool(self.dropout_arms or self.stop.arms or self.adherence or any(rule.arms for rule in self.rules))
 
     @property
     def dropout(self) -> Hazard:

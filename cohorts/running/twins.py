@@ -1,14 +1,17 @@
-"""Counterfactual twins: the same patients in every arm, with the conduct of the trial and with doses as planned.
+"""Counterfactual twins: the same patients in every arm, as things go and without the events that estimands suppose
+away.
 
-A twin is the patient with all of her random numbers. Only the arm differs, or the conduct (`play` with ``ideal``). The
-real twin of a patient in her own arm is the patient herself. If the trial has an estimand, twins are simulated for the
-first ``trial.twins`` patients. Ideal twins are simulated only if an estimand has a hypothetical strategy, the only one
-that uses them.
+A twin is the patient with all of her random numbers. Only the arm differs, or the world: the real one, or one in which
+the events of an estimand's hypothetical strategy never happen and all else happens as it would (doses are late or
+missed, other events come). The real twin of a patient in her own arm is the patient herself, and who has none of the
+events has the same course without them. If the trial has an estimand, twins are simulated for the first
+``trial.twins`` patients.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,20 +20,25 @@ from numpy.typing import NDArray
 
 from ranklsim.cohorts.conduct.course import MEASURES, Course, play
 from ranklsim.cohorts.conduct.patients import Patients
+from ranklsim.cohorts.endpoints.estimands import REAL
 from ranklsim.cohorts.protocol.trial import Trial
 from ranklsim.cohorts.running import storage
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.parameters import ParameterTable
 
-REAL, IDEAL = "real", "ideal"
 
+def worlds(trial: Trial) -> dict[str, tuple[str, ...]]:
+    """Which worlds the trial's estimands need, each with the events that never happen in it; the real one first.
 
-def _conducts(trial: Trial) -> tuple[str, ...]:
-    """Which twins the trial's estimands need: none, real, or real and ideal."""
+    Parameters
+    ----------
+    trial : Trial
+    """
     if not trial.estimands:
-        return ()
-    supposed = any(estimand.with_strategy("hypothetical") for estimand in trial.estimands)
-    return (REAL, IDEAL) if supposed else (REAL,)
+        return {}
+    return {REAL: ()} | {
+        each.world: each.with_strategy("hypothetical") for each in trial.estimands if each.world != REAL
+    }
 
 
 def persons(trial: Trial, number: NDArray[np.int64]) -> int:
@@ -43,7 +51,7 @@ def persons(trial: Trial, number: NDArray[np.int64]) -> int:
     number : ndarray of int, shape (n,)
         Patient numbers.
     """
-    each = len(trial.arms) * len(_conducts(trial)) - 1
+    each = len(trial.arms) * len(worlds(trial)) - 1
     return int((number <= trial.twins).sum()) * each if trial.estimands else 0
 
 
@@ -78,25 +86,38 @@ def twins_of(
     -------
     dict
         `twins`: columns `patient`, `arm`, `conduct`, `visit`, `month`, `treated` (followed and still on treatment),
-        ``true_...`` of `MEASURES`; `twin_events`: the columns of `events` and `conduct`. By conduct, arm, patient.
+        ``true_...`` of `MEASURES`; `twin_events`: the columns of `events` and `conduct`. `conduct` is the world. By
+        arm, world, patient.
     """
     twin = number <= trial.twins
     parts = [_part(trial, number[:0], arms[:0], REAL, _rows(course, np.zeros(number.size, bool)))]  # holds the types
-    for conduct in _conducts(trial) if twin.any() else ():
-        for arm in trial.arms:
-            own = twin & (arms == arm.name) & (conduct == REAL)
-            other = twin & ~own
-            pieces = []
-            if own.any():
-                pieces.append(_part(trial, number[own], arms[own], conduct, _rows(course, own, number)))
-            if other.any():
-                there = np.full(int(other.sum()), arm.name, dtype=arms.dtype if arms.dtype.kind == "O" else None)
-                played = play(
-                    trial, parameters, agents, _those(people, other), number[other], there, ideal=conduct == IDEAL,
-                    rtol=rtol, workers=workers, progress=progress, tell=tell,
-                )  # fmt: skip
-                pieces.append(_part(trial, number[other], there, conduct, _rows(played)))
-            parts += [_by_patient(pieces)]
+
+    def played(rows: np.ndarray, arm: str, world: str, names: tuple[str, ...]) -> Frames:
+        there = np.full(int(rows.sum()), arm, dtype=arms.dtype if arms.dtype.kind == "O" else None)
+        found = play(
+            replace(trial, conduct=trial.conduct.without(names)), parameters, agents, _those(people, rows),
+            number[rows], there, rtol=rtol, workers=workers, progress=progress, tell=tell,
+        )  # fmt: skip
+        return _part(trial, number[rows], there, world, _rows(found))
+
+    for arm in trial.arms if twin.any() else ():
+        own = twin & (arms == arm.name)
+        pieces = [_part(trial, number[own], arms[own], REAL, _rows(course, own, number))] if own.any() else []
+        if (twin & ~own).any():
+            pieces.append(played(twin & ~own, arm.name, REAL, ()))
+        real = _by_patient(pieces)
+        parts.append(real)
+        for world, names in worlds(trial).items():
+            if world == REAL:
+                continue
+            hit = np.isin(number, real[1].loc[real[1]["event"].isin(names), "patient"].unique())
+            same = tuple(frame[~frame["patient"].isin(number[hit])].assign(conduct=world) for frame in real)
+            pieces = [(same[0], same[1])]
+            if hit.any():
+                pieces.append(played(hit, arm.name, world, names))
+            if progress:
+                progress(int((twin & ~hit).sum()))
+            parts.append(_by_patient(pieces))
     visits = pd.concat([part[0] for part in parts], ignore_index=True)
     events = pd.concat([part[1] for part in parts], ignore_index=True)
     return {
@@ -105,6 +126,7 @@ def twins_of(
     }
 
 
+Frames = tuple[pd.DataFrame, pd.DataFrame]
 Rows = tuple[dict[str, NDArray[np.float64]], NDArray[np.float64], NDArray[np.float64], pd.DataFrame]
 
 

@@ -200,17 +200,15 @@ def mantel_haenszel(
     BadInput
         If no stratum holds patients of both arms.
     """
-    both = table[table["arm"].isin([arm, control])]
+    group, event = np.asarray(table["arm"], dtype=object), table["event"].to_numpy(float)
+    code, strata = pd.factorize(np.asarray(table["stratum"], dtype=object))
+    counts = []
     for name in (arm, control):
-        if not (both["arm"] == name).any():
+        mine = group == name
+        if not mine.any():
             raise BadInput(f"no patient of {name} is left for the analysis.")
-    strata, code = np.unique(both["stratum"].astype(str).to_numpy(), return_inverse=True)
-    mine, event = (both["arm"] == arm).to_numpy(), both["event"].to_numpy(float)
-
-    def counted(rows: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
-        return np.bincount(code[rows], weight, minlength=strata.size).astype(float)
-
-    x1, n1, x0, n0 = counted(mine, event[mine]), counted(mine), counted(~mine, event[~mine]), counted(~mine)
+        counts += [np.bincount(code[mine], weight, minlength=len(strata)) for weight in (event[mine], None)]
+    x1, n1, x0, n0 = (own.astype(float) for own in counts)
     keep = (n1 > 0) & (n0 > 0)
     if not keep.any():
         raise BadInput(f"no stratum holds patients of both {arm} and {control}.")

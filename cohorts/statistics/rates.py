@@ -127,7 +127,7 @@ class _fit:
         else:
             likelihood = special.gammaln(y + 1 / a) - special.gammaln(1 / a) - special.gammaln(y + 1)
             likelihood += y * (linear + np.log(a)) - (y + 1 / a) * np.log1p(a * mean)
-        weight = mean * (1 + a * y) / spread**2
+        weight = (mean / spread) * ((1 + a * y) / spread)
         score = self.design.T @ ((y - mean) / spread)
         return float(likelihood.sum()), score, (self.design * weight[:, None]).T @ self.design
 

@@ -373,6 +373,8 @@ def median_difference(a: np.ndarray, b: np.ndarray, seed: Sequence[int]) -> dict
     rng = np.random.default_rng(list(seed))
     gaps = resampled_medians(a, BOOTSTRAPS, rng) - resampled_medians(b, BOOTSTRAPS, rng)
     low, high = np.percentile(gaps, [50 * (1 - LEVEL), 100 - 50 * (1 - LEVEL)])
+    if low == high:
+        return none  # patients are all alike, so that resamples do not say how far the medians are off
     return none | {"difference_low": float(low), "difference_high": float(high)}
 
 

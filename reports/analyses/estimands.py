@@ -1,24 +1,24 @@
 """Each estimand of a trial: its estimate from what was seen, beside the truth from counterfactual twins.
 
 A twin is the same patient, with the same random numbers, put in each arm (table `twins` of a run): once as things
-happen to her there ("real"), once with doses as planned and no intercurrent event ("ideal"). The truth under each
-strategy:
+happen to her there (the real world), and once for each set of events that a hypothetical strategy supposes away: in
+that world only these events never happen, and all else happens as it would. The truth under each strategy:
 
 ================== ===========================================================================================
 treatment policy   her real course, seen or not
-hypothetical       her ideal course if the event happens to her, else the real one
-while on treatment her real course up to the event
+hypothetical       her course in the world without the event
+while on treatment her course up to the event
 composite          failure if the event happens to her
 ================== ===========================================================================================
 
-It is a mean (or median, ratio) over all twins with a Monte-Carlo error. Fractures are recorded while a patient is in
-the study, so that the truth of a time to event takes those who leave as censored at random, as the estimate does. An
-odds ratio is that of the shares of all patients together, whereas the estimate is conditional on strata.
+A mixture of strategies is read in the world of its hypothetical events. It is a mean (or median, ratio) over all twins
+with a Monte-Carlo error. Fractures are recorded while a patient is in the study, so that the truth of a time to event
+takes those who leave as censored at random, as the estimate does. An odds ratio is that of the shares of all patients
+together, whereas the estimate is conditional on strata.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -68,6 +68,16 @@ def estimate_all(study: Study) -> pd.DataFrame:
         Columns `COLUMNS`, a row an estimand and arm that is compared with another. What could not be estimated is NaN,
         and `note` says why.
     """
+    return pd.DataFrame(estimated(study), columns=list(COLUMNS))
+
+
+def estimated(study: Study) -> list[dict[str, Any]]:
+    """Rows of `estimate_all`.
+
+    Parameters
+    ----------
+    study : Study
+    """
     rows = []
     twins = study.twins if study.trial.estimands else pd.DataFrame()
     for estimand in study.trial.estimands:
@@ -92,7 +102,7 @@ def estimate_all(study: Study) -> pd.DataFrame:
                 known = np.isfinite([row["low"], row["high"], row["truth"]]).all()
                 row["covered"] = float(row["low"] <= row["truth"] <= row["high"]) if known else np.nan
             rows.append(row)
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return rows
 
 
 def _strategies_in_words(estimand: Estimand) -> str:
@@ -123,7 +133,8 @@ def estimate(study: Study, endpoint: Endpoint, estimand: Estimand, comparator: s
 
 def _never(events: pd.DataFrame, patients: pd.DataFrame, estimand: Estimand) -> str:
     """Which intercurrent events happened to nobody, in a sentence."""
-    seen = set(events.loc[events["patient"].isin(patients["patient"]), "event"])
+    mine = np.isin(events["patient"].to_numpy(), patients["patient"].to_numpy())
+    seen = set(np.asarray(events["event"], dtype=object)[mine])
     absent = [EVENT_WORDS[event] for event in estimand.events if event not in seen]
     return f"Happened to nobody: {', '.join(absent)}." if absent else ""
 
@@ -173,49 +184,28 @@ def truth(
 def _world(
     everyone: pd.DataFrame, estimand: Estimand, arm: str, twins: pd.DataFrame, twin_events: pd.DataFrame
 ) -> World:
-    """All patients in one arm, with the ideal course of whom a hypothetical event happens to there."""
-    courses = twins[(twins["arm"] == arm) & twins["patient"].isin(everyone["patient"])]
-    happened = twin_events[(twin_events["arm"] == arm) & twin_events["patient"].isin(everyone["patient"])]
-    return world_of(everyone, arm, courses, happened, supposed(happened, estimand))
+    """All patients in one arm, in the world of an estimand."""
+    courses, happened = (
+        frame[(frame["arm"] == arm) & (frame["conduct"] == estimand.world) & frame["patient"].isin(everyone["patient"])]
+        for frame in (twins, twin_events)
+    )
+    return world_of(everyone, arm, courses, happened)
 
 
-def supposed(happened: pd.DataFrame, estimand: Estimand) -> set[int]:
-    """Patients to whom an event of the hypothetical strategy happens really.
-
-    Parameters
-    ----------
-    happened : DataFrame
-        Events of the patients.
-    estimand : Estimand
-        Its strategies.
-    """
-    real = happened[happened["conduct"] == "real"]
-    return set(real.loc[real["event"].isin(list(estimand.with_strategy("hypothetical"))), "patient"])
-
-
-def world_of(
-    everyone: pd.DataFrame, arm: str, courses: pd.DataFrame, happened: pd.DataFrame, ideal: Collection[int]
-) -> World:
-    """Patients in one arm, those of `ideal` as things would go ideally; courses and events of that arm.
+def world_of(everyone: pd.DataFrame, arm: str, courses: pd.DataFrame, happened: pd.DataFrame) -> World:
+    """Patients in one arm, with their courses and events there.
 
     Parameters
     ----------
     everyone : DataFrame
-        One row for each patient.
     arm : str
-        The arm.
     courses, happened : DataFrame
-        Tables `twins` and `twin_events` of a run.
-    ideal : collection of int
-        Patients whose ideal course counts.
+        Rows of a table of twins, and of their events, of one arm and world.
     """
-    visits, events = (
-        frame[(frame["conduct"] == "ideal") == frame["patient"].isin(ideal)] for frame in (courses, happened)
-    )
-    last = events[events["event"].isin(ENDS)].groupby("patient")["month"].max()
+    last = happened[happened["event"].isin(ENDS)].groupby("patient")["month"].max()
     patients = everyone.assign(arm=arm, last_month=everyone["patient"].map(last).to_numpy(float))
-    measures = {name: name.removeprefix("true_") for name in visits.columns if name.startswith("true_")}
-    return patients, visits.rename(columns=measures), events
+    measures = {name: name.removeprefix("true_") for name in courses.columns if name.startswith("true_")}
+    return patients, courses.rename(columns=measures), happened
 
 
 def _outcome(world: World, endpoint: Endpoint, estimand: Estimand) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +145,7 @@ def _monitored(study: Study) -> monitoring.Monitored:
     return unmonitored() if study.trial.interim is None else monitoring.monitor(study)
 
 
+@lru_cache(maxsize=1)
 def unmonitored() -> monitoring.Monitored:
     """A trial without looks that are tested."""
     columns = (monitoring.COLUMNS, monitoring.OUTCOME)

@@ -26,9 +26,15 @@ from ranklsim.reports.cli import shared
     "--replicates",
     shared.whole(1),
     "R",
-    "Number of studies for each parameter vector, each with new patients.",
-    default=100,
+    "Number of studies for each parameter vector, each with new patients.  [default: 100]",
 )
+@shared.option(
+    "--precision",
+    str,
+    "P",
+    "Choose the number of studies: half the width of Wilson's 95 % interval of a type I error of 2.5 %, such as 0.5%.",
+)
+@shared.option("--endpoints", str, "WHICH", "all, or primary for the primary endpoints alone.", default="all")
 @shared.option(
     "--patients",
     shared.SIZES,

@@ -242,8 +242,9 @@ def _questions(c: Context, section: Section) -> None:
     section.paragraphs.append(
         "An estimand says what is to be estimated (ICH E9(R1)): population, treatment, variable, intercurrent events "
         "each with a strategy, and the summary measure. Patients are simulated, so that the truth is known: the same "
-        f"{twins} patients, with the same random numbers, are put in every arm, as things go and ideally. Estimate "
-        "minus truth holds chance, what missing values bias, and measurement error."
+        f"{twins} patients, with the same random numbers, are put in every arm, as things go and without the events "
+        "that an estimand supposes away. Estimate minus truth holds chance, what missing values bias, and measurement "
+        "error."
     )
     for row in frame.to_dict("records"):
         if row["primary"]:

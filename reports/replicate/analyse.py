@@ -1,8 +1,8 @@
 """Each study of many analysed as the trial's report would: endpoints, decisions over several hypotheses, estimands.
 
 The functions are those of the report (`results.endpoint_table`, `results.decisions`, `estimands.estimate_all`), given a
-study in place of a run. Under the null hypothesis the same analyses are made of the study in which every arm is given
-the control treatment.
+study in place of a run. Under the null hypothesis the same analyses are made of the study without the effect of the
+drug.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ranklsim.reports.analyses.monitoring import Monitored, monitor
 from ranklsim.reports.replicate.sample import Observed, Studies
 
 TRIAL, NULL = "trial", "null"
-"""Design of a study: as the trial file says, or with the control treatment in every arm."""
+"""Design of a study: as the trial file says, or without the effect of the drug."""
 
 DIFFERENCE, MEAN, ESTIMAND = "difference", "mean", "estimand"
 """What is estimated: the effect against the control arm, an arm's own value, or the effect an estimand asks for."""
@@ -173,36 +173,49 @@ def analysed(study: StudyTables, protocol: Protocol, design: str = TRIAL) -> Ana
     Analysed
         Columns of `ESTIMATES` from `endpoint` on, and of `LOOKS` from `arm` on.
     """
+    rows, looks = _rows(study, protocol, design)
+    return Analysed(pd.DataFrame(rows, columns=list(ESTIMATES[4:])), pd.DataFrame(looks, columns=list(LOOKS[4:])))
+
+
+Rows = list[dict[str, Any]]
+
+
+def _rows(study: StudyTables, protocol: Protocol, design: str) -> tuple[Rows, Rows]:
+    """Rows of the estimates and of the looks of one study."""
     trial, null = protocol.trial, design == NULL
     found = results.analysed_endpoints(study, ends=protocol.ends_of(design))
-    table = results.endpoint_table(found)
     # Under the null hypothesis a claim with a margin is asked of a true effect that is the margin.
-    claims = results.endpoint_table([each.at_margin() for each in found]) if null else table
+    moved = [each.at_margin() for each in found] if null else found
     seen = monitored(study, protocol, design)
-    decided = results.decisions(study, claims, seen, at_margin=null).set_index(["endpoint", "arm"])
-    rows: list[dict[str, Any]] = []
-    for row, claim in zip(table.to_dict("records"), claims.to_dict("records"), strict=True):
-        here, spec = (row["endpoint"], row["arm"]), trial.endpoint(row["endpoint"])
-        shared = {"endpoint": here[0], "estimand": "", "arm": here[1], "n": int(row["n"]), "method": row["method"]}
-        shared |= {"p": np.nan, "p_claim": np.nan, "adjusted": np.nan, "shown": np.nan, "harm": np.nan}
-        own = {name: row[name] for name in ("estimate", "low", "high")}
-        rows.append(shared | {"quantity": MEAN, "effect_measure": "", "se": row["std_error"]} | own)
-        if here[1] not in trial.compared(spec):
-            continue
-        gap = {name: row[column] for name, column in EFFECT.items()}
-        gap["se"] = np.nan if row["method"].startswith(WITHOUT_ERROR) else row["effect_error"]
-        if not null or spec.claim.kind == SUPERIORITY or spec.moves:
-            gap |= {"p_claim": claim["p_claim"], "shown": float(claim["shown"]), "harm": float(claim["harm"])}
-            if here in decided.index:
-                gap |= {"p_claim": decided.loc[here, "p"], "adjusted": decided.loc[here, "adjusted"]}
-        gap |= {"quantity": DIFFERENCE, "p": row["p"], "effect_measure": row["effect_measure"]}
-        rows.append(shared | gap)
-    for row in estimands.estimate_all(study).to_dict("records"):
+    decided: dict[tuple[str, str], dict[str, float]] = {}
+    if trial.multiplicity is not None:
+        frame = results.decisions(study, results.endpoint_table(moved), seen, at_margin=null)
+        keys = zip(frame["endpoint"], frame["arm"], strict=True)
+        values = zip(frame["p"], frame["adjusted"], strict=True)
+        decided = {key: {"p_claim": p, "adjusted": adjusted} for key, (p, adjusted) in zip(keys, values, strict=True)}
+    rows: Rows = []
+    for each, claimed in zip(found, moved, strict=True):
+        spec, compared = each.spec, trial.compared(each.spec)
+        for row, claim in zip(each.rows(), claimed.rows(), strict=True):
+            shared = {"endpoint": spec.name, "estimand": "", "arm": row["arm"], "n": int(row["n"])}
+            shared |= dict.fromkeys(("p", "p_claim", "adjusted", "shown", "harm"), np.nan) | {"method": row["method"]}
+            own = {name: row[name] for name in ("estimate", "low", "high")}
+            rows.append(shared | {"quantity": MEAN, "effect_measure": "", "se": row["std_error"]} | own)
+            if row["arm"] not in compared:
+                continue
+            gap = {name: row[column] for name, column in EFFECT.items()}
+            gap["se"] = np.nan if row["method"].startswith(WITHOUT_ERROR) else row["effect_error"]
+            if not null or spec.claim.kind == SUPERIORITY or spec.moves:
+                gap |= {"p_claim": claim["p_claim"], "shown": float(claim["shown"]), "harm": float(claim["harm"])}
+                gap |= decided.get((spec.name, row["arm"]), {})
+            gap |= {"quantity": DIFFERENCE, "p": row["p"], "effect_measure": row["effect_measure"]}
+            rows.append(shared | gap)
+    for row in estimands.estimated(study):
         kept = {name: row[name] for name in ("endpoint", "estimand", "arm", "estimate", "low", "high", "p", "method")}
         kept |= {"n": 0 if pd.isna(row["n"]) else int(row["n"]), "quantity": ESTIMAND, "se": row["std_error"]}
         kept |= {"effect_measure": row["summary"], "p_claim": np.nan, "adjusted": np.nan}
         rows.append(kept | _of_estimand(trial.endpoint(row["endpoint"]), row))
-    return Analysed(pd.DataFrame(rows, columns=list(ESTIMATES[4:])), seen.outcome[list(LOOKS[4:])])
+    return rows, seen.outcome[list(LOOKS[4:])].to_dict("records") if len(seen.outcome) else []
 
 
 EFFECT = {"estimate": "effect", "low": "effect_low", "high": "effect_high"}
@@ -300,7 +313,9 @@ def apart_of(found: Studies, of: Observed, protocol: Protocol) -> list[StudyTabl
         What is analysed.
     """
     keys = ["vector", "replicate"]
-    people, visits, events = found.people(of), found.visits(of), found.events(of)
+    people, events = found.people(of), found.events(of)
+    measured = any(spec.columns for spec in protocol.endpoints)
+    visits = found.visits(of) if measured else None
     starts = np.flatnonzero(~people.duplicated(keys))
     ends = np.append(starts[1:], len(people))
     m = found.months.size
@@ -312,7 +327,7 @@ def apart_of(found: Studies, of: Observed, protocol: Protocol) -> list[StudyTabl
             protocol.agents,
             {
                 "patients": people.iloc[a:b].reset_index(drop=True),
-                "visits": visits.iloc[a * m : b * m].reset_index(drop=True),
+                **({} if visits is None else {"visits": visits.iloc[a * m : b * m].reset_index(drop=True)}),
                 "events": events.iloc[cuts[k] : cuts[k + 1]].reset_index(drop=True),
             },
         )
@@ -340,15 +355,15 @@ def _run(tasks: list[Task], protocol: Protocol, workers: int) -> Iterator[Analys
 
 def _analysed_studies(task: Task, protocol: Protocol) -> Analysed:
     """Estimates and looks of some studies, in every size and design."""
-    parts = []
+    estimates: Rows = []
+    looks: Rows = []
     with threadpoolctl.threadpool_limits(1):  # sums of the linear algebra do not depend on the machine's processors
         for designs in task:
             for size in protocol.sizes:
                 for design, whole in designs.items():
                     study = whole if size == len(whole.patients) else _first(whole, size)
-                    facts = {name: study.patients[name].iloc[0] for name in ("vector", "replicate")}
+                    facts: dict[str, Any] = {name: study.patients[name].iloc[0] for name in ("vector", "replicate")}
                     facts |= {"patients": size, "design": design}
-                    of = analysed(study, protocol, design)
-                    looks = of.looks.assign(**facts)[list(LOOKS)]
-                    parts.append(Analysed(of.estimates.assign(**facts)[list(ESTIMATES)], looks))
-    return _together(parts)
+                    for kept, rows in zip((estimates, looks), _rows(study, protocol, design), strict=True):
+                        kept += [facts | row for row in rows]
+    return Analysed(pd.DataFrame(estimates, columns=list(ESTIMATES)), pd.DataFrame(looks, columns=list(LOOKS)))

@@ -260,7 +260,7 @@ def _against(rows: pd.DataFrame, truth: float, error: float, ratio: bool) -> Ite
     yield "truth", truth, error, n
     of_mean = estimate.var(ddof=1) / n if n > 1 else np.nan
     with np.errstate(divide="ignore"):
-        target, of_truth = (np.log(truth), error / truth) if ratio else (truth, error)
+        target, of_truth = (np.log(truth), error / truth if truth > 0 else np.nan) if ratio else (truth, error)
     gap = float(estimate.mean() - target) if n else np.nan
     yield "bias", gap if np.isfinite(gap) else np.nan, float(np.sqrt(of_mean + of_truth**2)), n
     known = rows[rows["low"].notna()]

@@ -18,18 +18,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import joblib
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from ranklsim.cohorts.conduct.patients import population_of, typical
 from ranklsim.cohorts.protocol.trial import Trial, load_trial
 from ranklsim.cohorts.running import places, storage
 from ranklsim.cohorts.running.execution import RTOL
+from ranklsim.cohorts.statistics.proportions import proportion
 from ranklsim.pkpd import arguments
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import PARAMETERS, ParameterTable, load_parameters
 from ranklsim.pkpd.simulation import processors
+from ranklsim.pkpd.units import parse_quantity
 from ranklsim.reports.layout.folders import fingerprint, work_folder, write_result
 from ranklsim.reports.replicate import analyse as analyses
 from ranklsim.reports.replicate import operating, show, truth
@@ -40,6 +45,9 @@ from ranklsim.reports.replicate.sample import ALL, AS_RUN, MOST_REPLICATES, OWN,
 VERB = "replicate"
 LIBRARIES = ("numpy", "scipy", "numba", "pandas", "pyarrow", "statsmodels")
 KEPT = ("patients", "visits", "events")
+PRIMARY = "primary"
+NOMINAL = 0.025
+"""Type I error of a claim, of which `precision` is asked."""
 FILES = {f"{name}.csv" for name in ("operating", "assurance", "truth", "vectors", "parameters")} | {
     *(f"{name}.parquet" for name in ("estimates", "looks", *KEPT)),
     "trial.toml",
@@ -69,6 +77,8 @@ class _Job:
     trial=arguments.instance(Trial, or_else=arguments.path),
     out=arguments.path,
     replicates=arguments.whole(1, MOST_REPLICATES),
+    precision=lambda value: arguments.text(value) if isinstance(value, str) else arguments.number(0.0, 0.5)(value),
+    endpoints=arguments.text,
     patients=arguments.one_or_several(arguments.PATIENTS, "[50, 100]"),
     vectors=lambda value: value if value == ALL else arguments.whole(0, MOST_REPLICATES)(value),
     null=arguments.flag,
@@ -88,7 +98,9 @@ def replicate(
     trial: str | Path | Trial,
     out: str | Path | None = None,
     *,
-    replicates: int = 100,
+    replicates: int | None = None,
+    precision: float | str | None = None,
+    endpoints: str = ALL,
     patients: int | Sequence[int] | None = None,
     vectors: int | str = 0,
     null: bool = True,
@@ -113,13 +125,19 @@ def replicate(
     out : path, optional
         Folder for tables and a page with figures; nothing is written without it.
     replicates : int
-        Studies of each parameter vector, each with patients of its own; replicate 0 is the trial as `run` runs it.
+        Studies of each parameter vector, each with patients of its own; replicate 0 is the trial as `run` runs it. 100
+        if neither this nor `precision` is given.
+    precision : float or str, optional
+        Half the width of Wilson's 95 % interval of a type I error of 2.5 %, as a share or such as ``"0.5 %"``; it
+        chooses the number of replicates.
+    endpoints : str
+        ``"all"``, or ``"primary"`` for the primary endpoints alone, with their estimands and looks.
     patients : int or sequence of int, optional
         Patients of a study over all arms, instead of the trial's own; several for power against their number.
     vectors : int or "all"
         Parameter vectors besides the default values: so many of the shipped ensemble, or all of it.
     null : bool
-        Whether to analyse each study also with the control treatment in every arm, for the type I error.
+        Whether to simulate and analyse each study also without the effect of the drug, for the type I error.
     keep_patients : bool
         Whether to write the patients, visits and events of every study, not only its estimates.
     seed : int, optional
@@ -158,7 +176,12 @@ def replicate(
     if keep_patients and out is None:
         raise BadInput("patients can be kept in a folder only; name one by out.")
     on = None if layers is None else dict.fromkeys(vars(design.layers), False) | dict.fromkeys(layers, True)
-    design = design.with_overrides(patients=sizes[-1], seed=seed, layers=on)
+    design = _only(design.with_overrides(patients=sizes[-1], seed=seed, layers=on), endpoints)
+    _refuse_hindsight(design)
+    if replicates is not None and precision is not None:
+        raise BadInput("both replicates and precision are given; leave one of them out.")
+    replicates = 100 if replicates is None else replicates
+    replicates = replicates if precision is None else replicates_for(precision)
     if not design.endpoints:
         raise BadInput(f"{design.name} has no endpoint; add a table [[endpoint]].")
     if not (design.layers.patients or design.layers.residual):
@@ -179,6 +202,7 @@ def replicate(
             return _found(job)
     folder = Path(out)
     options = {"replicates": replicates, "sizes": sizes, "rtol": rtol, "null": null, "keep": keep_patients}
+    options |= {"endpoints": [spec.name for spec in design.endpoints]}
     asked = (json.dumps(options, sort_keys=True), plan.vectors.to_csv(index=False))
     identity = fingerprint(design, table, agents, *asked)
     work = work_folder(folder, VERB, "its trial, parameters or options", identity, resume, force, FILES)
@@ -201,6 +225,74 @@ def _sizes(trial: Trial, patients: int | Sequence[int] | None) -> tuple[int, ...
     return sizes
 
 
+def _only(trial: Trial, which: str) -> Trial:
+    """The trial with its primary endpoints alone, and what is asked of them, where these are asked for."""
+    if which == ALL:
+        return trial
+    if which != PRIMARY:
+        raise BadInput(f"endpoints = '{which}' is neither '{ALL}' nor '{PRIMARY}'.")
+    kept = [spec for spec in trial.endpoints if spec.role == "primary"]
+    names = {spec.name for spec in kept}
+    plan, looks = trial.multiplicity, trial.interim
+    return replace(
+        trial,
+        endpoints=kept,
+        estimands=[asked for asked in trial.estimands if asked.endpoint in names],
+        multiplicity=plan if plan is not None and {name for name, _ in plan.hypotheses} <= names else None,
+        interim=looks if looks is not None and looks.endpoint in names else None,
+    )
+
+
+def _refuse_hindsight(trial: Trial) -> None:
+    """Refuse looks whose share of the information is known only once the trial has ended."""
+    plan, enrolment = trial.interim, trial.conduct.enrolment
+    if plan is None or plan.planned_events is not None or plan.planned_error is not None:
+        return
+    # No look later than ten times the expected enrolment is ever due.
+    longest = 0.0 if enrolment is None else enrolment.ramp_months + 10 * trial.population.patients / enrolment.per_month
+    if all(kind == "month" and month > trial.months + longest for kind, month in trial.conduct.looks):
+        return
+    spec = trial.endpoint(plan.endpoint)
+    ask = "planned_events = 90" if spec.of_hazard else 'planned_error = "0.5 %"'
+    raise BadInput(
+        f"{trial.name}: [interim] does not plan the information of '{spec.name}', so that its share at a look is known "
+        f"only in hindsight, and power can't be counted by such looks; give a plan, such as {ask}."
+    )
+
+
+def replicates_for(precision: float | str) -> int:
+    """The least number of replicates with which a type I error of 2.5 % is known so well.
+
+    Parameters
+    ----------
+    precision : float or str
+        Half the width of Wilson's 95 % interval, as a share or such as ``"0.5 %"``.
+
+    Raises
+    ------
+    BadInput
+        If it is no such number, or asks for too many replicates.
+    """
+    if isinstance(precision, str):
+        share = parse_quantity(precision, "%", where="precision") / 100
+    else:
+        share = precision
+    if not 0 < share < 0.5:
+        raise BadInput(f"precision = {precision} is not possible; give a share such as '0.5 %'.")
+
+    def half(n: int) -> float:
+        ends = proportion(NOMINAL * n, n)
+        return (ends["high"] - ends["low"]) / 2
+
+    low, high = 1, MOST_REPLICATES
+    if half(high) > share:
+        raise BadInput(f"precision = {precision} asks for more than {high} replicates; give a larger one.")
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if half(middle) <= share else (middle, high)
+    return high
+
+
 # -- batches -----------------------------------------------------------------------------------------------------------
 
 
@@ -219,24 +311,42 @@ def _work(job: _Job, workers: int, progress: Progress | None, tell: Callable[[st
     advance(0)
     for leftover in job.work.glob(".*.tmp"):
         leftover.unlink()
-    for k, study in enumerate(plan.batches()):
-        if _finished(job, k):
-            advance(2 * study.size * plan.patients)
-            continue
-        seen = studies(plan, study, workers=workers, progress=advance, tell=tell)
-        found = analyses.analyse(seen, job.protocol, null=job.null, workers=workers, progress=advance)
-        tables = {"estimates": found.estimates, "outcomes": truth.outcomes(seen, job.protocol)}
-        if plan.trial.interim is not None:
-            tables["looks"] = found.looks
-        if job.keep:
-            latent = {f"true_{name}": values for name, values in seen.true[OWN, AS_RUN].true.items()}
-            visits = seen.visits(seen.seen, latent)
-            tables |= {"patients": seen.people(seen.seen), "visits": visits, "events": seen.events(seen.seen)}
-        hashes = {}
-        for name, table in tables.items():
-            path = job.work / f"{k:06d}-{name}.parquet"
-            hashes[path.name] = storage.write_table(path, [storage.to_arrow(table)]).sha256
-        places.write_json(job.work / f"{k:06d}.json", hashes)
+    pending = [(k, study) for k, study in enumerate(plan.batches()) if not _finished(job, k)]
+    advance(total - 2 * plan.patients * sum(study.size for _, study in pending))
+    if workers == 1 or len(pending) < 2 * workers:
+        for k, study in pending:
+            _batch(job, k, study, workers, advance, tell)
+        return
+    # Whole batches side by side: each process simulates and analyses with one thread.
+    pool = joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator_unordered")
+    for size in pool(joblib.delayed(_batch)(job, k, study) for k, study in pending):
+        advance(2 * plan.patients * size)
+
+
+def _batch(
+    job: _Job,
+    k: int,
+    study: NDArray[np.int64],
+    workers: int = 1,
+    advance: Callable[[int], None] | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> int:
+    """Simulate, analyse and write one batch; returns how many studies it has."""
+    seen = studies(job.plan, study, null=job.null, workers=workers, progress=advance, tell=tell)
+    found = analyses.analyse(seen, job.protocol, null=job.null, workers=workers, progress=advance)
+    tables = {"estimates": found.estimates, "outcomes": truth.outcomes(seen, job.protocol)}
+    if job.plan.trial.interim is not None:
+        tables["looks"] = found.looks
+    if job.keep:
+        latent = {f"true_{name}": values for name, values in seen.true[OWN, AS_RUN].true.items()}
+        visits = seen.visits(seen.seen, latent)
+        tables |= {"patients": seen.people(seen.seen), "visits": visits, "events": seen.events(seen.seen)}
+    hashes = {}
+    for name, table in tables.items():
+        path = job.work / f"{k:06d}-{name}.parquet"
+        hashes[path.name] = storage.write_table(path, [storage.to_arrow(table)]).sha256
+    places.write_json(job.work / f"{k:06d}.json", hashes)
+    return study.size
 
 
 def _finished(job: _Job, batch: int) -> bool:

@@ -7,16 +7,19 @@ depends on the number of studies. The first n patients of a study are that study
 as much as the largest.
 
 Besides the observed data, a study holds true values: the course of each patient in her own arm and, for the same person
-with the same random numbers, under the control treatment (a counterfactual twin). Both exist as run and as planned
-(every dose given, nobody leaves). The twins give the true effect. Analysed as if they were the patients, in the arms to
-which those were randomised, the twins are the study under the null hypothesis, in which every arm gets the control
-treatment.
+with the same random numbers, in the arm with which it is compared (a counterfactual twin). They exist as run, as
+planned (every dose given, nobody leaves), and in each world of an estimand, from which only some events are taken
+away. The twins give the true effect; the first studies of a vector are enough for it (`TRUE_OF`).
+
+The null hypothesis takes the effect of the drug away and leaves the conduct of each arm: its dropout, stopping, rescue
+and adherence. Patients are given the treatment of the control arm with the conduct of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,8 +31,10 @@ from ranklsim.cohorts.conduct.course import MEASURES, Course, observe, play
 from ranklsim.cohorts.conduct.enrolment import enrolled_months
 from ranklsim.cohorts.conduct.patients import Patients, draw
 from ranklsim.cohorts.endpoints import INTERCURRENT
+from ranklsim.cohorts.endpoints.estimands import REAL
 from ranklsim.cohorts.protocol.trial import Trial
 from ranklsim.cohorts.running.portion import refuse_nan
+from ranklsim.cohorts.running.twins import worlds
 from ranklsim.pkpd import ensemble
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.errors import BadInput
@@ -51,8 +56,11 @@ ALL = "all"
 AS_RUN, AS_PLANNED = "as run", "as planned"
 """Conduct of a patient's true course: what happened, or every dose given and nobody leaving."""
 
-OWN, CONTROL = "own", "control"
-"""Treatment of a patient's true course: that of her arm, or that of the control arm."""
+OWN = "own"
+"""Treatment of a patient's true course: that of her arm; others are named by the arm with which it is compared."""
+
+TRUE_OF = 200_000
+"""Patients of a vector from whom true values are known: those of its first studies."""
 
 Array = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -190,9 +198,12 @@ class Studies:
     identity : ndarray of int, shape (n,)
         Number of each patient among those of all studies, increasing.
     seen, null : Observed
-        As randomised, and with the control treatment for all (None without a control arm).
+        As randomised, and without the effect of the drug (None where it is not asked for, or no arms are compared).
     true : dict
-        (`OWN` or `CONTROL`, `AS_RUN` or `AS_PLANNED`) to the true courses; no `CONTROL` without a control arm.
+        (`OWN` or the name of a comparator, world) to the true courses; worlds are `AS_RUN`, `AS_PLANNED` and those of
+        the estimands.
+    known : ndarray of bool, shape (n,)
+        Whose true courses are there, but for those as run in her own arm.
     months : ndarray, shape (n_visits,)
     """
 
@@ -201,6 +212,7 @@ class Studies:
     seen: Observed
     null: Observed | None
     true: dict[tuple[str, str], Lived]
+    known: NDArray[np.bool_]
     months: Array
 
     def people(self, of: Observed) -> pd.DataFrame:
@@ -322,6 +334,7 @@ def studies(
     plan: Replication,
     study: Whole,
     *,
+    null: bool = True,
     workers: int = 1,
     progress: Callable[[int], None] | None = None,
     tell: Callable[[str], None] | None = None,
@@ -333,6 +346,8 @@ def studies(
     plan : Replication
     study : ndarray of int
         Their numbers; no study depends on which others are simulated with it.
+    null : bool
+        Whether the null hypothesis is asked for.
     workers : int
         Threads; no result depends on it.
     progress : callable, optional
@@ -359,14 +374,15 @@ def studies(
         ]
     )
 
-    def course(rows: Whole, treated: NDArray, *, planned: bool, count: bool = False) -> Lived:
+    def course(rows: Whole, in_arm: NDArray, of: Trial = trial, *, count: bool = False, **how: Any) -> Lived:
         parts = []
         for first in range(0, rows.size, BATCH):
-            some = rows[first : first + BATCH]
+            some, there = rows[first : first + BATCH], in_arm[first : first + BATCH]
+            more = {name: x[first : first + BATCH] if name == "given" else x for name, x in how.items()}
             group = Patients(people.covariates.iloc[some], people.persons.iloc[some])
             found = play(
-                trial, plan.parameters, plan.agents, group, who[some], treated[first : first + BATCH],
-                ideal=planned, rtol=plan.rtol, workers=workers, progress=progress if count else None, tell=tell,
+                of, plan.parameters, plan.agents, group, who[some], there,
+                rtol=plan.rtol, workers=workers, progress=progress if count else None, tell=tell, **more,
             )  # fmt: skip
             refuse_nan(found.latent, number[some], "a study, patient")
             true = {name: found.latent[name] for name in MEASURES}
@@ -377,25 +393,34 @@ def studies(
         values = observe(trial, plan.parameters, who, of.last, of.true, kept=of.kept)
         return Observed(values, of.last, of.kept, of.events)
 
-    def as_planned(of: Lived, treated: NDArray) -> Lived:
-        again = np.flatnonzero(~of.undisturbed)
-        return _with_rows(who, of, again, course(again, treated[again], planned=True))
-
-    everyone = np.arange(number.size)
-    own = course(everyone, arms, planned=False, count=True)
-    true = {(OWN, AS_RUN): own, (OWN, AS_PLANNED): as_planned(own, arms)}
-    null = None
-    if trial.control is not None:
-        others = np.flatnonzero(arms != trial.control)
-        control = np.full(number.size, trial.control)
-        as_control = _with_rows(who, own, others, course(others, control[others], planned=False))
-        null = read(as_control)
-        true[CONTROL, AS_RUN] = as_control
-        # The planned courses of the control arm are known already: only those of the others are simulated.
-        known = true[OWN, AS_PLANNED]
-        known = replace(known, undisturbed=np.ones(number.size, dtype=bool))
-        known = _with_rows(who, known, others, _rows(who, as_control, others))
-        true[CONTROL, AS_PLANNED] = as_planned(known, control)
+    everyone, known = np.arange(number.size), replicate < max(TRUE_OF // n, 1)
+    comparators = list(dict.fromkeys(str(trial.comparator(spec)) for spec in trial.endpoints if trial.compared(spec)))
+    own = course(everyone, arms, count=True)
+    true = {(OWN, AS_RUN): own}
+    for name in comparators:
+        others, there = np.flatnonzero((arms != name) & known), np.full(number.size, name)
+        true[name, AS_RUN] = _with_rows(who, own, others, course(others, there[others]))
+    asked: dict[str, tuple[str, ...]] = {AS_PLANNED: (), **{w: e for w, e in worlds(trial).items() if w != REAL}}
+    for (whose, _), lived in list(true.items()):
+        there = arms if whose == OWN else np.full(number.size, whose)
+        elsewhere = known & ((arms != whose) | (whose == OWN))
+        mine = np.flatnonzero(known & ~elsewhere)  # who is in this arm anyway
+        for world, names in asked.items():
+            of = trial if world == AS_PLANNED else replace(trial, conduct=trial.conduct.without(names))
+            hit = np.isin(who, lived.events.loc[lived.events["event"].isin(names), "patient"].unique())
+            rows = np.flatnonzero((~lived.undisturbed if world == AS_PLANNED else hit) & elsewhere)
+            changed = _with_rows(who, lived, rows, course(rows, there[rows], of, ideal=world == AS_PLANNED))
+            if mine.size:
+                changed = _with_rows(who, changed, mine, _rows(who, true[OWN, world], mine))
+            true[whose, world] = changed
+    nothing = None
+    if null and comparators:
+        control = comparators[0] if trial.control not in comparators else str(trial.control)
+        others, given = np.flatnonzero(arms != control), np.full(number.size, control)
+        if trial.conduct.of_arms or not known.all():
+            nothing = read(_with_rows(who, own, others, course(others, arms[others], given=given[others])))
+        else:
+            nothing = read(true[control, AS_RUN])
     told = people.covariates.reset_index(drop=True)
     told["patient"] = number
     told.insert(0, "vector", vector)
@@ -408,7 +433,7 @@ def studies(
             for k in range(0, number.size, n)
         ]
     )
-    return Studies(told, who, read(own), null, true, np.asarray(trial.visits.months, dtype=float))
+    return Studies(told, who, read(own), nothing, true, known, np.asarray(trial.visits.months, dtype=float))
 
 
 def _with_vectors(people: Patients, values: pd.DataFrame | None) -> Patients:

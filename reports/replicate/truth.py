@@ -1,7 +1,7 @@
-"""True values behind the estimates of many studies, from each patient and her counterfactual twin under control.
+"""True values behind the estimates of many studies, from each patient and her counterfactual twin in the other arm.
 
-A true effect is that of the same patients, those whom chance put into an arm, under its treatment and under the control
-treatment: computed as the truth of an estimand is in a report (`estimands.outcome`, `estimands.contrast`), without
+A true effect is that of the same patients, those whom chance put into an arm, under its treatment and under that of the
+comparator: computed as the truth of an estimand is in a report (`estimands.outcome`, `estimands.contrast`), without
 measurement error, over all studies of a vector. An endpoint has two: as planned (every dose given, nobody leaves) and
 as run (whatever happened: treatment policy). An estimand has one, by its strategies. The truth of a durability is that
 of the arm's mean (median) true curve, its error a delete-a-group jackknife [1]_.
@@ -22,17 +22,15 @@ import pandas as pd
 from ranklsim.cohorts.conduct.course import MEASURES
 from ranklsim.cohorts.endpoints import Endpoint, Estimand, is_ratio
 from ranklsim.cohorts.endpoints.base import World
-from ranklsim.cohorts.endpoints.estimands import in_population
+from ranklsim.cohorts.endpoints.estimands import REAL, in_population
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.analyses import estimands
 from ranklsim.reports.replicate.analyse import DIFFERENCE, ESTIMAND, MEAN, SUBJECT, Protocol
-from ranklsim.reports.replicate.sample import AS_PLANNED, AS_RUN, CONTROL, OWN, Studies
+from ranklsim.reports.replicate.sample import AS_PLANNED, AS_RUN, OWN, Studies
 
 TRUTHS = ("vector", *SUBJECT, "conduct", "patients", "value", "mc_se")
 BY_STRATEGY = "by its strategies"
 """Conduct of an estimand's true value."""
-
-CONDUCTS = {AS_RUN: "real", AS_PLANNED: "ideal"}
 
 
 @dataclass(frozen=True)
@@ -49,17 +47,16 @@ class Question:
         """Whether an estimand of the trial asks it."""
         return self.conduct == BY_STRATEGY
 
-    def column(self, whose: str, field: str) -> str:
-        """Name of a column of the outcomes.
+    @property
+    def world(self) -> str:
+        """The world that it is about."""
+        if not self.of_estimand:
+            return self.conduct
+        return AS_RUN if self.estimand.world == REAL else self.estimand.world
 
-        Parameters
-        ----------
-        whose : str
-            Whose outcome: the arm's own or under control.
-        field : str
-            Name of the field.
-        """
-        return f"{self.number} {whose} {field}"
+    def column(self, whose: str, field: str) -> str:
+        """Name of a column of the outcomes."""
+        return f"{self.number} {'own' if whose == OWN else 'other'} {field}"
 
 
 def questions(protocol: Protocol) -> list[Question]:
@@ -98,44 +95,42 @@ def outcomes(found: Studies, protocol: Protocol) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns `vector`, `arm`, `stratum`, and those of `estimands.outcome` (of a durability the course of the measure)
-        for each question and treatment (`Question.column`).
+        Of the patients whose true courses are known: columns `vector`, `arm`, `stratum`, and those of
+        `estimands.outcome` (of a durability the course of the measure) for each question and treatment
+        (`Question.column`).
     """
-    people = found.patients.assign(patient=found.identity)
+    people = found.patients.assign(patient=found.identity)[found.known]
+    identity = people["patient"].to_numpy()
     columns: dict[str, np.ndarray] = {}
-    for whose in dict.fromkeys(key[0] for key in found.true):
-        courses, events = _tables(found, whose)
-        worlds: dict[str, World] = {}  # many questions are about the same one
-        for asked in questions(protocol):
-            estimand = asked.estimand
-            key = repr((asked.conduct == AS_PLANNED, estimand.with_strategy("hypothetical"), estimand.population))
-            if key not in worlds:
+    held: dict[str, World] = {}  # many questions are about the same one
+    for asked in questions(protocol):
+        estimand, against = asked.estimand, protocol.trial.comparator(asked.endpoint)
+        for whose in (OWN, *([against] if protocol.trial.compared(asked.endpoint) else [])):
+            key = repr((whose, asked.world, estimand.population))
+            if key not in held:
+                courses, events = _tables(found, str(whose), asked.world)
                 some = in_population(people, estimand)
-                ideal = set(some["patient"]) if asked.conduct == AS_PLANNED else estimands.supposed(events, estimand)
                 mine = courses if len(some) == len(people) else courses[courses["patient"].isin(some["patient"])]
-                worlds[key] = estimands.world_of(some, whose, mine, events, ideal)
-            world = worlds[key]
+                held[key] = estimands.world_of(some, str(whose), mine, events)
+            world = held[key]
             known = asked.endpoint.outcome(world, estimand)
-            row = np.searchsorted(found.identity, world[0]["patient"].to_numpy())
+            row = np.searchsorted(identity, world[0]["patient"].to_numpy())
             for field in known:
                 values = np.full(len(people), np.nan)
                 values[row] = known[field].to_numpy(float)
-                columns[asked.column(whose, field)] = values
+                columns[asked.column(str(whose), field)] = values
     return pd.concat([people[["vector", "arm", "stratum"]], pd.DataFrame(columns, index=people.index)], axis="columns")
 
 
-def _tables(found: Studies, whose: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Visits and events of everybody under a treatment, real and ideal, as of a run's tables of twins."""
-    n, m = found.identity.size, found.months.size
-    visits, events = [], []
-    for conduct, name in CONDUCTS.items():
-        lived = found.true[whose, conduct]
-        # As a run's folder keeps them, so that the truth is that of its report to the last digit.
-        values = {f"true_{name}": lived.true[name].reshape(-1).astype(np.float32) for name in MEASURES}
-        place = {"patient": np.repeat(found.identity, m), "arm": whose, "month": np.tile(found.months, n)}
-        visits.append(pd.DataFrame(place | {"conduct": name} | values))
-        events.append(lived.events.assign(conduct=name))
-    return pd.concat(visits, ignore_index=True), pd.concat(events, ignore_index=True)
+def _tables(found: Studies, whose: str, world: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Visits and events of everybody under a treatment in one world, as of a run's tables of twins."""
+    lived, keep = found.true[whose, world], found.known
+    n, m = int(keep.sum()), found.months.size
+    # As a run's folder keeps them, so that the truth is that of its report to the last digit.
+    values = {f"true_{name}": lived.true[name][keep].reshape(-1).astype(np.float32) for name in MEASURES}
+    place = {"patient": np.repeat(found.identity[keep], m), "arm": whose, "month": np.tile(found.months, n)}
+    events = lived.events[lived.events["patient"].isin(found.identity[keep])]
+    return pd.DataFrame(place | values), events
 
 
 # -- all of them -------------------------------------------------------------------------------------------------------
@@ -173,15 +168,16 @@ def _values(
 ) -> Iterator[tuple[str, str, int, float, float]]:
     """Quantity, measure of effect, patients, true value and its error, of one question in one arm."""
     spec, n = asked.endpoint, len(own)
-    compared = protocol.control is not None and arm != protocol.control
+    compared = arm in protocol.trial.compared(spec)
     measure = asked.estimand.summary
     here = _outcome(asked, own, OWN)
     if not asked.of_estimand:
         yield MEAN, "", n, *spec.level(here, protocol.ends[arm])
     if compared:
-        ends = (protocol.ends[arm], protocol.ends[str(protocol.control)])
+        against = str(protocol.trial.comparator(spec))
+        ends = (protocol.ends[arm], protocol.ends[against])
         try:
-            value, error = spec.contrast(measure, here, _outcome(asked, own, CONTROL), ends)
+            value, error = spec.contrast(measure, here, _outcome(asked, own, against), ends)
         except (BadInput, RunFailed):
             value, error = np.nan, np.nan
         if is_ratio(measure):

@@ -29,9 +29,9 @@ def done(tmp_path_factory):
     return run(trial_file(folder, estimand=[ESTIMAND], **TABLES), folder / "run")
 
 
-def test_the_first_patients_are_in_every_arm_as_things_go_and_ideally(done):
+def test_the_first_patients_are_in_every_arm_as_things_go_and_without_the_event(done):
     sizes = done.twins.groupby(["conduct", "arm"])["patient"].nunique()
-    assert sizes.to_dict() == {(c, a): 30 for c in ("ideal", "real") for a in ("placebo", "denosumab")}
+    assert sizes.to_dict() == {(c, a): 30 for c in ("real", "without stopped") for a in ("placebo", "denosumab")}
     assert done.twins["patient"].max() == 30
 
 
@@ -51,29 +51,46 @@ def test_twins_are_alike_at_baseline_whatever_the_arm(done):
     assert (start.max(axis=1) == start.min(axis=1)).all()
 
 
-def test_ideally_nobody_leaves_or_stops_and_who_does_neither_has_the_ideal_course(done):
-    ideal = done.twin_events[done.twin_events["conduct"] == "ideal"]
-    assert not set(ideal["event"]) & {"dropout", "stopped"}
+def test_only_the_named_event_is_undone_and_who_does_not_have_it_has_the_real_course(done):
+    other = done.twin_events[done.twin_events["conduct"] == "without stopped"]
     real = done.twin_events[done.twin_events["conduct"] == "real"]
-    kept = real[real["event"] == "completed"]["patient"].value_counts()
-    kept = set(kept[kept == 2].index) - set(real.loc[real["event"] == "stopped", "patient"])
-    own = done.twins[done.twins["patient"].isin(kept) & (done.twins["arm"] == "denosumab")]
+    assert not (other["event"] == "stopped").any()
+    left = [set(map(tuple, f.loc[f["event"] == "dropout", ["patient", "arm", "month"]].values)) for f in (other, real)]
+    assert left[0] == left[1] != set()
+    stopped = set(real.loc[(real["event"] == "stopped") & (real["arm"] == "denosumab"), "patient"])
+    own = done.twins[done.twins["arm"] == "denosumab"]
     wide = own.pivot(index=["patient", "month"], columns="conduct", values="true_BMD_LS")
-    assert np.allclose(wide["ideal"], wide["real"])
-    left = done.twins[~done.twins["patient"].isin(kept) & (done.twins["arm"] == "denosumab")]
-    wide = left.pivot(index=["patient", "month"], columns="conduct", values="true_BMD_LS")
-    assert not np.allclose(wide["ideal"], wide["real"])
+    hit = wide.index.get_level_values("patient").isin(stopped)
+    assert (wide.loc[~hit, "without stopped"] == wide.loc[~hit, "real"]).all()
+    assert not np.allclose(wide.loc[hit, "without stopped"], wide.loc[hit, "real"])
 
 
 def test_treated_ends_where_she_stops_or_leaves(done):
-    ideal = done.twins[done.twins["conduct"] == "ideal"]
-    assert ideal["treated"].all()
-    real = done.twins[done.twins["conduct"] == "real"]
-    off = done.twin_events[(done.twin_events["conduct"] == "real")
-                           & done.twin_events["event"].isin(["stopped", "dropout"])]  # fmt: skip
-    first = off.groupby(["patient", "arm"])["month"].min().rename("until").reset_index()
-    until = real.merge(first, on=["patient", "arm"], how="left")["until"].fillna(np.inf).to_numpy()
-    assert (real["treated"].to_numpy() == (real["month"].to_numpy() <= until)).all()
+    for world, ends in (("real", ["stopped", "dropout"]), ("without stopped", ["dropout"])):
+        here = done.twins[done.twins["conduct"] == world]
+        off = done.twin_events[(done.twin_events["conduct"] == world) & done.twin_events["event"].isin(ends)]
+        first = off.groupby(["patient", "arm"])["month"].min().rename("until").reset_index()
+        until = here.merge(first, on=["patient", "arm"], how="left")["until"].fillna(np.inf).to_numpy()
+        assert (here["treated"].to_numpy() == (here["month"].to_numpy() <= until)).all()
+
+
+def test_a_world_without_an_event_is_the_trial_in_which_it_is_not_planned(tmp_path):
+    """Dropout is supposed away; doses are missed as they come: the same as a trial without dropout."""
+    shared = {**TABLES, "twins": 12, "population": {"patients": 12}}
+
+    def done_with(stem, conduct, events):
+        asked = {"name": "stayed", "endpoint": "gain", "primary": True, "events": events}
+        conduct = {"missed_doses": "40 %"} | conduct
+        return run(
+            trial_file(tmp_path, stem=stem, **shared | {"conduct": conduct, "estimand": [asked]}), tmp_path / stem
+        )
+
+    one, two = done_with("left", {"dropout": "40 %/yr"}, {"dropout": "hypothetical"}), done_with("none", {}, {})
+    here = one.twins[one.twins["conduct"] == "without dropout"].reset_index(drop=True)
+    there = two.twins[two.twins["conduct"] == "real"].reset_index(drop=True)
+    assert (one.twin_events["event"] == "dropout").any()
+    np.testing.assert_allclose(here["true_BMD_LS"], there["true_BMD_LS"], rtol=1e-5)
+    assert here["patient"].equals(there["patient"])
 
 
 def test_a_trial_without_estimand_has_no_table_of_twins(tmp_path):

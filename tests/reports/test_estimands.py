@@ -54,7 +54,7 @@ def world() -> SimpleNamespace:
     patients = pd.DataFrame({"patient": number, "arm": arm, "stratum": "all", "last_month": 24.0, "age": 60.0 + number})
     stopped = [(int(k), "drug", "stopped", 13.0) for k in number[stops & (arm == "drug")]]
     twins, twin_events = [], []
-    for conduct, there in (("real", real), ("ideal", ideal)):
+    for conduct, there in (("real", real), ("without stopped", ideal)):
         for name, gains in (("drug", there), ("placebo", nothing)):
             twins.append(course(number, name, gains).rename(columns={"BMD_LS": "true_BMD_LS"}).assign(conduct=conduct))
             ends = happened([(int(k), name, "completed", 24.0) for k in number]).assign(conduct=conduct)

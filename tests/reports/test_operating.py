@@ -13,6 +13,7 @@ from helpers import arm, change, said, trial_file
 
 import ranklsim
 from ranklsim.cohorts.protocol.trial import load_trial
+from ranklsim.cohorts.statistics.proportions import proportion
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.cli import main as cli
 from ranklsim.reports.replicate import analyse as studies
@@ -236,6 +237,9 @@ def test_the_bytes_are_the_same_however_it_was_run(
         (["--layers", "none"], "every study would be the same"),
         (["--vectors", "3", "--layers", "patients"], "the trial's layer 'parameters' is off"),
         (["--resume", "--force"], "give one of them"),
+        (["--precision", "0 %"], "precision = 0 % is not possible; give a share such as '0.5 %'."),
+        (["--precision", "0.5%", "--replicates", "9"], "both replicates and precision are given"),
+        (["--endpoints", "some"], "endpoints = 'some' is neither 'all' nor 'primary'."),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence_and_nothing_is_written(
@@ -247,6 +251,41 @@ def test_what_is_wrong_is_said_in_one_sentence_and_nothing_is_written(
     assert len(told) == 1
     assert part in told[0]
     assert not out.exists()
+
+
+def test_looks_without_planned_information_are_refused_unless_none_can_be_due(tmp_path: Path) -> None:
+    def design(look: str, **plan: str) -> Path:
+        conduct = {"enrolment": {"rate": "40 patients/mo"}, "looks": [look]}
+        return trial_file(
+            tmp_path, months=12, visits={"BMD": [0, 12], "markers": [0, 12]}, endpoint=[change(to=12)],
+            arm=[arm("placebo", doses=2), arm("denosumab", doses=2)], conduct=conduct,
+            interim={"spending": "Pocock", **plan}, population={"patients": 12},
+        )  # fmt: skip
+
+    with pytest.raises(BadInput, match="known only in hindsight"):
+        replication.replicate(design("50 % completed"), replicates=2)
+    never = replication.replicate(design("200 mo"), replicates=2, workers=1)
+    planned = replication.replicate(design("50 % completed", planned_error="1 %"), replicates=2, workers=1)
+    assert len(never.looks) == len(planned.looks) == 4
+
+
+def test_precision_chooses_the_number_of_replicates_by_wilsons_interval() -> None:
+    n = replication.replicates_for("0.5 %")
+    halves = [(p["high"] - p["low"]) / 2 for p in (proportion(0.025 * k, k) for k in (n - 1, n))]
+    assert halves[0] > 0.005 >= halves[1]
+    assert n == replication.replicates_for(0.005) == pytest.approx(3800, rel=0.03)
+
+
+def test_primary_endpoints_alone_give_what_they_give_beside_the_others(tmp_path: Path) -> None:
+    more = trial_file(
+        tmp_path, months=12, visits={"BMD": [0, 12], "markers": [0, 12]}, population={"patients": 20},
+        arm=[arm("placebo", doses=2), arm("denosumab", doses=2)],
+        endpoint=[change(to=12), change("hip", role="secondary", of="BMD_TH", to=12)],
+    )  # fmt: skip
+    one, two = (replication.replicate(more, replicates=3, workers=1, endpoints=e) for e in ("primary", "all"))
+    assert set(one.estimates["endpoint"]) == {"gain"}
+    both = two.estimates[two.estimates["endpoint"] == "gain"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(one.estimates, both)
 
 
 def test_a_finished_result_is_replaced_only_by_force(

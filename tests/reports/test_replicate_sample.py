@@ -22,7 +22,6 @@ from ranklsim.reports.replicate import sample as module
 from ranklsim.reports.replicate.sample import (
     AS_PLANNED,
     AS_RUN,
-    CONTROL,
     OWN,
     Replication,
     Studies,
@@ -143,11 +142,11 @@ def test_twins_are_the_same_women_under_the_control_treatment(three: tuple[Repli
         ideal = conduct == AS_PLANNED
         course = play(plan.trial, plan.parameters, plan.agents, people, who, control, ideal=ideal, rtol=RTOL)
         for name in MEASURES:
-            assert np.array_equal(found.true[CONTROL, conduct].true[name][mine], course.latent[name]), (conduct, name)
-        events = found.true[CONTROL, conduct].events
+            assert np.array_equal(found.true["placebo", conduct].true[name][mine], course.latent[name]), (conduct, name)
+        events = found.true["placebo", conduct].events
         same_events = events[events["patient"].isin(who)].reset_index(drop=True)
         pd.testing.assert_frame_equal(same_events, course.events, check_dtype=False)
-        assert np.array_equal(found.true[CONTROL, conduct].last[mine], course.last)
+        assert np.array_equal(found.true["placebo", conduct].last[mine], course.last)
 
 
 def test_as_planned_and_as_run_differ_in_those_only_who_missed_doses(three: tuple[Replication, Studies]) -> None:
@@ -169,7 +168,7 @@ def test_a_trial_without_control_has_no_null_and_no_twins(trial: Trial) -> None:
     )
     found = studies(plan_of(one, 2), np.arange(2))
     assert found.null is None
-    assert set(found.true) == {(OWN, AS_RUN), (OWN, AS_PLANNED)}
+    assert {whose for whose, _ in found.true} == {OWN}
 
 
 def test_identities_of_all_studies_that_may_be_asked_for_are_different_numbers() -> None:
@@ -202,3 +201,29 @@ def test_what_is_not_possible_is_said_in_a_sentence(
 def test_vectors_need_the_layer_parameters(trial: Trial) -> None:
     with pytest.raises(BadInput, match="the trial's layer 'parameters' is off"):
         plan_of(trial.with_overrides(layers={"parameters": False}), 2, 3)
+
+
+def test_the_null_takes_the_effect_away_and_keeps_the_dropout_of_the_arm(trial: Trial) -> None:
+    conduct = replace(trial.conduct, dropout_per_year=0.05, dropout_arms={"denosumab": 20.0}, deaths=False)
+    found = studies(plan_of(replace(trial, conduct=conduct).with_overrides(patients=60), 1), np.arange(1))
+    assert found.null is not None
+    drug = (found.patients["arm"] == "denosumab").to_numpy()
+    assert np.array_equal(found.null.last, found.seen.last)  # nobody leaves earlier or later than in her own arm
+    assert (found.null.last[drug] < 36).mean() > 0.6 > 0.4 > (found.null.last[~drug] < 36).mean()
+    placebo = found.true["placebo", AS_RUN].true["BMD_LS"]
+    seen = found.null.values["BMD_LS"]
+    change = {name: np.nanmean(seen[mine, -1] / seen[mine, 0]) for name, mine in (("drug", drug), ("none", ~drug))}
+    assert change["drug"] == pytest.approx(change["none"], abs=0.03)
+    assert np.nanmean(placebo[drug, -1] / placebo[drug, 0]) == pytest.approx(change["none"], abs=0.03)
+
+
+def test_a_comparator_other_than_control_has_twins_of_its_own(trial: Trial) -> None:
+    shipped = load_trial("modality").with_overrides(patients=8)
+    spec = next(each for each in shipped.endpoints if each.against == "denosumab")
+    found = studies(plan_of(replace(shipped, endpoints=[spec], estimands=[], multiplicity=None), 1), np.arange(1))
+    assert {whose for whose, _ in found.true} == {OWN, "denosumab"}
+    mine = (found.patients["arm"] == "denosumab").to_numpy()
+    for name in ("BMD_LS", "CTX"):
+        own, other = (found.true[whose, AS_RUN].true[name] for whose in (OWN, "denosumab"))
+        assert np.array_equal(own[mine], other[mine])
+        assert not np.allclose(own[~mine], other[~mine])

@@ -76,7 +76,7 @@ TABLES = {
         "weights": [0.5, 0.5, 0.0],
         "transitions": [[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]],
     },
-    "interim": {"endpoint": "Spine", "spending": "O'Brien-Fleming"},
+    "interim": {"endpoint": "Spine", "spending": "O'Brien-Fleming", "planned_error": "1 %"},
     "conduct": {
         "enrolment": {"rate": "6 patients/mo"},
         "looks": ["20 mo", "30 % completed"],
