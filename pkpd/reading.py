@@ -780,6 +780,30 @@ class Table:
             Table(self.faults, part, shape, self.at(key, k)) for k, part in enumerate(found) if isinstance(part, dict)
         ]
 
+    def times(self, key: str, unit: str, default: D) -> list[float] | D:
+        """A list of times: numbers in a unit, or text with a unit of its own, such as ``"26 wk"``.
+
+        Parameters
+        ----------
+        key : str
+            A key of the table.
+        unit : str
+            The unit of the result.
+        default : object
+            What stands for an absent key, and for a list with a fault.
+        """
+        given = self.data.get(key)
+        if not isinstance(given, list) or not any(isinstance(value, str) and value[:1].isdigit() for value in given):
+            return self.values(key, float, default)
+        read: list[object] = [
+            self.parsed((key, index), value, unit) if isinstance(value, str) and value[:1].isdigit() else value
+            for index, value in enumerate(given)
+        ]
+        if None in read:
+            return default
+        found = self._each(key, read, float, default)
+        return [round(value, 9) for value in found] if isinstance(found, list) else found
+
     def _each(self, key: str, values: object, kind: type[T], default: D, *places: int) -> list[T] | D:
         if values is None:
             return default

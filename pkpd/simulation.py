@@ -1,4 +1,4 @@
-"""Simulation of patients: from persons and doses to outputs at given times."""
+"""Simulate patients: from persons and doses to everything that can be known of them at given times."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def processors() -> int:
 
 
 def outputs(agents: Sequence[Agent]) -> dict[str, tuple[str, str]]:
-    """Outputs of `simulate`: name to unit and meaning.
+    """Everything that `simulate` returns: name to unit and meaning.
 
     Parameters
     ----------
@@ -221,7 +221,7 @@ def simulate(
 
 
 class _Meetings:
-    """Slots of the agents of each patient (first, second, ... of its kind), and the doses of active agents in order."""
+    """Who meets which agent as the how-manieth of its kind, and the doses of agents that do something, in order."""
 
     def __init__(self, agents: Sequence[Agent], doses: Doses, n: int) -> None:
         self.agents, self.n = agents, n
@@ -553,7 +553,7 @@ def _check(
 def covariate_symbols(
     parameters: ParameterTable, covariates: Mapping[str, float], where: str = "covariates"
 ) -> dict[str, float]:
-    """Convert named covariates, such as weight, into parameter symbols.
+    """Turn covariates, named as people name them, into parameter symbols.
 
     Parameters
     ----------

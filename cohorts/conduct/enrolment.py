@@ -49,6 +49,12 @@ def enrolled_months(trial: Trial, number: NDArray[np.int64], replicate: int = 0)
 def _month_of(enrolment: Enrolment, expected: Array) -> Array:
     """Month after opening at which so many patients are expected: the inverse of the cumulative rate."""
     rate, ramp = enrolment.per_month, enrolment.ramp_months
+    if enrolment.steps:
+        starts = np.array([0.0, *(month for month, _ in enrolment.steps)])
+        rates = np.array([rate, *(later for _, later in enrolment.steps)])
+        by_then = np.concatenate([[0.0], np.cumsum(rates[:-1] * np.diff(starts))])  # patients expected at each start
+        spell = np.searchsorted(by_then, expected, side="right") - 1  # of equal ones the last, which is after a pause
+        return np.asarray(starts[spell] + (expected - by_then[spell]) / rates[spell])
     if ramp == 0:
         return expected / rate
     early = np.sqrt(2 * ramp * expected / rate)  # the rate at month t of the ramp is rate * t / ramp

@@ -153,10 +153,14 @@ class Rule:
 
 @dataclass(frozen=True)
 class Enrolment:
-    """Patients come at `per_month` once the sites are open, which takes `ramp_months` (rate rising linearly)."""
+    """Patients come at `per_month` once the sites are open, which takes `ramp_months` (rate rising linearly).
+
+    `steps` are later months with the rate from then on, increasing.
+    """
 
     per_month: float
     ramp_months: float = 0.0
+    steps: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -290,7 +294,9 @@ RULE = Shape(
         "share": '"50 %"',
     }
 )
-ENROLMENT = Shape({"rate": '"60 patients/mo"', "ramp_up": '"6 mo"'}, needed=("rate",))
+ENROLMENT = Shape(
+    {"rate": '"60 patients/mo"', "ramp_up": '"6 mo"', "rates": '{ "6 mo" = "90 patients/mo" }'}, needed=("rate",)
+)
 
 
 def read_conduct(table: Table, arms: Mapping[str, Sequence[Regimen]], months: float | None, folder: Path) -> Conduct:
@@ -391,7 +397,7 @@ class _Reader:
         return Delay(share, median, p95, distribution)
 
     def _imaging(self) -> tuple[float, ...]:
-        images = self.table.values("imaging", float, None)
+        images = self.table.times("imaging", "mo", None)
         if images is None:
             last = math.floor((self.months or 0) / IMAGED_EVERY)
             return tuple(IMAGED_EVERY * k for k in range(1, last + 1)) if self.fractures else ()
@@ -536,9 +542,25 @@ class _Reader:
         text = table.text("rate", None)
         rate = None if text is None else table.parsed(("rate",), re.sub(r"patients?", "1", text), "1/mo")
         ramp = table.quantity("ramp_up", "mo", 0.0, least=0)
+        steps: list[tuple[float, float]] = []
+        for when, much in table.mapping("rates", str, {}).items():
+            month = table.parsed(("rates", when), when, "mo")
+            later = table.parsed(("rates", when), re.sub(r"patients?", "1", much), "1/mo")
+            if month is not None and later is not None:
+                if month <= 0 or later < 0:
+                    table.fault(
+                        ("rates", when), f'rates has "{when}" = "{much}"; give a month after 0 and a rate of 0 or more.'
+                    )
+                steps.append((month, later))
+        steps.sort()
+        if steps and steps[-1][1] <= 0:
+            table.fault("rates", "the last of rates is 0, so that enrolment would never end; give a rate above 0.")
+            return None
+        if steps and ramp:
+            table.fault("ramp_up", "both ramp_up and rates are given; leave one of them out.")
         if rate is None or not table.within("rate", rate, "patients/mo", above=0):
             return None
-        return Enrolment(rate, ramp)
+        return Enrolment(rate, ramp, tuple(steps))
 
     def _looks(self) -> Iterator[tuple[str, float]]:
         for index, text in enumerate(self.table.values("looks", str, [])):

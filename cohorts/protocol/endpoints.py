@@ -21,8 +21,12 @@ class Multiplicity:
     transitions: tuple[tuple[float, ...], ...] = field(default=())
 
 
-SPENDING = ("O'Brien-Fleming", "Pocock")
-"""How alpha is spent over looks: the spending functions of Lan and DeMets that are near these designs."""
+SPENDING = ("O'Brien-Fleming", "Pocock", "Hwang-Shih-DeCani", "power", "own")
+"""How alpha is spent over looks: the spending functions of Lan and DeMets that are near the first two designs, the
+families of Hwang, Shih and DeCani and of Kim and DeMets, and one of the trial's own."""
+
+SHAPES = {"Hwang-Shih-DeCani": -4.0, "power": 3.0}
+"""Usual parameter of those that have one: gamma (not 0), and the power of the information (above 0)."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,9 @@ class Interim:
     effect : float or None
         Effect that the trial was designed for, on the scale of the effect; shares as shares.
     futility : Futility or None
+    shape : tuple of float
+        Parameter of the spending function; of an own one, shares of the information and then the shares of alpha spent
+        by them, between which it is linear.
     """
 
     endpoint: str
@@ -68,6 +75,7 @@ class Interim:
     planned_error: float | None = None
     effect: float | None = None
     futility: Futility | None = None
+    shape: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from ranklsim.cohorts.endpoints import Endpoint, is_ratio
 from ranklsim.cohorts.protocol.conduct import Conduct
-from ranklsim.cohorts.protocol.endpoints import SPENDING, Futility, Interim, Multiplicity
+from ranklsim.cohorts.protocol.endpoints import SHAPES, SPENDING, Futility, Interim, Multiplicity
 from ranklsim.cohorts.protocol.objectives import Objectives
 from ranklsim.pkpd.reading import Shape, Table
 
@@ -20,6 +21,9 @@ INTERIM = Shape(
         "endpoint": '"Time to first hip fracture"',
         "arms": '["denosumab"]',
         "spending": '"O\'Brien-Fleming"',
+        "parameter": "-4",
+        "information": "[0.5, 0.75]",
+        "spent": "[0.1, 0.5]",
         "alpha": "0.05",
         "planned_events": "250",
         "planned_error": '"0.3 %"',
@@ -70,7 +74,45 @@ def read_interim(
         return None
     events, error = _information(table, endpoint)
     effect = _effect(table, endpoint)
-    return None if spending is None else Interim(endpoint.name, arms, spending, alpha, events, error, effect, futility)
+    shape = _shape(table, spending)
+    if spending is None or shape is None:
+        return None
+    return Interim(endpoint.name, arms, spending, alpha, events, error, effect, futility, shape)
+
+
+def _shape(table: Table, spending: str | None) -> tuple[float, ...] | None:
+    """Parameter of the spending function, or the points of an own one; None where it has a fault."""
+    parameter = table.number("parameter", SHAPES.get(spending or ""))
+    if "parameter" in table and spending not in SHAPES:
+        table.fault("parameter", f"the spending function {spending} has no parameter; leave it out.")
+    if parameter is not None and (parameter == 0 or (spending == "power" and parameter < 0)):
+        table.fault(
+            "parameter", f"parameter = {parameter:g} is not possible; give one such as {SHAPES[str(spending)]:g}."
+        )
+        return None
+    points = table.values("information", float, None), table.values("spent", float, None)
+    if spending != "own":
+        for key in ("information", "spent"):
+            if key in table:
+                table.fault(
+                    key, f'{key} is of a spending function of your own; give spending = "own", or leave it out.'
+                )
+        return () if parameter is None else (parameter,)
+    shares, alphas = points
+    if shares is None or alphas is None:
+        key = "information" if shares is None else "spent"
+        if key not in table:
+            table.fault(
+                (), f"`{key}` is missing; an own spending function needs information = [0.5] and spent = [0.2]."
+            )
+        return None
+    for key, values in (("information", shares), ("spent", alphas)):
+        path = [0.0, *values, 1.0]
+        if not values or any(b <= a for a, b in pairwise(path)) or len(values) != len(shares):
+            rule = "as many in information as in spent, increasing, above 0 and below 1"
+            table.fault(key, f"{key} are shares, {rule}.")
+            return None
+    return (*shares, *alphas)
 
 
 def _endpoint(of: Objectives, table: Table, endpoints: Sequence[Endpoint]) -> Endpoint | None:

@@ -190,7 +190,13 @@ class _Reader:
         name = self._name()
         title = root.text("title", "")
         seed = root.whole("seed", 0, least=0, most=SEEDS - 1)
-        months = root.number("months", None, above=0, most=MOST_MONTHS)
+        length = root.quantity if isinstance(root.data.get("months"), str) else None
+        months = (
+            root.number("months", None, above=0, most=MOST_MONTHS)
+            if length is None
+            else length("months", "mo", None, above=0, most=MOST_MONTHS)
+        )
+        months = None if months is None else round(months, 9)
         arms = [self._arm(table, months) for table in self.arms]
         names = self._arm_names()
         control = self._control(names)
@@ -420,7 +426,7 @@ class _Reader:
         table = self.root.table("visits", VISITS)
         found: dict[str, tuple[float, ...]] = {}
         for kind in ("BMD", "markers"):
-            times = None if table is None else table.values(kind, float, None)
+            times = None if table is None else table.times(kind, "mo", None)
             if table is not None and times is not None:
                 self._times(table, kind, times, months)
             found[kind] = tuple(times or ())

@@ -11,6 +11,8 @@ References
 .. [3] Lan KKG, Wittes J. Biometrics 1988;44:579-85. doi:10.2307/2531870
 .. [4] Jennison C, Turnbull BW. J R Stat Soc B 1989;51:305-61. doi:10.1111/j.2517-6161.1989.tb01433.x
 .. [5] Liu A, Anderson KM. J Am Stat Assoc 2008;103:1621-30 (recalled: the least level at which a sequence rejects)
+.. [6] Hwang IK, Shih WJ, De Cani JS. Stat Med 1990;9:1439-45. doi:10.1002/sim.4780091207
+.. [7] Kim K, DeMets DL. Biometrika 1987;74:149-54. doi:10.1093/biomet/74.1.149
 """
 
 from __future__ import annotations
@@ -36,23 +38,32 @@ _LEVELS = (1e-12, 0.999)
 """Between these a p-value of a sequence is looked for."""
 
 
-def spent(share: np.ndarray, alpha: float, kind: str) -> np.ndarray:
+def spent(share: np.ndarray, alpha: float, kind: str, shape: Sequence[float] = ()) -> np.ndarray:
     """One-sided alpha spent at shares (0 to 1) of the final information.
 
     Parameters
     ----------
     share : ndarray
-        Share of the final information, 0 to 1.
+        Shares of the information at the looks.
     alpha : float
-        Two-sided level.
+        One-sided level over all looks.
     kind : str
-        Kind of the spending function.
+        Kind of the spending function, one of `SPENDING`.
+    shape : sequence of float
+        Its parameter; of an own one, shares of the information and then the shares of alpha spent by them.
     """
     share = np.asarray(share, float)
     if kind == "O'Brien-Fleming":
         return np.asarray(2 * stats.norm.sf(stats.norm.isf(alpha / 2) / np.sqrt(share)))
     if kind == "Pocock":
         return np.asarray(alpha * np.log1p((math.e - 1) * share))
+    if kind == "Hwang-Shih-DeCani":  # [6]_
+        return np.asarray(alpha * np.expm1(-shape[0] * share) / np.expm1(-shape[0]))
+    if kind == "power":  # [7]_
+        return np.asarray(alpha * share ** shape[0])
+    if kind == "own":
+        half = len(shape) // 2
+        return np.asarray(alpha * np.interp(share, [0.0, *shape[:half], 1.0], [0.0, *shape[half:], 1.0]))
     raise ValueError(f"unknown spending function {kind!r}; use one of {', '.join(SPENDING)}")
 
 
@@ -62,6 +73,7 @@ def boundaries(
     alpha: float = 0.05,
     kind: str = "O'Brien-Fleming",
     time: Sequence[float] | None = None,
+    shape: Sequence[float] = (),
 ) -> pd.DataFrame:
     """Symmetric two-sided boundaries.
 
@@ -75,6 +87,8 @@ def boundaries(
     time : sequence of float, optional
         Shares by which alpha is spent, not decreasing, the last 1: those of the information planned, where it is not
         what was reached. `information` if not given.
+    shape : sequence of float
+        As for `spent`.
 
     Returns
     -------
@@ -93,7 +107,7 @@ def boundaries(
     clock = t if time is None else np.asarray(time, float)
     if clock.shape != t.shape or (np.diff(clock) < 0).any() or clock[0] <= 0 or abs(clock[-1] - 1) > 1e-9:
         raise ValueError("shares by which alpha is spent must go up to 1, one for each look")
-    side = spent(clock, alpha / 2, kind)
+    side = spent(clock, alpha / 2, kind, shape)
     z = np.array(_limits(tuple(t.tolist()), tuple(np.diff(side, prepend=0.0).tolist())))
     frame = {"look": np.arange(1, t.size + 1), "information": t, "alpha_spent": 2 * side, "z": z}
     return pd.DataFrame(frame | {"p": 2 * stats.norm.sf(z)})
@@ -220,6 +234,7 @@ def p_of_sequence(
     kind: str = "O'Brien-Fleming",
     time: Sequence[float] | None = None,
     alpha: float | None = None,
+    shape: Sequence[float] = (),
 ) -> float:
     """The least two-sided alpha at which one of the looks crosses its upper boundary [5]_.
 
@@ -227,7 +242,7 @@ def p_of_sequence(
     ----------
     z : sequence of float
         Statistics of the looks, of as many of the first ones as were taken.
-    information, kind, time
+    information, kind, time, shape
         As for `boundaries`: of all looks and the last analysis.
     alpha : float, optional
         A level of which p must say rightly whether it is reached.
@@ -235,7 +250,7 @@ def p_of_sequence(
     seen = np.asarray(z, float)
 
     def crossed(level: float) -> bool:
-        limits = boundaries(information, alpha=level, kind=kind, time=time)["z"].to_numpy()
+        limits = boundaries(information, alpha=level, kind=kind, time=time, shape=shape)["z"].to_numpy()
         return bool((seen >= limits[: seen.size]).any())
 
     low, high = np.log(_LEVELS[0]), np.log(_LEVELS[1])

@@ -229,7 +229,7 @@ def decide(rows: list[dict[str, Any]], plan: Interim, spec: Endpoint, allocation
     if clock is None:  # the last analysis could not be made: looks stand at their share of the plan, and alpha is left
         information = [*(row["share"] for row in kept), 1.0]
         clock = information
-    limits = interim.boundaries(information, alpha=alpha, kind=plan.spending, time=clock)
+    limits = interim.boundaries(information, alpha=alpha, kind=plan.spending, time=clock, shape=plan.shape)
     drift = _drift(plan, spec, whole, allocation)
     for k, row in enumerate(kept):
         row["boundary_z"], row["boundary_p"] = float(limits["z"][k]), float(limits["p"][k])
@@ -280,7 +280,7 @@ def _drift(plan: Interim, spec: Endpoint, whole: float, allocation: float) -> fl
 def _look_ahead(row: dict[str, Any], clock: list[float], alpha: float, plan: Interim, drift: float | None) -> None:
     """Conditional power at a look, and below which statistic a futility rule holds."""
     share = clock[-2]
-    final = float(interim.boundaries(clock, alpha=alpha, kind=plan.spending)["z"].iloc[-1])
+    final = float(interim.boundaries(clock, alpha=alpha, kind=plan.spending, shape=plan.shape)["z"].iloc[-1])
     row["power_trend"] = interim.conditional_power(row["z"], share, final)
     if drift is not None:
         row["power_design"] = interim.conditional_power(row["z"], share, final, drift)
@@ -372,4 +372,4 @@ def _sequence_p(rows: Sequence[Mapping[str, Any]], kept: Sequence[Mapping[str, A
         information.append(1.0)
         clock.append(1.0)
     z, alpha = [row["z"] for row in kept[: at + 1]], plan.alpha / max(len(plan.arms), 1)
-    return interim.p_of_sequence(z, information, kind=plan.spending, time=clock, alpha=alpha)
+    return interim.p_of_sequence(z, information, kind=plan.spending, time=clock, alpha=alpha, shape=plan.shape)

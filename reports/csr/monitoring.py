@@ -144,7 +144,7 @@ def _design_words(c: Context, plan: Interim) -> str:
         f"{first_upper(plan.endpoint)} is tested for {spec.claim.kind} against "
         f"{c.by_name[str(c.reference(spec))].label} ({labels}) at each "
         f"look and at the end, with a two-sided type-I error of {plan.alpha:g} over all of them{each}, spent by the "
-        f"function of {plan.spending} type (Lan and DeMets 1983). {_information_words(plan, spec.of_hazard)}"
+        f"{_spending_words(plan)} (Lan and DeMets 1983). {_information_words(plan, spec.of_hazard)}"
     )
     if plan.effect is not None:
         measure = spec.effect_measure
@@ -158,6 +158,16 @@ def _design_words(c: Context, plan: Interim) -> str:
 
 
 _NO_INTERVAL = {"effect_low": np.nan, "effect_high": np.nan}
+
+
+def _spending_words(plan: Interim) -> str:
+    """The spending function, with its parameter."""
+    if plan.spending == "own":
+        half = len(plan.shape) // 2
+        said = [f"{100 * a:g}% by {100 * t:g}%" for t, a in zip(plan.shape[:half], plan.shape[half:], strict=True)]
+        return f"function of the trial's own (of alpha, {listed(said)} of the information)"
+    with_it = f" with parameter {plan.shape[0]:g}" if plan.shape else ""
+    return f"function of {plan.spending} type{with_it}"
 
 
 def _information_words(plan: Interim, events: bool) -> str:

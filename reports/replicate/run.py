@@ -249,7 +249,11 @@ def _refuse_hindsight(trial: Trial) -> None:
     if plan is None or plan.planned_events is not None or plan.planned_error is not None:
         return
     # No look later than ten times the expected enrolment is ever due.
-    longest = 0.0 if enrolment is None else enrolment.ramp_months + 10 * trial.population.patients / enrolment.per_month
+    longest = 0.0
+    if enrolment is not None:
+        slowest = min(rate for rate in (enrolment.per_month, *(rate for _, rate in enrolment.steps)) if rate > 0)
+        last = max((month for month, _ in enrolment.steps), default=enrolment.ramp_months)
+        longest = last + 10 * trial.population.patients / slowest
     if all(kind == "month" and month > trial.months + longest for kind, month in trial.conduct.looks):
         return
     spec = trial.endpoint(plan.endpoint)

@@ -36,6 +36,15 @@ def test_a_ramp_costs_half_its_length():
     assert (ramp < 6).sum() == pytest.approx(50 * 6**2 / (2 * 12), rel=0.5)
 
 
+def test_enrolment_by_pieces_has_the_rate_of_each_and_pauses_where_it_is_0():
+    steps = ((6.0, 0.0), (9.0, 200.0), (15.0, 100.0))
+    month = enrolled_months(a_trial(Enrolment(100.0, steps=steps)), NUMBER)
+    counts = [((month >= a) & (month < b)).sum() for a, b in ((0, 6), (9, 15), (15, 20))]
+    assert counts == pytest.approx([600, 1200, 500], rel=0.12)
+    start = month[0]  # counted from the first patient on
+    assert ((month > 6) & (month < 9 - 0.2)).sum() == 0 or start > 0.05
+
+
 def test_a_patient_comes_when_she_comes_whoever_is_asked_for():
     trial = a_trial(Enrolment(50.0, 3.0))
     assert enrolled_months(trial, NUMBER[700:900]) == pytest.approx(enrolled_months(trial, NUMBER)[700:900])

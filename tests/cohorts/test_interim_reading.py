@@ -34,6 +34,13 @@ def test_every_key_is_read(tmp_path):
     assert read(tmp_path, text) == expected
 
 
+def test_spending_functions_have_their_parameters(tmp_path):
+    assert read(tmp_path, 'spending = "Hwang-Shih-DeCani"\n').shape == (-4.0,)
+    assert read(tmp_path, 'spending = "power"\nparameter = 1.5\n').shape == (1.5,)
+    own = read(tmp_path, 'spending = "own"\ninformation = [0.4, 0.8]\nspent = [0.1, 0.5]\n')
+    assert own.shape == (0.4, 0.8, 0.1, 0.5)
+
+
 def test_shares_are_given_in_percent(tmp_path):
     found = read(tmp_path, OBF + 'endpoint = "responder"\nplanned_error = "4 %"\neffect = "20 %"\n')
     assert (found.planned_error, found.effect) == pytest.approx((0.04, 0.2))
@@ -52,6 +59,11 @@ def test_alpha_is_that_of_the_multiplicity_where_there_is_one(tmp_path):
         (OBF + 'endpoint = "gian"', 2, "unknown endpoint 'gian'; did you mean 'gain'?"),
         (OBF + 'endpoint = "CTX"', 2, "'CTX' is a difference of medians, which has no test"),
         (OBF + "alpha = 0.7", 2, "alpha = 0.7 is not possible"),
+        (OBF + "parameter = 1", 2, "the spending function O'Brien-Fleming has no parameter"),
+        ('spending = "Hwang-Shih-DeCani"\nparameter = 0', 2, "parameter = 0 is not possible; give one such as -4."),
+        ('spending = "own"\nspent = [0.2]', 0, "`information` is missing; an own spending function needs"),
+        ('spending = "own"\ninformation = [0.5, 0.4]\nspent = [0.1, 0.2]', 2, "information are shares"),
+        (OBF + "spent = [0.2]", 2, "spent is of a spending function of your own"),
         (OBF + "planned_events = 9", 2, "events are the information of the analyses Cox and log-rank"),
         (
             OBF + 'endpoint = "hip"\nplanned_events = 0',

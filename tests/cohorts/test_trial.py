@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tomlkit
-from helpers import check_sentence
+from helpers import check_sentence, trial_text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +16,7 @@ from ranklsim.cohorts.protocol.trial import TRIAL, Layers, list_trials, load_tri
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
-SHIPPED = ["discontinuation", "dose_ranging", "exit", "freedom", "modality", "source"]
+SHIPPED = ["discontinuation", "dose_ranging", "exit", "freedom", "modality"]
 
 SWITCH = """\
 title   = "Leaving denosumab"
@@ -440,3 +440,22 @@ def test_the_trial_knows_its_folder_and_text(tmp_path):
     path = write(tmp_path, SWITCH)
     trial = load_trial(str(path))
     assert (trial.folder, trial.source_text) == (Path(tmp_path), SWITCH)
+
+
+def test_visits_and_the_length_of_a_trial_may_be_given_in_weeks(tmp_path):
+    text = (
+        trial_text()
+        .replace("months = 24", 'months = "104 wk"')
+        .replace("BMD = [0, 12, 24]", 'BMD = [0, "52 wk", "104 wk"]')
+    )
+    text = text.replace("markers = [0, 6, 12, 24]", 'markers = ["0 wk", "26 wk", "104 wk"]').replace(
+        '"24 mo"', '"104 wk"'
+    )
+    (tmp_path / "weeks.toml").write_text(
+        text.replace('every = "6 mo", doses = 4', 'every = "26 wk", doses = 4'), encoding="utf-8"
+    )
+    trial = load_trial(tmp_path / "weeks.toml")
+    week = 7 / 30.4375
+    assert trial.visits.BMD == pytest.approx((0, 52 * week, 104 * week))
+    assert trial.months == pytest.approx(104 * week)
+    assert trial.endpoints[0].to_month == trial.visits.BMD[-1]

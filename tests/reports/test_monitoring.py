@@ -43,6 +43,28 @@ def looks_of(z, information):
 # -- the procedure -----------------------------------------------------------------------------------------------------
 
 
+def test_boundaries_of_hwang_shih_and_decani_are_those_of_gsdesign():
+    # gsDesign(k = 3, test.type = 1), whose default is sfHSD with gamma = -4 at a one-sided alpha of 2.5 %.
+    found = interim.boundaries([1 / 3, 2 / 3, 1.0], kind="Hwang-Shih-DeCani", shape=(-4.0,))["z"]
+    assert found.tolist() == pytest.approx([3.0107, 2.5465, 1.9992], abs=2e-4)
+
+
+def test_spending_functions_meet_where_they_are_the_same():
+    share = np.array([0.2, 0.5, 1.0])
+    own = interim.spent(share, 0.025, "own", (0.2, 0.5, 0.2, 0.5))
+    for other in (
+        interim.spent(share, 0.025, "power", (1.0,)),
+        interim.spent(share, 0.025, "Hwang-Shih-DeCani", (1e-9,)),
+    ):
+        assert other == pytest.approx(own, rel=1e-6)
+    assert own == pytest.approx(0.025 * share)
+
+
+def test_looks_at_nearly_the_same_information_have_the_exact_last_boundary():
+    found = interim.boundaries([0.5, 0.50001, 1.0])["z"]
+    assert found.iloc[-1] == pytest.approx(1.9686, abs=5e-5)  # a multivariate normal integral
+
+
 @pytest.mark.parametrize("kind", ["O'Brien-Fleming", "Pocock"])
 @pytest.mark.parametrize(
     ("information", "time"),
