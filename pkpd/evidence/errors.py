@@ -152,8 +152,9 @@ def blocks(observations: pd.DataFrame) -> NDArray[np.int64]:
     -------
     ndarray of int, shape (n,)
     """
-    names = [name or f"\0{i}" for i, name in enumerate(observations["curve"])]
-    return pd.factorize(np.array(names, dtype=object))[0].astype(np.int64)
+    seen: dict[str | int, int] = {}
+    keys = (name or row for row, name in enumerate(observations["curve"]))
+    return np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.int64)
 
 
 def cov(observations: pd.DataFrame, rho: float = RHO) -> Array:
