@@ -79,10 +79,10 @@ class _Plan:
 
 
 def _cluster(value: Any) -> Any:
-    """Address of a Dask cluster, or a client."""
+    """Address of a Dask cluster, a client, or a `scheduler.Scheduler`."""
     if isinstance(value, str):
         return arguments.text(value)
-    if not callable(getattr(value, "submit", None)):
+    if not any(callable(getattr(value, name, None)) for name in ("submit", "perform")):
         raise arguments.Wrong('is no cluster; give its address, such as "tcp://host:8786", or a distributed.Client.')
     return value
 

@@ -51,8 +51,7 @@ class Backwards(scheduler.Threads):
         yield from super().perform(job, tasks[::-1], progress, tell)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_the_order_in_which_portions_are_done_changes_no_byte(trial_file, tmp_path, local, workers):
     other = run(trial_file, tmp_path / "b", patients=PATIENTS, scheduler=Backwards(workers))
     assert other.manifest["portion"] == 5
