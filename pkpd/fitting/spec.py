@@ -220,7 +220,8 @@ def load_spec(path: str | Path, parameters: ParameterTable | None = None) -> Spe
     path : path
         The file; a name without folder and ``.toml`` may be a shipped one (``default``).
     parameters : ParameterTable, optional
-        Where starts, bounds and units come from; the shipped table by default.
+        Where starts, bounds and units come from; the shipped table by default. Numbers of a user's own agents are among
+        them, if the agents' files lie in the folder of evidence (beside the spec, without one).
 
     Raises
     ------
@@ -235,7 +236,9 @@ def load_spec(path: str | Path, parameters: ParameterTable | None = None) -> Spe
     while "like" in data:
         data, more = _below(data, path, text, seen)
         below += more
-    return _Reader(path, data, text, below, parameters or load_parameters()).spec()
+    evidence = data.get("evidence")
+    folder = path.parent / evidence if isinstance(evidence, str) and evidence else path.parent
+    return _Reader(path, data, text, below, load_parameters(parameters, folder=folder)).spec()
 
 
 def _found(path: str | Path, folder: Path = Path()) -> Path:

@@ -21,7 +21,7 @@ from ranklsim import __version__
 from ranklsim.cohorts.validation import variability
 from ranklsim.pkpd import arguments
 from ranklsim.pkpd.biology.skeleton import NAMES
-from ranklsim.pkpd.errors import RunFailed
+from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.fitting import fit as fitting
 from ranklsim.pkpd.fitting import posterior
 from ranklsim.pkpd.fitting.spec import Spec, load_spec
@@ -166,17 +166,19 @@ def fit(
     Raises
     ------
     BadInput
-        If the spec, the evidence or the folder can't be used as it is.
+        If the spec, the evidence or the folder can't be used as it is, or no figure depends on a parameter.
     RunFailed
         If the method can't begin, or a figure has no prediction.
     """
     table = load_parameters(parameters)
     plan = load_spec(spec, table)
+    table = load_parameters(table, folder=plan.evidence)
     threads = processors() if workers is None else workers
     if plan.kind == "between-patient":
         problem: fitting.Problem = variability.make_problem(plan, table, workers=threads)
     else:
         problem = fitting.make_problem(plan, table)
+        _refuse_idle(problem)
     folder = Path(out)
     identity = "its spec, parameters or evidence"
     work = work_folder(folder, "fit", identity, fitting.fingerprint(problem), resume, force, FILES)
@@ -194,6 +196,27 @@ def fit(
     result = replace(result, noticed=tuple(sorted(f"{plan.path}: {text.rstrip('.')}." for text in texts)))
     _write(result, folder, command)
     return result
+
+
+def _refuse_idle(problem: fitting.Problem) -> None:
+    """Refuse a parameter on which no figure depends: its estimate would be its start, with an error of 0."""
+    plan = problem.spec
+    start = np.array([p.start for p in plan.parameters])
+    here = problem.try_residuals(start)
+    idle = []
+    for k, p in enumerate(plan.parameters):
+        other = start.copy()
+        other[k] = p.high if p.high - p.start > p.start - p.low else p.low
+        if p.prior_sd is None and np.array_equal(problem.try_residuals(other), here):
+            idle.append(p.name)
+    if idle:
+        raise BadInput(
+            *(
+                f"{plan.path}: {name} changes no figure of the evidence, so it cannot be identified; include figures "
+                "of an arm to which it matters, or do not fit it."
+                for name in idle
+            )
+        )
 
 
 def _finish(

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import said, small_fit
+from helpers import check_sentence, said, small_fit
 
+from ranklsim import fit, simulate
 from ranklsim.pkpd.errors import RunFailed
 from ranklsim.pkpd.fitting import fit as fitting
 from ranklsim.pkpd.parameters import load_parameters
@@ -292,3 +293,56 @@ def test_a_fit_that_cannot_begin_leaves_nothing(
     code, out, err = said(capsys, "fit", spec(tmp_path), "-o", tmp_path / "out")
     assert (code, out, len(err)) == (1, [], 1)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_parameter_on_which_no_figure_depends_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = small_fit(tmp_path, 'name = "zoledronate.potency"')
+    code, _, err = said(capsys, "fit", path, "-o", tmp_path / "out")
+    assert code == 2
+    check_sentence(err[0], "zoledronate.potency changes no figure", "cannot be identified")
+    assert not (tmp_path / "out").exists()
+
+
+OWN_FIT = """title = "The affinity of a molecule of one's own"
+evidence = "ev"
+method = "least_squares"
+starts = 1
+[[parameter]]
+name = "abc-301.KD_mRANKL"
+transform = "log"
+"""
+
+
+def test_the_affinity_of_an_own_agent_is_recovered_from_a_made_up_phase_2(tmp_path: Path) -> None:
+    truth, doses = 0.35, (15, 30, 60, 120)
+    folder = tmp_path / "ev"
+    folder.mkdir()
+    (folder / "abc-301.toml").write_text(
+        'label = "ABC-301"\nlike = "denosumab"\nhypothetical = true\nKD_sRANKL = "none"\n'
+        'KD_mRANKL = { value = "0.1 nM", low = 0.02, high = 5, status = "assumed", source = "a guess" }\n'
+    )
+    (folder / "arms.toml").write_text("".join(
+        f'[[arm]]\nid = "d{mg}"\nstudy = "ABC-1"\nlabel = "{mg} mg"\nregimen = "abc-301 {mg}mg every 6mo x2"\n'
+        'follow_up = "12 mo"\nn = 50\n' for mg in doses
+    ))  # fmt: skip
+    (tmp_path / "own.toml").write_text(OWN_FIT)
+    rng = np.random.default_rng(1)
+    rows = [
+        "study,arm,endpoint,site_or_marker,month,value,unit,statistic,spread,spread_type,n,phase,source,verification"
+    ]
+    for mg in doses:
+        told = {"abc-301.KD_mRANKL": truth}
+        course = simulate(f"abc-301 {mg}mg every 6mo x2", follow="0 mo", folder=folder, covariates=told).set_index(
+            "month"
+        )
+        for month in (1, 3, 6, 12):
+            value = course.loc[month, "CTX_pct"]
+            noisy = value * (1 + 0.1 * rng.standard_normal())
+            figures = f"CTX,{month},{noisy:.6g},%,median,{0.1 * value:.4g},SE,50"
+            rows.append(f"ABC-1,d{mg},percent_of_baseline,{figures},on,made up,read")
+    (folder / "observations.csv").write_text("\n".join(rows) + "\n")
+    found = fit(tmp_path / "own.toml", tmp_path / "out", profiles=False)
+    row = found.estimates.iloc[0]
+    assert row["low"] <= truth <= row["high"]
+    assert row["estimate"] == pytest.approx(truth, rel=0.5)
+    assert load_parameters(tmp_path / "out" / "parameters.csv", folder=folder)["abc-301.KD_mRANKL"] == row["estimate"]
