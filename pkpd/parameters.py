@@ -13,13 +13,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ranklsim.pkpd.agents import FIELDS, Agent, agent_names, has_agent, load_agent
-from ranklsim.pkpd.arguments import instance
+from ranklsim.pkpd.arguments import Kind, by_name, instance, number
 from ranklsim.pkpd.arguments import path as argument_path
 from ranklsim.pkpd.biology.model import Model
 from ranklsim.pkpd.biology.values import Slots
@@ -251,19 +252,28 @@ class ParameterTable:
         return self.frame.reset_index()[list(COLUMNS)].to_csv(index=False, lineterminator="\n")
 
 
-PARAMETERS = instance(ParameterTable, or_else=argument_path)
+def _given(value: object) -> object:
+    if isinstance(value, Mapping):
+        return by_name(number(), '{"sig": 0.3}')(value)
+    return instance(ParameterTable, or_else=argument_path)(value)
+
+
+ParametersLike: TypeAlias = str | Path | Mapping[str, float] | ParameterTable | None
+"""What a public function takes as parameters: values by symbol, a table, a file, the name of a variant."""
+
+PARAMETERS: Kind = _given
 """Kind of an argument `parameters` (`pkpd.arguments`)."""
 
 
-def load_parameters(path: str | Path | ParameterTable | None = None, *, folder: Path | None = None) -> ParameterTable:
+def load_parameters(path: ParametersLike = None, *, folder: Path | None = None) -> ParameterTable:
     """Load the shipped parameter table, or a structural variant or a user's file laid over it.
 
     Parameters
     ----------
-    path : path or ParameterTable, optional
-        Name of a structural variant (`variants`), or CSV with at least ``symbol`` and ``value``; symbols that it does
-        not hold keep their shipped values. A column ``cv`` is taken over too where it holds a number. A table is
-        returned as it is, if it knows a folder of agents or none is given.
+    path : path, mapping or ParameterTable, optional
+        Values by symbol (``{"sig": 0.3}``), the name of a structural variant (`variants`), or a CSV file with at least
+        ``symbol`` and ``value``; other symbols keep their shipped values. A column ``cv`` is taken over too where it
+        holds a number. A table is returned as it is, if it knows a folder of agents or none is given.
     folder : Path, optional
         Where a user's own agents are (``abc-301.KD_mRANKL`` is then a parameter).
 
@@ -282,6 +292,8 @@ def load_parameters(path: str | Path | ParameterTable | None = None, *, folder: 
     shipped = _shipped() if folder is None else ParameterTable(_shipped().frame, folder)
     if path is None:
         return shipped
+    if isinstance(path, Mapping):
+        return shipped.replace(path)
     path = Path(path)
     if not path.suffix and not path.exists():
         return shipped.replace(variant(str(path)).values, str(path))
@@ -339,25 +351,25 @@ def _row_of_shipped(symbol: str) -> dict[str, object] | None:
 def _row_of_file(symbol: str, folder: Path | None) -> dict[str, object] | None:
     name, _, field = symbol.partition(".")
     agent = load_agent(name, folder=folder)
-    for number in agent.provenance:
-        if number.field == field:
+    for own in agent.provenance:
+        if own.field == field:
             spec = FIELDS[agent.kind][field]
             limit = limit_of(f"{agent.kind}.{field}")
             least = max(limit.low, TOO_SMALL if spec.positive else spec.least)
             return {
                 "group": "agent",
                 "meaning": f"{agent.label}: {spec.meaning}",
-                "value": number.value,
-                "unit": number.unit,
-                "low": least if number.low is None else number.low,
-                "high": min(limit.high, spec.most) if number.high is None else number.high,
+                "value": own.value,
+                "unit": own.unit,
+                "low": least if own.low is None else own.low,
+                "high": min(limit.high, spec.most) if own.high is None else own.high,
                 "prior": "fixed",
                 "cv": 0.0,
                 "cv_source": "",
                 "distribution": "none",
-                "status": number.status,
-                "source": number.source,
-                "doi": number.doi,
+                "status": own.status,
+                "source": own.source,
+                "doi": own.doi,
                 "note": "",
             }
     return None

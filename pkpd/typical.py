@@ -16,7 +16,7 @@ from ranklsim.pkpd.arguments import folder as existing_folder
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.dosing import Regimen, above_zero, parse_regimen
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.pkpd.parameters import PARAMETERS, ParameterTable, load_parameters
+from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
 from ranklsim.pkpd.reading import MOST_DOSES, MOST_MONTHS
 from ranklsim.pkpd.simulation import MARKERS, Doses, covariate_symbols
 from ranklsim.pkpd.simulation import simulate as simulate_persons
@@ -45,7 +45,7 @@ def simulate(
     follow: str = "12 mo",
     at: Iterable[float] | None = None,
     covariates: Mapping[str, float] | None = None,
-    parameters: Path | str | ParameterTable | None = None,
+    parameters: ParametersLike = None,
     folder: Path | str | None = None,
 ) -> pd.DataFrame:
     """Simulate one typical patient under a sequence of regimens.
@@ -65,7 +65,7 @@ def simulate(
     covariates : mapping, optional
         What differs from the typical woman: see `simulation.covariate_symbols`, or a number of an agent
         (``denosumab.CL``).
-    parameters : path or ParameterTable, optional
+    parameters : path, mapping or ParameterTable, optional
         Another parameter table than the one that ships.
     folder : path, optional
         Where your own agent files are.

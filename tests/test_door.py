@@ -69,7 +69,7 @@ MISUSES = {
         "at": [5, "1,2", [NAN], [-1], ["1"], [[1, 2]], [True], {1: 2}, np.array(3.0), itertools.count(), [10**400]],
         "covariates": [3, ["age"], {3: 1.0}, {"aeg": 63}, pd.Series({"age": 63.0})]
         + [{"age": value} for value in ("63", NAN, True, 1e9, None, np.array([63.0, 64.0]))],
-        "parameters": [{"kT": 0.2}, pd.DataFrame(), "nowhere.csv", *NO_PATHS],
+        "parameters": [{"kTT": 0.2}, {"kT": "much"}, pd.DataFrame(), "nowhere.csv", *NO_PATHS],
         "folder": ["nowhere", *NO_PATHS],
     },
     "run": {

@@ -33,7 +33,7 @@ from ranklsim.pkpd import arguments
 from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.agents import to_toml as agent_text
 from ranklsim.pkpd.errors import BadInput, RanklsimError
-from ranklsim.pkpd.parameters import PARAMETERS, ParameterTable, load_parameters
+from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
 from ranklsim.pkpd.simulation import processors
 
 PORTION, LEAST = 5000, 500
@@ -111,7 +111,7 @@ def run(
     seed: int | None = None,
     workers: int | None = None,
     layers: Mapping[str, bool] | Sequence[str] | None = None,
-    parameters: ParameterTable | str | Path | None = None,
+    parameters: ParametersLike = None,
     rtol: float = RTOL,
     resume: bool = False,
     force: bool = False,
@@ -223,7 +223,7 @@ def _prepare(
     patients: int | None,
     seed: int | None,
     layers: Mapping[str, bool] | Sequence[str] | None,
-    parameters: ParameterTable | str | Path | None,
+    parameters: ParametersLike,
     rtol: float,
 ) -> _Plan:
     """Read and check all of the input."""

@@ -17,7 +17,7 @@ import pandas as pd
 from ranklsim.cohorts.portions import Progress
 from ranklsim.pkpd import arguments
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.pkpd.parameters import PARAMETERS, ParameterTable, load_parameters
+from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
 from ranklsim.pkpd.reading import MOST_PATIENTS
 from ranklsim.pkpd.simulation import processors
 from ranklsim.reports.design.patients import design_arms, in_patients
@@ -60,7 +60,7 @@ def design(
     every: str | Sequence[str] = ("6 mo",),
     doses: str | None = None,
     draws: int | None = None,
-    parameters: Path | str | ParameterTable | None = None,
+    parameters: ParametersLike = None,
     folder: str | Path | None = None,
     workers: int | None = None,
     resume: bool = False,
@@ -82,7 +82,7 @@ def design(
         Folder for tables and a page with figures; nothing is written without it.
     draws : int, optional
         Parameter vectors; those that the question asks for by default.
-    parameters : path or ParameterTable, optional
+    parameters : path, mapping or ParameterTable, optional
         Parameter values other than the shipped ones (CSV with symbol and value).
     folder : path, optional
         Where your own agent files are, if the question is given in words; the working folder by default.

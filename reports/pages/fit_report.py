@@ -25,7 +25,7 @@ from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.fitting import fit as fitting
 from ranklsim.pkpd.fitting import posterior
 from ranklsim.pkpd.fitting.spec import Spec, load_spec
-from ranklsim.pkpd.parameters import PARAMETERS, ParameterTable, load_parameters
+from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
 from ranklsim.pkpd.simulation import processors
 from ranklsim.reports.figures.drawing import INK, RULE, SOFT, WIDTH, drawing, panels, svg_text, two_lines
 from ranklsim.reports.layout.cells import Text
@@ -129,7 +129,7 @@ def fit(
     spec: str | Path,
     out: str | Path,
     *,
-    parameters: Path | str | ParameterTable | None = None,
+    parameters: ParametersLike = None,
     profiles: bool = True,
     resume: bool = False,
     force: bool = False,
@@ -145,7 +145,7 @@ def fit(
         A TOML file, or the name of a shipped fit (``default``, ``between_patient``).
     out : path
         Folder of the result: ``parameters.csv``, tables, ``index.html``.
-    parameters : path or ParameterTable, optional
+    parameters : path, mapping or ParameterTable, optional
         Values of everything that is not fitted; the shipped ones by default.
     profiles : bool
         Whether intervals are by profile likelihood; they come from the curvature otherwise.

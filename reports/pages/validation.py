@@ -84,7 +84,7 @@ def validate(
         Folder of the result.
     evidence : path or Evidence, optional
         Folder with arms.toml and observations.csv; the shipped evidence by default.
-    parameters : path or ParameterTable, optional
+    parameters : path, mapping or ParameterTable, optional
         Parameter values other than the shipped ones.
     patients : int
         Virtual patients of each arm, 10 or more; 0 for its typical patient alone, without intervals.

@@ -32,7 +32,7 @@ from ranklsim.cohorts.statistics.proportions import proportion
 from ranklsim.pkpd import arguments
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.pkpd.parameters import PARAMETERS, ParameterTable, load_parameters
+from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, load_parameters
 from ranklsim.pkpd.simulation import processors
 from ranklsim.pkpd.units import parse_quantity
 from ranklsim.reports.layout.folders import fingerprint, work_folder, write_result
@@ -107,7 +107,7 @@ def replicate(
     keep_patients: bool = False,
     seed: int | None = None,
     layers: Sequence[str] | None = None,
-    parameters: ParameterTable | str | Path | None = None,
+    parameters: ParametersLike = None,
     workers: int | None = None,
     rtol: float = RTOL,
     resume: bool = False,
@@ -144,7 +144,7 @@ def replicate(
         Instead of the trial's own.
     layers : sequence of str, optional
         The sources of variation that are on, instead of the trial's own: some of patients, residual, parameters.
-    parameters : path or ParameterTable, optional
+    parameters : path, mapping or ParameterTable, optional
         Parameter values other than the shipped ones (CSV with symbol and value).
     workers : int, optional
         Processors to use, all of this machine's by default; no result depends on it.

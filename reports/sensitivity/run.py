@@ -20,7 +20,7 @@ from ranklsim.pkpd import arguments
 from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.ensemble import ensemble as shipped_ensemble
 from ranklsim.pkpd.ensemble import fit_for
-from ranklsim.pkpd.parameters import PARAMETERS, ParameterTable, load_parameters
+from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
 from ranklsim.pkpd.ranges import chosen, ranges, read_vectors
 from ranklsim.pkpd.simulation import processors
 from ranklsim.reports.layout.folders import fingerprint, work_folder, write_result
@@ -66,7 +66,7 @@ def sensitivity(
     second_order: bool = False,
     ensemble: str | Path | None = SHIPPED,
     intervals: str | Path | None = None,
-    parameters: Path | str | ParameterTable | None = None,
+    parameters: ParametersLike = None,
     seed: int | None = None,
     workers: int | None = None,
     resume: bool = False,
@@ -98,7 +98,7 @@ def sensitivity(
         ensemble by default, none with None.
     intervals : path, optional
         Intervals of fitted parameters, such as a fit's ``estimates.csv``; 95 % of the shipped ensemble by default.
-    parameters : path or ParameterTable, optional
+    parameters : path, mapping or ParameterTable, optional
         Parameter values other than the shipped ones (CSV with symbol and value).
     seed : int, optional
         Seed of the samples; the trial's by default.

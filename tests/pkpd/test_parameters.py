@@ -144,3 +144,10 @@ def test_covariates_have_peoples_names_and_ranges() -> None:
 
 def test_the_shipped_header_is_the_documented_one() -> None:
     assert SHIPPED.read_text(encoding="utf-8").splitlines()[0].split(",") == list(COLUMNS)
+
+
+def test_values_by_symbol_are_a_table_with_these_values() -> None:
+    table = load_parameters({"sig": 0.3, "denosumab.CL": 0.1})
+    assert (table["sig"], table["denosumab.CL"], table["kT"]) == (0.3, 0.1, load_parameters()["kT"])
+    with pytest.raises(BadInput, match="did you mean 'sig'"):
+        load_parameters({"sigg": 0.3})
