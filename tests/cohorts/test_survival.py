@@ -77,7 +77,7 @@ def test_an_interrupted_run_resumes_to_the_same_bytes_without_redoing_what_was_d
     trial_file, tmp_path, monkeypatch, simulated, whole
 ):
     stop = interrupted(trial_file, tmp_path / "b", 2, monkeypatch)
-    assert re.search("interrupted after 10 of 12 patients; .*--resume", str(stop))
+    assert re.search("interrupted after 10 of 12 patients; .*resume=True", str(stop))
     assert stop.exit_code == 130
     simulated.clear()
     found, said = resumed(trial_file, tmp_path / "b", workers=2)
@@ -161,7 +161,7 @@ def test_a_portion_that_is_damaged_before_it_is_joined_is_not_taken_over(trial_f
 
     with monkeypatch.context() as patch:
         patch.setattr(storage, "write_table", late)
-        with pytest.raises(RunFailed, match=r"000001-visits\.arrow: was damaged after it was written; .*--resume"):
+        with pytest.raises(RunFailed, match=r"000001-visits\.arrow: was damaged after it was written; .*resume=True"):
             run(trial_file, tmp_path / "b")
     found, said = resumed(trial_file, tmp_path / "b")
     assert re.search("2 of 3 portions .*1 was damaged", said[0])
@@ -218,7 +218,7 @@ def test_a_disk_that_is_full_at_any_moment_leaves_nothing_half_written(trial_fil
 
         with monkeypatch.context() as patch:
             patch.setattr(places._Hashing, "write", full)
-            with pytest.raises(RunFailed, match=f"{name}: no space left on the disk; .*--resume"):
+            with pytest.raises(RunFailed, match=f"{name}: no space left on the disk; .*resume=True"):
                 run(trial_file, folder, resume=True, workers=1)  # one by one: a second thread might be past the file
         assert not list(folder.glob("**/.*.tmp"))
         with pytest.raises(BadInput, match="not finished"):
@@ -278,7 +278,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(trial_fil
 @pytest.mark.parametrize(
     ("number", "kind", "message"),
     [
-        (errno.ENOSPC, RunFailed, "no space left on the disk; .*--resume"),
+        (errno.ENOSPC, RunFailed, "no space left on the disk; .*resume=True"),
         (errno.EACCES, BadInput, "writing here is not allowed"),
     ],
 )
