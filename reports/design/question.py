@@ -218,13 +218,6 @@ class Requirement:
         bound = self.limit * other if self.share else self.limit + (other if self.against else 0.0)
         return (own - bound) if self.least else (bound - own)
 
-    @property
-    def words(self) -> str:
-        """The requirement as half a sentence."""
-        against = f" that of {self.against}" if self.share else f" against {self.against}" if self.against else ""
-        of = " of" if self.share else ""
-        return f"{self.quantity.label} of {self.of} at {'least' if self.least else 'most'} {self.text}{of}{against}"
-
 
 @dataclass(frozen=True)
 class Preference:
@@ -233,11 +226,6 @@ class Preference:
     quantity: Quantity
     of: str
     least: bool
-
-    @property
-    def words(self) -> str:
-        """The preference in words."""
-        return f"{'least' if self.least else 'greatest'} {self.quantity.label} of {self.of}"
 
 
 @dataclass(frozen=True)

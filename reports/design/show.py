@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ranklsim import __version__
 from ranklsim.cohorts.quantities import Quantity
 from ranklsim.cohorts.words import first_upper, listed
-from ranklsim.reports.design.question import SAME, Question, Requirement
+from ranklsim.reports.design.question import SAME, Preference, Question, Requirement
 from ranklsim.reports.design.search import LEVEL, Searched
 from ranklsim.reports.design.size import Sized
 from ranklsim.reports.figures.drawing import INK, RULE, SHADE, SOFT, WIDTH, drawing, panels, svg_text
@@ -120,6 +120,16 @@ class Answer:
         dose = f" {_mg(self.found.doses[position])}" if axis else ""
         return f"{self.label(arm)}{dose} {self.cell_words(cell)}".replace(" at the planned interval", "")
 
+    def preferred(self, preference: Preference) -> str:
+        """A preference in words.
+
+        Parameters
+        ----------
+        preference : Preference
+        """
+        way = "least" if preference.least else "greatest"
+        return f"{way} {preference.quantity.label} of {self.label(preference.of)}"
+
     def in_words(self, requirement: Requirement) -> str:
         """A requirement as half a sentence, with the labels of its arms.
 
@@ -151,7 +161,11 @@ def sentences(answer: Answer) -> list[str]:
     else:
         cell, position = answer.place
         chance = 100 * float(answer.found.suitable[:, cell, position].mean())
-        by = f"has the {listed([p.words for p in question.preferences])}" if question.preferences else "comes first"
+        by = (
+            f"has the {listed([answer.preferred(p) for p in question.preferences])}"
+            if question.preferences
+            else "comes first"
+        )
         said.append(
             f"{first_upper(answer.design_words)} {by} among the designs that meet what is required. It meets "
             f"{'all requirements at once' if len(question.requirements) > 1 else 'it'} in {chance:.0f} % of "
@@ -398,7 +412,7 @@ def _quantities(answer: Answer) -> Section:
         by_quantity.setdefault(quantity, []).append(arm)
     tail = (1 - LEVEL) / 2
     records = []
-    shown = _lines(answer)
+    shown = _lines(answer) if question.axis is not None else list(range(len(answer.cells)))[:MOST_ROWS]
     changed = {factor.arm for factor in question.factors}
     for quantity, arms in by_quantity.items():
         for arm in arms:
@@ -503,11 +517,12 @@ def _trade_offs(answer: Answer) -> Section:
         record["Meets everything"] = f"{100 * row['probability']:.0f} %"
         for name, preference in zip(names, question.preferences, strict=True):
             head = f"{first_upper(preference.quantity.label)} ({preference.quantity.unit})"
-            record[head] = f"{sig(row[name])} ({sig(row[f'{name}_low'])} to {sig(row[f'{name}_high'])})"
+            low, high = row[f"{name}_low"], row[f"{name}_high"]
+            record[head] = _three(row[name]) + ("" if low == high else f" ({_three(low)} to {_three(high)})")
         record["Each requirement with its probability"] = "yes" if row["admissible"] else "no"
         record["Design"] += " (chosen)" if row["chosen"] else ""
         rows.append(record)
-    wanted = listed([*(p.words for p in question.preferences), "the probability of meeting everything"])
+    wanted = listed([*(answer.preferred(p) for p in question.preferences), "the probability of meeting everything"])
     footnote = (
         f"Simulated designs that no other beats in {wanted}. Values: median and {100 * LEVEL:.0f} % interval over "
         "vectors. designs.csv holds every design."
@@ -522,7 +537,7 @@ def _patients(answer: Answer) -> Section:
         {
             "Requirement": first_upper(answer.in_words(answer.question.requirements[int(row["requirement"]) - 1])),
             "Mean of a cohort (90 % of the vectors)": (
-                f"{sig(row['mean'])} ({sig(row['mean_low'])} to {sig(row['mean_high'])}) {row['unit']}"
+                f"{_three(row['mean'])} ({_three(row['mean_low'])} to {_three(row['mean_high'])}) {row['unit']}"
             ),
             "Met by the cohort's mean": f"{100 * row['met']:.0f} % of vectors",
             "By the typical patient": f"{100 * row['typical']:.0f} %",
@@ -638,6 +653,11 @@ def _wrapped(text: str, width: int) -> str:
     import textwrap
 
     return "\n".join(textwrap.wrap(text, width))
+
+
+def _three(value: float) -> str:
+    """A number with three digits and a true minus sign."""
+    return f"{float(f'{value:.3g}'):g}".replace("-", "−")
 
 
 def _mg(value: float) -> str:
