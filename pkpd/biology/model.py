@@ -38,7 +38,7 @@ from ranklsim.pkpd.biology import (
 from ranklsim.pkpd.biology.binding import free_drug_everywhere
 from ranklsim.pkpd.biology.ligand import COMPARTMENTS, SOURCES
 from ranklsim.pkpd.biology.skeleton import TEMPLATES
-from ranklsim.pkpd.biology.values import Slots, Values, each
+from ranklsim.pkpd.biology.values import Slots, Values, at_least, each
 
 KINDS = {"binder": pharmacokinetics, "bisphosphonate": bisphosphonates, "anabolic": anabolics}
 
@@ -161,9 +161,10 @@ class Model:
     def _added(self, x: Values, p: Values) -> tuple[Any, Any]:
         """Bone laid by a trabecular osteoblast over normal, and modelling, as anabolic agents raise both.
 
-        What an agent adds fades as trabecular volume rises, as untreated modelling does (mechanostat).
+        What an agent adds fades as trabecular volume rises above that at the start, as untreated modelling does
+        (mechanostat). Where bone is lost, there is no more surface to add to.
         """
-        room = skeleton.volume(x, "T") ** -p.fade
+        room = at_least(skeleton.volume(x, "T"), 1.0) ** -p.fade
         added, modelled = anabolics.matrix(x, p, self.slots) - 1, anabolics.modelling(x, p, self.slots)
         return 1 + added * room, modelled * room
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from ranklsim import api
 from ranklsim.cohorts.protocol.trial import load_trial
+from ranklsim.cohorts.running.execution import run
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.biology import joint
 from ranklsim.pkpd.biology.model import Model
@@ -64,7 +65,7 @@ def doses_of(steps: list[tuple[int, float, float, float, int]]) -> Doses:
     return Doses(np.zeros(len(rows), dtype=np.int64), day.astype(float), agent.astype(np.int64), mg.astype(float))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @example({}, [(0, 1.0, 1.0, 5e-324, 1)])  # an instant after the start is the start
 @given(st.one_of(some, whole), st.lists(steps, max_size=1))
 def test_any_vector_and_regimen_is_integrated_or_refused_for_a_reason(
@@ -169,6 +170,17 @@ def test_one_patient_at_fault_is_named_with_what_is_unusual(values: dict[str, fl
     assert re.match(r"the typical patient: .* on day \d", said)
     assert "farthest from typical are" in said
     assert max(values, key=lambda s: abs(values[s] - TABLE[s]) / (TABLE.row(s)["high"] - TABLE.row(s)["low"])) in said
+
+
+def test_a_patient_of_a_run_is_named_by_number_with_day_limit_and_numbers(tmp_path: Path) -> None:
+    table = TABLE.replace({"J_bone": 10, "J_gut": 3, "e_flux_EGFR": 1.5, "e_ren": 0.05, "e_gut": 0.02})
+    trial = load_trial(helpers.trial_file(tmp_path))
+    with pytest.raises(RunFailed, match=r"^patient \d+: serum calcium reached 0\.\d+ mmol/L on day \d+\.\d, ") as fault:
+        run(trial, tmp_path / "run", parameters=table)
+    said = str(fault.value)
+    assert "calcium that gut and kidney can spare at half the normal serum calcium would be" in said
+    assert "J_bone" in said
+    assert said.endswith("change such numbers, who is eligible, or the doses.")
 
 
 def test_who_is_refused_is_missing_and_leaves_the_others_as_they_are() -> None:
