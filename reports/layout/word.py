@@ -42,6 +42,9 @@ KEPT = 8
 WIDE = 8
 """Columns. A wider table stands on a landscape page of its own."""
 
+PROPERTY = 255
+"""Characters. A property of a Word document is at most this long; the title stands whole on the first page."""
+
 INK, SOFT = RGBColor(0x1F, 0x29, 0x33), RGBColor(0x52, 0x60, 0x6D)
 FONT = "Calibri"
 _TWIPS = 635  # EMU
@@ -132,7 +135,8 @@ def _room(document: DocumentObject) -> int:
 def _properties(document: DocumentObject, title: str, started: str) -> None:
     when = datetime.fromisoformat(started).astimezone(UTC).replace(tzinfo=None)
     said = document.core_properties
-    said.title, said.author, said.subject, said.language = title, "ranklsim", "Simulated trial report", "en"
+    said.title, said.author = title[:PROPERTY], "ranklsim"
+    said.subject, said.language = "Simulated trial report", "en"
     said.created = said.modified = when
     said.last_modified_by, said.comments, said.revision = "ranklsim", "Simulated data: no patient was treated.", 1
 

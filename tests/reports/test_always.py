@@ -177,7 +177,7 @@ CASES: dict[str, dict[str, Any]] = {
                                            "population": {"patients": 1}, "layers": OFF},
     "nobody left": YEAR | {"arm": PAIR, "endpoint": [change("E", "MMRM", to=12)], "population": {"patients": 2},
                            "conduct": {"dropout": "99 %/yr", "dropout_arms": {"placebo": 50, "denosumab": 50}}},
-    "labels in other scripts": YEAR | {"title": "安慰剂 😀", "endpoint": [change("דנוסומאב", to=12)],
+    "labels in other scripts": YEAR | {"title": "安慰剂 😀" * 99, "endpoint": [change("דנוסומאב", to=12)],
                                        "arm": [PAIR[0] | {"label": "安慰剂"}, PAIR[1] | {"label": "ديnosumab " * 20}]},
 }  # fmt: skip
 
