@@ -13,6 +13,7 @@ import click
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.cli import shared
 
+STDOUT = Path("-")
 PLOT_FORMATS = (".svg", ".pdf", ".png")
 
 
@@ -112,7 +113,7 @@ def _run(trial: str, out: str | Path | None, no_report: bool, resume: bool, forc
 @shared.option("--at", shared.MONTHS, "MONTHS", "Additional rows at these months, such as 0.1,1,6.")
 @shared.PARAMETERS
 @shared.option("--rtol", shared.TOLERANCE, "X", "Relative error of one integration step.", default="1e-6")
-@shared.option("-o --out", shared.FILE, "FILE.csv", "Table to write; one row per month.", required=True)
+@shared.option("-o --out", shared.FILE, "FILE.csv", "Table to write, one row a month; - for the terminal.", default="-")
 @shared.option("--plot", shared.FILE, "FILE.svg", "Figure to write (.svg, .pdf or .png).")
 @shared.FORCE
 def _simulate(
@@ -140,7 +141,7 @@ def _simulate(
         raise BadInput(*(f"--set {name} is given more than once; give it once." for name in sorted(twice)))
     if plot is not None and plot.suffix.lower() not in PLOT_FORMATS:
         raise BadInput(f"--plot: '{plot}' does not end in one of {', '.join(PLOT_FORMATS)}.")
-    targets = [out] if plot is None else [out, plot]
+    targets = [target for target in (out, plot) if target is not None and target != STDOUT]
     shared.check_targets(targets, force)
     from ranklsim.pkpd.parameters import load_parameters
     from ranklsim.pkpd.typical import plan_course, simulate_typical
@@ -160,11 +161,15 @@ def _simulate(
         )
     with shared.new_files(targets, force) as paths:
         wanted = frame[frame["month"].isin(rows)].round(12) + 0.0  # no -3e-14 for a change that is none
-        wanted.to_csv(paths[0], index=False, float_format="%.8g", lineterminator="\n")
+        text = wanted.to_csv(index=False, float_format="%.8g", lineterminator="\n")
         if plot is not None:
             from ranklsim.reports.figures.simulate import draw_simulation
 
-            draw_simulation(frame, course.regimens, course.agents, paths[1])
+            draw_simulation(frame, course.regimens, course.agents, paths[-1])
+        if out == STDOUT:
+            click.echo(text, nl=False)
+            return
+        paths[0].write_text(text, encoding="utf-8", newline="")
     for target in reversed(targets):
         click.echo(target)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from helpers import change, check_sentence, trial_text
+from helpers import change, check_sentence, said, trial_text
 
 from ranklsim import api
 from ranklsim.reports.cli import main as cli
@@ -354,7 +354,6 @@ def test_run_does_not_depend_on_workers(finished: Path, ranklsim, tmp_path: Path
         (["run", "modality", "--resume", "--force"], ["--resume", "--force"]),
         (["run", "modality", "freedom"], ["freedom"]),
         (["report"], ["DIR is missing"]),
-        (["simulate", *COURSE], ["--out is missing"]),
         (["simulate", *COURSE, "-o", "x.csv", "--at", "1,soon"], ["--at", "1,soon", "0.1,1,6"]),
         (["simulate", *COURSE, "-o", "x.csv", "--at", "-1"], ["--at", "-1"]),
         (["simulate", *COURSE, "-o", "x.csv", "--set", "teriparatide.gain=2.5"], ["teriparatide.gain changes nothing"]),
@@ -407,7 +406,7 @@ def test_a_wrong_word_is_named_in_one_sentence(ranklsim, tmp_path: Path, words: 
         ({"--set": "T_LS=9"}, ["--set T_LS", "9"]),
         ({"--set": "agee=63"}, ["--set", "'agee'", "did you mean 'age'"]),
         ({"--set": "denosumab.CL=9"}, ["--set", "denosumab.CL", "9"]),
-        ({"--set": "denosumab.Cl=0.1"}, ["--set", "'denosumab.Cl'"]),
+        ({"--set": "denosumab.Cl=0.1"}, ["--set", "has no number 'Cl'"]),
         ({"--set": "sig=0.9"}, ["--set", "sig", "0.9", "0 to 0.5"]),
         ({"--parameters": "nowhere.csv"}, ["nowhere.csv"]),
         ({"-o": "nowhere/x.csv"}, ["nowhere"]),
@@ -703,3 +702,15 @@ def test_a_reader_that_goes_away_is_no_fault() -> None:
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
     assert done.stderr == ""
     assert done.stdout.startswith("symbol")
+
+
+def test_the_table_of_a_patient_goes_to_the_terminal_as_to_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert said(capsys, "simulate", *COURSE, "-o", "course.csv")[0] == 0
+    for more in ([], ["-o", "-"], ["-o", "-", "--plot", "course.svg"]):
+        code, out, err = said(capsys, "simulate", *COURSE, *more)
+        assert (code, err) == (0, [])
+        assert "\n".join([*out, ""]) == Path("course.csv").read_text(encoding="utf-8")
+    assert Path("course.svg").is_file()
