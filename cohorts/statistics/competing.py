@@ -26,7 +26,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from ranklsim.cohorts.statistics.likelihood import Edge, maximise
+from ranklsim.cohorts.statistics.likelihood import Edge, highest, maximise
 from ranklsim.cohorts.statistics.proportions import model_matrix, no_ratio, wald
 from ranklsim.cohorts.statistics.survival import of_two_arms, refuse_empty, strata_of
 
@@ -169,7 +169,7 @@ def fine_gray(
         if "z" not in tested:
             return no_ratio()
         edge = Edge(
-            lambda slope: maximise(lambda rest: beside(slope, rest), np.zeros(k - 1), failed)[1],
+            lambda slope: highest(lambda rest: beside(slope, rest), np.zeros(k - 1), failed),
             1.0 if seen[0] else -1.0, tested["z"],
         )  # fmt: skip
         return edge.found(level)

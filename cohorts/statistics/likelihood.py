@@ -33,7 +33,20 @@ FAR = 30.0
 """Logarithm of a ratio that stands for an infinite one."""
 
 
-def maximise(look: Look, start: np.ndarray, failed: str) -> tuple[np.ndarray, float, np.ndarray]:
+def highest(look: Look, start: np.ndarray, failed: str) -> float:
+    """The highest log likelihood, where some parameters may not be determined or go without end.
+
+    Parameters
+    ----------
+    look, start, failed
+        As for `maximise`.
+    """
+    return maximise(look, start, failed, determined=False)[1]
+
+
+def maximise(
+    look: Look, start: np.ndarray, failed: str, *, determined: bool = True
+) -> tuple[np.ndarray, float, np.ndarray]:
     """Parameters at which a log likelihood is highest, its value, and the information there.
 
     Parameters
@@ -43,6 +56,8 @@ def maximise(look: Look, start: np.ndarray, failed: str) -> tuple[np.ndarray, fl
     start : ndarray, shape (k,)
     failed : str
         Message where there is no finite maximum.
+    determined : bool
+        Whether every parameter must be determined.
 
     Returns
     -------
@@ -59,16 +74,18 @@ def maximise(look: Look, start: np.ndarray, failed: str) -> tuple[np.ndarray, fl
         likelihood, score, information = found
         if not at.size:
             return at, likelihood, information
-        if not np.isfinite(information).all() or np.linalg.cond(information) > 1e12:
+        if not np.isfinite(information).all() or (determined and np.linalg.cond(information) > 1e12):
             raise RunFailed(failed)
-        step = np.linalg.solve(information, score)
-        if score @ step < CLOSE**2:
+        step = np.linalg.solve(information, score) if determined else np.linalg.pinv(information) @ score
+        if score @ step < CLOSE**2 or (not determined and np.abs(score).max() < CLOSE):
             return at, likelihood, information
         trial = look(at + step)
         while not trial[0] >= likelihood - 1e-9 * abs(likelihood) and np.abs(step).max() > 1e-8:
             step = step / 2
             trial = look(at + step)
         at, found = at + step, trial
+    if not determined:
+        return at, found[0], found[2]  # a parameter goes on without end, and the likelihood no more than by rounding
     raise RunFailed(failed)
 
 

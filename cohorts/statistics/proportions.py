@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from ranklsim.cohorts.statistics.likelihood import Edge, maximise
+from ranklsim.cohorts.statistics.likelihood import Edge, highest, maximise
 from ranklsim.pkpd.errors import BadInput
 
 MEASURES = ("risk difference", "risk ratio")
@@ -266,9 +266,15 @@ def odds_ratio(
         if all(certain) and shares[0] == shares[1]:
             return no_ratio()
         side = 1.0 if shares[0] > shares[1] else -1.0
-        slope, _, _ = fitted(rest, none)
+        start = np.zeros(rest.shape[1])
+        slope = maximise(lambda b: _logistic(b, rest, event, none), start, failed, determined=False)[0]
         z = _score_of_arm(rest, mine, event, 1 / (1 + np.exp(-rest @ slope)))
-        return Edge(lambda slope: fitted(rest, slope * matrix[:, 0])[1], side, z).found(level)
+
+        def profile(slope: float) -> float:
+            offset = slope * matrix[:, 0]
+            return highest(lambda b: _logistic(b, rest, event, offset), np.zeros(rest.shape[1]), failed)
+
+        return Edge(profile, side, z).found(level)
     slope, _, information = fitted(np.column_stack([matrix[:, :1], rest]), none)
     error = float(np.sqrt(np.linalg.inv(information)[0, 0]))
     return wald(float(slope[0]), error, level)
@@ -317,8 +323,8 @@ def _score_of_arm(rest: np.ndarray, mine: np.ndarray, event: np.ndarray, share: 
     """z of the score test of the arm beside the other columns."""
     weight, arm = share * (1 - share), mine.astype(float)
     across = (rest * weight[:, None]).T @ arm
-    variance = weight[mine].sum() - across @ np.linalg.solve((rest * weight[:, None]).T @ rest, across)
-    return float((event - share)[mine].sum() / np.sqrt(variance))
+    variance = weight[mine].sum() - across @ np.linalg.pinv((rest * weight[:, None]).T @ rest) @ across
+    return float((event - share)[mine].sum() / np.sqrt(variance)) if variance > 1e-9 else 0.0
 
 
 def model_matrix(table: pd.DataFrame, arm: str, covariates: Sequence[str] = ()) -> np.ndarray:

@@ -70,7 +70,7 @@ def rate_ratio(
         side = 1.0 if events[0] else -1.0
 
         def profile(slope: float) -> float:
-            return _fit(count, rest, time + slope * matrix[:, 0]).likelihood
+            return _fit(count, rest, time + slope * matrix[:, 0], determined=False).likelihood
 
         edge = Edge(profile, side, np.nan)
         edge = Edge(profile, side, edge._root(0.0))
@@ -84,7 +84,8 @@ def rate_ratio(
 class _fit:
     """The best negative binomial model of counts: `slope`, `dispersion`, `likelihood`, `information` (observed)."""
 
-    def __init__(self, count: np.ndarray, design: np.ndarray, offset: np.ndarray) -> None:
+    def __init__(self, count: np.ndarray, design: np.ndarray, offset: np.ndarray, *, determined: bool = True) -> None:
+        self.determined = determined
         self.count, self.design, self.offset = count, design, offset
         start = np.zeros(design.shape[1])
         start[(design == 1).all(axis=0)] = np.log(count.sum() / np.exp(offset).sum())
@@ -116,7 +117,7 @@ class _fit:
         self.information = inner - np.outer(curve[:-1], curve[:-1]) / curve[-1]
 
     def _at(self, a: float, start: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
-        return maximise(lambda slope: self._look(a, slope), start, FAILED)
+        return maximise(lambda slope: self._look(a, slope), start, FAILED, determined=self.determined)
 
     def _look(self, a: float, slope: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         y, linear = self.count, np.clip(self.design @ slope + self.offset, -700, 700)

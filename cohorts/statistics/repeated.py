@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -138,16 +138,38 @@ def analyse(
     table = table.assign(arm=arm, stratum=table["stratum"].astype(str))
     redundant = _redundant(table, spec.covariates)
     notes += [left_out(redundant)] if redundant else []
-    fit, formula, why = _fit(table, [name for name in spec.covariates if name not in redundant])
+    kept = [name for name in spec.covariates if name not in redundant]
+    fit, formula, why, by_visit = _fitted(table, kept, arms, control)
     if fit is None:
         notes.append(f"No model could be fitted ({why}): plain means are given, without intervals.")
-        by_visit = _plain(table, arms, control)
     else:
         if why:
             notes.append(why)
         notes += [fit.message] if fit.message else []
-        by_visit = _by_visit(fit, table, arms, control)
     return Repeated(spec, by_visit, table["patient"].nunique(), table, fit, formula, " ".join(notes))
+
+
+_Found: TypeAlias = tuple[mmrm.Fit | None, str, str, pd.DataFrame]
+_LATEST: dict[tuple[object, ...], _Found] = {}
+"""Models of the latest tables: an estimand whose strategies change nothing asks for the model of its endpoint again."""
+_HELD = 4
+
+
+def _fitted(table: pd.DataFrame, covariates: Sequence[str], arms: Sequence[str], control: str | None) -> _Found:
+    """The model of a table, its formula, what it lacks, and its rows by visit."""
+    columns = ("patient", "month", "value", "baseline", *covariates)
+    key = (
+        *(table[name].to_numpy(float).tobytes() for name in columns), table["arm"].cat.codes.to_numpy().tobytes(),
+        tuple(table["stratum"]), tuple(covariates), tuple(arms), control,
+    )  # fmt: skip
+    if key not in _LATEST:
+        fit, formula, why = _fit(table, covariates)
+        by_visit = _plain(table, arms, control) if fit is None else _by_visit(fit, table, arms, control)
+        while len(_LATEST) >= _HELD:
+            _LATEST.pop(next(iter(_LATEST)), None)
+        _LATEST[key] = (fit, formula, why, by_visit)
+    fit, formula, why, by_visit = _LATEST[key]
+    return fit, formula, why, by_visit.copy()
 
 
 def sensitivity(

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from ranklsim.cohorts.statistics.likelihood import Edge, maximise
+from ranklsim.cohorts.statistics.likelihood import Edge, highest, maximise
 from ranklsim.cohorts.statistics.proportions import FARTHEST, interval_of_score, model_matrix, no_ratio, score, wald
 from ranklsim.pkpd.errors import BadInput, RunFailed
 
@@ -306,7 +306,7 @@ def cox(
         return wald(float(slope[0]), error, level)
 
     def profile(slope: float) -> float:
-        return maximise(lambda rest: look(rest, slope, 1), np.zeros(k - 1), failed)[1]
+        return highest(lambda rest: look(rest, slope, 1), np.zeros(k - 1), failed)
 
     rest = maximise(lambda rest: look(rest, 0.0, 1), np.zeros(k - 1), failed)[0]
     _, score, information = look(np.concatenate([[0.0], rest]))

@@ -145,6 +145,14 @@ def test_without_any_event_a_ratio_is_not_estimable_and_shows_nothing():
         assert not claims.Claim("non-inferiority", None, 1.3).shown(effect)
 
 
+def test_a_stratum_of_one_arm_alone_does_not_keep_the_other_strata_from_a_limit():
+    table = patients_of({("a", "drug"): (5, 5), ("a", "control"): (1, 4), ("b", "drug"): (3, 3)})
+    alone = proportions.odds_ratio(table[table["stratum"] == "a"], "drug", "control")
+    both = proportions.odds_ratio(table, "drug", "control")
+    assert both["estimate"] == np.inf
+    assert both["low"] == pytest.approx(alone["low"], rel=1e-4)
+
+
 def test_an_arm_without_patients_is_refused():
     with pytest.raises(BadInput, match="no patient of other is left"):
         proportions.mantel_haenszel(patients_of({("a", "control"): (30, 110)}), "other", "control")

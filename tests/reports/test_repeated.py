@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import formulaic
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ from helpers import check_sentence
 
 from ranklsim.cohorts.endpoints import Change
 from ranklsim.cohorts.statistics import mmrm, repeated, summaries
+from ranklsim.cohorts.statistics.mmrm.data import Plain
 
 ARMS = ["drug", "control"]
 MONTHS = [0.0, 12.0, 24.0, 36.0]
@@ -189,3 +191,40 @@ def test_a_stratum_in_which_nobody_was_seen_again_is_not_imputed(frames: Frames)
     visits = visits.assign(BMD_LS=visits["BMD_LS"].mask((visits["patient"] == 7) & (visits["month"] > 0)))
     found = repeated.analyse(visits, lost, spec(), ARMS, "control")
     assert repeated.sensitivity(found, visits, lost, "control", seed=1)[1] == len(patients) - 1
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "value ~ arm * month + baseline * month + stratum + age",
+        "value ~ arm + baseline",
+        "value ~ arm * month * baseline",
+    ],
+)
+def test_the_design_of_a_plain_formula_is_that_of_formulaic_to_the_last_digit_and_name(formula):
+    rng, n = np.random.default_rng(2), 80
+    table = pd.DataFrame(
+        {"arm": pd.Categorical(rng.choice(list("abc"), n)), "month": pd.Categorical(rng.choice([6.0, 12.0, 24.0], n)),
+         "stratum": pd.Categorical(rng.choice(list("xyz"), n)), "baseline": rng.normal(size=n),
+         "age": rng.normal(size=n), "value": rng.normal(size=n)}
+    )  # fmt: skip
+    expected = formulaic.Formula(formula).get_model_matrix(table).rhs
+    plain = Plain.read(formula, table)
+    _, matrix, names = plain.fitted(table)
+    assert names == list(expected.columns)
+    assert (matrix == expected.to_numpy(float)).all()
+    assert (plain.matrix(table.iloc[:7]) == matrix[:7]).all()
+    assert Plain.read("value ~ log(baseline) + arm", table) is None
+
+
+def test_a_model_asked_for_again_is_the_same_and_another_table_has_another_model():
+    rng, n = np.random.default_rng(4), 40
+    table = pd.DataFrame(
+        {"patient": np.arange(n), "arm": pd.Categorical(np.tile(["a", "b"], n // 2)), "month": 12.0, "stratum": "all",
+         "baseline": rng.normal(size=n), "value": rng.normal(size=n)}
+    )  # fmt: skip
+    turned = table.assign(value=-table["value"])
+    one, again, other = (repeated._fitted(t, (), ["a", "b"], "a") for t in (table, table.copy(), turned))
+    assert again[0] is one[0]
+    gaps = [found[3]["difference"].iloc[1] for found in (one, again, other)]
+    assert gaps[0] == gaps[1] == pytest.approx(-gaps[2])

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import ast
 import itertools
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -36,7 +37,7 @@ class ModelData:
     group: str | None
     arm: str | None
     frame: pd.DataFrame
-    spec: Any
+    plain: Plain | None
     terms: list[str]
     visit_levels: list[Any]
     group_levels: list[Any]
@@ -62,8 +63,13 @@ class ModelData:
         group, arm : str, optional
             Columns by which covariances, or weights of levels, differ.
         """
-        parsed = _parse(formula)
-        response, wanted = _columns(parsed.lhs, data), _columns(parsed.rhs, data)
+        plain = Plain.read(formula, data)
+        parsed: Any = None
+        if plain is not None:
+            response, wanted = [plain.response], plain.columns
+        else:
+            parsed = _parse(formula)
+            response, wanted = _columns(parsed.lhs, data), _columns(parsed.rhs, data)
         roles = {"subject": subject, "visit": visit, "group": group, "arm": arm}
         for role, column in roles.items():
             if column is not None and column not in data:
@@ -89,11 +95,18 @@ class ModelData:
         for role, column in (("group", group), ("arm", arm)):
             if column is not None:
                 _refuse_two(frame, subject, column, role)
-        y, x = _matrices(parsed, frame, formula)
-        blocks, codes = _pooled(frame, x.to_numpy(float), y, subject, visit, group)
-        terms = [str(name) for name in x.columns]
+        if plain is not None:
+            y, x, terms, factors = *plain.fitted(frame), plain.factors
+        else:
+            y, made = _matrices(parsed, frame, formula)
+            x, terms, factors = (
+                made.to_numpy(float),
+                [str(name) for name in made.columns],
+                _factors(made.model_spec, frame),
+            )
+        _refuse_infinite(y, x, terms)
+        blocks, codes = _pooled(frame, x, y, subject, visit, group)
         _refuse_redundant(blocks, terms)
-        factors = _factors(x.model_spec, frame)
         covariates = [name for name in wanted if name not in factors and name != subject]
         return cls(
             formula=formula,
@@ -102,7 +115,7 @@ class ModelData:
             group=group,
             arm=arm,
             frame=frame,
-            spec=x.model_spec,
+            plain=plain,
             terms=terms,
             visit_levels=codes[0],
             group_levels=codes[1],
@@ -111,6 +124,11 @@ class ModelData:
             blocks=blocks,
             notes=notes,
         )
+
+    @cached_property
+    def spec(self) -> Any:
+        """The design as `formulaic` has it."""
+        return _parse(self.formula).get_model_matrix(self.frame, na_action="ignore").rhs.model_spec
 
     @cached_property
     def design(self) -> Design:
@@ -205,6 +223,8 @@ class ModelData:
         for name, levels in self.levels.items():
             if unknown := set(rows[name]) - set(levels):
                 raise BadInput(f"mmrm: {name} = {unknown.pop()!r} is not among the levels that were fitted.")
+        if self.plain is not None:
+            return self.plain.matrix(rows)
         typed = rows.assign(**{name: rows[name].astype(self.frame[name].dtype) for name in self.levels})
         return np.asarray(self.spec.get_model_matrix(typed, na_action="ignore").to_numpy(float))
 
@@ -233,6 +253,71 @@ class ModelData:
             for (term, own), rows in there
             if own and str(term) != "1"
         }
+
+
+_WORDS = re.compile(r"\s*([^\W\d]\w*)\s*~\s*([^\W\d]\w*(?:\s*[*+]\s*[^\W\d]\w*)*)\s*")
+
+
+@dataclass
+class Plain:
+    """A formula of columns joined by ``+`` and ``*`` alone, whose design is made without `formulaic` and like it.
+
+    `terms` are the products of columns, main effects first; factors are coded against their first level.
+    """
+
+    response: str
+    terms: list[tuple[str, ...]]
+    factors: dict[str, list[Any]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, formula: str, data: pd.DataFrame) -> Plain | None:
+        """The formula, or None where it is another one."""
+        found = _WORDS.fullmatch(formula)
+        if not found or found[1] not in data or pd.api.types.is_bool_dtype(data[found[1]]):
+            return None
+        terms: dict[tuple[str, ...], None] = {}
+        for term in found[2].split("+"):
+            names = list(dict.fromkeys(name.strip() for name in term.split("*")))
+            if not all(name in data for name in names):
+                return None
+            for size in range(1, len(names) + 1):
+                terms |= dict.fromkeys(itertools.combinations(names, size))
+        if len({frozenset(term) for term in terms}) < len(terms) or not pd.api.types.is_numeric_dtype(data[found[1]]):
+            return None
+        return cls(found[1], sorted(terms, key=len))
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the right side."""
+        return list(dict.fromkeys(name for term in self.terms for name in term))
+
+    def fitted(self, frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """Response, design and names of its columns; keeps the levels of the factors."""
+        for name in self.columns:
+            if isinstance(frame[name].dtype, pd.CategoricalDtype):
+                self.factors[name] = list(frame[name].cat.categories)
+        names = ["Intercept"]
+        for term in self.terms:
+            parts = [[f"{n}[T.{level}]" for level in self.factors[n][1:]] if n in self.factors else [n] for n in term]
+            names += [":".join(reversed(each)) for each in itertools.product(*reversed(parts))]
+        return frame[self.response].to_numpy(float), self.matrix(frame), names
+
+    def matrix(self, rows: pd.DataFrame) -> np.ndarray:
+        """Rows of the design for any rows whose factors have known levels."""
+        coded = {}
+        for name in self.columns:
+            if name in self.factors:
+                values = np.asarray(rows[name], dtype=object)
+                coded[name] = np.column_stack([values == level for level in self.factors[name][1:]]).astype(float)
+            else:
+                coded[name] = rows[name].to_numpy(float)[:, None]
+        parts = [np.ones((len(rows), 1))]
+        for term in self.terms:
+            own = coded[term[0]]
+            for name in term[1:]:  # the first factor varies fastest
+                own = (coded[name][:, :, None] * own[:, None, :]).reshape(len(rows), -1)
+            parts.append(own)
+        return np.hstack(parts)
 
 
 def _parse(formula: str) -> Any:
@@ -306,10 +391,13 @@ def _matrices(parsed: Any, frame: pd.DataFrame, formula: str) -> tuple[np.ndarra
     y, x = both.lhs.to_numpy(float), both.rhs
     if y.shape[1] != 1:
         raise BadInput(f"mmrm: the response of {formula!r} is not one column of numbers.")
-    for name, values in [("the response", y[:, 0]), *((str(n), x[n].to_numpy(float)) for n in x.columns)]:
+    return y[:, 0], x
+
+
+def _refuse_infinite(y: np.ndarray, x: np.ndarray, terms: list[str]) -> None:
+    for name, values in [("the response", y), *zip(terms, x.T, strict=True)]:
         if not np.isfinite(values).all():
             raise BadInput(f"mmrm: {name} is not a finite number in {int((~np.isfinite(values)).sum())} rows.")
-    return y[:, 0], x
 
 
 def _pooled(
