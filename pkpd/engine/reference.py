@@ -106,8 +106,11 @@ def integrate(
                 with warnings.catch_warnings(), np.errstate(all="ignore"):
                     warnings.simplefilter("ignore")  # what it warns of is said below
                     done = solve_ivp(rates, (t, stop), x, method=method, rtol=rtol, atol=atol * scale)
-                if not (done.success and np.isfinite(done.y[:, -1]).all()):
+                if not done.success:
                     raise RunFailed(f"the reference solver stopped at day {done.t[-1]:.1f} ({done.message})")
+                if not (finite := np.isfinite(done.y).all(axis=0)).all():
+                    day = done.t[int(np.argmin(finite))]
+                    raise RunFailed(f"the reference solver finds no number from day {day:.1f} on")
                 if low is not None and high is not None:
                     outside = (done.y < low[:, None]) | (done.y > high[:, None])
                     if outside.any():

@@ -28,7 +28,7 @@ from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.limits import first_breach, limit_of, limits
 from ranklsim.pkpd.mice.steady import steady_state
 from ranklsim.pkpd.parameters import load_parameters
-from ranklsim.pkpd.simulation import Doses, simulate
+from ranklsim.pkpd.simulation import Doses, covariate_symbols, simulate
 from ranklsim.pkpd.units import parse_quantity
 
 TABLE = load_parameters()
@@ -146,6 +146,15 @@ def test_a_slip_of_unit_in_an_agents_file_is_refused(tmp_path: Path, like: str, 
         load_agent("x", folder=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),  # m, pg/mL, mL/s, g, mg/dL, pg/mL, mg/cm2
+    [("height", 1.6), ("CTX", 400), ("eGFR", 1.1), ("weight", 6e4), ("CA0", 9.4), ("PTH0", 40), ("BMD0_LS", 850)],
+)
+def test_a_covariate_in_another_unit_is_refused_with_its_range(name: str, value: float) -> None:
+    with pytest.raises(BadInput, match=rf"{name}: .* is outside its range; give [\d.]+ to [\d.]+ "):
+        covariate_symbols(TABLE, {name: value})
+
+
 def test_an_effect_beyond_any_drugs_is_refused_on_its_day(tmp_path: Path) -> None:
     text = 'label = "X"\nhypothetical = true\nlike = "teriparatide"\ngain = "1e5 1/mg"\n'
     (tmp_path / "x.toml").write_text(text, encoding="utf-8")
@@ -228,6 +237,16 @@ def test_the_reference_solver_stops_at_its_limits(monkeypatch: pytest.MonkeyPatc
         RunFailed, match=r"patient 0: the reference solver has spent its 50 evaluations .* by day .* where "
     ):
         simulate(TABLE, pd.DataFrame(index=[0]), [AGENTS[0]], helpers.q6m(60, 1), np.array([0.0, 90.0]))
+
+
+def test_the_reference_solver_returns_nothing_that_is_not_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Model(Slots())
+    p = model.constants(TABLE.values)
+    rates, calls = reference.right_hand_side, iter(range(10**6))
+    late = np.array([np.nan if name == "OC_C" else 1.0 for name in model.states])
+    monkeypatch.setattr(reference, "right_hand_side", lambda *a: rates(*a) * (late if next(calls) > 99 else 1.0))
+    with pytest.raises(RunFailed, match=r"^the reference solver finds no number from day \d+\.\d on"):
+        reference.integrate(model, p, [], np.array([0.0, 100.0]))
 
 
 def test_limits_hold_the_ranges_of_a_patients_start() -> None:
