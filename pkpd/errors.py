@@ -28,14 +28,14 @@ class BadInput(RanklsimError):
     exit_code = 2
 
     def __init__(self, *messages: str) -> None:
-        self.messages = tuple(map(_printable, messages))
+        self.messages = tuple(map(printable, messages))
         super().__init__("\n".join(self.messages))
 
     def __reduce__(self) -> tuple[type[BadInput], tuple[str, ...]]:
         return type(self), self.messages
 
 
-def _printable(message: str) -> str:
+def printable(message: str) -> str:
     """A message on one line of bounded length, whatever text of a user it repeats."""
     if len(message) > LONGEST_MESSAGE:
         message = f"{message[: LONGEST_MESSAGE // 2]} ... {message[-LONGEST_MESSAGE // 4 :]}"

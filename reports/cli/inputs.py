@@ -98,6 +98,8 @@ def _parameters(group: str | None, status: str | None) -> None:
             if wanted not in known:
                 raise BadInput(f"--{column}: '{wanted}' is unknown; give one of {', '.join(known)}.")
             frame = frame[frame[column] == wanted]
+    if frame.empty:
+        raise BadInput(f"no parameter of group '{group}' has the status '{status}'; leave out --group or --status.")
     shared.print_table(
         {
             "symbol": symbol,

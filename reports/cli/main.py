@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import click
 
 from ranklsim import __version__
-from ranklsim.pkpd.errors import FROM_COMMAND_LINE, BadInput, RanklsimError
+from ranklsim.pkpd.errors import FROM_COMMAND_LINE, printable, BadInput, RanklsimError
 from ranklsim.reports.cli import inputs, runs, studies
 from ranklsim.reports.cli.shared import EXIT_CODES, Interrupted
 
@@ -122,5 +122,5 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _fail(text: str, code: int) -> int:
-    click.echo(text, err=True)
+    click.echo("\n".join(map(printable, text.split("\n"))), err=True)
     return code
