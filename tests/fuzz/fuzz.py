@@ -40,6 +40,7 @@ from ranklsim.cohorts.validation import bands  # noqa: E402
 from ranklsim.pkpd import simulation  # noqa: E402
 from ranklsim.pkpd.fitting import fit  # noqa: E402
 from ranklsim.reports.cli import main as cli  # noqa: E402
+from ranklsim.reports.design import run as design  # noqa: E402
 from ranklsim.reports.replicate import run as replicate  # noqa: E402
 from ranklsim.reports.sensitivity import run as sensitivity  # noqa: E402
 
@@ -75,6 +76,7 @@ class Accepted:
             (bands, "bands", False),
             (replicate, "_work", True),
             (sensitivity, "analyse", True),
+            (design, "search", True),
         ]
         real = [(module, name, getattr(module, name)) for module, name, _ in places]
         for (module, name, ends), (_, _, function) in zip(places, real, strict=True):

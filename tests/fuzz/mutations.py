@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from ranklsim.cohorts.people.population_file import POPULATIONS
 from ranklsim.cohorts.protocol.trial import TRIALS
 from ranklsim.pkpd.agents import load_agent, to_toml
+from ranklsim.reports.design.question import SHIPPED as QUESTIONS
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
@@ -186,6 +187,7 @@ reason = "to keep it small"
 fixed = { mix = 0.2 }
 weight = 0.5
 """
+QUESTION = sorted(QUESTIONS.glob("*.toml"))[0].read_bytes()
 VECTORS = b"kT,sig\n0.2,0.2\n0.22,0.25\n0.25,0.3\n0.27,0.2\n"
 INTERVALS = b"symbol,low,high\nkT,0.15,0.3\nsig,0.1,0.3\n"
 
@@ -245,6 +247,11 @@ def commands(run: dict[str, bytes]) -> dict[str, list[Case]]:
         "replicate": [
             Case(["replicate", "t.toml", "--replicates", "2", "--patients", "4,8", "--vectors", "1", "-o", "out"],
                  {"t.toml": TRIAL, "p.csv": PARAMETERS}),
+        ],
+        "design": [
+            Case(["design", "q.toml", "--draws", "10", "-o", "out"], {"q.toml": QUESTION}),
+            Case(["design", "--dose-for", "90 % of denosumab's BMD_LS at 36 mo", "--agent", "mrankl-selective",
+                  "--every", "6mo", "--draws", "10", "-o", "out"]),
         ],
         "genetics": [Case(["genetics", "-o", "g.csv", "--parameters", "p.csv"], {"p.csv": PARAMETERS})],
         "report": [Case(["report", "done", "--format", "docx,rtf"], folder)],

@@ -1,0 +1,46 @@
+"""Every input that a search once found (`fuzz.py`) ends as promised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fuzz
+import mutations
+import pytest
+
+CASES = sorted(fuzz.CASES.glob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def known():
+    return mutations.shared(fuzz.finished_run())
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_what_was_found_once_ends_in_a_sentence_or_a_result(known, path: Path):
+    fuzz.outcome(mutations.Case.of_json(path.read_text(encoding="utf-8"), known))
+
+
+def test_a_fault_is_found_and_shrunk(monkeypatch, tmp_path, known):
+    """A reader that falls over a word is caught, and what is kept holds little but that word."""
+    real = fuzz.cli.main
+
+    def falls(words):
+        if (Path("mine.toml")).is_file() and b"osteo" not in Path("mine.toml").read_bytes():
+            raise ZeroDivisionError
+        return real(words)
+
+    monkeypatch.setattr(fuzz, "CASES", tmp_path / "cases")
+    monkeypatch.setattr(fuzz, "HERE", tmp_path)
+    monkeypatch.setattr(fuzz.cli, "main", falls)
+    valid = mutations.commands({})["agents"]
+    assert fuzz._some("agents", valid, known, fuzz.Counter(), tmp_path / "current", 1, 60)
+    (path,) = (tmp_path / "cases").iterdir()
+    case = mutations.Case.of_json(path.read_text(encoding="utf-8"), known)
+    assert b"osteo" not in case.files["mine.toml"]
+
+
+@pytest.mark.slow
+def test_half_a_minute_of_search_finds_nothing(monkeypatch, tmp_path):
+    monkeypatch.setattr(fuzz, "CASES", tmp_path / "cases")
+    assert fuzz.search(30, 1, [], 10**9, tmp_path / "tally", tmp_path / "current") == 0
