@@ -45,7 +45,7 @@ from ranklsim.reports.replicate import run as replicate  # noqa: E402
 from ranklsim.reports.sensitivity import run as sensitivity  # noqa: E402
 
 CASES = HERE / "cases"
-BOUND = 20  # seconds for reading and refusing; what was accepted may take longer to simulate
+BOUND = 20  # seconds of processor time for reading and refusing; what was accepted may take longer to simulate
 PATIENCE = 40  # seconds for what was accepted; then it is left
 AT_ONCE = 25  # examples of a verb before the next has its turn
 DEADLY = 150  # seconds after which the process is ended
@@ -117,20 +117,21 @@ def outcome(case: mutations.Case) -> str:
     accepted, out, err = Accepted(), io.StringIO(), io.StringIO()
     before = os.getcwd()
     code: int | None = None
+    over = False
 
     def late(*_: object) -> None:
-        if accepted.yes and time.monotonic() - begun < PATIENCE:
-            signal.setitimer(signal.ITIMER_REAL, 1)
-            return
-        raise Slow
+        nonlocal over
+        if not accepted.yes or time.process_time() - begun > PATIENCE:
+            over = True
+            raise Slow  # again after a second, should it be lost in a callback
 
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         case.write(Path(folder))
         os.chdir(folder)
         there = _listing()
-        begun = time.monotonic()
-        signal.signal(signal.SIGALRM, late)
-        signal.setitimer(signal.ITIMER_REAL, BOUND)
+        begun = time.process_time()
+        signal.signal(signal.SIGPROF, late)
+        signal.setitimer(signal.ITIMER_PROF, BOUND, 1)
         try:
             with (
                 warnings.catch_warnings(record=True) as caught,
@@ -143,10 +144,10 @@ def outcome(case: mutations.Case) -> str:
         except Slow:
             pass
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
             left = _listing() - there
             os.chdir(before)
-    if code is None:
+    if code is None or over:
         if not accepted.yes:
             raise Fault(f"no answer after {BOUND} s")
         return "accepted"
