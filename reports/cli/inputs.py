@@ -120,8 +120,8 @@ def _show_parameters(symbols: Sequence[str]) -> None:
     from ranklsim.pkpd.parameters import load_parameters
 
     table = load_parameters(folder=Path.cwd())
-    for number, symbol in enumerate(symbols):
-        row = table.row(symbol)
+    rows = [table.row(symbol) for symbol in symbols]  # all are known before the first is printed
+    for number, (symbol, row) in enumerate(zip(symbols, rows, strict=True)):
         spread = "none" if row["cv"] == 0 else f"{row['distribution']}, {row['cv']:g}"
         facts = {
             "meaning": row["meaning"],

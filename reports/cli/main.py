@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import click
 
 from ranklsim import __version__
-from ranklsim.pkpd.errors import FROM_COMMAND_LINE, printable, BadInput, RanklsimError
+from ranklsim.pkpd.errors import FROM_COMMAND_LINE, BadInput, RanklsimError, printable
 from ranklsim.reports.cli import inputs, runs, studies
 from ranklsim.reports.cli.shared import EXIT_CODES, Interrupted
 

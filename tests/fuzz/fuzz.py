@@ -47,7 +47,7 @@ from ranklsim.reports.sensitivity import run as sensitivity  # noqa: E402
 CASES = HERE / "cases"
 BOUND = 20  # seconds of processor time for reading and refusing; what was accepted may take longer to simulate
 PATIENCE = 40  # seconds for what was accepted; then it is left
-AT_ONCE = 25  # examples of a verb before the next has its turn
+AT_ONCE = 25  # examples of a verb before the next has its turn; in the first round
 DEADLY = 150  # seconds after which the process is ended
 _SENTENCE = re.compile(r"[.?:]$")
 
@@ -196,14 +196,15 @@ def search(seconds: float, seed: int, verbs: list[str], examples: int, tally: Pa
             if (how := outcome(case)) not in ("done", "accepted") and verb != "fit":
                 raise SystemExit(f"a valid command of {verb} is {how}: {case.words}")
     counts: dict[str, Counter[str]] = {verb: Counter() for verb in verbs or valid}
+    seen: set[str] = set()
     found, turn, end = 0, 0, time.monotonic() + seconds
     while time.monotonic() < end and any(sum(count.values()) < examples for count in counts.values()):
         turn += 1
         for verb, count in counts.items():
             if time.monotonic() >= end or sum(count.values()) >= examples:
                 continue
-            most = min(AT_ONCE, examples - sum(count.values()))
-            found += _some(verb, valid[verb], known, count, current, seed * 100_003 + turn, most)
+            most = min(AT_ONCE * min(turn, 8), examples - sum(count.values()))
+            found += _some(verb, valid[verb], known, count, current, seed * 100_003 + turn, most, seen)
             tally.write_text(json.dumps(counts), encoding="utf-8")
     current.unlink(missing_ok=True)
     return found
@@ -217,8 +218,9 @@ def _some(
     current: Path,
     seed: int,
     examples: int,
+    seen: set[str],
 ) -> bool:
-    """Some examples of a verb; whether one was at fault, which is then kept in its shortest form."""
+    """Some examples of a verb not `seen` before; whether one was at fault, which is then kept in its shortest form."""
     last: list[mutations.Case] = []
 
     @seeded(seed)
@@ -232,8 +234,12 @@ def _some(
     )
     @given(mutations.cases(valid))
     def once(case: mutations.Case) -> None:
+        text = case.to_json(known)
+        if text in seen and (not last or last[0] != case):  # an input counts once; the last is looked at again
+            return
+        seen.add(text)
         last[:] = [case]
-        current.write_text(case.to_json(known), encoding="utf-8")
+        current.write_text(text, encoding="utf-8")
         try:
             count[outcome(case)] += 1
         except Fault:

@@ -12,13 +12,14 @@ import csv
 import datetime
 import io
 import json
+import shlex
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import tomllib
 from helpers import trial_text
 from hypothesis import strategies as st
 
@@ -30,13 +31,14 @@ from ranklsim.reports.design.question import SHIPPED as QUESTIONS
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 ODD_TEXT = (
-    "", " ", "x", "a" * 300, "é", "骨密度 50 %", "𝛼", "\u202eevil", "a\x00b", "\x1b[31m", "\u2028", "a\nb", "../../etc/passwd",
-    "/etc/passwd", "=1+1", "<script>", "{{7*7}}", "%s", "$HOME", "nan", "inf", "-1 mg", "0 mg", "1e300 mg", "1e-300 mg",
-    "60", "60 mg", "6 mo", "1e9 yr", "-6 mo", "12 parsec", "60 mg mg", "1,5 mg", "١٢ mo", "true", "none", "CON", "a" * 5000,
+    "", " ", "x", "a" * 300, "é", "骨密度 50 %", "𝛼", "\u202eevil", "a\x00b", "\x1b[31m", "\u2028", "a\nb",
+    "../../etc/passwd", "/etc/passwd", "=1+1", "<script>", "{{7*7}}", "%s", "$HOME", "nan", "inf", "-1 mg", "0 mg",
+    "1e300 mg", "1e-300 mg", "60", "60 mg", "6 mo", "1e9 yr", "-6 mo", "12 parsec", "60 mg mg", "1,5 mg", "١٢ mo",
+    "true", "none", "CON", "a" * 5000,
 )  # fmt: skip
 ODD_NUMBERS = (
-    0, -1, 1, 2, 3, 0.5, 1e-12, 1e-320, 1e12, 1e300, -1e300, 2**31, 2**63 - 1, 2**63, 10**30, float("nan"), float("inf"),
-    -float("inf"), 1200, 99999, -0.0,
+    0, -1, 1, 2, 3, 0.5, 1e-12, 1e-320, 1e12, 1e300, -1e300, 2**31, 2**63 - 1, 2**63, 10**30, float("nan"),
+    float("inf"), -float("inf"), 1200, 99999, -0.0,
 )  # fmt: skip
 ODD_VALUES = (*ODD_TEXT, *ODD_NUMBERS, True, False, [], {}, [[]], [1, "a"], {"a": 1}, [[1]], datetime.date(2020, 1, 1))
 
@@ -153,8 +155,8 @@ regimen = "denosumab 60mg every 6mo x2"
 follow_up = "24 mo"
 n = 58
 """
-OBSERVATIONS = b"""study,arm,control,endpoint,site_or_marker,month_from,month,value,unit,statistic,spread,spread_type,spread_low,\
-spread_high,n,phase,curve,source,doi,verification,note
+OBSERVATIONS = b"""study,arm,control,endpoint,site_or_marker,month_from,month,value,unit,statistic,spread,spread_type,\
+spread_low,spread_high,n,phase,curve,source,doi,verification,note
 S,active,,percent_change,LS,,12,5.1,%,ls_mean,,CI95,4.4,5.8,58,on,c,Doe,10.1/a,read,
 S,active,placebo,difference_to_control,TH,,12,3.1,%,ls_mean,0.5,SE,,,55,on,,Doe,10.1/a,read,
 S,active,,percent_of_baseline,CTX,,6,25,%,median,,IQR,15,40,50,on,,Doe,10.1/a,recalled,
@@ -168,7 +170,12 @@ TRIAL = trial_text(
     population={"patients": 4},
     conduct={"dropout": "5 %/yr", "fractures": True},
 ).encode()
-MINE = to_toml(load_agent("denosumab")).replace('"denosumab"', '"mine"').replace('label = "mine"', 'label = "Mine"').encode()
+MINE = (
+    to_toml(load_agent("denosumab"))
+    .replace('"denosumab"', '"mine"')
+    .replace('label = "mine"', 'label = "Mine"')
+    .encode()
+)
 WITH_MINE = TRIAL.replace(b'agent = "denosumab"', b'agent = "mine"')
 FIT = b"""title = "Small"
 seed = 3
@@ -212,52 +219,58 @@ def commands(run: dict[str, bytes]) -> dict[str, list[Case]]:
         Files of a finished run.
     """
     trials = {path.stem: _small(path.read_text("utf-8")) for path in TRIALS.glob("*.toml")}
-    populations = [path for path in POPULATIONS.glob("*.toml")]
-    course = ["simulate", "--agent", "denosumab", "--dose", "60mg", "--every", "6mo", "--doses", "2", "--follow", "6mo"]
     both = shared(run)
-    folder = {name: content for name, content in both.items() if name.startswith("done/")}
-    return {
+    one = {name: content for name, content in both.items() if name.startswith("done/")}
+    clinic = {"clinic.toml": POPULATION, "patients.csv": _women()}
+    parquet = {"clinic.toml": POPULATION.replace(b"patients.csv", b"p.parquet"), "p.parquet": _parquet(_women())}
+    lines: dict[str, list[tuple[str, dict[str, bytes]]]] = {
         "run": [
-            *(Case(["run", "t.toml", "-o", "out", "--no-report"], {"t.toml": text}) for text in (TRIAL, *trials.values())),
-            Case(["run", "t.toml", "-o", "out", "--no-report"], {"t.toml": WITH_MINE, "mine.toml": MINE}),
-            Case(["run", "t.toml", "-o", "out", "--patients", "4", "--seed", "3", "--layers", "residual"], {"t.toml": TRIAL}),
+            *(("t.toml -o out --no-report", {"t.toml": text}) for text in (TRIAL, *trials.values())),
+            ("t.toml -o out --no-report", {"t.toml": WITH_MINE, "mine.toml": MINE}),
+            ("t.toml -o out --patients 4 --seed 3 --layers residual", {"t.toml": TRIAL}),
         ],
         "simulate": [
-            Case([*course, "-o", "x.csv", "--at", "0.5,3", "--set", "age=63", "--parameters", "p.csv"], {"p.csv": PARAMETERS}),
-            Case(["simulate", "--regimen", "denosumab 60mg every 6mo x2, nothing 6mo, zoledronate 5mg x1", "-o", "x.csv"]),
-            Case(["simulate", "--agent", "mine.toml", "--dose", "60mg", "-o", "x.csv"], {"mine.toml": MINE}),
+            (
+                "--agent denosumab --dose 60mg --every 6mo --doses 2 --follow 6mo --at 0.5,3 --set age=63 "
+                "--parameters p.csv -o x.csv",
+                {"p.csv": PARAMETERS},
+            ),
+            ("--regimen 'denosumab 60mg every 6mo x2, nothing 6mo, zoledronate 5mg x1' -o x.csv", {}),
+            ("--agent mine.toml --dose 60mg -o x.csv", {"mine.toml": MINE}),
         ],
-        "agents": [Case(["agents", "show", "mine.toml"], {"mine.toml": MINE})],
-        "trials": [Case(["trials", "show", "modality"])],
-        "parameters": [Case(["parameters", "show", "kT"]), Case(["parameters", "--group", "cells", "--status", "fitted"])],
+        "agents": [("show mine.toml", {"mine.toml": MINE})],
+        "trials": [("show modality", {})],
+        "parameters": [("show kT", {}), ("--group cells --status fitted", {})],
         "populations": [
-            Case(["populations", "check", "clinic.toml"], {"clinic.toml": POPULATION, "patients.csv": _women()}),
-            Case(["populations", "check", "clinic.toml"],
-                 {"clinic.toml": POPULATION.replace(b"patients.csv", b"p.parquet"), "p.parquet": _parquet(_women())}),
-            *(Case(["populations", "check", "mine.toml"], {"mine.toml": path.read_bytes()}) for path in populations),
+            ("check clinic.toml", clinic),
+            ("check clinic.toml", parquet),
+            *(("check mine.toml", {"mine.toml": path.read_bytes()}) for path in POPULATIONS.glob("*.toml")),
         ],
-        "evidence": [Case(["evidence", "check", "ev"], EVIDENCE), Case(["evidence", "list", "ev"], EVIDENCE)],
-        "validate": [Case(["validate", "--evidence", "ev", "--patients", "0", "-o", "out"], EVIDENCE)],
-        "fit": [Case(["fit", "s.toml", "--no-profile", "-o", "out"], {"s.toml": FIT, **EVIDENCE})],
+        "evidence": [("check ev", EVIDENCE), ("list ev", EVIDENCE)],
+        "validate": [("--evidence ev --patients 0 -o out", EVIDENCE)],
+        "fit": [("s.toml --no-profile -o out", {"s.toml": FIT, **EVIDENCE})],
         "sensitivity": [
-            Case(["sensitivity", "t.toml", "--ensemble", "v.csv", "--intervals", "i.csv", "--samples", "8", "--keep", "2",
-                  "--trajectories", "2", "--only", "kT,sig,tW", "-o", "out"],
-                 {"t.toml": TRIAL, "v.csv": VECTORS, "i.csv": INTERVALS}),
+            (
+                "t.toml --ensemble v.csv --intervals i.csv --samples 8 --keep 2 "
+                "--trajectories 2 --only kT,sig,tW -o out",
+                {"t.toml": TRIAL, "v.csv": VECTORS, "i.csv": INTERVALS},
+            )
         ],
-        "replicate": [
-            Case(["replicate", "t.toml", "--replicates", "2", "--patients", "4,8", "--vectors", "1", "-o", "out"],
-                 {"t.toml": TRIAL, "p.csv": PARAMETERS}),
-        ],
+        "replicate": [("t.toml --replicates 2 --patients 4,8 --vectors 1 -o out", {"t.toml": TRIAL})],
         "design": [
-            Case(["design", "q.toml", "--draws", "10", "-o", "out"], {"q.toml": QUESTION}),
-            Case(["design", "--dose-for", "90 % of denosumab's BMD_LS at 36 mo", "--agent", "mrankl-selective",
-                  "--every", "6mo", "--draws", "10", "-o", "out"]),
+            ("q.toml --draws 10 -o out", {"q.toml": QUESTION}),
+            (
+                '--dose-for "90 % of denosumab\'s BMD_LS at 36 mo" --agent mrankl-selective --every 6mo '
+                "--draws 10 -o out",
+                {},
+            ),
         ],
-        "genetics": [Case(["genetics", "-o", "g.csv", "--parameters", "p.csv"], {"p.csv": PARAMETERS})],
-        "report": [Case(["report", "done", "--format", "docx,rtf"], folder)],
-        "cdisc": [Case(["cdisc", "done", "-o", "out", "--first-day", "2001-02-03"], folder)],
-        "compare": [Case(["compare", "done", "other", "-o", "out"], both)],
-    }  # fmt: skip
+        "genetics": [("-o g.csv --parameters p.csv", {"p.csv": PARAMETERS})],
+        "report": [("done --format docx,rtf", one)],
+        "cdisc": [("done -o out --first-day 2001-02-03", one)],
+        "compare": [("done other -o out", both)],
+    }
+    return {verb: [Case([verb, *shlex.split(line)], files) for line, files in of] for verb, of in lines.items()}
 
 
 def _parquet(table: bytes) -> bytes:
@@ -281,12 +294,13 @@ def cases(valid: list[Case]) -> st.SearchStrategy[Case]:
     def changed(draw: Draw) -> Case:
         case = draw(st.sampled_from(valid))
         case = Case(list(case.words), dict(case.files))
-        for _ in range(draw(st.integers(1, 3))):
+        for _ in range(draw(st.sampled_from([1, 1, 1, 2, 3]))):
             names = sorted(case.files)
-            if names and draw(st.integers(0, 4)):
+            how = draw(st.sampled_from(["content"] * 9 + ["words"] * 3 + ["lost"])) if names else "words"
+            if how == "content":
                 name = draw(st.sampled_from(names))
                 case.files[name] = draw(content(name, case.files[name]))
-            elif names and not draw(st.integers(0, 9)):
+            elif how == "lost":
                 del case.files[draw(st.sampled_from(names))]
             else:
                 case.words = draw(words(case.words))
@@ -299,7 +313,11 @@ def cases(valid: list[Case]) -> st.SearchStrategy[Case]:
 def words(draw: Draw, given: list[str]) -> list[str]:
     """Words of a command, one of them changed; the verb stays, and so does where a result goes."""
     changed = list(given)
-    fixed = {0} | {k + 1 for k, word in enumerate(given[:-1]) if word == "-o"} | {k for k, w in enumerate(given) if w == "-o"}
+    fixed = (
+        {0}
+        | {k + 1 for k, word in enumerate(given[:-1]) if word == "-o"}
+        | {k for k, w in enumerate(given) if w == "-o"}
+    )
     places = [k for k in range(len(given)) if k not in fixed]
     if not places:
         return changed
@@ -335,7 +353,7 @@ def content(name: str, now: bytes) -> st.SearchStrategy[bytes]:
     now : bytes
     """
     by_format = {"toml": _of_toml, "csv": _of_csv, "json": _of_json}.get(name.rpartition(".")[2])
-    return st.one_of(*([by_format(now)] * 4 if by_format else []), _of_text(now), _of_bytes(now))
+    return st.one_of(*([by_format(now)] * 6 if by_format else []), _of_text(now), _of_bytes(now))
 
 
 @st.composite
@@ -374,7 +392,9 @@ def _tree(draw: Draw, data: dict[str, Any]) -> dict[str, Any]:
     if not places:
         return data
     node, key = draw(st.sampled_from(places))
-    how = draw(st.sampled_from(["value", "value", "value", "delete", "swap", "wrap", "more", "misspelt", "double", "scale"]))
+    how = draw(
+        st.sampled_from(["value", "value", "value", "delete", "swap", "wrap", "more", "misspelt", "double", "scale"])
+    )
     if how == "value":
         node[key] = draw(st.sampled_from(ODD_VALUES))
     elif how == "delete":
@@ -389,7 +409,11 @@ def _tree(draw: Draw, data: dict[str, Any]) -> dict[str, Any]:
     elif how == "double" and isinstance(node, list):
         node.insert(key, node[key])
     elif isinstance(node, dict):
-        name = draw(_misspelt(str(key))) if how == "misspelt" else draw(st.sampled_from([t for t in ODD_TEXT if "\x00" not in t]))
+        name = (
+            draw(_misspelt(str(key)))
+            if how == "misspelt"
+            else draw(st.sampled_from([t for t in ODD_TEXT if "\x00" not in t]))
+        )
         node[name] = node.pop(key) if how == "misspelt" else node[key]
     return data
 
@@ -417,7 +441,9 @@ def _of_csv(draw: Draw, now: bytes) -> bytes:
         place = draw(st.integers(0, width - 1))
         rows[0][place] = draw(_misspelt(str(rows[0][place])))
     elif how == "ragged":
-        rows[at] = [*rows[at], *draw(st.lists(st.sampled_from(ODD_TEXT), max_size=3))][: draw(st.integers(0, width + 3))]
+        rows[at] = [*rows[at], *draw(st.lists(st.sampled_from(ODD_TEXT), max_size=3))][
+            : draw(st.integers(0, width + 3))
+        ]
     return _csv(rows, draw(st.sampled_from([";", "\t", "|", " "])) if how == "separator" else ",")
 
 

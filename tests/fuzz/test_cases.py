@@ -34,7 +34,7 @@ def test_a_fault_is_found_and_shrunk(monkeypatch, tmp_path, known):
     monkeypatch.setattr(fuzz, "HERE", tmp_path)
     monkeypatch.setattr(fuzz.cli, "main", falls)
     valid = mutations.commands({})["agents"]
-    assert fuzz._some("agents", valid, known, fuzz.Counter(), tmp_path / "current", 1, 60)
+    assert fuzz._some("agents", valid, known, fuzz.Counter(), tmp_path / "current", 1, 60, set())
     (path,) = (tmp_path / "cases").iterdir()
     case = mutations.Case.of_json(path.read_text(encoding="utf-8"), known)
     assert b"osteo" not in case.files["mine.toml"]
