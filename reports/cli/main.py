@@ -93,7 +93,7 @@ def main(args: Sequence[str] | None = None) -> int:
         click.echo(help_wanted.message, err=True)
         return BAD_INPUT
     except click.UsageError as error:
-        return _fail(_explain_usage(error), BAD_INPUT)
+        return _fail(printable(_explain_usage(error)), BAD_INPUT)
     except BadInput as error:
         return _fail("\n".join(error.messages), BAD_INPUT)
     except RanklsimError as error:
