@@ -176,8 +176,9 @@ def test_the_plans_of_interim_analyses_and_of_what_is_firm_name_every_key_and_ca
     start, end = freedom.split("[conduct]\n")
     (tmp_path / "mine.toml").write_text(start + firm + "\n" + plan + "\n" + end, encoding="utf-8")
     assert load_trial(tmp_path / "mine.toml").interim.planned_events == 90
-    said = set(re.findall(r"^(\w+) +=", plan.split("\n[conduct]")[0], re.MULTILINE)) | {"planned_error"}
-    assert said == set(INTERIM.keys)
+    said = set(re.findall(r"^(\w+) +=", plan.split("\n[conduct]")[0], re.MULTILINE))
+    told = {"planned_error", "parameter", "information", "spent"}  # in the text below the plan
+    assert said | told == set(INTERIM.keys)
     said = set(re.findall(r"^(\w+) +=", firm, re.MULTILINE))
     assert said == set(TIPPING.keys) | set(PER_PROTOCOL.keys)
 
