@@ -1,6 +1,6 @@
 """Drugs as data: route, kinetics, binding, access to tissues, and other effects on bone.
 
-An agent is one TOML file. Ten ship in ``data/agents``; a user's own agent is a file of the same form in the folder
+An agent is one TOML file. Eleven ship in ``data/agents``; a user's own agent is a file of the same form in the folder
 of the trial that names it, and needs no code. Every number in a file stands with its unit, the range that a
 reasonable opponent could claim, its status (measured, fitted or assumed) and its source:
 
@@ -63,6 +63,7 @@ class Field(NamedTuple):
     most: float = math.inf
     positive: bool = False  # zero makes no sense
     none: str = ""  # what the text "none" says, where that is allowed; the value is then infinite
+    absent: float | None = None  # value where a file does not give it; every file has to give what has none
 
 
 def _share(meaning: str, example: str, positive: bool = False) -> Field:
@@ -88,6 +89,8 @@ FIELDS: dict[str, dict[str, Field]] = {
         "F": _share("share of a dose that reaches the blood", "0.62", positive=True),
         "ka": _positive("1/day", "absorption from the injection site", "0.27 1/day"),
         "CL": _positive("L/day", "linear clearance", "0.094 L/day"),
+        "Vmax": Field("nmol/day", "most that a saturable path of elimination takes", "0 nmol/day", absent=0.0),
+        "Km": Field("nmol/L", "free drug at which it takes half of that", "1 nmol/L", positive=True, absent=1.0),
         "Vc": _positive("L", "central volume", "2.6 L"),
         "Q": Field("L/day", "flow between central and peripheral volume", "0.45 L/day"),
         "Vp": _positive("L", "peripheral volume", "1.7 L"),
@@ -115,22 +118,21 @@ FIELDS: dict[str, dict[str, Field]] = {
         "t_effect": _positive("day", "half-life of the effect level", "7 day"),
         "e_formation": Field(
             "1",
-            "bone laid down at trabecular remodelling sites, relative rise per effect level",
+            "bone laid down at trabecular remodelling sites, relative rise per unit of effect",
             "1",
             least=-math.inf,
         ),
         "e_modelling": Field(
-            "1", "modelling-based trabecular formation over resting turnover per effect level", "1", least=-math.inf
+            "1", "modelling-based trabecular formation over resting turnover per unit of effect", "1", least=-math.inf
         ),
         "e_rankl": Field(
-            "1", "change of ln RANKL synthesis per effect level at normal formation", "0.2", least=-math.inf
+            "1", "change of ln RANKL synthesis per unit of effect at normal formation", "0.2", least=-math.inf
         ),
-        "tolerance": Field(
-            "1",
-            "effects on formation are divided by 1 + tolerance x adaptation, which nears the level with t_tolerance",
-            "0.5",
-        ),
-        "t_tolerance": _positive("day", "half-life with which adaptation nears the effect level", "90 day"),
+        "e_signal": Field("1", "change of ln signal at RANK per unit of effect, at once", "-0.5", least=-math.inf),
+        "saturation": Field("1", "the effect is level x (1 + saturation) / (1 + saturation x level)", "0.5"),
+        "t_rise": _positive("day", "half-life with which osteoblasts are recruited", "7 day"),
+        "tolerance": Field("1", "trabecular formation is divided by 1 + tolerance x adaptation", "0.5"),
+        "t_tolerance": _positive("day", "half-life with which adaptation nears what is recruited", "90 day"),
     },
 }
 
@@ -625,6 +627,9 @@ class _Reader:
                 if hypothetical and not number.source.startswith("taken over from "):
                     number = number._replace(source=f"taken over from {base.name}: {number.source}")
                 yield number._replace(status="assumed") if hypothetical else number
+            elif spec.absent is not None:
+                source = f"{self.path.name}, which does not give it"
+                yield Number(name, spec.absent, spec.unit, None, None, "assumed", source, "", self.path.stem)
             else:
                 how = "as a number, such as" if spec.unit == "1" else "with its unit, such as"
                 self.table.fault(name, f'{name} is missing; give it {how} "{spec.example}"{_or_none(spec)}.')

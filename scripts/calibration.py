@@ -1,4 +1,4 @@
-"""Renew the tables of docs/calibration.md: what the model predicts, and what the fits in build/refit found.
+"""Renew the tables of docs/calibration.md and docs/sequences.md: what the model predicts, and what the fits found.
 
 .venv/bin/python scripts/calibration.py     tables whose fit is not in build/refit stay as they are
 """
@@ -15,6 +15,7 @@ import pandas as pd
 from ranklsim.cohorts import uncertainty
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.pkpd.agents import load_agent
+from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.evidence.predictions import predict, summary
 from ranklsim.pkpd.evidence.records import load_evidence
 from ranklsim.pkpd.fitting.spec import load_spec
@@ -24,7 +25,23 @@ from ranklsim.reports.csr.unknowns import headlines
 from ranklsim.reports.layout.arms import view_arms
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE, WORK = ROOT / "docs" / "calibration.md", ROOT / "build" / "refit"
+DOCS, WORK = ROOT / "docs", ROOT / "build" / "refit"
+REGIMENS = {  # of docs/sequences.md, by arm
+    "alendronate": ("flex-alendronate", "decide-alendronate", "phase2-alendronate"),
+    "alendronate, then off": ("flex-placebo",),
+    "denosumab, then alendronate": ("daps-switch",),
+    "zoledronate once": ("grey-1", "grey-2.5", "grey-5"),
+    "denosumab, then zoledronate": ("lehmann-switch", "evertsgraber-switch"),
+    "teriparatide": ("data-teriparatide",),
+    "teriparatide with denosumab": ("data-combination",),
+    "romosozumab, then denosumab": ("frame-romosozumab",),
+    "romosozumab, then alendronate": ("arch-romosozumab",),
+    "alendronate, then romosozumab": ("structure-romosozumab",),
+    "blosozumab 180 mg Q4W, then off": ("recker-180-q4w",),
+    "blosozumab 180 mg Q2W, then off": ("recker-180-q2w",),
+    "blosozumab 270 mg Q2W, then off": ("recker-270-q2w",),
+    "OPG-Fc once (not fitted)": ("bekker-opg",),
+}
 BARS = {
     ("percent_change", "LS", "on"): 0.7,
     ("percent_change", "TH", "on"): 0.55,
@@ -94,6 +111,80 @@ def ensemble() -> str | None:
     return said + "\n\n" + lines(["parameter", "median", "95 % of draws", "SD over prior's"], rows)
 
 
+def sequences() -> str:
+    """Misfit of agents of other kinds, by regimen."""
+    evidence = load_evidence()
+    by_arm = {arm: regimen for regimen, arms in REGIMENS.items() for arm in arms}
+    frame = predict(evidence.subset(evidence.observations["arm"].isin(list(by_arm))))
+    frame["regimen"] = pd.Categorical(frame["arm"].map(by_arm), list(REGIMENS), ordered=True)
+    rows = summary(frame, ("regimen", "endpoint", "site_or_marker", "phase"))
+    return lines(
+        ["regimen", "endpoint", "site or marker", "phase", "n", "RMSE", "bias", "RMSE over SD"],
+        [
+            [r["regimen"], r["endpoint"], r["site_or_marker"], r["phase"], int(r["n"]), f"{r['RMSE']:.2f}",
+             f"{r['bias']:+.2f}", f"{r['misfit']:.2f}"]
+            for r in rows.to_dict("records")
+        ],
+    )  # fmt: skip
+
+
+def stores() -> str | None:
+    """What each store of the rebound says of denosumab and zoledronate, fitted together."""
+    paths = sorted((WORK / "stores").glob("mix-*/residuals.csv"))
+    if not paths:
+        return None
+    rows, switched = [], {}
+    for path in paths:
+        frame, said = pd.read_csv(path), json.loads(path.with_name("fit.json").read_text("utf-8"))
+        mix = said["fixed"]["mix"]
+        square = frame["weighted"] ** 2
+        single, after = (
+            frame["arm"].isin(REGIMENS[name]) for name in ("zoledronate once", "denosumab, then zoledronate")
+        )
+        parts = [square[part].sum() for part in (~single & ~after, single, after)]
+        rows.append([f"{mix:g}", f"{said['objective']:.1f}", *(f"{part:.1f}" for part in parts)])
+        for r in frame[after].to_dict("records"):
+            name = f"{r['study']}, {r['site_or_marker']}, {r['endpoint']}"
+            cells = switched.setdefault(name, [name, f"{r['observed']:g}", f"{r['sd']:.1f}"])
+            cells.append(f"{r['predicted']:.1f}")
+    head = ["`mix`", "whitened sum of squares, priors included"]
+    groups = ["squared errors over variances: denosumab and placebo", "zoledronate once", "zoledronate after denosumab"]
+    second = ["30 months after zoledronate", "published", "SD", *(f"`mix` {row[0]}" for row in rows)]
+    return lines([*head, *groups], rows) + "\n\n" + lines(second, list(switched.values()))
+
+
+def spreads() -> str | None:
+    """Spreads that the fit between patients found, and published ones beside those of its cohorts."""
+    folder = WORK / "between_patient"
+    if not folder.is_dir():
+        return None
+    known = load_parameters()
+    found = [
+        [f"`{r['parameter']}`", known.row(r["parameter"].removesuffix(".cv"))["meaning"], f"{r['estimate']:.2g}",
+         f"{r['low']:.2g} to {r['high']:.2g}{'' if r['identified'] else ' (bound)'}"]
+        for r in pd.read_csv(folder / "estimates.csv").to_dict("records")
+    ]  # fmt: skip
+    frame = pd.read_csv(folder / "residuals.csv")
+    rows: list[list[object]] = []
+    for (arm, site, measure), mine in frame.groupby(["arm", "site_or_marker", "measure"], sort=False):
+        digits = 1 if site in NAMES else 2
+        months = " / ".join(f"{month:.3g}" for month in mine["time_months"])
+        values = [" / ".join(f"{x:.{digits}f}" for x in mine[column]) for column in ("observed", "predicted")]
+        rows.append([arm, site, measure, months, *values])
+    ratio, within = np.exp(np.log(frame["ratio"]).mean()), frame["low"].le(1) & frame["high"].ge(1)
+    said = (
+        f"Over all {len(frame)} figures, the simulated spread is {100 * ratio:.0f} % of the published one (geometric "
+        f"mean). It is within chance (n and rounding, 90 %) of the published one in {100 * within.mean():.0f} %."
+    )
+    head = ["arm", "site or marker", "measure", "months", "published", "simulated"]
+    return (
+        lines(["spread of", "meaning", "CV", "95 % interval"], found)
+        + "\n\nPublished and simulated spreads, measurement error included:\n\n"
+        + lines(head, rows)
+        + f"\n\n{said}"
+    )
+
+
 def structures() -> str:
     """Headlines of `modality` under each structure, and over the ensemble."""
     trial, table = load_trial("modality"), load_parameters()
@@ -136,15 +227,26 @@ def structures() -> str:
 
 def main() -> None:
     """Put every table between its marks."""
-    text = PAGE.read_text(encoding="utf-8")
-    for name, make in {"fit": fit, "profiles": profiles, "ensemble": ensemble, "variants": structures}.items():
-        block = make()
-        if block is not None:
-            begin, end = f"<!-- {name}: scripts/calibration.py -->", f"<!-- end of {name} -->"
-            text, times = re.subn(f"{begin}.*?{end}", lambda _: f"{begin}\n\n{block}\n\n{end}", text, flags=re.DOTALL)  # noqa: B023
-            if times != 1:
-                raise SystemExit(f"{PAGE} holds {begin} ... {end} {times} times; it must be there once.")
-    PAGE.write_text(text, encoding="utf-8")
+    for page, blocks in {
+        "calibration.md": {
+            "fit": fit,
+            "profiles": profiles,
+            "ensemble": ensemble,
+            "variants": structures,
+            "spreads": spreads,
+        },
+        "sequences.md": {"sequences": sequences, "stores": stores},
+    }.items():
+        text = (DOCS / page).read_text(encoding="utf-8")
+        for name, make in blocks.items():
+            block = make()
+            if block is not None:
+                begin, end = f"<!-- {name}: scripts/calibration.py -->", f"<!-- end of {name} -->"
+                put = f"{begin}\n\n{block}\n\n{end}"
+                text, times = re.subn(f"{begin}.*?{end}", lambda _: put, text, flags=re.DOTALL)  # noqa: B023
+                if times != 1:
+                    raise SystemExit(f"{page} holds {begin} ... {end} {times} times; it must be there once.")
+        (DOCS / page).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -146,6 +146,16 @@ ARMS = [
           "in FLEX 5 and 10 mg a day are pooled")
       for name, label, last in (("alendronate", "Alendronate throughout", "108mo"),
                                 ("placebo", "Alendronate 6 y, then off", "48mo"))),
+    *(Arm(f"recker-{name}", "Recker2015", f"Blosozumab {label}, then off", regimen, "24 mo", LOW,
+          doi="10.1002/jbmr.2351")
+      for name, label, regimen in (("180-q4w", "180 mg Q4W", "blosozumab 180mg every 4wk x13"),
+                                   ("180-q2w", "180 mg Q2W", "blosozumab 180mg every 2wk x26"),
+                                   ("270-q2w", "270 mg Q2W", "blosozumab 270mg every 2wk x26"))),
+    Arm("choi-single", "Choi2025", "Denosumab 60 mg once", "denosumab 60mg x1", "6 mo", PMO, "", None,
+        "10.3389/fphar.2025.1631034", "typical patient of a population model, computed from its parameters",
+        always_on=True),
+    Arm("bekker-opg", "Bekker2001", "OPG-Fc 3 mg/kg once", "opg-fc 198mg x1", "2 mo", "healthy postmenopausal women",
+        'weight = "66 kg"', None, "10.1359/jbmr.2001.16.2.348", f"3 mg/kg of 66 kg; {WEIGHT}", always_on=True),
     Arm("recker-placebo", "Recker2015", "Placebo", "placebo every 2wk x26", "24 mo", LOW, doi="10.1002/jbmr.2351"),
     Arm("miyaoka-denosumab", "Miyaoka2018", "Denosumab 60 mg", "denosumab 60mg every 6mo x1", "6 mo",
         "osteoporosis, non-severe renal", "", 77, "Osteoporos Int 2018 Sep 5"),
@@ -244,7 +254,6 @@ def dup(of: str) -> Skip:
 BASELINE = Skip("baseline", "the start, 0 % or 100 % by definition; not an observation")
 NO_SITE = Skip("no such output", "a site or method that the model has no output for")
 NO_MARKER = Skip("no such output", "a marker that the model has no output for")
-NO_AGENT = Skip("no such agent", "blosozumab: an anti-sclerostin antibody that ranklsim has no agent for")
 RANGE = Skip("not one figure", "the range over arms or studies, or a bound; no figure of one arm")
 WORDS = Skip("not one figure", "a statement in words, not a figure")
 FRACTURE = Skip("no such output", "fractures: the model has no fracture hazard yet")
@@ -266,6 +275,10 @@ DATA = [("denosumab", "data-denosumab"), ("teriparatide.*", "data-teriparatide")
         (r"denosumab \+ teriparatide|combination", "data-combination")]  # fmt: skip
 LEDER = {"data-denosumab": (11.99, -0.85), "data-teriparatide": (11.66, -0.83), "data-combination": (11.66, -0.83)}
 DATA_ARM_N = {"data-denosumab": "33", "data-teriparatide": "31", "data-combination": "30"}
+BLOSOZUMAB = [("blosozumab 180 mg Q4W", "recker-180-q4w"), ("blosozumab 180 mg Q2W", "recker-180-q2w"),
+              ("blosozumab 270 mg Q2W", "recker-270-q2w")]  # fmt: skip
+RECKER = [("blosozumab 180 q4w", "recker-180-q4w"), ("blosozumab 180 q2w", "recker-180-q2w"),
+          ("blosozumab 270 q2w", "recker-270-q2w")]  # fmt: skip
 MARKERS = "CTX|P1NP|BSAP"
 
 RULES = [
@@ -312,7 +325,8 @@ RULES = [
     Rule("bmd", Use("data-combination", "percent_change"), "DATA_24m", r"denosumab \+ teriparatide"),
     Rule("bmd", Use("recker-placebo", "percent_change", visits), "Blosozumab_Ph2", "blosozumab PBO.*", site="LS"),
     Rule("bmd", dup("the curve of the same arm to month 24"), "Blosozumab_Ph2", "blosozumab PBO.*"),
-    Rule("bmd", NO_AGENT, "Blosozumab_Ph2"),
+    *(Rule("bmd", Use(to, "percent_change", visits), "Blosozumab_Ph2", arm, site="LS") for arm, to in BLOSOZUMAB),
+    Rule("bmd", dup("the curve of the same arm to month 24"), "Blosozumab_Ph2"),
     # btm.csv
     Rule("btm", NO_MARKER, site="uNTX|sNTX"),
     Rule("btm", RANGE, "PROLIA_LABEL", endpoint="end-of-interval suppression|max suppression"),
@@ -326,13 +340,13 @@ RULES = [
          "FREEDOM", site="P1NP"),
     Rule("btm", Use("decide-denosumab", "percent_of_baseline", statistic="median", to=rest), "DECIDE", "denosumab.*"),
     Rule("btm", Use("decide-alendronate", "percent_of_baseline", statistic="median", to=rest), "DECIDE", "alendr.*"),
-    *(Rule("btm", Use(to, "percent_of_baseline", visits, statistic="median"), "PHASE2_20010223", arm)
-      for arm, to in PHASE2),
+    *(Rule("btm", Use(to, "percent_of_baseline", visits, statistic=statistic), "PHASE2_20010223", arm,
+           endpoint=f"{statistic}.*") for arm, to in PHASE2 for statistic in ("mean", "median")),
     Rule("btm", Use("defend-denosumab", "percent_of_baseline", statistic="median"), "DEFEND"),
     Rule("btm", Use("freedom-denosumab", "percent_of_baseline", statistic="median"), "Eastell2011"),
     Rule("btm", Use("data-combination", "percent_of_baseline"), "DATA_24m"),
     Rule("btm", dup("the curve of the same arm to month 24"), "Blosozumab_Ph2", "blosozumab PBO.*"),
-    Rule("btm", NO_AGENT, "Blosozumab_Ph2"),
+    Rule("btm", dup("the curve of the same arm to month 24"), "Blosozumab_Ph2"),
     # time_courses.csv: Bone 2011 (DEFEND, on and off treatment)
     Rule("time_courses", BASELINE, "(Bone2011|Mcclung2006|Recknor2015|Leder2014|Black2006)_.*", months=(0,)),
     Rule("time_courses", dup("the transcribed figure of the whole trial (DEFEND), with its n and interval"),
@@ -374,7 +388,11 @@ RULES = [
          "Recknor2015_.*", "placebo", site="TH"),
     Rule("time_courses", Use("recker-placebo", "percent_of_baseline", weeks, spread_type="IQR", statistic="median",
                              note=JUDGED), "Recknor2015_.*", "placebo"),
-    Rule("time_courses", NO_AGENT, "Recknor2015_.*"),
+    *(rule for arm, to in RECKER for rule in (
+        Rule("time_courses", Use(to, "percent_change", weeks, spread_type="SE", note=JUDGED), "Recknor2015_.*", arm,
+             site="TH"),
+        Rule("time_courses", Use(to, "percent_of_baseline", weeks, spread_type="IQR", statistic="median", note=JUDGED),
+             "Recknor2015_.*", arm))),
     # discontinuation.csv
     Rule("discontinuation", WORDS, endpoint="CTX crosses baseline|BTM timing|return to baseline"),
     Rule("discontinuation", dup("the digitised curve (read)"), "Bone2011_.*"),
@@ -428,14 +446,23 @@ RULES = [
          endpoint="terminal half-life.*"),
     Rule("pk", RANGE, "Bekker2004", endpoint="Tmax range"),
     *(Rule("pk", Use(f"gibiansky-{kg}kg", "AUC_ratio", month=days(196), month_from=days(168),
-                     control="gibiansky-66kg", statistic="unstated", note="over the interval after the seventh dose"),
+                     control="gibiansky-66kg", statistic="typical", note="over the interval after the seventh dose"),
            "Gibiansky2012", f"body weight {kg} kg") for kg in (45, 120)),
     Rule("pk", RANGE, "Gibiansky2012", endpoint="RANKL occupancy"),
+    Rule("pk", Use("choi-single", "AUC", month=6, month_from=0, statistic="typical"), "Choi2025",
+         endpoint="AUC0-6mo"),
+    Rule("pk", Use("choi-single", "Cmax", month=6, month_from=0, statistic="typical"), "Choi2025", endpoint="Cmax"),
+    Rule("pk", Use("choi-single", "Tmax", month=6, month_from=0, statistic="typical"), "Choi2025", endpoint="Tmax.*"),
+    Rule("pk", Use("choi-single", "concentration", statistic="typical"), "Choi2025", endpoint="concentration"),
     Rule("pk", PARAMETER, site="parameter|F"),
     # the rest
     Rule("ligand", Skip("no observation", "affinities and stoichiometry: see the agent tables"),
          "Nelson2012|Kostenuik2009|Arthur2012"),
     Rule("ligand", PARAMETER, "Gibiansky2012"),
+    Rule("ligand", WORDS, "Bekker2001", arm="OPG-Fc"),
+    Rule("ligand", Use("bekker-opg", "percent_of_baseline", site="CTX", to=rest,
+                       note="urinary NTX, read as serum CTX: our assumption"), "Bekker2001", site="uNTX"),
+    Rule("ligand", Use("bekker-opg", "percent_of_baseline", to=rest), "Bekker2001", site="BSAP"),
     Rule("ligand", Skip("depends on the assay", "absolute RANKL and OPG differ tenfold between assays, and no drug was "
                         "given")),
     Rule("fractures", FRACTURE),

@@ -330,8 +330,10 @@ flowchart LR
   subgraph anabolic [bone-forming agents]
     level --> adaptation
   end
-  level -- more matrix --> OB
-  level -- modelling --> modelled
+  level --> recruited --> adaptation
+  recruited -- more matrix --> OB
+  recruited -- modelling --> modelled
+  level -- less signal --> signal
   level -- RANKL --> mRANKL
   OC --> TRAP
   OB --> late_OB
@@ -386,7 +388,7 @@ def sections(read: dict[str, None]) -> list[Section]:
         ),
         "anabolics": SimpleNamespace(
             matrix=lambda *_: v("matrix"), modelling=lambda *_: v("modelling"), synthesis=lambda *_: v("synthesis"),
-            rates=none,
+            restraint=lambda *_: v("restraint"), rates=none,
         ),
         "bisphosphonates": SimpleNamespace(kill=lambda *_: v("kill"), rates=none),
         "pharmacokinetics": SimpleNamespace(rates=none),
@@ -423,8 +425,9 @@ def sections(read: dict[str, None]) -> list[Section]:
         Section("anabolics", "Bone-forming agents", (
             Step("individual", "A patient's constants", (p, slots)),
             Step("dose", "A dose (amount in mg)", (agent, v("amount"), "SC"), "dose"),
-            Step("matrix", "Bone laid down by each trabecular osteoblast over normal", (x, p, slots), "matrix"),
-            Step("modelling", "Modelling-based formation that agents add", (x, p, slots), "modelling"),
+            Step("matrix", "Bone laid down by a trabecular osteoblast over normal", (x, p, v("room"), slots), "matrix"),
+            Step("modelling", "Modelling-based formation that agents add", (x, p, v("room"), slots), "modelling"),
+            Step("restraint", "What the signal at RANK is multiplied by", (x, p, slots), "restraint"),
             Step("synthesis", "RANKL synthesis over normal", (x, p, v("formation"), slots), "synthesis"),
             Step("rates", "Rates of change", (x, p, slots), "rates"),
         ), {}),

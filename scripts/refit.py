@@ -16,37 +16,44 @@ import time
 import tomllib
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 ROOT = Path(__file__).parents[1]
 DATA, WORK = ROOT / "pkpd" / "data", ROOT / "build" / "refit"
-RANKLSIM = Path(sys.executable).with_name("ranklsim")
+RANKLSIM = [sys.executable, "-m", "ranklsim"]
 BAD_INPUT = 2  # exit code
 SPREADS = "fitted: fit `between_patient` (docs/calibration.md)"
+CENTRE = ("default", "bisphosphonates", "anabolics", "between_patient")  # the last: how far patients differ
 VECTORS = 1000  # of the ensemble that ships
-SPARE = ("KD_sRANKL", "ksel", "om", "os", "q_OPG", "w_osteocyte_T", "w_osteocyte_C")  # see `ensemble`
+PATIENTS = 400  # of each arm, for the offsets
+STORES = (0.0, 0.5, 1.0)  # shares of waiting cells in the store of the rebound
 
 
-def fit(spec: str, *options: str) -> Path:
+def fit(spec: str, *options: str, work: Path = WORK) -> Path:
     """Run a fit, or go on with it; the folder of its result.
 
     One that started from other values than those of now is made again, unless it is their source.
     """
-    folder = WORK / spec
+    folder = work / spec
     if (folder / "fit.json").is_file() and all(
         p.read_text("utf-8") == t for p, t in adopting(facts(folder)["parameters"])
     ):
         return folder
+    ranklsim(["fit", spec, *options], folder)
+    return folder
+
+
+def ranklsim(command: list[str], folder: Path) -> None:
+    """Run a command whose result is `folder`; one that was interrupted goes on."""
     began = time.monotonic()
-    print(f"{spec}: fitting", flush=True)
-    for way in (["--resume"], ["--force"]) if folder.is_dir() else ([],):
-        done = subprocess.run([RANKLSIM, "fit", spec, "-o", folder, *options, *way], stdout=subprocess.DEVNULL)
+    print(f"{folder.relative_to(WORK)}: begun", flush=True)
+    ways = [["--resume"], ["--force"]] if folder.is_dir() and command[0] == "fit" else [["--force"]]
+    for way in ways if folder.is_dir() else [[]]:
+        done = subprocess.run([*RANKLSIM, *command, "-o", folder, *way], stdout=subprocess.DEVNULL)
         if done.returncode != BAD_INPUT:  # as it is where the folder holds a fit of other values
             break
     done.check_returncode()
-    print(f"{spec}: {time.monotonic() - began:.0f} s", flush=True)
-    return folder
+    print(f"{folder.relative_to(WORK)}: {time.monotonic() - began:.0f} s", flush=True)
 
 
 def facts(folder: Path) -> dict:
@@ -89,21 +96,28 @@ def write(name: str, frame: pd.DataFrame) -> None:
     frame.to_csv(DATA / name, index=False, float_format="%.4g", lineterminator="\n")
 
 
-def default() -> None:
-    """Values of the default table; its profiles stay in build/refit, for docs/calibration.md."""
-    folder = fit("default")
-    adopt(facts(folder)["parameters"])
+def first() -> None:
+    """Typical values, how far patients differ, and what that makes of means and medians."""
+    work = WORK / "first"
+    for name in CENTRE:
+        adopt(facts(fit(name, "--no-profile", work=work))["parameters"])
+    ranklsim(["validate", "--patients", str(PATIENTS)], work / "offsets")
+    (DATA / "evidence" / "offsets.csv").write_bytes((work / "offsets" / "offsets.csv").read_bytes())
 
 
-def agents() -> None:
-    """Bisphosphonates, then bone-forming agents, whose sequences meet them; both at the default values."""
-    for name in ("bisphosphonates", "anabolics"):
-        adopt(facts(fit(name, "--no-profile"))["parameters"])
+def second() -> None:
+    """All of it again, with the offsets of the first round; profiles stay in build/refit, for the page."""
+    for name in CENTRE:
+        adopt(facts(fit(name, *(() if name == "default" else ("--no-profile",))))["parameters"])
 
 
-def spreads() -> None:
-    """How far patients differ."""
-    adopt(facts(fit("between_patient", "--no-profile"))["parameters"])
+def stores() -> None:
+    """Denosumab and zoledronate together under each store of the rebound; for docs/sequences.md, nothing ships."""
+    (WORK / "stores").mkdir(exist_ok=True)
+    for mix in STORES:
+        spec = WORK / "stores" / f"mix-{mix:g}.toml"
+        spec.write_text(f'like = "sequences"\ntitle = "Share of waiting cells {mix:g}"\nfixed = {{ mix = {mix} }}\n')
+        ranklsim(["fit", str(spec), "--no-profile"], spec.with_suffix(""))
 
 
 def variants() -> None:
@@ -120,31 +134,12 @@ def variants() -> None:
 
 
 def ensemble() -> None:
-    """Vectors from the posterior, in random order, with what leaves no trace in the figures drawn from its range.
-
-    Those of `SPARE` leave no trace in a fit to denosumab: it has sRANKL bound to the last whatever its life, and OPG
-    and sources stay as they are. So they are drawn for themselves, by a Latin hypercube.
-    """
-    from scipy.stats import qmc
-
-    from ranklsim.pkpd.parameters import load_parameters
-
-    folder = fit("ensemble")
-    drawn = pd.read_csv(folder / "samples.csv")
-    chosen = np.random.Generator(np.random.Philox(key=[1, 0])).permutation(len(drawn))[:VECTORS]
-    vectors = drawn.drop(columns="objective").iloc[chosen].reset_index(drop=True)
-    table = load_parameters()
-    scores = qmc.LatinHypercube(len(SPARE), rng=1).random(len(vectors))
-    for u, field in zip(scores.T, SPARE, strict=True):
-        symbol = f"denosumab.{field}" if field == "KD_sRANKL" else field
-        row = table.row(symbol)
-        low, high = float(row["low"]), float(row["high"])
-        wide = low > 0 and high / low > 3
-        vectors[symbol] = low * (high / low) ** u if wide else low + (high - low) * u
-    write("ensemble.csv", vectors)
+    """Vectors from the posterior, of equal weight; every parameter of a vector was weighed."""
+    drawn = pd.read_csv(fit("ensemble") / "samples.csv")
+    write("ensemble.csv", drawn.drop(columns="objective").head(VECTORS))
 
 
-STEPS = {"default": default, "agents": agents, "spreads": spreads, "variants": variants, "ensemble": ensemble}
+STEPS = {"first": first, "second": second, "variants": variants, "ensemble": ensemble, "stores": stores}
 
 
 def main() -> None:

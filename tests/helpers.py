@@ -17,6 +17,7 @@ import pytest
 
 from ranklsim.cohorts.running.storage import TABLES
 from ranklsim.pkpd.agents import Agent
+from ranklsim.pkpd.evidence.records import load_evidence
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.simulation import Doses
 
@@ -239,3 +240,10 @@ def other_affinities(agent: Agent, **values: float) -> Agent:
     from dataclasses import replace
 
     return replace(agent, values=agent.values | values)
+
+
+def offset(arm: str, column: str, month: float) -> float:
+    """What the published statistic of a cohort exceeds the typical patient of a shipped arm by."""
+    rows = load_evidence().observations
+    name = column.removesuffix("_pct").removeprefix("BMD_")
+    return rows.loc[(rows["arm"] == arm) & (rows["site_or_marker"] == name) & (rows["month"] == month), "offset"].item()

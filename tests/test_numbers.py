@@ -79,7 +79,7 @@ DATA = {
     "pkpd/data": "parameters.csv genetics.toml experiments.csv "
     "limits.csv ensemble.csv variants.csv variants.toml variant_fits.csv",
     "pkpd/data/agents": "*.toml",
-    "pkpd/data/evidence": "arms.toml observations.csv not_used.csv",
+    "pkpd/data/evidence": "arms.toml observations.csv not_used.csv offsets.csv",
     "pkpd/data/fits": "*.toml",
     "cohorts/data": "covariates.csv",
     "cohorts/data/life_tables": "*.toml",

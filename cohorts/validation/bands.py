@@ -2,7 +2,8 @@
 
 A published figure is a statistic of a group. Every arm of the evidence therefore gets a cohort of virtual patients
 around its typical one. Its figure is compared with the same statistic of the cohort: a mean with the mean, a median
-with the median, a geometric mean with the geometric mean. A figure of unstated type is compared with the median.
+with the median, a geometric mean with the geometric mean. A figure of unstated type is compared with the median, and
+one of the typical patient of a population model with the typical patient.
 
 Variability between patients is drawn by the rules of `population`, with the correlations of the population `USUAL`,
 because the protocol of an arm gives none. Scores are a Latin hypercube [1]_ with those correlations, induced by its
@@ -108,7 +109,7 @@ def bands(
     if 0 < patients < 10:
         raise BadInput(f"patients = {patients} are too few for an interval; give 10 or more, or 0.")
     observed = evidence.observations
-    sets = [_parts(row) for row in observed.to_dict("records")]
+    sets = [_parts(row) for row in observed.drop(columns="offset").to_dict("records")]
     grid = _grid(evidence)
     parts = pd.DataFrame([part for those in sets for part in those] + grid)
     single = Predictor(replace(evidence, observations=parts), parameters)
@@ -138,13 +139,13 @@ def bands(
     if patients:
         curve = [groups.figure(row, [at + k]) for k, row in enumerate(grid)]
         courses[["predicted", "low", "high"]] = np.array(curve).reshape(-1, 3)
-        frame = frame.assign(**{name: points[name] for name in points}, typical=frame["predicted"])
+        frame = frame.assign(**{name: points[name] for name in points})
+        frame["predicted"] = frame["predicted"].where(frame["statistic"] != "typical", frame["typical"])
         frame["used"] = np.isfinite(frame["predicted"])
         frame["reason"] = np.where(frame["used"], "", "the endpoint does not exist in the simulated courses")
     else:
         courses[["low", "high"]] = np.nan
         courses["predicted"] = typical[at:]
-        frame = frame.assign(typical=frame["predicted"])
     courses["typical"] = typical[at:]
     frame["error"] = frame["predicted"] - frame["observed"]
     factor = np.where(frame["verification"] == "recalled", RECALLED, 1.0)
@@ -226,7 +227,7 @@ def statistic_of(stated: str) -> str:
     stated : str
         Column `statistic` of the evidence.
     """
-    return {"ls_mean": "mean", "unstated": "median"}.get(stated, stated)
+    return {"ls_mean": "mean", "unstated": "median", "typical": "median"}.get(stated, stated)
 
 
 def _parts(row: Row) -> list[Row]:

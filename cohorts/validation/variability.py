@@ -214,6 +214,10 @@ class _SpreadProblem(Problem):
         table = self.table.overlaid(self.spec.fixed | self.natural(theta) | (fixed or {}))
         return np.log(cohort_spreads(self._drawn(table), self.rows, table))
 
+    def residuals_of(self, thetas: Array, workers: int = 1, rtol: float = RTOL) -> Array:
+        """`residuals` of several vectors, one after another."""
+        return np.array([self.try_residuals(theta) for theta in thetas])
+
     def _drawn(self, table: ParameterTable) -> Array:
         people = cohort(self.evidence, table, self.spec.patients, self.spec.seed)
         return self._predictor.of_persons(people, table, workers=self.workers)

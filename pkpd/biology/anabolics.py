@@ -1,33 +1,38 @@
 """Bone-forming agents (teriparatide, anti-sclerostin antibodies) as an effect level that bone adapts to.
 
-Their plasma kinetics (an hour for teriparatide) are far faster than bone, so a dose adds to an effect level that decays
-over days; the reference regimen holds it near 1. Osteoblasts at remodelling sites lay down more bone than was resorbed,
-and surfaces at rest form bone without resorption before it [1]_ [2]_. Both are on trabecular bone and what they form
-is what P1NP sees: with the turnover of the skeleton model, P1NP of 1.5 to 2.5 times normal and the gain at the spine
-agree. Formation wears down as its surfaces and precursors are used up (`tolerance`), and fades as
-trabecular volume rises (`Model`). RANKL is raised (PTH) or lowered (anti-sclerostin) in the osteoblast lineage, with
-the bone that it forms but not without bound (`Kf`): resorption follows formation after a delay, the anabolic window,
-and does not where denosumab keeps formation low [3]_. Our assumptions: the form of adaptation, that formation makes the
-RANKL, and that cortical bone gains none; it serves published sequences, not dose finding of these agents.
+A dose adds to an effect level that decays over days; the reference regimen holds it near 1. The effect saturates in the
+level (`saturation`), and osteoblasts are recruited to it with a lag (`t_rise`). They lay down more bone at remodelling
+sites than was resorbed, and form bone on surfaces at rest without resorption before it [1]_ [2]_. Both are on
+trabecular bone, and what they form is what P1NP sees. As surfaces and precursors are used up and bone answers with
+inhibitors, all trabecular formation wears down (`tolerance`): it recovers slowly, so formation falls below normal after
+the last dose, as it does after an antibody against sclerostin [4]_. What an agent adds fades as trabecular volume rises
+(`Model`). Two effects are on resorption. The signal at RANK changes at once, as when the osteoblast lineage makes more
+OPG (`e_signal`). RANKL synthesis rises (PTH) or falls with the bone that
+is formed but not without bound (`Kf`): resorption follows formation after a delay, the anabolic window, and does not
+where denosumab keeps formation low [3]_. Our assumptions: the form of adaptation, that formation makes the RANKL, and
+that cortical bone gains none.
 
 Parameters read here, with unit and meaning:
 
     Kf             1     bone formation over normal at which an anabolic agent's effect on RANKL is half of its most
-    e_rankl_k      1     change of ln RANKL synthesis per effect level at normal formation
+    e_rankl_k      1     change of ln RANKL synthesis per unit of effect at normal formation
+    e_signal_k     1     change of ln signal at RANK per unit of effect, at once
     F_k            1     share of a dose that reaches the blood
     gain_k         1/mg  effect level added per mg that reaches the blood
-    e_formation_k  1     bone laid down at trabecular remodelling sites, relative rise per effect level
-    tolerance_k    1     effects on formation are divided by 1 + tolerance x adaptation, which nears the level with
-                         t_tolerance
-    e_modelling_k  1     modelling-based trabecular formation over resting turnover per effect level
+    e_formation_k  1     bone laid down at trabecular remodelling sites, relative rise per unit of effect
+    tolerance_k    1     trabecular formation is divided by 1 + tolerance x adaptation
+    e_modelling_k  1     modelling-based trabecular formation over resting turnover per unit of effect
+    saturation_k   1     the effect is level x (1 + saturation) / (1 + saturation x level)
     t_effect_k     day   half-life of the effect level
-    t_tolerance_k  day   half-life with which adaptation nears the effect level
+    t_rise_k       day   half-life with which osteoblasts are recruited
+    t_tolerance_k  day   half-life with which adaptation nears what is recruited
 
 References
 ----------
 .. [1] Dempster DW et al. J Bone Miner Res 2018;33:298-306 (teriparatide: most at remodelling sites; recalled).
 .. [2] Chavassieux P et al. J Bone Miner Res 2019;34:1597-608 (romosozumab: early modelling; recalled).
 .. [3] Leder BZ et al. J Clin Endocrinol Metab 2014;99:1694-700. doi:10.1210/jc.2013-4440
+.. [4] Recker RR et al. J Bone Miner Res 2015;30:216-24. doi:10.1002/jbmr.2351; its year off treatment: Recknor 2015.
 """
 
 from __future__ import annotations
@@ -50,6 +55,7 @@ def states(slots: Slots) -> dict[str, tuple[str, str]]:
     named = {}
     for k in range(1, slots.anabolics + 1):
         named[f"level_{k}"] = ("1", "effect level of an anabolic agent")
+        named[f"recruited_{k}"] = ("1", "osteoblasts that the agent has recruited, over those at effect 1")
         named[f"adaptation_{k}"] = ("1", "adaptation of formation to it")
     return named
 
@@ -70,7 +76,7 @@ def dose(agent: Values, amount_mg: float, route: str) -> tuple[str, float]:
 
 
 def individual(p: Values, slots: Slots) -> dict[str, float]:
-    """Constants of the effect: RANKL synthesis multiplies by a fixed fold a unit of effect.
+    """Constants of the effect: what RANKL synthesis and the signal at RANK are multiplied by for a unit of effect.
 
     Parameters
     ----------
@@ -79,37 +85,48 @@ def individual(p: Values, slots: Slots) -> dict[str, float]:
     slots : Slots
         Number of agents of each kind.
     """
-    return {f"rankl_fold_{k}": E ** p[f"e_rankl_{k}"] for k in range(1, slots.anabolics + 1)}
+    agents = range(1, slots.anabolics + 1)
+    return {f"rankl_fold_{k}": E ** p[f"e_rankl_{k}"] for k in agents} | {
+        f"signal_fold_{k}": E ** p[f"e_signal_{k}"] for k in agents
+    }
 
 
 def _effect(x: Values, p: Values, k: int) -> float:
-    return x[f"level_{k}"] / (1 + p[f"tolerance_{k}"] * x[f"adaptation_{k}"])
+    """Effect of agent `k`, 1 at level 1."""
+    return x[f"level_{k}"] * (1 + p[f"saturation_{k}"]) / (1 + p[f"saturation_{k}"] * x[f"level_{k}"])
 
 
-def matrix(x: Values, p: Values, slots: Slots) -> float:
-    """Bone laid down by each trabecular osteoblast over normal.
+def _wear(x: Values, p: Values, k: int) -> float:
+    """What trabecular formation is divided by."""
+    return 1 + p[f"tolerance_{k}"] * x[f"adaptation_{k}"]
+
+
+def matrix(x: Values, p: Values, room: float, slots: Slots) -> float:
+    """Bone laid down by each trabecular osteoblast over normal; below 1 while what has worn down recovers.
 
     Parameters
     ----------
     x, p : Values
         States and the patient's constants.
+    room : float
+        What multiplies the additions of agents: they fade as trabecular volume rises.
     slots : Slots
         Number of agents of each kind.
     """
-    return 1 + sum(p[f"e_formation_{k}"] * _effect(x, p, k) for k in range(1, slots.anabolics + 1))
+    agents = range(1, slots.anabolics + 1)
+    return prod((1 + p[f"e_formation_{k}"] * x[f"recruited_{k}"] * room) / _wear(x, p, k) for k in agents)
 
 
-def modelling(x: Values, p: Values, slots: Slots) -> float:
+def modelling(x: Values, p: Values, room: float, slots: Slots) -> float:
     """Modelling-based formation that the agent adds on trabecular bone, over resting turnover.
 
     Parameters
     ----------
-    x, p : Values
-        States and the patient's constants.
-    slots : Slots
-        Number of agents of each kind.
+    x, p, room, slots
+        As of `matrix`.
     """
-    return sum(p[f"e_modelling_{k}"] * _effect(x, p, k) for k in range(1, slots.anabolics + 1))
+    agents = range(1, slots.anabolics + 1)
+    return room * sum(p[f"e_modelling_{k}"] * x[f"recruited_{k}"] / _wear(x, p, k) for k in agents)
 
 
 def synthesis(x: Values, p: Values, formation: float, slots: Slots) -> float:
@@ -125,7 +142,21 @@ def synthesis(x: Values, p: Values, formation: float, slots: Slots) -> float:
         Number of agents of each kind.
     """
     felt = (1 + p.Kf) * formation / (p.Kf + formation)  # ASSUMED: bounded, as only so many cells can make RANKL
-    return prod(p[f"rankl_fold_{k}"] ** (x[f"level_{k}"] * felt) for k in range(1, slots.anabolics + 1))
+    return prod(p[f"rankl_fold_{k}"] ** (x[f"recruited_{k}"] * felt) for k in range(1, slots.anabolics + 1))
+
+
+def restraint(x: Values, p: Values, slots: Slots) -> float:
+    """What the signal at RANK is multiplied by at once (OPG of the osteoblast lineage).
+
+    Parameters
+    ----------
+    x, p : Values
+        States and the patient's constants.
+    slots : Slots
+        Number of agents of each kind.
+    """
+    agents = range(1, slots.anabolics + 1)
+    return prod(p[f"signal_fold_{k}"] ** _effect(x, p, k) for k in agents)
 
 
 def rates(x: Values, p: Values, slots: Slots) -> dict[str, float]:
@@ -140,6 +171,8 @@ def rates(x: Values, p: Values, slots: Slots) -> dict[str, float]:
     """
     change = {}
     for k in range(1, slots.anabolics + 1):
+        effect = _effect(x, p, k)
         change[f"level_{k}"] = -LN2 / p[f"t_effect_{k}"] * x[f"level_{k}"]
-        change[f"adaptation_{k}"] = LN2 / p[f"t_tolerance_{k}"] * (x[f"level_{k}"] - x[f"adaptation_{k}"])
+        change[f"recruited_{k}"] = LN2 / p[f"t_rise_{k}"] * (effect - x[f"recruited_{k}"])
+        change[f"adaptation_{k}"] = LN2 / p[f"t_tolerance_{k}"] * (x[f"recruited_{k}"] - x[f"adaptation_{k}"])
     return change

@@ -47,13 +47,15 @@ NO_POOL = 1e-30
 
 # What a slot holds while no agent is in it: nothing enters, nothing binds, nothing acts.
 EMPTY = {
-    "binder": dict.fromkeys(("ka", "CL", "Q", "block_shedding", *(f"reach_{source}" for source in SOURCES)), 0.0)
-    | dict.fromkeys(("Vc", "Vp"), 1.0)
+    "binder": dict.fromkeys(
+        ("ka", "CL", "Vmax", "Q", "block_shedding", *(f"reach_{source}" for source in SOURCES)), 0.0
+    )
+    | dict.fromkeys(("Vc", "Vp", "Km"), 1.0)
     | dict.fromkeys(("KD_mRANKL", "KD_sRANKL"), np.inf),
     "bisphosphonate": dict.fromkeys(("f_bone", "potency", "f_deep"), 0.0)
     | {"max_kill": 1.0, "t_surface": np.inf, "t_deep": np.inf},
-    "anabolic": dict.fromkeys(("e_formation", "e_modelling", "e_rankl", "tolerance"), 0.0)
-    | dict.fromkeys(("t_effect", "t_tolerance"), np.inf),
+    "anabolic": dict.fromkeys(("e_formation", "e_modelling", "e_rankl", "e_signal", "saturation", "tolerance"), 0.0)
+    | dict.fromkeys(("t_effect", "t_rise", "t_tolerance"), np.inf),
 }
 
 
@@ -142,9 +144,10 @@ class Model:
         change |= bisphosphonates.rates(x, p, osteoclasts, formation, slots)
         change |= anabolics.rates(x, p, slots)
         change |= ligand.rates(x, p, bound, anabolics.synthesis(x, p, formation, slots), slots)
+        restraint = anabolics.restraint(x, p, slots) * calcium.spared(x, p)
         for c in COMPARTMENTS:
-            activation = ligand.signal(x, p, bound, c, p.sig_act) * calcium.spared(x, p)
-            survival = ligand.signal(x, p, bound, c, p.sig) * calcium.spared(x, p)
+            activation = ligand.signal(x, p, bound, c, p.sig_act) * restraint
+            survival = ligand.signal(x, p, bound, c, p.sig) * restraint
             change |= cells.rates(x, p, c, activation, survival, kill)
         change |= markers.rates(x, p, osteoclasts, formation)
         laid, added = {"T": x.OB_T * overfill, "C": x.OB_C}, {"T": modelled, "C": 0.0}
@@ -165,8 +168,7 @@ class Model:
         (mechanostat). Where bone is lost, there is no more surface to add to.
         """
         room = at_least(skeleton.volume(x, "T"), 1.0) ** -p.fade
-        added, modelled = anabolics.matrix(x, p, self.slots) - 1, anabolics.modelling(x, p, self.slots)
-        return 1 + added * room, modelled * room
+        return anabolics.matrix(x, p, room, self.slots), anabolics.modelling(x, p, room, self.slots)
 
     def _calcium_traffic(self, x: Values, p: Values) -> tuple[Any, Any]:
         """Whole-body resorption and mineralisation of osteoid, over untreated."""
@@ -234,8 +236,9 @@ class Model:
         out["sRANKL_total"] = 1e3 * x.sRANKL
         out["sRANKL_free"] = 1e3 * x.sRANKL * bound.open_s / (1 + p.os * p.OPG_bone)
         out["OPG"] = p.OPG0 * p.OPG_serum
+        restraint = anabolics.restraint(x, p, slots) * calcium.spared(x, p)
         for c in COMPARTMENTS:
-            out[f"SIGNAL_{c}"] = 100 * ligand.signal(x, p, bound, c, p.sig) * calcium.spared(x, p)
+            out[f"SIGNAL_{c}"] = 100 * ligand.signal(x, p, bound, c, p.sig) * restraint
             out[f"RESERVOIR_{c}"] = 100 * x[f"waiting_{c}"]
             out[f"DRIFT_{c}"] = 100 * x[f"drift_{c}"]
         out["OC"] = 100 * osteoclasts

@@ -1,33 +1,37 @@
 """Drugs that bind RANKL: depot, plasma and tissue, linear clearance and loss with the target.
 
-Two compartments with first-order absorption; elimination is linear for free drug, and target-mediated for drug that is
-internalised with surface RANKL or cleared with soluble RANKL, at quasi-equilibrium [1]_ [2]_. Time in days, amounts
-in nmol, concentrations in nmol/L. Drug in plasma is counted as total (free and bound to either RANKL pool, per litre
-of Vc), because only the total moves slowly; `ligand` gives the free part.
+Two compartments with first-order absorption. Free drug is eliminated linearly and, for a drug that has such a path
+(OPG-Fc [3]_), also by a saturable clearance. Bound drug is internalised with surface RANKL or cleared with soluble
+RANKL, at quasi-equilibrium [1]_ [2]_. Time in days, amounts in nmol, concentrations in nmol/L. Drug in plasma is
+counted as total (free and bound to either RANKL pool, per litre of Vc), because only the total moves slowly; `ligand`
+gives the free part.
 
 Parameters read here, with unit and meaning:
 
-    WT            kg     body weight
-    WT_ref        kg     body weight to which the PK constants refer
-    exp_CL_WT     1      exponent of body weight on CL and Q
-    exp_V_WT      1      exponent of body weight on Vc and Vp
-    fold_CL       1      a patient's CL over the typical one (all binders)
-    fold_V        1      a patient's Vc and Vp over the typical ones
-    fold_ka       1      a patient's ka over the typical one
-    fsh           1      share of surface RANKL turnover that is shedding
-    kcpx          1/day  loss of drug-sRANKL complex from serum
-    Vc_k          L      central volume
-    ka_k          1/day  absorption from the injection site
-    CL_k          L/day  linear clearance
-    Q_k           L/day  flow between central and peripheral volume
-    Vp_k          L      peripheral volume
-    F_k           1      share of a dose that reaches the blood
-    molar_mass_k  kDa    mass of one molecule
+    WT            kg        body weight
+    WT_ref        kg        body weight to which the PK constants refer
+    exp_CL_WT     1         exponent of body weight on CL and Q
+    exp_V_WT      1         exponent of body weight on Vc and Vp
+    fold_CL       1         a patient's CL over the typical one (all binders)
+    fold_V        1         a patient's Vc and Vp over the typical ones
+    fold_ka       1         a patient's ka over the typical one
+    fsh           1         share of surface RANKL turnover that is shedding
+    kcpx          1/day     loss of drug-sRANKL complex from serum
+    Vc_k          L         central volume
+    ka_k          1/day     absorption from the injection site
+    CL_k          L/day     linear clearance
+    Vmax_k        nmol/day  most that a saturable path of elimination takes
+    Q_k           L/day     flow between central and peripheral volume
+    Vp_k          L         peripheral volume
+    F_k           1         share of a dose that reaches the blood
+    molar_mass_k  kDa       mass of one molecule
+    Km_k          nmol/L    free drug at which it takes half of that
 
 References
 ----------
 .. [1] Sutjandra L et al. Clin Pharmacokinet 2011;50:793-807. doi:10.2165/11594240-000000000-00000
 .. [2] Gibiansky L et al. Clin Pharmacokinet 2012;51:247-60. doi:10.2165/11598090-000000000-00000
+.. [3] Zierhut ML et al. J Pharmacokinet Pharmacodyn 2008;35:379-99. doi:10.1007/s10928-008-9093-5
 """
 
 from __future__ import annotations
@@ -69,6 +73,8 @@ def individual(p: Values, slots: Slots) -> dict[str, float]:
         constants[f"Vc_i_{k}"] = Vc_i
         constants[f"kabs_{k}"] = p[f"ka_{k}"] * p.fold_ka
         constants[f"kel_{k}"] = p[f"CL_{k}"] * clearance * p.fold_CL / Vc_i
+        # ASSUMED: the saturable path differs between patients as linear clearance does.
+        constants[f"most_{k}"] = p[f"Vmax_{k}"] * clearance * p.fold_CL / Vc_i
         constants[f"kout_{k}"] = p[f"Q_{k}"] * clearance / Vc_i
         constants[f"kback_{k}"] = p[f"Q_{k}"] * clearance / (p[f"Vp_{k}"] * volume * p.fold_V)
     return constants
@@ -93,7 +99,7 @@ def dose(agent: Values, amount_mg: float, route: str) -> tuple[str, float]:
 
 
 def losses(x: Values, p: Values, bound: Values, k: int) -> tuple[float, float, float]:
-    """Elimination of drug `k` from plasma (nmol/L/day): linear, with surface RANKL, with soluble RANKL.
+    """Elimination of drug `k` from plasma (nmol/L/day): of free drug, with surface RANKL, with soluble RANKL.
 
     Parameters
     ----------
@@ -104,10 +110,11 @@ def losses(x: Values, p: Values, bound: Values, k: int) -> tuple[float, float, f
     k : int
         Slot of the drug, from 1.
     """
-    linear = p[f"kel_{k}"] * bound[f"free_{k}"]
+    free = bound[f"free_{k}"]
+    alone = p[f"kel_{k}"] * free + p[f"most_{k}"] * free / (p[f"Km_{k}"] + free)
     with_surface = p.kint * (1 - p.fsh) * bound[f"on_surface_{k}"]
     with_soluble = p.kcpx * bound[f"on_soluble_{k}"]
-    return linear, with_surface, with_soluble
+    return alone, with_surface, with_soluble
 
 
 def rates(x: Values, p: Values, bound: Values, slots: Slots) -> dict[str, float]:

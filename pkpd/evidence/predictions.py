@@ -1,6 +1,7 @@
 """Predictions of published figures: every arm is simulated once, in its own population, at its own visits.
 
-The simulated patient of an arm is the typical one of its population; a cohort fills `low` and `high`. Arms with the
+The simulated patient of an arm is the typical one of its population. A published mean or median is that of a cohort,
+which departs from the typical patient; `Evidence` holds by how much (``offset``), and it is added. Arms with the
 same agents are simulated in one call, with one row of `persons` for each arm. All shipped evidence therefore takes well
 under a second, which a fit needs.
 """
@@ -29,7 +30,7 @@ TERMINAL = (0.1, 1.0)  # ug/mL between which the terminal phase is measured, as 
 WINDOWED = ("Cmax", "Tmax", "AUC", "AUC_ratio", "half_life", "terminal_half_life", "time_of_nadir")
 COLUMNS = (
     "study arm endpoint site_or_marker time_months observed spread n predicted low high error used reason "
-    "unit month_from control statistic phase verification curve sd agent dose_mg origin line".split()
+    "typical unit month_from control statistic phase verification curve sd agent dose_mg origin line".split()
 )
 
 
@@ -93,7 +94,7 @@ class Predictor:
         self._rows = [self._reader(row) for row in rows]
 
     def __call__(self, parameters: ParameterTable | None = None) -> Array:
-        """Predict every observation.
+        """Every figure of the typical patient of its arm, without the offset of a cohort.
 
         Parameters
         ----------
@@ -354,16 +355,19 @@ def predict(
     -------
     DataFrame
         One row an observation: ``study, arm, endpoint, site_or_marker, time_months, observed`` (in ``unit``),
-        ``spread`` (its standard error), ``n``, ``predicted`` (the typical patient of the arm), ``low, high`` (NaN),
+        ``spread`` (its standard error), ``n``, ``typical`` (the typical patient of the arm), ``predicted`` (with the
+        offset of a cohort), ``low, high`` (NaN),
         ``error`` (predicted less observed), ``used``, ``reason`` (why not), and what a summary or a figure asks for:
         ``month_from, control, statistic, phase, verification, curve``, ``sd`` (of `error_sd`), ``agent`` and
         ``dose_mg`` (the last dose before the visit), ``origin, line``.
     """
     seen = evidence.observations
-    predicted = Predictor(evidence, parameters, rtol=rtol)(parameters)
+    typical = Predictor(evidence, parameters, rtol=rtol)(parameters)
+    predicted = typical + seen["offset"].to_numpy()
     last = [_last_dose(evidence.arms[arm], month) for arm, month in zip(seen["arm"], seen["month"], strict=True)]
     return seen.rename(columns={"month": "time_months", "value": "observed"}).assign(
         spread=sampling_se(seen),
+        typical=typical,
         predicted=predicted,
         low=np.nan,
         high=np.nan,

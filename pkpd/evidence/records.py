@@ -96,14 +96,18 @@ ENDPOINTS = {
         "day", ("marker",), "days from `month_from` to the lowest value until `month`", month_from=True
     ),
 }
-STATISTICS = ("mean", "ls_mean", "geometric_mean", "median", "unstated")
+STATISTICS = ("mean", "ls_mean", "geometric_mean", "median", "unstated", "typical")
 SPREADS = {"SE": 1, "SD": 1, "CI95": 2, "IQR": 2, "range": 2}  # type -> how many numbers give it
 PHASES = {
     "on": "under the effect of a drug that is being given",
     "off": "after the interval of the last dose",
     "untreated": "in an arm that is given nothing",
 }
-VERIFICATIONS = {"read": "seen in the named source", "recalled": "written from knowledge of the source"}
+VERIFICATIONS = {
+    "read": "seen in the named source",
+    "recalled": "written from knowledge of the source",
+    "derived": "computed from what is printed in the source, as the note says",
+}
 
 NEEDED = tuple(
     "study arm endpoint site_or_marker month value unit statistic phase source verification".split()  #
@@ -112,7 +116,10 @@ COLUMNS = tuple(
     "study arm control endpoint site_or_marker month_from month value unit statistic spread spread_type spread_low "
     "spread_high n phase curve source doi verification note origin".split()
 )
+NUMERIC_OF_OFFSETS = ("month_from", "month", "offset")
 NUMERIC = ("month_from", "month", "value", "spread", "spread_low", "spread_high", "n")
+FIGURE = ("arm", "control", "endpoint", "site_or_marker", "month_from", "month")
+"""Columns that tell one figure from every other."""
 NOT_USED_COLUMNS = tuple(
     "file line study arm endpoint site_or_marker time_months value unit why reason".split()  #
 )
@@ -203,8 +210,9 @@ class Evidence:
     arms : dict of str to Arm
         By id.
     observations : DataFrame
-        One row a figure, columns as `COLUMNS` and ``line`` (of the file). Numeric columns are float, NaN where
-        empty; every value and spread is in the unit of its endpoint.
+        One row a figure, columns as `COLUMNS`, ``line`` (of the file) and ``offset``: what the published kind of
+        statistic of a cohort exceeds the arm's typical patient by (of offsets.csv; 0 without one). Numeric columns are
+        float, NaN where empty; every value, spread and offset is in the unit of its endpoint.
     not_used : DataFrame
         What a conversion left out, columns as `NOT_USED_COLUMNS`; empty if there is no such file.
     agents : dict of str to Agent
@@ -229,7 +237,8 @@ def load_evidence(path: str | Path | None = None) -> Evidence:
     Parameters
     ----------
     path : path, optional
-        Folder with ``arms.toml`` and ``observations.csv``, and own agent files if its arms need any.
+        Folder with ``arms.toml`` and ``observations.csv``, own agent files if its arms need any, and ``offsets.csv``
+        as `ranklsim validate` writes it, if there is one.
 
     Returns
     -------
@@ -254,6 +263,10 @@ def load_evidence(path: str | Path | None = None) -> Evidence:
     observations = pd.DataFrame(columns=[*COLUMNS, "line"])
     try:
         observations = _read_observations(_sheet(folder / "observations.csv", NEEDED), arms, ids, agents, faults)
+    except BadInput as fault:
+        faults += fault.messages
+    try:
+        observations["offset"] = _read_offsets(folder / "offsets.csv", observations)
     except BadInput as fault:
         faults += fault.messages
     not_used = pd.DataFrame(columns=list(NOT_USED_COLUMNS))
@@ -537,6 +550,22 @@ class _Figure:
             self.row.fault("phase", f"it is '{phase}', but '{arm.id}' is given {arm.text}; write {right}.")
         elif phase == "off" and month < ended - 1e-6:
             self.row.fault("phase", f"it is 'off' at month {month:g}, but the last interval ends at {ended:.4g} mo.")
+
+
+def _read_offsets(path: Path, observations: pd.DataFrame) -> pd.Series:
+    """Offset of each observation; 0 where the file has none. Rows of other figures are passed over."""
+    if not path.is_file():
+        return pd.Series(0.0, index=observations.index)
+    sheet = _sheet(path, (*FIGURE, "offset"))
+    rows, faults = [], list(sheet.faults)
+    for row in sheet.rows():
+        numbers = {column: row.number(column, needed=column == "offset") for column in NUMERIC_OF_OFFSETS}
+        rows.append({column: row.text(column) for column in FIGURE} | numbers)
+        faults += row.faults
+    if faults:
+        raise BadInput(*faults)
+    offsets = pd.DataFrame(rows, columns=[*FIGURE, "offset"]).drop_duplicates(list(FIGURE))
+    return observations[list(FIGURE)].merge(offsets, how="left", on=list(FIGURE))["offset"].fillna(0.0).astype(float)
 
 
 def _read_not_used(sheet: Sheet) -> pd.DataFrame:

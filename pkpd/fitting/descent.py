@@ -23,10 +23,9 @@ FAR = 1e3  # residual that stands for one without a value
 
 
 def descend(
-    residuals: Callable[[Array, NDArray[np.int64]], Array],
+    residuals: Callable[[Array], Array],
     theta: Array,
     slope: Array,
-    free: NDArray[np.bool_],
     low: Array,
     high: Array,
     scale: Array,
@@ -36,20 +35,17 @@ def descend(
     damping: float,
     firmer: float,
 ) -> tuple[Array, Array, Array]:
-    """Move the `free` parameters of each vector downhill, inside the bounds.
+    """Move each vector downhill, inside the bounds.
 
     Parameters
     ----------
     residuals : callable
-        From vectors (m, parameters), and which of the `n` they are (m,), to residuals (m, n_residuals); NaN where there
-        is none.
+        From vectors (m, parameters) to residuals (m, n_residuals); NaN where there is none.
     theta : ndarray, shape (n, parameters)
         Where to start.
-    slope : ndarray, shape (n_residuals, n_free)
-        Jacobian there by the free parameters, each in units of `scale`.
-    free : ndarray of bool, shape (parameters,)
-    low, high : ndarray, shape (parameters,)
-    scale : ndarray, shape (n_free,)
+    slope : ndarray, shape (n, n_residuals, parameters)
+        Jacobian there, each parameter in units of `scale`; one of slope 0 does not move.
+    low, high, scale : ndarray, shape (parameters,)
     steps : int
         At most.
     enough : float
@@ -59,21 +55,21 @@ def descend(
 
     Returns
     -------
-    theta, residual (n, n_residuals), slope (n, n_residuals, n_free)
+    theta, residual (n, n_residuals), slope (n, n_residuals, parameters)
     """
     n, theta = len(theta), theta.copy()
-    slopes, damped, active = np.tile(slope, (n, 1, 1)), np.full(n, damping), np.arange(n)
-    current = np.nan_to_num(residuals(theta, active), nan=FAR)
+    slopes, damped, active = slope.copy(), np.full(n, damping), np.arange(n)
+    current = np.nan_to_num(residuals(theta), nan=FAR)
     for _ in range(steps):
         trial = theta[active].copy()
         for a, k in enumerate(active):
             square = slopes[k].T @ slopes[k] + (damped[k] + TINY) * np.eye(len(scale))
-            trial[a, free] -= np.linalg.solve(square, slopes[k].T @ current[k]) * scale
+            trial[a] -= np.linalg.solve(square, slopes[k].T @ current[k]) * scale
         trial = np.clip(trial, low, high)
-        new = residuals(trial, active)
+        new = residuals(trial)
         going = []
         for a, k in enumerate(active):
-            moved = (trial[a] - theta[k])[free] / scale
+            moved = (trial[a] - theta[k]) / scale
             fall = current[k] @ current[k] - new[a] @ new[a]
             if np.isfinite(fall) and moved.any():
                 slopes[k] += np.outer(new[a] - current[k] - slopes[k] @ moved, moved) / (moved @ moved)

@@ -2,8 +2,8 @@
 
 A specification (`load_spec`) names parameters, bounds, priors, figures and method. Residuals are whitened by the
 covariance of the evidence (`evidence.errors.cov`), so points of one curve do not count as independent. They are stacked
-over the scenarios (such as each mechanism of the rebound alone) that one set of values must serve. Every start and
-every profile is written when it ends, so an interrupted fit can resume.
+over the scenarios (such as each mechanism of the rebound alone) that one set of values must serve. Every start is
+written when it ends, and so are the profiles, so an interrupted fit can resume.
 
 Confidence intervals come from the profile likelihood [1]_. A parameter is fixed at values around its estimate, and the
 others are estimated again by damped Gauss-Newton steps whose Jacobian is maintained by Broyden's update. A parameter
@@ -35,14 +35,16 @@ from ranklsim.pkpd.evidence.predictions import Predictor, predict
 from ranklsim.pkpd.evidence.records import Evidence, load_evidence
 from ranklsim.pkpd.fitting import work
 from ranklsim.pkpd.fitting.descent import FAR, descend
-from ranklsim.pkpd.fitting.posterior import Walk, Weighed, importance, sample
-from ranklsim.pkpd.fitting.spec import SAMPLERS, Spec
+from ranklsim.pkpd.fitting.posterior import Draws, sample
+from ranklsim.pkpd.fitting.spec import SAMPLER, Fitted, Spec
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 
 Array = NDArray[np.float64]
 
+RTOL = 1e-7  # of what differences are taken of
 DIFFERENCE = 1e-2  # step of finite differences, in steps that matter (`Fitted.scale`)
-WALK_RTOL = 1e-5  # of emcee, which takes no differences
+ROUGH = 1e-3  # relative fall of the objective at which the search ends that only centres a posterior
+WALK_RTOL = 1e-5  # of draws, which take no differences
 FOLLOW_STEPS, ENOUGH = 12, 0.02  # of a profile: steps at most; fall of the objective below which they end
 OFFSET = 10.0  # see `_one_start`
 ON_BOUND = 1e-3  # share of the span between bounds within which an estimate is called on the bound
@@ -70,10 +72,11 @@ class Problem:
     _predictor: Predictor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._predictor = Predictor(self.evidence, self.table, rtol=1e-7)
+        self._predictor = Predictor(self.evidence, self.table, rtol=RTOL)
         covariance = cov(self.evidence.observations, RHO)
         self._whiten = np.linalg.inv(np.linalg.cholesky(covariance))
-        self.observed = self.evidence.observations["value"].to_numpy(float)
+        seen = self.evidence.observations
+        self.observed = seen["value"].to_numpy(float) - seen["offset"].to_numpy(float)
 
     @property
     def names(self) -> list[str]:
@@ -91,7 +94,7 @@ class Problem:
         return {p.name: p.natural(float(x)) for p, x in zip(self.spec.parameters, theta, strict=True)}
 
     def predict(self, theta: Array, fixed: dict[str, float] | None = None) -> Array:
-        """Prediction of every figure, shape (n_observations,).
+        """Every figure of the typical patient of its arm, shape (n_observations,).
 
         Parameters
         ----------
@@ -145,7 +148,7 @@ class Problem:
             priors = sum(p.prior_sd is not None for p in self.spec.parameters)
             return np.full(len(self.observed) * len(self.spec.scenarios) + priors, np.nan)
 
-    def residuals_of(self, thetas: Array, workers: int = 1) -> Array:
+    def residuals_of(self, thetas: Array, workers: int = 1, rtol: float = WALK_RTOL) -> Array:
         """`residuals` of several vectors at once; NaN where a figure has no prediction, or the vector is implausible.
 
         Parameters
@@ -153,6 +156,8 @@ class Problem:
         thetas : ndarray, shape (n, n_parameters)
         workers : int
             Threads; the result does not depend on it.
+        rtol : float
+            As of `simulate`.
 
         Returns
         -------
@@ -166,7 +171,7 @@ class Problem:
             misfit = np.full((len(vectors), len(self.observed)), np.nan)
             possible = table.implausible(vectors) == ""
             if possible.any():
-                found = self._predictor.of_vectors(vectors[possible], table, rtol=WALK_RTOL, workers=workers)
+                found = self._predictor.of_vectors(vectors[possible], table, rtol=rtol, workers=workers)
                 misfit[possible] = found - self.observed
             parts.append(np.sqrt(scenario.weight) * (misfit @ self._whiten.T))
         priors = [
@@ -198,25 +203,24 @@ class Problem:
         ----------
         theta : ndarray, shape (n_parameters,)
         """
-        columns = []
-        for i, p in enumerate(self.spec.parameters):
-            step = DIFFERENCE * p.scale
-            up, down = theta.copy(), theta.copy()
-            up[i], down[i] = min(theta[i] + step, p.high), max(theta[i] - step, p.low)
-            after, before = self.try_residuals(up), self.try_residuals(down)
-            if not (np.isfinite(after).all() and np.isfinite(before).all()):  # one side only, where there is but one
-                here = self.residuals(theta)
-                if np.isfinite(after).all():
-                    before, down = here, theta
-                elif np.isfinite(before).all():
-                    after, up = here, theta
-                else:
-                    raise RunFailed(
-                        f"{self.spec.path}: {p.name} cannot be simulated on either side of {p.natural(theta[i]):g}; "
-                        "narrow its bounds, or fix it."
-                    )
-            columns.append((after - before) / (up[i] - down[i]))
-        return np.column_stack(columns)
+        parameters = self.spec.parameters
+        step = DIFFERENCE * np.diag([p.scale for p in parameters])
+        low, high = (np.array([getattr(p, end) for p in parameters]) for end in ("low", "high"))
+        up, down = np.minimum(theta + step, high), np.maximum(theta - step, low)
+        above, below, here = np.split(
+            self.residuals_of(np.concatenate([up, down, theta[None]]), rtol=RTOL), [len(up), 2 * len(up)]
+        )
+        # One side only, where there is but one.
+        lost_above, lost_below = (~np.isfinite(side).all(axis=1) for side in (above, below))
+        above[lost_above], up[lost_above] = here, theta
+        below[lost_below], down[lost_below] = here, theta
+        if (lost_above & lost_below).any() or not np.isfinite(here).all():
+            i = int(np.argmax(lost_above & lost_below))
+            raise RunFailed(
+                f"{self.spec.path}: {parameters[i].name} cannot be simulated on either side of "
+                f"{parameters[i].natural(theta[i]):g}; narrow its bounds, or fix it."
+            )
+        return np.asarray(((above - below) / np.diag(up - down)[:, None]).T, dtype=float)
 
 
 def make_problem(spec: Spec, parameters: ParameterTable | None = None) -> Problem:
@@ -286,8 +290,8 @@ class Fit:
         One row a start: objective, converged, evaluations and the estimate.
     jacobian : ndarray
         Of the residuals at the estimate.
-    posterior : Walk or Weighed or None
-        Draws, where the method is emcee or importance.
+    posterior : Draws or None
+        Draws, where the method is posterior.
     """
 
     problem: Problem
@@ -297,7 +301,7 @@ class Fit:
     message: str
     starts: pd.DataFrame
     jacobian: Array
-    posterior: Walk | Weighed | None = None
+    posterior: Draws | None = None
 
     @property
     def information(self) -> Array:
@@ -325,9 +329,8 @@ class Fit:
             At most as many as were drawn.
         """
         assert self.posterior is not None
-        theta, log_posterior = self.posterior.draws(n)
-        vectors = pd.DataFrame([self.problem.natural(row) for row in theta])
-        return vectors.assign(**self.problem.spec.fixed, objective=-2 * log_posterior)
+        vectors = pd.DataFrame([self.problem.natural(row) for row in self.posterior.theta[:n]])
+        return vectors.assign(**self.problem.spec.fixed, objective=self.posterior.objective[:n])
 
     def on_bound(self) -> list[str]:
         """Parameters whose estimate stands on one of its bounds."""
@@ -374,9 +377,10 @@ def fit(
     problem : Problem, optional
         The fit made ready, in place of `parameters`; from `make_problem` by default.
     folder : Path, optional
-        Where finished starts, and the walk of emcee, are kept, so that a second call goes on after the last one.
+        Where finished starts, and the particles of a posterior, are kept, so that a second call goes on after the last
+        one.
     workers : int
-        Threads of emcee; the result does not depend on it.
+        Threads of draws; the result does not depend on it.
     progress : callable, optional
         Called with a sentence and the objective so far.
 
@@ -384,7 +388,7 @@ def fit(
     -------
     Fit
         The best start. `Fit.converged` says whether it converged; it is not raised, since a caller may want to see it.
-        emcee begins at the estimate of least squares.
+        Draws begin around the estimate of least squares.
 
     Raises
     ------
@@ -415,21 +419,17 @@ def fit(
         starts,
         problem.jacobian(theta),
     )
-    if spec.method in SAMPLERS:
-        draw: Any = {"importance": importance, "emcee": sample}[spec.method]
-        # Candidates lie all over the bounds and begin from the middle of things: the best fit of all parameters may be
-        # a far corner, from where few of them find the way down.
-        centre = next(_starting_points(spec)) if spec.method == "importance" else theta
-        found.posterior = draw(
+    if spec.method == SAMPLER:
+        options: Any = spec.options
+        found.posterior = sample(
             lambda thetas: problem.residuals_of(thetas, workers),
             spec.parameters,
-            centre,
-            found.jacobian if centre is theta else problem.jacobian(centre),
-            anywhere=np.array([problem.table.row(name)["status"] != "fitted" for name in problem.names]),
+            theta,
+            found.jacobian,
             seed=spec.seed,
             kept=folder / "draws.npz" if folder else None,
             progress=progress,
-            **spec.options,
+            **options,
         )
     return found
 
@@ -447,7 +447,8 @@ def _one_start(
     problem: Problem, theta: Array, number: int, progress: Callable[[str, float], None] | None
 ) -> dict[str, Any]:
     spec = problem.spec
-    method, options = ("least_squares", {}) if spec.method in SAMPLERS else (spec.method, dict(spec.options))
+    options: dict[str, Any] = {"ftol": ROUGH} if spec.method == SAMPLER else dict(spec.options)
+    method = "least_squares" if spec.method == SAMPLER else spec.method
     # lmfit sees every parameter as OFFSET plus steps that matter, so that relative differences suit all of them alike.
     scale, middle = np.array([p.scale for p in spec.parameters]), np.array([p.start for p in spec.parameters])
     parameters = lmfit.Parameters()
@@ -482,8 +483,8 @@ def _one_start(
                 progress(f"start {number + 1} of {spec.starts}, evaluation {count}", best)
         return found
 
-    if method == "least_squares":
-        options.setdefault("diff_step", DIFFERENCE / OFFSET)
+    if method == "least_squares":  # all differences in one call of the model
+        options["jac"] = lambda values: problem.jacobian(fitted(values)) * scale
     if method == "differential_evolution":
         options.setdefault("seed", spec.seed + number)
     try:
@@ -537,65 +538,57 @@ def profile(
 
     Notes
     -----
-    The others follow by up to four chord steps, each kept only if it lowers the objective: a profile drawn here is
-    never below the true one, so an interval is never too wide for want of steps, and one that reaches a bound truly
-    does.
+    All parameters and both sides move outwards together, so that each step of each is part of one call of the model. A
+    profile drawn here is never below the true one, so an interval is never too wide for want of steps, and one that
+    reaches a bound truly does.
     """
+    kept = folder / "profiles.json" if folder else None
+    if kept and (found_before := work.kept(kept)):
+        return pd.DataFrame(found_before)
     problem, spec = found.problem, found.problem.spec
-    threshold = chi2.ppf(level, 1)
-    sd = np.sqrt(np.diag(found.covariance))
-    rows = []
-    for i, p in enumerate(spec.parameters):
-        kept = folder / f"profile-{i:03d}.json" if folder else None
-        if kept and (mine := work.kept(kept)):
-            rows += mine
-            continue
-        mine = [{"parameter": p.name, "theta": float(found.theta[i]), "value": p.natural(found.theta[i]), "rise": 0.0}]
-        for side in (-1, 1):
-            theta, slope = found.theta.copy(), found.jacobian
-            for k in range(1, points + 1):
-                target = found.theta[i] + side * k / points * np.sqrt(2 * threshold) * sd[i]
-                held = float(np.clip(target, p.low, p.high))
-                if held == theta[i]:
-                    break
-                theta, objective, slope = _follow(problem, theta, i, held, slope)
-                rise = objective - found.objective
-                mine.append({"parameter": p.name, "theta": held, "value": p.natural(held), "rise": float(rise)})
-                if rise > 1.5 * threshold:
-                    break
+    count, threshold = len(found.theta), chi2.ppf(level, 1)
+    low, high, scale = (np.array([getattr(p, name) for p in spec.parameters]) for name in ("low", "high", "scale"))
+    reach = np.sqrt(2 * threshold * np.diag(found.covariance)) / points
+    held, side = np.repeat(np.arange(count), 2), np.tile([-1.0, 1.0], count)
+    theta = np.tile(found.theta, (2 * count, 1))
+    slopes = np.tile(found.jacobian * scale, (2 * count, 1, 1))
+    slopes[np.arange(2 * count), :, held] = 0.0  # what is held does not move
+    rows = [_point(p, float(x), 0.0) for p, x in zip(spec.parameters, found.theta, strict=True)]
+    active = np.arange(2 * count)
+    for k in range(1, points + 1):
+        target = found.theta[held] + side * k * reach[held]
+        target = np.clip(target, low[held], high[held])
+        active = active[target[active] != theta[active, held[active]]]
+        if not active.size:
+            break
+        theta[active, held[active]] = target[active]
+        theta[active], residual, slopes[active] = descend(
+            lambda vectors: problem.residuals_of(vectors, rtol=RTOL),
+            theta[active],
+            slopes[active],
+            low,
+            high,
+            scale,
+            steps=FOLLOW_STEPS,
+            enough=ENOUGH,
+            damping=0.0,
+            firmer=1.0,
+        )
+        rise = np.square(residual).sum(axis=1) - found.objective
+        rows += [
+            _point(spec.parameters[held[a]], float(target[a]), float(r)) for a, r in zip(active, rise, strict=True)
+        ]
+        active = active[rise <= 1.5 * threshold]
         if progress:
-            progress(f"profile of {p.name}", found.objective)
-        if kept:
-            work.keep(kept, mine)
-        rows += mine
-    return pd.DataFrame(rows).sort_values(["parameter", "theta"], ignore_index=True)
+            progress(f"profiles, value {k} of {points} to each side", found.objective)
+    rows.sort(key=lambda row: (row["parameter"], row["theta"]))
+    if kept:
+        work.keep(kept, rows)
+    return pd.DataFrame(rows)
 
 
-def _follow(problem: Problem, theta: Array, i: int, held: float, slope: Array) -> tuple[Array, float, Array]:
-    """Hold parameter `i` and let the others go downhill from where the last value left them.
-
-    `slope` is the Jacobian where the search starts; the one returned is kept up (`descent`).
-    """
-    low, high = (np.array([getattr(p, end) for p in problem.spec.parameters]) for end in ("low", "high"))
-    scale = np.array([p.scale for p in problem.spec.parameters])
-    others = np.arange(len(theta)) != i
-    best, slope = theta.copy(), slope.copy()
-    best[i] = held
-    moved, residual, slopes = descend(
-        lambda vectors, _: np.array([problem.try_residuals(vector) for vector in vectors]),
-        best[None],
-        (slope * scale)[:, others],
-        others,
-        low,
-        high,
-        scale[others],
-        steps=FOLLOW_STEPS,
-        enough=ENOUGH,
-        damping=0.0,
-        firmer=1.0,
-    )
-    slope[:, others] = slopes[0] / scale[others]
-    return moved[0], float(residual[0] @ residual[0]), slope
+def _point(p: Fitted, theta: float, rise: float) -> dict[str, Any]:
+    return {"parameter": p.name, "theta": theta, "value": p.natural(theta), "rise": rise}
 
 
 def intervals(found: Fit, profiles: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:

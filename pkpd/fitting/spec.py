@@ -7,7 +7,7 @@
     kind     = "typical"                  # to the figures; "between-patient": to their spreads (`cohorts.variability`)
     patients = 200                        # virtual ones of each arm, for "between-patient" only
     seed     = 1
-    method   = "least_squares"            # any minimiser of lmfit, "emcee", "importance"
+    method   = "least_squares"            # any minimiser of lmfit, or "posterior"
     starts   = 3                          # the first from `start`, the others drawn between the bounds
     options  = { max_nfev = 50 }          # passed to the method
     fixed    = { fade = 2.0 }             # held at another value than the parameter table's
@@ -53,13 +53,10 @@ from ranklsim.pkpd.errors import BadInput, near, shown
 from ranklsim.pkpd.parameters import SPREAD, ParameterTable, load_parameters
 from ranklsim.pkpd.reading import Faults, Shape, Table, as_kind, load_toml
 
-SAMPLERS = {
-    "emcee": {"walkers": 0, "steps": 1000, "burn": 300, "thin": 1},
-    "importance": {"candidates": 20000, "keep": 1000},
-}
-"""Methods that draw from the posterior (`posterior`), and their options with defaults; 0 walkers: as many as suit."""
+SAMPLER = "posterior"
+"""The method that draws from the posterior (`posterior`)."""
+PARTICLES = 1000
 MOST_DRAWN = 50_000_000  # numbers of all draws: 400 MB
-MOST_KEPT = 20_000  # draws of importance resampling, each with its residuals
 MOST_POINTS = 1_000_000  # of a grid
 TRIED = 50  # evaluations of the trial run that checks the options of a method
 OWN = (
@@ -209,7 +206,7 @@ def methods() -> list[str]:
     from lmfit.minimizer import SCALAR_METHODS
 
     own = ("leastsq", "least_squares", "brute", "basinhopping", "ampgo", "shgo", "dual_annealing")
-    return sorted({*own, *SAMPLERS, *SCALAR_METHODS})
+    return sorted({*own, SAMPLER, *SCALAR_METHODS})
 
 
 def load_spec(path: str | Path, parameters: ParameterTable | None = None) -> Spec:
@@ -269,41 +266,20 @@ def _below(data: dict[str, Any], path: Path, text: str, seen: list[Path]) -> tup
     return merged, more
 
 
-def bad_draws(method: str, parameters: int, options: Mapping[str, int]) -> dict[str, str]:
-    """What is wrong with the options of a sampler, a sentence for each option.
+def bad_draws(parameters: int, particles: int) -> str:
+    """What is wrong with the number of particles of a posterior; empty if nothing.
 
     Parameters
     ----------
-    method : str
-        One of `SAMPLERS`.
     parameters : int
         How many are fitted.
-    options : mapping of str to int
-        Those that were given.
+    particles : int
     """
-    given, found = SAMPLERS[method] | dict(options), {}
-    if method == "importance":
-        if given["keep"] > MOST_KEPT:
-            found["keep"] = f"keep is {given['keep']}; give at most {MOST_KEPT}."
-        if given["candidates"] * parameters > MOST_DRAWN:
-            found["candidates"] = f"candidates is {given['candidates']}; give at most {MOST_DRAWN // parameters}."
-        return found
-    walkers, steps, burn, thin = (given[name] for name in ("walkers", "steps", "burn", "thin"))
-    walkers = walkers or 2 * (3 * parameters // 2 + 1)
-    if walkers < 2 * parameters or walkers % 2 or walkers < 4:
-        least = max(4, 2 * parameters)
-        noun = "parameter" if parameters == 1 else "parameters"
-        found["walkers"] = f"{walkers} walkers for {parameters} {noun}; give an even number, {least} or more."
-    if burn >= steps:
-        found["burn"] = f"burn is {burn} of {steps} steps, which leaves nothing; give fewer."
-    elif (steps - burn + thin - 1) // thin < 4:
-        found["thin"] = (
-            f"every {thin}. of {steps - burn} steps leaves fewer than 4; give a smaller thin, or more steps."
-        )
-    if walkers * steps * (parameters + 1) > MOST_DRAWN:
-        most = MOST_DRAWN // (walkers * (parameters + 1))
-        found["steps"] = f"{steps} steps of {walkers} walkers take too much memory; give at most {most}."
-    return found
+    least, most = max(20, 4 * parameters), MOST_DRAWN // (4 * parameters)  # each half must span all parameters
+    if least <= particles <= most:
+        return ""
+    noun = "parameter" if parameters == 1 else "parameters"
+    return f"{particles} particles for {parameters} {noun}; give {least} to {most}."
 
 
 def _stopped(method: str, parameters: int, options: Mapping[str, Option]) -> str:
@@ -346,7 +322,7 @@ class _Reader:
         root, between = self.root, "between-patient"
         method = root.choice("method", methods(), "least_squares")
         kind = root.choice("kind", KINDS, KINDS[0])
-        if kind == between and method in SAMPLERS:
+        if kind == between and method == SAMPLER:
             root.fault("method", f'{method} draws typical values; with kind = "{kind}" use a minimiser of lmfit.')
         patients = root.whole("patients", PATIENTS, least=20, most=MOST)
         if "patients" in root and kind != between:
@@ -385,32 +361,29 @@ class _Reader:
         before = len(self.faults)
         calls = [getattr(lmfit.Minimizer, method, None), getattr(scipy.optimize, method, None)]
         takes = {name for call in calls if call is not None for name in inspect.signature(call).parameters}
-        known = tuple(SAMPLERS.get(method, sorted((takes | {"max_nfev"}) - set(OWN))))
+        draws = method == SAMPLER
+        known = ("particles",) if draws else tuple(sorted((takes | {"max_nfev"}) - set(OWN)))
         options: dict[str, Option] = {}
         for name, value in self.root.mapping("options", object, {}).items():
-            whole = method in SAMPLERS or name == "max_nfev"
-            least = 0 if name == "burn" else 1
+            whole = draws or name == "max_nfev"
             given = as_kind(value, int)
-            if (name not in known and (method in SAMPLERS or calls[0] is not None)) or name in OWN:
+            if (name not in known and (draws or calls[0] is not None)) or name in OWN:
                 self.root.fault(("options", name), f"method '{method}' takes no option '{name}'; {near(name, known)}")
-            elif whole and (given is None or not least <= given <= MOST):
-                self.root.fault(("options", name), f"{name} is {shown(value)}; give a whole number, {least} to {MOST}.")
+            elif whole and (given is None or not 1 <= given <= MOST):
+                self.root.fault(("options", name), f"{name} is {shown(value)}; give a whole number, 1 to {MOST}.")
             elif isinstance(value, str | bool | int) or as_kind(value, float) is not None:
                 options[name] = cast(Option, value)
             else:
                 self.root.fault(("options", name), f"{name} is {shown(value)}; give text, a finite number or true.")
         if len(self.faults) > before:
             return options
-        sentences = (
-            bad_draws(method, parameters, cast(dict[str, int], options))
-            if method in SAMPLERS
-            else {"options" if options else "method": said}
-            if (said := _stopped(method, parameters, options))
-            else {}
-        )
-        for name, sentence in sentences.items():
-            path = ("options", name) if name in options else ("options",) if options else ("method",)
-            self.root.fault(path, sentence)
+        if draws:
+            said = bad_draws(parameters, cast(int, options.get("particles", PARTICLES)))
+        else:
+            said = _stopped(method, parameters, options)
+        if said:
+            path = ("options", "particles") if "particles" in options else ("options",) if options else ("method",)
+            self.root.fault(path, said)
         return options
 
     def _values(self, table: Table, key: str) -> dict[str, float]:

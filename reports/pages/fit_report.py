@@ -83,7 +83,7 @@ class Result:
     def converged(self) -> bool:
         """Whether the method says so and neither a step downhill nor a profile shows otherwise."""
         drawn = self.found.posterior
-        trusted = drawn is None or not drawn.trouble(self.found.problem.names)
+        trusted = drawn is None or not drawn.trouble()
         return self.found.converged and self.shortfall <= FAR and trusted
 
     @property
@@ -266,7 +266,7 @@ def _troubles(result: Result) -> list[str]:
     said = []
     if not result.converged:
         message = " ".join(found.message.split()).rstrip(".") or "no reason given"
-        trouble = "" if found.posterior is None else found.posterior.trouble(found.problem.names)
+        trouble = "" if found.posterior is None else found.posterior.trouble()
         if trouble:
             message = trouble
         elif found.converged:
@@ -310,7 +310,7 @@ def _write(result: Result, folder: Path, command: str) -> None:
         frames["profiles"] = result.profiles
     if found.posterior is not None:
         frames["posterior"] = posterior.summarise(found.posterior, spec.parameters, LEVEL)
-        frames["samples"] = found.draws(min(MOST_DRAWS, len(found.posterior.flat)))
+        frames["samples"] = found.draws(min(MOST_DRAWS, len(found.posterior.theta)))
     facts = {
         "title": spec.title,
         "status": "converged" if result.converged else "not converged",
@@ -459,7 +459,6 @@ def _posterior(result: Result) -> Section:
     drawn, spec = result.found.posterior, result.spec
     assert drawn is not None
     frame = posterior.summarise(drawn, spec.parameters, LEVEL)
-    more = {"R_hat": ("R-hat", 3), "effective": ("Independent draws", 0)}
     shown = [
         {
             "Parameter": row["parameter"],
@@ -467,7 +466,6 @@ def _posterior(result: Result) -> Section:
             "Median": sig(row["median"]),
             "95% interval": f"{sig(row['low'])}, {sig(row['high'])}",
             "SD over prior's": num(row["narrowed"], 2),
-            **{label: num(row[name], digits) for name, (label, digits) in more.items() if name in row},
         }
         for row in frame.to_dict("records")
     ]
@@ -476,12 +474,7 @@ def _posterior(result: Result) -> Section:
     if silent:
         key.append(f"About where the prior had them the data leave {', '.join(silent)}.")
     note = "SD over prior's: on the fitted scale; 1 where the data are silent."
-    if "R_hat" in frame:
-        note += (
-            " R-hat: split, over all walkers. Independent draws: steps times walkers over the integrated "
-            "autocorrelation time."
-        )
-    numeric = ("Median", "95% interval", "SD over prior's", *(label for label, _ in more.values()))
+    numeric = ("Median", "95% interval", "SD over prior's")
     exhibit = table("3", "Draws from the posterior", frame, shown, note, numeric=numeric)
     return Section("3", "Posterior", "posterior", key=key, exhibits=[exhibit])
 

@@ -23,7 +23,7 @@ from ranklsim.cohorts.words import first_upper
 from ranklsim.pkpd import arguments
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.evidence.predictions import COLUMNS, summary
-from ranklsim.pkpd.evidence.records import Arm, Evidence, load_evidence
+from ranklsim.pkpd.evidence.records import FIGURE, Arm, Evidence, load_evidence
 from ranklsim.pkpd.parameters import PARAMETERS, ParameterTable, load_parameters
 from ranklsim.pkpd.simulation import processors
 from ranklsim.pkpd.units import DAYS_PER_MONTH
@@ -36,8 +36,8 @@ from ranklsim.reports.layout.page import Page, table
 from ranklsim.reports.layout.tables import DASH, num, with_interval
 
 MARK = "ranklsim-validation"
-TOP = frozenset({"index.html", "predictions.csv", "summary.csv"})  # files beside tables/ and figures/
-COLUMNS_WRITTEN = (*COLUMNS[: COLUMNS.index("reason") + 1], "typical", "low_study", "high_study")
+TOP = frozenset({"index.html", "predictions.csv", "summary.csv", "offsets.csv"})  # files beside tables/ and figures/
+COLUMNS_WRITTEN = (*COLUMNS[: COLUMNS.index("typical") + 1], "low_study", "high_study")
 PHASES = {
     "on": ("#0072B2", "o", "on treatment"),
     "off": ("#D55E00", "s", "after the last dose"),
@@ -121,8 +121,30 @@ def validate(
         everything = with_not_used(known, found.predictions)
         for name, frame in (("predictions", everything), ("summary", misfit)):
             (work / f"{name}.csv").write_text(csv_text(frame), encoding="utf-8", newline="")
+        if patients:
+            offsets(known, found).to_csv(work / "offsets.csv", index=False, lineterminator="\n")
         page.write(work, sections)
     return folder / "index.html"
+
+
+def offsets(evidence: Evidence, found: Bands) -> pd.DataFrame:
+    """What the statistic of each cohort exceeds the typical patient by, for the folder of the evidence.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    found : Bands
+        Its figures, by cohorts.
+
+    Returns
+    -------
+    DataFrame
+        Columns `FIGURE` and ``offset``; a figure that has no value has no row.
+    """
+    frame = evidence.observations[list(FIGURE)].assign(
+        offset=(found.predictions["predicted"] - found.predictions["typical"]).round(4)
+    )
+    return frame[frame["offset"].notna()]
 
 
 def _misfit_by_kind(predictions: pd.DataFrame) -> pd.DataFrame:

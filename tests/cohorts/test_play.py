@@ -200,15 +200,14 @@ def test_denosumab_prevents_vertebral_fractures_through_bone_and_resorption_alon
     number = np.arange(1, 1201)
     rate = {arm: of(played(trial, arm, number), "vertebral")["patient"].nunique() for arm in ("placebo", "denosumab")}
     assert 0.045 < rate["placebo"] / 1200 < 0.105  # 7.2 % in FREEDOM
-    assert 0.25 < rate["denosumab"] / rate["placebo"] < 0.6  # 0.32
+    assert 0.2 < rate["denosumab"] / rate["placebo"] < 0.6  # 0.32; about 25 women on denosumab have one
 
 
-def test_calcium_falls_to_a_grade_after_denosumab_and_not_on_placebo():
+def test_calcium_falls_to_a_grade_after_denosumab_and_hardly_ever_on_placebo():
     trial = a_trial(hypocalcaemia=True)
     number = np.arange(1, 201)
     low, none = played(trial, "denosumab", number), played(trial, number=number)
-    assert not len(of(none, "hypocalcaemia"))
     found = of(low, "hypocalcaemia")
-    assert len(found)
+    assert len(of(none, "hypocalcaemia")) < 0.1 * len(found)
     assert all(re.fullmatch(r"grade [1-4]", grade) for grade in found["detail"])
     assert (found["month"] < 2).mean() > 0.6

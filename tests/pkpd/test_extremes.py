@@ -220,7 +220,9 @@ def test_osteoclasts_at_rest_are_those_of_the_lifelong_steady_state() -> None:
 
 
 def test_shipped_parameters_belong_together_and_what_does_not_is_named() -> None:
-    drawn = pd.DataFrame({"make_marrow": [1.0, 20.0, 1.0], "Ka": [1.0, 20.0, 1.0], "e_gut": [1.0, 1.0, 0.0]})
+    drawn = pd.DataFrame(
+        {"make_marrow": [1.0, 20.0, 1.0], "Ka": [1.0, 20.0, 1.0], "n": [1.0, 2.0, 1.0], "e_gut": [1.0, 1.0, 0.0]}
+    )
     first, second, third = TABLE.implausible(drawn)
     assert first == ""
     assert second.startswith("osteoclasts at rest of trabecular bone would be")

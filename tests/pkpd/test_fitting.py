@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ def small(folder: Path, starts: int = 1, most: int = 200) -> Path:
     return small_fit(folder, 'name  = "c0"\nstart = 0.2', starts, most)
 
 
-EMCEE, IMPORTANCE = (f'method = "{name}"\noptions = {{{{ {{}} }}}}' for name in ("emcee", "importance"))
+POSTERIOR = 'method = "posterior"\noptions = {{ {} }}'
 
 
 @pytest.fixture(scope="module")
@@ -52,24 +51,6 @@ def test_figures_made_by_the_model_give_back_their_parameters(truth_found: tuple
     assert values["c0"] == pytest.approx(0.12, rel=1e-3)
     assert found.objective < 1e-4
     assert found.on_bound() == []
-
-
-def test_candidates_of_a_posterior_begin_from_the_values_of_the_spec_not_from_the_best_fit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec = replace(load_spec(small(tmp_path)), method="importance", options={})
-    problem = fitting.make_problem(spec)
-    begun: dict[str, np.ndarray] = {}
-
-    def importance(_residuals, _parameters, centre, jacobian, **_more):
-        begun.update(centre=centre, jacobian=jacobian)
-
-    monkeypatch.setattr(fitting, "importance", importance)
-    found = fitting.fit(spec, problem=problem)
-    start = np.array([p.start for p in spec.parameters])
-    assert not np.allclose(found.theta, start)
-    np.testing.assert_array_equal(begun["centre"], start)
-    np.testing.assert_array_equal(begun["jacobian"], problem.jacobian(start))
 
 
 def test_profiles_rise_from_the_estimate_and_their_intervals_hold_the_truth(
@@ -152,15 +133,9 @@ def test_points_of_one_curve_do_not_count_as_independent(tmp_path: Path) -> None
         ("seed    = 3", 'method = "dogleg"', "method 'dogleg' does not run"),
         ("options = {", 'method = "nelder"\noptions = { fatal = 1.0,', "method 'nelder' does not run"),
         ("options = {", 'method = "brute"\noptions = { Ns = 5000,', "would try 2.5e+07 points"),
-        ("options = { max_nfev = 200 }", EMCEE.format("walkers = 3"), "small.toml:6: 3 walkers for 2 parameters"),
-        ("options = { max_nfev = 200 }", EMCEE.format("steps = 9, burn = 9"), "small.toml:6: burn is 9 of 9 steps"),
-        ("options = { max_nfev = 200 }", EMCEE.format("thin = 500"), "small.toml:6: every 500. of 700 steps"),
-        ("options = { max_nfev = 200 }", EMCEE.format("steps = 9000000"), "small.toml:6: 9000000 steps of 8 walkers"),
-        (
-            "options = { max_nfev = 200 }",
-            IMPORTANCE.format("keep = 30000"),
-            "small.toml:6: keep is 30000; give at most",
-        ),
+        ("options = { max_nfev = 200 }", POSTERIOR.format("particles = 3"), "6: 3 particles for 2 parameters"),
+        ("options = { max_nfev = 200 }", POSTERIOR.format("particles = 9000000"), "give 20 to 6250000"),
+        ("options = { max_nfev = 200 }", POSTERIOR.format("walkers = 30"), "takes no option 'walkers'"),
         ("sd = 1.0", "sd = inf", "sd = inf is not a finite number"),
         ("starts  = 1", "starts  = true", "`starts` = true has the wrong form; give starts = 3."),
     ],
@@ -198,8 +173,8 @@ def test_the_shipped_spec_reads_and_the_shipped_values_are_what_it_starts_from()
 def test_every_method_offered_is_one_of_lmfit_or_draws_from_the_posterior() -> None:
     import lmfit
 
-    assert {"least_squares", "emcee", "importance"} <= set(methods())
-    for name in set(methods()) - {"importance"}:
+    assert {"least_squares", "posterior"} <= set(methods())
+    for name in set(methods()) - {"posterior"}:
         minimiser = getattr(lmfit.Minimizer, name, None)
         assert minimiser is not None or name in lmfit.minimizer.SCALAR_METHODS
 
@@ -245,8 +220,8 @@ def test_a_spec_that_is_like_another_takes_what_it_does_not_say_from_it(tmp_path
 
 def test_draws_from_the_posterior_are_of_typical_values_only(tmp_path: Path) -> None:
     path = tmp_path / "spreads.toml"
-    path.write_text('like = "between_patient"\nmethod = "emcee"\n', "utf-8")
-    with pytest.raises(BadInput, match=r"spreads\.toml:2: emcee draws typical values"):
+    path.write_text('like = "between_patient"\nmethod = "posterior"\n', "utf-8")
+    with pytest.raises(BadInput, match=r"spreads\.toml:2: posterior draws typical values"):
         load_spec(path)
 
 

@@ -20,16 +20,17 @@ DATA = laboratory.published()
 # changes this list, on purpose.
 FAILING = {
     (4, "trabecular BV/TV, % change"): "by 1.3: what bounds osteoclasts bounds the loss",
+    (5, "trabecular osteoclasts, % change"): "activation rises less than in proportion to the signal (n below 1)",
     (6, "trabecular loss by ovariectomy prevented"): "sources add up; they would have to cooperate",
+    (7, "cortical volume from 8 to 24 months of age"): "by 0.1 %: a few cortical osteoclasts more than must be",
     (8, "trabecular BV/TV one month after"): "adult bone can't grow by 30 % in a month",
+    (9, "osteoclasts lost without osteocyte and without"): "as test 5",
     (11, "trabecular loss by ovariectomy prevented"): "lymphocytes are 2 % of the trabecular signal",
     (15, "trabecular BV/TV after 10 days"): "adult turnover of 2 a year can't take 84 % in ten days",
     (15, "trabecular BV/TV after 28 days"): "as after 10 days",
     (16, "trabecular osteoclasts under saturating denosumab"): "full blockade leaves none, the mice a twentieth",
     (19, "trabecular remodelling 13 years after menopause"): "nothing goes on rising for years",
-    (19, "spine BMD, years 0 to 2 after menopause"): "RANKL x2.5 in three sources is mid-range",
-    (19, "spine BMD, years 2 to 7 after menopause"): "as in the first two years",
-    (19, "hip BMD, years 0 to 2 after menopause"): "as at the spine",
+    (19, "hip BMD, years 0 to 2 after menopause"): "RANKL x2.5 in three sources is mid-range",
     (0, "trabecular BV/TV, fold"): "without adipogenic RANKL osteocytes still hold half of the osteoclasts",
     (0, "trabecular BV/TV, % change"): "osteoclasts are bounded, so ten times the RANKL can't empty bone",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import offset
 
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.biology import anabolics, bisphosphonates
@@ -82,7 +83,7 @@ def test_denosumab_and_placebo_do_not_depend_on_numbers_of_other_agents() -> Non
     table = load_parameters()
     moved = {
         f"{agent}.{field.field}": field.high
-        for agent in ("alendronate", "zoledronate", "teriparatide", "romosozumab")
+        for agent in ("alendronate", "zoledronate", "teriparatide", "blosozumab", "romosozumab")
         for field in load_agent(agent).provenance
         if field.origin == agent
     } | {name: table.row(name)["high"] for name in ("bp_adapt", "t_bp_adapt", "t_bp_blood", "bp_rest")}
@@ -123,26 +124,39 @@ def test_no_amount_kills_more_than_the_bound_and_adaptation_only_takes_away() ->
 
 def test_bone_that_an_agent_forms_is_what_the_markers_see() -> None:
     model, p, rest = patient()
-    _, _, treated = patient(level_1=1.0, adaptation_1=0.1)
+    _, _, treated = patient(recruited_1=1.0, adaptation_1=0.1)
     seen = model._formation(treated, p) - model._formation(rest, p)
     by_cells = {}
     for state, x in (("rest", rest), ("treated", treated)):
         change = model.rates(x, p, [])
         by_cells[state] = {b: change[f"osteoid_{b}"] + x[f"osteoid_{b}"] / p.tN for b in ("T", "C")}
     formed_T = (by_cells["treated"]["T"] - by_cells["rest"]["T"]) / p.turnover_T
-    at_sites = (1 - p.dlT - p.phT) * (anabolics.matrix(treated, p, ONE_OF_EACH) - 1)
-    assert formed_T == pytest.approx(at_sites + anabolics.modelling(treated, p, ONE_OF_EACH))
-    whole_cycle = (anabolics.matrix(treated, p, ONE_OF_EACH) - 1) / at_sites  # markers count it without its deficit
+    at_sites = (1 - p.dlT - p.phT) * (anabolics.matrix(treated, p, 1.0, ONE_OF_EACH) - 1)
+    assert formed_T == pytest.approx(at_sites + anabolics.modelling(treated, p, 1.0, ONE_OF_EACH))
+    whole_cycle = (anabolics.matrix(treated, p, 1.0, ONE_OF_EACH) - 1) / at_sites  # without its deficit
     assert seen == pytest.approx(p.turn_T * (formed_T - at_sites + at_sites * whole_cycle))
     assert by_cells["treated"]["C"] == by_cells["rest"]["C"]
 
 
 def test_where_no_bone_is_formed_an_agent_makes_no_RANKL() -> None:
-    _, p, x = patient(level_1=1.0)
+    _, p, x = patient(recruited_1=1.0)
     assert anabolics.synthesis(x, p, 0.0, ONE_OF_EACH) == 1
     felt = (1 + p.Kf) * 2 / (p.Kf + 2)
     assert anabolics.synthesis(x, p, 2.0, ONE_OF_EACH) == pytest.approx(np.exp(felt * p.e_rankl_1))
     assert anabolics.synthesis(x, p, 1e9, ONE_OF_EACH) <= np.exp((1 + p.Kf) * p.e_rankl_1)
+
+
+def test_formation_falls_below_normal_while_what_has_worn_down_recovers() -> None:
+    _, p, x = patient(adaptation_1=0.5)
+    assert anabolics.matrix(x, p, 1.0, ONE_OF_EACH) == pytest.approx(1 / (1 + 0.5 * p.tolerance_1))
+    assert anabolics.rates(x, p, ONE_OF_EACH)["adaptation_1"] < 0
+
+
+@pytest.mark.parametrize(("level", "effect"), [(0.0, 0.0), (1.0, 1.0), (2.0, 1.5), (1e9, 3.0)])
+def test_an_effect_saturates_in_its_level(level: float, effect: float) -> None:
+    _, p, x = patient(level_1=level)
+    p = Values(p | {"saturation_1": 0.5, "signal_fold_1": 0.6})
+    assert anabolics.restraint(x, p, ONE_OF_EACH) == pytest.approx(0.6**effect)
 
 
 TERIPARATIDE = course("teriparatide 20ug every 1day for 24mo", [1, 3, 6, 12, 24])
@@ -184,7 +198,8 @@ def test_with_denosumab_teriparatide_adds_bone_and_no_resorption() -> None:
     [("BMD_LS_pct", 12, 13.1, 1.4), ("BMD_LS_pct", 24, 16.6, 1.4), ("BMD_TH_pct", 12, 6.0, 1.4)],
 )
 def test_romosozumab(column: str, month: float, published: float, tolerance: float) -> None:
-    assert ROMOSOZUMAB.loc[month, column] == pytest.approx(published, abs=tolerance)
+    mean = ROMOSOZUMAB.loc[month, column] + offset("frame-romosozumab", column, month)
+    assert mean == pytest.approx(published, abs=tolerance)
 
 
 def test_romosozumab_forms_bone_for_some_months_and_lowers_resorption() -> None:

@@ -1,4 +1,4 @@
-"""Draws from posteriors whose answer is known in closed form: linear models with normal errors."""
+"""Draws from posteriors whose answer is known in closed form."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
-from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.fitting import posterior
 from ranklsim.pkpd.fitting.spec import Fitted
 
-# Two fitted parameters and an assumed one; figures tell of the third only through what the first two can't take up.
+# Linear models with normal errors. Figures tell of the third parameter only through what the first two can't take up.
 DESIGN = np.array([[2.0, 0.0, 0.5], [1.0, 1.0, 0.0], [0.0, 3.0, -0.5], [1.0, -1.0, 1.0], [0.5, 0.5, 0.5]])
 OBSERVED = np.array([1.0, 0.3, -0.4, 0.8, 0.5])
 PARAMETERS = tuple(Fitted(name, "none", 0.0, -low, low) for name, low in (("a", 9.0), ("b", 9.0), ("s", 8.0)))
-ASSUMED = np.array([False, False, True])
 INFORMATION = DESIGN.T @ DESIGN
 MEAN = np.linalg.solve(INFORMATION, DESIGN.T @ OBSERVED)
 COVARIANCE = np.linalg.inv(INFORMATION)
@@ -25,58 +24,68 @@ def residuals(theta: np.ndarray) -> np.ndarray:
     return theta @ DESIGN.T - OBSERVED
 
 
-def check(theta: np.ndarray, effective: float) -> None:
+def test_draws_and_evidence_of_a_linear_model_are_those_in_closed_form(tmp_path: Path) -> None:
+    found = posterior.sample(residuals, PARAMETERS, np.zeros(3), DESIGN, particles=2000, seed=3)
+    assert found.effective > 1000
+    assert found.trouble() == ""
     sd = np.sqrt(np.diag(COVARIANCE))
-    assert np.abs((theta.mean(axis=0) - MEAN) / sd).max() < 4 / np.sqrt(effective)
-    ratio = theta.std(axis=0) / sd
-    assert np.abs(ratio - 1).max() < 4 / np.sqrt(2 * effective)
-    assert np.corrcoef(theta.T) == pytest.approx(COVARIANCE / np.outer(sd, sd), abs=4 / np.sqrt(effective))
-
-
-def test_importance_draws_of_a_linear_model_are_its_posterior(tmp_path: Path) -> None:
-    found = posterior.importance(
-        residuals, PARAMETERS, np.zeros(3), DESIGN, ASSUMED, candidates=4000, keep=2000, seed=3, kept=tmp_path / "c.npz"
-    )
-    assert found.effective > 500
-    check(found.theta, min(found.effective, 2000))
+    assert np.abs((found.theta.mean(axis=0) - MEAN) / sd).max() < 4 / np.sqrt(found.effective)
+    assert np.abs(found.theta.std(axis=0) / sd - 1).max() < 4 / np.sqrt(2 * found.effective)
+    correlation = COVARIANCE / np.outer(sd, sd)
+    assert np.corrcoef(found.theta.T) == pytest.approx(correlation, abs=4 / np.sqrt(found.effective))
     least = OBSERVED @ OBSERVED - OBSERVED @ DESIGN @ MEAN
-    assert found.least == pytest.approx(least, abs=0.01)
-    again = posterior.importance(
-        residuals, PARAMETERS, np.zeros(3), DESIGN, ASSUMED, candidates=4000, keep=2000, seed=3, kept=tmp_path / "c.npz"
-    )
-    assert np.array_equal(found.theta, again.theta)
-    assert found.trouble(["a", "b", "s"]) == ""
+    volume = np.prod([p.high - p.low for p in PARAMETERS])
+    exact = -0.5 * least + 0.5 * np.linalg.slogdet(2 * np.pi * COVARIANCE)[1] - np.log(volume)
+    assert found.log_evidence == pytest.approx(exact, abs=0.15)
 
 
-def test_importance_that_rests_on_few_candidates_says_so() -> None:
-    found = posterior.importance(
-        lambda theta: 50 * residuals(theta), PARAMETERS, np.zeros(3), 50 * DESIGN, ASSUMED, candidates=200, keep=50
-    )
-    assert "more are needed" in found.trouble(["a", "b", "s"])
+def test_evidence_counts_a_prior_as_a_distribution() -> None:
+    """One figure y = x + e, e of SD 1, x of prior mean 0.5 and SD 2: y is normal with variance 5."""
+    prior = (Fitted("x", "none", 0.0, -30.0, 30.0, prior_mean=0.5, prior_sd=2.0),)
+
+    def both(theta: np.ndarray) -> np.ndarray:
+        return np.column_stack([theta[:, 0] - 1.7, (theta[:, 0] - 0.5) / 2])
+
+    found = posterior.sample(both, prior, np.array([1.0]), np.array([[1.0], [0.5]]), particles=1000, seed=1)
+    exact = -0.5 * np.log(5.0) - 0.5 * (1.7 - 0.5) ** 2 / 5
+    assert found.log_evidence == pytest.approx(exact, abs=0.1)
+    assert found.theta.mean() == pytest.approx(0.5 + 1.2 * 4 / 5, abs=0.15)
 
 
-def test_the_walk_of_a_linear_model_is_its_posterior_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    def walk(steps: int, name: str) -> posterior.Walk:
-        return posterior.sample(
-            residuals, PARAMETERS, np.zeros(3), DESIGN, anywhere=ASSUMED, walkers=40, steps=steps, burn=100, seed=2,
-            kept=tmp_path / name,
-        )  # fmt: skip
+def test_two_modes_keep_their_shares() -> None:
+    """A mixture of a mode of weight 0.7 at -1 and one of 0.3 at +1, started from the smaller one."""
+    one = (Fitted("x", "none", 0.0, -3.0, 3.0), Fitted("y", "none", 0.0, -3.0, 3.0))
 
-    whole = walk(600, "whole.npz")
-    assert whole.trouble(["a", "b", "s"]) == ""
-    check(whole.flat, float(whole.effective.min()))
-    walk(125, "parts.npz")
-    assert np.array_equal(walk(600, "parts.npz").chain, whole.chain)
+    def two(theta: np.ndarray) -> np.ndarray:
+        x, y = theta.T
+        left, right = 0.7 * np.exp(-0.5 * ((x + 1) / 0.2) ** 2), 0.3 * np.exp(-0.5 * ((x - 1) / 0.2) ** 2)
+        return np.column_stack([np.sqrt(-2 * np.log(left + right + 1e-300)), y])
 
-
-def test_draws_of_a_walk_come_from_every_walker() -> None:
-    chain = np.arange(200 * 10, dtype=float).reshape(200, 10, 1)
-    drawn, _ = posterior.Walk(chain, np.zeros((200, 10)), 0.3).draws(100)
-    assert set((drawn[:, 0] % 10).astype(int)) == set(range(10))
+    found = posterior.sample(two, one, np.array([0.5, 0.0]), np.array([[0.6, 0.0], [0.0, 1.0]]), particles=2000, seed=2)
+    assert (found.theta[:, 0] < 0).mean() == pytest.approx(0.7, abs=0.05)
+    area = np.sqrt(2 * np.pi) * 0.2 / 6 * np.sqrt(2 * np.pi) * (2 * ndtr(3.0) - 1) / 6
+    assert found.log_evidence == pytest.approx(np.log(area), abs=0.1)
 
 
-def test_too_few_walkers_and_a_burn_in_without_end_are_refused() -> None:
-    with pytest.raises(BadInput, match="4 walkers for 3 parameters"):
-        posterior.sample(residuals, PARAMETERS, np.zeros(3), DESIGN, walkers=4)
-    with pytest.raises(BadInput, match="burn is 10 of 10 steps"):
-        posterior.sample(residuals, PARAMETERS, np.zeros(3), DESIGN, steps=10, burn=10)
+def test_draws_go_on_where_they_stopped(tmp_path: Path) -> None:
+    whole = posterior.sample(residuals, PARAMETERS, np.zeros(3), DESIGN, particles=200, seed=3, kept=tmp_path / "a.npz")
+
+    class Stopped(Exception):
+        pass
+
+    def stop(what: str, _: float) -> None:
+        if what.endswith("move 2"):
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        posterior.sample(
+            residuals, PARAMETERS, np.zeros(3), DESIGN, particles=200, seed=3, kept=tmp_path / "b.npz", progress=stop
+        )
+    again = posterior.sample(residuals, PARAMETERS, np.zeros(3), DESIGN, particles=200, seed=3, kept=tmp_path / "b.npz")
+    assert np.array_equal(whole.theta, again.theta)
+    assert whole.log_evidence == again.log_evidence
+
+
+def test_few_particles_say_so() -> None:
+    found = posterior.sample(residuals, PARAMETERS, np.zeros(3), DESIGN, particles=40)
+    assert "more particles are needed" in found.trouble()

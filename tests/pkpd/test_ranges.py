@@ -105,9 +105,9 @@ def test_a_choice_that_makes_no_sense_is_told(only: list[str] | None, exclude: l
 
 def test_intervals_of_another_fit_are_read_from_its_estimates(tmp_path: Path) -> None:
     path = tmp_path / "estimates.csv"
-    path.write_text("parameter,unit,low,high\nkT,1/yr,0.19,0.23\n", encoding="utf-8")
+    path.write_text("parameter,unit,low,high\nkT,1/yr,0.16,0.23\n", encoding="utf-8")
     frame = ranges(TABLE, intervals=path).set_index("symbol")
-    assert tuple(frame.loc["kT", ["low", "high"]]) == (0.19, 0.23)
+    assert tuple(frame.loc["kT", ["low", "high"]]) == (0.16, 0.23)
     assert frame.loc["tW", "kind"] == "assumed"  # not fitted there
 
 

@@ -49,6 +49,8 @@ def test_the_ensemble_agrees_with_the_figures_and_covers_what_they_leave_open() 
             vectors[symbol].between(row["low"] - 1e-3 * abs(row["low"]), row["high"] + 1e-3 * abs(row["high"])).all()
         ), symbol
     assert set(TABLE.uncertain()) <= set(vectors)
+    weighed = load_spec("ensemble")
+    assert set(vectors) == {p.name for p in weighed.parameters} | set(weighed.fixed)
     problem = make_problem(load_spec("default"))
     assert vectors["sig"].quantile(0.95) - vectors["sig"].quantile(0.05) > 0.2
     predicted = problem._predictor.of_vectors(vectors.head(60), TABLE, rtol=1e-5)

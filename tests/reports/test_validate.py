@@ -111,6 +111,35 @@ def test_a_mean_is_compared_with_the_mean_and_a_median_with_the_median(evidence:
     assert statistic_of("unstated") == "median"
 
 
+def test_a_figure_of_the_typical_patient_is_compared_with_the_typical_patient(evidence: Evidence) -> None:
+    rows = evidence.observations.assign(statistic="typical")
+    same = Evidence(evidence.path, evidence.arms, rows, evidence.not_used, evidence.agents)
+    found = bands(same, load_parameters(), patients=60).predictions
+    assert found["predicted"].equals(found["typical"])
+
+
+def test_offsets_that_validate_writes_bring_the_typical_patient_to_the_cohort(folder: Path, written: Path) -> None:
+    (folder / "offsets.csv").write_bytes((written / "offsets.csv").read_bytes())
+    found = predict(load_evidence(folder))
+    (folder / "offsets.csv").unlink()
+    cohorts = pd.read_csv(written / "predictions.csv")["predicted"].to_numpy()
+    assert found["predicted"].to_numpy() == pytest.approx(cohorts, abs=1e-2)
+    assert found["typical"].to_numpy() == pytest.approx(predict(load_evidence(folder))["predicted"].to_numpy())
+    assert not np.allclose(found["typical"], cohorts, atol=0.1)
+
+
+@pytest.mark.slow
+def test_the_offsets_that_ship_are_those_of_cohorts_at_the_shipped_values() -> None:
+    """Between two stages of the refit they may lag: by less than a third of the SD that the fit gives a figure."""
+    evidence, table = load_evidence(), load_parameters()
+    arms = ["defend-denosumab", "defend-placebo", "phase2-60", "freedom-denosumab", "choi-single"]
+    some = evidence.subset(evidence.observations["arm"].isin(arms))
+    found = bands(some, table, patients=100).predictions
+    lag = (found["predicted"] - found["typical"] - some.observations["offset"]) / found["sd"]
+    assert np.sqrt(np.mean(lag**2)) < 0.2
+    assert lag.abs().max() < 1.0
+
+
 def test_an_interval_shrinks_with_the_root_of_n(evidence: Evidence) -> None:
     many = evidence.observations.assign(n=evidence.observations["n"] * 100)
     more = Evidence(evidence.path, evidence.arms, many, evidence.not_used, evidence.agents)
