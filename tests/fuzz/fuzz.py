@@ -198,14 +198,22 @@ def search(seconds: float, seed: int, verbs: list[str], examples: int, tally: Pa
     counts: dict[str, Counter[str]] = {verb: Counter() for verb in verbs or valid}
     seen: set[str] = set()
     found, turn, end = 0, 0, time.monotonic() + seconds
-    while time.monotonic() < end and any(sum(count.values()) < examples for count in counts.values()):
+    done: set[str] = set()
+    while time.monotonic() < end and len(done) < len(counts):
         turn += 1
         for verb, count in counts.items():
-            if time.monotonic() >= end or sum(count.values()) >= examples:
+            if time.monotonic() >= end:
+                break
+            if verb in done or sum(count.values()) >= examples:
+                done.add(verb)
                 continue
-            most = min(AT_ONCE * min(turn, 8), examples - sum(count.values()))
+            before, most = sum(count.values()), AT_ONCE * min(turn, 8)
             found += _some(verb, valid[verb], known, count, current, seed * 100_003 + turn, most, seen)
-            tally.write_text(json.dumps(counts), encoding="utf-8")
+            if sum(count.values()) == before:
+                done.add(verb)  # nothing new is drawn any more
+            whole = tally.with_suffix(".tmp")
+            whole.write_text(json.dumps(counts), encoding="utf-8")
+            os.replace(whole, tally)
     current.unlink(missing_ok=True)
     return found
 
@@ -284,10 +292,11 @@ def main() -> int:
         while (left := asked.seconds - (time.monotonic() - begun)) > 0:
             words = [str(left), *asked.verbs, "--seed", str(seed), "--examples", str(asked.examples), "--child", folder]
             child = subprocess.Popen([sys.executable, __file__, *words])
-            current, stamp = Path(folder) / "current", 0.0
+            current = Path(folder) / "current"
             while child.poll() is None:
                 time.sleep(0.5)
-                stamp = current.stat().st_mtime if current.exists() else time.time()
+                stamps = [path.stat().st_mtime for path in (current, Path(folder) / "tally") if path.exists()]
+                stamp = max(stamps, default=time.time())
                 if time.time() - stamp > DEADLY:
                     child.kill()
             if (tally := Path(folder) / "tally").exists():

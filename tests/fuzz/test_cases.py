@@ -38,9 +38,3 @@ def test_a_fault_is_found_and_shrunk(monkeypatch, tmp_path, known):
     (path,) = (tmp_path / "cases").iterdir()
     case = mutations.Case.of_json(path.read_text(encoding="utf-8"), known)
     assert b'"binder"' not in case.files["mine.toml"]
-
-
-@pytest.mark.slow
-def test_half_a_minute_of_search_finds_nothing(monkeypatch, tmp_path):
-    monkeypatch.setattr(fuzz, "CASES", tmp_path / "cases")
-    assert fuzz.search(30, 1, [], 10**9, tmp_path / "tally", tmp_path / "current") == 0
