@@ -281,7 +281,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--examples", type=int, default=10**9, help="inputs of each verb at most")
     parser.add_argument("--child", type=Path)
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
     if asked.child:
         return search(
             asked.seconds, asked.seed, asked.verbs, asked.examples, asked.child / "tally", asked.child / "current"
