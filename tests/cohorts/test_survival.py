@@ -176,7 +176,7 @@ def test_a_damaged_manifest_costs_no_portion(trial_file, tmp_path, monkeypatch, 
         open_run(tmp_path / "b")
     simulated.clear()
     found, said = resumed(trial_file, tmp_path / "b")
-    assert simulated == [2]
+    assert len(simulated) == 1  # which of the portions depends on threads
     assert re.search("2 of 3 portions .*manifest was damaged", said[0])
     assert table_bytes(open_run(found.folder).folder) == whole
 
