@@ -29,6 +29,7 @@ from scipy import stats
 from ranklsim.cohorts.statistics.likelihood import Edge, highest, maximise
 from ranklsim.cohorts.statistics.proportions import model_matrix, no_ratio, wald
 from ranklsim.cohorts.statistics.survival import of_two_arms, refuse_empty, strata_of
+from ranklsim.pkpd.errors import RunFailed
 
 Array = NDArray[np.float64]
 
@@ -175,7 +176,14 @@ def fine_gray(
         return edge.found(level)
     slope, _, information = maximise(look, np.zeros(k), failed)
     bread, influence = np.linalg.inv(information), np.concatenate([part.influence(slope) for part in parts])
-    return wald(float(slope[0]), float(np.sqrt((bread @ (influence.T @ influence) @ bread)[0, 0])), level)
+    error = float(np.sqrt((bread @ (influence.T @ influence) @ bread)[0, 0]))
+    if abs(slope[0]) > ENDLESS or not error > 0:
+        raise RunFailed(failed)
+    return wald(float(slope[0]), error, level)
+
+
+ENDLESS = 20.0
+"""Logarithm of a ratio beyond which the likelihood rises without end, as where no stratum has events to compare."""
 
 
 class _Stratum:
