@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ranklsim.pkpd.errors import RunFailed
+from ranklsim.pkpd.fitting.work import keep_arrays, kept_arrays
 
 PORTION = 256
 """Vectors simulated and kept at a time."""
@@ -24,13 +25,13 @@ class Portions:
     ----------
     evaluate : callable
         Takes vectors (a row each) and a function that is told the number of typical patients done since the last call;
-        returns one row for each vector.
+        returns one row of numbers for each vector.
     persons : int
         Typical patients of one vector.
     total : int
         Typical patients of all stages.
     work : Path or None
-        Folder for finished portions, which are found again there.
+        Folder for finished portions, which are found again there; one that is damaged is done again.
     progress : callable or None
         Called with (done, total), in typical patients.
     culprit : callable
@@ -68,9 +69,9 @@ class Portions:
         parts = []
         for first in range(0, len(vectors), PORTION):
             portion = vectors.iloc[first : first + PORTION].reset_index(drop=True)
-            place = None if self.work is None else self.work / f"{stage}-{first // PORTION:05d}.parquet"
-            if place is not None and place.is_file():
-                parts.append(pd.read_parquet(place))
+            place = None if self.work is None else self.work / f"{stage}-{first // PORTION:05d}.npz"
+            if place is not None and (kept := kept_arrays(place)) is not None:
+                parts.append(pd.DataFrame(kept["values"], columns=kept["columns"].tolist()))
                 self._tell(len(portion) * self.persons)
                 continue
             try:
@@ -78,9 +79,7 @@ class Portions:
             except RunFailed as fault:
                 raise RunFailed(self._which(stage, first, portion, fault)) from fault
             if place is not None:
-                part = place.with_suffix(".part")
-                found.to_parquet(part, index=False)
-                os.replace(part, place)
+                keep_arrays(place, columns=np.array(found.columns, dtype=str), values=found.to_numpy(float))
             parts.append(found)
         return pd.concat(parts, ignore_index=True)
 

@@ -17,7 +17,6 @@ a measured clearance of denosumab is no measurement of ABC-301.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import zlib
@@ -34,7 +33,7 @@ from ranklsim.pkpd.arguments import folder as existing_folder
 from ranklsim.pkpd.errors import BadInput, near
 from ranklsim.pkpd.limits import limit_of
 from ranklsim.pkpd.reading import MOST_TOML_BYTES, Faults, Shape, Table, load_toml, read_content
-from ranklsim.pkpd.tomltext import Key
+from ranklsim.pkpd.tomltext import Key, quoted
 from ranklsim.pkpd.units import parse_quantity, unit_of
 
 KINDS = ("none", "binder", "bisphosphonate", "anabolic")
@@ -410,8 +409,8 @@ def new_agent(name: str, like: str = "denosumab", *, folder: Path | None = None)
     lines = [
         f"# {name}: what it has in common with {base.name} is taken over; give what differs, each with its unit.",
         "# A range (low, high) is what a reasonable opponent could claim; intervals of answers are drawn over it.",
-        f"label        = {_quoted(name.upper())}",
-        f"like         = {_quoted(base.name)}",
+        f"label        = {quoted(name.upper())}",
+        f"like         = {quoted(base.name)}",
         "hypothetical = true    # no such drug has been tested in humans",
         'description  = ""',
         "",
@@ -420,9 +419,9 @@ def new_agent(name: str, like: str = "denosumab", *, folder: Path | None = None)
         spec = FIELDS[base.kind][number.field]
         lines.append(f"# {number.field}: {spec.meaning}{_or_none(spec)}. {base.label}: {_in_words(number)}")
         if spec.none:
-            lines.append(f'# {number.field} = {{ assay = "0.05 nM", like = {_quoted(base.name)} }}   # of a laboratory')
+            lines.append(f'# {number.field} = {{ assay = "0.05 nM", like = {quoted(base.name)} }}   # of a laboratory')
         span = "" if number.low is None else f", low = {number.low:g}, high = {number.high:g}"
-        value = _quoted(_in_words(number))
+        value = quoted(_in_words(number))
         lines.append(f'# {number.field} = {{ value = {value}{span}, status = "assumed", source = "..." }}')
     return "\n".join(lines) + "\n"
 
@@ -465,28 +464,28 @@ def to_toml(agent: Agent) -> str:
         TOML. Numbers are in canonical units and exact to the last bit.
     """
     lines = [
-        f"name = {_quoted(agent.name)}",
-        f"label = {_quoted(agent.label)}",
-        f"kind = {_quoted(agent.kind)}",
-        f"route = {_quoted(agent.route)}",
+        f"name = {quoted(agent.name)}",
+        f"label = {quoted(agent.label)}",
+        f"kind = {quoted(agent.kind)}",
+        f"route = {quoted(agent.route)}",
         f"hypothetical = {str(agent.hypothetical).lower()}",
-        f"description = {_quoted(agent.description)}",
-        f"reference_regimen = {_quoted(agent.reference_regimen)}",
-        f"color = {_quoted(agent.color)}",
+        f"description = {quoted(agent.description)}",
+        f"reference_regimen = {quoted(agent.reference_regimen)}",
+        f"color = {quoted(agent.color)}",
         "",
     ]
     for number in agent.provenance:
         value = "none" if math.isinf(number.value) else _with_unit(repr(number.value), number.unit)
-        entries = [f"value = {_quoted(value)}"]
+        entries = [f"value = {quoted(value)}"]
         if number.low is not None:
             entries += [f"low = {number.low!r}", f"high = {number.high!r}"]
-        entries += [f"{entry} = {_quoted(getattr(number, entry))}" for entry in ("status", "source", "doi")]
+        entries += [f"{entry} = {quoted(getattr(number, entry))}" for entry in ("status", "source", "doi")]
         if number.assay is not None:
-            entries.append(f"assay = {_quoted(_with_unit(repr(number.assay), number.unit))}")
+            entries.append(f"assay = {quoted(_with_unit(repr(number.assay), number.unit))}")
         if number.like:
-            entries += [f"like = {_quoted(number.like)}", f"factor = {number.factor!r}"]
+            entries += [f"like = {quoted(number.like)}", f"factor = {number.factor!r}"]
         if number.origin != agent.name:
-            entries.append(f"origin = {_quoted(number.origin)}")
+            entries.append(f"origin = {quoted(number.origin)}")
         lines.append(f"{number.field} = {{ {', '.join(entries)} }}")
     return "\n".join(lines).rstrip() + "\n"
 
@@ -760,8 +759,3 @@ def _in_words(number: Number) -> str:
 
 def _with_unit(number: str, unit: str) -> str:
     return number if unit == "1" else f"{number} {unit}"
-
-
-def _quoted(text: str) -> str:
-    """Text as a TOML basic string, which for text without control characters is that of JSON."""
-    return json.dumps(text, ensure_ascii=False)

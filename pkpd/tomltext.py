@@ -6,6 +6,7 @@ agent) could not say where it is. `locate` finds the line of any key or array el
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from bisect import bisect_right
@@ -54,6 +55,16 @@ def locate(text: str, path: Sequence[str | int]) -> int:
         if wanted[:length] in lines:
             return lines[wanted[:length]]
     return 0
+
+
+def quoted(text: str) -> str:
+    """Text as a TOML basic string, which for text without control characters is that of JSON.
+
+    Parameters
+    ----------
+    text : str
+    """
+    return json.dumps(text, ensure_ascii=False)
 
 
 def explain_syntax(name: str, text: str, fault: str) -> str:

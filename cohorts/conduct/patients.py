@@ -8,7 +8,7 @@ How a population proposes a person stands in `joint`, how its file is read in `p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,6 +67,17 @@ def population_of(trial: Trial) -> Population:
     if f"{name}.toml" in trial.population_files:
         return built_population(name, trial.population_files)
     return load_population(name, trial.populations)
+
+
+def with_population(trial: Trial) -> Trial:
+    """The trial with the files of its population, so that what is made of them does not change while it is used.
+
+    Parameters
+    ----------
+    trial : Trial
+        With the name of its population and the folder of its file.
+    """
+    return replace(trial, population_files=population_of(trial).files)
 
 
 def _criteria_of(trial: Trial, population: Population, parameters: ParameterTable) -> dict[str, Range]:

@@ -12,7 +12,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256 as hash_of
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any
 import pandas as pd
 
 from ranklsim.cohorts import uncertainty
-from ranklsim.cohorts.conduct.patients import population_of, typical
+from ranklsim.cohorts.conduct.patients import typical, with_population
 from ranklsim.cohorts.protocol.trial import Trial, load_trial
 from ranklsim.cohorts.running import pieces, places, storage, twins
 from ranklsim.cohorts.running.pieces import Job, Note, Task
@@ -236,7 +236,7 @@ def _prepare(
     trial = trial.with_overrides(patients=patients, seed=seed, layers=layers)
     table = load_parameters(parameters, folder=trial.folder)
     agents = [table.apply(load_agent(name, folder=trial.folder)) for name in trial.agent_names()]
-    trial = replace(trial, population_files=population_of(trial).files)
+    trial = with_population(trial)
     typical(trial, table)  # refuses criteria that hardly anyone fulfils
     frozen = {
         "trial.toml": trial.to_toml().encode(),

@@ -1,4 +1,4 @@
-"""Finished parts of a fit on disk, so that an interrupted one goes on: whole, or as if they were not there."""
+"""Finished parts of long work on disk, so that it goes on after an interruption: whole, or as if not there."""
 
 from __future__ import annotations
 

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from ranklsim.cohorts.conduct.doses import as_doses, planned
 from ranklsim.cohorts.conduct.patients import draw
 from ranklsim.cohorts.protocol.design import Arm, Trial
-from ranklsim.cohorts.quantities import Quantity
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.simulation import simulate
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.design.question import Question, dose_a_year
-from ranklsim.reports.design.search import LEVEL, Searched
+from ranklsim.reports.design.search import LEVEL, Searched, asked_of, months_of
 
 Array = NDArray[np.float64]
 
@@ -43,7 +42,7 @@ def design_arms(found: Searched, cell: int, position: int) -> list[Arm]:
 
 def in_patients(
     found: Searched, place: tuple[int, int], parameters: ParameterTable, *, workers: int = 1
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> pd.DataFrame:
     """Every requirement in cohorts of virtual patients, one cohort for each of some draws.
 
     Patients differ as in the trial's population; they receive every dose on its day and nobody leaves. A patient is the
@@ -60,14 +59,12 @@ def in_patients(
 
     Returns
     -------
-    requirements : DataFrame
-        One row for each requirement: `requirement` (number from 1), `mean`, `mean_low`, `mean_high` (the cohorts' mean,
-        in `unit`: of the ratio in %, of the difference, or of the value itself; median and `LEVEL` interval over
-        draws), `met` (share of the draws in which the cohort's mean meets it), `typical` (share of the same draws in
-        which the typical patient does), `patients` (share of all patients who meet it themselves), `patients_default`
-        (with the default parameters).
-    people : DataFrame
-        Columns `draw` (0: default), `patient`, and each quantity as ``ARM: QUANTITY``.
+    DataFrame
+        One row for each requirement: `requirement` (number from 1); `mean`, `mean_low`, `mean_high` (the mean of a
+        cohort, in `unit`: the ratio in %, the difference, or the value itself; median and `LEVEL` interval over draws);
+        `mean_default` (with the default parameters); `met` (share of the draws in which the mean of the cohort meets
+        it); `typical` (share of the same draws in which the typical patient does); `patients` (share of all patients
+        who meet it themselves); `patients_default` (with the default parameters); `draws`; `cohort` (patients of each).
     """
     question, arms = found.question, design_arms(found, *place)
     count = min(VECTORS, len(found.vectors) - 1)
@@ -81,7 +78,7 @@ def in_patients(
     others = values[[symbol for symbol in values if symbol not in people.persons]]
     persons = pd.concat([people.persons, others], axis="columns")
     measured = _quantities(question, arms, persons, parameters, trial, workers)
-    frame = pd.DataFrame({"draw": vector, "patient": number} | measured)
+    frame = pd.DataFrame({"draw": vector} | measured)
     rows = []
     for k, requirement in enumerate(question.requirements):
         own = frame[f"{requirement.of}: {requirement.quantity.text}"]
@@ -108,7 +105,7 @@ def in_patients(
             "patients": float(single[vector > 0].mean()), "patients_default": float(single[vector == 0].mean()),
             "draws": count, "cohort": PATIENTS,
         })  # fmt: skip
-    return pd.DataFrame(rows), frame
+    return pd.DataFrame(rows)
 
 
 def _quantities(
@@ -117,22 +114,11 @@ def _quantities(
     """Every quantity that a requirement asks, of every person under its arm."""
     n = len(persons)
     agents = {agent.name: agent for agent in question.agents}
-    asked: dict[str, list[Quantity]] = {}
-    for requirement in question.requirements:
-        for name in (requirement.of, requirement.against):
-            if name and requirement.quantity not in asked.setdefault(name, []):
-                asked[name].append(requirement.quantity)
-    found = {}
+    asked, found = asked_of(question.requirements), {}
     for arm in arms:
         if arm.name not in asked:
             continue
-        end = question.end_of(arm)
-        grid = set(np.arange(0.0, question.months + 1e-9).tolist()) | {float(question.months)}
-        for quantity in asked[arm.name]:
-            grid |= set(quantity.months(end, question.months))
-            if quantity.what in ("highest", "lowest"):
-                grid |= set(np.arange(end, question.months + 1e-9, 0.5).tolist())
-        months = np.array(sorted({round(month, 9) for month in grid}))
+        months = months_of(question, [arm], asked)
         plan = planned(trial, np.arange(n), np.full(n, arm.name))
         course = simulate(
             parameters, persons.reset_index(drop=True), question.agents, as_doses(plan, question.agents),
@@ -140,5 +126,5 @@ def _quantities(
         )  # fmt: skip
         yearly = np.full(n, dose_a_year(arm, agents))
         for quantity in asked[arm.name]:
-            found[f"{arm.name}: {quantity.text}"] = quantity.of_course(months, course, end, yearly)
+            found[f"{arm.name}: {quantity.text}"] = quantity.of_course(months, course, question.end_of(arm), yearly)
     return found

@@ -55,6 +55,7 @@ from ranklsim.pkpd.ensemble import ensemble, fit_for
 from ranklsim.pkpd.errors import BadInput, near
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.reading import MOST_MONTHS, Faults, Shape, Table, load_toml, parse_toml
+from ranklsim.pkpd.tomltext import quoted
 from ranklsim.pkpd.units import DAYS_PER_MONTH, DAYS_PER_YEAR
 
 Array = NDArray[np.float64]
@@ -134,6 +135,16 @@ _NUMBER = re.compile(r"[-+\d.eE]+")
 _LIMIT = re.compile(r"(?P<number>[-+−]?\s*[\d.eE+-]+)\s*(?P<unit>.*)")
 
 
+def three_digits(value: float) -> str:
+    """A number with three significant digits, without an exponent where people write none.
+
+    Parameters
+    ----------
+    value : float
+    """
+    return f"{float(f'{value:.3g}'):g}"
+
+
 @dataclass(frozen=True)
 class Factor:
     """What may be chosen for one arm.
@@ -168,7 +179,7 @@ class Factor:
             One of `values`.
         """
         if self.key == "dose":
-            return f"{value:.3g} mg"
+            return f"{three_digits(float(value))} mg"
         if self.key == "then":
             return f"then {value}"
         months = float(value) / DAYS_PER_MONTH
@@ -366,10 +377,20 @@ class Question:
         """
         kinds = {agent.name: agent.kind for agent in self.agents}
         main = _main(arm, kinds)
-        if any(factor.arm == arm.name.split("|")[0] and factor.key == "then" for factor in self.factors):
+        if any(factor.arm == name_of(arm) and factor.key == "then" for factor in self.factors):
             return arm.regimens[main].end_day / DAYS_PER_MONTH
         active = [r for r in arm.regimens if kinds[r.agent] != "none"] or list(arm.regimens)
         return max(regimen.end_day for regimen in active) / DAYS_PER_MONTH
+
+
+def name_of(arm: Arm) -> str:
+    """Name that an arm has in the trial; under a design it is followed by the design's position.
+
+    Parameters
+    ----------
+    arm : Arm
+    """
+    return arm.name.split("|")[0]
 
 
 def _main(arm: Arm, kinds: Mapping[str, str]) -> int:
@@ -525,17 +546,18 @@ def dose_for(wanted: str, agent: str, every: Sequence[str], *, folder: Path, dos
         ("title", f"Dose of {label} that keeps {found['share']} % of the {quantity} of {found['of']}"),
         ("trial", "modality"),
     ]
-    lines = [f"{key} = {_toml(value)}" for key, value in rows]
-    lines += ["", "[[factor]]", f"arm  = {_toml(agent)}", f"dose = {_toml(doses or f'{dose / 6:g}..{4 * dose:g} mg')}"]
-    lines += ["", "[[factor]]", f"arm   = {_toml(agent)}", f"every = [{', '.join(map(_toml, every))}]"]
-    lines += ["", "[[require]]", f"quantity = {_toml(quantity)}", f"of       = {_toml(agent)}"]
-    lines += [f"against  = {_toml(found['of'])}", f"at_least = {_toml(found['share'] + ' %')}"]
+    lines = [f"{key} = {quoted(value)}" for key, value in rows]
+    lines += [
+        "",
+        "[[factor]]",
+        f"arm  = {quoted(agent)}",
+        f"dose = {quoted(doses or f'{dose / 6:g}..{4 * dose:g} mg')}",
+    ]
+    lines += ["", "[[factor]]", f"arm   = {quoted(agent)}", f"every = [{', '.join(map(quoted, every))}]"]
+    lines += ["", "[[require]]", f"quantity = {quoted(quantity)}", f"of       = {quoted(agent)}"]
+    lines += [f"against  = {quoted(found['of'])}", f"at_least = {quoted(found['share'] + ' %')}"]
     lines += ["", "[[prefer]]", 'quantity = "dose a year"', "least    = true", ""]
     return "\n".join(lines)
-
-
-def _toml(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def parse_question(text: str, folder: Path, name: str = "question.toml") -> Question:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ranklsim.cohorts.conduct.patients import with_population
 from ranklsim.cohorts.portions import Progress
 from ranklsim.pkpd import arguments
 from ranklsim.pkpd.errors import BadInput
@@ -112,6 +113,7 @@ def design(
         if not 10 <= draws <= asked.draws:
             raise BadInput(f"draws = {draws} is not possible; give 10 to {asked.draws}.")
         asked = replace(asked, draws=draws)
+    asked = replace(asked, trial=with_population(asked.trial))
     values = load_parameters(parameters, folder=asked.trial.folder)
     vectors = draws_for(asked, values)
     threads = processors() if workers is None else workers
@@ -165,7 +167,7 @@ def answer(
     """
     seed = found.question.seed
     place = found.chosen()
-    cohort = pd.DataFrame() if place is None else in_patients(found, place, parameters, workers=workers)[0]
+    cohort = pd.DataFrame() if place is None else in_patients(found, place, parameters, workers=workers)
     question, sized = found.question, None
     if question.size is not None and place is not None:
         arms = design_arms(found, *place)

@@ -11,7 +11,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,10 +23,11 @@ from scipy.interpolate import PchipInterpolator
 
 from ranklsim.cohorts.portions import Portions, Progress
 from ranklsim.cohorts.protocol.design import Arm
-from ranklsim.cohorts.quantities import DOSE, Quantity
+from ranklsim.cohorts.quantities import Quantity
+from ranklsim.cohorts.statistics.proportions import proportion
 from ranklsim.cohorts.uncertainty import courses
 from ranklsim.pkpd.parameters import ParameterTable
-from ranklsim.reports.design.question import FINE, Question, dose_a_year
+from ranklsim.reports.design.question import FINE, Preference, Question, Requirement, dose_a_year, name_of
 
 Array = NDArray[np.float64]
 
@@ -56,7 +57,7 @@ class Design:
     @property
     def of(self) -> str:
         """Name of the arm in the trial."""
-        return self.arm.name.split("|")[0]
+        return name_of(self.arm)
 
 
 def designs_of(question: Question) -> list[Design]:
@@ -126,7 +127,9 @@ class Searched:
             return self.values
         at = np.log(np.asarray(axis.values, float))
         fine = np.log(self.doses)
-        return {key: PchipInterpolator(at, values, axis=2)(fine) for key, values in self.values.items()}
+        alike = {key: np.broadcast_to(v[..., :1], (*v.shape[:2], FINE)) for key, v in self.values.items()}
+        own = {key: v for key, v in self.values.items() if key[1] == axis.arm}
+        return alike | {key: PchipInterpolator(at, values, axis=2)(fine) for key, values in own.items()}
 
     @cached_property
     def margins(self) -> list[Array]:
@@ -197,8 +200,8 @@ class Searched:
             }
             joint = self.suitable[:, k].mean(axis=0)
             if question.axis is None:
-                low, high = wilson(int(self.suitable[:, k, 0].sum()), n)
-                row |= {"probability": joint[0], "probability_low": low, "probability_high": high}
+                share = proportion(int(self.suitable[:, k, 0].sum()), n, level=LEVEL)
+                row |= {"probability": joint[0], "probability_low": share["low"], "probability_high": share["high"]}
                 rows.append(row | {"admissible": bool(self.admissible[k, 0]), "draws": n})
                 continue
             best = int(joint.argmax())
@@ -299,20 +302,6 @@ class Searched:
         return int(cells[order[0]]), int(points[order[0]])
 
 
-def wilson(hits: int, n: int, level: float = LEVEL) -> tuple[float, float]:
-    """Wilson's interval of a proportion.
-
-    Parameters
-    ----------
-    hits, n : int
-    level : float
-    """
-    from statsmodels.stats.proportion import proportion_confint
-
-    low, high = proportion_confint(hits, n, alpha=1 - level, method="wilson")
-    return float(low), float(high)
-
-
 def search(
     question: Question,
     parameters: ParameterTable,
@@ -343,8 +332,8 @@ def search(
         If a vector can't be integrated.
     """
     designs = designs_of(question)
-    wanted = _wanted(question)
-    months = _months(question, designs, wanted)
+    wanted = asked_of(question.requirements, question.preferences)
+    months = months_of(question, [design.arm for design in designs], wanted)
     trial = replace(question.trial, arms=[design.arm for design in designs], months=question.months)
     names = [design.arm.name for design in designs]
     agents = {agent.name: agent for agent in question.agents}
@@ -370,30 +359,41 @@ def search(
     return Searched(question, vectors, _arranged(question, designs, wanted, frame))
 
 
-def _wanted(question: Question) -> dict[str, list[Quantity]]:
-    """Quantities that are asked of each arm."""
+def asked_of(requirements: Sequence[Requirement], preferences: Sequence[Preference] = ()) -> dict[str, list[Quantity]]:
+    """Quantities that are asked of each arm of the trial.
+
+    Parameters
+    ----------
+    requirements : sequence of Requirement
+    preferences : sequence of Preference
+    """
+    pairs = [(name, r.quantity) for r in requirements for name in (r.of, r.against) if name]
     found: dict[str, list[Quantity]] = {}
-    for requirement in question.requirements:
-        for name in (requirement.of, requirement.against):
-            if name and requirement.quantity not in found.setdefault(name, []):
-                found[name].append(requirement.quantity)
-    for preference in question.preferences:
-        if preference.quantity not in found.setdefault(preference.of, []):
-            found[preference.of].append(preference.quantity)
+    for name, quantity in dict.fromkeys([*pairs, *((p.of, p.quantity) for p in preferences)]):
+        found.setdefault(name, []).append(quantity)
     return found
 
 
-def _months(question: Question, designs: Sequence[Design], wanted: dict[str, list[Quantity]]) -> Array:
-    """Every month, half months from the first end of treatment on where an extreme is asked, and named times."""
-    ends = {design.arm.name: question.end_of(design.arm) for design in designs}
-    grid = set(np.arange(0.0, question.months + 1e-9).tolist()) | {float(question.months)}
-    quantities = {quantity for own in wanted.values() for quantity in own}
-    if any(quantity.what in ("highest", "lowest") for quantity in quantities):
-        grid |= set(np.arange(min(ends.values()), question.months + 1e-9, 0.5).tolist())
-    for design in designs:
-        for quantity in wanted.get(design.of, []):
-            if quantity.what != DOSE:
-                grid |= set(quantity.months(ends[design.arm.name], question.months))
+def months_of(question: Question, arms: Sequence[Arm], asked: Mapping[str, Sequence[Quantity]]) -> Array:
+    """Months at which arms are simulated.
+
+    Every month, half months from the first end of treatment on where an extreme is asked, and the times that quantities
+    name.
+
+    Parameters
+    ----------
+    question : Question
+    arms : sequence of Arm
+        Of the question, under some design.
+    asked : mapping
+        As from `asked_of`.
+    """
+    own = [(question.end_of(arm), quantity) for arm in arms for quantity in asked.get(name_of(arm), ())]
+    grid = {*np.arange(0.0, question.months + 1e-9), float(question.months)}
+    if any(quantity.what in ("highest", "lowest") for _, quantity in own):
+        first = min(question.end_of(arm) for arm in arms)
+        grid |= {*np.arange(first, question.months + 1e-9, 0.5)}
+    grid |= {month for end, quantity in own for month in quantity.months(end, question.months)}
     return np.array(sorted({round(month, 9) for month in grid}))
 
 
@@ -401,18 +401,18 @@ def _arranged(
     question: Question, designs: Sequence[Design], wanted: dict[str, list[Quantity]], frame: pd.DataFrame
 ) -> dict[tuple[Quantity, str], Array]:
     """Columns of the search as arrays over vectors, cells and points."""
-    cells, points = len(question.cells), len(question.axis.values) if question.axis else 1
+    axis = question.axis
+    shape = (len(frame), len(question.cells), len(axis.values) if axis else 1)
+    changed = {factor.arm for factor in question.factors}
     found = {}
     for name, quantities in wanted.items():
         for quantity in quantities:
-            values = np.empty((len(frame), cells, points))
+            values = np.empty(shape if name in changed else (shape[0], 1, 1))
+            along = axis is not None and axis.arm == name
             for design in designs:
                 if design.of == name:
-                    own = frame[f"{quantity.text}@{design.arm.name}"].to_numpy(float)
-                    at_cell = slice(None) if design.cell < 0 else slice(design.cell, design.cell + 1)
-                    axis = question.axis
-                    alone = design.cell < 0 or axis is None or axis.arm != name
-                    at_point = slice(None) if alone else slice(design.point, design.point + 1)
-                    values[:, at_cell, at_point] = own[:, None, None]
-            found[quantity, name] = values
+                    column = frame[f"{quantity.text}@{design.arm.name}"].to_numpy(float)
+                    points = slice(design.point, design.point + 1) if along else slice(None)
+                    values[:, max(design.cell, 0), points] = column[:, None]
+            found[quantity, name] = np.broadcast_to(values, shape)
     return found

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,12 +11,13 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ranklsim import __version__
 from ranklsim.cohorts.quantities import Quantity
 from ranklsim.cohorts.words import first_upper, listed
-from ranklsim.reports.design.question import SAME, Preference, Question, Requirement
+from ranklsim.reports.design.question import SAME, Preference, Question, Requirement, three_digits
 from ranklsim.reports.design.search import LEVEL, Searched
 from ranklsim.reports.design.size import Sized
 from ranklsim.reports.figures.drawing import INK, RULE, SHADE, SOFT, WIDTH, drawing, panels, svg_text
@@ -330,7 +332,7 @@ def _probability(answer: Answer) -> Exhibit:
                             fontsize=8.2, color=SOFT)  # fmt: skip
             _dose_axis(ax, found.doses)
             ax.set_ylim(-2, 102)
-            ax.set_title(_wrapped(first_upper(words), 46), loc="left", fontsize=8.8)
+            _title(ax, first_upper(words))
         figure.supylabel("Probability (%)", fontsize=9.6)
         _legend(figure, axes[0])
         body = svg_text(figure, "figure-1", "Probability that requirements are met, by dose")
@@ -348,14 +350,9 @@ def _probability_dots(answer: Answer) -> Exhibit:
     frame = frame.sort_values("probability", ascending=False, kind="stable").head(MOST_ROWS)
     with drawing(WIDTH * 1.25, 0.3 * len(frame) + 0.9) as figure:
         (ax,) = panels(figure, 1, 1)
-        at = np.arange(len(frame))[::-1]
-        ax.hlines(at, 100 * frame["probability_low"], 100 * frame["probability_high"], color=COLORS[0], lw=1.4)
-        ax.plot(100 * frame["probability"], at, "o", color=COLORS[0], ms=5)
-        ax.set_yticks(at, [_wrapped(words, 60) for words in frame["design"]], fontsize=8.6)
-        ax.tick_params(axis="y", length=0)
+        percent = 100 * frame[["probability", "probability_low", "probability_high"]].to_numpy()
+        _dots(ax, list(frame["design"]), *percent.T)
         ax.set_xlim(-2, 102)
-        ax.grid(axis="x", color=SHADE, lw=0.8)
-        ax.set_axisbelow(True)
         ax.set_xlabel("Probability that all requirements are met (%)")
         body = svg_text(figure, "figure-1", "Probability that all requirements are met, by design")
     footnote = (
@@ -457,7 +454,7 @@ def _curves(
                     ax.annotate(answer.label(arm), (0, middle), xycoords=("axes fraction", "data"), xytext=(3, 3),
                                 textcoords="offset points", fontsize=8.4, color=INK)  # fmt: skip
             _dose_axis(ax, answer.found.doses)
-            ax.set_title(_wrapped(f"{first_upper(quantity.label)} ({quantity.unit})", 46), loc="left", fontsize=8.8)
+            _title(ax, f"{first_upper(quantity.label)} ({quantity.unit})")
         _legend(figure, axes[0])
         body = svg_text(figure, "figure-2", "Quantities by dose")
     footnote = (
@@ -480,7 +477,6 @@ def _intervals(
         axes = panels(figure, len(quantities), 1, (0.09, 0.08))
         for ax, quantity in zip(axes, quantities, strict=True):
             own = frame[frame["quantity"] == quantity.label]
-            at = np.arange(len(own))[::-1]
             several = own["arm"].nunique() > 1
             names = [
                 f"{answer.label(arm)}: {design}"
@@ -490,12 +486,7 @@ def _intervals(
                 else design
                 for arm, design in zip(own["arm"], own["design"], strict=True)
             ]
-            ax.hlines(at, own["low"], own["high"], color=COLORS[0], lw=1.4)
-            ax.plot(own["median"], at, "o", color=COLORS[0], ms=5)
-            ax.set_yticks(at, [_wrapped(name, 60) for name in names], fontsize=8.6)
-            ax.tick_params(axis="y", length=0)
-            ax.grid(axis="x", color=SHADE, lw=0.8)
-            ax.set_axisbelow(True)
+            _dots(ax, names, own["median"].to_numpy(), own["low"].to_numpy(), own["high"].to_numpy())
             ax.set_title(f"{first_upper(quantity.label)} ({quantity.unit})", loc="left", fontsize=8.8)
         body = svg_text(figure, "figure-2", "Quantities by design")
     footnote = (
@@ -632,6 +623,17 @@ def _place(answer: Answer, place: tuple[int, int], probability: float) -> str:
     return f"{dose}{answer.cell_words(cell)} ({100 * probability:.0f} %)"
 
 
+def _dots(ax: Axes, names: Sequence[str], middle: Array, low: Array, high: Array) -> None:
+    """A dot with its interval for each name, from top to bottom."""
+    at = np.arange(len(names))[::-1]
+    ax.hlines(at, low, high, color=COLORS[0], lw=1.4)
+    ax.plot(middle, at, "o", color=COLORS[0], ms=5)
+    ax.set_yticks(at, ["\n".join(textwrap.wrap(name, 60)) for name in names], fontsize=8.6)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x", color=SHADE, lw=0.8)
+    ax.set_axisbelow(True)
+
+
 def _dose_axis(ax: Axes, doses: Array) -> None:
     ax.set_xscale("log")
     steps = [c * 10.0**e for e in range(-4, 5) for c in (1, 2, 5)]
@@ -643,31 +645,30 @@ def _dose_axis(ax: Axes, doses: Array) -> None:
     ax.set_axisbelow(True)
 
 
-def _legend(figure: object, ax: Axes) -> None:
+def _legend(figure: Figure, ax: Axes) -> None:
     handles, names = ax.get_legend_handles_labels()
     if len(handles) > 1:
-        figure.legend(handles, names, loc="outside upper left", ncols=3, frameon=False, fontsize=8.8)  # type: ignore[attr-defined]
+        figure.legend(handles, names, loc="outside upper left", ncols=3, frameon=False, fontsize=8.8)
 
 
-def _wrapped(text: str, width: int) -> str:
-    import textwrap
-
-    return "\n".join(textwrap.wrap(text, width))
+def _title(ax: Axes, text: str) -> None:
+    """The title of a panel, in lines that two panels beside each other have room for."""
+    ax.set_title("\n".join(textwrap.wrap(text, 46)), loc="left", fontsize=8.8)
 
 
 def _three(value: float) -> str:
     """A number with three digits and a true minus sign."""
-    return f"{float(f'{value:.3g}'):g}".replace("-", "−")
+    return three_digits(value).replace("-", "−")
 
 
 def _mg(value: float) -> str:
-    return f"{value:.3g} mg" if np.isfinite(value) else "none"
+    return f"{three_digits(value)} mg" if np.isfinite(value) else "none"
 
 
 def _span(low: float, high: float) -> str:
     if not np.isfinite(low):
         return "none"
-    return f"{low:.3g} to {high:.3g} mg" if np.isfinite(high) else f"{low:.3g} mg or more, or none"
+    return f"{three_digits(low)} to {_mg(high)}" if np.isfinite(high) else f"{_mg(low)} or more, or none"
 
 
 def _unit(unit: str) -> str:

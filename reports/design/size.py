@@ -20,6 +20,7 @@ from scipy.stats import norm
 
 from ranklsim.cohorts.portions import Progress
 from ranklsim.cohorts.protocol.design import Arm, Trial, Visits
+from ranklsim.cohorts.statistics.proportions import proportion
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.reports.design.question import Size
 from ranklsim.reports.design.search import LEVEL, RESAMPLES
@@ -127,13 +128,11 @@ def size_of(
     for _ in range(RESAMPLES):
         again = shown[rng.integers(0, len(shown), len(shown))]
         solved.append(solution(probit(patients, again.mean(axis=0), len(shown)), size, patients[-1]))
-    from ranklsim.reports.design.search import wilson
-
-    ends = [wilson(int(hits), len(shown)) for hits in shown.sum(axis=0)]
+    ends = [proportion(int(hits), len(shown), level=LEVEL) for hits in shown.sum(axis=0)]
     curve = pd.DataFrame(
         {
-            "patients": patients, "shown": shown.mean(axis=0), "shown_low": [low for low, _ in ends],
-            "shown_high": [high for _, high in ends], "studies": len(shown),
+            "patients": patients, "shown": shown.mean(axis=0), "shown_low": [end["low"] for end in ends],
+            "shown_high": [end["high"] for end in ends], "studies": len(shown),
             "fitted": norm.cdf(fitted[0] + fitted[1] * np.log(patients)),
         }
     )  # fmt: skip

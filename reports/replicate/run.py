@@ -24,7 +24,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ranklsim.cohorts.conduct.patients import population_of, typical
+from ranklsim.cohorts.conduct.patients import typical, with_population
 from ranklsim.cohorts.protocol.trial import Trial, load_trial
 from ranklsim.cohorts.running import places, storage
 from ranklsim.cohorts.running.execution import RTOL
@@ -190,7 +190,7 @@ def replicate(
         )
     table = load_parameters(parameters, folder=design.folder)
     agents = [table.apply(load_agent(name, folder=design.folder)) for name in design.agent_names()]
-    design = replace(design, population_files=population_of(design).files)
+    design = with_population(design)
     plan = replication(design, table, agents, replicates=replicates, vectors=vectors, rtol=rtol)
     typical(design, table)  # refuses criteria that hardly anyone fulfils
     protocol = Protocol.of(design, agents, sizes)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ranklsim.cohorts.conduct.patients import with_population
 from ranklsim.cohorts.portions import Progress
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.pkpd import arguments
@@ -123,7 +124,7 @@ def sensitivity(
     RunFailed
         If a vector can't be integrated, or no outcome varies.
     """
-    design = load_trial(trial)
+    design = with_population(load_trial(trial))
     options = Settings(trajectories, samples, keep, second_order, design.seed if seed is None else seed)
     options.check()
     values = load_parameters(parameters, folder=design.folder)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import said
+from helpers import arm, said, trial_file
 from scipy.optimize import brentq
 from scipy.stats import norm
 
 from ranklsim import design
 from ranklsim.cohorts import portions
+from ranklsim.cohorts.people.population_file import POPULATIONS
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.units import DAYS_PER_MONTH
@@ -143,20 +145,10 @@ def test_workers_and_interruption_change_nothing(tmp_path: Path, monkeypatch: py
     path = tmp_path / "q.toml"
     path.write_text(TEXT)
     design(path, tmp_path / "a", workers=1)
-    replace_file = os.replace
-    calls = 0
-
-    def interrupted(*args: object) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == 2:
-            raise KeyboardInterrupt
-        replace_file(*args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(portions.os, "replace", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        design(path, tmp_path / "b", workers=2)
-    monkeypatch.setattr(portions.os, "replace", replace_file)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", _after(1, os.replace))
+        with pytest.raises(KeyboardInterrupt):
+            design(path, tmp_path / "b", workers=2)
     design(path, tmp_path / "b", workers=2, resume=True)
     for name in ("cells.csv", "designs.csv", "patients.csv", "unknowns.csv", "samples.parquet", "index.html"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
@@ -260,3 +252,53 @@ def test_more_patients_show_more_and_the_first_are_the_same_study(tmp_path: Path
 def test_a_size_that_cannot_be_asked_is_explained(table: str, part: str) -> None:
     with pytest.raises(BadInput, match=part):
         parse_question(f"{TEXT}[size]\n{table}\n", Path())
+
+
+def test_a_damaged_portion_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(portions, "PORTION", 5)
+    question = parse_question(TEXT, Path())
+    vectors = draws_for(question, TABLE)
+    whole = search(question, TABLE, vectors, work=tmp_path)
+    places = sorted(tmp_path.glob("*.npz"))
+    assert len(places) == 3
+    content = places[0].read_bytes()
+    places[0].write_bytes(content[: len(content) // 2])
+    middle = bytearray(places[1].read_bytes())
+    middle[len(middle) // 2] ^= 1
+    places[1].write_bytes(bytes(middle))
+    again = search(question, TABLE, vectors, work=tmp_path)
+    for key, values in whole.values.items():
+        assert np.array_equal(values, again.values[key])
+    assert places[0].read_bytes() == content
+
+
+def test_a_changed_population_is_another_question(tmp_path: Path) -> None:
+    shipped = POPULATIONS / "low-bone-mass.toml"
+    (tmp_path / "mine.toml").write_text(shipped.read_text(encoding="utf-8"), encoding="utf-8")
+    trial_file(tmp_path, population={"name": "mine"}, arm=[arm("placebo"), arm("denosumab", doses=4)])
+    path = tmp_path / "q.toml"
+    path.write_text(
+        'title = "t"\ntrial = "trial.toml"\ndraws = 10\n[[factor]]\narm = "denosumab"\ndose = ["30 mg", "60 mg"]\n'
+        '[[require]]\nquantity = "change of BMD_LS at 24 mo"\nat_least = "1 %"\n'
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(portions, "PORTION", 5)
+        patch.setattr(os, "replace", _after(2, os.replace))
+        with pytest.raises(KeyboardInterrupt):
+            design(path, tmp_path / "out")
+    changed = shipped.read_text(encoding="utf-8") + "\n# another\n"
+    (tmp_path / "mine.toml").write_text(changed, encoding="utf-8")
+    with pytest.raises(BadInput, match="another analysis"):
+        design(path, tmp_path / "out", resume=True)
+
+
+def _after(count: int, real: Callable[..., None]) -> Callable[..., None]:
+    """A function that is interrupted from its call number `count` on."""
+    calls = iter(range(1, 10**6))
+
+    def replace_file(*args: object) -> None:
+        if next(calls) > count:
+            raise KeyboardInterrupt
+        real(*args)
+
+    return replace_file

@@ -116,7 +116,7 @@ def test_workers_and_interruption_change_nothing(
     monkeypatch.setattr(module, "evaluate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         analyse(question, SMALL, work=tmp_path)
-    assert len(list(tmp_path.glob("*.parquet"))) == 3
+    assert len(list(tmp_path.glob("*.npz"))) == 3
     again = analyse(question, SMALL, work=tmp_path)
     tasks = 1 + 1 + 4  # default; 2 x 4 vectors of Morris; 8 x 4 of Sobol
     assert calls == 4 + tasks - 3
