@@ -83,13 +83,14 @@ def integrate(
     scale = scales(x)
     out = np.empty((len(times), len(x)))
     pending = sorted(events, key=lambda event: event[0])
-    t, spent, begin = 0.0, 0, time.monotonic()
+    t, spent, lost, begin = 0.0, 0, False, time.monotonic()
     names = list(model.states)
 
     def rates(day: float, y: NDArray[np.float64]) -> NDArray[np.float64]:
-        nonlocal spent
+        nonlocal spent, lost
         spent += 1
         slope = right_hand_side(model, p, y)
+        lost = not np.isfinite(slope).all()
         if spent > MOST_RATES or time.monotonic() - begin > MOST_SECONDS:
             fastest = names[int(np.argmax(np.abs(slope) / scale))]
             raise RunFailed(
@@ -106,11 +107,12 @@ def integrate(
                 with warnings.catch_warnings(), np.errstate(all="ignore"):
                     warnings.simplefilter("ignore")  # what it warns of is said below
                     done = solve_ivp(rates, (t, stop), x, method=method, rtol=rtol, atol=atol * scale)
+                finite = np.isfinite(done.y).all(axis=0)
+                if not finite.all() or (not done.success and lost):  # where it gives up, or goes on, depends on scipy
+                    day = done.t[-1 if finite.all() else int(np.argmin(finite))]
+                    raise RunFailed(f"the reference solver finds no number from day {day:.1f} on")
                 if not done.success:
                     raise RunFailed(f"the reference solver stopped at day {done.t[-1]:.1f} ({done.message})")
-                if not (finite := np.isfinite(done.y).all(axis=0)).all():
-                    day = done.t[int(np.argmin(finite))]
-                    raise RunFailed(f"the reference solver finds no number from day {day:.1f} on")
                 if low is not None and high is not None:
                     outside = (done.y < low[:, None]) | (done.y > high[:, None])
                     if outside.any():

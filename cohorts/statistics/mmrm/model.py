@@ -380,7 +380,7 @@ class Fit:
         if not (grid[of] == control).any():
             known = ", ".join(str(level) for level in self._data.levels[of])
             raise BadInput(f"mmrm: {of} has no level {control!r} in the data; it has {known}.")
-        keys = [tuple(key) for key in grid[within].itertuples(index=False)]
+        keys = [tuple(key) for key in grid[within].to_numpy(dtype=object)]  # also where nothing is within: empty keys
         base = {key: k for k, key in enumerate(keys) if grid[of].iloc[k] == control}
         rest = [k for k in range(len(grid)) if grid[of].iloc[k] != control]
         out = self._singly(np.array([rows[k] - rows[base[keys[k]]] for k in rest]).reshape(len(rest), rows.shape[1]))
