@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ranklsim.cohorts.protocol.trial import trials as trials
+    from ranklsim.cohorts.running.bundle import bundle as bundle
+    from ranklsim.cohorts.running.bundle import reproduce as reproduce
     from ranklsim.cohorts.running.execution import run as run
     from ranklsim.pkpd.agents import agents as agents
     from ranklsim.pkpd.typical import simulate as simulate
@@ -25,13 +27,14 @@ if TYPE_CHECKING:
     from ranklsim.reports.sensitivity.run import sensitivity as sensitivity
 
     __all__ = [
-        "agents", "analyse", "cdisc", "compare", "design", "fit", "questions", "replicate", "report", "run",
-        "sensitivity", "simulate", "trials", "validate",
+        "agents", "analyse", "bundle", "cdisc", "compare", "design", "fit", "questions", "replicate", "report",
+        "reproduce", "run", "sensitivity", "simulate", "trials", "validate",
     ]  # fmt: skip
 
 FUNCTIONS = {
     "agents": "pkpd.agents:agents",
     "analyse": "reports.analyses.results:analyse",
+    "bundle": "cohorts.running.bundle:bundle",
     "cdisc": "reports.cdisc.export:write_cdisc",
     "compare": "reports.pages.compare:write_comparison",
     "design": "reports.design.run:design",
@@ -39,6 +42,7 @@ FUNCTIONS = {
     "questions": "reports.design.question:questions",
     "replicate": "reports.replicate.run:replicate",
     "report": "reports.csr.report:write_report",
+    "reproduce": "cohorts.running.bundle:reproduce",
     "run": "cohorts.running.execution:run",
     "sensitivity": "reports.sensitivity.run:sensitivity",
     "simulate": "pkpd.typical:simulate",

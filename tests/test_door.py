@@ -45,6 +45,8 @@ RIGHT = {
     "report": {"run_folder": "x"},
     "compare": {"folders": ["a", "b"], "out": "c"},
     "cdisc": {"run_folder": "x", "out": "b"},
+    "bundle": {"run_folder": "x", "out": "b.zip"},
+    "reproduce": {"file": "x.zip"},
 }
 """What a misuse below is laid over."""
 NO_PATHS = [3, b"x", "", "a\x00b", Odd(), ["x"]]
@@ -127,6 +129,8 @@ MISUSES = {
     "analyse": {"study": [None, "nowhere", pd.DataFrame(), *NO_PATHS]},
     "report": {"run_folder": ["nowhere", *NO_PATHS], "formats": ["docx", ["doc"], [3], 3], "out": NO_PATHS},
     "compare": {"folders": ["a", ["a"], ["a", "a"], [1, 2], 3, NO_PATHS], "out": NO_PATHS, "force": NO_FLAGS},
+    "bundle": {"run_folder": ["nowhere", *NO_PATHS], "out": ["b.tar", *NO_PATHS], "force": NO_FLAGS},
+    "reproduce": {"file": ["nowhere.zip", *NO_PATHS], "workers": [0, 1.0], "out": NO_PATHS, "resume": NO_FLAGS},
     "cdisc": {
         "run_folder": ["nowhere", *NO_PATHS],
         "formats": ["xpt", [], ["sas"]],
@@ -137,7 +141,7 @@ MISUSES = {
 CASES = [
     (name, {argument: value}) for name, of in MISUSES.items() for argument, values in of.items() for value in values
 ]
-CASES += [(name, {}) for name in ("simulate", "run", "fit", "analyse", "compare", "cdisc")]
+CASES += [(name, {}) for name in ("simulate", "run", "fit", "analyse", "compare", "cdisc", "bundle", "reproduce")]
 
 
 @pytest.mark.parametrize(("name", "wrong"), [pytest.param(*case, id=f"{case[0]}-{k}") for k, case in enumerate(CASES)])

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ranklsim.cohorts.running.bundle import bundle
+from ranklsim.cohorts.running.execution import run
 from ranklsim.cohorts.validation import variability
 from ranklsim.pkpd.fitting.spec import load_spec
 from ranklsim.reports.cli import main as cli
@@ -29,7 +31,7 @@ FEW = {  # of what a page runs at full size
 }
 
 
-OF_RUNS = ("report", "cdisc", "compare")
+OF_RUNS = ("report", "cdisc", "compare", "bundle", "reproduce")
 """Verbs that take finished runs, which stand in their examples as made before."""
 
 SLOW = (*FEW, *OF_RUNS, "validate", "fit", "genetics")
@@ -117,6 +119,8 @@ def test_a_command_of_the_documentation_works(page: str, line: str, small_run, t
     if shlex.split(line, comments=True)[1] in OF_RUNS:
         for name in ("modality", "seed0"):
             shutil.copytree(small_run, tmp_path / "runs" / name, ignore=shutil.ignore_patterns("report"))
+    if " reproduce " in line:
+        bundle(run("modality", tmp_path / "few", patients=12).folder, tmp_path / "modality.zip")
     write_agent(tmp_path)
     write_evidence(tmp_path)
     write_fit(tmp_path)

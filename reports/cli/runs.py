@@ -1,4 +1,4 @@
-"""Verbs that make a run or read one: run, simulate, report, cdisc, compare."""
+"""Verbs that make a run or read one: run, simulate, report, cdisc, compare, bundle, reproduce."""
 
 from __future__ import annotations
 
@@ -239,4 +239,36 @@ def _compare(folders: Sequence[str | Path], out: Path, force: bool) -> None:
     click.echo(api.compare(folders, out, force=force, command=shared.command_line()))
 
 
-VERBS = (_run, _simulate, _report, _cdisc, _compare)
+@shared.verb("bundle", "Write a run as one file that others can run again.", "bundle runs/modality -o modality.zip")
+@shared.RUN
+@shared.option("-o --out", shared.FILE, "FILE.zip", "Archive to write.", required=True)
+@shared.FORCE
+def _bundle(folder: str | Path, out: Path, force: bool) -> None:
+    """Write the run in DIR with its inputs, seed, versions and hashes as one archive, for `ranklsim reproduce`."""
+    from ranklsim import api
+
+    click.echo(api.bundle(folder, out, force=force))
+
+
+@shared.verb("reproduce", "Run a bundle again and compare every file.", "reproduce modality.zip")
+@click.argument("file", metavar="FILE.zip", type=shared.FILE)
+@shared.option("-o --out", shared.FILE, "DIR", "Folder that keeps the new run.  [default: none is kept]")
+@shared.WORKERS
+@shared.RESUME
+@shared.FORCE
+def _reproduce(file: Path, resume: bool, force: bool, **options: Any) -> None:
+    """Run the trial in FILE.zip again, and say of each file whether it has the same bytes, or by how much it differs.
+
+    The exit code is 1 if a file differs.
+    """
+    from ranklsim import api
+
+    with shared.progress_bar() as (progress, tell):
+        found = api.reproduce(file, resume=resume, force=force, progress=progress, tell=tell, **shared.given(options))
+    for sentence in found.sentences():
+        click.echo(sentence)
+    if not found.same:
+        raise click.exceptions.Exit(1)
+
+
+VERBS = (_run, _simulate, _report, _cdisc, _compare, _bundle, _reproduce)

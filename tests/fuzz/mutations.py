@@ -269,6 +269,7 @@ def commands(run: dict[str, bytes]) -> dict[str, list[Case]]:
         "report": [("done --format docx,rtf", one)],
         "cdisc": [("done -o out --first-day 2001-02-03", one)],
         "compare": [("done other -o out", both)],
+        "bundle": [("done -o one.zip", one)],
     }
     return {verb: [Case([verb, *shlex.split(line)], files) for line, files in of] for verb, of in lines.items()}
 
