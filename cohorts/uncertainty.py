@@ -252,7 +252,7 @@ def courses(
     n = len(vectors) * len(arms)
     columns = {symbol: np.full(n, float(one[symbol].iloc[0])) for symbol in one}
     columns |= {symbol: np.repeat(vectors[symbol].to_numpy(float), len(arms)) for symbol in vectors}
-    plan = planned(trial, np.arange(n), np.tile(np.array(arms), len(vectors)))
+    plan = planned(trial, np.arange(n), np.tile(np.array(arms), len(vectors)), columns["WT"])
     found = simulate(
         parameters,
         pd.DataFrame(columns, index=[f"vector {k} under arm '{arm}'" for k in range(len(vectors)) for arm in arms]),

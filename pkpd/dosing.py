@@ -11,14 +11,17 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ranklsim.pkpd.agents import load_agent
+from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.errors import BadInput, shown
 from ranklsim.pkpd.reading import MOST_DOSES, MOST_FAULTS, TOO_LARGE, TOO_SMALL
-from ranklsim.pkpd.units import DAYS_PER_MONTH, parse_quantity
+from ranklsim.pkpd.units import DAYS_PER_MONTH, parse_quantity, unit_of
+
+NO_MASS = "has no molar mass; give the dose in mg."
 
 _EXAMPLE = "'denosumab 60mg every 6mo x4'"
 _PART = re.compile(
@@ -29,7 +32,33 @@ _PART = re.compile(
     re.IGNORECASE,
 )
 _GAP = re.compile(r"nothing(?:\s+(.*))?", re.IGNORECASE)
+_UP_TO = re.compile(r"\s+up to\s+")
+_MOLAR = re.compile(r"[munpfµμ]?mol")
 _SAME_DAY = 1e-6  # days; a regimen that starts where the last one ends does not overlap it by rounding
+
+
+class Dose(NamedTuple):
+    """What is given at a time: `mg`, or `mg` for each kg of body weight but at most `cap_mg`."""
+
+    mg: float = 0.0
+    per_kg: bool = False
+    cap_mg: float = math.inf
+
+    def of(self, weight: NDArray[np.float64] | float) -> NDArray[np.float64] | float:
+        """The amount, mg.
+
+        Parameters
+        ----------
+        weight : ndarray or float
+            Body weight, kg.
+        """
+        return np.minimum(self.mg * weight, self.cap_mg) if self.per_kg else self.mg
+
+    @property
+    def words(self) -> str:
+        """Such as ``60 mg`` or ``1 mg/kg up to 120 mg``, which `read_dose` reads."""
+        most = f" up to {self.cap_mg:g} mg" if self.cap_mg < math.inf else ""
+        return f"{self.mg:g} mg{'/kg' if self.per_kg else ''}{most}"
 
 
 @dataclass(frozen=True)
@@ -41,7 +70,7 @@ class Regimen:
     agent : str
         Name of the agent.
     dose_mg : float
-        Each dose, mg; 0 is for a placebo only.
+        Each dose, mg; 0 is for a placebo only. Where `per_kg`, mg for each kg of body weight.
     start_day : float
         Day of the first dose, from the start of treatment.
     every_days : float
@@ -50,6 +79,10 @@ class Regimen:
         How many.
     together : bool
         True if it is meant to run beside the sequence of the others; without it, an overlap is a mistake.
+    per_kg : bool
+        Whether the dose goes by body weight.
+    cap_mg : float
+        Largest dose by weight, mg.
     """
 
     agent: str
@@ -58,6 +91,13 @@ class Regimen:
     every_days: float
     doses: int
     together: bool = False
+    per_kg: bool = False
+    cap_mg: float = math.inf
+
+    @property
+    def dose(self) -> Dose:
+        """Each dose."""
+        return Dose(self.dose_mg, self.per_kg, self.cap_mg)
 
     def times_days(self) -> NDArray[np.float64]:
         """Days of the doses, shape (doses,), from the start of treatment."""
@@ -78,7 +118,8 @@ def parse_regimen(text: str, *, folder: Path | None = None, where: str = "") -> 
         Parts with commas between, each of which begins when the one before it ends:
         ``"denosumab 14mg every 6mo x4, nothing 12mo, denosumab 60mg every 6mo x4"``. Instead of a number (``x4``)
         a part can have a length (``for 24mo``), which it fills with as many whole intervals as fit. ``nothing 12mo``
-        is a gap. A part that begins with ``with`` begins together with the part before it and has no say in when the
+        is a gap. A dose can go by body weight (``denosumab 1mg/kg up to 120mg``) or be molar (``400nmol``). A part
+        that begins with ``with`` begins together with the part before it and has no say in when the
         next one begins: ``"denosumab 60mg every 6mo x4, with teriparatide 20ug every 1day for 24mo"``.
     folder : Path, optional
         Where agents are looked for before the shipped ones.
@@ -150,10 +191,11 @@ def _read_part(
         kind = drug.kind
     except BadInput as fault:
         faults.extend(fault.messages)
-    dose_mg = every_days = length = 0.0
+    every_days = length = 0.0
+    dose = Dose()
     if found["dose"]:
-        dose_mg = above_zero(found["dose"], "mg", f"{prefix}dose of {name}", faults, or_zero=kind == "none")
-        if drug and dose_mg and (odd := drug.dose_fault(dose_mg)):
+        dose = read_dose(found["dose"], drug, f"{prefix}dose of {name}", faults)
+        if drug and dose.mg and not dose.per_kg and (odd := drug.dose_fault(dose.mg)):
             faults.append(f"{prefix}{odd}")
     elif kind not in (None, "none"):
         faults.append(f'{prefix}{name} has no dose; give it with its unit, such as "60 mg".')
@@ -188,7 +230,78 @@ def _read_part(
                 )
     elif found["every"]:
         faults.append(f"{prefix}{name} every {found['every']} has no end; say how many doses, as in x4, or 'for 24mo'.")
-    return Regimen(name, dose_mg, start_day, every_days, doses, found["together"] is not None), length
+    together = found["together"] is not None
+    return Regimen(name, dose.mg, start_day, every_days, doses, together, dose.per_kg, dose.cap_mg), length
+
+
+def read_dose(text: str, drug: Agent | None, what: str, faults: list[str], cap: str | None = None) -> Dose:
+    """Read a dose: ``60 mg``, ``1 mg/kg``, ``1 mg/kg up to 120 mg``, ``400 nmol`` or ``5 nmol/kg``.
+
+    Parameters
+    ----------
+    text : str
+        The dose with its unit. A molar dose becomes mg by the molar mass of the agent.
+    drug : Agent or None
+        The agent; None if it is not known. A placebo may have a dose of 0.
+    what : str
+        What a message begins with.
+    faults : list of str
+        Takes the message if the dose can't be used.
+    cap : str, optional
+        Largest dose by weight, where `text` does not say it.
+
+    Returns
+    -------
+    Dose
+        0 mg where there is a fault.
+    """
+    amount, *most = _UP_TO.split(text.strip())
+    if cap is not None:
+        most.append(cap)
+    per_kg = dose_unit(amount).endswith("/kg")
+    before = len(faults)
+    if len(most) > 1:
+        faults.append(f"{what} has {len(most)} caps; give one.")
+    elif most and not per_kg:
+        faults.append(f'{what} is {text}, and a cap is for a dose by weight, such as "1 mg/kg"; leave the cap out.')
+    mg = _mg(amount, dose_unit(amount), drug, what, faults)
+    limit = _mg(most[0], dose_unit(most[0]).removesuffix("/kg"), drug, f"{what}, cap", faults) if most else math.inf
+    return Dose() if len(faults) > before else Dose(mg, per_kg, limit)
+
+
+def dose_unit(text: str) -> str:
+    """The unit in which a dose is read: mg or nmol, per kg or not.
+
+    Parameters
+    ----------
+    text : str
+        The dose as written.
+    """
+    unit = unit_of(text).replace(" ", "")
+    amount = unit.removesuffix("/kg")
+    return ("nmol" if _MOLAR.fullmatch(amount) else "mg") + unit[len(amount) :]
+
+
+def mg_of(unit: str, drug: Agent) -> float:
+    """How many mg there are in the unit of a dose; NaN of a molar unit where the agent has no molar mass.
+
+    Parameters
+    ----------
+    unit : str
+        As from `dose_unit`.
+    drug : Agent
+    """
+    return drug.values.get("molar_mass", math.nan) / 1e3 if unit.startswith("nmol") else 1.0  # kDa is ug/nmol
+
+
+def _mg(text: str, unit: str, drug: Agent | None, what: str, faults: list[str]) -> float:
+    """An amount of an agent in mg (per kg)."""
+    amount = above_zero(text, unit, what, faults, or_zero=drug is not None and drug.kind == "none")
+    factor = 1.0 if drug is None else mg_of(unit, drug)
+    if drug is not None and math.isnan(factor):
+        faults.append(f"{what} is {text}, and {drug.name} {NO_MASS}")
+        return 0.0
+    return amount * factor
 
 
 def above_zero(text: str, unit: str, what: str, faults: list[str], or_zero: bool = False) -> float:
@@ -223,7 +336,7 @@ def above_zero(text: str, unit: str, what: str, faults: list[str], or_zero: bool
         return 0.0
     if value > 0 or (or_zero and value == 0):
         return value
-    placebo = ", or name the agent 'placebo' if no drug is meant" if unit == "mg" else ""
+    placebo = ", or name the agent 'placebo' if no drug is meant" if unit.startswith(("mg", "nmol")) else ""
     faults.append(f"{what} is {text}; give {'0 or more' if or_zero else f'more than 0{placebo}'}.")
     return 0.0
 

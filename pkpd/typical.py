@@ -14,7 +14,7 @@ from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.arguments import MONTHS, by_name, checked, number, text, whole
 from ranklsim.pkpd.arguments import folder as existing_folder
 from ranklsim.pkpd.biology.skeleton import NAMES
-from ranklsim.pkpd.dosing import Regimen, above_zero, parse_regimen
+from ranklsim.pkpd.dosing import Dose, Regimen, above_zero, parse_regimen, read_dose
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
 from ranklsim.pkpd.reading import MOST_DOSES, MOST_MONTHS
@@ -208,16 +208,17 @@ def _one_regimen(
     faults: list[str],
 ) -> Regimen:
     """The regimen that the four arguments describe; what is wrong with them is added to `faults`."""
-    inert, drug = False, None
+    inert, drug, amount = False, None, Dose()
     try:
         drug = load_agent(agent, folder=folder, where=f"{prefix}agent")
         inert = drug.kind == "none"
     except BadInput as error:
         faults += error.messages
-    dose_mg = 0.0 if dose is None else above_zero(dose, "mg", f"{prefix}dose", faults, or_zero=inert)
-    if drug and dose_mg and (odd := drug.dose_fault(dose_mg)):
-        faults.append(f"{prefix}{odd}")
-    if dose is None and not inert:
+    if dose is not None:
+        amount = read_dose(dose, drug, f"{prefix}dose", faults)
+        if drug and amount.mg and not amount.per_kg and (odd := drug.dose_fault(amount.mg)):
+            faults.append(f"{prefix}{odd}")
+    elif not inert:
         faults.append(f'{prefix}dose is missing; give it with its unit, such as "60mg".')
     if doses is not None and not 1 <= doses <= MOST_DOSES:
         faults.append(f"{prefix}doses: {doses} is not a whole number from 1 to {MOST_DOSES}.")
@@ -226,10 +227,12 @@ def _one_regimen(
         faults.append(f'{prefix}every is missing; {doses} doses need an interval, such as "6mo".')
     return Regimen(
         agent=agent,
-        dose_mg=dose_mg,
+        dose_mg=amount.mg,
         start_day=0.0,
         every_days=0.0 if every is None else above_zero(every, "day", f"{prefix}every", faults),
         doses=doses or 1,
+        per_kg=amount.per_kg,
+        cap_mg=amount.cap_mg,
     )
 
 
@@ -284,8 +287,12 @@ def simulate_typical(
             *(f"{where}: {name} changes nothing, since no given agent has this number; leave it out." for name in idle)
         )
     names = list(met)
+    weight = float(persons["WT"].iloc[0]) if "WT" in persons else table["WT"]
+    for part in regimens:
+        if part.per_kg and (odd := met[part.agent].dose_fault(float(part.dose.of(weight)))):
+            raise BadInput(f"{part.dose.words} at {weight:g} kg: {odd}")
     rows = [
-        (float(day), names.index(part.agent), part.dose_mg)
+        (float(day), names.index(part.agent), float(part.dose.of(weight)))
         for part in regimens
         if part.dose_mg > 0  # a placebo has no dose
         for day in part.times_days()

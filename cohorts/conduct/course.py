@@ -228,7 +228,7 @@ def intended(
     trial, parameters, agents, arms, replicate, ideal
         As of `play`.
     covariates : DataFrame, n rows
-        `patient` and `age`.
+        `patient`, `age` and `weight`.
     plan_of : ndarray of str, shape (n,), optional
         Arm whose doses each is planned to get; her own if not given.
 
@@ -238,7 +238,8 @@ def intended(
     """
     conduct, number = trial.conduct, covariates["patient"].to_numpy(dtype=np.int64)
     n = number.size
-    plan = doses.planned(trial, number, arms if plan_of is None else plan_of)
+    weight = covariates["weight"].to_numpy(dtype=float)
+    plan = doses.planned(trial, number, arms if plan_of is None else plan_of, weight)
     end, never = np.full(n, float(trial.months)), np.full(n, np.inf)
     detail = np.full(n, OWN_DECISION, dtype=object)
     if ideal:
@@ -265,7 +266,7 @@ def intended(
             continue
         rows = np.flatnonzero(decisions.concerned(rule, k, trial.seed, number, arms, replicate) & (rule.month < last))
         month = np.full(rows.size, rule.month)
-        plan = _replaced(plan, rule, rows, month, trial, agents, number, arms, replicate)
+        plan = _replaced(plan, rule, rows, month, trial, agents, number, arms, weight, replicate)
         switches.append(happened(rule.event, rows, month, rule.agent or ""))
         stopped[rows] = np.minimum(stopped[rows], month)
     doses.cut(plan, np.where(last < end, last, np.inf), doses.LEFT)
@@ -379,8 +380,9 @@ class _Run:
                 continue
             who, month = rows[mine], when[mine]
             self.plan = _replaced(
-                self.plan, rule, who, month, trial, self.agents, self.number, self.arms, self.replicate
-            )
+                self.plan, rule, who, month, trial, self.agents, self.number, self.arms,
+                self.people.covariates["weight"].to_numpy(dtype=float), self.replicate,
+            )  # fmt: skip
             doses.cut(self.plan, np.where(self.last < trial.months, self.last, np.inf), doses.LEFT)
             self.open[k][who] = False
             self.since[who] = month
@@ -447,11 +449,13 @@ def _replaced(
     agents: Sequence[Agent],
     number: NDArray[np.int64],
     arms: np.ndarray,
+    weight: Array,
     replicate: int,
 ) -> pd.DataFrame:
     """The plan after a rule, with what is taken at home taken as she takes such things."""
     known = len(plan)
-    plan = decisions.replace_treatment(plan, rule, rows, month, number[rows], arms[rows], float(trial.months))
+    who = (number[rows], arms[rows])
+    plan = decisions.replace_treatment(plan, rule, rows, month, *who, float(trial.months), weight[rows])
     added, _ = doses.at_home(plan.iloc[known:], trial, agents, number.size, replicate)
     return pd.concat([plan.iloc[:known], added], ignore_index=True) if len(added) else plan
 

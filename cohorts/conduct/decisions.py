@@ -166,6 +166,7 @@ def replace_treatment(
     patients: NDArray[np.int64],
     arms: np.ndarray,
     months: float,
+    weight: Array,
 ) -> pd.DataFrame:
     """The plan with all doses from a month on withheld from some patients, and the rule's agent in their place.
 
@@ -182,6 +183,8 @@ def replace_treatment(
         Their numbers and arms.
     months : float
         Length of the trial.
+    weight : ndarray, shape (k,)
+        Their body weights, kg.
 
     Returns
     -------
@@ -207,7 +210,8 @@ def replace_treatment(
             "agent": rule.agent,
             "planned_month": when,
             "month": when,
-            "amount_mg": rule.dose_mg,
+            "amount_mg": rule.dose.of(weight[place]),
+            "mg_per_kg": rule.dose_mg if rule.per_kg else np.nan,
             "given": True,
             "reason": rule.event,
             "row": rows[place],

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ranklsim.cohorts.protocol.trial import Trial
 
 LATE, MISSED, STOPPED, LEFT = "late", "missed", "stopped", "left"
-COLUMNS = ("patient", "arm", "agent", "planned_month", "month", "amount_mg", "given", "reason")
+COLUMNS = ("patient", "arm", "agent", "planned_month", "month", "amount_mg", "mg_per_kg", "given", "reason")
 
 _HOURS_PER_MONTH = 24 * DAYS_PER_MONTH
 _P95 = 1.6448536269514722  # normal score of the 95th percentile
@@ -37,7 +37,7 @@ _P95 = 1.6448536269514722  # normal score of the 95th percentile
 Array = NDArray[np.float64]
 
 
-def planned(trial: Trial, patients: NDArray[np.int64], arms: np.ndarray) -> pd.DataFrame:
+def planned(trial: Trial, patients: NDArray[np.int64], arms: np.ndarray, weight: Array | None = None) -> pd.DataFrame:
     """Every dose planned within the trial, as if all were given on their day.
 
     Parameters
@@ -45,6 +45,8 @@ def planned(trial: Trial, patients: NDArray[np.int64], arms: np.ndarray) -> pd.D
     trial : Trial
     patients : ndarray of int, shape (n,)
     arms : ndarray of str, shape (n,)
+    weight : ndarray, shape (n,), optional
+        Body weight at baseline, kg. Without it the amount of a dose by weight is NaN.
 
     Returns
     -------
@@ -66,6 +68,8 @@ def planned(trial: Trial, patients: NDArray[np.int64], arms: np.ndarray) -> pd.D
     doses = pd.concat(parts, ignore_index=True).sort_values("row", kind="stable", ignore_index=True)
     row = doses["row"].to_numpy(dtype=np.int64)
     doses["patient"], doses["arm"] = patients[row], arms[row]
+    by_weight = np.minimum(doses["mg_per_kg"] * (np.nan if weight is None else weight[row]), doses["cap_mg"])
+    doses["amount_mg"] = doses["amount_mg"].where(doses["mg_per_kg"].isna(), by_weight)
     doses["planned_month"] = doses["month"]
     doses["given"], doses["reason"], doses["added"] = True, "", False
     doses["clinic"] = (doses["every_days"] == 0) | (doses["every_days"] >= AT_VISITS)

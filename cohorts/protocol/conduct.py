@@ -15,8 +15,9 @@ from ranklsim.cohorts import events
 from ranklsim.cohorts.events import COMPLETED, FRACTURES, RESCUE, SWITCH
 from ranklsim.cohorts.measures import MEASURES
 from ranklsim.pkpd.agents import Agent, load_agent
-from ranklsim.pkpd.dosing import Regimen
+from ranklsim.pkpd.dosing import NO_MASS, Dose, Regimen, dose_unit, mg_of
 from ranklsim.pkpd.errors import near
+from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.reading import MOST_DOSES, Shape, Table
 from ranklsim.pkpd.tomltext import Key
 
@@ -124,7 +125,7 @@ class Rule:
     agent : str or None
         What she is given; None for nothing.
     dose_mg, every_days : float
-        `every_days` 0 for a single dose.
+        `every_days` 0 for a single dose; `dose_mg` for each kg of body weight where `per_kg`.
     doses : int or None
         How many; None for as many as the trial lasts.
     month : float or None
@@ -137,6 +138,9 @@ class Rule:
         Arms it is for; empty for all.
     share : float
         Of the patients concerned, those in whom it is done.
+    per_kg : bool
+    cap_mg : float
+        Largest dose by weight, mg.
     """
 
     event: str
@@ -149,6 +153,13 @@ class Rule:
     after: float = 0.0
     arms: tuple[str, ...] = ()
     share: float = 1.0
+    per_kg: bool = False
+    cap_mg: float = math.inf
+
+    @property
+    def dose(self) -> Dose:
+        """Each dose."""
+        return Dose(self.dose_mg, self.per_kg, self.cap_mg)
 
 
 @dataclass(frozen=True)
@@ -287,6 +298,7 @@ RULE = Shape(
         "at": '"24 mo"',
         "agent": '"zoledronate"',
         "dose": '"5 mg"',
+        "cap": '"120 mg"',
         "every": '"12 mo"',
         "doses": "1",
         "after": '"12 mo"',
@@ -495,19 +507,18 @@ class _Reader:
         share = table.quantity("share", "%", 100.0, above=0, most=100) / 100
         agent = table.text("agent", None)
         doses = table.whole("doses", None, least=1, most=MOST_DOSES)
-        dose, every = (table.quantity(key, unit, 0.0, above=0) for key, unit in (("dose", "mg"), ("every", "day")))
+        every = table.quantity("every", "day", 0.0, above=0)
+        drug, dose = dose_of(table, agent, self.folder)
         if agent is None:
-            for key in [key for key in ("dose", "every", "doses") if key in table]:
+            for key in [key for key in ("dose", "cap", "every", "doses") if key in table]:
                 table.fault(key, f"{event} has {key}, but no agent; name it, or leave {key} out.")
-        elif drug := agent_of(table, agent, self.folder, dose):
-            if "dose" not in table and drug.kind != "none":
-                table.fault("dose", 'dose is missing; give it with its unit, such as dose = "60 mg".')
-            if "every" not in table and doses not in (None, 1):
-                table.fault("every", 'every is missing; say how often, such as every = "6 mo".')
+        elif drug and "every" not in table and doses not in (None, 1):
+            table.fault("every", 'every is missing; say how often, such as every = "6 mo".')
         if len(table.faults) > before or None in triggers:
             return None
         kept = tuple(trigger for trigger in triggers if trigger is not None)
-        return Rule(event, agent, dose, every, doses, month, kept, after or 0.0, tuple(arms), share)
+        own = (month, kept, after or 0.0, tuple(arms), share)
+        return Rule(event, agent, dose.mg, every, doses, *own, dose.per_kg, dose.cap_mg)
 
     def _month_of(self, table: Table, key: str) -> float | None:
         text = table.text(key, None)
@@ -589,22 +600,44 @@ def _life_tables() -> list[str]:
     return sorted(path.stem for path in LIFE_TABLES.glob("*.toml"))
 
 
-def agent_of(table: Table, name: str, folder: Path, dose: float) -> Agent | None:
-    """Agent that the key `agent` of a table names; None, with its faults noted, if it cannot be read.
+def dose_of(table: Table, name: str | None, folder: Path) -> tuple[Agent | None, Dose]:
+    """Agent and dose that the keys `agent`, `dose` and `cap` of a table give.
 
-    A dose that cannot be meant is noted too.
+    Faults are noted; so is a dose that is missing, or that cannot be meant.
 
     Parameters
     ----------
     table : Table
-    name : str
+    name : str or None
+        Name of the agent.
     folder : Path
         Where the user's own agents are.
-    dose : float
-        mg; 0 if none is given.
+
+    Returns
+    -------
+    Agent or None
+        None where there is none, or it cannot be read.
+    Dose
+        0 mg where there is none, or it has a fault.
     """
-    place = table.faults.at(table.at("agent"))
-    agent = table.faults.attempt(table.at("agent"), lambda _: load_agent(name, folder=folder, where=place))
-    if agent and dose and (fault := agent.dose_fault(dose)):
-        table.fault("dose", fault)
-    return agent
+    place, agent = table.faults.at(table.at("agent")), None
+    if name is not None:
+        agent = table.faults.attempt(table.at("agent"), lambda _: load_agent(name, folder=folder, where=place))
+    units = {key: dose_unit(str(table.data.get(key, ""))) for key in ("dose", "cap")}
+    mg = {"dose": 0.0, "cap": math.inf}
+    per_kg, units["cap"] = units["dose"].endswith("/kg"), units["cap"].removesuffix("/kg")
+    for key, unit in units.items():
+        factor = 1.0 if agent is None else mg_of(unit, agent)
+        if agent is not None and math.isnan(factor):
+            table.fault(key, f'{key} is "{table.data[key]}", and {agent.name} {NO_MASS}')
+        mg[key] = table.quantity(key, unit, mg[key], above=0) * factor
+    if "cap" in table and not per_kg:
+        table.fault("cap", 'cap is for a dose by weight, such as dose = "1 mg/kg"; leave it out.')
+    if agent is not None and "dose" not in table and agent.kind != "none":
+        table.fault("dose", 'dose is missing; give it with its unit, such as dose = "60 mg".')
+    if table.faults.touch(table.at("dose")) or table.faults.touch(table.at("cap")):
+        return agent, Dose()
+    dose = Dose(mg["dose"], per_kg, mg["cap"])
+    if agent is not None and dose.mg and (fault := agent.dose_fault(float(dose.of(load_parameters()["WT"])))):
+        table.fault("dose", f"{dose.words} for a typical patient: {fault}" if per_kg else fault)
+    return agent, dose

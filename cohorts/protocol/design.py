@@ -43,17 +43,28 @@ class Arm:
         Returns
         -------
         DataFrame
-            Columns agent, month, day, amount_mg, every_days (the regimen's interval); in order of time, doses of one
-            day in order of the regimens.
+            Columns agent, month, day, amount_mg (NaN of a dose by weight), every_days (the regimen's interval),
+            mg_per_kg and cap_mg (NaN of other doses); in order of time, doses of one day in order of the regimens.
         """
         return self._doses.copy()
 
     @cached_property
     def _doses(self) -> pd.DataFrame:
-        plan = [(r.agent, day, r.dose_mg, r.every_days) for r in self.regimens for day in r.times_days()]
-        frame = pd.DataFrame(plan, columns=["agent", "day", "amount_mg", "every_days"])
+        nan = float("nan")
+        plan = [
+            (
+                r.agent,
+                day,
+                nan if r.per_kg else r.dose_mg,
+                r.every_days,
+                *((r.dose_mg, r.cap_mg) if r.per_kg else (nan, nan)),
+            )
+            for r in self.regimens
+            for day in r.times_days()
+        ]
+        frame = pd.DataFrame(plan, columns=["agent", "day", "amount_mg", "every_days", "mg_per_kg", "cap_mg"])
         frame.insert(1, "month", frame["day"].astype(float) / DAYS_PER_MONTH)
-        frame = frame.astype({"day": float, "amount_mg": float, "every_days": float})
+        frame = frame.astype(dict.fromkeys(frame.columns.drop("agent"), float))
         return frame.sort_values("day", kind="stable", ignore_index=True)
 
     @property
@@ -277,7 +288,7 @@ def turning_month(arms: Sequence[Arm]) -> float | None:
     ----------
     arms : sequence of Arm
     """
-    firsts = {(r.agent, r.dose_mg, r.start_day, r.every_days, r.doses) for arm in arms for r in list(arm.regimens)[:1]}
+    firsts = {(r.agent, r.dose, r.start_day, r.every_days, r.doses) for arm in arms for r in list(arm.regimens)[:1]}
     same = len(arms) > 1 and len(firsts) == 1 and all(arm.regimens for arm in arms)
     if not same or len({tuple(map(repr, arm.regimens)) for arm in arms}) == 1:
         return None

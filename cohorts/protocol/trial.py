@@ -16,8 +16,8 @@ import pandas as pd
 
 from ranklsim.cohorts import events
 from ranklsim.cohorts.people.criteria import Stratum, parse_stratum
-from ranklsim.cohorts.people.population_file import find_population, list_populations
-from ranklsim.cohorts.protocol.conduct import CONDUCT, Conduct, agent_of, read_conduct
+from ranklsim.cohorts.people.population_file import find_population, list_populations, load_population
+from ranklsim.cohorts.protocol.conduct import CONDUCT, RULE, Conduct, dose_of, read_conduct
 from ranklsim.cohorts.protocol.design import (
     SEEDS,
     Arm,
@@ -33,6 +33,7 @@ from ranklsim.cohorts.protocol.robustness import read_per_protocol, read_tipping
 from ranklsim.pkpd.arguments import checked
 from ranklsim.pkpd.dosing import Regimen, check_sequence
 from ranklsim.pkpd.errors import BadInput, closest, near
+from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.reading import (
     MOST_ARMS,
     MOST_DOSES,
@@ -104,6 +105,7 @@ STEP = Shape(
     {
         "agent": '"denosumab"',
         "dose": '"60 mg"',
+        "cap": '"120 mg"',
         "every": '"6 mo"',
         "doses": "4",
         "for": '"24 mo"',
@@ -203,6 +205,7 @@ class _Reader:
         population = self._population(names)
         visits = self._visits(months)
         conduct, recorded = self._conduct(arms, months)
+        self._caps(population)
         objectives = Objectives(root, names, control, visits, months, recorded)
         endpoints = objectives.endpoints()
         estimands = objectives.estimands(endpoints)
@@ -329,15 +332,12 @@ class _Reader:
     def _step(self, step: Table, start_day: float | None, together: bool) -> tuple[Regimen | None, float]:
         """A regimen, None if it has a fault, and the days that it is said to last (0 if that is not said)."""
         agent = step.text("agent", None)
-        dose = step.quantity("dose", "mg", 0.0, above=0)
-        drug = None if agent is None else agent_of(step, agent, self.folder, dose)
-        if "dose" not in step and drug and drug.kind != "none":
-            step.fault("dose", 'dose is missing; give it with its unit, such as dose = "60 mg".')
+        _, dose = dose_of(step, agent, self.folder)
         every, length = (step.quantity(key, "day", 0.0, above=0) for key in ("every", "for"))
         doses = self._doses(step, every, length)
         if agent is None or doses is None or start_day is None or self.faults.touch(step.path):
             return None, 0.0
-        return Regimen(agent, dose, start_day, every, doses, together=together), length
+        return Regimen(agent, dose.mg, start_day, every, doses, together, dose.per_kg, dose.cap_mg), length
 
     def _doses(self, step: Table, every: float, length: float) -> int | None:
         """How many doses: as given, as many as fill the time given, or a single one."""
@@ -376,6 +376,28 @@ class _Reader:
                 f"lasts until {regimen.end_day / DAYS_PER_MONTH:.4g} mo, but the trial ends at {months:g} mo; "
                 f"set months = {needed} or more, or give fewer doses.",
             )
+
+    def _caps(self, population: Population) -> None:
+        """Refuse a cap below the dose of the lightest patient who can be enrolled: it would be everybody's dose."""
+        steps = [step for arm in self.arms for step in arm.tables("regimen", STEP)]
+        conduct = self.root.table("conduct", CONDUCT)
+        if conduct is not None:
+            rescue = conduct.table("rescue", RULE)
+            steps += [*([] if rescue is None else [rescue]), *conduct.tables("switch", RULE)]
+        steps = [step for step in steps if "cap" in step and not self.faults.touch(step.path)]
+        if not steps or self.faults.touch(("population",)):
+            return
+        criteria = (load_population(population.name, self.populations).inclusion, population.eligible)
+        lows = [low for ranges in criteria if (low := ranges.get("weight", (None, None))[0]) is not None]
+        lightest = max([load_parameters().row("WT")["low"], *lows])
+        for step in steps:
+            _, dose = dose_of(step, step.text("agent", None), self.folder)
+            if dose.per_kg and dose.cap_mg < dose.mg * lightest:
+                step.fault(
+                    "cap",
+                    f"cap is {dose.cap_mg:g} mg, and the lightest patient who can be enrolled ({lightest:g} kg) is due "
+                    f"{dose.mg * lightest:g} mg, so that all would be given the cap; raise it, or give one dose in mg.",
+                )
 
     # population
 

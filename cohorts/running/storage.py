@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ranklsim.pkpd.agents import Agent
     from ranklsim.pkpd.parameters import ParameterTable
 
-FORMAT = 3
+FORMAT = 4
 MANIFEST = "manifest.json"
 TABLES = ("patients", "visits", "doses", "events", "uncertainty", "uncertainty_draws", "variants")
 TWIN_TABLES = ("twins", "twin_events")

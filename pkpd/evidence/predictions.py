@@ -90,7 +90,9 @@ class Predictor:
             persons = pd.DataFrame([covariate_symbols(table, arm.covariates) for arm in arms])
             for i, arm in enumerate(arms):
                 self._place[arm.id] = (len(self._groups), i)
-            self._groups.append(_Group(arms, names, _doses(arms, names), union, persons))
+            weight = persons["WT"] if "WT" in persons else pd.Series(table["WT"], index=persons.index)
+            doses = _doses(arms, names, weight.fillna(table["WT"]).to_numpy(float))
+            self._groups.append(_Group(arms, names, doses, union, persons))
         self._rows = [self._reader(row) for row in rows]
 
     def __call__(self, parameters: ParameterTable | None = None) -> Array:
@@ -322,10 +324,10 @@ def _dose_days(arm: Arm) -> tuple[float, ...]:
     return tuple(sorted({0.0, *(float(day) for regimen in arm.regimens for day in regimen.times_days())}))
 
 
-def _doses(arms: list[Arm], names: list[str]) -> Doses:
-    """Doses of all arms; those of a placebo are none."""
+def _doses(arms: list[Arm], names: list[str], weight: Array) -> Doses:
+    """Doses of all arms, at the body weight of each (kg); those of a placebo are none."""
     given = [
-        (i, float(day), names.index(regimen.agent), regimen.dose_mg)
+        (i, float(day), names.index(regimen.agent), float(regimen.dose.of(weight[i])))
         for i, arm in enumerate(arms)
         for regimen in arm.regimens
         if regimen.agent in names
@@ -359,7 +361,7 @@ def predict(
         offset of a cohort), ``low, high`` (NaN),
         ``error`` (predicted less observed), ``used``, ``reason`` (why not), and what a summary or a figure asks for:
         ``month_from, control, statistic, phase, verification, curve``, ``sd`` (of `error_sd`), ``agent`` and
-        ``dose_mg`` (the last dose before the visit), ``origin, line``.
+        ``dose_mg`` (the last dose before the visit, per kg where it goes by weight), ``origin, line``.
     """
     seen = evidence.observations
     typical = Predictor(evidence, parameters, rtol=rtol)(parameters)

@@ -494,6 +494,8 @@ def _adex(run: Run, people: pd.DataFrame, agents: Mapping[str, Agent], plain: Na
         EXCAT=given["reason"].map(ADDED).fillna("STUDY TREATMENT"),
         EXDOSE=decimal(given["amount_mg"]),
         EXDOSU="mg",
+        EXPLDOS=decimal(given["mg_per_kg"].fillna(given["amount_mg"])),
+        EXPLDOSU=np.where(given["mg_per_kg"].notna(), "mg/kg", "mg"),
         EXROUTE=given["agent"].map(routes),
         ASTDT=frame["RANDDT"] + days(frame["month"]),
         ASTDY=days(frame["month"]) + 1,

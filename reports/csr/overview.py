@@ -242,7 +242,9 @@ def _design(c: Context, section: Section) -> None:
                 | {
                     "regimen": course.words,
                     "agent": course.agent,
-                    "dose_mg": np.nan if course.kind == "none" else course.dose,
+                    "dose_mg": np.nan if course.kind == "none" or course.dose.per_kg else course.dose.mg,
+                    "dose_mg_per_kg": course.dose.mg if course.dose.per_kg else np.nan,
+                    "cap_mg": course.dose.cap_mg if np.isfinite(course.dose.cap_mg) else np.nan,
                     "start_month": course.start,
                     "last_dose_month": course.last,
                     "end_month": course.end,
@@ -251,7 +253,7 @@ def _design(c: Context, section: Section) -> None:
             )
         if not arm.courses:
             rows.append(own | {"regimen": "nothing", "doses": 0})
-    columns = ["agent", "dose_mg", "start_month", "last_dose_month", "end_month", "doses"]
+    columns = ["agent", "dose_mg", "dose_mg_per_kg", "cap_mg", "start_month", "last_dose_month", "end_month", "doses"]
     frame = pd.DataFrame(rows, columns=["arm", "label", "randomised", "basis", "regimen", *columns])
     visits = [("BMD", month) for month in c.trial.visits.BMD]
     visits += [("Blood markers", month) for month in c.trial.visits.markers]

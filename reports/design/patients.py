@@ -119,12 +119,13 @@ def _quantities(
         if arm.name not in asked:
             continue
         months = months_of(question, [arm], asked)
-        plan = planned(trial, np.arange(n), np.full(n, arm.name))
+        weight = persons["WT"].to_numpy(float)
+        plan = planned(trial, np.arange(n), np.full(n, arm.name), weight)
         course = simulate(
             parameters, persons.reset_index(drop=True), question.agents, as_doses(plan, question.agents),
             months * DAYS_PER_MONTH, rtol=1e-5, atol=1e-7, workers=workers,
         )  # fmt: skip
-        yearly = np.full(n, dose_a_year(arm, agents))
+        yearly = np.full(n, dose_a_year(arm, agents, weight))
         for quantity in asked[arm.name]:
             found[f"{arm.name}: {quantity.text}"] = quantity.of_course(months, course, question.end_of(arm), yearly)
     return found

@@ -405,7 +405,7 @@ def chosen(arm: Arm, choice: Mapping[str, float | str], agents: Mapping[str, Age
     ----------
     arm : Arm
     choice : mapping of str to value
-        By key: ``dose`` (mg), ``every`` (day), ``for`` (day), ``then`` (text of regimens, or "nothing").
+        By key: ``dose`` (mg, in place of a dose by weight too), ``every`` (day), ``for`` (day), ``then`` (text of regimens, or "nothing").
     agents : mapping of str to Agent
     folder : Path
         Where a user's agents are.
@@ -428,6 +428,8 @@ def chosen(arm: Arm, choice: Mapping[str, float | str], agents: Mapping[str, Age
                 f"{every / DAYS_PER_MONTH:.4g} mo; give intervals that divide it, or other lengths with `for`."
             )
     new = replace(old, dose_mg=dose, every_days=every, doses=doses)
+    if "dose" in choice:
+        new = replace(new, per_kg=False, cap_mg=math.inf)
     later = new.end_day - old.end_day
     after = [replace(r, start_day=r.start_day + later) for r in arm.regimens[main + 1 :] if not r.together]
     beside = [r for r in arm.regimens[main + 1 :] if r.together]
@@ -438,17 +440,21 @@ def chosen(arm: Arm, choice: Mapping[str, float | str], agents: Mapping[str, Age
     return replace(arm, regimens=[*arm.regimens[:main], new, *beside, *after])
 
 
-def dose_a_year(arm: Arm, agents: Mapping[str, Agent]) -> float:
+def dose_a_year(
+    arm: Arm, agents: Mapping[str, Agent], weight: NDArray[np.float64] | float
+) -> NDArray[np.float64] | float:
     """Planned amount of an arm's main regimen (mg/yr), over the time that it is given.
 
     Parameters
     ----------
     arm : Arm
     agents : mapping of str to Agent
+    weight : ndarray or float
+        Body weight, kg, by which doses per kg are given.
     """
     regimen = arm.regimens[_main(arm, {name: agent.kind for name, agent in agents.items()})]
     span = regimen.doses * regimen.every_days or DAYS_PER_YEAR
-    return regimen.dose_mg * regimen.doses * DAYS_PER_YEAR / span
+    return regimen.dose.of(weight) * regimen.doses * DAYS_PER_YEAR / span
 
 
 def load_question(path: str | Path) -> Question:

@@ -21,6 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
+from ranklsim.cohorts.conduct.patients import typical
 from ranklsim.cohorts.portions import Portions, Progress
 from ranklsim.cohorts.protocol.design import Arm
 from ranklsim.cohorts.quantities import Quantity
@@ -338,7 +339,8 @@ def search(
     names = [design.arm.name for design in designs]
     agents = {agent.name: agent for agent in question.agents}
     ends = [question.end_of(design.arm) for design in designs]
-    yearly = [dose_a_year(design.arm, agents) for design in designs]
+    weight = float(typical(trial, parameters).persons["WT"].iloc[0])
+    yearly = [dose_a_year(design.arm, agents, weight) for design in designs]
 
     def evaluate(some: pd.DataFrame, tell: Callable[[int], None] | None) -> pd.DataFrame:
         found = courses(trial, parameters, question.agents, some, names, months, workers=workers, progress=tell)

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from ranklsim.cohorts.protocol.design import Arm, ends_of_treatment
 from ranklsim.pkpd.agents import Agent
-from ranklsim.pkpd.dosing import Regimen
+from ranklsim.pkpd.dosing import Dose, Regimen
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
@@ -29,7 +29,7 @@ BASIS_MEANING = {
 
 @dataclass(frozen=True)
 class Course:
-    """One regimen of an arm in months: `start`, last dose `last`, end of the last interval `end`; `dose` in mg.
+    """One regimen of an arm in months: `start`, last dose `last`, end of the last interval `end`.
 
     `color` is the arm's own where the regimen's agent gives the arm its colour, else that of the agent.
     """
@@ -37,7 +37,7 @@ class Course:
     agent: str
     label: str
     kind: str
-    dose: float
+    dose: Dose
     start: float
     last: float
     end: float
@@ -48,7 +48,7 @@ class Course:
     @property
     def words(self) -> str:
         """The regimen as a protocol would put it, such as ``60 mg Q6M x 6``."""
-        amount = "" if self.kind == "none" else f"{self.dose:g} mg "
+        amount = "" if self.kind == "none" else f"{self.dose.words} "
         count = len(self.months)
         if count == 1:
             return f"{self.label} {amount}once".replace("  ", " ")
@@ -121,7 +121,7 @@ def _course(regimen: Regimen, agent: Agent, look: str, color: str) -> Course:
         agent=regimen.agent,
         label=agent.label,
         kind=agent.kind,
-        dose=regimen.dose_mg,
+        dose=regimen.dose,
         start=months[0],
         last=months[-1],
         end=round(float(regimen.end_day) / DAYS_PER_MONTH, 6),

@@ -169,8 +169,8 @@ def ask(trial: Trial, parameters: ParameterTable, agents: Sequence[Agent], moved
 
 def _against(arm: Arm, known: Sequence[Arm], control: str | None) -> str:
     """Comparator of a hypothetical arm: the active control, else an arm with the same plan of doses, else the first."""
-    plan = [(r.dose_mg, r.start_day, r.every_days, r.doses) for r in arm.regimens]
-    same = [k.name for k in known if [(r.dose_mg, r.start_day, r.every_days, r.doses) for r in k.regimens] == plan]
+    plan = [(r.dose, r.start_day, r.every_days, r.doses) for r in arm.regimens]
+    same = [k.name for k in known if [(r.dose, r.start_day, r.every_days, r.doses) for r in k.regimens] == plan]
     return next(iter([k.name for k in known if k.name == control] + same), known[0].name)
 
 
