@@ -405,7 +405,8 @@ def chosen(arm: Arm, choice: Mapping[str, float | str], agents: Mapping[str, Age
     ----------
     arm : Arm
     choice : mapping of str to value
-        By key: ``dose`` (mg, in place of a dose by weight too), ``every`` (day), ``for`` (day), ``then`` (text of regimens, or "nothing").
+        By key: ``dose`` (mg; also in place of a dose by weight), ``every`` (day), ``for`` (day), ``then`` (text of
+        regimens, or "nothing").
     agents : mapping of str to Agent
     folder : Path
         Where a user's agents are.
