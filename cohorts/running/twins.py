@@ -87,7 +87,7 @@ def twins_of(
     dict
         `twins`: columns `patient`, `arm`, `conduct`, `visit`, `month`, `treated` (followed and still on treatment),
         ``true_...`` of `MEASURES`; `twin_events`: the columns of `events` and `conduct`. `conduct` is the world. By
-        arm, world, patient.
+        patient, arm, world, so that the order of rows does not depend on the portions.
     """
     twin = number <= trial.twins
     parts = [_part(trial, number[:0], arms[:0], REAL, _rows(course, np.zeros(number.size, bool)))]  # holds the types
@@ -118,8 +118,7 @@ def twins_of(
             if progress:
                 progress(int((twin & ~hit).sum()))
             parts.append(_by_patient(pieces))
-    visits = pd.concat([part[0] for part in parts], ignore_index=True)
-    events = pd.concat([part[1] for part in parts], ignore_index=True)
+    visits, events = _by_patient(parts)
     return {
         "twins": storage.to_arrow(visits, [f"true_{name}" for name in MEASURES]),
         "twin_events": storage.to_arrow(events),
@@ -165,7 +164,7 @@ def _part(
 
 
 def _by_patient(pieces: list[tuple[pd.DataFrame, pd.DataFrame]]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Patients of one arm and conduct in the order of their numbers."""
+    """Rows in the order of the numbers of patients, and else as they come."""
     frames = [pd.concat([piece[k] for piece in pieces], ignore_index=True) for k in (0, 1)]
     visits, events = (frame.sort_values("patient", kind="stable", ignore_index=True) for frame in frames)
     return visits, events

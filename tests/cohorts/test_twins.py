@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from helpers import trial_file
 
+from ranklsim.cohorts.running import execution
 from ranklsim.cohorts.running.execution import run
-from ranklsim.cohorts.running.storage import open_run
+from ranklsim.cohorts.running.storage import TWIN_TABLES, open_run
 
 TABLES = {
     "seed": 5,
@@ -33,6 +34,14 @@ def test_the_first_patients_are_in_every_arm_as_things_go_and_without_the_event(
     sizes = done.twins.groupby(["conduct", "arm"])["patient"].nunique()
     assert sizes.to_dict() == {(c, a): 30 for c in ("real", "without stopped") for a in ("placebo", "denosumab")}
     assert done.twins["patient"].max() == 30
+
+
+def test_the_portions_of_a_run_do_not_change_the_bytes_of_the_tables_of_twins(done, tmp_path, monkeypatch):
+    monkeypatch.setattr(execution, "PORTION", 7)
+    other = run(trial_file(tmp_path, estimand=[ESTIMAND], **TABLES), tmp_path / "run")
+    for table in TWIN_TABLES:
+        name = f"{table}.parquet"
+        assert (other.folder / name).read_bytes() == (done.folder / name).read_bytes(), table
 
 
 def test_in_her_own_arm_the_real_twin_is_the_patient_herself(done):
