@@ -90,9 +90,18 @@ wheel: $(STAMP)  ## build the wheel into dist/
 sbom: $(STAMP)  ## write the software bill of materials of a release into dist/ (CycloneDX)
 	@$(BIN)/python scripts/sbom.py
 
+.PHONY: docs
+docs: $(STAMP)  ## build the documentation as a site into build/docs
+	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --builder html docs build/docs
+	@echo build/docs/index.html
+
+.PHONY: gallery
+gallery: $(STAMP)  ## make the pictures of README and docs again, by the commands that these show (minutes)
+	@$(BIN)/python scripts/gallery.py
+
 .PHONY: readme
-readme: $(STAMP)  ## update the README's table of figures, and its pictures from runs/modality
-	@$(BIN)/python scripts/readme.py $(wildcard runs/modality)
+readme: $(STAMP)  ## update the README's tables of figures
+	@$(BIN)/python scripts/readme.py
 
 .PHONY: refit
 refit: $(STAMP)  ## repeat all shipped fits (hours; continues where it stopped)

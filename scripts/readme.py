@@ -1,15 +1,9 @@
-"""Renew what the README shows of the model: its table of figures, and its pictures from a run of `modality`.
-
-.venv/bin/python scripts/readme.py                  the table, from docs/published.csv and the model as it is
-.venv/bin/python scripts/readme.py runs/modality    the table and the pictures, from that run's report
-"""
+"""Renew what the README shows of the model: its table of figures, from docs/published.csv and the model as it is."""
 
 from __future__ import annotations
 
 import csv
 import re
-import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +14,6 @@ import ranklsim
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PUBLISHED = ROOT / "docs" / "published.csv"
-IMAGES = ROOT / "docs" / "images"
 BEGIN, END = "<!-- figures: scripts/readme.py -->", "<!-- end of figures -->"
 
 LAST_DOSE = 18  # month, of the course that is stopped
@@ -28,7 +21,6 @@ COURSES = {
     "on": ("denosumab 60mg every 6mo x20", "0 mo"),
     "off": ("denosumab 60mg every 6mo x4", "24 mo"),
 }
-PICTURES = {"figure-14.2.2.1-*": "modality-bmd.svg", "figure-14.2.3.1-*": "modality-ctx.svg"}
 
 
 def figures() -> Iterator[tuple[dict[str, str], str]]:
@@ -72,14 +64,10 @@ def put(text: str, block: str) -> str:
     return renewed
 
 
-def main(words: list[str]) -> None:
-    """Renew the table, and the pictures if the folder of a run is given."""
+def main() -> None:
+    """Renew the table."""
     README.write_text(put(README.read_text(encoding="utf-8"), table()), encoding="utf-8")
-    for folder in words:
-        for pattern, name in PICTURES.items():
-            (source,) = Path(folder).glob(f"report/figures/{pattern}.svg")
-            shutil.copyfile(source, IMAGES / name)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -11,6 +11,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import gallery  # type: ignore[import-not-found]
 import numpy as np
 import pytest
 
@@ -22,7 +23,7 @@ from ranklsim.reports.cli import main as cli
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING")]
-PAGES += sorted((ROOT / "docs").glob("*.md"))
+PAGES += sorted({*(ROOT / "docs").glob("*.md")} - {ROOT / "docs" / "gallery.md"})  # which is played as a whole
 FEW = {  # of what a page runs at full size
     "run": ("--patients", "12"),
     "replicate": ("--replicates", "2", "--patients", "24"),
@@ -131,6 +132,15 @@ def test_a_command_of_the_documentation_works(page: str, line: str, small_run, t
     assert code == 0, said.err
     if words[0] in ("run", "simulate", "validate", "fit", "genetics", "sensitivity", "replicate", "design"):
         assert (tmp_path / said.out.splitlines()[-1]).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", [page for page in gallery.PAGES if page.name != "README.md"], ids=lambda page: page.stem
+)
+def test_a_tutorial_works_from_top_to_bottom_and_makes_its_pictures(page: Path, tmp_path: Path) -> None:
+    gallery.play(page, tmp_path, FEW)
+    assert all(picture.is_file() for picture, _ in gallery.pictures(page, tmp_path))
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from license_expression import get_spdx_licensing
 from packaging.requirements import Requirement
 
 COPYLEFT = ("GPL", "AGPL", "LGPL", "SSPL", "EUPL", "CPAL", "OSL")
-MOZILLA = {"axe-playwright-python", "hypothesis", "pathspec", "tqdm"}
+MOZILLA = {"axe-playwright-python", "certifi", "hypothesis", "pathspec", "tqdm"}
 WORDS = {
     "BSD-3-Clause": ("BSD", "New BSD License", "BSD 3-Clause"),
     "BSD-2-Clause": ("BSD", "2-clause BSD"),
