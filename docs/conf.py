@@ -60,10 +60,10 @@ OUTSIDE = {"README": "readme", "CHANGELOG": "changelog", "CONTRIBUTING": "contri
 def as_page(app, name, source):
     """A page of the checkout as a page of the site: links, the list of functions, diagrams as pictures."""
     text = source[0]
+    for top in (top for top, page in OUTSIDE.items() if page == name):
+        text = (ROOT / f"{top}.md").read_text(encoding="utf-8").replace("docs/", "")
+        text = re.sub(r"\[([^]]*)\]\((LICENSE|CITATION.cff)\)", r"\1", text)
     for top, page in OUTSIDE.items():
-        if name == page:
-            text = (ROOT / f"{top}.md").read_text(encoding="utf-8").replace("docs/", "")
-            text = re.sub(r"\[([^]]*)\]\((LICENSE|CITATION.cff)\)", r"\1", text)
         text = re.sub(rf"\]\((\.\./)*{top}\.md", f"]({'../' * name.count('/')}{page}.md", text)
     text = text.replace("](README.md)", "](index.md)")
     text = text.replace(
