@@ -15,6 +15,7 @@ MEASURES = {
     "TRAP5B": "serum TRAP5b",
     "CA": "serum calcium",
     "PTH": "plasma PTH",
+    "DRUG": "drug",
 }
 
 

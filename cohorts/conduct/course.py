@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ranklsim.cohorts import events
-from ranklsim.cohorts.conduct import deaths, decisions, doses, fractures, hypocalcaemia
+from ranklsim.cohorts.conduct import deaths, decisions, doses, exposure, fractures, hypocalcaemia
 from ranklsim.cohorts.conduct.hazards import months_by_spells, thresholds
 from ranklsim.cohorts.conduct.patients import Patients
 from ranklsim.cohorts.conduct.visits import observe, off_days
@@ -66,7 +66,7 @@ class Course:
     kept : ndarray, shape (n, n_visits)
         Month at which each visit is kept, or would have been.
     latent : dict of str to ndarray, shape (n, n_visits)
-        True values of everything that `simulate` returns, when her visits are kept.
+        True values of everything that `simulate` returns, and of ``Trial.exposures``, when her visits are kept.
     """
 
     doses: pd.DataFrame
@@ -141,7 +141,7 @@ def play(
             agents,
             doses.as_doses(_with_effect(run.plan_of(rows), void[rows]), agents),
             run.days,
-            throughout=MEASURES,
+            throughout=run.throughout,
             rest_at=run.visit_columns,
             rtol=rtol,
             atol=rtol / 100,
@@ -296,7 +296,17 @@ class _Run:
         months = np.broadcast_to(np.asarray(trial.visits.months, dtype=float), visit_days.shape)
         self.kept = np.where(intent.off == 0, months, visit_days / DAYS_PER_MONTH)
         grid = _grid(trial, agents) * DAYS_PER_MONTH
-        self.days = np.unique(np.concatenate([grid, visit_days.reshape(-1)]))
+        self.visit_days = visit_days
+        self.throughout: tuple[str, ...] = MEASURES
+        self.dosed = self.fine = np.empty(0)  # the grid of exposures is the same whoever else is in the portion
+        if trial.exposures:
+            binders = [agent.name for agent in agents if agent.kind == "binder"]
+            self.throughout = (*MEASURES, *(f"C_{name}" for name in binders))
+            plans = [arm.doses() for arm in trial.arms]
+            self.dosed = np.unique(np.concatenate([plan.loc[plan["agent"].isin(binders), "day"] for plan in plans]))
+            last = max(spec.last_month for spec in trial.endpoints if spec.latent)
+            self.fine = exposure.grid(self.dosed, last * DAYS_PER_MONTH + trial.conduct.window_days)
+        self.days = np.unique(np.concatenate([grid, visit_days.reshape(-1), self.fine]))
         self.months = grid / DAYS_PER_MONTH  # on which events are looked for: the same whoever else is in the portion
         self.at_visits = np.searchsorted(self.days, visit_days)
         self.on_grid = ALL if grid.size == self.days.size else np.searchsorted(self.days, grid)
@@ -327,8 +337,17 @@ class _Run:
 
     def when_visited(self, name: str, rows: NDArray[np.int64] | slice = ALL) -> Array:
         """True values of some patients at the actual times of their visits."""
-        at = self.at_visits if name in MEASURES else self.among_visits
+        at = self.at_visits if name in self.throughout else self.among_visits
         return np.take_along_axis(self.latent[name][rows], at[rows], axis=1)
+
+    def at_every_visit(self) -> dict[str, Array]:
+        """True values when visits are kept, and exposures between them."""
+        there = {name: self.when_visited(name) for name in self.latent}
+        if not self.trial.exposures:
+            return there
+        at = np.searchsorted(self.days, self.fine)
+        course = {name: self.latent[name][:, at] for name in self.throughout}
+        return there | exposure.exposures(self.trial.exposures, self.fine, self.dosed, course, self.visit_days, there)
 
     def seen(self, rows: NDArray[np.int64]) -> decisions.Seen:
         """Observable values of some patients, as if nobody left."""
@@ -419,7 +438,7 @@ class _Run:
             last=last,
             stopped=ended,
             kept=self.kept,
-            latent={name: self.when_visited(name) for name in self.latent},
+            latent=self.at_every_visit(),
         )
 
 

@@ -7,13 +7,15 @@ deviation. The deviation depends only on patient and planned hour.
 A measurement is the latent value with the error of its method. DXA and serum calcium have a normal error with constant
 CV. Other serum markers have a lognormal factor with median 1 and that CV (assay and within-subject variation together).
 The error depends on the hour of the planned visit, not on its place in a schedule, so two designs that share a visit
-share its error. CTX below the lower limit of quantitation is stored as the limit, with ``CTX_BLQ`` true, as in a
-laboratory data set (LBORRES "<0.049"). Without the layer ``residual`` of the trial, a measurement is exactly the latent
-value, also below the limit.
+share its error. A value below the lower limit of quantitation is stored as the limit, with a flag (``CTX_BLQ``), as in
+a laboratory data set (LBORRES "<0.049"); CTX and drugs have such a limit, other markers where the trial file gives one.
+The concentration of a drug has an error like that of a marker. Without the layer ``residual`` of the trial, a
+measurement is exactly the latent value, also below the limit.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -83,13 +85,13 @@ def observe(
     trial : Trial
         Its visits, seed and the layer ``residual`` are used.
     parameters : ParameterTable
-        CVs (``CV_DXA_LS``, ``CV_CTX``, ...) and ``LLOQ_CTX``.
+        CVs (``CV_DXA_LS``, ``CV_CTX``, ...) and limits (``LLOQ_CTX``, ``LLOQ_C``).
     patients : ndarray of int, shape (n,)
     last : ndarray, shape (n,)
         Month until which each is followed; who is followed to the trial's end attends the last visit even if it is
         a few days after that.
     latent : dict of ndarray, shape (n, n_visits)
-        True values of at least `MEASURES`, when each visit is kept.
+        True values of at least `MEASURES`, when each visit is kept; of drugs (``C_AGENT``) where they are measured.
     replicate : int
     kept : ndarray, shape (n, n_visits), optional
         Month at which each visit is kept; as planned if not given.
@@ -97,25 +99,42 @@ def observe(
     Returns
     -------
     dict of ndarray, shape (n, n_visits)
-        Each of `MEASURES` (NaN where missed or not due), ``CTX_BLQ`` (bool) and ``attended`` (bool).
+        Each of `MEASURES` and of the drugs (NaN where missed or not due), a flag for each that has a limit
+        (``CTX_BLQ``, bool), and ``attended`` (bool).
     """
     months = np.asarray(trial.visits.months, dtype=float)
     when = np.broadcast_to(months, (patients.size, months.size)) if kept is None else kept
     attended = (when <= last[:, None]) | (last >= trial.months)[:, None]
     hour = np.round(months * _HOURS_PER_MONTH).astype(np.int64)
     seen: dict[str, NDArray] = {}
-    for measure in MEASURES:
+    limits = limits_of(trial, parameters, latent)
+    for measure in (*MEASURES, *(name for name in latent if name.startswith("C_"))):
         value = latent[measure]
         if trial.layers.residual:
-            cv = parameters[_CV[measure]]
+            cv = parameters[_CV.get(measure, "CV_C")]
             score = streams.normal(trial.seed, f"residual.{measure}", patients[:, None], hour[None, :], replicate)
             error = 1 + cv * score if measure in _ADDITIVE else np.exp(np.sqrt(np.log1p(cv**2)) * score)
             value = value * error
-        due = np.isin(months, trial.visits.BMD if measure in BMD_MEASURES else trial.visits.markers)
-        seen[measure] = np.where(attended & due, value, np.nan)
-    limit = parameters["LLOQ_CTX"] if trial.layers.residual else 0.0
-    below = seen["CTX"] < limit
-    seen["CTX"] = np.where(below, limit, seen["CTX"])
-    seen["CTX_BLQ"] = below
+        seen[measure] = np.where(attended & np.isin(months, trial.visits.of(measure)), value, np.nan)
+    for measure, limit in limits.items():
+        below = seen[measure] < (limit if trial.layers.residual else 0.0)
+        seen[measure] = np.where(below, limit, seen[measure])
+        seen[f"{measure}_BLQ"] = below
     seen["attended"] = attended
     return seen
+
+
+def limits_of(trial: Trial, parameters: ParameterTable, measured: Collection[str]) -> dict[str, float]:
+    """Lower limits of quantitation, by measure and drug: those of the trial file before those of the parameter table.
+
+    Parameters
+    ----------
+    trial : Trial
+    parameters : ParameterTable
+    measured : collection of str
+        Names of what is measured, such as CTX and C_denosumab.
+    """
+    own = trial.visits.limits
+    drug = own.get("drug", parameters["LLOQ_C"])
+    limits = {"CTX": parameters["LLOQ_CTX"]} | {name: limit for name, limit in own.items() if name != "drug"}
+    return limits | {name: drug for name in measured if name.startswith("C_")}

@@ -5,14 +5,15 @@ from ranklsim.cohorts.endpoints.change import Change
 from ranklsim.cohorts.endpoints.durability import DURABILITY, Durability
 from ranklsim.cohorts.endpoints.estimands import INTERCURRENT, STRATEGIES, Estimand
 from ranklsim.cohorts.endpoints.event import Event
+from ranklsim.cohorts.endpoints.exposure import Exposure
 from ranklsim.cohorts.endpoints.rate import Rate
 from ranklsim.cohorts.endpoints.reading import COUNTED
 from ranklsim.cohorts.endpoints.responder import Responder
 from ranklsim.cohorts.statistics.claims import Effect, is_ratio
 
-register(Change, Responder, Event, Rate, Durability)
+register(Change, Responder, Event, Rate, Durability, Exposure)
 
 __all__ = [
     "COUNTED", "DURABILITY", "INTERCURRENT", "KINDS", "STRATEGIES", "Analysed", "Change", "Durability", "Effect",
-    "Endpoint", "Estimand", "Event", "Rate", "Responder", "Result", "Setting", "is_ratio", "register",
+    "Endpoint", "Estimand", "Event", "Exposure", "Rate", "Responder", "Result", "Setting", "is_ratio", "register",
 ]  # fmt: skip

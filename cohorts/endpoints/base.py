@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts.endpoints.estimands import Estimand
+from ranklsim.cohorts.endpoints.estimands import STRATEGIES, Estimand
 from ranklsim.cohorts.endpoints.reading import Plan
 from ranklsim.cohorts.statistics.ancova import LEVEL
 from ranklsim.cohorts.statistics.claims import EQUIVALENCE, NON_INFERIORITY, Claim, Effect, is_ratio
@@ -110,11 +110,12 @@ class Setting:
 COLUMNS = (
     *("endpoint", "role", "kind", "arm", "n", "events", "estimate", "low", "high"),
     *("against", "effect", "effect_measure", "effect_low", "effect_high", "p", "claim", "margin", "margin_high"),
-    *("p_claim", "conclusion", "method", "note"),
+    *("p_claim", "claim_low", "claim_high", "conclusion", "method", "note"),
 )
 """Columns of the analysed endpoints: `estimate` of the arm (shares as shares, rates a year), `effect` against the
 comparator `against` with its `effect_measure`, `p` of no effect (two-sided), what is claimed with the margins in the
-unit of the trial file, `p_claim` (twice the one-sided p), what is concluded, and `note` what a reader must know."""
+unit of the trial file, `p_claim` (twice the one-sided p), the interval on which the claim rests, what is concluded, and
+`note` what a reader must know."""
 
 ERRORS = ("std_error", "effect_error", "effect_df", "shown", "harm")
 """Columns besides `COLUMNS`: `shown` whether the claim is shown by itself, `harm` whether its opposite is."""
@@ -190,6 +191,9 @@ class Analysed:
         spec, nan, claim = self.spec, np.nan, self.spec.claim
         effect = found.effect or Effect(spec.effect_measure, nan, nan, nan, df=nan)
         compared, margins = found.effect is not None, spec.margins
+        ends = (effect.low, effect.high)
+        if claim.level != LEVEL and effect.tested:
+            ends = effect.interval(claim.level)
         return {
             "endpoint": spec.name, "role": spec.role, "kind": spec.key, "arm": found.arm, "n": found.n,
             "events": found.events, "estimate": found.estimate, "low": found.low, "high": found.high,
@@ -197,6 +201,7 @@ class Analysed:
             "effect": effect.value, "effect_measure": effect.measure, "effect_low": effect.low,
             "effect_high": effect.high, "p": effect.p, "claim": claim.kind if compared and spec.concludes else "",
             "margin": margins[0], "margin_high": margins[1], "p_claim": claim.p(effect) if compared else nan,
+            "claim_low": ends[0], "claim_high": ends[1],
             "conclusion": claim.conclusion(effect) if compared and spec.concludes else "",
             "method": found.method, "note": found.note, "std_error": found.std_error, "effect_error": effect.error,
             "effect_df": effect.df, "shown": compared and claim.shown(effect),
@@ -247,6 +252,8 @@ class Endpoint(ABC):
     """Whether values that were not seen can be imputed from a model."""
     measures: ClassVar[tuple[str, ...]] = ()
     """Summary measures that an estimand may ask for, the usual one first; none where there is no estimand."""
+    strategies: ClassVar[tuple[str, ...]] = STRATEGIES
+    """Strategies for intercurrent events that an estimand may name."""
     failure: ClassVar[str] = ""
     """What a patient who left is taken to have done, where the kind has a tipping point by failures."""
 
@@ -291,7 +298,21 @@ class Endpoint(ABC):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns of the visits that the endpoint needs."""
+        """Columns of the visits that the endpoint needs besides ``actual_month``."""
+        return ()
+
+    def unfit(self, arm: str) -> str:
+        """Why an arm can't be compared in this endpoint; empty if it can.
+
+        Parameters
+        ----------
+        arm : str
+        """
+        return ""
+
+    @property
+    def latent(self) -> tuple[str, ...]:
+        """True values at the visits, besides the measures, that the truth needs (`Trial.exposures`)."""
         return ()
 
     @property

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ranklsim.cohorts import events
@@ -30,12 +30,18 @@ class Plan:
         Length of the trial; None where it could not be read.
     recorded : collection of str
         Events that the trial records.
+    drug : tuple of float
+        Months of the samples for the concentration of drugs; those of `markers` where it is empty.
+    drugs : mapping of str to tuple of str
+        Arm to the drugs with a concentration that it is given.
     """
 
     bmd: tuple[float, ...]
     markers: tuple[float, ...]
     months: float | None
     recorded: Collection[str]
+    drug: tuple[float, ...] = ()
+    drugs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def between(t: Table, plan: Plan, last: str) -> dict[str, Any] | None:
@@ -57,7 +63,7 @@ def between(t: Table, plan: Plan, last: str) -> dict[str, Any] | None:
     of, start, end = t.choice("of", MEASURES, None), t.text("from", "0 mo"), t.text(last, None)
     planned = () if of is None else plan.bmd if of in BMD_MEASURES else plan.markers
     kind = "BMD" if of in BMD_MEASURES else "markers"
-    first, second = _visit(t, "from", start, planned, kind), _visit(t, last, end, planned, kind)
+    first, second = visit(t, "from", start, planned, kind), visit(t, last, end, planned, kind)
     if first is not None and second is not None and first >= second:
         t.fault(last, f"{last} = {second:g} mo is not after from = {first:g} mo; swap or change them.")
     if of is None or first is None or second is None:
@@ -65,12 +71,24 @@ def between(t: Table, plan: Plan, last: str) -> dict[str, Any] | None:
     return {"measure": of, "from_month": first, "to_month": second}
 
 
-def _visit(t: Table, key: str, text: str | None, planned: tuple[float, ...], kind: str) -> float | None:
-    """The visit of an endpoint, as the visits have it."""
+def visit(t: Table, key: str, text: str | None, planned: tuple[float, ...], kind: str) -> float | None:
+    """The visit of an endpoint, as the visits have it; None, with the fault noted, if it is none of them.
+
+    Parameters
+    ----------
+    t : Table
+    key : str
+    text : str or None
+        Its month.
+    planned : tuple of float
+        Months of the visits.
+    kind : str
+        Key of these visits in the trial file.
+    """
     month = None if text is None else t.parsed((key,), text, "mo")
     if month is None or not planned:
         return month
-    nearest = min(planned, key=lambda visit: abs(visit - month))
+    nearest = min(planned, key=lambda each: abs(each - month))
     if abs(nearest - month) * DAYS_PER_MONTH <= _SAME_DAY:
         return nearest
     hint = f'add {month:g} to visits, or use "{nearest:g} mo".'

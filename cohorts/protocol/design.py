@@ -17,6 +17,7 @@ import pandas as pd
 import tomlkit
 
 from ranklsim.cohorts.endpoints import Change, Endpoint, Estimand
+from ranklsim.cohorts.measures import BMD_MEASURES, MARKER_MEASURES
 from ranklsim.cohorts.people.criteria import Range, Stratum, admitted, parse_stratum
 from ranklsim.cohorts.protocol.conduct import Conduct
 from ranklsim.cohorts.protocol.endpoints import Interim, Multiplicity, PerProtocol, TippingPoint
@@ -106,15 +107,33 @@ class Population:
 
 @dataclass(frozen=True)
 class Visits:
-    """Months at which BMD and blood markers are measured, increasing, from 0."""
+    """Months at which BMD and blood markers are measured, increasing, from 0.
+
+    `drug` are months of samples for the concentration of drugs, empty where they are taken with those for markers.
+    `limits` are lower limits of quantitation by measure, or by "drug", in place of those of the parameter table.
+    """
 
     BMD: tuple[float, ...]
     markers: tuple[float, ...]
+    drug: tuple[float, ...] = ()
+    limits: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def months(self) -> tuple[float, ...]:
-        """Every visit, of either kind."""
-        return tuple(sorted({*self.BMD, *self.markers}))
+        """Every visit, of any kind."""
+        return tuple(sorted({*self.BMD, *self.markers, *self.drug}))
+
+    def of(self, measure: str) -> tuple[float, ...]:
+        """Months at which a measure, or the concentration of a drug, is taken.
+
+        Parameters
+        ----------
+        measure : str
+            Such as BMD_LS, CTX or C_denosumab.
+        """
+        if measure in BMD_MEASURES:
+            return self.BMD
+        return self.markers if measure in MARKER_MEASURES else self.drug or self.markers
 
 
 @dataclass(frozen=True)
@@ -168,6 +187,11 @@ class Trial:
             Its name in the trial file.
         """
         return next((arm for arm in self.arms if arm.name == name), None) or self._no_arm(name)
+
+    @property
+    def exposures(self) -> tuple[str, ...]:
+        """True values at the visits that endpoints need besides the measures, such as ``AUC_DRUG``."""
+        return tuple(dict.fromkeys(name for endpoint in self.endpoints for name in endpoint.latent))
 
     @property
     def changes(self) -> list[Change]:

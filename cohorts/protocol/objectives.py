@@ -5,7 +5,7 @@ As in `trial`, every fault is noted in one sentence and reading goes on with wha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from ranklsim.cohorts.endpoints import INTERCURRENT, KINDS, STRATEGIES, Endpoint, Estimand, is_ratio
@@ -94,6 +94,8 @@ class Objectives:
         Length of the trial.
     recorded : collection of str
         Events that the trial records, as `Conduct.recorded`.
+    drugs : mapping of str to tuple of str
+        As of `Plan`.
     """
 
     def __init__(
@@ -104,9 +106,10 @@ class Objectives:
         visits: Visits,
         months: float | None,
         recorded: Collection[str],
+        drugs: Mapping[str, tuple[str, ...]],
     ) -> None:
         self.root, self.faults, self.names, self.control = root, root.faults, list(names), control
-        self.plan = Plan(visits.BMD, visits.markers, months, recorded)
+        self.plan = Plan(visits.BMD, visits.markers, months, recorded, visits.drug, drugs)
         self.tables = root.tables("endpoint", _shape_of_endpoints())
         self.comparisons = root.tables("comparison", COMPARISON)
         self.known = [name for table in self.tables if (name := table.text("name", None)) is not None]
@@ -210,6 +213,10 @@ class Objectives:
         arms: tuple[str, ...] = ()
         if "arms" in table:
             arms = self.arms(table, "arms", comparator)
+        named = [*(["against"] if against is not None or arms else []), "arms"]
+        for place, arm in ((named[0], comparator), *(("arms", arm) for arm in arms)):
+            if arm in self.names and (why := spec.unfit(arm)):
+                table.fault(place if place in table else (), f"{why}; compare arms that are, by against and arms.")
         margin, equivalence = self._margin(table, spec), self._equivalence(table, spec)
         if "margin" in table and "equivalence" in table:
             table.fault("equivalence", "both margin and equivalence are given; leave one of them out.")
@@ -298,6 +305,10 @@ class Objectives:
         if not choices:
             table.fault("endpoint", f"'{endpoint.name}' is a {endpoint.key}, of which no estimand is computed.")
             return None
+        for event, how in events.items():
+            if how in STRATEGIES and how not in endpoint.strategies:
+                said = f"the strategy of {event} is {how}, which no {endpoint.key} has"
+                table.fault(("events", event), f"{said}; use {one_of(endpoint.strategies)}.")
         composite = endpoint.imputes and "composite" in events.values()
         summary = asked or ("difference of medians" if composite else choices[0])
         if summary not in choices:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from ranklsim.cohorts import events
+from ranklsim.cohorts.measures import DRUG, MARKER_MEASURES, UNITS
 from ranklsim.cohorts.people.criteria import Stratum, parse_stratum
 from ranklsim.cohorts.people.population_file import find_population, list_populations, load_population
 from ranklsim.cohorts.protocol.conduct import CONDUCT, RULE, Conduct, dose_of, read_conduct
@@ -30,6 +31,7 @@ from ranklsim.cohorts.protocol.design import (
 from ranklsim.cohorts.protocol.interim import read_interim
 from ranklsim.cohorts.protocol.objectives import Objectives, read_range
 from ranklsim.cohorts.protocol.robustness import read_per_protocol, read_tipping
+from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.arguments import checked
 from ranklsim.pkpd.dosing import Regimen, check_sequence
 from ranklsim.pkpd.errors import BadInput, closest, near
@@ -124,7 +126,15 @@ POPULATION = Shape(
     },
     needed=("name", "patients"),
 )
-VISITS = Shape({"BMD": "[0, 12, 24]", "markers": "[0, 1, 6, 12, 24]"}, needed=("BMD", "markers"))
+VISITS = Shape(
+    {
+        "BMD": "[0, 12, 24]",
+        "markers": "[0, 1, 6, 12, 24]",
+        "drug": '[0, "7 day", "14 day", 1, 3, 6]',
+        "limits": '{ CTX = "0.03 ng/mL", drug = "20 ng/mL" }',
+    },
+    needed=("BMD", "markers"),
+)
 LAYERS = Shape(dict.fromkeys(("patients", "residual", "parameters"), "true or false"))
 
 
@@ -206,7 +216,7 @@ class _Reader:
         visits = self._visits(months)
         conduct, recorded = self._conduct(arms, months)
         self._caps(population)
-        objectives = Objectives(root, names, control, visits, months, recorded)
+        objectives = Objectives(root, names, control, visits, months, recorded, self._drugs(arms))
         endpoints = objectives.endpoints()
         estimands = objectives.estimands(endpoints)
         multiplicity = objectives.multiplicity(endpoints)
@@ -377,6 +387,14 @@ class _Reader:
                 f"set months = {needed} or more, or give fewer doses.",
             )
 
+    def _drugs(self, arms: list[Arm]) -> dict[str, tuple[str, ...]]:
+        """The drugs that have a concentration, by arm; agents with faults are left out."""
+        found: dict[str, tuple[str, ...]] = {}
+        for arm in arms:
+            names = dict.fromkeys(regimen.agent for regimen in arm.regimens if regimen.agent)
+            found[arm.name] = tuple(name for name in names if load_agent(name, folder=self.folder).kind == "binder")
+        return found
+
     def _caps(self, population: Population) -> None:
         """Refuse a cap below the dose of the lightest patient who can be enrolled: it would be everybody's dose."""
         steps = [step for arm in self.arms for step in arm.tables("regimen", STEP)]
@@ -447,12 +465,24 @@ class _Reader:
     def _visits(self, months: float | None) -> Visits:
         table = self.root.table("visits", VISITS)
         found: dict[str, tuple[float, ...]] = {}
-        for kind in ("BMD", "markers"):
+        for kind in ("BMD", "markers", "drug"):
             times = None if table is None else table.times(kind, "mo", None)
             if table is not None and times is not None:
                 self._times(table, kind, times, months)
             found[kind] = tuple(times or ())
-        return Visits(**found)
+        return Visits(**found, limits={} if table is None else self._limits(table))
+
+    def _limits(self, table: Table) -> dict[str, float]:
+        """Limits of quantitation, in the unit of the measure."""
+        known, found = {name: UNITS[name] for name in MARKER_MEASURES} | {"drug": UNITS[DRUG]}, {}
+        for name, text in table.mapping("limits", str, {}).items():
+            if name not in known:
+                table.fault(("limits", name), f"limits names '{name}'; {near(name, known)}")
+            elif (limit := table.parsed(("limits", name), text, known[name])) is not None:
+                if limit <= 0:
+                    table.fault(("limits", name), f"limits {name} is {text}; give more than 0.")
+                found[name] = limit
+        return found
 
     def _times(self, table: Table, kind: str, times: list[float], months: float | None) -> None:
         if len(times) > MOST_VISITS:

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ranklsim.cohorts.conduct.allocation import allocate, strata_of
-from ranklsim.cohorts.conduct.course import MEASURES, observe, play
+from ranklsim.cohorts.conduct.course import observe, play
 from ranklsim.cohorts.conduct.enrolment import enrolled_months
 from ranklsim.cohorts.conduct.patients import Patients
 from ranklsim.cohorts.protocol.trial import Trial
@@ -89,10 +89,11 @@ def portion(
         "visit": np.tile(np.arange(m), n),
         "month": np.tile(months, n),
         "actual_month": course.kept.reshape(-1),
-        **{name: seen[name].reshape(-1) for name in (*MEASURES, "CTX_BLQ", "attended")},
+        **{name: values.reshape(-1) for name, values in seen.items()},
         **{f"true_{name}": values.reshape(-1) for name, values in latent.items()},
     }
-    narrow = [*MEASURES, *(f"true_{name}" for name in latent)]
+    narrow = [*(name for name, values in seen.items() if values.dtype == float)]
+    narrow += [f"true_{name}" for name in latent]
     tables = {
         "patients": storage.to_arrow(_patients(people, arms, strata, course.last, enrolled_months(trial, number))),
         "visits": storage.to_arrow(visits, narrow),

@@ -86,8 +86,8 @@ def twins_of(
     -------
     dict
         `twins`: columns `patient`, `arm`, `conduct`, `visit`, `month`, `treated` (followed and still on treatment),
-        ``true_...`` of `MEASURES`; `twin_events`: the columns of `events` and `conduct`. `conduct` is the world. By
-        patient, arm, world, so that the order of rows does not depend on the portions.
+        ``true_...`` of `MEASURES` and of ``Trial.exposures``; `twin_events`: the columns of `events` and `conduct`.
+        `conduct` is the world. By patient, arm, world, so that the order of rows does not depend on the portions.
     """
     twin = number <= trial.twins
     parts = [_part(trial, number[:0], arms[:0], REAL, _rows(course, np.zeros(number.size, bool)))]  # holds the types
@@ -120,7 +120,7 @@ def twins_of(
             parts.append(_by_patient(pieces))
     visits, events = _by_patient(parts)
     return {
-        "twins": storage.to_arrow(visits, [f"true_{name}" for name in MEASURES]),
+        "twins": storage.to_arrow(visits, [f"true_{name}" for name in (*MEASURES, *trial.exposures)]),
         "twin_events": storage.to_arrow(events),
     }
 
@@ -157,7 +157,7 @@ def _part(
             "visit": np.tile(np.arange(m), n),
             "month": np.tile(months, n),
             "treated": treated.reshape(-1),
-            **{f"true_{name}": latent[name].reshape(-1) for name in MEASURES},
+            **{f"true_{name}": latent[name].reshape(-1) for name in (*MEASURES, *trial.exposures)},
         }
     )
     return visits, events.assign(conduct=conduct)

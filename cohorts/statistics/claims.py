@@ -146,12 +146,14 @@ class Effect:
         return self.value - half, self.value + half
 
     def moved(self, by: float) -> Effect:
-        """The same effect of a difference, larger by a constant.
+        """The same effect, larger by a constant; a ratio by a factor.
 
         Parameters
         ----------
         by : float
         """
+        if is_ratio(self.measure):
+            return replace(self, value=self.value * by, low=self.low * by, high=self.high * by)
         return replace(self, value=self.value + by, low=self.low + by, high=self.high + by)
 
 

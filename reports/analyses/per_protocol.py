@@ -81,5 +81,5 @@ def analyse(study: Study, spec: Endpoint, deviations: pd.DataFrame) -> list[dict
         As from `major`.
     """
     kept = set(deviations.loc[~deviations["any"], "patient"])
-    own = in_memory(study, *spec.columns, patients=kept)
+    own = in_memory(study, *(("actual_month", *spec.columns) if spec.columns else ()), patients=kept)
     return spec.analyse(own, setting(own, spec)).rows()

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.endpoints import KINDS, Endpoint, is_ratio
-from ranklsim.cohorts.statistics.claims import SHOWN
+from ranklsim.cohorts.statistics.ancova import LEVEL
+from ranklsim.cohorts.statistics.claims import EQUIVALENCE, SHOWN
 from ranklsim.cohorts.statistics.imputation import STRATEGIES
 from ranklsim.cohorts.words import first_lower, first_upper, listed
 from ranklsim.reports.csr.contents import report_section
@@ -20,7 +21,7 @@ from ranklsim.reports.layout.tables import DASH, num, p_value, with_interval
 from ranklsim.reports.layout.wording import to_interval
 
 
-@report_section("11.4.1.1", "Fractures, responders and durability", "outcomes")
+@report_section("11.4.1.1", "Fractures, responders, exposures and durability", "outcomes")
 def _outcomes(c: Context, section: Section) -> None:
     """Responders, events, rates and durability, by arm; changes with a margin of non-inferiority."""
     frame = c.analyses.endpoints
@@ -35,7 +36,7 @@ def _outcomes(c: Context, section: Section) -> None:
     section.exhibits.append(
         c.listing(
             "14.2.8.1",
-            "Events, responders, rates and durability by arm",
+            "Events, responders, rates, exposures and durability by arm",
             frame,
             lambda row: _endpoint_cells(c, row),
             group="Endpoint",
@@ -62,9 +63,9 @@ def sentences(c: Context, frame: pd.DataFrame) -> list[str]:
         if np.isfinite(row["effect"]) and row["conclusion"]:
             spec = c.trial.endpoint(row["endpoint"])
             factor, decimals, _ = _scale(spec, row["effect_measure"])
-            centre, low, high = (factor * row[k] for k in ("effect", "effect_low", "effect_high"))
-            effect = _in_words(centre, low, high, decimals, _points(spec, row["effect_measure"]))
-            p = f"; p {p_words(row['p'])}" if np.isfinite(row["p"]) else ""
+            centre, low, high = (factor * row[k] for k in ("effect", "claim_low", "claim_high"))
+            effect = _in_words(centre, low, high, decimals, _points(spec, row["effect_measure"]), spec.confidence)
+            p = f"; p {p_words(row['p'])}" if np.isfinite(row["p"]) and row["claim"] != EQUIVALENCE else ""
             label = c.compared(spec, row["arm"])
             out.append(f"{row['endpoint']}, {label}: {row['effect_measure']} {effect}{p}: {row['conclusion']}.")
         elif row["note"] and row["role"] == "primary":
@@ -106,12 +107,12 @@ def effect_text(row: dict[str, Any], spec: Endpoint) -> str:
     return text if text == DASH or unit != "%" else f"{text} points"
 
 
-def _in_words(value: float, low: float, high: float, decimals: int, unit: str) -> str:
+def _in_words(value: float, low: float, high: float, decimals: int, unit: str, level: float = LEVEL) -> str:
     """``1.50 (95% CI 1.20 to 1.90)``, with the unit behind the value."""
     text = f"{num(value, decimals)}{unit}"
     if not (np.isfinite(low) and np.isfinite(high)):
         return text
-    return f"{text} (95% CI {to_interval(low, high, decimals)})"
+    return f"{text} ({100 * level:g}% CI {to_interval(low, high, decimals)})"
 
 
 def _points(spec: Endpoint, measure: str) -> str:
@@ -121,11 +122,15 @@ def _points(spec: Endpoint, measure: str) -> str:
 
 def _endpoint_cells(c: Context, row: dict[str, Any]) -> dict[str, object]:
     spec = c.trial.endpoint(row["endpoint"])
-    factor, decimals, unit = _scale(spec, "")
-    own = _months_or_later(row, factor, decimals)
+    factor, digits, unit = _scale(spec, "")
+    own = _months_or_later(row, factor, digits)
     events = spec.counted(row["events"], row["n"]) if np.isfinite(row["events"]) else DASH
     margins = [f"{row[name]:g}" for name in ("margin", "margin_high") if np.isfinite(row[name])]
     margin = f"Margin{'s' if len(margins) > 1 else ''} {listed(margins)}. " if margins else ""
+    if row["claim"] and spec.confidence != LEVEL and np.isfinite(row["claim_low"]):
+        by, decimals, _ = _scale(spec, row["effect_measure"])
+        ends = to_interval(by * row["claim_low"], by * row["claim_high"], decimals)
+        margin += f"{100 * spec.confidence:g}% CI {ends}. "
     against = f" against {c.by_name[row['against']].label}" if row["against"] else ""
     return {
         "Endpoint": f"{row['endpoint']} ({row['role']}; {spec.described}{', ' + unit if unit else ''})",

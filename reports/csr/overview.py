@@ -257,6 +257,7 @@ def _design(c: Context, section: Section) -> None:
     frame = pd.DataFrame(rows, columns=["arm", "label", "randomised", "basis", "regimen", *columns])
     visits = [("BMD", month) for month in c.trial.visits.BMD]
     visits += [("Blood markers", month) for month in c.trial.visits.markers]
+    visits += [("Serum drug", month) for month in c.trial.visits.drug]
     section.exhibits += [
         c.figure(
             "9.1",

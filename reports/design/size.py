@@ -75,7 +75,10 @@ def sized_trial(trial: Trial, arms: list[Arm], size: Size) -> Trial:
     kept = [arm for arm in arms if arm.name in (size.arm, against)]
     last = max([*endpoint.months, 0.0]) or trial.months
     visits = Visits(
-        BMD=tuple(m for m in trial.visits.BMD if m <= last), markers=tuple(m for m in trial.visits.markers if m <= last)
+        BMD=tuple(m for m in trial.visits.BMD if m <= last),
+        markers=tuple(m for m in trial.visits.markers if m <= last),
+        drug=tuple(m for m in trial.visits.drug if m <= last),
+        limits=trial.visits.limits,
     )
     population = replace(trial.population, ratio={arm.name: 1 for arm in kept}, patients=size.most)
     return replace(

@@ -151,7 +151,7 @@ class Lived:
     Attributes
     ----------
     true : dict
-        `MEASURES` at the visits, shape (n, n_visits).
+        `MEASURES` at the visits, shape (n, n_visits), and what endpoints of exposure need.
     last : ndarray, shape (n,)
         Month until which each is followed.
     kept : ndarray, shape (n, n_visits)
@@ -374,6 +374,8 @@ def studies(
         ]
     )
 
+    exposed, kept = bool(trial.exposures), {*MEASURES, *trial.exposures}
+
     def course(rows: Whole, in_arm: NDArray, of: Trial = trial, *, count: bool = False, **how: Any) -> Lived:
         parts = []
         for first in range(0, rows.size, BATCH):
@@ -385,7 +387,9 @@ def studies(
                 rtol=plan.rtol, workers=workers, progress=progress if count else None, tell=tell, **more,
             )  # fmt: skip
             refuse_nan(found.latent, number[some], "a study, patient")
-            true = {name: found.latent[name] for name in MEASURES}
+            true = {
+                name: values for name, values in found.latent.items() if name in kept or (exposed and name[:2] == "C_")
+            }
             parts.append(Lived(true, found.last, found.kept, found.events, _undisturbed(trial, found, who[some])))
         return _joined(parts, trial.visits.months)
 

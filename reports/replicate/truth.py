@@ -19,7 +19,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts.conduct.course import MEASURES
 from ranklsim.cohorts.endpoints import Endpoint, Estimand, is_ratio
 from ranklsim.cohorts.endpoints.base import World
 from ranklsim.cohorts.endpoints.estimands import REAL, in_population
@@ -127,7 +126,7 @@ def _tables(found: Studies, whose: str, world: str) -> tuple[pd.DataFrame, pd.Da
     lived, keep = found.true[whose, world], found.known
     n, m = int(keep.sum()), found.months.size
     # As a run's folder keeps them, so that the truth is that of its report to the last digit.
-    values = {f"true_{name}": lived.true[name][keep].reshape(-1).astype(np.float32) for name in MEASURES}
+    values = {f"true_{name}": lived.true[name][keep].reshape(-1).astype(np.float32) for name in lived.true}
     place = {"patient": np.repeat(found.identity[keep], m), "arm": whose, "month": np.tile(found.months, n)}
     events = lived.events[lived.events["patient"].isin(found.identity[keep])]
     return pd.DataFrame(place | values), events
