@@ -41,6 +41,9 @@ STRUCTURE: dict[str, dict[float, str]] = {
         1.6448536269514722: "normal score of a percentile",
     },
     "cohorts/conduct/enrolment.py": {100: "percent"},
+    "cohorts/conduct/exposure.py": {
+        **{400: "steps of a grid", 4: "steps between two doses at least", 100: "percent", 3: "of Hermite's polynomial"}
+    },
     "cohorts/conduct/fractures.py": {
         20: "most fractures of a kind", 13: "vertebrae of an image", 12: "months in a year", 100: "percent"
     },

@@ -29,7 +29,7 @@ def agents_of(trial):
 
 
 def someone(number, age=72.0):
-    return pd.DataFrame({"patient": number, "age": age, "prevalent_fracture": 0.0})
+    return pd.DataFrame({"patient": number, "age": age, "weight": 65.0, "prevalent_fracture": 0.0})
 
 
 def settled(trial, arms=None, number=NUMBER, age=72.0):

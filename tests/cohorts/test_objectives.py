@@ -128,7 +128,7 @@ def test_a_file_without_questions_is_the_trial_that_it_was(tmp_path):
         (endpoint('durability = { of = "BMD_LS", what = "share kept" }', "bootstrap"), 4, '`after` is missing'),
         (endpoint('rate = { of = "hip", by = "4 mo" }\nevent = { of = "hip", by = "4 mo" }', "Cox"), 4,
          "both event and rate are given"),
-        (endpoint("", "Cox"), 1, "or one of responder, event, rate, durability."),
+        (endpoint("", "Cox"), 1, "or one of responder, event, rate, durability, exposure."),
         (endpoint('rate = { of = "hip", by = "4 mo" }', "negative binomial", 'covariates = ["weigth"]'), 6,
          "unknown covariate 'weigth'; did you mean 'weight'?"),
         (estimand(events='{ rescue = "hypothetical" }'), 5,

@@ -16,7 +16,7 @@ from ranklsim.cohorts.protocol.trial import TRIAL, Layers, list_trials, load_tri
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
-SHIPPED = ["discontinuation", "dose_ranging", "exit", "freedom", "modality"]
+SHIPPED = ["biosimilar", "discontinuation", "dose_ranging", "exit", "freedom", "modality"]
 
 SWITCH = """\
 title   = "Leaving denosumab"
@@ -79,7 +79,7 @@ def faults(folder, text):
 # -- what a good file becomes ------------------------------------------------------------------------------------------
 
 
-def test_the_shipped_trials_are_the_five_and_load():
+def test_the_shipped_trials_are_the_six_and_load():
     assert [trial.name for trial in list_trials()] == SHIPPED
 
 

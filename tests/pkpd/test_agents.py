@@ -40,10 +40,10 @@ def faults(folder, name="abc-301"):
     return caught.value.messages
 
 
-def test_eleven_agents_ship_and_placebo_comes_first():
+def test_twelve_agents_ship_and_placebo_comes_first():
     assert [agent.name for agent in SHIPPED] == [
-        "placebo", "alendronate", "blosozumab", "denosumab", "mrankl-selective", "mrankl-selective-noshed", "opg-fc",
-        "romosozumab", "srankl-selective", "teriparatide", "zoledronate",
+        "placebo", "alendronate", "blosozumab", "denosumab", "denosumab-biosimilar", "mrankl-selective",
+        "mrankl-selective-noshed", "opg-fc", "romosozumab", "srankl-selective", "teriparatide", "zoledronate",
     ]  # fmt: skip
 
 
