@@ -21,7 +21,7 @@ from ranklsim.cohorts.conduct import patients
 from ranklsim.cohorts.conduct.doses import as_doses, planned
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.ensemble import ensemble as shipped_ensemble
-from ranklsim.pkpd.ensemble import holds_for, of_variants
+from ranklsim.pkpd.ensemble import fit_for, holds_for, of_variants
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.ranges import natural, ranges
@@ -93,6 +93,39 @@ def draws_of(trial: Trial, parameters: ParameterTable, agents: list[Agent]) -> t
         if attempt > MOST_ATTEMPTS:
             raise BadInput(f"uncertainty: {parameters.implausible(pd.DataFrame(drawn))[again][0]} in nearly all draws.")
     return pd.concat([pd.DataFrame(drawn), own], axis="columns"), "ranges"
+
+
+def vectors_for(parameters: ParameterTable, agents: Sequence[Agent], draws: int, seed: int) -> pd.DataFrame:
+    """Parameter vectors over which an answer has its interval.
+
+    Parameters
+    ----------
+    parameters : ParameterTable
+    agents : sequence of Agent
+        All that are given.
+    draws : int
+        Vectors besides the default.
+    seed : int
+        Of the draws of numbers of own agents.
+
+    Returns
+    -------
+    DataFrame
+        The first row has the values of the table and of the agents' files. The others are vectors of the ensemble,
+        without the symbols that the table or an agent's file has otherwise. Numbers of hypothetical agents that have a
+        range are drawn over it (`own_draws`), independent of the rest.
+
+    Raises
+    ------
+    BadInput
+        If more are asked for than the ensemble holds.
+    """
+    if draws > len(shipped_ensemble()):
+        raise BadInput(f"draws = {draws}, but the ensemble holds {len(shipped_ensemble())} vectors; give at most that.")
+    vectors = fit_for(shipped_ensemble(), parameters, list(agents)).head(draws)
+    typical = pd.DataFrame([{symbol: parameters[symbol] for symbol in vectors}])
+    whole = pd.concat([typical, vectors], ignore_index=True)
+    return pd.concat([whole, own_draws(parameters, agents, np.arange(draws + 1), seed)], axis="columns")
 
 
 def own_draws(parameters: ParameterTable, agents: Sequence[Agent], draw: NDArray[np.int64], seed: int) -> pd.DataFrame:

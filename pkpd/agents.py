@@ -24,15 +24,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import pandas as pd
 
-from ranklsim.pkpd.arguments import checked
+from ranklsim.pkpd.arguments import checked, text
 from ranklsim.pkpd.arguments import folder as existing_folder
-from ranklsim.pkpd.errors import BadInput, near
+from ranklsim.pkpd.errors import BadInput, near, shown
 from ranklsim.pkpd.limits import limit_of
-from ranklsim.pkpd.reading import MOST_TOML_BYTES, Faults, Shape, Table, load_toml, read_content
+from ranklsim.pkpd.reading import MOST_TOML_BYTES, Faults, Shape, Table, load_toml, plain, read_content
+from ranklsim.pkpd.results import Frame
 from ranklsim.pkpd.tomltext import Key, quoted
 from ranklsim.pkpd.units import parse_quantity, unit_of
 
@@ -41,10 +42,11 @@ ROUTES = ("SC", "IV", "PO", "none")
 STATUSES = ("measured", "fitted", "assumed")
 SHIPPED = Path(__file__).parent / "data" / "agents"
 
-MOST_TIMES_USUAL = 300.0
-"""A dose this many times larger or smaller than the usual one has a wrong unit: 1,000 times is mg for ug."""
+FAR_FROM_USUAL = 300.0
+"""A dose this many times larger or smaller than the usual one is warned of: 1,000 times is mg for ug."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_NAME_RULE = "begin with a letter, then use letters, digits, - and _."
 _NOT_NAMES = ("nothing", "with", "every", "for")  # words of a regimen
 _COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
 # For agents whose file gives no colour: dark, and distinct from those of the shipped agents (from Paul Tol's schemes).
@@ -159,9 +161,21 @@ class Number(NamedTuple):
     factor: float = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Agent:
-    """A drug as data.
+    """A drug as data: ``Agent("abc-301", like="denosumab", KD_mRANKL={"assay": "0.05 nM", "like": "denosumab"})``.
+
+    Parameters
+    ----------
+    name : str
+    **given
+        The keys of an agent's file (docs/agents.md). ``label`` is the name if it is not given, and ``hypothetical`` is
+        true. The agent ``like`` is looked for in the working folder before the shipped ones.
+
+    Raises
+    ------
+    BadInput
+        If something is missing or wrong, with all faults at once.
 
     Attributes
     ----------
@@ -197,6 +211,10 @@ class Agent:
     provenance: tuple[Number, ...]
     path: Path = field(compare=False)
 
+    def __init__(self, name: str, **given: object) -> None:
+        whole = "provenance" in given  # every attribute, as `replace` and the reader give them
+        vars(self).update({"name": name} | given if whole else vars(_own(name, given)))
+
     @cached_property
     def followed(self) -> list[tuple[str, str, float]]:
         """Names of parameter tables (``ORIGIN.FIELD``) that move a number: name, field, and by which factor.
@@ -204,7 +222,8 @@ class Agent:
         Later ones take precedence: a number of the agent's own over the one that it is derived from.
         """
         derived = [(f"{n.like}.{n.field}", n.field, n.factor) for n in self.provenance if n.like]
-        return [*derived, *((f"{n.origin}.{n.field}", n.field, 1.0) for n in self.provenance)]
+        taken = [(f"{n.origin}.{n.field}", n.field, 1.0) for n in self.provenance if n.origin != self.name]
+        return [*derived, *taken, *((f"{self.name}.{n.field}", n.field, 1.0) for n in self.provenance)]
 
     @cached_property
     def numbers(self) -> set[str]:
@@ -229,25 +248,28 @@ class Agent:
         )
         return replace(self, provenance=provenance, values=self.values | changed)
 
-    def dose_fault(self, mg: float, vanishing: bool = False) -> str:
-        """What to say of a dose so far from the usual one that its unit must be wrong; empty if it is not.
+    def dose_fault(self, mg: float) -> str:
+        """What to say of a dose that nobody can be given; empty if it is not one.
 
         Parameters
         ----------
         mg : float
-            The dose.
-        vanishing : bool
-            Whether a dose may be as small as it likes.
+        """
+        most = limit_of("dose").high
+        return "" if mg <= most else f"a dose of {mg:g} mg of {self.name} is impossible; give at most {most:g} mg."
+
+    def far_from_usual(self, mg: float) -> str:
+        """What to say of a dose that is so far from the usual one that its unit may be wrong; empty if it is not.
+
+        Parameters
+        ----------
+        mg : float
         """
         usual = self._usual_mg
-        if not usual or (mg <= usual * MOST_TIMES_USUAL and (vanishing or mg >= usual / MOST_TIMES_USUAL)):
+        if not usual or usual / FAR_FROM_USUAL <= mg <= usual * FAR_FROM_USUAL:
             return ""
         ratio = f"{mg / usual:,.0f} times" if mg > usual else f"1/{usual / mg:,.0f} of"
-        own = "" if self.path.parent == SHIPPED else ", or give the agent a reference_regimen of its own"
-        return (
-            f"{mg:g} mg of {self.name} is {ratio} the usual {usual:g} mg ({self.reference_regimen}); "
-            f"check the unit{own}."
-        )
+        return f"{mg:g} mg of {self.name} is {ratio} the usual {usual:g} mg ({self.reference_regimen}); check the unit."
 
     @cached_property
     def _usual_mg(self) -> float:
@@ -256,6 +278,17 @@ class Agent:
             return parse_quantity(re.split(r"\s+every\b", self.reference_regimen)[0], "mg", where="")
         except BadInput:
             return 0.0
+
+
+def _own(name: object, given: Mapping[str, object]) -> Agent:
+    """An agent from the keys of its file."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _NOT_NAMES:
+        raise BadInput(f"name = {shown(name)} is no name of an agent; {_NAME_RULE}")
+    data = {"label": name, "hypothetical": True} | plain(given, f"agent {name}")
+    label, like, base = f"agent {name}", data.get("like"), None
+    if isinstance(like, str):
+        base = load_agent(like, folder=Path.cwd(), where=label)
+    return _Reader(Path(f"{name}.toml"), data, "", base, label).agent()
 
 
 def load_agent(name: str, *, folder: Path | None = None, where: str = "") -> Agent:
@@ -305,23 +338,37 @@ def list_agents(folder: Path | None = None) -> list[Agent]:
     return [load_agent(name, folder=folder) for name in agent_names(folder)]
 
 
-@checked(folder=existing_folder)
-def agents(folder: str | Path | None = None) -> pd.DataFrame:
-    """The agents that ship, and those in a folder.
+@overload
+def agents(name: None = None, *, folder: str | Path | None = None) -> pd.DataFrame: ...
+@overload
+def agents(name: str, *, folder: str | Path | None = None) -> Agent: ...
+@checked(name=text, folder=existing_folder)
+def agents(name: str | None = None, *, folder: str | Path | None = None) -> pd.DataFrame | Agent:
+    """The agents that ship and those of a folder, or one of them.
 
     Parameters
     ----------
+    name : str, optional
+        Of an agent.
     folder : path, optional
-        Where your own agent files are.
+        Where your own agent files are; the working folder if a name is given.
 
     Returns
     -------
-    DataFrame
-        One row for each agent: name, label, kind, route, hypothetical, reference_regimen, description.
+    DataFrame or Agent
+        The agent of that name; or one row for each agent: name, label, kind, route, hypothetical, reference_regimen,
+        description.
+
+    Raises
+    ------
+    BadInput
+        If there is no such agent, or its file is at fault.
     """
-    fields = ["name", "label", "kind", "route", "hypothetical", "reference_regimen", "description"]
+    if name is not None:
+        return load_agent(name, folder=Path.cwd() if folder is None else Path(folder), where="name")
+    columns = ["name", "label", "kind", "route", "hypothetical", "reference_regimen", "description"]
     found = list_agents(None if folder is None else Path(folder))
-    return pd.DataFrame([[getattr(agent, field) for field in fields] for agent in found], columns=fields)
+    return Frame([[getattr(agent, column) for column in columns] for agent in found], columns=columns, table="agents")
 
 
 def agent_names(folder: Path | None = None) -> list[str]:
@@ -402,7 +449,7 @@ def new_agent(name: str, like: str = "denosumab", *, folder: Path | None = None)
         If the name can't be used, or there is no agent `like`.
     """
     if not _NAME.fullmatch(name) or name in _NOT_NAMES:
-        raise BadInput(f"'{name}' is no name of an agent; begin with a letter, then use letters, digits, - and _.")
+        raise BadInput(f"'{name}' is no name of an agent; {_NAME_RULE}")
     if has_agent(name):
         raise BadInput(f"an agent '{name}' ships already; choose another name.")
     base = load_agent(like, folder=folder, where="like")
@@ -568,9 +615,11 @@ class _Faults(Faults):
 class _Reader:
     """Turns the data of one agent file into an `Agent`, or into all its faults at once."""
 
-    def __init__(self, path: Path, data: dict[str, object], text: str, base: Agent | None) -> None:
+    def __init__(
+        self, path: Path, data: dict[str, object], text: str, base: Agent | None, label: str | None = None
+    ) -> None:
         self.path, self.base = path, base
-        self.faults = _Faults(path.name, text, data)
+        self.faults = _Faults(label or path.name, text, data)
         kind = base.kind if base else data.get("kind")
         every = {name: spec for fields in FIELDS.values() for name, spec in fields.items()}
         self.kind = kind if isinstance(kind, str) and kind in KINDS else "none"
@@ -612,7 +661,10 @@ class _Reader:
             key = "F" if "F" in table else "route"
             table.fault(key, f"F is {values['F']:g}, but an IV dose reaches the blood in full; write 1.")
         self.faults.stop()
-        return Agent(name, label, kind, route, hypothetical, description, regimen, color, values, numbers, self.path)
+        return Agent(
+            name=name, label=label, kind=kind, route=route, hypothetical=hypothetical, description=description,
+            reference_regimen=regimen, color=color, values=values, provenance=numbers, path=self.path,
+        )  # fmt: skip
 
     def _numbers(self, hypothetical: bool) -> Iterator[Number]:
         base = self.base if self.base and FIELDS[self.base.kind] is self.fields else None

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ranklsim.pkpd.agents import Agent, load_agent
-from ranklsim.pkpd.errors import BadInput, shown
+from ranklsim.pkpd.errors import BadInput, Caution, shown
 from ranklsim.pkpd.reading import MOST_DOSES, MOST_FAULTS, TOO_LARGE, TOO_SMALL
 from ranklsim.pkpd.units import DAYS_PER_MONTH, parse_quantity, unit_of
 
@@ -339,6 +340,37 @@ def above_zero(text: str, unit: str, what: str, faults: list[str], or_zero: bool
     placebo = ", or name the agent 'placebo' if no drug is meant" if unit.startswith(("mg", "nmol")) else ""
     faults.append(f"{what} is {text}; give {'0 or more' if or_zero else f'more than 0{placebo}'}.")
     return 0.0
+
+
+class Given(Protocol):
+    """What is given of an agent: a regimen, or a rule of a trial."""
+
+    @property
+    def agent(self) -> str | None:
+        """Name of the agent; None for nothing."""
+
+    @property
+    def dose(self) -> Dose:
+        """Each dose."""
+
+
+def warn_of_far_doses(given: Iterable[Given], agents: Iterable[Agent], weight: float) -> None:
+    """Warn once (`Caution`) of all doses that are far from the usual ones of their agents.
+
+    Parameters
+    ----------
+    given : iterable of Given
+    agents : iterable of Agent
+        Those that are named.
+    weight : float
+        Body weight of a typical patient, kg.
+    """
+    known = {agent.name: agent for agent in agents}
+    amounts = sorted({(part.agent, float(part.dose.of(weight))) for part in given if part.agent})
+    far = [text for name, mg in amounts if mg > 0 and (text := known[name].far_from_usual(mg))]
+    if far:
+        more = [f"{len(far) - 3} more doses are as far from usual."] if len(far) > 3 else []
+        warnings.warn(" ".join([*far[:3], *more]), Caution, stacklevel=4)
 
 
 def check_sequence(regimens: Sequence[Regimen], where: str | Callable[[int], str] = "") -> None:

@@ -50,8 +50,19 @@ class RunFailed(RanklsimError):
     exit_code = 1
 
 
+class Caution(UserWarning):
+    """What was done as it was asked for, but may have been meant otherwise."""
+
+
 FROM_COMMAND_LINE: ContextVar[bool] = ContextVar("FROM_COMMAND_LINE", default=False)
 """Whether the command line is the caller: messages then name its options, and the arguments of functions otherwise."""
+
+
+def option_prefix() -> str:
+    """What stands before the name of an argument in a message: ``--`` if the command line is the caller."""
+    return "--" if FROM_COMMAND_LINE.get() else ""
+
+
 LONGEST_MESSAGE = 2000  # characters
 LONGEST_NAME = 100  # characters; nothing longer is a misspelt name
 

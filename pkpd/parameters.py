@@ -288,7 +288,11 @@ def load_parameters(path: ParametersLike = None, *, folder: Path | None = None) 
         all faults of the file at once, each with its line.
     """
     if isinstance(path, ParameterTable):
-        return path if path.folder or folder is None else ParameterTable(path.frame, folder)
+        if path.folder or folder is None:
+            return path
+        table = ParameterTable(path.frame, folder)
+        table.__dict__["values"] = path.values  # also those of `overlaid`
+        return table
     shipped = _shipped() if folder is None else ParameterTable(_shipped().frame, folder)
     if path is None:
         return shipped

@@ -24,8 +24,11 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
-from typing import TypedDict, TypeVar, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
+
+import numpy as np
 
 from ranklsim.pkpd.errors import BadInput, closest, near, shown
 from ranklsim.pkpd.tomltext import MOST_DEPTH, Key, TooDeep, explain_syntax, lines_of, locate
@@ -253,6 +256,44 @@ def file_name(text: str) -> bool:
         Any text.
     """
     return bool(_FILE_NAME.fullmatch(text)) and ".." not in text and len(text) <= 255
+
+
+def plain(value: Any, where: str, depth: int = 0) -> Any:
+    """What a caller gives in place of a file, as the file would say it: mappings, lists, text, numbers, dates.
+
+    Parameters
+    ----------
+    value : object
+        Tuples, arrays, numbers of numpy and paths are taken for what they are.
+    where : str
+        What a message begins with.
+    depth : int
+        Of this value in what was given.
+
+    Raises
+    ------
+    BadInput
+        If it is something that no file says.
+    """
+    if depth > MOST_DEPTH:
+        raise BadInput(f"{where}: is nested more than {MOST_DEPTH} times; give less.")
+    if isinstance(value, Mapping):
+        if wrong := [key for key in value if not isinstance(key, str)]:
+            raise BadInput(f"{where}: {shown(wrong[0])} is not a key; give text.")
+        return {key: plain(each, f"{where}, {key}" if depth < 3 else where, depth + 1) for key, each in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [plain(each, where, depth + 1) for each in value]
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, str) and control_character(value):
+        raise BadInput(f"{where}: {shown(value)} has a control character; leave it out.")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BadInput(f"{where}: {value} is not a finite number.")
+    if isinstance(value, str | bool | int | float | date):
+        return value
+    raise BadInput(f"{where}: {shown(value)} can't be used; give text, a number, a list or a mapping.")
 
 
 # --- faults ---

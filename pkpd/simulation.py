@@ -540,7 +540,7 @@ def _check(
         raise BadInput("doses: every dose must be positive, in mg.")
     for a, agent in enumerate(agents):
         given = doses.amount[doses.agent == a]
-        if len(given) and (fault := agent.dose_fault(float(given.max()), vanishing=True)):
+        if len(given) and (fault := agent.dose_fault(float(given.max()))):
             raise BadInput(f"doses: {fault}")
     if len(doses.time) and (doses.time.min() < 0 or not np.isfinite(doses.time).all()):
         raise BadInput("doses: a dose can't be given before day 0.")

@@ -3,106 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ranklsim.pkpd.agents import Agent, load_agent
-from ranklsim.pkpd.arguments import MONTHS, by_name, checked, number, text, whole
-from ranklsim.pkpd.arguments import folder as existing_folder
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.dosing import Dose, Regimen, above_zero, parse_regimen, read_dose
-from ranklsim.pkpd.errors import BadInput
-from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
+from ranklsim.pkpd.errors import BadInput, option_prefix
+from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 from ranklsim.pkpd.reading import MOST_DOSES, MOST_MONTHS
 from ranklsim.pkpd.simulation import MARKERS, Doses, covariate_symbols
 from ranklsim.pkpd.simulation import simulate as simulate_persons
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
-
-@checked(
-    regimen=text,
-    agent=text,
-    dose=text,
-    every=text,
-    doses=whole(1, MOST_DOSES),
-    follow=text,
-    at=MONTHS,
-    covariates=by_name(number(), '{"age": 63}'),
-    parameters=PARAMETERS,
-    folder=existing_folder,
-)
-def simulate(
-    regimen: str | None = None,
-    *,
-    agent: str | None = None,
-    dose: str | None = None,
-    every: str | None = None,
-    doses: int | None = None,
-    follow: str = "12 mo",
-    at: Iterable[float] | None = None,
-    covariates: Mapping[str, float] | None = None,
-    parameters: ParametersLike = None,
-    folder: Path | str | None = None,
-) -> pd.DataFrame:
-    """Simulate one typical patient under a sequence of regimens.
-
-    There is no variability between patients and no measurement error.
-
-    Parameters
-    ----------
-    regimen : str, optional
-        A sequence of regimens, such as ``"denosumab 60mg every 6mo x4, nothing 12mo, zoledronate 5mg x1"``; or
-    agent, dose, every, doses
-        one regimen, such as ``agent="denosumab", dose="60 mg", every="6 mo", doses=6``.
-    follow : str
-        Follow-up after the last dose's interval, with its unit.
-    at : iterable of float, optional
-        Further months of interest; a value at a dose time is the one just before that dose.
-    covariates : mapping, optional
-        What differs from the typical woman: see `simulation.covariate_symbols`, or a number of an agent
-        (``denosumab.CL``).
-    parameters : path, mapping or ParameterTable, optional
-        Another parameter table than the one that ships.
-    folder : path, optional
-        Where your own agent files are.
-
-    Returns
-    -------
-    DataFrame
-        One row for each month (and for each of `at`), columns as from `simulate_typical`.
-
-    Raises
-    ------
-    BadInput
-        If anything is unknown, without its unit or out of its range.
-
-    Examples
-    --------
-    >>> course = simulate("denosumab 60mg every 6mo x4", follow="6 mo")
-    >>> bool(course["BMD_LS_pct"].max() > 5)
-    True
-    """
-    course = plan_course(regimen, agent, dose, every, doses, follow, folder=None if folder is None else Path(folder))
-    return simulate_typical(
-        course.regimens,
-        course.agents,
-        months=course.months_of_interest(at),
-        parameters=load_parameters(parameters, folder=None if folder is None else Path(folder)),
-        covariates=covariates,
-    )
+OF_BASELINE = "_pct"
+"""Ends the name of a marker as % of baseline, and of the % change of a BMD."""
 
 
 @dataclass(frozen=True)
-class Course:
+class Plan:
     """The regimens that one patient receives, their agents, and the last month of follow-up from the first dose."""
 
     regimens: list[Regimen]
     agents: list[Agent]
     months: float
+
+    @property
+    def end_month(self) -> float:
+        """Month at which the interval of the last dose ends."""
+        return max(part.end_day for part in self.regimens) / DAYS_PER_MONTH
 
     def months_of_interest(self, at: Iterable[float] | None) -> list[float]:
         """Every month of the course, and each of `at`.
@@ -150,18 +84,19 @@ def plan_course(
     follow: str,
     *,
     folder: Path | None = None,
-    prefix: str = "",
-) -> Course:
+) -> Plan:
     """Plan a course from text.
 
     Parameters
     ----------
-    regimen, agent, dose, every, doses, follow
-        As of `simulate`.
+    regimen : str or None
+        A sequence of regimens (`dosing.parse_regimen`); or
+    agent, dose, every, doses
+        one regimen.
+    follow : str
+        Follow-up after the last dose's interval, with its unit.
     folder : Path, optional
         Where a user's own agent files are.
-    prefix : str
-        What stands before an argument's name in a message (``--`` on the command line).
 
     Raises
     ------
@@ -169,6 +104,7 @@ def plan_course(
         Everything that is wrong with the text, one sentence each.
     """
     faults: list[str] = []
+    prefix = option_prefix()
     followed = above_zero(follow, "day", f"{prefix}follow", faults, or_zero=True)
     one = {"agent": agent, "dose": dose, "every": every, "doses": doses}
     given = [prefix + name for name, value in one.items() if value is not None]
@@ -195,7 +131,7 @@ def plan_course(
     if months > MOST_MONTHS:
         raise BadInput(f"treatment and follow-up last {months:.6g} mo; give at most {MOST_MONTHS} mo in all.")
     names = dict.fromkeys(part.agent for part in regimens)
-    return Course(regimens, [load_agent(name, folder=folder) for name in names], months)
+    return Plan(regimens, [load_agent(name, folder=folder) for name in names], months)
 
 
 def _one_regimen(
@@ -217,7 +153,7 @@ def _one_regimen(
     if dose is not None:
         amount = read_dose(dose, drug, f"{prefix}dose", faults)
         if drug and amount.mg and not amount.per_kg and (odd := drug.dose_fault(amount.mg)):
-            faults.append(f"{prefix}{odd}")
+            faults.append(f"{prefix}dose: {odd}")
     elif not inert:
         faults.append(f'{prefix}dose is missing; give it with its unit, such as "60mg".')
     if doses is not None and not 1 <= doses <= MOST_DOSES:
@@ -279,33 +215,143 @@ def simulate_typical(
     """
     table = parameters or load_parameters()
     known = {agent.name: agent for agent in agents}
-    met = {name: known.get(name) or load_agent(name) for name in dict.fromkeys(part.agent for part in regimens)}
-    persons = pd.DataFrame([covariate_symbols(table, covariates or {}, where)], index=["the typical patient"])
-    used = {number for agent in met.values() for number in agent.numbers}
-    if idle := [name for name in persons if "." in name and name not in used]:
+    met = [known.get(name) or load_agent(name) for name in dict.fromkeys(part.agent for part in regimens)]
+    symbols = symbols_for(table, met, covariates or {}, where)
+    found = simulate_cases(
+        [Case("", regimens, symbols)], met, months=months, parameters=table, rtol=rtol, tell=tell
+    )  # fmt: skip
+    return pd.DataFrame({"month": np.asarray(months, dtype=float)} | {name: v[0, 0] for name, v in found.items()})
+
+
+def symbols_for(
+    table: ParameterTable, agents: Sequence[Agent], covariates: Mapping[str, float], where: str = "covariates"
+) -> dict[str, float]:
+    """What differs from the typical woman, as parameter symbols, for the agents that she is given.
+
+    Parameters
+    ----------
+    table : ParameterTable
+    agents : sequence of Agent
+        All that are given.
+    covariates : mapping
+        See `simulation.covariate_symbols`.
+    where : str
+        What a message begins with.
+
+    Raises
+    ------
+    BadInput
+        If one is unknown, out of its range, or a number of an agent that is not given.
+    """
+    symbols = covariate_symbols(table, covariates, where)
+    used = {number for agent in agents for number in agent.numbers}
+    if idle := [name for name in symbols if "." in name and name not in used]:
         raise BadInput(
             *(f"{where}: {name} changes nothing, since no given agent has this number; leave it out." for name in idle)
         )
-    names = list(met)
-    weight = float(persons["WT"].iloc[0]) if "WT" in persons else table["WT"]
-    for part in regimens:
-        if part.per_kg and (odd := met[part.agent].dose_fault(float(part.dose.of(weight)))):
-            raise BadInput(f"{part.dose.words} at {weight:g} kg: {odd}")
+    return symbols
+
+
+@dataclass(frozen=True)
+class Case:
+    """A typical patient: a name for messages, what she receives, and her symbols that are not the table's."""
+
+    name: str
+    regimens: Sequence[Regimen]
+    symbols: Mapping[str, float] = field(default_factory=dict)
+
+
+def simulate_cases(
+    cases: Sequence[Case],
+    agents: Sequence[Agent],
+    *,
+    months: Sequence[float],
+    parameters: ParameterTable,
+    vectors: pd.DataFrame | None = None,
+    wanted: Collection[str] | None = None,
+    rtol: float = 1e-6,
+    workers: int = 1,
+    tell: Callable[[str], None] | None = None,
+) -> dict[str, NDArray[np.float64]]:
+    """Simulate typical patients under planned regimens, each for many parameter vectors, all at once.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        A symbol of a case takes precedence over the vectors.
+    agents : sequence of Agent
+        All that the regimens name.
+    months : sequence of float
+        Sampling times, ascending; a value at a dose time is the trough before it.
+    parameters : ParameterTable
+    vectors : DataFrame, optional
+        A row a vector, a column a symbol; one vector, the table's values, by default.
+    wanted : collection of str, optional
+        Names of what is returned; everything by default.
+    rtol, workers, tell
+        As of `simulation.simulate`.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (n_vectors, n_cases, n_months)
+        Drug concentrations, occupancy of RANKL by form, markers in their units and as % of baseline (``CTX_pct``), BMD
+        in g/cm2 and as % change (``BMD_LS_pct``).
+
+    Raises
+    ------
+    RunFailed
+        If a patient leaves the limits of a living patient.
+    """
+    n_vectors, n_cases = 1 if vectors is None else len(vectors), len(cases)
+    shape = (n_vectors, n_cases)
+    columns: dict[str, NDArray[np.float64]] = {}
+    for name in dict.fromkeys([*(vectors if vectors is not None else ()), *(s for c in cases for s in c.symbols)]):
+        own = [parameters[name]] if vectors is None or name not in vectors else vectors[name].to_numpy(float)[:, None]
+        columns[name] = np.broadcast_to(own, shape).copy()
+        for k, case in enumerate(cases):
+            if name in case.symbols:
+                columns[name][:, k] = case.symbols[name]
+    persons = pd.DataFrame({name: values.ravel() for name, values in columns.items()}, index=range(n_vectors * n_cases))
+    persons.index = pd.Index(
+        ["the typical patient"]
+        if len(persons) == 1
+        else [f"vector {k}{f' under {case.name}' * bool(case.name)}" for k in range(n_vectors) for case in cases]
+    )
+    names = [agent.name for agent in agents]
     rows = [
-        (float(day), names.index(part.agent), float(part.dose.of(weight)))
-        for part in regimens
+        (k, float(day), names.index(part.agent), _amount(part, agents, case.symbols.get("WT", parameters["WT"])))
+        for k, case in enumerate(cases)
+        for part in case.regimens
         if part.dose_mg > 0  # a placebo has no dose
         for day in part.times_days()
     ]
-    day, which, mg = (np.array(column) for column in zip(*rows, strict=True)) if rows else (np.empty(0),) * 3
-    doses = Doses(np.zeros(len(rows), dtype=np.int64), day.astype(float), which.astype(np.int64), mg.astype(float))
-    times = np.asarray(months, dtype=float) * DAYS_PER_MONTH
+    who, day, which, mg = (np.array(column) for column in zip(*rows, strict=True)) if rows else (np.empty(0),) * 4
+    again = n_cases * np.repeat(np.arange(n_vectors), len(rows))
+    doses = Doses(
+        again + np.tile(who, n_vectors).astype(np.int64), np.tile(day, n_vectors).astype(float),
+        np.tile(which, n_vectors).astype(np.int64), np.tile(mg, n_vectors).astype(float),
+    )  # fmt: skip
+    times = np.concatenate([[0.0], np.asarray(months, dtype=float) * DAYS_PER_MONTH])
     found = simulate_persons(
-        table, persons, list(met.values()), doses, np.concatenate([[0.0], times]), rtol=rtol, tell=tell
-    )
-    frame = pd.DataFrame({"month": np.asarray(months, dtype=float)} | {name: v[0, 1:] for name, v in found.items()})
-    for marker in MARKERS:
-        frame[f"{marker}_pct"] = 100 * frame[marker] / found[marker][0, 0]
-    for site in NAMES:
-        frame[f"BMD_{site}_pct"] = 100 * (frame[f"BMD_{site}"] / found[f"BMD_{site}"][0, 0] - 1)
-    return frame
+        parameters, persons, agents, doses, times, rtol=rtol, atol=rtol / 100, workers=workers, tell=tell,
+        throughout=None if wanted is None else {name.removesuffix(OF_BASELINE) for name in wanted},
+        rest_at=None if wanted is None else np.zeros(1, dtype=np.int64),
+    )  # fmt: skip
+    for name in MARKERS:
+        found[name + OF_BASELINE] = 100 * found[name] / found[name][:, :1]
+    for name in (f"BMD_{site}" for site in NAMES):
+        found[name + OF_BASELINE] = 100 * (found[name] / found[name][:, :1] - 1)
+    return {
+        name: values[:, 1:].reshape(*shape, -1)
+        for name, values in found.items()
+        if wanted is None or name in wanted
+    }  # fmt: skip
+
+
+def _amount(part: Regimen, agents: Sequence[Agent], weight: float) -> float:
+    """Each dose of a regimen (mg) at a body weight (kg)."""
+    mg = float(part.dose.of(weight))
+    drug = next(agent for agent in agents if agent.name == part.agent)
+    if part.per_kg and (odd := drug.dose_fault(mg)):
+        raise BadInput(f"{part.dose.words} at {weight:g} kg: {odd}")
+    return mg

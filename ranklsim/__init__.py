@@ -12,18 +12,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ranklsim import api
-from ranklsim.pkpd.errors import BadInput, RanklsimError, RunFailed
+from ranklsim.pkpd.errors import BadInput, Caution, RanklsimError, RunFailed
 
 if TYPE_CHECKING:
     from ranklsim.api import *  # noqa: F403
+    from ranklsim.pkpd.agents import Agent as Agent
 
 __version__ = "0.1.0"
-__all__ = ["BadInput", "RanklsimError", "RunFailed", *api.FUNCTIONS]
+__all__ = ["Agent", "BadInput", "Caution", "RanklsimError", "RunFailed", *api.FUNCTIONS]
 
 
 def __getattr__(name: str) -> object:
     if name in api.FUNCTIONS:
         return getattr(api, name)
+    if name == "Agent":
+        from ranklsim.pkpd import agents
+
+        return agents.Agent
     raise AttributeError(f"module 'ranklsim' has no attribute '{name}'")
 
 

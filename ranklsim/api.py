@@ -9,12 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ranklsim.cohorts.courses import simulate as simulate
+    from ranklsim.cohorts.courses import sweep as sweep
     from ranklsim.cohorts.protocol.trial import trials as trials
     from ranklsim.cohorts.running.bundle import bundle as bundle
     from ranklsim.cohorts.running.bundle import reproduce as reproduce
     from ranklsim.cohorts.running.execution import run as run
     from ranklsim.pkpd.agents import agents as agents
-    from ranklsim.pkpd.typical import simulate as simulate
     from ranklsim.reports.analyses.results import analyse as analyse
     from ranklsim.reports.cdisc.export import write_cdisc as cdisc
     from ranklsim.reports.csr.report import write_report as report
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     __all__ = [
         "agents", "analyse", "bundle", "cdisc", "compare", "design", "fit", "questions", "replicate", "report",
-        "reproduce", "run", "sensitivity", "simulate", "trials", "validate",
+        "reproduce", "run", "sensitivity", "simulate", "sweep", "trials", "validate",
     ]  # fmt: skip
 
 FUNCTIONS = {
@@ -45,7 +46,8 @@ FUNCTIONS = {
     "reproduce": "cohorts.running.bundle:reproduce",
     "run": "cohorts.running.execution:run",
     "sensitivity": "reports.sensitivity.run:sensitivity",
-    "simulate": "pkpd.typical:simulate",
+    "simulate": "cohorts.courses:simulate",
+    "sweep": "cohorts.courses:sweep",
     "trials": "cohorts.protocol.trial:trials",
     "validate": "reports.pages.validation:validate",
 }

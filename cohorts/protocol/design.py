@@ -21,9 +21,10 @@ from ranklsim.cohorts.measures import BMD_MEASURES, MARKER_MEASURES
 from ranklsim.cohorts.people.criteria import Range, Stratum, admitted, parse_stratum
 from ranklsim.cohorts.protocol.conduct import Conduct
 from ranklsim.cohorts.protocol.endpoints import Interim, Multiplicity, PerProtocol, TippingPoint
-from ranklsim.pkpd.agents import Agent
-from ranklsim.pkpd.dosing import Regimen
+from ranklsim.pkpd.agents import Agent, load_agent
+from ranklsim.pkpd.dosing import Regimen, warn_of_far_doses
 from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.reading import MOST_PATIENTS
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
@@ -235,6 +236,23 @@ class Trial:
         """Agents that any arm is given, in order of first use, then those of rescue and switch."""
         planned = [regimen.agent for arm in self.arms for regimen in arm.regimens]
         return list(dict.fromkeys([*planned, *(rule.agent for rule in self.conduct.rules if rule.agent)]))
+
+    def load_agents(self, parameters: ParameterTable) -> list[Agent]:
+        """All agents of the trial with the numbers that a table holds; warns of doses far from the usual ones.
+
+        Parameters
+        ----------
+        parameters : ParameterTable
+
+        Raises
+        ------
+        BadInput
+            If an agent's file can't be used.
+        """
+        agents = [parameters.apply(load_agent(name, folder=self.folder)) for name in self.agent_names()]
+        planned = [regimen for arm in self.arms for regimen in arm.regimens]
+        warn_of_far_doses([*planned, *self.conduct.rules], agents, parameters["WT"])
+        return agents
 
     def with_overrides(
         self,

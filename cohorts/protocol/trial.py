@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection
+import tomllib
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeAlias, overload
 
 import pandas as pd
 
@@ -31,8 +33,11 @@ from ranklsim.cohorts.protocol.design import (
 from ranklsim.cohorts.protocol.interim import read_interim
 from ranklsim.cohorts.protocol.objectives import Objectives, read_range
 from ranklsim.cohorts.protocol.robustness import read_per_protocol, read_tipping
-from ranklsim.pkpd.agents import load_agent
-from ranklsim.pkpd.arguments import checked
+from ranklsim.pkpd import given
+from ranklsim.pkpd.agents import Agent, load_agent
+from ranklsim.pkpd.arguments import Kind, checked, instance
+from ranklsim.pkpd.arguments import path as argument_path
+from ranklsim.pkpd.arguments import text as argument_text
 from ranklsim.pkpd.dosing import Regimen, check_sequence
 from ranklsim.pkpd.errors import BadInput, closest, near
 from ranklsim.pkpd.parameters import load_parameters
@@ -46,7 +51,9 @@ from ranklsim.pkpd.reading import (
     Shape,
     Table,
     load_toml,
+    parse_toml,
 )
+from ranklsim.pkpd.results import Frame
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
 __all__ = [
@@ -138,18 +145,26 @@ VISITS = Shape(
 LAYERS = Shape(dict.fromkeys(("patients", "residual", "parameters"), "true or false"))
 
 
-def load_trial(trial: str | Path, *, folder: Path | None = None, populations: Path | None = None) -> Trial:
+TrialLike: TypeAlias = str | Path | Mapping[str, Any] | Trial
+"""What a public function takes as a trial: a shipped trial's name, a file, the keys of such a file, or a `Trial`."""
+
+TRIAL_LIKE: Kind = instance(Trial, Mapping, or_else=argument_path)
+"""Kind of an argument `trial` (`pkpd.arguments`)."""
+
+
+def load_trial(trial: TrialLike, *, folder: Path | None = None, populations: Path | None = None) -> Trial:
     """Read and check a trial.
 
     Parameters
     ----------
-    trial : str or Path
+    trial : str, Path, mapping or Trial
         A shipped trial's name (`list_trials`), or the path of a TOML file; what ends in ``.toml`` or names a folder
-        is a path.
+        is a path. Or the keys of such a file, in which an `Agent` or the keys of an agent's file may stand for an
+        agent's name, and a data frame or the keys of a population's file for a population's.
     folder : Path, optional
-        Where the user's own agents are; the folder of the file if not given.
+        Where the user's own agents are; the folder of the file if not given, the working folder for a mapping.
     populations : Path, optional
-        Where the user's own populations are; the folder of the file if not given.
+        Where the user's own populations are; the folder of the file if not given, the working folder for a mapping.
 
     Returns
     -------
@@ -160,6 +175,10 @@ def load_trial(trial: str | Path, *, folder: Path | None = None, populations: Pa
     BadInput
         With one message a fault, all of the file's at once.
     """
+    if isinstance(trial, Trial):
+        return trial
+    if isinstance(trial, Mapping):
+        return _given(trial, folder, populations)
     text = str(trial)
     is_path = isinstance(trial, Path) or text.endswith(".toml") or "/" in text or "\\" in text
     path = Path(trial) if is_path else TRIALS / f"{text}.toml"
@@ -167,6 +186,19 @@ def load_trial(trial: str | Path, *, folder: Path | None = None, populations: Pa
         hint = f"`ranklsim trials` lists all {len(shipped())}, or give the path of a TOML file."
         raise BadInput(f"unknown trial '{text}'; {near(text, shipped(), also=hint)}")
     return _Reader(path, folder or path.parent, populations or path.parent).trial()
+
+
+def _given(data: Mapping[str, Any], folder: Path | None, populations: Path | None) -> Trial:
+    """A trial from the keys of its file."""
+    agents: list[str | Agent] = []
+    data = given.without_agents(data, agents)
+    beside = Path.cwd() if populations is None else populations
+    population = data.get("population")
+    if isinstance(population, Mapping) and isinstance(who := population.get("name"), Mapping | pd.DataFrame):
+        name, files = given.population_files(who)
+        beside, data = given.place(files), {**data, "population": {**population, "name": name}}
+    _, folder = given.with_agents(agents, folder)
+    return _Reader(Path("trial.toml"), folder, beside, given.as_toml(data, "trial")).trial()
 
 
 def shipped() -> list[str]:
@@ -179,20 +211,43 @@ def list_trials() -> list[Trial]:
     return [load_trial(name) for name in shipped()]
 
 
-@checked()
-def trials() -> pd.DataFrame:
-    """The trials that ship, one row each: name, title, arms, patients, months."""
+@overload
+def trials(name: None = None) -> pd.DataFrame: ...
+@overload
+def trials(name: str) -> dict[str, Any]: ...
+@checked(name=argument_text)
+def trials(name: str | None = None) -> pd.DataFrame | dict[str, Any]:
+    """The trials that ship, or the content of one, to change and to give to `run`.
+
+    Parameters
+    ----------
+    name : str, optional
+        Of a trial that ships, or the path of a file.
+
+    Returns
+    -------
+    DataFrame or dict
+        The keys of the trial's file; or one row for each trial: name, title, arms, patients, months.
+
+    Raises
+    ------
+    BadInput
+        If there is no such trial, or its file is at fault.
+    """
+    if name is not None:
+        return tomllib.loads(load_trial(name).source_text)
     rows = [(t.name, t.title, len(t.arms), t.population.patients, t.months) for t in list_trials()]
-    return pd.DataFrame(rows, columns=["name", "title", "arms", "patients", "months"])
+    return Frame(rows, columns=["name", "title", "arms", "patients", "months"], table="trials")
 
 
 class _Reader:
     """One file on its way to a trial; every method that finds a fault notes it and goes on with what is left."""
 
-    def __init__(self, path: Path, folder: Path, populations: Path) -> None:
+    def __init__(self, path: Path, folder: Path, populations: Path, given: str | None = None) -> None:
         self.path, self.folder, self.populations = path, folder, populations
-        data, self.text = load_toml(path)
-        self.faults = Faults(path.name, self.text, data, named=("arm", "endpoint", "comparison", "estimand"))
+        data, self.text = load_toml(path) if given is None else parse_toml("trial", given.encode())
+        label, lines = (path.name, self.text) if given is None else ("trial", "")  # nobody has seen the lines
+        self.faults = Faults(label, lines, data, named=("arm", "endpoint", "comparison", "estimand"))
         self.root = Table(self.faults, data, TRIAL)
         self.arms = self.root.tables("arm", ARM)
         self.names_known = True  # false once an arm's name is missing, unusable or used twice

@@ -23,14 +23,14 @@ import pandas as pd
 
 from ranklsim.cohorts import uncertainty
 from ranklsim.cohorts.conduct.patients import typical, with_population
-from ranklsim.cohorts.protocol.trial import Trial, load_trial
+from ranklsim.cohorts.protocol.trial import TRIAL_LIKE, Trial, TrialLike, load_trial
 from ranklsim.cohorts.running import pieces, places, storage, twins
 from ranklsim.cohorts.running.pieces import Job, Note, Task
 from ranklsim.cohorts.running.scheduler import LIBRARIES, Scheduler, versions
 from ranklsim.cohorts.running.scheduler import chosen as choose
 from ranklsim.cohorts.running.storage import CHUNKS, MANIFEST, TABLES, TWIN_TABLES, Run
 from ranklsim.pkpd import arguments
-from ranklsim.pkpd.agents import Agent, load_agent
+from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.agents import to_toml as agent_text
 from ranklsim.pkpd.errors import BadInput, RanklsimError
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
@@ -88,7 +88,7 @@ def _cluster(value: Any) -> Any:
 
 
 @arguments.checked(
-    trial=arguments.instance(Trial, or_else=arguments.path),
+    trial=TRIAL_LIKE,
     out=arguments.path,
     patients=arguments.PATIENTS,
     seed=arguments.SEED,
@@ -104,7 +104,7 @@ def _cluster(value: Any) -> Any:
     command=arguments.COMMAND,
 )
 def run(
-    trial: Trial | str | Path,
+    trial: TrialLike,
     out: str | Path | None = None,
     *,
     patients: int | None = None,
@@ -124,8 +124,10 @@ def run(
 
     Parameters
     ----------
-    trial : Trial, str or Path
-        A trial, the name of a shipped one, or the path of its file.
+    trial : str, path, mapping or Trial
+        The name of a trial that ships, a TOML file, or the keys of such a file (`trials("modality")` gives those of
+        one that ships). In a mapping, an `Agent` may stand for an agent's name, and a data frame of patients for the
+        name of the population.
     out : path or URL, optional
         Folder of the run; it must be empty or new, or hold this run (`resume`) or an older one (`force`).
         ``runs/NAME`` by default. A URL is one that fsspec knows, such as ``s3://bucket/run``.
@@ -219,7 +221,7 @@ class _State:
 
 
 def _prepare(
-    trial: Trial | str | Path,
+    trial: TrialLike,
     patients: int | None,
     seed: int | None,
     layers: Mapping[str, bool] | Sequence[str] | None,
@@ -227,7 +229,7 @@ def _prepare(
     rtol: float,
 ) -> _Plan:
     """Read and check all of the input."""
-    trial = trial if isinstance(trial, Trial) else load_trial(trial)
+    trial = load_trial(trial)
     if layers is not None and not isinstance(layers, Mapping):
         unknown = [name for name in layers if name not in vars(trial.layers)]
         layers = dict.fromkeys(vars(trial.layers), False) | dict.fromkeys(layers, True)
@@ -235,7 +237,7 @@ def _prepare(
             raise BadInput(f"unknown layer '{unknown[0]}'; there are {', '.join(vars(trial.layers))}.")
     trial = trial.with_overrides(patients=patients, seed=seed, layers=layers)
     table = load_parameters(parameters, folder=trial.folder)
-    agents = [table.apply(load_agent(name, folder=trial.folder)) for name in trial.agent_names()]
+    agents = trial.load_agents(table)
     trial = with_population(trial)
     typical(trial, table)  # refuses criteria that hardly anyone fulfils
     frozen = {

@@ -9,17 +9,20 @@ import errno
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 
 import click
 
 from ranklsim import __version__
-from ranklsim.pkpd.errors import FROM_COMMAND_LINE, BadInput, RanklsimError, printable
+from ranklsim.pkpd.errors import FROM_COMMAND_LINE, BadInput, Caution, RanklsimError, printable
 from ranklsim.reports.cli import inputs, runs, studies
 from ranklsim.reports.cli.shared import EXIT_CODES, Interrupted
 
 DONE, RUN_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 DEBUG = "RANKLSIM_DEBUG"
+COMPLETE = "_RANKLSIM_COMPLETE"
+"""Variable in which a shell asks for completions."""
 
 
 @click.group(
@@ -31,6 +34,22 @@ def cli() -> None:
     """Simulate clinical trials of anti-RANKL drugs that tell membrane-bound from soluble RANKL."""
 
 
+@click.command("completion", short_help="Print the completion of words for a shell.")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print a script that makes SHELL complete verbs, options and their values.
+
+    For bash: `ranklsim completion bash > ~/.ranklsim-complete.bash`, and in ~/.bashrc `. ~/.ranklsim-complete.bash`.
+    docs/usage.md has the lines for zsh and fish.
+    """
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    assert found is not None
+    click.echo(found(cli, {}, "ranklsim", COMPLETE).source())
+
+
+cli.add_command(completion)
 for verb in (*inputs.VERBS, *runs.VERBS, *studies.VERBS):
     cli.add_command(verb)
 
@@ -80,9 +99,15 @@ def main(args: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 1 run failed, 2 bad input, 130 interrupted.
     """
     words = list(sys.argv[1:] if args is None else args)
+    if instruction := os.environ.get(COMPLETE):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(cli, {}, "ranklsim", COMPLETE, instruction)
     token = FROM_COMMAND_LINE.set(True)
     try:
-        with cli.make_context("ranklsim", list(words)) as ctx:
+        with warnings.catch_warnings(), cli.make_context("ranklsim", list(words)) as ctx:
+            warnings.simplefilter("always", Caution)
+            warnings.showwarning = _warn  # type: ignore[assignment]
             ctx.meta["ranklsim.words"] = words
             cli.invoke(ctx)
             sys.stdout.flush()
@@ -119,6 +144,12 @@ def main(args: Sequence[str] | None = None) -> int:
         )
     finally:
         FROM_COMMAND_LINE.reset(token)
+
+
+def _warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, *more: object) -> None:
+    """A warning of ranklsim as one sentence on stderr; those of other libraries as they are."""
+    text = f"warning: {printable(str(message))}"
+    click.echo(text if category is Caution else warnings.formatwarning(message, category, filename, lineno), err=True)
 
 
 def _fail(text: str, code: int) -> int:

@@ -113,24 +113,19 @@ def _run(trial: str, out: str | Path | None, no_report: bool, resume: bool, forc
 @shared.option("--at", shared.MONTHS, "MONTHS", "Additional rows at these months, such as 0.1,1,6.")
 @shared.PARAMETERS
 @shared.option("--rtol", shared.TOLERANCE, "X", "Relative error of one integration step.", default="1e-6")
+@shared.option(
+    "--draws",
+    shared.whole(0),
+    "N",
+    "Parameter vectors that agree with published figures: each output then has the ends of its 90 % interval over them "
+    "(_low, _high), and the figure has bands.",
+    default=0,
+)
+@shared.AGENTS
 @shared.option("-o --out", shared.FILE, "FILE.csv", "Table to write, one row a month; - for the terminal.", default="-")
 @shared.option("--plot", shared.FILE, "FILE.svg", "Figure to write (.svg, .pdf or .png).")
 @shared.FORCE
-def _simulate(
-    agent: str | None,
-    dose: str | None,
-    every: str | None,
-    doses: int | None,
-    regimen: str | None,
-    follow: str,
-    settings: Sequence[tuple[str, float]],
-    at: list[float] | None,
-    parameters: Path | None,
-    rtol: float,
-    out: Path,
-    plot: Path | None,
-    force: bool,
-) -> None:
+def _simulate(settings: Sequence[tuple[str, float]], out: Path, plot: Path | None, force: bool, **options: Any) -> None:
     """Simulate one typical patient, without variability between patients and without measurement error.
 
     Columns: month, drug concentrations, occupancy of RANKL by form, markers (CTX_pct is % of baseline), BMD
@@ -143,29 +138,15 @@ def _simulate(
         raise BadInput(f"--plot: '{plot}' does not end in one of {', '.join(PLOT_FORMATS)}.")
     targets = [target for target in (out, plot) if target is not None and target != STDOUT]
     shared.check_targets(targets, force)
-    from ranklsim.pkpd.parameters import load_parameters
-    from ranklsim.pkpd.typical import plan_course, simulate_typical
+    from ranklsim import api
 
-    course = plan_course(regimen, agent, dose, every, doses, follow, folder=Path.cwd(), prefix="--")
-    rows = course.months_of_interest(at)
     with shared.progress_bar() as (_, tell):
-        frame = simulate_typical(
-            course.regimens,
-            course.agents,
-            months=rows if plot is None else course.months_to_draw(rows),
-            parameters=load_parameters(parameters, folder=Path.cwd()),
-            covariates=dict(settings),
-            where="--set",
-            rtol=rtol,
-            tell=tell,
-        )
+        course = api.simulate(covariates=dict(settings), tell=tell, **shared.given(options))
     with shared.new_files(targets, force) as paths:
-        wanted = frame[frame["month"].isin(rows)].round(12) + 0.0  # no -3e-14 for a change that is none
+        wanted = course.to_frame().round(12) + 0.0  # no -3e-14 for a change that is none
         text = wanted.to_csv(index=False, float_format="%.8g", lineterminator="\n")
         if plot is not None:
-            from ranklsim.reports.figures.simulate import draw_simulation
-
-            draw_simulation(frame, course.regimens, course.agents, paths[-1])
+            course.plot(paths[-1])
         if out == STDOUT:
             click.echo(text, nl=False)
             return
@@ -196,7 +177,7 @@ def _report(folder: str | Path, formats: list[str]) -> None:
 
 @shared.verb("cdisc", "Write a run's data as CDISC (ADaM) data sets.", "cdisc runs/modality -o runs/modality-adam")
 @shared.RUN
-@shared.RESULT
+@shared.option("-o --out", shared.FILE, "DIR", "Folder for the data sets.  [default: DIR of the run with -adam]")
 @shared.option(
     "--format formats",
     shared.NAMES,
@@ -212,7 +193,7 @@ def _report(folder: str | Path, formats: list[str]) -> None:
     default="2000-01-03",
 )
 @shared.FORCE
-def _cdisc(folder: str | Path, out: Path, formats: list[str], first_day: date, force: bool) -> None:
+def _cdisc(folder: str | Path, out: Path | None, formats: list[str], first_day: date, force: bool) -> None:
     """Write the data of the run in DIR as ADSL, ADBMD, ADLB, ADTTE, ADEX, ADPC and ADCE, with define.xml.
 
     The command first checks names, labels, lengths, keys, controlled terms, baselines and days. It writes nothing if a
@@ -222,12 +203,16 @@ def _cdisc(folder: str | Path, out: Path, formats: list[str], first_day: date, f
     from ranklsim import api
 
     tell = partial(click.echo, err=True)
+    if out is None:
+        if not isinstance(folder, Path):
+            raise BadInput(f"--out is missing; the run is at {folder}, and data sets are written to this machine.")
+        out = folder.with_name(f"{folder.resolve().name}-adam")
     click.echo(api.cdisc(folder, out, formats=formats, first_day=first_day, force=force, tell=tell))
 
 
 @shared.verb("compare", "Compare several runs.", "compare runs/modality runs/seed0 -o runs/compared")
 @click.argument("folders", metavar="DIR1 DIR2 ...", type=shared.PLACE, nargs=-1, required=True)
-@shared.RESULT
+@shared.option("-o --out", shared.FILE, "DIR", "Folder for the result.", default="runs/compared")
 @shared.FORCE
 def _compare(folders: Sequence[str | Path], out: Path, force: bool) -> None:
     """Compare the runs in DIR1, DIR2, ...: differences between their inputs, endpoints, durability.

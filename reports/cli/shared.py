@@ -227,7 +227,13 @@ PARAMETERS = option(
     "Parameter values that replace the shipped ones: a structural variant from `ranklsim variants`, or a CSV file "
     "with the columns symbol and value. A symbol may belong to an agent, such as denosumab.CL.",
 )
-RESULT = option("-o --out", FILE, "DIR", "Folder for the result.", required=True)
+AGENTS = option(
+    "--agents folder",
+    click.Path(path_type=Path),
+    "DIR",
+    "Folder of your own agent files.  [default: the working folder]",
+)
+RESULT = option("-o --out", FILE, "DIR", "Folder for the result.  [default: runs/ with the verb and the name]")
 RESUME = flag("--resume", "Continue the interrupted work in DIR.")
 FORCE = flag("--force", "Replace an earlier result.")
 WORKERS = option("--workers", whole(1), "W", "Number of processors; changes no result.  [default: all]")
@@ -251,6 +257,19 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
         Name to value, None where an option was left out.
     """
     return {name: value for name, value in options.items() if value is not None}
+
+
+def result_folder(out: Path | None, verb: str, name: str) -> Path:
+    """The folder for a result; ``runs/VERB-NAME`` if none was given.
+
+    Parameters
+    ----------
+    out : Path or None
+        As given.
+    verb, name : str
+        The name may be the path of a file.
+    """
+    return Path("runs") / f"{verb}-{Path(name).stem}" if out is None else out
 
 
 def own_file(name: str) -> tuple[str, Path]:

@@ -57,7 +57,7 @@ from ranklsim.reports.cli import shared
 @shared.ACCURACY
 @shared.RESUME
 @shared.FORCE
-def _replicate(trial: str, out: Path, no_null: bool, resume: bool, force: bool, **options: Any) -> None:
+def _replicate(trial: str, out: Path | None, no_null: bool, resume: bool, force: bool, **options: Any) -> None:
     """Run TRIAL many times and estimate power, type I error, bias and coverage of its analyses.
 
     Endpoints, estimands, multiplicity and interim looks are analysed as in the report of the trial. DIR then contains
@@ -66,6 +66,7 @@ def _replicate(trial: str, out: Path, no_null: bool, resume: bool, force: bool, 
     """
     from ranklsim import api
 
+    out = shared.result_folder(out, "replicate", trial)
     with shared.resumable("analysis", resume, force), shared.progress_bar() as (progress, tell):
         api.replicate(
             trial,
@@ -127,7 +128,7 @@ def _replicate(trial: str, out: Path, no_null: bool, resume: bool, force: bool, 
 @shared.WORKERS
 @shared.RESUME
 @shared.FORCE
-def _sensitivity(trial: str, out: Path, resume: bool, force: bool, **options: Any) -> None:
+def _sensitivity(trial: str, out: Path | None, resume: bool, force: bool, **options: Any) -> None:
     """Find the parameters on which durability and rebound in the arms of TRIAL depend, and what to measure next.
 
     The command screens all parameters (Morris), then estimates Sobol indices of those that matter, in one typical
@@ -136,6 +137,7 @@ def _sensitivity(trial: str, out: Path, resume: bool, force: bool, **options: An
     """
     from ranklsim import api
 
+    out = shared.result_folder(out, "sensitivity", trial)
     with shared.resumable("analysis", resume, force), shared.progress_bar() as (progress, _):
         api.sensitivity(
             trial,
@@ -166,7 +168,7 @@ def _sensitivity(trial: str, out: Path, resume: bool, force: bool, **options: An
 @shared.WORKERS
 @shared.RESUME
 @shared.FORCE
-def _design(question: str | None, out: Path, resume: bool, force: bool, **options: Any) -> None:
+def _design(question: str | None, out: Path | None, resume: bool, force: bool, **options: Any) -> None:
     """Answer QUESTION, a TOML file or the name of a shipped question, or the question of --dose-for.
 
     The answer is given over parameter vectors that agree with the published figures, and checked in virtual patients.
@@ -175,6 +177,7 @@ def _design(question: str | None, out: Path, resume: bool, force: bool, **option
     from ranklsim import api
     from ranklsim.reports.design.show import sentences
 
+    out = shared.result_folder(out, "design", question or options.get("agent") or "dose")
     with shared.resumable("analysis", resume, force), shared.progress_bar() as (progress, _):
         found = api.design(
             question,
@@ -231,7 +234,7 @@ def _validate(evidence: Path | None, parameters: Path | None, out: Path, patient
 @shared.RESUME
 @shared.FORCE
 @shared.flag("--no-profile", "Skip profile likelihoods; intervals use the curvature.")
-def _fit(spec: str, out: Path, parameters: Path | None, resume: bool, force: bool, no_profile: bool) -> None:
+def _fit(spec: str, out: Path | None, parameters: Path | None, resume: bool, force: bool, no_profile: bool) -> None:
     """Fit parameters to published figures. SPEC is a TOML file or the name of a shipped fit (default, between_patient).
 
     DIR then contains parameters.csv, for use with --parameters, and index.html, which reports how reliable the
@@ -239,6 +242,7 @@ def _fit(spec: str, out: Path, parameters: Path | None, resume: bool, force: boo
     """
     from ranklsim import api
 
+    out = shared.result_folder(out, "fit", spec)
     with shared.resumable("fit", resume, force), _status() as tell:
         result = api.fit(
             spec,

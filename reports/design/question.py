@@ -47,13 +47,11 @@ from numpy.typing import NDArray
 from ranklsim.cohorts.protocol.design import Arm, Trial
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.cohorts.quantities import Quantity, parse_quantity_of_course
-from ranklsim.cohorts.uncertainty import own_draws
 from ranklsim.pkpd.agents import Agent, cautions, has_agent, load_agent
 from ranklsim.pkpd.arguments import checked
 from ranklsim.pkpd.dosing import Regimen, parse_regimen
-from ranklsim.pkpd.ensemble import ensemble, fit_for
+from ranklsim.pkpd.ensemble import ensemble
 from ranklsim.pkpd.errors import BadInput, near
-from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.reading import MOST_MONTHS, Faults, Shape, Table, load_toml, parse_toml
 from ranklsim.pkpd.tomltext import quoted
 from ranklsim.pkpd.units import DAYS_PER_MONTH, DAYS_PER_YEAR
@@ -896,25 +894,3 @@ class _Reader:
 
 def _regimen(text: str, folder: Path, where: str) -> list[Regimen]:
     return parse_regimen(text, folder=folder, where=where)
-
-
-def draws_for(question: Question, parameters: ParameterTable) -> pd.DataFrame:
-    """Parameter vectors over which a question is answered.
-
-    Parameters
-    ----------
-    question : Question
-    parameters : ParameterTable
-
-    Returns
-    -------
-    DataFrame
-        The first row has the values of the table and of the agents' files. The others are vectors of the ensemble.
-        Numbers of agents of the user's own that have a range are drawn over it, on the scale that
-        `ranges.ranges` gives them, independent of the rest.
-    """
-    agents = question.agents
-    vectors = fit_for(ensemble(), parameters, agents).head(question.draws).reset_index(drop=True)
-    typical = pd.DataFrame([{symbol: float(parameters.row(symbol)["value"]) for symbol in vectors}])
-    whole = pd.concat([typical, vectors], ignore_index=True)
-    return pd.concat([whole, own_draws(parameters, agents, np.arange(len(whole)), question.seed)], axis="columns")

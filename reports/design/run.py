@@ -16,13 +16,14 @@ import pandas as pd
 
 from ranklsim.cohorts.conduct.patients import with_population
 from ranklsim.cohorts.portions import Progress
+from ranklsim.cohorts.uncertainty import vectors_for
 from ranklsim.pkpd import arguments
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
 from ranklsim.pkpd.reading import MOST_PATIENTS
 from ranklsim.pkpd.simulation import processors
 from ranklsim.reports.design.patients import design_arms, in_patients
-from ranklsim.reports.design.question import Question, dose_for, draws_for, load_question, parse_question
+from ranklsim.reports.design.question import Question, dose_for, load_question, parse_question
 from ranklsim.reports.design.search import Searched, search
 from ranklsim.reports.design.show import Answer, compose, sentences
 from ranklsim.reports.design.size import size_of
@@ -115,7 +116,7 @@ def design(
         asked = replace(asked, draws=draws)
     asked = replace(asked, trial=with_population(asked.trial))
     values = load_parameters(parameters, folder=asked.trial.folder)
-    vectors = draws_for(asked, values)
+    vectors = vectors_for(values, asked.agents, asked.draws, asked.seed)
     threads = processors() if workers is None else workers
     if out is None:
         found = search(asked, values, vectors, workers=threads, progress=progress)

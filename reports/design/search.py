@@ -319,7 +319,7 @@ def search(
     question : Question
     parameters : ParameterTable
     vectors : DataFrame
-        As from `question.draws_for`.
+        As from `uncertainty.vectors_for`.
     work : Path, optional
         Folder in which finished portions are kept, and found again.
     workers : int

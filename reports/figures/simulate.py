@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ranklsim import __version__
+from ranklsim.cohorts.courses import Course, Sweep
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.dosing import Regimen
 from ranklsim.pkpd.units import DAYS_PER_MONTH
@@ -24,6 +24,9 @@ INK, PALE = "#222222", "#EDEDED"
 STYLES = (("#000000", "-"), ("#0072B2", (0, (5, 1.5))), ("#D55E00", (0, (3, 1, 1, 1))), ("#009E73", (0, (1, 1))))
 SITES = {"LS": "Lumbar spine", "TH": "Total hip", "FN": "Femoral neck", "R13": "1/3 radius"}
 NAME_HEIGHT = 0.15  # of a panel, between two names
+MOST_PANELS, MOST_CURVES = 6, 8
+STYLE = {"font.size": 8, "svg.fonttype": "path", "svg.hashsalt": "ranklsim", "axes.linewidth": 0.6}
+CURVES = (*STYLES, *((color, dash) for (color, _), (_, dash) in zip(STYLES, STYLES[1:] + STYLES[:1], strict=True)))
 MOST_MARKS = 60  # doses of one regimen that are marked one by one
 NOTE = "Typical patient: no variability between patients, no measurement error. Simulated data"
 
@@ -77,37 +80,92 @@ def _title(frame: pd.DataFrame, regimens: Sequence[Regimen]) -> str:
     )
 
 
-def draw_simulation(frame: pd.DataFrame, regimens: Sequence[Regimen], agents: Sequence[Agent], path: Path) -> None:
-    """Draw drug, occupancy, markers and BMD over time.
+def course_figure(course: Course) -> Figure:
+    """Drug, occupancy, markers and BMD over time.
 
     Parameters
     ----------
-    frame : DataFrame
-        Output of `ranklsim.simulate`, a row a month or denser.
-    regimens : sequence of Regimen
-        What was given; doses are marked, the time under treatment is shaded.
-    agents : sequence of Agent
-        The agents given.
-    path : Path
-        File to write; its suffix gives the format (.svg, .pdf, .png).
+    course : Course
+        From `ranklsim.simulate`. Doses are marked, the time under treatment is shaded; with draws, each curve has the
+        band of its interval.
     """
-    shown = _panels(frame, agents)
-    with rc_context({"font.size": 8, "svg.fonttype": "path", "svg.hashsalt": "ranklsim", "axes.linewidth": 0.6}):
+    plan, vectors, frame = course.about.plan, course.about.vectors, course.to_draw()
+    shown = _panels(frame, plan.agents)
+    with rc_context(STYLE):
         figure = Figure(figsize=(6.3, 0.9 + 1.45 * len(shown)), layout="constrained")
         axes = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
         for axis, panel in zip(axes, shown, strict=True):
-            _shade_treatment(axis, regimens)
+            _shade_treatment(axis, plan.regimens)
             _draw_panel(axis, panel, frame)
-        _mark_doses(axes[0], regimens)
-        months = frame["month"].max()
-        axes[-1].set_xlabel("Months since the first dose")
-        axes[-1].set_xlim(0, months)
-        step = next(step for step in (1, 3, 6, 12, 24, 60, 120, 240, 1200) if months / step <= 11)
-        axes[-1].set_xticks(np.arange(0, months + 1e-9, step))
-        figure.suptitle(textwrap.fill(_title(frame, regimens), 84), x=0.01, ha="left", fontsize=9, fontweight="bold")
-        figure.supxlabel(f"{NOTE}; ranklsim {__version__}.", x=0.01, ha="left", fontsize=6.5, color=INK)
-        date = {"Date": None} if path.suffix.lower() == ".svg" else {}
-        figure.savefig(path, metadata=date, dpi=200)
+        _mark_doses(axes[0], plan.regimens)
+        _months_axis(axes[-1], frame["month"].max())
+        figure.suptitle(
+            textwrap.fill(_title(frame, plan.regimens), 84), x=0.01, ha="left", fontsize=9, fontweight="bold"
+        )
+        _note(figure, 0 if vectors is None else len(vectors) - 1)
+    return figure
+
+
+def sweep_figure(found: Sweep) -> Figure:
+    """One panel for each of the first quantities of a sweep, one curve with its band for each course.
+
+    Parameters
+    ----------
+    found : Sweep
+        From `ranklsim.sweep`. A quantity without months is drawn over the last column that differs.
+    """
+    swept: list[str] = found.about
+    quantities = list(dict.fromkeys(found["quantity"]))[:MOST_PANELS]
+    with rc_context(STYLE):
+        figure = Figure(figsize=(6.3, 0.9 + 1.8 * len(quantities)), layout="constrained")
+        axes = figure.subplots(len(quantities), 1, squeeze=False)[:, 0]
+        for axis, quantity in zip(axes, quantities, strict=True):
+            rows = found[found["quantity"] == quantity]
+            over_time = bool(rows["month"].notna().all())
+            by = swept if over_time else swept[:-1]
+            groups = [("", rows)] if not by else list(rows.groupby(by, sort=False))
+            ends = []
+            for k, (key, own) in enumerate(groups[:MOST_CURVES]):
+                color, dash = CURVES[k % len(CURVES)]
+                x = own["month"] if over_time or not swept else _numbers_of(own[swept[-1]])
+                axis.plot(x, own["value"], color=color, linestyle=dash, linewidth=1.2, marker="" if over_time else "o")
+                if "low" in own:
+                    axis.fill_between(x, own["low"], own["high"], color=color, alpha=0.15, linewidth=0)
+                label = ", ".join(map(str, key)) if isinstance(key, tuple) else str(key)
+                ends.append((float(own["value"].iloc[-1]), textwrap.shorten(label, 36), color))
+            axis.set_ylabel(textwrap.fill(f"{quantity} ({rows['unit'].iloc[0]})", 28))
+            axis.spines[["top", "right"]].set_visible(False)
+            if over_time:
+                _months_axis(axis, rows["month"].max())
+            elif swept:
+                unit = found[swept[-1]].astype(str).str.extract(r"^[-+.\d]+\s*(\S+)$")[0].dropna().unique()
+                axis.set_xlabel(f"{swept[-1]} ({unit[0]})" if len(unit) == 1 else swept[-1])
+            _name_curves(axis, [end for end in ends if end[1]])
+        _note(figure, 1 if "low" in found else 0)
+    return figure
+
+
+def _numbers_of(values: pd.Series) -> pd.Series:
+    """Values of a factor as numbers where they are texts with one unit; texts as they are otherwise."""
+    found = values.astype(str).str.extract(r"^([-+.\deE]+)\s*(.*)$")
+    numbers = pd.to_numeric(found[0], errors="coerce")
+    return numbers if numbers.notna().all() and found[1].nunique() == 1 else values.astype(str)
+
+
+def _months_axis(axis: Axes, months: float) -> None:
+    axis.set_xlabel("Months since the first dose")
+    axis.set_xlim(0, months)
+    step = next(step for step in (1, 3, 6, 12, 24, 60, 120, 240, 1200) if months / step <= 11)
+    axis.set_xticks(np.arange(0, months + 1e-9, step))
+
+
+def _note(figure: Figure, draws: int) -> None:
+    of = f"{draws} " if draws > 1 else ""
+    bands = (
+        f"\nCurve: default parameters. Band: 90 % of {of}parameter vectors that agree with published figures"
+        * bool(draws)
+    )
+    figure.supxlabel(f"{NOTE}{bands}; ranklsim {__version__}.", x=0.01, ha="left", fontsize=6.5, color=INK)
 
 
 def _draw_panel(axis: Axes, panel: _Panel, frame: pd.DataFrame) -> None:
@@ -116,7 +174,12 @@ def _draw_panel(axis: Axes, panel: _Panel, frame: pd.DataFrame) -> None:
         if column not in frame:
             continue
         values = frame[column].to_numpy(dtype=float)
-        axis.plot(frame["month"], values, color=panel.colors.get(column, color), linestyle=dash, linewidth=1.2)
+        drawn = panel.colors.get(column, color)
+        axis.plot(frame["month"], values, color=drawn, linestyle=dash, linewidth=1.2)
+        if f"{column}_low" in frame:
+            axis.fill_between(
+                frame["month"], frame[f"{column}_low"], frame[f"{column}_high"], color=drawn, alpha=0.15, linewidth=0
+            )
         ends.append((values[-1], label, panel.colors.get(column, color)))
     if panel.log:
         top = max(float(frame[column].max()) for column in panel.curves)

@@ -25,12 +25,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ranklsim.cohorts.conduct.patients import typical, with_population
-from ranklsim.cohorts.protocol.trial import Trial, load_trial
+from ranklsim.cohorts.protocol.trial import TRIAL_LIKE, Trial, TrialLike, load_trial
 from ranklsim.cohorts.running import places, storage
 from ranklsim.cohorts.running.execution import RTOL
 from ranklsim.cohorts.statistics.proportions import proportion
 from ranklsim.pkpd import arguments
-from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, load_parameters
 from ranklsim.pkpd.simulation import processors
@@ -74,7 +73,7 @@ class _Job:
 
 
 @arguments.checked(
-    trial=arguments.instance(Trial, or_else=arguments.path),
+    trial=TRIAL_LIKE,
     out=arguments.path,
     replicates=arguments.whole(1, MOST_REPLICATES),
     precision=lambda value: arguments.text(value) if isinstance(value, str) else arguments.number(0.0, 0.5)(value),
@@ -95,7 +94,7 @@ class _Job:
     command=arguments.COMMAND,
 )
 def replicate(
-    trial: str | Path | Trial,
+    trial: TrialLike,
     out: str | Path | None = None,
     *,
     replicates: int | None = None,
@@ -171,7 +170,7 @@ def replicate(
     RunFailed
         If a patient can't be integrated.
     """
-    design = trial if isinstance(trial, Trial) else load_trial(trial)
+    design = load_trial(trial)
     sizes = _sizes(design, patients)
     if keep_patients and out is None:
         raise BadInput("patients can be kept in a folder only; name one by out.")
@@ -189,7 +188,7 @@ def replicate(
             "the layers 'patients' and 'residual' are both off, so every study would be the same; switch one on."
         )
     table = load_parameters(parameters, folder=design.folder)
-    agents = [table.apply(load_agent(name, folder=design.folder)) for name in design.agent_names()]
+    agents = design.load_agents(table)
     design = with_population(design)
     plan = replication(design, table, agents, replicates=replicates, vectors=vectors, rtol=rtol)
     typical(design, table)  # refuses criteria that hardly anyone fulfils

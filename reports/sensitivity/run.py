@@ -16,9 +16,9 @@ import pandas as pd
 
 from ranklsim.cohorts.conduct.patients import with_population
 from ranklsim.cohorts.portions import Progress
-from ranklsim.cohorts.protocol.trial import load_trial
+from ranklsim.cohorts.protocol.trial import TRIAL_LIKE, TrialLike, load_trial
 from ranklsim.pkpd import arguments
-from ranklsim.pkpd.agents import Agent, load_agent
+from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.ensemble import ensemble as shipped_ensemble
 from ranklsim.pkpd.ensemble import fit_for
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
@@ -37,7 +37,7 @@ FILES |= {"samples.parquet", "sensitivity.json"}
 
 
 @arguments.checked(
-    trial=arguments.path,
+    trial=TRIAL_LIKE,
     out=arguments.path,
     only=arguments.NAMES,
     exclude=arguments.NAMES,
@@ -56,7 +56,7 @@ FILES |= {"samples.parquet", "sensitivity.json"}
     command=arguments.COMMAND,
 )
 def sensitivity(
-    trial: str | Path,
+    trial: TrialLike,
     out: str | Path | None = None,
     *,
     only: Sequence[str] | None = None,
@@ -79,8 +79,8 @@ def sensitivity(
 
     Parameters
     ----------
-    trial : str or path
-        The name of a trial that ships, or a TOML file.
+    trial : str, path, mapping or Trial
+        As of `run`.
     out : path, optional
         Folder for tables and a page with figures; nothing is written without it.
     only, exclude : sequence of str, optional
@@ -128,7 +128,7 @@ def sensitivity(
     options = Settings(trajectories, samples, keep, second_order, design.seed if seed is None else seed)
     options.check()
     values = load_parameters(parameters, folder=design.folder)
-    agents = [load_agent(name, folder=design.folder) for name in design.agent_names()]
+    agents = design.load_agents(values)
     moved = chosen(ranges(values, agents, intervals), only, exclude)
     question = ask(design, values, agents, moved)
     vectors = _vectors(ensemble, values, agents)

@@ -24,12 +24,11 @@ from ranklsim.pkpd.biology.values import Slots
 from ranklsim.pkpd.dosing import parse_regimen
 from ranklsim.pkpd.engine import reference
 from ranklsim.pkpd.ensemble import ensemble
-from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.pkpd.errors import BadInput, Caution, RunFailed
 from ranklsim.pkpd.limits import first_breach, limit_of, limits
 from ranklsim.pkpd.mice.steady import steady_state
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.simulation import Doses, covariate_symbols, simulate
-from ranklsim.pkpd.units import parse_quantity
 
 TABLE = load_parameters()
 AGENTS = [load_agent(name) for name in ("denosumab", "opg-fc", "zoledronate", "romosozumab", "teriparatide")]
@@ -104,28 +103,50 @@ def test_what_is_not_possible_is_refused_with_quantity_value_and_day() -> None:
 @pytest.mark.parametrize(
     ("regimen", "part"),
     [
-        ("teriparatide 20mg every 1day x9", "20 mg of teriparatide is 1,000 times the usual 0.02 mg"),
         ("denosumab 60g every 6mo x2", "60000 mg of denosumab is 1,000 times the usual 60 mg"),
         ("denosumab 60ug every 6mo x2", "0.06 mg of denosumab is 1/1,000 of the usual 60 mg"),
         ("zoledronate 5g every 12mo x1", "5000 mg of zoledronate is 1,000 times the usual 5 mg"),
         ("alendronate 70ug every 1wk x9", "0.07 mg of alendronate is 1/1,000 of the usual 70 mg"),
     ],
 )
-def test_a_slip_of_unit_in_a_dose_is_refused_wherever_doses_are_given(tmp_path: Path, regimen: str, part: str) -> None:
-    with pytest.raises(BadInput, match=re.escape(part)):
-        parse_regimen(regimen)
-    name, dose, _, interval, _ = regimen.split()
-    with pytest.raises(BadInput, match=re.escape(part)):
-        api.simulate(agent=name, dose=dose, every=interval)
-    step = {"agent": name, "dose": dose.replace("0", "0 "), "every": "1 mo", "doses": 2}
+def test_a_dose_far_from_the_usual_one_is_done_with_one_warning(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], regimen: str, part: str
+) -> None:
+    with pytest.warns(Caution, match=re.escape(part)) as warned:
+        course = api.simulate(f"{regimen}, {regimen}")
+    assert len(warned) == 1
+    assert np.isfinite(course.to_numpy()).all()
+    name, dose, *_ = regimen.split()
+    step = {"agent": name, "dose": re.sub(r"(\d+)", r"\1 ", dose), "every": "1 mo", "doses": 2}
     file = helpers.trial_file(tmp_path, arm=[helpers.arm("placebo"), {"name": "other", "regimen": [step]}])
-    with pytest.raises(BadInput, match=rf"trial.toml:\d+: .*{re.escape(part)}"):
+    with pytest.warns(Caution, match=re.escape(part)) as warned:
+        api.run(file, tmp_path / "run", patients=2, layers=[])
+    assert len(warned) == 1
+    done, _, told = helpers.said(capfd, "simulate", "--regimen", regimen, "-o", tmp_path / "x.csv")
+    assert (done, len(told)) == (0, 1)
+    assert told[0].startswith(f"warning: {part}")
+
+
+def test_a_dose_that_nobody_can_be_given_is_refused_wherever_doses_are_given(tmp_path: Path) -> None:
+    part = "a dose of 300000 mg of denosumab is impossible; give at most 200000 mg."
+    with pytest.raises(BadInput, match=part):
+        parse_regimen("denosumab 300g every 6mo x2")
+    with pytest.raises(BadInput, match=f"dose: {part}"):
+        api.simulate(agent="denosumab", dose="300 g")
+    step = {"agent": "denosumab", "dose": "300 g", "every": "1 mo", "doses": 2}
+    file = helpers.trial_file(tmp_path, arm=[helpers.arm("placebo"), {"name": "other", "regimen": [step]}])
+    with pytest.raises(BadInput, match=rf"trial.toml:\d+: .*{part}"):
         load_trial(file)
-    mg, one, drug = parse_quantity(dose, "mg", where=""), np.zeros(1, int), load_agent(name)
-    doses = Doses(one, np.zeros(1), one, np.array([mg]))
-    if "1/" not in part:  # `simulate` takes vanishing doses
-        with pytest.raises(BadInput, match=re.escape(part)):
-            simulate(TABLE, pd.DataFrame(index=[0]), [drug], doses, TIMES)
+    one, drug = np.zeros(1, int), load_agent("denosumab")
+    with pytest.raises(BadInput, match=part):
+        simulate(TABLE, pd.DataFrame(index=[0]), [drug], Doses(one, np.zeros(1), one, np.array([3e5])), TIMES)
+
+
+@pytest.mark.filterwarnings("ignore::ranklsim.pkpd.errors.Caution")
+@pytest.mark.parametrize("regimen", ["teriparatide 20mg every 1day x900", "romosozumab 20g every 1mo x12"])
+def test_a_dose_that_the_model_has_no_answer_to_ends_with_what_leaves_its_limits(regimen: str) -> None:
+    with pytest.raises(RunFailed, match=r"effect of an anabolic agent reached \d+\S* times the licensed dose on day"):
+        api.simulate(regimen)
 
 
 @pytest.mark.parametrize(

@@ -714,3 +714,22 @@ def test_the_table_of_a_patient_goes_to_the_terminal_as_to_a_file(
         assert (code, err) == (0, [])
         assert "\n".join([*out, ""]) == Path("course.csv").read_text(encoding="utf-8")
     assert Path("course.svg").is_file()
+
+
+def test_every_verb_that_writes_has_a_default_for_where() -> None:
+    outs = [option for verb in cli.cli.commands.values() for option in verb.params if option.name == "out"]
+    assert len(outs) == 10
+    for option in outs:
+        assert not option.required
+        assert option.default or "[default: " in option.help or option.metavar == "FILE.csv"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_verbs_and_options(shell: str, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    code, script, _ = said(capsys, "completion", shell)
+    assert code == 0
+    assert any("_RANKLSIM_COMPLETE" in line for line in script)
+    words = {"COMP_WORDS": "ranklsim simulate --dr", "COMP_CWORD": "--dr" if shell == "fish" else "2"}
+    for name, value in (words | {"_RANKLSIM_COMPLETE": f"{shell}_complete"}).items():
+        monkeypatch.setenv(name, value)
+    assert any("--draws" in line for line in said(capsys)[1])

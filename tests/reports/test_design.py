@@ -18,10 +18,11 @@ from scipy.stats import norm
 from ranklsim import design
 from ranklsim.cohorts import portions
 from ranklsim.cohorts.people.population_file import POPULATIONS
+from ranklsim.cohorts.uncertainty import vectors_for
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.units import DAYS_PER_MONTH
-from ranklsim.reports.design.question import Size, dose_for, draws_for, load_question, parse_question, questions
+from ranklsim.reports.design.question import Question, Size, dose_for, load_question, parse_question, questions
 from ranklsim.reports.design.run import answer
 from ranklsim.reports.design.search import search
 from ranklsim.reports.design.size import probit, solution
@@ -33,9 +34,13 @@ TEXT = dose_for("90 % of denosumab's BMD_LS at 36 mo", "mrankl-selective", ["6 m
 )
 
 
+def draws_for(question: Question) -> pd.DataFrame:
+    return vectors_for(TABLE, question.agents, question.draws, question.seed)
+
+
 def test_the_least_dose_is_that_of_a_root_finder() -> None:
     question = parse_question(TEXT, Path())
-    found = search(question, TABLE, draws_for(question, TABLE).head(1), workers=2)
+    found = search(question, TABLE, draws_for(question).head(1), workers=2)
     least = found.least((found.margins[0] >= 0)[0])[0]
 
     def margin(dose: float) -> float:
@@ -57,7 +62,7 @@ def test_the_least_dose_is_that_of_a_root_finder() -> None:
 
 def test_a_design_that_is_admissible_at_the_chosen_dose_and_not_below() -> None:
     question = parse_question(TEXT, Path())
-    found = search(question, TABLE, draws_for(question, TABLE), workers=2)
+    found = search(question, TABLE, draws_for(question), workers=2)
     place = found.chosen()
     assert place is not None
     share = (found.margins[0][1:, place[0]] >= 0).mean(axis=0)
@@ -98,7 +103,7 @@ def test_numbers_of_an_own_agent_are_drawn_over_its_range(tmp_path: Path) -> Non
         'KD_mRANKL = { value = "0.2 nmol/L", low = 0.05, high = 0.8, status = "assumed", source = "our assay" }\n'
     )
     question = parse_question(TEXT.replace("mrankl-selective", "abc-301"), tmp_path)
-    vectors = draws_for(question, TABLE)
+    vectors = draws_for(question)
     own = vectors["abc-301.KD_mRANKL"]
     assert own[0] == 0.2
     assert own[1:].between(0.05, 0.8).all()
@@ -188,7 +193,7 @@ def test_designs_without_a_range_have_a_probability() -> None:
     question = replace(question, months=96.0, factors=[
         replace(f, values=f.values[:1] if f.key == "for" else f.values[:2]) for f in question.factors
     ])  # fmt: skip
-    told = answer(search(question, TABLE, draws_for(question, TABLE), workers=2), TABLE, workers=2)
+    told = answer(search(question, TABLE, draws_for(question), workers=2), TABLE, workers=2)
     assert told.cells["probability"].between(0, 1).all()
     assert len(told.cells) == 2
     kept = "denosumab: change of BMD_LS from end of treatment to 24 mo after treatment"
@@ -257,7 +262,7 @@ def test_a_size_that_cannot_be_asked_is_explained(table: str, part: str) -> None
 def test_a_damaged_portion_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(portions, "PORTION", 5)
     question = parse_question(TEXT, Path())
-    vectors = draws_for(question, TABLE)
+    vectors = draws_for(question)
     whole = search(question, TABLE, vectors, work=tmp_path)
     places = sorted(tmp_path.glob("*.npz"))
     assert len(places) == 3

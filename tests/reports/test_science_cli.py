@@ -106,7 +106,6 @@ def test_genetics_prints_pass_or_fail_and_writes_the_table(capsys: pytest.Captur
         (("evidence", "check"), "DIR is missing"),
         (("evidence", "chek", "x"), "unknown verb 'chek'"),
         (("fit", "nowhere.toml", "-o", "out"), "nowhere.toml"),
-        (("fit", "default"), "--out is missing"),
         (("fit", "default", "-o", "out", "--resume", "--force"), "give one of them"),
     ],
 )
