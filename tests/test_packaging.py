@@ -17,6 +17,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import ranklsim
+from ranklsim.reports.cli.main import main as cli
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -146,3 +147,27 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_nothing_needs_what_only_posix_systems_have(tmp_path: Path) -> None:
+    """A run and its report where the names are missing that Windows does not have, with the lock that it has."""
+    program = """
+import os, subprocess, sys, types
+import joblib, pandas  # whose own ways to tell the system are not looked at here
+sys.modules["fcntl"] = None
+sys.modules["msvcrt"] = types.SimpleNamespace(LK_NBLCK=2, locking=lambda handle, mode, size: print("locked", size))
+del os.getuid, os.sched_getaffinity
+from ranklsim.reports.cli.main import main
+sys.exit(main(["run", "exit", "--patients", "6", "--layers", "patients", "--workers", "1", "-o", "run"]))
+"""
+    made = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "locked 1" in made.stdout
+    assert (tmp_path / "run" / "report" / "index.html").is_file()
+    assert not (tmp_path / "run" / ".lock").exists()
+
+
+def test_the_version_says_what_it_runs_on_when_asked(capsys) -> None:
+    assert cli(["-v", "--version"]) == cli(["--version", "-v"]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()[:4]
+    assert first == f"ranklsim {ranklsim.__version__}"
+    assert all(name in "\n".join(lines) for name in ("Python 3", "numba ", "parameters ", "compiled solver in "))

@@ -15,12 +15,14 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from ranklsim.pkpd.errors import BadInput, RanklsimError, RunFailed
 
+LOCK = ".lock"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -203,8 +205,8 @@ def make_folder(path: Path) -> None:
 def held(path: Path) -> Iterator[None]:
     """Make a folder, and let no other process of this machine write to it meanwhile.
 
-    The lock is the kernel's and goes with the process, however that ends. Behind a URL, on a system without such locks
-    or on a file system that has none, there is no lock.
+    The lock is the kernel's and goes with the process, however that ends: of the folder itself, on Windows of a file in
+    it. Behind a URL, or on a file system that has no locks, there is none.
 
     Parameters
     ----------
@@ -220,23 +222,30 @@ def held(path: Path) -> Iterator[None]:
     if not is_local(path):
         yield
         return
+    mark = path / LOCK
     try:
         import fcntl
-    except ImportError:  # not on this system
-        yield
-        return
-    folder = os.open(path, os.O_RDONLY)
+
+        handle = os.open(path, os.O_RDONLY)
+        lock = partial(fcntl.flock, handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # Windows, where a folder can't be opened, and a lock that is held is no permission
+        import msvcrt
+
+        handle = os.open(mark, os.O_RDWR | os.O_CREAT)
+        lock = partial(msvcrt.locking, handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(folder)
+        lock()
+    except (BlockingIOError, PermissionError):
+        os.close(handle)
         raise BadInput(f"{path}: another process is writing this run; wait until it ends, or stop it.") from None
     except OSError:
         pass  # the file system has no locks
     try:
         yield
     finally:
-        os.close(folder)
+        os.close(handle)
+        with contextlib.suppress(OSError):
+            mark.unlink(missing_ok=True)
 
 
 def remove_folder(path: Path) -> None:

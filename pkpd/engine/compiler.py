@@ -62,7 +62,7 @@ def compiled(slots: Slots, tell: Callable[[str], None] | None = None) -> ModuleT
     with _LOADING:
         module = sys.modules.get(f"ranklsim_{kernel}")
         if module is None:
-            store = _store()
+            store = code_store()
             text = store.read(f"{kernel}/text", made_from)
             if text is None:
                 if tell:
@@ -85,7 +85,7 @@ _LOADING = Lock()
 
 
 @lru_cache(maxsize=1)
-def _store() -> Store:
+def code_store() -> Store:
     """Generated modules and their compiled code: below ``RANKLSIM_CACHE`` or the user's cache folder."""
     return Store(Path(os.environ.get("RANKLSIM_CACHE") or platformdirs.user_cache_dir("ranklsim")))
 

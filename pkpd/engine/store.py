@@ -149,6 +149,8 @@ class Store:
 def _why_unsafe(base: Path) -> str:
     """Why code should not be loaded from a folder; empty if nothing speaks against it."""
     own = base / "kernels"
+    if not hasattr(os, "getuid"):  # Windows: the folder of a user's own cache is closed to others by its access list
+        return ""
     for path in (own, base.resolve(), base.resolve().parent):
         found = path.lstat()
         if path == own and not stat.S_ISDIR(found.st_mode):

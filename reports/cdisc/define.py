@@ -105,7 +105,7 @@ def write_define(path: Path, datasets: Mapping[str, pd.DataFrame], title: str, w
         ),
         MetaDataVersion=version,
     )
-    path.write_text(root.to_xml_string(xml_declaration=True), encoding="utf-8")
+    path.write_text(root.to_xml_string(xml_declaration=True), encoding="utf-8", newline="")
 
 
 def _words(odm: Any, text: str, kind: str = "Description") -> Any:

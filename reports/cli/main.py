@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import sys
 import traceback
 import warnings
@@ -25,12 +26,30 @@ COMPLETE = "_RANKLSIM_COMPLETE"
 """Variable in which a shell asks for completions."""
 
 
+def _say_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted:
+        return
+    click.echo(f"ranklsim {__version__}")
+    if ctx.params["verbose"]:
+        from ranklsim.cohorts.running.scheduler import LIBRARIES, versions
+        from ranklsim.pkpd.engine.compiler import code_store
+        from ranklsim.pkpd.parameters import load_parameters
+        from ranklsim.pkpd.simulation import processors
+
+        found = versions()
+        click.echo(f"Python {platform.python_version()}, {platform.platform()}, {processors()} processors")
+        click.echo(", ".join(f"{name} {found[name]}" for name in LIBRARIES))
+        click.echo(f"parameters {load_parameters().hash}; compiled solver in {code_store().base}")
+    ctx.exit()
+
+
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
     epilog=f"Start with `ranklsim run modality -o runs/modality`. {EXIT_CODES}",
 )
-@click.version_option(__version__, message="ranklsim %(version)s")
-def cli() -> None:
+@click.option("-v", "--verbose", is_flag=True, is_eager=True, help="With --version: also what it runs on.")
+@click.option("--version", is_flag=True, callback=_say_version, expose_value=False, help="Show the version and exit.")
+def cli(verbose: bool) -> None:
     """Simulate clinical trials of anti-RANKL drugs that tell membrane-bound from soluble RANKL."""
 
 

@@ -96,7 +96,7 @@ def write_report(
             page = _page(context)
             page.write(work, sections, "report.html", basis=context.basis_line)
             event = json.dumps(reporting_event(context, sections), ensure_ascii=False, indent=1, allow_nan=False)
-            (work / RESULTS).write_text(event + "\n", encoding="utf-8")
+            (work / RESULTS).write_text(event + "\n", encoding="utf-8", newline="")
             _write_formats(work, page, str(data.manifest["started"]), sections, formats)
     except OSError as fault:
         why = f"{target}: the report can't be written there ({fault.strerror}); give a folder that you may write to."

@@ -172,7 +172,7 @@ def work_folder(
             shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
     temporary = mark.with_name(f"{FINGERPRINT}.tmp")
-    temporary.write_text(ours + fingerprint + "\n", encoding="utf-8")
+    temporary.write_text(ours + fingerprint + "\n", encoding="utf-8", newline="")
     os.replace(temporary, mark)  # whole before there is work, so that an interruption at any moment can be continued
     work.mkdir(exist_ok=True)
     return work
