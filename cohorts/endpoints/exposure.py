@@ -166,8 +166,8 @@ class Exposure(Endpoint):
             CMAX: "Cmax is the highest concentration of the samples.",
             TROUGH: "Troughs below the limit of quantitation are censored in the likelihood.",
         }[self.what]
-        left = " Patients without a sample at both ends, or without a positive value, are left out."
-        return (said if self.what == TROUGH else said + left,)
+        left = "Exposures without a sample at both ends of the window, or that are not positive, are left out."
+        return (said,) if self.what == TROUGH else (said, left)
 
     # -- analysis --
 

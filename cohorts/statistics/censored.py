@@ -189,3 +189,48 @@ def mean(value: Array, below: NDArray[np.bool_], *, level: float = LEVEL) -> dic
     """
     model = fit(np.ones((value.size, 1)), value, below)
     return model.of(np.ones(1), level) | {"sd": model.sd}
+
+
+def by_visit(visits: pd.DataFrame, column: str, arms: Sequence[str]) -> pd.DataFrame:
+    """Geometric means of a measurement with a limit of quantitation, by visit.
+
+    Parameters
+    ----------
+    visits : DataFrame
+        Columns `arm`, `month`, `column` (the limit where it is below it, NaN where nothing was measured) and
+        ``column_BLQ``.
+    column : str
+    arms : sequence of str
+
+    Returns
+    -------
+    DataFrame
+        `month`, `arm`, `n`, `below` (patients below the limit), `mean`, `ci_low`, `ci_high` (geometric mean with its
+        95 % interval) and `cv` (geometric, %), NaN where fewer than two values are above the limit or all are alike;
+        `limit`, `median`, `lowest`, `highest`, of which those below the limit are 0.
+    """
+    rows = []
+    seen = visits[visits[column].notna()]
+    for month, at_visit in seen.groupby("month"):
+        for arm in arms:
+            own = at_visit[at_visit["arm"] == arm]
+            value, below = own[column].to_numpy(float), own[f"{column}_BLQ"].to_numpy(bool)
+            if not value.size:
+                continue
+            row: dict[str, object] = {"month": float(month), "arm": arm, "n": value.size, "below": int(below.sum())}
+            row |= dict.fromkeys(("mean", "ci_low", "ci_high", "cv"), np.nan)
+            try:
+                found = mean(np.log(value), below) if (~below).sum() > 1 else None
+            except RunFailed:
+                found = None
+            if found is not None:
+                row |= {name: np.exp(found[end]) for name, end in ENDS.items()}
+                row["cv"] = 100 * np.sqrt(np.expm1(found["sd"] ** 2))
+            shown = np.where(below, 0.0, value)
+            row |= {"limit": value[below].max(initial=0.0), "median": float(np.median(shown))}
+            rows.append(row | {"lowest": shown.min(), "highest": shown.max()})
+    columns = ["month", "arm", "n", "below", "mean", "ci_low", "ci_high", "cv", "limit", "median", "lowest", "highest"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+ENDS = {"mean": "estimate", "ci_low": "low", "ci_high": "high"}

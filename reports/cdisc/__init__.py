@@ -1,1 +1,1 @@
-"""A run as CDISC analysis data sets: ADSL, ADBMD, ADLB, ADTTE, ADEX and ADPC, with their metadata, checked."""
+"""A run as CDISC analysis data sets: ADSL, ADBMD, ADLB, ADTTE, ADEX, ADPC and ADPP, with their metadata, checked."""

@@ -1,4 +1,4 @@
-"""The tables of a run as ADaM data sets: ADSL, ADBMD, ADLB, ADTTE, ADEX, ADPC, ADCE.
+"""The tables of a run as ADaM data sets: ADSL, ADBMD, ADLB, ADTTE, ADEX, ADPC, ADPP, ADCE.
 
 Frames have text as str ("" is null), and numbers and dates as float64 (NaN is null). A date is a number of days since
 1960-01-01. Simulated time has no calendar: the caller gives the date on which the first patient is randomised.
@@ -17,8 +17,11 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from ranklsim.cohorts import events as kinds
+from ranklsim.cohorts.endpoints import Exposure
+from ranklsim.cohorts.measures import DRUG
 from ranklsim.cohorts.running.storage import Run
 from ranklsim.cohorts.statistics.summaries import safety_set
+from ranklsim.cohorts.study import setting
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.analyses import per_protocol
@@ -72,6 +75,9 @@ ADDED = {kinds.RESCUE: "RESCUE TREATMENT", kinds.SWITCH: "SWITCHED TREATMENT"}
 GONE = (kinds.STOPPED, kinds.RESCUE, kinds.SWITCH, "left")
 """Reasons of planned doses that were not due any more."""
 ROUTES = {"SC": "SUBCUTANEOUS", "IV": "INTRAVENOUS", "PO": "ORAL"}
+PARAMETERS = {"AUC": "AUCINT", "Cmax": "CMAX", "trough": "CTROUGH", "AUEC": "AUEC"}
+"""Exposure to its code; those of a drug are terms of PKPARMCD."""
+PARAMETER_UNITS = {"AUC": "day*ug/mL", "Cmax": "ug/mL", "trough": "ug/mL", "AUEC": "day*%"}
 MOMENT = 1e-6
 """Months. A sample and a dose that are closer are taken as simultaneous."""
 
@@ -95,7 +101,8 @@ def build(run: Run, agents: Mapping[str, Agent], first_day: date = FIRST_DAY) ->
     -------
     dict of DataFrame
         By name, in the order of `metadata.LABELS`; columns as `metadata.variables` has them, without PPROTFL where the
-        trial defines no per-protocol set. ADPC has no row if no agent has concentrations.
+        trial defines no per-protocol set. ADPC has no row if no agent has concentrations, and ADPP none if no endpoint
+        is an exposure.
     """
     names = plain_names(run, agents)
     people = _people(run, names, first_day)
@@ -109,6 +116,7 @@ def build(run: Run, agents: Mapping[str, Agent], first_day: date = FIRST_DAY) ->
         "ADTTE": _adtte(run, people),
         "ADEX": _adex(run, people, agents, names),
         "ADPC": _adpc(run, people, agents, names),
+        "ADPP": _adpp(run, people, agents, names),
         "ADCE": _adce(run, people, names),
     }
     return {name: _ordered(name, made[name], "PPROTFL" in adsl) for name in LABELS}
@@ -417,9 +425,13 @@ def _measured(run: Run, people: pd.DataFrame, parameters: Mapping[str, tuple[str
         part["ABLFL"] = np.where(at_zero, "Y", "")
         part["ANL01FL"] = np.where(~at_zero & part["BASE"].notna(), "Y", "")
         below = visits[flag].to_numpy(bool) if flag in visits else np.zeros(len(part), bool)
-        part["BLQFL"] = np.where(below, "Y", "")
-        parts.append(part)
+        parts.append(part.assign(BLQFL=np.where(below, "Y", ""), LBORRES=_reported(value, below)))
     return _at_visits(pd.concat(parts, ignore_index=True), people)
+
+
+def _reported(values: np.ndarray, below: np.ndarray) -> list[str]:
+    """Results as a laboratory reports them: ``<0.049`` below the limit of quantitation."""
+    return [f"{'<' if low else ''}{value:.6g}" for value, low in zip(values, below, strict=True)]
 
 
 def _at_visits(frame: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
@@ -427,6 +439,8 @@ def _at_visits(frame: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
     frame = _identified(frame, people)
     month = frame["month"].to_numpy(float)
     named = {m: "Baseline" if m == 0 else f"Month {m:g}" for m in np.unique(month)}
+    whole_days = [m for m in named if round(m, 2) != m and abs(m * DAYS_PER_MONTH - days(m)) < MOMENT]
+    named |= {m: f"Day {days(m):.0f}" for m in whole_days}
     frame["AVISITN"], frame["AVISIT"] = month, [named[m] for m in month]
     frame["ADT"] = frame["RANDDT"] + days(frame["actual_month"])
     frame["ADY"] = days(frame["actual_month"]) + 1
@@ -527,20 +541,23 @@ def _adpc(run: Run, people: pd.DataFrame, agents: Mapping[str, Agent], plain: Na
     before; actual times are those of samples and doses as they were.
     """
     known = run.columns("visits")
-    codes = agent_codes([name for name in agents if f"true_C_{name}" in known])
+    codes = agent_codes([name for name in agents if f"C_{name}" in known])
     parts = []
     for number, (name, code) in enumerate(codes.items(), 1):
         doses = run.doses[run.doses["agent"] == name]
         given = doses[doses["given"].astype(bool)]
-        seen = run.seen("actual_month", f"true_C_{name}", attended=True)
-        seen = seen[seen["arm"].isin(set(doses["arm"]))].reset_index(drop=True)
+        seen = run.seen("actual_month", f"C_{name}", f"C_{name}_BLQ")
+        seen = seen[seen["arm"].isin(set(doses["arm"])) & seen[f"C_{name}"].notna()].reset_index(drop=True)
+        value, below = decimal(seen[f"C_{name}"].to_numpy()), seen[f"C_{name}_BLQ"].to_numpy(bool)
         part = seen[["patient", "month", "actual_month"]].astype({"month": float, "actual_month": float})
         part = part.assign(
             PARAM=f"{plain.agents[name][:150]} Concentration, Serum, Free (ug/mL)",
             PARAMCD=code,
             PARAMN=float(number),
-            AVAL=decimal(seen[f"true_C_{name}"].to_numpy()),
+            AVAL=value,
             AVALU="ug/mL",
+            BLQFL=np.where(below, "Y", ""),
+            PCORRES=_reported(value, below),
             FRLTU="DAYS",
             RRLTU="DAYS",
         )
@@ -564,6 +581,39 @@ def _adpc(run: Run, people: pd.DataFrame, agents: Mapping[str, Agent], plain: Na
     if not parts:
         return pd.DataFrame(columns=[variable.name for variable in variables("ADPC")])
     return _at_visits(pd.concat(parts, ignore_index=True), people)
+
+
+def _adpp(run: Run, people: pd.DataFrame, agents: Mapping[str, Agent], plain: Names) -> pd.DataFrame:
+    """Exposures of the patients, one parameter for each endpoint of exposure that differs in more than its claim."""
+    specs: dict[str, Exposure] = {}
+    for spec in run.trial.endpoints:
+        if isinstance(spec, Exposure):
+            specs.setdefault(spec.described, spec)
+    codes = _short([PARAMETERS[spec.what] for spec in specs.values()], 8)
+    parts = []
+    for number, (spec, code) in enumerate(zip(specs.values(), codes, strict=True), 1):
+        found = spec.table(run, setting(run, spec))
+        of = {DRUG: "All Drugs"} | {f"C_{name}": plain.agents[name][:100] for name in agents}
+        start, end = (f"P{days(month):.0f}D" for month in (spec.from_month, spec.to_month))
+        unit, when = PARAMETER_UNITS[spec.what], start if start == end else f"{start} to {end}"
+        parts.append(
+            pd.DataFrame(
+                {
+                    "patient": found["patient"].to_numpy(),
+                    "PARAM": f"{spec.what} {of.get(spec.of, spec.of)}, {when} ({unit})",
+                    "PARAMCD": code,
+                    "PARAMN": float(number),
+                    "AVAL": np.exp(found["value"].to_numpy(float)),
+                    "AVALU": unit,
+                    "BLQFL": np.where(found["below"].to_numpy(bool), "Y", ""),
+                    "PPSTINT": start,
+                    "PPENINT": end,
+                }
+            )
+        )
+    if not any(len(part) for part in parts):
+        return pd.DataFrame(columns=[variable.name for variable in variables("ADPP")])
+    return _identified(pd.concat(parts, ignore_index=True), people)
 
 
 def _dose_before(samples: pd.DataFrame, when: str, doses: pd.DataFrame, dosed: str) -> pd.Series:

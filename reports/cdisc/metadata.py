@@ -25,6 +25,7 @@ LABELS = {
     "ADTTE": "Time to Event Analysis Dataset",
     "ADEX": "Exposure Analysis Dataset",
     "ADPC": "Pharmacokinetic Concentrations",
+    "ADPP": "Pharmacokinetic Parameters",
     "ADCE": "Intercurrent Events Analysis Dataset",
 }
 STRUCTURES = {
@@ -34,6 +35,7 @@ STRUCTURES = {
     "ADTTE": ("BASIC DATA STRUCTURE", "One record per subject and parameter"),
     "ADEX": ("ADAM OTHER", "One record per subject and dose given"),
     "ADPC": ("BASIC DATA STRUCTURE", "One record per subject, parameter and visit"),
+    "ADPP": ("BASIC DATA STRUCTURE", "One record per subject and parameter"),
     "ADCE": ("OCCURRENCE DATA STRUCTURE", "One record per subject and intercurrent event"),
 }
 SUBCLASSES = {"ADTTE": "TIME-TO-EVENT", "ADPC": "NON-COMPARTMENTAL ANALYSIS"}
@@ -44,6 +46,7 @@ GUIDES = {
     "ADTTE": ("BDS", "TTE"),
     "ADEX": ("EX",),
     "ADPC": ("BDS", "NCA"),
+    "ADPP": ("BDS",),
     "ADCE": ("OCCDS",),
 }
 """Data set to the classes of `guide` that it belongs to."""

@@ -194,7 +194,7 @@ def _report(folder: str | Path, formats: list[str]) -> None:
 )
 @shared.FORCE
 def _cdisc(folder: str | Path, out: Path | None, formats: list[str], first_day: date, force: bool) -> None:
-    """Write the data of the run in DIR as ADSL, ADBMD, ADLB, ADTTE, ADEX, ADPC and ADCE, with define.xml.
+    """Write the data of the run in DIR as ADSL, ADBMD, ADLB, ADTTE, ADEX, ADPC, ADPP and ADCE, with define.xml.
 
     The command first checks names, labels, lengths, keys, controlled terms, baselines and days. It writes nothing if a
     rule is broken. It says which data set has no record and is left out, and which label has letters that SAS transport

@@ -20,6 +20,7 @@ from ranklsim.pkpd import arguments
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.csr import (  # noqa: F401  (each registers its sections)
     appendix,
+    concentrations,
     efficacy,
     lasting,
     mechanism,

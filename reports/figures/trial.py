@@ -160,6 +160,7 @@ def by_visit(
     xlabel: str = "Months since randomisation",
     bars: str = "bars: 95% CI of the mean (patients)",
     floor: float | None = None,
+    log: bool = False,
 ) -> Figure:
     """Line by visit for each arm, with bars, dosing, numbers of patients and names at the lines' ends.
 
@@ -176,17 +177,22 @@ def by_visit(
         What the bars are, said in the figure.
     floor : float, optional
         Lowest value of the vertical axis.
+    log : bool
+        Whether the vertical axis is logarithmic, without a line of no change.
     """
     own = shown(frame, arms)
     months = sorted(frame["month"].unique())
 
     def draw(ax: Axes) -> _Ends:
         ends = _lines(ax, frame, own, months, (value, low, high), width=1.5, size=4.5, bar=1.0)
-        ax.axhline(reference, color=INK, lw=0.8, zorder=1)
+        if log:
+            ax.set_yscale("log")
+        else:
+            ax.axhline(reference, color=INK, lw=0.8, zorder=1)
         if floor is not None:
             ax.set_ylim(bottom=floor)
         bottom, top = ax.get_ylim()
-        ax.set_ylim(bottom, top + 0.07 * (top - bottom))
+        ax.set_ylim(bottom, top * (top / bottom) ** 0.07 if log else top + 0.07 * (top - bottom))
         return ends
 
     return _course_figure(

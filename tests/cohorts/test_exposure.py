@@ -8,7 +8,7 @@ import pytest
 from helpers import arm, change, check_sentence, endpoint, trial_file
 from scipy import optimize, stats
 
-from ranklsim import run
+from ranklsim import analyse, run
 from ranklsim.cohorts.conduct import exposure
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.cohorts.statistics import censored
@@ -18,6 +18,8 @@ from ranklsim.cohorts.study import setting
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.parameters import load_parameters
+from ranklsim.reports.cdisc.export import write_cdisc
+from ranklsim.reports.csr.report import write_report
 
 DRUG = [0, 0.1, 0.25, 0.5, 0.75, 1, 2, 3, 4, 5, 6]
 
@@ -121,8 +123,6 @@ def test_the_area_of_a_drug_without_target_is_dose_times_availability_over_clear
 
 
 def test_twice_the_dose_of_such_a_drug_is_twice_the_exposure(linear):
-    from ranklsim import analyse
-
     found = analyse(linear)
     np.testing.assert_allclose(found.estimands["truth"], 2.0, rtol=1e-4)
     assert (found.estimands["covered"] == 1).all()
@@ -309,3 +309,35 @@ def test_an_effect_of_a_ratio_moves_by_a_factor(linear):
     half = stats.t.ppf(0.95, before.df) * before.error
     assert row["claim_low"] == pytest.approx(before.value * np.exp(-half))
     assert row["conclusion"] == "not equivalent"
+
+
+# -- report and data sets --
+
+
+def test_the_report_says_how_many_are_below_the_limit_and_the_data_sets_hold_the_exposures(linear, tmp_path):
+    folder = write_report(linear.folder).parent / "tables"
+    (table,) = folder.glob("table-14.2.13.1*.csv")
+    shown = pd.read_csv(table)
+    at = shown[(shown["arm"] == "one") & (shown["month"] == 18)].iloc[0]
+    seen = linear.visits.query("arm == 'one' and month == 18")
+    assert at["below"] == seen["C_free_BLQ"].astype(bool).sum()
+    assert at["n"] == seen["C_free"].notna().sum()
+    write_cdisc(linear.folder, tmp_path / "adam", formats=["parquet"])
+    found = pd.read_parquet(tmp_path / "adam" / "adpp.parquet").set_index(["PARAMCD", "USUBJID"])["AVAL"]
+    for name, code in {"area": "AUCINT", "peak": "CMAX", "trough": "CTROUGH"}.items():
+        spec = linear.trial.endpoint(name)
+        wanted = np.exp(spec.table(linear, setting(linear, spec))["value"].to_numpy())
+        np.testing.assert_allclose(found[code], wanted)
+
+
+def test_geometric_means_by_visit_are_those_of_a_lognormal(table):
+    visits = table.assign(month=6.0, C=np.exp(table["value"]), C_BLQ=False)
+    row = censored.by_visit(visits, "C", ["a"]).iloc[0]
+    own = table.loc[table["arm"] == "a", "value"]
+    assert row["mean"] == pytest.approx(np.exp(own.mean()))
+    assert row["ci_low"] == pytest.approx(np.exp(own.mean() - stats.t.ppf(0.975, 39) * own.std() / np.sqrt(40)))
+    assert row["cv"] == pytest.approx(100 * np.sqrt(np.exp(own.var()) - 1))
+    none = censored.by_visit(visits.assign(C=0.02, C_BLQ=True), "C", ["a"]).iloc[0]
+    assert none["below"] == none["n"] == 40
+    assert np.isnan(none["mean"])
+    assert none["highest"] < none["limit"]

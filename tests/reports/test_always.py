@@ -70,6 +70,7 @@ def endpoints(draw: st.DrawFn, name: str, visits: dict[str, list[int]], months: 
     measures = [(of, visits["BMD"]) for of in BMD] + [(of, visits["markers"]) for of in MARKERS]
     seen = [(of, at) for of, at in measures if len(at) > 1]
     kinds = [*(["change", "responder", "durability"] if seen else []), *(["event", "rate"] if events else [])]
+    kinds += ["exposure"] if len(visits["markers"]) > 2 else []
     assume(kinds)
     kind = draw(st.sampled_from(kinds))
     base = {"name": name, "role": "primary" if name == "E0" else draw(ROLES)}
@@ -86,6 +87,9 @@ def endpoints(draw: st.DrawFn, name: str, visits: dict[str, list[int]], months: 
     if kind == "durability":
         what = draw(st.sampled_from(["months back", "area"] if of in BMD else ["peak", "peak month", "area"]))
         return base | {"analysis": "bootstrap", "durability": {"of": of, "what": what}}
+    if kind == "exposure":
+        area = {"of": draw(st.sampled_from(["CTX", "P1NP"])), "what": "AUEC", "to": f"{visits['markers'][-1]} mo"}
+        return base | {"analysis": "ANCOVA", "exposure": area}
     event = {"of": draw(st.sampled_from(events)), "by": f"{months} mo"}
     if kind == "rate":
         return base | {"analysis": "negative binomial", "rate": event}
@@ -120,7 +124,8 @@ def trials(draw: st.DrawFn) -> str:
             st.lists(st.sampled_from(["dropout", "stopped", "death", "rescue", "switch"]), max_size=2, unique=True)
         )
         keys = {"dropout": "dropout", "stopped": "stop_treatment", "death": "deaths"}
-        ways = st.sampled_from(["treatment policy", "hypothetical", "while on treatment", "composite"])
+        failing = [] if "exposure" in made[0] else ["composite"]
+        ways = st.sampled_from(["treatment policy", "hypothetical", "while on treatment", *failing])
         strategies = {ice: draw(ways) for ice in held if conduct.get(keys.get(ice, ice))}
         more["estimand"] = [{"name": "Q", "endpoint": names[0], "primary": True, "events": strategies}]
     if len(picked) > 1 and draw(st.booleans()):

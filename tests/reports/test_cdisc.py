@@ -43,6 +43,12 @@ switch = [{ at = "24 mo", arms = ["denosumab"], share = "20 %", agent = "alendro
 [per_protocol]
 missed_doses = "20 %"
 events = ["rescue", "stopped"]
+
+[[endpoint]]
+name     = "Area under the effect"
+role     = "exploratory"
+exposure = { of = "CTX", what = "AUEC", to = "36 mo" }
+analysis = "ANCOVA"
 """
 ODM, DEF = "http://www.cdisc.org/ns/odm/v1.3", "http://www.cdisc.org/ns/def/v2.1"
 
@@ -297,7 +303,16 @@ def test_a_concentration_refers_to_the_last_dose_before_it(datasets):
     adpc = datasets["ADPC"]
     assert (adpc.loc[adpc["ARRLT"].notna(), "ARRLT"] > 0).all()
     assert (adpc["ARRLT"].fillna(0) <= adpc["AFRLT"].fillna(0)).all()
-    assert (adpc.loc[adpc["AVISITN"] == 0, "AVAL"] == 0).all()
+    assert (adpc.loc[adpc["AVISITN"] == 0, "PCORRES"] == "<0.02").all()
+
+
+def test_a_result_below_the_limit_is_flagged_and_stands_as_the_laboratory_reports_it(datasets):
+    for name, reported in {"ADLB": "LBORRES", "ADPC": "PCORRES"}.items():
+        frame = datasets[name]
+        below = frame["BLQFL"] == "Y"
+        assert below.any()
+        assert (frame[reported].str.startswith("<") == below).all()
+        np.testing.assert_allclose(frame[reported].str.lstrip("<").astype(float), frame["AVAL"], rtol=1e-5)
 
 
 def test_time_points_of_concentrations_are_those_of_the_plan(datasets, trial):
@@ -378,7 +393,7 @@ def test_define_xml_has_the_meaning_of_values_by_parameter_origins_and_codes(wri
     assert spine.find(f"{{{ODM}}}Description/{{{ODM}}}TranslatedText").text == words
     listed = {node.get("OID"): len(node) for node in root.iter(f"{{{DEF}}}ValueListDef")}
     assert listed == {
-        f"VL.{name}.AVAL": datasets[name]["PARAMCD"].nunique() for name in ("ADBMD", "ADLB", "ADTTE", "ADPC")
+        f"VL.{name}.AVAL": datasets[name]["PARAMCD"].nunique() for name in ("ADBMD", "ADLB", "ADTTE", "ADPC", "ADPP")
     }
     race = items["IT.ADLB.RACE"].find(f"{{{DEF}}}Origin")
     assert race.get("Type") == "Predecessor"
