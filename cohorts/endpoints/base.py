@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -176,6 +177,10 @@ class Analysed:
 
     def rows(self) -> list[dict[str, Any]]:
         """The results as rows of `COLUMNS` and `ERRORS`."""
+        return [dict(row) for row in self._rows]
+
+    @cached_property
+    def _rows(self) -> list[dict[str, Any]]:
         return [self._row(result) for result in self.results]
 
     def effect(self, arm: str) -> Effect | None:
@@ -500,8 +505,9 @@ class Endpoint(ABC):
         setting : Setting
         """
         table, results = self.table(data, setting), []
+        group = np.asarray(table["arm"], dtype=object)
         for arm in setting.arms:
-            own = table[table["arm"] == arm]
+            own = table[group == arm]
             if own.empty:
                 results.append(Result(arm=arm, note=NOBODY))
                 continue
@@ -537,10 +543,10 @@ class Endpoint(ABC):
             analysis has one.
         """
         table = self.table(data, setting, patients, estimand)
-        sizes, control = table["arm"].value_counts(), str(setting.comparator)
+        group, control = np.asarray(table["arm"], dtype=object), str(setting.comparator)
         out: dict[str, dict[str, Any]] = {}
         for arm in estimand.arms:
-            out[arm] = {"n": int(sizes.get(arm, 0)), "n_control": int(sizes.get(control, 0))}
+            out[arm] = {"n": int((group == arm).sum()), "n_control": int((group == control).sum())}
             try:
                 found = self.effect(table, arm, control, estimand.summary)
             except (BadInput, RunFailed) as why:

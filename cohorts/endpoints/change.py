@@ -21,7 +21,7 @@ from ranklsim.cohorts.endpoints.base import (
     mean_of,
     of_values,
 )
-from ranklsim.cohorts.endpoints.estimands import SOON, Estimand, failures, masked
+from ranklsim.cohorts.endpoints.estimands import SOON, Estimand, failures, masked, of_patients
 from ranklsim.cohorts.endpoints.reading import Plan, between
 from ranklsim.cohorts.measures import UNITS
 from ranklsim.cohorts.statistics import repeated, summaries
@@ -39,14 +39,19 @@ class ChangeDetail:
 
     Attributes
     ----------
-    table : DataFrame
-        Columns `summaries.ENDPOINT_COLUMNS`, a row an arm.
+    rows : list of dict
+        Of `summaries.ENDPOINT_COLUMNS`, one for each arm.
     model : Repeated or None
         The mixed model, where the analysis is one.
     """
 
-    table: pd.DataFrame
+    rows: list[dict[str, Any]]
     model: repeated.Repeated | None
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The rows as a table."""
+        return pd.DataFrame(self.rows, columns=list(summaries.ENDPOINT_COLUMNS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +121,7 @@ class Change(BetweenVisits):
         """A row for each patient with both values: `value`, `baseline`, `stratum` and covariates."""
         patients = data.patients if patients is None else patients
         visits = data.seen(self.measure)
-        visits = visits[visits["patient"].isin(patients["patient"])]
+        visits = of_patients(visits, patients)
         if estimand is not None:
             visits = self._masked(visits, data.events, estimand)
         return summaries.with_covariates(self._at_end(visits), visits, patients, self)
@@ -151,9 +156,10 @@ class Change(BetweenVisits):
             found = model.endpoint()
         else:
             found = summaries.endpoint(visits, data.patients, self, setting.arms, setting.comparator, seed=setting.seed)
-        apart = ~found["arm"].map(lambda arm: setting.compares(str(arm))).astype(bool)
-        found.loc[apart, [name for name in found if name.startswith("difference") or name == "p"]] = np.nan
-        rows = {str(row["arm"]): row for row in found.to_dict("records")}
+        for row in found:
+            if not setting.compares(str(row["arm"])):
+                row |= {name: np.nan for name in row if name.startswith("difference") or name == "p"}
+        rows = {str(row["arm"]): row for row in found}
         results = tuple(self._result(arm, rows.get(arm), setting) for arm in setting.arms)
         return Analysed(self, results, ChangeDetail(found, model), setting.comparator)
 
@@ -176,9 +182,9 @@ class Change(BetweenVisits):
     ) -> dict[str, dict[str, Any]]:
         control = str(setting.comparator)
         arms = [control, *estimand.arms]
-        patients = patients[patients["arm"].isin(arms)]
+        patients = patients if set(setting.arms) == set(arms) else patients[patients["arm"].isin(arms)]
         visits = data.seen(self.measure)
-        seen = self._masked(visits[visits["patient"].isin(patients["patient"])], data.events, estimand)
+        seen = self._masked(of_patients(visits, patients), data.events, estimand)
         if estimand.summary == "difference of medians":
             return self._medians(data, setting, estimand, patients, seen)
         ended = bool(estimand.with_strategy("while on treatment"))
@@ -201,7 +207,7 @@ class Change(BetweenVisits):
         """Mixed model of all visits; imputation from it where values that were not seen are not missing at random."""
         control = arms[0]
         found = repeated.analyse(seen, patients, replace(self, analysis="MMRM"), arms, control)
-        rows = {str(row["arm"]): row for row in found.endpoint().to_dict("records")}
+        rows = {str(row["arm"]): row for row in found.endpoint()}
         method = found.method
         if estimand.missing != "MAR" and found.fit is not None and control in set(found.table["arm"]):
             strategies = (estimand.missing,)

@@ -113,11 +113,27 @@ def first_month(happened: pd.DataFrame, names: Sequence[str], patients: pd.Serie
     patients : Series
         Patient numbers, in the order of the result.
     """
-    out = np.full(len(patients), np.inf)
     if not names or not len(happened):
+        return np.full(len(patients), np.inf)
+    event = np.asarray(happened["event"], dtype=object)
+    hit = np.logical_or.reduce([event == name for name in names])
+    return earliest(happened["patient"].to_numpy()[hit], happened["month"].to_numpy(float)[hit], patients)
+
+
+def earliest(who: np.ndarray, when: np.ndarray, patients: pd.Series) -> np.ndarray:
+    """The earliest of the months of each patient, infinite if there is none; shape (n_patients,).
+
+    Parameters
+    ----------
+    who : ndarray of int, shape (n,)
+    when : ndarray, shape (n,)
+        Months.
+    patients : Series
+        Patient numbers, in the order of the result.
+    """
+    out = np.full(len(patients), np.inf)
+    if not who.size:
         return out
-    hit = np.isin(np.asarray(happened["event"], dtype=object), np.array(list(names), dtype=object))
-    who, when = happened["patient"].to_numpy()[hit], happened["month"].to_numpy(float)[hit]
     known, code = np.unique(who, return_inverse=True)
     first = np.full(known.size, np.inf)
     np.minimum.at(first, code, when)
@@ -140,6 +156,18 @@ def in_population(patients: pd.DataFrame, estimand: Estimand) -> pd.DataFrame:
         Its population is a range of covariates.
     """
     return patients[admitted(estimand.population, patients)] if estimand.population else patients
+
+
+def of_patients(visits: pd.DataFrame, patients: pd.DataFrame) -> pd.DataFrame:
+    """Visits of some patients.
+
+    Parameters
+    ----------
+    visits, patients : DataFrame
+        Both with `patient`.
+    """
+    mine = np.isin(visits["patient"].to_numpy(), patients["patient"].to_numpy())
+    return visits if mine.all() else visits[mine]
 
 
 def masked(
@@ -166,10 +194,10 @@ def masked(
     start, end = months
     out = visits[["patient", "arm", "month", measure]].copy()
     gone = first_month(happened, estimand.with_strategy("hypothetical"), out["patient"])
-    out.loc[out["month"].to_numpy(float) > gone + SOON, measure] = np.nan
+    values, month = out[measure].to_numpy(), out["month"].to_numpy(float)
+    out[measure] = np.where(month > gone + SOON, np.array(np.nan, values.dtype), values)
     last = first_month(happened, estimand.with_strategy("while on treatment"), out["patient"])
     if np.isfinite(last).any():
-        month = out["month"].to_numpy(float)
         seen = out[(month <= last + SOON) & (month >= start) & out[measure].notna()]
         final = seen.sort_values("month").groupby("patient")[measure].last()
         at_end = (np.abs(month - end) < SOON) & (last < end - SOON)

@@ -8,16 +8,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ranklsim.cohorts import events
 from ranklsim.cohorts.endpoints.base import Data, Endpoint, Setting, World, adjusted_for
-from ranklsim.cohorts.endpoints.estimands import SOON, Estimand, first_month, people
+from ranklsim.cohorts.endpoints.estimands import SOON, Estimand, earliest, first_month, people
 from ranklsim.cohorts.endpoints.reading import Plan, counted
 from ranklsim.cohorts.endpoints.responder import effect_of_shares, share_of
 from ranklsim.cohorts.statistics import competing, proportions, survival
 from ranklsim.cohorts.statistics.ancova import LEVEL
 from ranklsim.cohorts.statistics.claims import is_ratio
+from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail
 from ranklsim.cohorts.words import EVENT_WORDS, month_text
 from ranklsim.pkpd.reading import Shape, Table
 
@@ -136,18 +136,21 @@ class Event(Endpoint):
         time = np.minimum(np.minimum(hit, last), over)
         event = (hit <= last + SOON) & (hit <= over)
         cause = np.where(event, 1, np.where(over <= last + SOON, 2, 0))
-        found = own.assign(time=time - self.from_month, event=event, cause=cause)
-        return found[found["time"] > 0].reset_index(drop=True)
+        time = time - self.from_month
+        here = np.flatnonzero(time > 0)
+        columns: dict[str, Any] = {name: own[name].array.take(here) for name in own}
+        return pd.DataFrame(columns | {"time": time[here], "event": event[here], "cause": cause[here]})
 
     def _reached(self, happened: pd.DataFrame, patients: pd.Series) -> np.ndarray:
         """Month at which each patient's count of the event reaches `least`; infinite if never."""
         month = happened["month"].to_numpy(float)
-        own = happened[(month > self.from_month + SOON) & (month <= self.by_month + SOON)]
+        hit = (month > self.from_month + SOON) & (month <= self.by_month + SOON)
+        hit &= np.asarray(happened["event"], dtype=object) == self.event
         if self.least == 1:
-            return first_month(own, [self.event], patients)
-        own = own[own["event"] == self.event].sort_values(["patient", "month"], kind="stable")
-        total = own.groupby("patient")["count"].cumsum()
-        return first_month(own[total >= self.least], [self.event], patients)
+            return earliest(happened["patient"].to_numpy()[hit], month[hit], patients)
+        own = happened[hit].sort_values(["patient", "month"], kind="stable")
+        own = own[own.groupby("patient")["count"].cumsum() >= self.least]
+        return earliest(own["patient"].to_numpy(), own["month"].to_numpy(float), patients)
 
     @property
     def _span(self) -> float:
@@ -240,7 +243,7 @@ def _by_test(ratio: dict[str, Any], z: float) -> dict[str, Any]:
     """
     test = RankTest(z, ratio["std_error"])
     low, high = test.interval(LEVEL)
-    return ratio | {"p": 2 * float(stats.norm.sf(abs(z))), "z": test, "low": low, "high": high}
+    return ratio | {"p": 2 * float(normal_tail(abs(z))), "z": test, "low": low, "high": high}
 
 
 @dataclass(frozen=True)
@@ -260,7 +263,7 @@ class RankTest:
         ----------
         level : float
         """
-        half = float(stats.norm.ppf(0.5 + level / 2))
+        half = float(normal_quantile(0.5 + level / 2))
         return float(np.exp((self.z - half) * self.error)), float(np.exp((self.z + half) * self.error))
 
 
@@ -274,4 +277,5 @@ def found_by_visit(table: pd.DataFrame, first: float) -> pd.DataFrame:
     first : float
         Months of that visit since `from_month`.
     """
-    return table[table["event"] | (table["time"] >= first - SOON)].reset_index(drop=True)
+    seen = table["event"].to_numpy(bool) | (table["time"].to_numpy() >= first - SOON)
+    return table if seen.all() else table[seen].reset_index(drop=True)

@@ -21,7 +21,7 @@ from ranklsim.cohorts.endpoints.base import (
     mean_of,
     of_values,
 )
-from ranklsim.cohorts.endpoints.estimands import SOON, Estimand, failures, masked, people
+from ranklsim.cohorts.endpoints.estimands import SOON, Estimand, failures, masked, of_patients, people
 from ranklsim.cohorts.endpoints.reading import Plan, between
 from ranklsim.cohorts.statistics import proportions
 from ranklsim.cohorts.statistics.summaries import change_from
@@ -83,13 +83,15 @@ class Responder(BetweenVisits):
         """A row for each patient with both values, or failed by the composite strategy; `event` is the response."""
         patients = data.patients if patients is None else patients
         visits = data.seen(self.measure)
-        visits = visits[visits["patient"].isin(patients["patient"])]
+        visits = of_patients(visits, patients)
         if estimand is not None:
             visits = masked(visits, data.events, self.measure, (self.from_month, self.to_month), estimand)
         change = self._change(visits)
         met = _COMPARE[self.sign](change["value"].to_numpy(float), self.limit)
-        own = people(patients, self.covariates).set_index("patient")
-        found = change[["patient"]].assign(event=met).join(own, on="patient").reset_index(drop=True)
+        own = people(patients, self.covariates)
+        place = pd.Index(own["patient"].to_numpy()).get_indexer(change["patient"].to_numpy())
+        found = own.take(place).reset_index(drop=True)
+        found.insert(1, "event", met)
         if estimand is None:
             return found
         failed = failures(data.events, patients, estimand, self.to_month)

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ranklsim.cohorts.statistics.proportions import independent
+from ranklsim.cohorts.statistics.tails import t_quantile, t_tail
 from ranklsim.cohorts.words import listed
 
 LEVEL = 0.95
@@ -143,8 +143,8 @@ def ancova(
             error = float(np.sqrt(contrast @ covariance @ contrast)) if df > 0 else 0.0
             if error <= ALIKE * max(abs(value), float(np.abs(y).max())):
                 continue  # no degrees of freedom, or every patient alike: no error can be estimated
-            half_width = float(stats.t.ppf(0.5 + level / 2, df)) * error
+            half_width = float(t_quantile(0.5 + level / 2, df)) * error
             row[spread], row[low], row[high] = error, value - half_width, value + half_width
             if centre == "difference":
-                row["p"], row["difference_df"] = 2 * float(stats.t.sf(abs(value) / error, df)), float(df)
+                row["p"], row["difference_df"] = 2 * float(t_tail(abs(value) / error, df)), float(df)
     return out

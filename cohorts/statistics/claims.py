@@ -23,10 +23,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from ranklsim.cohorts.statistics.ancova import LEVEL
 from ranklsim.cohorts.statistics.proportions import interval_of_score
+from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail, t_quantile, t_tail
 
 SUPERIORITY, NON_INFERIORITY, EQUIVALENCE = "superiority", "non-inferiority", "equivalence"
 
@@ -94,7 +95,7 @@ class Effect:
         if error is None:
             low, high = (np.log(found[end]) if is_ratio(measure) and found[end] > 0 else found[end] for end in ENDS)
             one_sided = is_ratio(measure) and not (found["low"] > 0 and np.isfinite(found["high"]))
-            error = np.nan if one_sided else float(high - low) / (2 * float(stats.norm.ppf(0.5 + LEVEL / 2)))
+            error = np.nan if one_sided else float(high - low) / (2 * float(normal_quantile(0.5 + LEVEL / 2)))
         return cls(
             measure, float(found["estimate"]), float(found["low"]), float(found["high"]), error=float(error),
             df=float(found.get("df", np.inf)), p=float(found["p"]), method=str(found.get("method", "")), z=z,
@@ -123,7 +124,8 @@ class Effect:
             return float(np.clip(self.z(limit), -_FARTHEST, _FARTHEST))
         gap = float(np.log(self.value / limit)) if is_ratio(self.measure) else self.value - limit
         t = gap / self.error
-        tail = stats.norm.logsf(abs(t)) if not np.isfinite(self.df) else stats.t.logsf(abs(t), self.df)
+        with np.errstate(divide="ignore"):  # beyond what a floating-point number holds
+            tail = np.log(t_tail(abs(t), self.df)) if np.isfinite(self.df) else special.log_ndtr(-abs(t))
         return float(np.sign(t) * np.clip(-special.ndtri_exp(tail), 0.0, _FARTHEST))
 
     def interval(self, level: float) -> tuple[float, float]:
@@ -140,7 +142,7 @@ class Effect:
         tail = (1 - level) / 2
         if tail == 0.0:  # a boundary where next to nothing may be spent
             return (0.0 if is_ratio(self.measure) else -np.inf), np.inf
-        half = float(stats.t.isf(tail, self.df) if np.isfinite(self.df) else stats.norm.isf(tail)) * self.error
+        half = float(-t_quantile(tail, self.df)) * self.error
         if is_ratio(self.measure):
             return self.value * float(np.exp(-half)), self.value * float(np.exp(half))
         return self.value - half, self.value + half
@@ -193,7 +195,7 @@ class Claim:
     @property
     def critical(self) -> float:
         """Statistic from which on the claim is shown by itself."""
-        return float(stats.norm.isf((1 - self.level) / 2))
+        return float(-normal_quantile((1 - self.level) / 2))
 
     @property
     def limits(self) -> tuple[float, ...]:
@@ -230,7 +232,7 @@ class Claim:
         ----------
         effect : Effect
         """
-        return float(min(1.0, 2 * stats.norm.sf(self.statistic(effect))))
+        return float(min(1.0, 2 * normal_tail(self.statistic(effect))))
 
     def shown(self, effect: Effect) -> bool:
         """Whether the claim is shown by itself: by its statistic, without one by the 95 % interval.

@@ -30,10 +30,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ranklsim.cohorts.statistics import mmrm
 from ranklsim.cohorts.statistics.ancova import LEVEL, ancova_design
+from ranklsim.cohorts.statistics.tails import t_quantile, t_tail
 from ranklsim.pkpd.errors import BadInput
 
 STRATEGIES = {
@@ -256,13 +256,13 @@ def analyse(
                 contrast[list(arms).index(reference)] = -1.0
                 gap = rubin(contrast @ beta, variance * (contrast @ inverse @ contrast), df)
                 row |= _with_interval(gap, "difference")
-                row["p"] = 2 * float(stats.t.sf(abs(gap["estimate"]) / gap["std_error"], gap["df"]))
+                row["p"] = 2 * float(t_tail(abs(gap["estimate"]) / gap["std_error"], gap["df"]))
             rows.append(row)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def _with_interval(found: dict[str, float], name: str) -> dict[str, object]:
-    half = float(stats.t.ppf(0.5 + LEVEL / 2, found["df"])) * found["std_error"]
+    half = float(t_quantile(0.5 + LEVEL / 2, found["df"])) * found["std_error"]
     low, high = found["estimate"] - half, found["estimate"] + half
     if not name:
         return {**found, "ci_low": low, "ci_high": high}

@@ -19,8 +19,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize
 
+from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail
 from ranklsim.pkpd.errors import RunFailed
 
 Look = Callable[[np.ndarray], tuple[float, np.ndarray, np.ndarray]]
@@ -127,7 +128,7 @@ class Edge:
         level : float
         """
         low, high = self.interval(level)
-        p = 2 * float(stats.norm.sf(abs(self.score)))
+        p = 2 * float(normal_tail(abs(self.score)))
         return {"estimate": 0.0 if self.side < 0 else np.inf, "low": low, "high": high, "p": p, "z": self}
 
     def interval(self, level: float) -> tuple[float, float]:
@@ -137,7 +138,7 @@ class Edge:
         ----------
         level : float
         """
-        z = float(stats.norm.ppf(0.5 + level / 2))
+        z = float(normal_quantile(0.5 + level / 2))
         far, near = self.side * FAR, -self.side * FAR
         end = near
         if abs(self._root(near)) > z:

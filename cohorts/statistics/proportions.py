@@ -23,6 +23,7 @@ import pandas as pd
 from scipy import optimize, stats
 
 from ranklsim.cohorts.statistics.likelihood import Edge, highest, maximise
+from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail
 from ranklsim.pkpd.errors import BadInput
 
 MEASURES = ("risk difference", "risk ratio")
@@ -51,7 +52,7 @@ def proportion(events: float, n: int, *, method: str = "wilson", level: float = 
         return {"estimate": share, "low": float(low), "high": float(high)}
     if method != "wilson":
         raise ValueError(f"unknown method {method!r}")
-    z2 = float(stats.norm.ppf(0.5 + level / 2)) ** 2
+    z2 = float(normal_quantile(0.5 + level / 2)) ** 2
     centre, half = share + z2 / (2 * n), np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n**2)))
     low, high = (centre - half) / (1 + z2 / n), (centre + half) / (1 + z2 / n)
     return {"estimate": share, "low": float(max(low, 0.0)), "high": float(min(high, 1.0))}
@@ -113,7 +114,7 @@ def score(
     else:
         none, estimate = 0.0, (here - there) / weight.sum()
     low, high = interval_of_score(z, measure, level)
-    p = 2 * float(stats.norm.sf(abs(z(none))))
+    p = 2 * float(normal_tail(abs(z(none))))
     return {"estimate": float(estimate), "low": low, "high": high, "p": p, "z": z}
 
 
@@ -127,7 +128,7 @@ def interval_of_score(z: Any, measure: str, level: float) -> tuple[float, float]
     measure : str
     level : float
     """
-    limit = float(stats.norm.ppf(0.5 + level / 2))
+    limit = float(normal_quantile(0.5 + level / 2))
     ratio = measure == "risk ratio"
     least, most = (-FARTHEST, FARTHEST) if ratio else (-1 + EDGE, 1 - EDGE)
 
@@ -303,8 +304,8 @@ def wald(slope: float, error: float, level: float) -> dict[str, float]:
     ----------
     slope, error, level : float
     """
-    half = stats.norm.ppf(0.5 + level / 2) * error
-    p = 2 * float(stats.norm.sf(abs(slope) / error))
+    half = normal_quantile(0.5 + level / 2) * error
+    p = 2 * float(normal_tail(abs(slope) / error))
     ends = {"estimate": float(np.exp(slope)), "low": float(np.exp(slope - half)), "high": float(np.exp(slope + half))}
     return ends | {"p": p, "std_error": error}
 

@@ -11,7 +11,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -72,12 +72,13 @@ class Repeated:
         """What was done, in a few words."""
         return "no model could be fitted" if self.fit is None else f"MMRM, {NAMES[self.fit.structure]} covariance"
 
-    def endpoint(self) -> pd.DataFrame:
+    def endpoint(self) -> list[dict[str, Any]]:
         """The rows of the endpoint's own visit as in `summaries.endpoint`; none where nobody had both values."""
-        last = self.by_visit[self.by_visit["month"] == self.spec.to_month]
         facts = summaries.endpoint_facts(self.spec) | {"method": self.method, "note": self.note}
-        statistic = "Mean" if self.fit is None else "LS mean"
-        return last.assign(**facts, statistic=statistic)[list(summaries.ENDPOINT_COLUMNS)].reset_index(drop=True)
+        facts["statistic"] = "Mean" if self.fit is None else "LS mean"
+        at = np.flatnonzero(self.by_visit["month"].to_numpy(float) == self.spec.to_month)
+        columns = {name: self.by_visit[name].tolist() for name in COLUMNS[1:]}
+        return [facts | {name: values[k] for name, values in columns.items()} for k in at]
 
     def terms(self) -> str:
         """The model in words, for a footnote."""
@@ -110,9 +111,11 @@ def analyse(
         Reference of the differences; None leaves them empty.
     """
     change = summaries.change_from(visits, spec.measure, spec.from_month, kind=spec.kind)
-    change = change[(change["month"] > spec.from_month) & (change["month"] <= spec.to_month)]
+    month = change["month"].to_numpy(float)
+    change = change[(month > spec.from_month) & (month <= spec.to_month)]
+    month = change["month"].to_numpy(float)
     empty = pd.DataFrame(columns=list(COLUMNS))
-    at_end = set(change.loc[change["month"] == spec.to_month, "arm"])
+    at_end = set(change["arm"].array[month == spec.to_month].unique())
     if not at_end:
         return Repeated(spec, empty, 0, change, note="No patient had both values.")
     notes = []
@@ -124,18 +127,21 @@ def analyse(
             f"{' and there are no differences' if control in absent else ''}."
         )
     present = [arm for arm in arms if arm in at_end]
-    table = summaries.with_covariates(change[change["arm"].isin(present)], visits, patients, spec)
-    months = sorted(table["month"].unique())
-    thin = [m for m in months if table.loc[table["month"] == m, "arm"].nunique() < len(present)]
-    if thin:
-        table = table[~table["month"].isin(thin)]
-        notes.append(f"Month {listed([month_text(m) for m in thin])} is left out: an arm has no value there.")
-    if table["month"].nunique() == 1:
-        notes.append("There is one visit only, so the model is the analysis of covariance at that visit.")
     if control is not None and control in present:
         present = [control, *(arm for arm in present if arm != control)]  # the first is what others are compared with
-    arm = table["arm"].astype("category").cat.set_categories(present)
-    table = table.assign(arm=arm, stratum=table["stratum"].astype(str))
+    arm = _among(change["arm"], present)
+    here = arm.codes >= 0
+    table = summaries.with_covariates(change[here].assign(arm=arm[here]), visits, patients, spec)
+    months, code = np.unique(table["month"].to_numpy(float), return_inverse=True)
+    cells = np.bincount(code * len(present) + arm.codes[here], minlength=months.size * len(present))
+    thin = (cells.reshape(months.size, len(present)) == 0).any(axis=1)
+    if thin.any():
+        table = table[~thin[code]]
+        notes.append(f"Month {listed([month_text(m) for m in months[thin]])} is left out: an arm has no value there.")
+    if np.sum(~thin) == 1:
+        notes.append("There is one visit only, so the model is the analysis of covariance at that visit.")
+    strata, stratum = np.unique(np.asarray(table["stratum"], dtype=str), return_inverse=True)
+    table = table.assign(stratum=pd.Categorical.from_codes(stratum, strata.astype(object)))
     redundant = _redundant(table, spec.covariates)
     notes += [left_out(redundant)] if redundant else []
     kept = [name for name in spec.covariates if name not in redundant]
@@ -149,6 +155,14 @@ def analyse(
     return Repeated(spec, by_visit, table["patient"].nunique(), table, fit, formula, " ".join(notes))
 
 
+def _among(arm: pd.Series, levels: Sequence[str]) -> pd.Categorical:
+    """Arms as a category with some levels in an order; missing where an arm is none of them."""
+    if isinstance(arm.dtype, pd.CategoricalDtype):
+        turn = [levels.index(name) if name in levels else -1 for name in arm.cat.categories]
+        return pd.Categorical.from_codes(np.array([*turn, -1])[arm.cat.codes], list(levels))
+    return pd.Categorical(np.asarray(arm, dtype=object), categories=list(levels))
+
+
 _Found: TypeAlias = tuple[mmrm.Fit | None, str, str, pd.DataFrame]
 _LATEST: dict[tuple[object, ...], _Found] = {}
 """Models of the latest tables: an estimand whose strategies change nothing asks for the model of its endpoint again."""
@@ -160,7 +174,8 @@ def _fitted(table: pd.DataFrame, covariates: Sequence[str], arms: Sequence[str],
     columns = ("patient", "month", "value", "baseline", *covariates)
     key = (
         *(table[name].to_numpy(float).tobytes() for name in columns), table["arm"].cat.codes.to_numpy().tobytes(),
-        tuple(table["stratum"]), tuple(covariates), tuple(arms), control,
+        table["stratum"].cat.codes.to_numpy().tobytes(), tuple(table["stratum"].cat.categories),
+        tuple(covariates), tuple(arms), control,
     )  # fmt: skip
     if key not in _LATEST:
         fit, formula, why = _fit(table, covariates)
@@ -236,6 +251,8 @@ def imputable(
 
 def _redundant(table: pd.DataFrame, covariates: Sequence[str]) -> list[str]:
     """Covariates that vary, but add nothing to arm, reference value, strata and the covariates before."""
+    if not covariates:
+        return []
     people = table.drop_duplicates("patient")
     values = {name: people[name].to_numpy(float) for name in ("baseline", *covariates)}
     first = [(people[name] == level).to_numpy(float) for name in ("arm", "stratum") for level in people[name].unique()]
@@ -272,42 +289,47 @@ def _applicable(formula: str, table: pd.DataFrame, covariates: Sequence[str] = (
 
 def _by_visit(fit: mmrm.Fit, table: pd.DataFrame, arms: Sequence[str], control: str | None) -> pd.DataFrame:
     """LS means and differences as `COLUMNS`; an arm or visit that does not vary is not in the formula."""
-    factors = [name for name in ("arm", "month") if table[name].nunique() > 1]
+    here = {name: list(table[name].unique()) for name in ("arm", "month")}
+    factors = [name for name, levels in here.items() if len(levels) > 1]
     numbers = [name for name in table.columns if name not in ("patient", "arm", "month", "value", "stratum")]
-    people = table.groupby("patient")[numbers].first()
-    at = {name: people[name].mean() for name in numbers if name in fit.formula}
-    fixed = {name: table[name].iloc[0] for name in ("arm", "month") if name not in factors}
-    means = fit.lsmeans(factors, weights="proportional", at=at).assign(**fixed)
-    if "arm" in factors and control in set(table["arm"]):
-        within = [name for name in factors if name != "arm"]
-        gaps = fit.differences(control, of="arm", by=within, weights="proportional", at=at).assign(
-            **{name: value for name, value in fixed.items() if name == "month"}
-        )
-        names = {"estimate": "difference", "std_error": "difference_std_error", "df": "difference_df"}
+    first = np.unique(table["patient"].to_numpy(), return_index=True)[1]  # one row of each patient
+    at = {name: float(table[name].to_numpy()[first].mean()) for name in numbers if name in fit.formula}
+    cells, n, rows = fit.cells(factors, weights="proportional", at=at)
+    known = [dict(zip(factors, cell, strict=True)) for cell in cells]
+    places = [tuple(each.get(name, here[name][0]) for name in ("month", "arm")) for each in known]
+    means = fit.combined(rows)
+    names = {"estimate": "estimate", "std_error": "std_error", "df": "df", "ci_low": "ci_low", "ci_high": "ci_high"}
+    out: dict[Any, dict[str, Any]] = {
+        place: {"n": n[k]} | {name: means[name][k] for name in names} for k, place in enumerate(places)
+    }
+    if "arm" in factors and control in here["arm"]:
+        base = {month: k for k, (month, arm) in enumerate(places) if arm == control}
+        others = [k for k, (_, arm) in enumerate(places) if arm != control]
+        gaps = fit.combined(np.array([rows[k] - rows[base[places[k][0]]] for k in others]))
+        names = {"estimate": "difference", "std_error": "difference_std_error", "df": "difference_df", "p": "p"}
         names |= {"ci_low": "difference_low", "ci_high": "difference_high"}
-        gaps = gaps.drop(columns="t").rename(columns=names)
-        means = means.drop(columns=["t", "p"]).merge(gaps, on=["arm", "month"], how="left")
-    else:
-        means["p"] = np.nan
-    return _ordered(means, arms)
+        for j, k in enumerate(others):
+            out[places[k]] |= {column: gaps[name][j] for name, column in names.items()}
+    return _ordered(out, arms)
 
 
 def _plain(table: pd.DataFrame, arms: Sequence[str], control: str | None) -> pd.DataFrame:
     """Means by visit and arm without intervals."""
-    cells = table.groupby(["month", "arm"], observed=True)["value"].agg(["size", "mean"]).reset_index()
-    means = cells.rename(columns={"size": "n", "mean": "estimate"})
-    if control in set(table["arm"]):
-        base = means[means["arm"] == control].set_index("month")["estimate"]
-        gap = means["estimate"] - means["month"].map(base)
-        means["difference"] = gap.where(means["arm"] != control)
-    return _ordered(means, arms)
+    cells = table.groupby(["month", "arm"], observed=True)["value"].agg(["size", "mean"])
+    rows: dict[Any, dict[str, Any]] = {key: {"n": n, "estimate": mean} for key, n, mean in cells.itertuples(name=None)}
+    for (month, arm), row in rows.items():
+        base = rows.get((month, control))
+        if base is not None and arm != control:
+            row["difference"] = row["estimate"] - base["estimate"]
+    return _ordered(rows, arms)
 
 
-def _ordered(means: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+def _ordered(rows: Mapping[Any, Mapping[str, Any]], arms: Sequence[str]) -> pd.DataFrame:
     """All arms at all visits, in the order of visits and of the trial's arms."""
-    means = means.astype({"arm": object, "month": float}).set_index(["month", "arm"])
-    cells = pd.MultiIndex.from_product(
-        [sorted({month for month, _ in means.index}), list(arms)], names=means.index.names
-    )
-    full = means.reindex(cells).reset_index().reindex(columns=list(COLUMNS))
-    return full.assign(n=full["n"].fillna(0).astype(int))
+    cells = [(month, arm) for month in sorted({month for month, _ in rows}) for arm in arms]
+    found = [rows.get(cell, {"n": 0}) for cell in cells]
+    out: dict[str, Any] = {"month": [float(month) for month, _ in cells], "arm": [arm for _, arm in cells]}
+    out["n"] = [int(row["n"]) for row in found]
+    for name in COLUMNS[3:]:
+        out[name] = np.array([row.get(name, np.nan) for row in found], dtype=float)
+    return pd.DataFrame(out)

@@ -27,6 +27,7 @@ from scipy import stats
 from ranklsim.cohorts.events import DEATH, ENDS, RESCUE, STOPPED, SWITCH
 from ranklsim.cohorts.people.criteria import values_of
 from ranklsim.cohorts.statistics.ancova import ALIKE, LEVEL, ancova
+from ranklsim.cohorts.statistics.tails import t_quantile, t_tail
 
 BOOTSTRAPS = 1000
 """Resamples behind every bootstrap interval."""
@@ -70,19 +71,21 @@ def change_from(visits: pd.DataFrame, measure: str, from_month: float = 0.0, *, 
     ValueError
         If `kind` is none of the three.
     """
-    seen = visits.loc[visits[measure].notna(), ["patient", "arm", "month", measure]]
-    reference = seen.loc[seen["month"] == from_month].set_index("patient")[measure]
-    start = seen["patient"].map(reference)
-    seen, start = seen[start.notna()], start[start.notna()]
-    if kind == "percent":
-        value = 100.0 * (seen[measure] / start - 1.0)
-    elif kind == "of_baseline":
-        value = 100.0 * seen[measure] / start
-    elif kind == "absolute":
-        value = seen[measure] - start
-    else:
+    if kind not in ("percent", "absolute", "of_baseline"):
         raise ValueError(f"kind {kind!r}: use 'percent', 'absolute' or 'of_baseline'")
-    return seen[["patient", "arm", "month"]].assign(value=value).reset_index(drop=True)
+    values, month, who = visits[measure].to_numpy(), visits["month"].to_numpy(), visits["patient"].to_numpy()
+    known = ~np.isnan(values)
+    first = np.flatnonzero(known & (month == from_month))
+    place = pd.Index(who[first]).get_indexer(who)
+    rows = np.flatnonzero(known & (place >= 0))
+    seen, start = values[rows], values[first[place[rows]]]
+    if kind == "percent":
+        value = 100.0 * (seen / start - 1.0)
+    elif kind == "of_baseline":
+        value = 100.0 * seen / start
+    else:
+        value = seen - start
+    return pd.DataFrame({"patient": who[rows], "arm": visits["arm"].array[rows], "month": month[rows], "value": value})
 
 
 def mean_interval(values: np.ndarray, level: float = LEVEL) -> dict[str, float]:
@@ -110,7 +113,7 @@ def mean_interval(values: np.ndarray, level: float = LEVEL) -> dict[str, float]:
         return {"n": 1, "mean": mean, "sd": np.nan, "se": np.nan, "ci_low": np.nan, "ci_high": np.nan}
     sd = float(x.std(ddof=1))
     se = sd / np.sqrt(n)
-    half = float(stats.t.ppf(0.5 + level / 2, n - 1)) * se
+    half = float(t_quantile(0.5 + level / 2, n - 1)) * se
     return {"n": n, "mean": mean, "sd": sd, "se": float(se), "ci_low": mean - half, "ci_high": mean + half}
 
 
@@ -137,8 +140,8 @@ def welch_difference(a: np.ndarray, b: np.ndarray, level: float = LEVEL) -> dict
         error = np.nan  # every patient is alike, so that nothing says how far the means are off
     elif np.isfinite(error):
         df = (va + vb) ** 2 / (va**2 / (one["n"] - 1) + vb**2 / (two["n"] - 1))
-        half = float(stats.t.ppf(0.5 + level / 2, df)) * error
-        p = 2 * float(stats.t.sf(abs(difference) / error, df))
+        half = float(t_quantile(0.5 + level / 2, df)) * error
+        p = 2 * float(t_tail(abs(difference) / error, df))
     ends = {"difference_low": difference - half, "difference_high": difference + half}
     return {"difference": difference, "difference_std_error": error, "difference_df": df} | ends | {"p": p}
 
@@ -264,7 +267,7 @@ Medians and their differences have no standard error, only intervals.
 
 def endpoint(
     visits: pd.DataFrame, patients: pd.DataFrame, spec: Any, arms: Sequence[str], control: str | None, *, seed: int = 0
-) -> pd.DataFrame:
+) -> list[dict[str, Any]]:
     """One endpoint of the protocol by arm, analysed as its trial file asks.
 
     Parameters
@@ -280,8 +283,8 @@ def endpoint(
 
     Returns
     -------
-    DataFrame
-        Columns `ENDPOINT_COLUMNS`; one row an arm, no row where the measure was not taken at both months.
+    list of dict
+        Of `ENDPOINT_COLUMNS`; one row an arm, no row where the measure was not taken at both months.
 
     Raises
     ------
@@ -316,7 +319,8 @@ def endpoint(
             rows.append(fixed | {"method": "difference of means", "statistic": "Mean"} | row)
     else:
         raise ValueError(f"summaries.endpoint does not know the analysis {spec.analysis!r}")
-    return pd.DataFrame(rows if len(change) else [], columns=list(ENDPOINT_COLUMNS))
+    blank = dict.fromkeys(ENDPOINT_COLUMNS, np.nan)
+    return [blank | row for row in rows] if len(change) else []
 
 
 def endpoint_facts(spec: Any) -> dict[str, object]:
@@ -346,12 +350,20 @@ def with_covariates(change: pd.DataFrame, visits: pd.DataFrame, patients: pd.Dat
     spec : Endpoint
         Its measure, months and covariates.
     """
-    start = visits.loc[visits["month"] == spec.from_month].set_index("patient")[spec.measure]
-    strata = patients.set_index("patient")["stratum"] if "stratum" in patients else None
-    stratum = change["patient"].map(strata) if strata is not None else ""
-    more = {name: pd.Series(values_of(name, patients), patients["patient"]) for name in spec.covariates}
-    further = {name: change["patient"].map(values) for name, values in more.items()}
-    return change.assign(baseline=change["patient"].map(start), stratum=stratum, **further)
+    who, month = change["patient"].to_numpy(), visits["month"].to_numpy()
+    first = np.flatnonzero(month == spec.from_month)
+    place = pd.Index(visits["patient"].to_numpy()[first]).get_indexer(who)
+    found: dict[str, Any] = {"baseline": _taken(visits[spec.measure].to_numpy()[first], place)}
+    person = pd.Index(patients["patient"].to_numpy()).get_indexer(who)
+    found["stratum"] = patients["stratum"].array.take(person, allow_fill=True) if "stratum" in patients else ""
+    found |= {name: _taken(values_of(name, patients), person) for name in spec.covariates}
+    return change.assign(**found)
+
+
+def _taken(values: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Values at some places; NaN where the place is -1."""
+    taken = values[place] if values.size else np.full(place.size, np.nan)
+    return np.where(place >= 0, taken, np.nan).astype(taken.dtype, copy=False) if (place < 0).any() else taken
 
 
 def median_difference(a: np.ndarray, b: np.ndarray, seed: Sequence[int]) -> dict[str, float]:

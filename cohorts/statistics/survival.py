@@ -24,6 +24,7 @@ from scipy import optimize, stats
 
 from ranklsim.cohorts.statistics.likelihood import Edge, highest, maximise
 from ranklsim.cohorts.statistics.proportions import FARTHEST, interval_of_score, model_matrix, no_ratio, score, wald
+from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail
 from ranklsim.pkpd.errors import BadInput, RunFailed
 
 CURVE = ("month", "estimate", "low", "high", "std_error")
@@ -54,7 +55,7 @@ def kaplan_meier(time: np.ndarray, event: np.ndarray, *, level: float = 0.95) ->
 
 
 def _log_log(share: np.ndarray, error: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-    z = stats.norm.ppf(0.5 + level / 2)
+    z = normal_quantile(0.5 + level / 2)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         half = z * error / (share * np.abs(np.log(share)))
         low, high = share ** np.exp(half), share ** np.exp(-half)
@@ -214,7 +215,7 @@ def log_rank_ratio(
     estimate = 0.0 if not seen[0] else np.inf
     if seen.all() and abs(z(np.exp(-FARTHEST))) > 0:
         estimate = float(np.exp(optimize.brentq(lambda slope: z(np.exp(slope)), -FARTHEST, FARTHEST, xtol=1e-12)))
-    p = 2 * float(stats.norm.sf(abs(z(1.0))))
+    p = 2 * float(normal_tail(abs(z(1.0))))
     return {"estimate": estimate, "low": low, "high": high, "p": p, "z": z}
 
 
@@ -287,11 +288,16 @@ def cox(
         If the model does not converge.
     """
     own = of_two_arms(table, arm, control, covariates)
-    seen = {name: own.loc[own["arm"] == name, "event"].any() for name in (arm, control)}
+    group, event = np.asarray(own["arm"], dtype=object), own["event"].to_numpy(bool)
+    seen = {name: bool(event[group == name].any()) for name in (arm, control)}
     if not any(seen.values()):
         return no_ratio()
-    matrix = model_matrix(own.drop(columns="stratum", errors="ignore"), arm, covariates)
-    parts = [_Risks(part, matrix[part.index]) for part in strata_of(own, stratified)]
+    matrix = model_matrix(own[["arm", *covariates]], arm, covariates)
+    time, strata = own["time"].to_numpy(float), np.zeros(len(own), dtype=np.int64)
+    if stratified:
+        strata = pd.factorize(np.asarray(own["stratum"], dtype=object), sort=True)[0]
+    places = [np.flatnonzero(strata == k) for k in range(strata.max() + 1)]
+    parts = [_Risks(time[some], event[some], matrix[some]) for some in places]
 
     def look(slope: np.ndarray, offset: float = 0.0, first: int = 0) -> tuple[float, np.ndarray, np.ndarray]:
         found = [part.look(slope, offset, first) for part in parts]
@@ -327,13 +333,11 @@ class _Risks:
 
     Parameters
     ----------
-    table : DataFrame
-        Columns `time` and `event`.
+    time, event : ndarray, shape (n,)
     Z : ndarray, shape (n, k)
     """
 
-    def __init__(self, table: pd.DataFrame, Z: np.ndarray) -> None:
-        time, event = table["time"].to_numpy(float), table["event"].to_numpy(bool)
+    def __init__(self, time: np.ndarray, event: np.ndarray, Z: np.ndarray) -> None:
         order = np.argsort(-time, kind="stable")
         time, event, self.Z = time[order], event[order], Z[order]
         self.event = event
@@ -378,9 +382,12 @@ def of_two_arms(table: pd.DataFrame, arm: str, control: str, covariates: Sequenc
     BadInput
         If an arm has no patient left.
     """
-    own = table[table["arm"].isin([arm, control])].dropna(subset=list(covariates)).reset_index(drop=True)
+    own = table
+    if set(table["arm"].unique()) != {arm, control}:
+        own = table[table["arm"].isin([arm, control])]
+    own = own.dropna(subset=list(covariates)) if covariates else own
     refuse_empty(own, (arm, control))
-    return own
+    return own.reset_index(drop=True)
 
 
 def incidence_contrast(
@@ -436,8 +443,8 @@ def incidence_contrast(
         relative = [at["std_error"] / at["estimate"] for at in (here, there)]
         return wald(gap, float(np.linalg.norm(relative)), level)
     gap, error = here["estimate"] - there["estimate"], float(np.hypot(here["std_error"], there["std_error"]))
-    half = float(stats.norm.ppf(0.5 + level / 2)) * error
-    p = 2 * float(stats.norm.sf(abs(gap) / error))
+    half = float(normal_quantile(0.5 + level / 2)) * error
+    p = 2 * float(normal_tail(abs(gap) / error))
     return {"estimate": gap, "low": gap - half, "high": gap + half, "p": p, "std_error": error}
 
 
@@ -451,6 +458,7 @@ def refuse_empty(table: pd.DataFrame, arms: Sequence[str]) -> None:
     arms : sequence of str
         Arms that must have a patient.
     """
+    here = set(table["arm"].unique())
     for name in arms:
-        if not (table["arm"] == name).any():
+        if name not in here:
             raise BadInput(f"no patient of {name} is left for the analysis.")

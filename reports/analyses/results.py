@@ -204,7 +204,7 @@ def decisions(
         return pd.DataFrame(columns=list(HYPOTHESES))
     looked_at = "" if trial.interim is None else trial.interim.endpoint
     over_looks = seen.outcome.set_index("arm")["p_adjusted"].astype(float).to_dict() if len(seen.outcome) else {}
-    known = endpoints.set_index(["endpoint", "arm"])[["p_claim", "note"]]
+    known = dict(zip(zip(endpoints["endpoint"], endpoints["arm"], strict=True), endpoints["p_claim"], strict=True))
     stopped = monitoring.stopped(seen, trial.interim)
     early: dict[str, pd.DataFrame] = {}
     if stopped is not None:
@@ -218,7 +218,7 @@ def decisions(
         elif stopped is not None and name in early:
             p, note = float(early[name].loc[arm, "p_claim"]), f"On the data at the stop (look {stopped.look})."
         else:
-            p = float(known.loc[(name, arm), "p_claim"])
+            p = float(known[name, arm])
         if not np.isfinite(p):
             note = f"{note} Could not be tested; counts as p = 1.".strip()
         rows.append((name, arm, spec.against or trial.control, spec.claim.kind, p, note))

@@ -20,9 +20,10 @@ References
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg import lapack, solve_triangular
 
 from ranklsim.cohorts.statistics.mmrm.covariance import Structure
 
@@ -43,6 +44,15 @@ class Block:
     n: int
     x: np.ndarray
     y: np.ndarray
+
+    @cached_property
+    def products(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """X_s'X_t, X_s'y_t and y_s'y_t of every pair of visits, shapes (v v, p p), (v v, p) and (v v)."""
+        rows, v, p = self.x.shape
+        wide = self.x.reshape(rows, v * p)
+        both = (wide.T @ wide).reshape(v, p, v, p).transpose(0, 2, 1, 3).reshape(v * v, p * p)
+        right = (wide.T @ self.y).reshape(v, p, v).transpose(0, 2, 1).reshape(v * v, p)
+        return both, right, (self.y.T @ self.y).reshape(v * v)
 
 
 @dataclass(frozen=True)
@@ -234,22 +244,23 @@ class Criterion:
         """
         d = self.design
         full = self.matrices(at)
-        a, right, total = np.zeros((d.p, d.p)), np.zeros(d.p), 0.0
+        a, right, total = np.zeros(d.p * d.p), np.zeros(d.p), 0.0
         weights = []
         try:
             for block in d.blocks:
                 root = np.linalg.cholesky(full[block.group][np.ix_(block.seen, block.seen)])
-                inverse = solve_triangular(root, np.eye(len(root)), lower=True)
-                weights.append(inverse.T @ inverse)
-                x = np.matmul(inverse, block.x).reshape(-1, d.p)
-                y = (block.y @ inverse.T).ravel()
-                a += x.T @ x
-                right += x.T @ y
-                total += float(y @ y) + 2 * block.n * float(np.log(np.diag(root)).sum())
-            root = np.linalg.cholesky(a)
+                inverse = _inverse(root)
+                w = inverse.T @ inverse
+                weights.append(w)
+                both, of_y, square = block.products
+                flat = w.reshape(-1)
+                a += flat @ both
+                right += flat @ of_y
+                total += float(flat @ square) + 2 * block.n * float(np.log(np.diag(root)).sum())
+            root = np.linalg.cholesky(a.reshape(d.p, d.p))
         except (np.linalg.LinAlgError, ValueError):  # not positive definite; not finite
             return None
-        inverse = solve_triangular(root, np.eye(d.p), lower=True)
+        inverse = _inverse(root)
         phi = inverse.T @ inverse
         b = phi @ right
         m2ll = total - float(right @ b) + (2 * float(np.log(np.diag(root)).sum()) if self.reml else 0.0)
@@ -257,9 +268,42 @@ class Criterion:
         for block, w in zip(d.blocks, weights, strict=True):
             middle = self._residual_products(block, b)
             if self.reml:
-                middle = middle + _spread(block.x, inverse)
+                middle = middle + _spread(block, phi)
             slope[block.group][np.ix_(block.seen, block.seen)] += block.n * w - w @ middle @ w
         return Point(m2ll, b, phi, weights, slope)
+
+    def coefficients(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Coefficients and the root of their covariance at many values of the parameters at once.
+
+        Parameters
+        ----------
+        at : ndarray, shape (count, groups x size)
+            Parameters of all groups in a row.
+
+        Returns
+        -------
+        tuple of ndarray, shapes (count, p) and (count, p, p), or None
+            None where a covariance matrix of any of them is not positive definite, or as good as singular.
+        """
+        d, count = self.design, len(at)
+        a, right = np.zeros((count, d.p * d.p)), np.zeros((count, d.p))
+        try:
+            full = np.array([self.matrices(each) for each in at])
+            deviations = np.sqrt(np.diagonal(full, axis1=2, axis2=3))
+            if _singular(full).any() or (deviations.min(axis=2) < SMALL * deviations.max(axis=2)).any():
+                return None
+            for block in d.blocks:
+                inner = full[:, block.group][:, block.seen[:, None], block.seen]
+                np.linalg.cholesky(inner)
+                w = np.linalg.inv(inner).reshape(count, -1)
+                both, of_y, _ = block.products
+                a += w @ both
+                right += w @ of_y
+            np.linalg.cholesky(a.reshape(count, d.p, d.p))
+        except (np.linalg.LinAlgError, ValueError):
+            return None
+        phi = np.linalg.inv(a.reshape(count, d.p, d.p))
+        return (phi @ right[..., None])[..., 0], np.linalg.cholesky((phi + phi.transpose(0, 2, 1)) / 2)
 
     @staticmethod
     def _residual_products(block: Block, b: np.ndarray) -> np.ndarray:
@@ -291,11 +335,10 @@ class Criterion:
         """
         firsts = [self.structure.first(part) for part in self.split(at)]
         size, p = self.structure.size, self.design.p
-        out = np.zeros((self.design.groups, size, p, p))
+        out = np.zeros((self.design.groups, size, p * p))
         for block, w in zip(self.design.blocks, point.weights, strict=True):
             inner = w @ firsts[block.group][:, block.seen[:, None], block.seen] @ w
-            bent = np.matmul(inner[:, None], block.x[None]).reshape(size, -1, p)
-            out[block.group] += np.matmul(block.x.reshape(-1, p).T, bent)
+            out[block.group] += inner.reshape(size, -1) @ block.products[0]
         return out.reshape(-1, p, p)
 
     def hessian(self, at: np.ndarray, point: Point, sandwiches: np.ndarray | None = None) -> np.ndarray:
@@ -327,7 +370,7 @@ class Criterion:
             u = e @ w
             heart = u.T @ u
             if self.reml:
-                heart = heart + w @ _spread(block.x, np.linalg.cholesky(point.phi).T) @ w
+                heart = heart + w @ _spread(block, point.phi) @ w
             left = (first @ w).reshape(size, -1)
             right = (first @ (2 * heart - block.n * w)).transpose(0, 2, 1).reshape(size, -1)
             local[block.group] += left @ right.T
@@ -366,10 +409,15 @@ class Criterion:
         return np.concatenate(out)
 
 
-def _spread(x: np.ndarray, root: np.ndarray) -> np.ndarray:
-    """Sum over rows of X A⁻¹ X' (v, v), where A⁻¹ = root' root."""
-    half = x @ root.T
-    return np.einsum("rsa,rta->st", half, half)
+def _spread(block: Block, phi: np.ndarray) -> np.ndarray:
+    """Sum over rows of X A⁻¹ X' (v, v), where A⁻¹ is `phi`."""
+    v = block.seen.size
+    return (block.products[0] @ phi.reshape(-1)).reshape(v, v)
+
+
+def _inverse(root: np.ndarray) -> np.ndarray:
+    """Inverse of a lower triangular matrix."""
+    return np.asarray(lapack.dtrtri(root, lower=1)[0])
 
 
 def _first_possible(structure: Structure, correlations: np.ndarray, deviations: np.ndarray) -> np.ndarray:
@@ -392,6 +440,7 @@ class NotConverged(Exception):
 STEPS = 200
 LONGEST = 2.0  # of a step, in parameters of order one
 NEARLY_SINGULAR = 1e-7  # smallest eigenvalue of a correlation matrix that still counts as positive definite
+SMALL = 1e-6  # standard deviation of a visit that is as good as none, relative to that of another
 
 
 def minimise(criterion: Criterion) -> np.ndarray:
@@ -456,12 +505,19 @@ def refuse_improper(criterion: Criterion, at: np.ndarray) -> None:
     at : ndarray, shape (groups x size,)
         Parameters at the minimum.
     """
-    for matrix in criterion.matrices(at):
-        deviations = np.sqrt(np.diag(matrix))
-        if np.linalg.eigvalsh(matrix / np.outer(deviations, deviations))[0] < NEARLY_SINGULAR:
-            raise NotConverged("the covariance matrix becomes singular")
-        if deviations.min() < 1e-6 * deviations.max():
-            raise NotConverged("the variance of a visit goes to zero")
+    matrices = np.array(criterion.matrices(at))
+    if _singular(matrices).any():
+        raise NotConverged("the covariance matrix becomes singular")
+    deviations = np.sqrt(np.diagonal(matrices, axis1=1, axis2=2))
+    if (deviations.min(axis=1) < SMALL * deviations.max(axis=1)).any():
+        raise NotConverged("the variance of a visit goes to zero")
+
+
+def _singular(matrices: np.ndarray) -> np.ndarray:
+    """Which of many covariance matrices (..., m, m) have a correlation matrix that is as good as singular."""
+    deviations = np.sqrt(np.diagonal(matrices, axis1=-2, axis2=-1))
+    correlations = matrices / (deviations[..., :, None] * deviations[..., None, :])
+    return np.asarray(np.linalg.eigvalsh(correlations)[..., 0] < NEARLY_SINGULAR)
 
 
 def _refuse_flat(criterion: Criterion, at: np.ndarray, curvatures: np.ndarray) -> None:

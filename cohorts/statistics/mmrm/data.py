@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import itertools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -78,16 +79,18 @@ class ModelData:
             raise BadInput(f"mmrm: the left side of {formula!r} names no column of the data.")
         named = list(dict.fromkeys([column for column in roles.values() if column is not None]))
         frame = data[list(dict.fromkeys([*named, *response, *wanted]))]
-        frame = frame[frame[response].notna().all(axis=1)]
-        for column in named:
-            if frame[column].isna().any():
-                raise BadInput(f"mmrm: {column} is missing in {int(frame[column].isna().sum())} rows with a response.")
+        frame = _known(frame, response)
         notes = []
-        complete = frame[wanted].notna().all(axis=1)
-        if not complete.all():
-            short = [column for column in wanted if frame[column].isna().any()]
-            notes.append(f"{int((~complete).sum())} rows without {' or '.join(short)} were left out.")
-        frame = frame[complete].reset_index(drop=True)
+        missing = {column: n for column in frame if (n := int((~_there(frame[column])).sum()))}
+        for column in named:
+            if column in missing:
+                raise BadInput(f"mmrm: {column} is missing in {missing[column]} rows with a response.")
+        short = [column for column in wanted if column in missing]
+        if short:
+            complete = _known(frame, wanted)
+            notes.append(f"{len(frame) - len(complete)} rows without {' or '.join(short)} were left out.")
+            frame = complete
+        frame = frame.set_axis(pd.RangeIndex(len(frame)))
         if frame.empty:
             raise BadInput("mmrm: no row of the data has a response and all covariates.")
         notes += _as_factors(frame, {visit, *([group] if group else []), *([arm] if arm else [])}, subject, visit)
@@ -161,11 +164,9 @@ class ModelData:
         outer = subjects - int((~within).sum())
         return np.where(within | (intercept & (inner > 0)), float(inner), float(outer))
 
-    @cached_property
-    def _grids(self) -> dict[tuple[object, ...], tuple[pd.DataFrame, np.ndarray]]:
-        return {}
-
-    def grid(self, by: list[str], weights: str, at: dict[str, float]) -> tuple[pd.DataFrame, np.ndarray]:
+    def cells(
+        self, by: list[str], weights: str, at: dict[str, float]
+    ) -> tuple[list[tuple[Any, ...]], np.ndarray, np.ndarray]:
         """Combinations of the factors `by`, with the rows used in each, and their weights of the coefficients.
 
         Parameters
@@ -177,12 +178,6 @@ class ModelData:
         at : dict of str to float
             Values of covariates, in place of their means.
         """
-        asked = (tuple(by), weights, tuple(sorted(at.items())))
-        if asked not in self._grids:  # LS means and their differences ask for the same one
-            self._grids[asked] = self._grid(by, weights, at)
-        return self._grids[asked]
-
-    def _grid(self, by: list[str], weights: str, at: dict[str, float]) -> tuple[pd.DataFrame, np.ndarray]:
         for name in by:
             if name not in self.levels:
                 raise BadInput(
@@ -196,21 +191,26 @@ class ModelData:
         rest = list(itertools.product(*(self.levels[name] for name in others)))
         share = np.full(len(rest), 1 / len(rest))
         if weights == "proportional" and others:
-            counted = self.frame.groupby(others, observed=False).size()
-            share = np.array([float(counted.get(key if len(others) > 1 else key[0], 0)) for key in rest])
+            share = self._counts(others).astype(float)
             share /= share.sum()
         both = [(*cell, *other) for cell in cells for other in rest]
-        made = pd.DataFrame(both, columns=[*by, *others], index=range(len(both)))
-        for name in self.covariates:
-            made[name] = at.get(name, float(self.frame[name].mean()))
-        matrix = self.design_of(made).reshape(len(cells), len(rest), -1)
-        table = pd.DataFrame(cells, columns=by, index=range(len(cells)))
-        if by:
-            counts = self.frame.groupby(by, observed=False).size()
-            table["n"] = [int(counts.get(cell if len(by) > 1 else cell[0], 0)) for cell in cells]
+        numbers = {name: at.get(name, float(self.frame[name].mean())) for name in self.covariates}
+        if self.plain is not None:
+            sizes = [len(self.levels[name]) for name in (*by, *others)]
+            codes = dict(zip([*by, *others], np.indices(sizes).reshape(len(sizes), len(both)), strict=True))
+            matrix = self.plain.coded(codes, {name: np.full(len(both), x) for name, x in numbers.items()}, len(both))
         else:
-            table["n"] = len(self.frame)
-        return table, np.einsum("r,crp->cp", share, matrix)
+            made = {name: [row[k] for row in both] for k, name in enumerate([*by, *others])}
+            matrix = self.design_of(pd.DataFrame(made | numbers, index=range(len(both))))
+        n = self._counts(by) if by else np.array([len(self.frame)])
+        return cells, n, np.einsum("r,crp->cp", share, matrix.reshape(len(cells), len(rest), -1))
+
+    def _counts(self, factors: list[str]) -> np.ndarray:
+        """Rows of each combination of the levels of some factors, the last varying fastest."""
+        place = np.zeros(len(self.frame), dtype=np.int64)
+        for name in factors:
+            place = place * len(self.levels[name]) + _codes_of(self.frame[name], self.levels[name])
+        return np.bincount(place, minlength=int(np.prod([len(self.levels[name]) for name in factors])))
 
     def design_of(self, rows: pd.DataFrame) -> np.ndarray:
         """Rows of the design for any rows that have the variables of the formula.
@@ -304,20 +304,54 @@ class Plain:
 
     def matrix(self, rows: pd.DataFrame) -> np.ndarray:
         """Rows of the design for any rows whose factors have known levels."""
-        coded = {}
+        codes, numbers = {}, {}
         for name in self.columns:
             if name in self.factors:
-                values = np.asarray(rows[name], dtype=object)
-                coded[name] = np.column_stack([values == level for level in self.factors[name][1:]]).astype(float)
+                codes[name] = _codes_of(rows[name], self.factors[name])
             else:
-                coded[name] = rows[name].to_numpy(float)[:, None]
-        parts = [np.ones((len(rows), 1))]
+                numbers[name] = rows[name].to_numpy(float)
+        return self.coded(codes, numbers, len(rows))
+
+    def coded(self, codes: Mapping[str, np.ndarray], numbers: Mapping[str, np.ndarray], count: int) -> np.ndarray:
+        """Rows of the design from the places of levels of factors, and the values of covariates.
+
+        Parameters
+        ----------
+        codes, numbers : mapping of str to ndarray, shape (count,)
+        count : int
+        """
+        own = {name: values[:, None] for name, values in numbers.items()}
+        for name, values in codes.items():
+            own[name] = (values[:, None] == np.arange(1, len(self.factors[name]))).astype(float)
+        parts = [np.ones((count, 1))]
         for term in self.terms:
-            own = coded[term[0]]
+            column = own[term[0]]
             for name in term[1:]:  # the first factor varies fastest
-                own = (coded[name][:, :, None] * own[:, None, :]).reshape(len(rows), -1)
-            parts.append(own)
+                column = (own[name][:, :, None] * column[:, None, :]).reshape(count, -1)
+            parts.append(column)
         return np.hstack(parts)
+
+
+def _codes_of(column: pd.Series, levels: list[Any]) -> np.ndarray:
+    """Places of values among levels."""
+    if isinstance(column.dtype, pd.CategoricalDtype) and list(column.cat.categories) == list(levels):
+        return column.cat.codes.to_numpy(np.int64)
+    return np.asarray(pd.Index(levels).get_indexer(column), dtype=np.int64)
+
+
+def _there(column: pd.Series) -> np.ndarray:
+    """Which values of a column are not missing."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return np.asarray(column.cat.codes.to_numpy() >= 0)
+    return np.asarray(pd.notna(column.to_numpy()))
+
+
+def _known(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Rows in which no column is missing."""
+    known = np.ones(len(frame), dtype=bool)
+    for name in columns:
+        known &= _there(frame[name])
+    return frame if known.all() else frame[known]
 
 
 def _parse(formula: str) -> Any:
@@ -354,18 +388,22 @@ def _as_factors(frame: pd.DataFrame, always: set[str], subject: str, visit: str)
         if name == subject:
             continue
         if isinstance(column.dtype, pd.CategoricalDtype):
-            unused = [level for level in column.cat.categories if not (column == level).any()]
+            counts = np.bincount(column.cat.codes.to_numpy() + 1, minlength=len(column.cat.categories) + 1)[1:]
+            unused = [level for level, n in zip(column.cat.categories, counts, strict=True) if not n]
             if unused and name == visit:
                 notes.append(f"No response at {visit} {', '.join(str(level) for level in unused)}, which was left out.")
-            frame[name] = column.cat.remove_unused_categories()
+            if unused:
+                frame[name] = column.cat.remove_unused_categories()
         elif name in always or not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
             frame[name] = pd.Categorical(column, categories=sorted(column.unique()))
     return notes
 
 
 def _refuse_repeats(frame: pd.DataFrame, subject: str, visit: str) -> None:
-    repeated = frame.duplicated([subject, visit])
-    if repeated.any():
+    codes = frame[visit].cat.codes.to_numpy(np.int64)
+    pairs = pd.factorize(frame[subject])[0] * (codes.max() + 1) + codes
+    if np.unique(pairs).size < pairs.size:
+        repeated = frame.duplicated([subject, visit])
         first = frame[repeated].iloc[0]
         raise BadInput(
             f"mmrm: {subject} {first[subject]} has more than one row at {visit} {first[visit]}"
@@ -374,8 +412,11 @@ def _refuse_repeats(frame: pd.DataFrame, subject: str, visit: str) -> None:
 
 
 def _refuse_two(frame: pd.DataFrame, subject: str, column: str, role: str) -> None:
-    counts = frame.groupby(subject, observed=True)[column].nunique()
-    if (counts > 1).any():
+    who, codes = pd.factorize(frame[subject])[0], frame[column].cat.codes.to_numpy()
+    first = np.full(who.max() + 1, -1)
+    first[who[::-1]] = codes[::-1]
+    if (first[who] != codes).any():
+        counts = frame.groupby(subject, observed=True)[column].nunique()
         who = counts.index[counts > 1][0]
         values = sorted(str(value) for value in frame.loc[frame[subject] == who, column].unique())
         raise BadInput(f"mmrm: {subject} {who} is in more than one {role} ({', '.join(values)}); give it one {column}.")
@@ -395,6 +436,8 @@ def _matrices(parsed: Any, frame: pd.DataFrame, formula: str) -> tuple[np.ndarra
 
 
 def _refuse_infinite(y: np.ndarray, x: np.ndarray, terms: list[str]) -> None:
+    if np.isfinite(y).all() and np.isfinite(x).all():
+        return
     for name, values in [("the response", y), *zip(terms, x.T, strict=True)]:
         if not np.isfinite(values).all():
             raise BadInput(f"mmrm: {name} is not a finite number in {int((~np.isfinite(values)).sum())} rows.")

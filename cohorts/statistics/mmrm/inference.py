@@ -17,9 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from ranklsim.cohorts.statistics.mmrm.criterion import Criterion, NotConverged, Point
+from ranklsim.cohorts.statistics.tails import t_tail
 
 METHODS = ("satterthwaite", "kenward-roger", "kenward-roger-linear", "between-within", "residual")
 """Degrees of freedom that can be asked for."""
@@ -203,4 +203,4 @@ def two_sided(t: np.ndarray, df: np.ndarray) -> np.ndarray:
     t, df : ndarray, shape (q,)
         The statistics and their degrees of freedom.
     """
-    return 2 * stats.t.sf(np.abs(t), df)
+    return 2 * t_tail(np.abs(t), df)

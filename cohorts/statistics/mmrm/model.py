@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ from ranklsim.cohorts.statistics.mmrm.covariance import FALLBACK, NAMES, structu
 from ranklsim.cohorts.statistics.mmrm.criterion import Criterion, NotConverged, minimise, refuse_improper
 from ranklsim.cohorts.statistics.mmrm.data import ModelData
 from ranklsim.cohorts.statistics.mmrm.inference import METHODS, Fixed, Inference, two_sided
+from ranklsim.cohorts.statistics.tails import t_quantile
 from ranklsim.pkpd.errors import BadInput, RunFailed
 
 WEIGHTS = ("equal", "proportional")
@@ -344,8 +345,48 @@ class Fit:
         DataFrame
             A column for each of `by`, then n (rows used), estimate, std_error, df, t, p, ci_low, ci_high.
         """
-        grid, rows = self._grid(by, weights, at)
-        return pd.concat([grid, self._singly(rows)], axis=1)
+        by = self._factors(by)
+        cells, n, rows = self.cells(by, weights=weights, at=at)
+        grid = {name: [cell[k] for cell in cells] for k, name in enumerate(by)} | {"n": n}
+        return pd.DataFrame(grid | self.combined(rows), index=range(len(cells)))
+
+    def cells(
+        self, by: Sequence[str], *, weights: str = "equal", at: Mapping[str, float] | None = None
+    ) -> tuple[list[tuple[Any, ...]], np.ndarray, np.ndarray]:
+        """Combinations of the levels of some factors, the rows used in each, and the weights of their LS means.
+
+        Parameters
+        ----------
+        by : sequence of str
+        weights, at
+            As in `lsmeans`.
+
+        Returns
+        -------
+        list of tuple, ndarray (cells,), ndarray (cells, p)
+        """
+        _one_of(weights, WEIGHTS, "weights")
+        return self._data.cells(list(by), weights, dict(at or {}))
+
+    def combined(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Linear combinations of the coefficients, each with its test and interval.
+
+        Parameters
+        ----------
+        rows : ndarray, shape (q, p)
+
+        Returns
+        -------
+        dict
+            estimate, std_error, df, t, p, ci_low and ci_high, each of shape (q,).
+        """
+        estimate = rows @ self.estimates.to_numpy()
+        error, df = self._inference.singly(rows @ self._to_units)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = estimate / error
+        half = t_quantile(0.5 + self.level / 2, df) * error
+        columns = {"estimate": estimate, "std_error": error, "df": df, "t": t, "p": two_sided(t, df)}
+        return columns | {"ci_low": estimate - half, "ci_high": estimate + half}
 
     def differences(
         self,
@@ -376,15 +417,15 @@ class Fit:
         """
         of = self._needed(of, self._data.arm, "of")
         within = [by] if isinstance(by, str) else [self._data.visit] if by is None else list(by)
-        grid, rows = self._grid([of, *within], weights, at)
-        if not (grid[of] == control).any():
+        cells, _, rows = self.cells([of, *within], weights=weights, at=at)
+        base = {cell[1:]: k for k, cell in enumerate(cells) if cell[0] == control}
+        if not base:
             known = ", ".join(str(level) for level in self._data.levels[of])
             raise BadInput(f"mmrm: {of} has no level {control!r} in the data; it has {known}.")
-        keys = [tuple(key) for key in grid[within].to_numpy(dtype=object)]  # also where nothing is within: empty keys
-        base = {key: k for k, key in enumerate(keys) if grid[of].iloc[k] == control}
-        rest = [k for k in range(len(grid)) if grid[of].iloc[k] != control]
-        out = self._singly(np.array([rows[k] - rows[base[keys[k]]] for k in rest]).reshape(len(rest), rows.shape[1]))
-        return pd.concat([grid.iloc[rest][[of, *within]].reset_index(drop=True), out], axis=1)
+        rest = [k for k, cell in enumerate(cells) if cell[0] != control]
+        grid = {name: [cells[k][j] for k in rest] for j, name in enumerate([of, *within])}
+        gaps = np.array([rows[k] - rows[base[cells[k][1:]]] for k in rest]).reshape(len(rest), rows.shape[1])
+        return pd.DataFrame(grid | self.combined(gaps), index=range(len(rest)))
 
     def tests(self) -> pd.DataFrame:
         """Joint test of each term of the formula (type III: factors coded to sum to zero, as in SAS).
@@ -440,6 +481,16 @@ class Fit:
         point = search.point(self._found)
         assert point is not None
         root = np.linalg.cholesky(2 * np.linalg.inv(search.hessian(self._found, point)))
+        before = rng.bit_generator.state
+        normal = rng.standard_normal((count, self._found.size + design.p))
+        at = self._found + normal[:, : self._found.size] @ root.T
+        together = search.coefficients(at)
+        if together is not None:
+            b, spread = together
+            b = b + np.einsum("kab,kb->ka", spread, normal[:, self._found.size :])
+            matrices = np.array([search.matrices(each) for each in at])
+            return design.ols + b @ self._to_units.T, design.scale**2 * matrices
+        rng.bit_generator.state = before  # some are not possible: one after another
         estimates: list[np.ndarray] = []
         covariances: list[np.ndarray] = []
         for _ in range(100 * count):
@@ -466,23 +517,14 @@ class Fit:
             raise BadInput(f"mmrm: say which factor by `{what}`, or name the treatment by `arm` when fitting.")
         return found
 
-    def _grid(
-        self, by: Sequence[str] | str | None, weights: str, at: Mapping[str, float] | None
-    ) -> tuple[pd.DataFrame, np.ndarray]:
-        _one_of(weights, WEIGHTS, "weights")
+    def _factors(self, by: Sequence[str] | str | None) -> list[str]:
         if by is None:
-            by = [self._needed(None, self._data.arm, "by"), self._data.visit]
-        return self._data.grid([by] if isinstance(by, str) else list(by), weights, dict(at or {}))
+            return [self._needed(None, self._data.arm, "by"), self._data.visit]
+        return [by] if isinstance(by, str) else list(by)
 
     def _singly(self, rows: np.ndarray) -> pd.DataFrame:
         """Estimate, standard error, degrees of freedom, test and interval of contrasts of the terms."""
-        estimate = rows @ self.estimates.to_numpy()
-        error, df = self._inference.singly(rows @ self._to_units)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            t = estimate / error
-        half = stats.t.ppf(0.5 + self.level / 2, df) * error
-        columns = {"estimate": estimate, "std_error": error, "df": df, "t": t, "p": two_sided(t, df)}
-        return pd.DataFrame(columns | {"ci_low": estimate - half, "ci_high": estimate + half})
+        return pd.DataFrame(self.combined(rows))
 
     def _jointly(self, rows: np.ndarray) -> dict[str, float]:
         estimate = rows @ self.estimates.to_numpy()
