@@ -153,9 +153,11 @@ class Change(BetweenVisits):
         visits, model = data.seen(self.measure), None
         if self.analysis == "MMRM":
             model = repeated.analyse(visits, data.patients, self, setting.arms, setting.comparator)
-            found = model.endpoint()
+            found = model.endpoint_rows()
         else:
-            found = summaries.endpoint(visits, data.patients, self, setting.arms, setting.comparator, seed=setting.seed)
+            found = summaries.endpoint_rows(
+                visits, data.patients, self, setting.arms, setting.comparator, seed=setting.seed
+            )
         for row in found:
             if not setting.compares(str(row["arm"])):
                 row |= {name: np.nan for name in row if name.startswith("difference") or name == "p"}
@@ -207,7 +209,7 @@ class Change(BetweenVisits):
         """Mixed model of all visits; imputation from it where values that were not seen are not missing at random."""
         control = arms[0]
         found = repeated.analyse(seen, patients, replace(self, analysis="MMRM"), arms, control)
-        rows = {str(row["arm"]): row for row in found.endpoint()}
+        rows = {str(row["arm"]): row for row in found.endpoint_rows()}
         method = found.method
         if estimand.missing != "MAR" and found.fit is not None and control in set(found.table["arm"]):
             strategies = (estimand.missing,)

@@ -72,8 +72,12 @@ class Repeated:
         """What was done, in a few words."""
         return "no model could be fitted" if self.fit is None else f"MMRM, {NAMES[self.fit.structure]} covariance"
 
-    def endpoint(self) -> list[dict[str, Any]]:
+    def endpoint(self) -> pd.DataFrame:
         """The rows of the endpoint's own visit as in `summaries.endpoint`; none where nobody had both values."""
+        return pd.DataFrame(self.endpoint_rows(), columns=list(summaries.ENDPOINT_COLUMNS))
+
+    def endpoint_rows(self) -> list[dict[str, Any]]:
+        """The rows of `endpoint`, one by one."""
         facts = summaries.endpoint_facts(self.spec) | {"method": self.method, "note": self.note}
         facts["statistic"] = "Mean" if self.fit is None else "LS mean"
         at = np.flatnonzero(self.by_visit["month"].to_numpy(float) == self.spec.to_month)
@@ -160,7 +164,7 @@ def _among(arm: pd.Series, levels: Sequence[str]) -> pd.Categorical:
     if isinstance(arm.dtype, pd.CategoricalDtype):
         turn = [levels.index(name) if name in levels else -1 for name in arm.cat.categories]
         return pd.Categorical.from_codes(np.array([*turn, -1])[arm.cat.codes], list(levels))
-    return pd.Categorical(np.asarray(arm, dtype=object), categories=list(levels))
+    return pd.Categorical.from_codes(pd.Index(levels).get_indexer(np.asarray(arm, dtype=object)), list(levels))
 
 
 _Found: TypeAlias = tuple[mmrm.Fit | None, str, str, pd.DataFrame]

@@ -267,7 +267,7 @@ Medians and their differences have no standard error, only intervals.
 
 def endpoint(
     visits: pd.DataFrame, patients: pd.DataFrame, spec: Any, arms: Sequence[str], control: str | None, *, seed: int = 0
-) -> list[dict[str, Any]]:
+) -> pd.DataFrame:
     """One endpoint of the protocol by arm, analysed as its trial file asks.
 
     Parameters
@@ -283,13 +283,27 @@ def endpoint(
 
     Returns
     -------
-    list of dict
-        Of `ENDPOINT_COLUMNS`; one row an arm, no row where the measure was not taken at both months.
+    DataFrame
+        Columns `ENDPOINT_COLUMNS`; one row an arm, no row where the measure was not taken at both months.
 
     Raises
     ------
     ValueError
         If the analysis is none of the three.
+    """
+    rows = endpoint_rows(visits, patients, spec, arms, control, seed=seed)
+    return pd.DataFrame(rows, columns=list(ENDPOINT_COLUMNS))
+
+
+def endpoint_rows(
+    visits: pd.DataFrame, patients: pd.DataFrame, spec: Any, arms: Sequence[str], control: str | None, *, seed: int = 0
+) -> list[dict[str, Any]]:
+    """The rows of `endpoint`, one by one.
+
+    Parameters
+    ----------
+    visits, patients, spec, arms, control, seed
+        As in `endpoint`.
     """
     change = change_from(visits, spec.measure, spec.from_month, kind=spec.kind)
     change = change[change["month"] == spec.to_month]

@@ -121,7 +121,7 @@ def test_ancova_agrees_with_the_formula_interface_of_statsmodels(trial):
     import statsmodels.formula.api as smf
 
     visits, patients = trial
-    frame = pd.DataFrame(summaries.endpoint(visits, patients, spec("ANCOVA"), ARMS, "a")).set_index("arm")
+    frame = summaries.endpoint(visits, patients, spec("ANCOVA"), ARMS, "a").set_index("arm")
     change = summaries.change_from(visits, "BMD_LS")
     table = change[change["month"] == 12].merge(patients[["patient", "stratum"]], on="patient")
     table["baseline"] = table["patient"].map(visits[visits["month"] == 0].set_index("patient")["BMD_LS"])
@@ -135,13 +135,13 @@ def test_ancova_agrees_with_the_formula_interface_of_statsmodels(trial):
 def test_ancova_without_baseline_imbalance_gives_the_plain_means():
     visits = long({"a": np.array([[1.0, 1.0], [1.0, 1.02]]), "b": np.array([[1.0, 1.1], [1.0, 1.12]])}, [0.0, 12.0])
     patients = pd.DataFrame({"patient": [1, 2, 3, 4], "arm": ["a", "a", "b", "b"], "stratum": ["x"] * 4})
-    frame = pd.DataFrame(summaries.endpoint(visits, patients, spec("ANCOVA"), ARMS, "a")).set_index("arm")
+    frame = summaries.endpoint(visits, patients, spec("ANCOVA"), ARMS, "a").set_index("arm")
     assert frame.loc["a", "estimate"] == pytest.approx(1.0)
     assert frame.loc["b", "difference"] == pytest.approx(10.0)
 
 
 def test_difference_of_medians_has_an_interval_around_it(trial):
-    frame = pd.DataFrame(summaries.endpoint(*trial, spec("median difference"), ARMS, "a")).set_index("arm")
+    frame = summaries.endpoint(*trial, spec("median difference"), ARMS, "a").set_index("arm")
     low, mid, high = frame.loc["b", ["difference_low", "difference", "difference_high"]]
     assert low < mid < high
     assert mid == pytest.approx(6.0, abs=1.5)
