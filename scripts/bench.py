@@ -44,6 +44,8 @@ from ranklsim.pkpd.engine import compiler, lanes, rodas
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.simulation import MARKERS, Doses, simulate
 from ranklsim.pkpd.units import DAYS_PER_MONTH, DAYS_PER_YEAR
+from ranklsim.reports.replicate import sample
+from ranklsim.reports.replicate.run import replicate
 
 OUT = Path(__file__).resolve().parent.parent / "build" / "bench.json"
 TABLE = load_parameters()
@@ -296,6 +298,34 @@ def starts() -> dict[str, float]:
     return {"first_seconds": first, "second_seconds": second}
 
 
+ASKED = {"primary": 5.0, "all": 20.0}
+"""Minutes in which two quiet processors are to make 10,000 studies of 200 patients, null included, by endpoints."""
+
+
+def replicated() -> dict[str, Any]:
+    """Processor time of a study of `freedom` with 200 patients and its null, with true values (the first 1,000 studies
+    of a vector) and without, and the minutes that 10,000 of them take on two processors over those asked for."""
+    found: dict[str, Any] = {}
+    known = sample.TRUE_OF
+    for which, asked in ASKED.items():
+        each = {}
+        for name, of in (("with_truth_ms", known), ("without_truth_ms", 0)):
+            sample.TRUE_OF = of
+            times = []
+            for count in (10, 60 if which == "primary" else 30):  # what a run costs besides its studies drops out
+                start = time.process_time()
+                replicate("freedom", replicates=count, patients=200, endpoints=which, workers=1)
+                times.append((count, time.process_time() - start))
+            (few, short), (many, long) = times
+            each[name] = 1e3 * (long - short) / (many - few)
+        sample.TRUE_OF = known
+        minutes = (1_000 * each["with_truth_ms"] + 9_000 * each["without_truth_ms"]) / 2 / 60_000
+        found[which] = each | {"minutes_for_10000": minutes, "ratio_to_asked": minutes / asked}
+        words = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in found[which].items())
+        print(f"  endpoints {which}: {words}")
+    return found
+
+
 def machine() -> dict[str, Any]:
     """What this ran on."""
     name = platform.processor() or platform.machine()
@@ -324,6 +354,7 @@ def main() -> None:
         "`ranklsim run modality`, one core, without report": lambda: [end_to_end(many) for many in (n, 5 * n)],
         "Arithmetic": lambda: limit(first_of(given, min(n, 2000))),
         "Starts": starts,
+        "`ranklsim replicate freedom --patients 200`": replicated,
     }.items():
         print(title)
         found[title] = part()

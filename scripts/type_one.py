@@ -1,4 +1,4 @@
-"""Type I error of each analysis at many replicates of trials in which both arms get placebo; a table of docs/replicates.md.
+"""Type I error of each analysis in many trials in which both arms get placebo: a table of docs/replicates.md.
 
 .venv/bin/python scripts/type_one.py runs/type-one --replicates 10000
 .venv/bin/python scripts/type_one.py runs/type-one --replicates 10000 --only margins looks
@@ -144,7 +144,7 @@ PARTS = {
 
 
 def counted(part: Part, folder: Path) -> pd.DataFrame:
-    """Wrong claims of a part: analysis, patients, share, low, high, replicates, and the share in the other direction."""
+    """Wrong claims of a part: analysis, patients, share with its interval, and that in the other direction."""
     table = pd.read_csv(folder / "operating.csv")
     rows = table[(table["measure"] == part.measure) & table["quantity"].isin(["difference", "family", "looks"])]
     harm = table[(table["measure"] == "harm") & (table["quantity"] == "difference")].set_index("endpoint")["value"]
