@@ -186,7 +186,7 @@ def population_files(value: pd.DataFrame | Mapping[str, Any]) -> tuple[str, dict
     BadInput
         If a mapping has no name, or holds what no file says.
     """
-    given: dict[str, Any] = {"name": "patients", "table": value} if isinstance(value, pd.DataFrame) else dict(value)
+    given: dict[str, Any] = {"name": "population", "table": value} if isinstance(value, pd.DataFrame) else dict(value)
     name, files = given.get("name"), {}
     if not isinstance(name, str) or not file_name(name):
         raise BadInput(

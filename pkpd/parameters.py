@@ -20,13 +20,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ranklsim.pkpd.agents import FIELDS, Agent, agent_names, has_agent, load_agent
-from ranklsim.pkpd.arguments import Kind, by_name, instance, number
+from ranklsim.pkpd.arguments import Kind, by_name, checked, instance, number, text
+from ranklsim.pkpd.arguments import folder as existing_folder
 from ranklsim.pkpd.arguments import path as argument_path
 from ranklsim.pkpd.biology.model import Model
 from ranklsim.pkpd.biology.values import Slots
-from ranklsim.pkpd.errors import BadInput, near, shown
+from ranklsim.pkpd.errors import BadInput, near, option_prefix, shown
 from ranklsim.pkpd.limits import implausible, joint_limits, limit_of
 from ranklsim.pkpd.reading import MOST_FAULTS, TOO_SMALL, Sheet, finite, first_faults, read_content, read_csv
+from ranklsim.pkpd.results import Frame
 from ranklsim.pkpd.units import check_unit
 from ranklsim.pkpd.variants import variant
 
@@ -324,6 +326,56 @@ def load_parameters(path: ParametersLike = None, *, folder: Path | None = None) 
     if faults:
         raise BadInput(*first_faults(str(path), faults))
     return shipped.replace(values, str(path))
+
+
+@checked(symbol=text, group=text, status=text, parameters=PARAMETERS, folder=existing_folder)
+def parameters(
+    symbol: str | None = None,
+    *,
+    group: str | None = None,
+    status: str | None = None,
+    parameters: ParametersLike = None,
+    folder: str | Path | None = None,
+) -> Frame:
+    """The parameters of the model, or one of them.
+
+    Parameters
+    ----------
+    symbol : str, optional
+        Of the table, or a number of an agent (``denosumab.CL``).
+    group, status : str, optional
+        Only the parameters of a group (``pk``, ``ligand``, ``cells``, ...) or a status (measured, fitted, assumed).
+    parameters : path, mapping or ParameterTable, optional
+        Values other than the shipped ones.
+    folder : path, optional
+        Where your own agent files are; the working folder by default.
+
+    Returns
+    -------
+    Frame
+        One row for each parameter: symbol, group, meaning, value, unit, low, high, prior, cv, distribution, status,
+        source, doi, note (docs/dictionary.md).
+
+    Raises
+    ------
+    BadInput
+        If there is no such symbol, group or status, or no parameter that has both.
+    """
+    table = load_parameters(parameters, folder=Path.cwd() if folder is None else Path(folder))
+    frame = table.frame if symbol is None else table.row(symbol, "symbol").to_frame(symbol).T.rename_axis("symbol")
+    for column, wanted in (("group", group), ("status", status)):
+        if wanted is not None:
+            known = list(dict.fromkeys(table.frame[column]))
+            if wanted not in known:
+                raise BadInput(f"{option_prefix()}{column}: '{wanted}' is unknown; give one of {', '.join(known)}.")
+            frame = frame[frame[column] == wanted]
+    if frame.empty:
+        prefix = option_prefix()
+        raise BadInput(
+            f"no parameter of group '{group}' has the status '{status}'; leave out {prefix}group or {prefix}status."
+        )
+    frame = frame.reset_index()[list(COLUMNS)].astype(dict.fromkeys(NUMERIC, float))
+    return Frame(frame, table="parameters")
 
 
 @lru_cache(maxsize=1)

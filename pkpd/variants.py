@@ -14,8 +14,10 @@ from typing import cast
 
 import pandas as pd
 
+from ranklsim.pkpd.arguments import checked
 from ranklsim.pkpd.errors import BadInput, near
 from ranklsim.pkpd.reading import load_toml
+from ranklsim.pkpd.results import Frame
 
 DATA = Path(__file__).parent / "data"
 
@@ -76,3 +78,18 @@ def variant(name: str) -> Variant:
 def fits() -> pd.DataFrame:
     """Quality of the fit of each variant: columns `variant`, `objective` (whitened squares and priors), `figures`."""
     return pd.read_csv(DATA / "variant_fits.csv")
+
+
+@checked()
+def variant_table() -> Frame:
+    """The structural variants that published figures cannot distinguish from the default.
+
+    Returns
+    -------
+    Frame
+        One row for each variant: `name` (for the argument ``parameters``), `question`, `structure`, `misfit` (the
+        objective of its own fit to the same figures).
+    """
+    misfit = fits().set_index("variant")["objective"]
+    rows = [(v.name, v.question, v.label, float(misfit[v.name])) for v in variants()]
+    return Frame(rows, columns=["name", "question", "structure", "misfit"], table="variants_list")

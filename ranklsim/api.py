@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ranklsim.cohorts.courses import simulate as simulate
     from ranklsim.cohorts.courses import sweep as sweep
+    from ranklsim.cohorts.people.population_file import populations as populations
     from ranklsim.cohorts.protocol.trial import trials as trials
     from ranklsim.cohorts.running.bundle import bundle as bundle
     from ranklsim.cohorts.running.bundle import reproduce as reproduce
     from ranklsim.cohorts.running.execution import run as run
     from ranklsim.pkpd.agents import agents as agents
+    from ranklsim.pkpd.evidence.records import evidence as evidence
+    from ranklsim.pkpd.mice.genetics import run_genetics as genetics
+    from ranklsim.pkpd.parameters import parameters as parameters
+    from ranklsim.pkpd.variants import variant_table as variants
     from ranklsim.reports.analyses.results import analyse as analyse
     from ranklsim.reports.cdisc.export import write_cdisc as cdisc
     from ranklsim.reports.csr.report import write_report as report
@@ -28,8 +33,9 @@ if TYPE_CHECKING:
     from ranklsim.reports.sensitivity.run import sensitivity as sensitivity
 
     __all__ = [
-        "agents", "analyse", "bundle", "cdisc", "compare", "design", "fit", "questions", "replicate", "report",
-        "reproduce", "run", "sensitivity", "simulate", "sweep", "trials", "validate",
+        "agents", "analyse", "bundle", "cdisc", "compare", "design", "evidence", "fit", "genetics", "parameters",
+        "populations", "questions", "replicate", "report", "reproduce", "run", "sensitivity", "simulate", "sweep",
+        "trials", "validate", "variants",
     ]  # fmt: skip
 
 FUNCTIONS = {
@@ -39,7 +45,11 @@ FUNCTIONS = {
     "cdisc": "reports.cdisc.export:write_cdisc",
     "compare": "reports.pages.compare:write_comparison",
     "design": "reports.design.run:design",
+    "evidence": "pkpd.evidence.records:evidence",
     "fit": "reports.pages.fit_report:fit",
+    "genetics": "pkpd.mice.genetics:run_genetics",
+    "parameters": "pkpd.parameters:parameters",
+    "populations": "cohorts.people.population_file:populations",
     "questions": "reports.design.question:questions",
     "replicate": "reports.replicate.run:replicate",
     "report": "reports.csr.report:write_report",
@@ -50,6 +60,7 @@ FUNCTIONS = {
     "sweep": "cohorts.courses:sweep",
     "trials": "cohorts.protocol.trial:trials",
     "validate": "reports.pages.validation:validate",
+    "variants": "pkpd.variants:variant_table",
 }
 """Public name to the module and function that implement it."""
 

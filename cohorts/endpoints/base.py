@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import pandas as pd
 
+from ranklsim.cohorts.durability import at_month
 from ranklsim.cohorts.endpoints.estimands import STRATEGIES, Estimand
 from ranklsim.cohorts.endpoints.reading import Plan
 from ranklsim.cohorts.statistics.ancova import LEVEL
@@ -319,6 +320,32 @@ class Endpoint(ABC):
     def latent(self) -> tuple[str, ...]:
         """True values at the visits, besides the measures, that the truth needs (`Trial.exposures`)."""
         return ()
+
+    @property
+    def typical_months(self) -> tuple[float, ...]:
+        """Months at which the course of a typical patient is needed for `typical`; empty if she has no value."""
+        return ()
+
+    def typical(self, months: np.ndarray, course: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The endpoint's variable in typical patients, in `unit` (of a responder: the change that is compared).
+
+        Parameters
+        ----------
+        months : ndarray, shape (n_months,)
+            Increasing; `typical_months` are among them.
+        course : mapping of str to ndarray, shape (n_courses, n_months)
+            Outputs of the model, without measurement error.
+
+        Returns
+        -------
+        ndarray, shape (n_courses,)
+        """
+        raise NotImplementedError(self.key)
+
+    @property
+    def typical_unit(self) -> str:
+        """Unit of `typical`."""
+        return self.unit
 
     @property
     def visit(self) -> tuple[str, float] | None:
@@ -652,6 +679,18 @@ class BetweenVisits(Endpoint):
     @property
     def visit(self) -> tuple[str, float]:
         return self.measure, self.to_month
+
+    @property
+    def typical_months(self) -> tuple[float, ...]:
+        return (self.from_month, self.to_month)
+
+    def typical(self, months: np.ndarray, course: Mapping[str, np.ndarray]) -> np.ndarray:
+        begin, end = (at_month(months, course[self.measure], month) for month in self.typical_months)
+        return np.asarray(end - begin if self.typical_unit != "%" else 100 * (end / begin - 1))
+
+    @property
+    def typical_unit(self) -> str:
+        return "%"
 
 
 KINDS: dict[str, type[Endpoint]] = {}

@@ -105,6 +105,10 @@ class Change(BetweenVisits):
         return "%" if self.kind == "percent" else summaries.UNITS.get(self.measure, "")
 
     @property
+    def typical_unit(self) -> str:
+        return self.unit
+
+    @property
     def digits(self) -> int:
         return 2 if self.kind == "percent" else 4
 

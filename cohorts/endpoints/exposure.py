@@ -13,6 +13,7 @@ References
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from ranklsim.cohorts.durability import at_month
 from ranklsim.cohorts.endpoints.base import Data, Endpoint, Setting, World, adjusted_for, mean_of
 from ranklsim.cohorts.endpoints.estimands import SOON, Estimand, first_month, people
 from ranklsim.cohorts.endpoints.reading import Plan, visit
@@ -43,6 +45,9 @@ UNITS = {AUC: "ug·day/mL", CMAX: "ug/mL", TROUGH: "ug/mL", AUEC: "%·days"}
 DIGITS = {AUC: 1, CMAX: 2, TROUGH: 3, AUEC: 0}
 EFFECTS = ("CTX", "P1NP", "TRAP5B", "BSAP")
 """Markers that an area under the effect may be of."""
+
+FINE = 0.1
+"""Months between the points at which a typical patient's area is taken."""
 
 RATIO = "geometric mean ratio"
 
@@ -137,6 +142,26 @@ class Exposure(Endpoint):
     @property
     def unit(self) -> str:
         return UNITS[self.what]
+
+    @property
+    def typical_months(self) -> tuple[float, ...]:
+        if self.what == TROUGH:
+            return (self.to_month,)
+        steps = math.ceil((self.to_month - self.from_month) / FINE)  # close enough for absorption
+        return tuple(np.linspace(self.from_month, self.to_month, steps + 1).tolist())
+
+    def typical(self, months: np.ndarray, course: Mapping[str, np.ndarray]) -> np.ndarray:
+        named = self.concentrations or (self.of,)
+        values = np.sum([course[name] for name in named if name in course], axis=0)
+        if self.what == TROUGH:
+            return at_month(months, values, self.to_month)
+        inside = (months >= self.from_month - SOON) & (months <= self.to_month + SOON)
+        part = values[:, inside]
+        if self.what == CMAX:
+            return np.asarray(part.max(axis=1))
+        if self.what == AUEC:
+            part = np.clip(100 * (1 - part / values[:, :1]), 0, None)
+        return np.asarray(np.trapezoid(part, months[inside] * DAYS_PER_MONTH, axis=1))
 
     @property
     def digits(self) -> int:

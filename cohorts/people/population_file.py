@@ -34,8 +34,12 @@ from ranklsim.cohorts.people.marginals import DISTRIBUTIONS, Array, Empirical, M
 from ranklsim.cohorts.people.marginals import Shape as Matched
 from ranklsim.cohorts.people.patient_table import AT_MENOPAUSE, Layout, read_table, unit_of
 from ranklsim.cohorts.people.weighting import Target, Tilt, effective, tilted
+from ranklsim.pkpd import given as objects
+from ranklsim.pkpd.arguments import checked, text
+from ranklsim.pkpd.arguments import folder as existing_folder
 from ranklsim.pkpd.errors import BadInput, near, shown
 from ranklsim.pkpd.reading import Faults, Shape, Table, as_kind, file_name, parse_toml, read_content
+from ranklsim.pkpd.results import Frame
 from ranklsim.pkpd.units import convert
 
 POPULATIONS = Path(__file__).parents[1] / "data" / "populations"
@@ -81,6 +85,46 @@ Pairs = dict[frozenset[str], float]
 def list_populations() -> list[str]:
     """Names of the populations that ship."""
     return sorted(path.stem for path in POPULATIONS.glob("*.toml"))
+
+
+def _like(value: Any) -> Any:
+    return value if isinstance(value, pd.DataFrame | Mapping) else text(value)
+
+
+@checked(population=_like, folder=existing_folder)
+def populations(
+    population: str | pd.DataFrame | Mapping[str, Any] | None = None, *, folder: str | Path | None = None
+) -> Frame:
+    """The populations that ship, or the women who may be enrolled from one, which may be your own.
+
+    Parameters
+    ----------
+    population : str, DataFrame or mapping, optional
+        The name of a population; a row for each patient, columns as docs/populations.md names them; or the keys of a
+        population's file with its ``name``, where ``table`` may be a data frame.
+    folder : path, optional
+        Where your own populations are; the working folder by default.
+
+    Returns
+    -------
+    Frame
+        One row for each population: name, title. Or one row for each virtual woman who fulfils the inclusion, a column
+        for each covariate; `about` is then the population.
+
+    Raises
+    ------
+    BadInput
+        If there is no such population, or it is at fault (every fault of its file or table).
+    """
+    if population is None:
+        rows = [(name, load_population(name).title) for name in list_populations()]
+        return Frame(rows, columns=["name", "title"], table="populations")
+    beside = Path.cwd() if folder is None else Path(folder)
+    if not isinstance(population, str):
+        population, files = objects.population_files(population)
+        beside = objects.place(files)
+    found = load_population(population, beside)
+    return Frame(found.enrolled, table="population", about=found)
 
 
 def find_population(name: str, folder: Path | None = None) -> Path | None:

@@ -19,6 +19,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from ranklsim.pkpd.agents import Agent, load_agent
+from ranklsim.pkpd.arguments import checked, text
+from ranklsim.pkpd.arguments import path as path_argument
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.dosing import Regimen, check_sequence, parse_regimen
 from ranklsim.pkpd.errors import BadInput, near
@@ -36,6 +38,7 @@ from ranklsim.pkpd.reading import (
     read_content,
     read_csv,
 )
+from ranklsim.pkpd.results import Frame
 from ranklsim.pkpd.simulation import MARKERS, covariate_symbols
 from ranklsim.pkpd.units import DAYS_PER_MONTH, check_unit, convert
 
@@ -229,6 +232,38 @@ class Evidence:
         """The same evidence with the observations where `keep` is true."""
         rows = self.observations[keep].reset_index(drop=True)
         return Evidence(self.path, self.arms, rows, self.not_used, self.agents)
+
+
+@checked(folder=path_argument, table=text)
+def evidence(folder: str | Path | None = None, *, table: str = "arms") -> Frame:
+    """Published study arms and their figures, or those of a folder of your own.
+
+    Parameters
+    ----------
+    folder : path, optional
+        With ``arms.toml`` and ``observations.csv`` (docs/evidence.md); what ships by default.
+    table : str
+        ``arms``: a row for each arm, with the number of its figures; ``observations``: a row for each figure;
+        ``not_used``: what a conversion left out, with the reason.
+
+    Returns
+    -------
+    Frame
+
+    Raises
+    ------
+    BadInput
+        Every fault of the folder at once, with file, line and column; or if there is no such table.
+    """
+    if table not in ("arms", "observations", "not_used"):
+        raise BadInput(f"table = '{table}' is not possible; give arms, observations or not_used.")
+    found = load_evidence(folder)
+    if table != "arms":
+        return Frame(getattr(found, table), table=f"evidence/{table}")
+    figures = found.observations["arm"].value_counts()
+    rows = [(a.id, a.study, a.n, int(figures.get(a.id, 0)), a.follow_up, a.text) for a in found.arms.values()]
+    columns = ["arm", "study", "n", "figures", "months", "regimen"]
+    return Frame(rows, columns=columns, table="evidence/arms")
 
 
 def load_evidence(path: str | Path | None = None) -> Evidence:

@@ -20,9 +20,11 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.pkpd.agents import Agent, load_agent
+from ranklsim.pkpd.arguments import checked
 from ranklsim.pkpd.errors import RunFailed
 from ranklsim.pkpd.mice.laboratory import WOMEN, Laboratory, number, published
-from ranklsim.pkpd.parameters import ParameterTable, load_parameters
+from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, load_parameters
+from ranklsim.pkpd.results import Frame
 
 COLUMNS = "test genotype endpoint published low high predicted passed basis source note".split()
 Row = Mapping[str, Any]
@@ -30,24 +32,25 @@ Doses = tuple[tuple[Agent, float, float], ...]
 """Agent, day and mg of each dose."""
 
 
-def run_genetics(parameters: ParameterTable | None = None) -> pd.DataFrame:
+@checked(parameters=PARAMETERS)
+def run_genetics(parameters: ParametersLike = None) -> Frame:
     """Predict every published statement on genotypes, and say whether the model agrees.
 
     Parameters
     ----------
-    parameters : ParameterTable, optional
+    parameters : path, mapping or ParameterTable, optional
         The women's parameters; shipped ones by default.
 
     Returns
     -------
-    DataFrame
+    Frame
         One row a statement: ``test`` (1 to 24; 0 for further experiments), ``genotype``, ``endpoint`` with its unit,
         ``published``, ``low`` and ``high`` (bounds of agreement, NaN where open), ``predicted`` (NaN if not in the
         model), ``passed`` (missing if not in the model), ``basis`` (R read, C recalled, P prediction), ``source``,
         ``note``.
     """
     data = published()
-    laboratory = Laboratory(parameters or load_parameters())
+    laboratory = Laboratory(load_parameters(parameters))
     found = []
     for row in data["row"]:
         for name, variant in _variants(row, data["variant"]):
@@ -75,7 +78,7 @@ def run_genetics(parameters: ParameterTable | None = None) -> pd.DataFrame:
                     "note": "; ".join(note),
                 }
             )
-    return pd.DataFrame(found, columns=COLUMNS).astype({"passed": "boolean"})
+    return Frame(pd.DataFrame(found, columns=COLUMNS).astype({"passed": "boolean"}), table="genetics")
 
 
 def _predict(laboratory: Laboratory, row: Row) -> tuple[float, str]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.cli import shared
 
 
@@ -89,27 +88,18 @@ def _new_agent(name: str, like: str, force: bool) -> None:
 @shared.option("--status", str, "STATUS", "List one status only: measured, fitted or assumed.")
 def _parameters(group: str | None, status: str | None) -> None:
     """List the parameters of the model: value, unit, range, status. `parameters show SYMBOL` explains one."""
-    from ranklsim.pkpd.parameters import load_parameters
+    from ranklsim import api
 
-    frame = load_parameters().frame
-    for column, wanted in (("group", group), ("status", status)):
-        if wanted is not None:
-            known = list(dict.fromkeys(load_parameters().frame[column]))
-            if wanted not in known:
-                raise BadInput(f"--{column}: '{wanted}' is unknown; give one of {', '.join(known)}.")
-            frame = frame[frame[column] == wanted]
-    if frame.empty:
-        raise BadInput(f"no parameter of group '{group}' has the status '{status}'; leave out --group or --status.")
     shared.print_table(
         {
-            "symbol": symbol,
+            "symbol": row["symbol"],
             "value": f"{row['value']:g}",
             "unit": row["unit"],
             "range": f"{row['low']:g} to {row['high']:g}",
             "status": row["status"],
             "meaning": row["meaning"],
         }
-        for symbol, row in frame.iterrows()
+        for row in api.parameters(group=group, status=status).to_dict("records")
     )
 
 
@@ -152,9 +142,9 @@ def _populations() -> None:
 
     docs/populations.md describes the format and how to resample a table of covariates.
     """
-    from ranklsim.cohorts.people.population_file import list_populations, load_population
+    from ranklsim import api
 
-    shared.print_table([{"name": name, "title": load_population(name).title} for name in list_populations()])
+    shared.print_table(api.populations().to_dict("records"))
 
 
 @_populations.command("show")
@@ -235,20 +225,11 @@ def _check_evidence(folder: Path) -> None:
 @click.argument("folder", metavar="[DIR]", type=shared.FILE, required=False)
 def _list_evidence(folder: Path | None) -> None:
     """List the arms of the shipped evidence, or of the evidence in DIR."""
-    from ranklsim.pkpd.evidence.records import load_evidence
+    from ranklsim import api
 
-    found = load_evidence(folder)
-    figures = found.observations["arm"].value_counts()
     shared.print_table(
-        {
-            "arm": arm.id,
-            "study": arm.study,
-            "n": "" if arm.n is None else str(arm.n),
-            "figures": str(figures.get(arm.id, 0)),
-            "months": f"{arm.follow_up:g}",
-            "regimen": arm.text,
-        }
-        for arm in found.arms.values()
+        row | {"n": "" if row["n"] is None or row["n"] != row["n"] else f"{row['n']:g}", "figures": str(row["figures"])}
+        for row in api.evidence(folder).to_dict("records")
     )
 
 
@@ -259,13 +240,9 @@ def _variants() -> None:
     Misfit: the objective (weighted squares and priors) of the variant's own fit to the same figures. A difference of 4
     is one that the figures can show, if the rest of the model is right.
     """
-    from ranklsim.pkpd.variants import fits, variants
+    from ranklsim import api
 
-    misfit = fits().set_index("variant")["objective"]
-    shared.print_table(
-        {"name": v.name, "question": v.question, "structure": v.label, "misfit": f"{misfit[v.name]:.1f}"}
-        for v in variants()
-    )
+    shared.print_table(row | {"misfit": f"{row['misfit']:.1f}"} for row in api.variants().to_dict("records"))
 
 
 def _count(number: int, noun: str) -> str:

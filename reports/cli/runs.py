@@ -203,11 +203,17 @@ def _cdisc(folder: str | Path, out: Path | None, formats: list[str], first_day: 
     from ranklsim import api
 
     tell = partial(click.echo, err=True)
-    if out is None:
-        if not isinstance(folder, Path):
-            raise BadInput(f"--out is missing; the run is at {folder}, and data sets are written to this machine.")
-        out = folder.with_name(f"{folder.resolve().name}-adam")
+    out = _beside(folder, out, "-adam")
     click.echo(api.cdisc(folder, out, formats=formats, first_day=first_day, force=force, tell=tell))
+
+
+def _beside(folder: str | Path, out: Path | None, ending: str) -> Path:
+    """Where a result goes that is made of a run: beside the run's folder, unless a place is given."""
+    if out is not None:
+        return out
+    if not isinstance(folder, Path):
+        raise BadInput(f"--out is missing; the run is at {folder}, and the result is written to this machine.")
+    return folder.with_name(f"{folder.resolve().name}{ending}")
 
 
 @shared.verb("compare", "Compare several runs.", "compare runs/modality runs/seed0 -o runs/compared")
@@ -226,13 +232,13 @@ def _compare(folders: Sequence[str | Path], out: Path, force: bool) -> None:
 
 @shared.verb("bundle", "Write a run as one file that others can run again.", "bundle runs/modality -o modality.zip")
 @shared.RUN
-@shared.option("-o --out", shared.FILE, "FILE.zip", "Archive to write.", required=True)
+@shared.option("-o --out", shared.FILE, "FILE.zip", "Archive to write.  [default: DIR of the run with .zip]")
 @shared.FORCE
-def _bundle(folder: str | Path, out: Path, force: bool) -> None:
+def _bundle(folder: str | Path, out: Path | None, force: bool) -> None:
     """Write the run in DIR with its inputs, seed, versions and hashes as one archive, for `ranklsim reproduce`."""
     from ranklsim import api
 
-    click.echo(api.bundle(folder, out, force=force))
+    click.echo(api.bundle(folder, _beside(folder, out, ".zip"), force=force))
 
 
 @shared.verb("reproduce", "Run a bundle again and compare every file.", "reproduce modality.zip")

@@ -98,6 +98,13 @@ def _replicate(trial: str, out: Path | None, no_null: bool, resume: bool, force:
     "[default: open,fitted,assumed]",
 )
 @shared.option("--exclude", shared.NAMES, "LIST", "Parameters not to vary: symbols or kinds.")
+@shared.option(
+    "--endpoint endpoints",
+    str,
+    "NAME",
+    "An endpoint of the trial, besides durability and rebound. Can be repeated.  [default: all that are measured]",
+    multiple=True,
+)
 @shared.option("--trajectories", shared.whole(2), "R", "Morris trajectories.", default=40)
 @shared.option(
     "--samples",
@@ -128,8 +135,10 @@ def _replicate(trial: str, out: Path | None, no_null: bool, resume: bool, force:
 @shared.WORKERS
 @shared.RESUME
 @shared.FORCE
-def _sensitivity(trial: str, out: Path | None, resume: bool, force: bool, **options: Any) -> None:
-    """Find the parameters on which durability and rebound in the arms of TRIAL depend, and what to measure next.
+def _sensitivity(
+    trial: str, out: Path | None, resume: bool, force: bool, endpoints: tuple[str, ...], **options: Any
+) -> None:
+    """Find the parameters on which the endpoints of TRIAL, durability and rebound depend, and what to measure next.
 
     The command screens all parameters (Morris), then estimates Sobol indices of those that matter, in one typical
     patient. DIR then contains morris.csv, sobol.csv, outcomes.csv, samples.parquet and index.html.
@@ -142,6 +151,7 @@ def _sensitivity(trial: str, out: Path | None, resume: bool, force: bool, **opti
         api.sensitivity(
             trial,
             out,
+            endpoints=endpoints or None,
             resume=resume,
             force=force,
             progress=progress,
@@ -272,10 +282,10 @@ def _genetics(out: Path | None, parameters: Path | None, force: bool) -> None:
     """
     if out is not None:
         shared.check_targets([out], force)
-    from ranklsim.pkpd.mice.genetics import describe_genetics, run_genetics
-    from ranklsim.pkpd.parameters import load_parameters
+    from ranklsim import api
+    from ranklsim.pkpd.mice.genetics import describe_genetics
 
-    frame = run_genetics(load_parameters(parameters))
+    frame = api.genetics(parameters)
     click.echo(describe_genetics(frame).rstrip("\n"))
     if out is not None:
         with shared.new_files([out], force) as (path,):

@@ -34,11 +34,13 @@ from __future__ import annotations
 
 import math
 import re
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 import pandas as pd
@@ -47,12 +49,15 @@ from numpy.typing import NDArray
 from ranklsim.cohorts.protocol.design import Arm, Trial
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.cohorts.quantities import Quantity, parse_quantity_of_course
+from ranklsim.pkpd import given
 from ranklsim.pkpd.agents import Agent, cautions, has_agent, load_agent
 from ranklsim.pkpd.arguments import checked
+from ranklsim.pkpd.arguments import text as text_argument
 from ranklsim.pkpd.dosing import Regimen, parse_regimen
 from ranklsim.pkpd.ensemble import ensemble
 from ranklsim.pkpd.errors import BadInput, near
 from ranklsim.pkpd.reading import MOST_MONTHS, Faults, Shape, Table, load_toml, parse_toml
+from ranklsim.pkpd.results import Frame
 from ranklsim.pkpd.tomltext import quoted
 from ranklsim.pkpd.units import DAYS_PER_MONTH, DAYS_PER_YEAR
 
@@ -456,32 +461,70 @@ def dose_a_year(
     return regimen.dose.of(weight) * regimen.doses * DAYS_PER_YEAR / span
 
 
-def load_question(path: str | Path) -> Question:
+def load_question(path: str | Path | Mapping[str, Any]) -> Question:
     """Read and check a question.
 
     Parameters
     ----------
-    path : path
-        A TOML file, or the name of a question that ships.
+    path : path or mapping
+        A TOML file, the name of a question that ships, or the keys of such a file. In a mapping, an `Agent` may stand
+        for an agent's name, and a mapping with the keys of a trial's file for the trial.
 
     Raises
     ------
     BadInput
         With one message a fault, all of the file's at once.
     """
+    if isinstance(path, Mapping):
+        return _given(path)
     place = find_question(path)
     data, text = load_toml(place)
     return _Reader(Faults(place.name, text, data), data, text, place.parent).question()
 
 
-@checked()
-def questions() -> pd.DataFrame:
-    """The questions that ship, one row each: `name`, `title`, `factors`."""
+def _given(data: Mapping[str, Any]) -> Question:
+    """A question from the keys of its file."""
+    agents: list[str | Agent] = []
+    named = given.without_agents(data, agents)
+    trial = named.pop("trial", None)
+    own = load_trial(trial) if isinstance(trial, Mapping | Trial) else None
+    if own is None and trial is not None:
+        named["trial"] = trial
+    _, folder = given.with_agents(agents, None if own is None else own.folder)
+    content, text = parse_toml("question", given.as_toml(named, "question").encode())
+    return _Reader(Faults("question", "", content), content, text, folder, own).question()
+
+
+@overload
+def questions(name: None = None) -> pd.DataFrame: ...
+@overload
+def questions(name: str) -> dict[str, Any]: ...
+@checked(name=text_argument)
+def questions(name: str | None = None) -> pd.DataFrame | dict[str, Any]:
+    """The design questions that ship, or the content of one, to change and to give to `design`.
+
+    Parameters
+    ----------
+    name : str, optional
+        Of a question that ships, or the path of a file.
+
+    Returns
+    -------
+    DataFrame or dict
+        The keys of the question's file; or one row for each question: `name`, `title`, `factors`.
+
+    Raises
+    ------
+    BadInput
+        If there is no such question, or its file is at fault.
+    """
+    if name is not None:
+        return tomllib.loads(load_question(name).text)
     rows = []
     for path in sorted(SHIPPED.glob("*.toml")):
         found = load_question(path)
         rows.append((path.stem, found.title, ", ".join(factor.name for factor in found.factors)))
-    return pd.DataFrame(rows, columns=["name", "title", "factors"])
+    return Frame(rows, columns=["name", "title", "factors"], table="questions")
 
 
 def find_question(path: str | Path) -> Path:
@@ -589,8 +632,10 @@ def parse_question(text: str, folder: Path, name: str = "question.toml") -> Ques
 class _Reader:
     """One file on its way to a question."""
 
-    def __init__(self, faults: Faults, data: dict[str, object], text: str, folder: Path) -> None:
-        self.faults, self.text, self.folder = faults, text, folder
+    def __init__(
+        self, faults: Faults, data: dict[str, object], text: str, folder: Path, trial: Trial | None = None
+    ) -> None:
+        self.faults, self.text, self.folder, self.given = faults, text, folder, trial
         self.root = Table(faults, data, QUESTION)
         self.notes: list[str] = []
         self.arms: dict[str, Arm] = {}
@@ -599,7 +644,7 @@ class _Reader:
     def question(self) -> Question:
         root = self.root
         title = root.text("title", "")
-        trial = self._trial(root.text("trial", "modality"))
+        trial = self.given or self._trial(root.text("trial", "modality"))
         self.trial = trial
         draws = root.whole("draws", len(ensemble()), least=10, most=len(ensemble()))
         seed = root.whole("seed", 1, least=0, most=2**63 - 1)

@@ -8,9 +8,10 @@ each design in each vector), question.toml, design.json, index.html.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -18,7 +19,9 @@ from ranklsim.cohorts.conduct.patients import with_population
 from ranklsim.cohorts.portions import Progress
 from ranklsim.cohorts.uncertainty import vectors_for
 from ranklsim.pkpd import arguments
+from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.given import AGENT, AgentLike, with_agents
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
 from ranklsim.pkpd.reading import MOST_PATIENTS
 from ranklsim.pkpd.simulation import processors
@@ -38,10 +41,10 @@ FILES = {f"{name}.csv" for name in ("cells", "designs", "patients", "unknowns", 
 
 
 @arguments.checked(
-    question=arguments.path,
+    question=arguments.instance(Mapping, or_else=arguments.path),
     out=arguments.path,
     dose_for=arguments.text,
-    agent=arguments.text,
+    agent=AGENT,
     every=arguments.one_or_several(arguments.text, '["3 mo", "6 mo"]'),
     doses=arguments.text,
     draws=arguments.whole(1, MOST_PATIENTS),
@@ -54,11 +57,11 @@ FILES = {f"{name}.csv" for name in ("cells", "designs", "patients", "unknowns", 
     command=arguments.COMMAND,
 )
 def design(
-    question: str | Path | None = None,
+    question: str | Path | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     *,
     dose_for: str | None = None,
-    agent: str | None = None,
+    agent: AgentLike | None = None,
     every: str | Sequence[str] = ("6 mo",),
     doses: str | None = None,
     draws: int | None = None,
@@ -74,8 +77,9 @@ def design(
 
     Parameters
     ----------
-    question : str or path, optional
-        The name of a question that ships, or a TOML file; or
+    question : str, path or mapping, optional
+        The name of a question that ships, a TOML file, or the keys of such a file (`questions("dose")` gives those of
+        one that ships); or
     dose_for, agent, every, doses
         the commonest question in words: ``dose_for="90 % of denosumab's BMD_LS at 36 mo", agent="abc-301",
         every="6 mo"``, and the range of doses (``"10..240 mg"``; by default from a sixth to four times the
@@ -132,8 +136,8 @@ def design(
 
 
 def _question(
-    question: str | Path | None, wanted: str | None, agent: str | None, every: str | Sequence[str], doses: str | None,
-    folder: Path,
+    question: str | Path | Mapping[str, Any] | None, wanted: str | None, agent: AgentLike | None,
+    every: str | Sequence[str], doses: str | None, folder: Path,
 ) -> Question:  # fmt: skip
     """The question, from its file or from words."""
     if (question is None) == (wanted is None):
@@ -146,10 +150,12 @@ def _question(
     if agent is None:
         raise BadInput("agent is missing; name the agent whose dose is searched, such as mrankl-selective.")
     intervals = [every] if isinstance(every, str) else list(every)
-    if agent.endswith(".toml"):
+    if isinstance(agent, str) and agent.endswith(".toml"):
         folder, agent = Path(agent).parent, Path(agent).stem
     assert wanted is not None
-    return parse_question(dose_for(wanted, agent, intervals, folder=folder, doses=doses), folder)
+    assert isinstance(agent, str | Agent)
+    (name,), folder = with_agents([agent], folder)
+    return parse_question(dose_for(wanted, name, intervals, folder=folder, doses=doses), folder)
 
 
 def answer(

@@ -25,7 +25,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from ranklsim.cohorts.durability import MEASURES
 from ranklsim.cohorts.portions import Portions, Progress
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.ranges import natural
@@ -398,7 +397,7 @@ def _facts(
     """`Sensitivity.outcomes` but for `left_out`; `plain`: rows of the independent samples, `block`: their step."""
     rows = []
     for row in question.outcomes.to_dict("records"):
-        measure = MEASURES[row["measure"]]
+        measure = question.measures[row["measure"]]
         values = y.loc[plain, row["outcome"]]
         known = values.dropna().to_numpy()
         low, median, high = np.percentile(known, [5, 50, 95]) if len(known) else (np.nan,) * 3

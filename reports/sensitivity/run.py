@@ -41,6 +41,7 @@ FILES |= {"samples.parquet", "sensitivity.json"}
     out=arguments.path,
     only=arguments.NAMES,
     exclude=arguments.NAMES,
+    endpoints=arguments.one_or_several(arguments.text, '["Lumbar spine BMD"]'),
     trajectories=arguments.whole(2, 10_000),
     samples=arguments.whole(2, 2**20),
     keep=arguments.whole(2, 1000),
@@ -61,6 +62,7 @@ def sensitivity(
     *,
     only: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
+    endpoints: str | Sequence[str] | None = None,
     trajectories: int = 40,
     samples: int = 512,
     keep: int = 20,
@@ -75,7 +77,7 @@ def sensitivity(
     progress: Progress | None = None,
     command: str = "",
 ) -> Sensitivity:
-    """Ask on which parameters the durability and the rebound of a trial's arms depend.
+    """Ask on which parameters the endpoints of a trial, durability and rebound depend.
 
     Parameters
     ----------
@@ -86,6 +88,9 @@ def sensitivity(
     only, exclude : sequence of str, optional
         Parameters to move, or not: symbols (``"kT"``, ``"denosumab.CL"``) or kinds ("open", "fitted", "assumed",
         "measured", "hazard"). All but the last two kinds by default.
+    endpoints : str or list of str, optional
+        Names of endpoints of the trial, besides durability and rebound; all that a typical patient has a value of by
+        default. Of a responder, it is the change that is compared with its limit.
     trajectories : int
         Morris trajectories of the screening.
     samples : int
@@ -130,13 +135,16 @@ def sensitivity(
     values = load_parameters(parameters, folder=design.folder)
     agents = design.load_agents(values)
     moved = chosen(ranges(values, agents, intervals), only, exclude)
-    question = ask(design, values, agents, moved)
+    question = ask(design, values, agents, moved, [endpoints] if isinstance(endpoints, str) else endpoints)
     vectors = _vectors(ensemble, values, agents)
     threads = processors() if workers is None else workers
     if out is None:
         return analyse(question, options, ensemble=vectors, workers=threads, progress=progress)
     folder = Path(out)
-    asked = (moved.to_csv(index=False), json.dumps(asdict(options), sort_keys=True))
+    asked = (
+        moved.to_csv(index=False),
+        json.dumps([asdict(options), [e.name for e in question.endpoints]], sort_keys=True),
+    )
     identity = fingerprint(design, values, agents, *asked, "" if vectors is None else vectors.to_csv(index=False))
     work = work_folder(folder, VERB, "its trial, parameters or options", identity, resume, force, FILES)
     found = analyse(question, options, ensemble=vectors, work=work, workers=threads, progress=progress)

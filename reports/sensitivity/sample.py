@@ -17,17 +17,18 @@ References
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ranklsim.cohorts.durability import MEASURES, after_treatment
+from ranklsim.cohorts.durability import MEASURES, Measure, after_treatment
+from ranklsim.cohorts.endpoints import Endpoint
 from ranklsim.cohorts.protocol.design import Arm, Trial, ends_of_treatment
 from ranklsim.cohorts.uncertainty import courses
 from ranklsim.pkpd.agents import Agent
-from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.errors import BadInput, near
 from ranklsim.pkpd.parameters import ParameterTable
 
 SITES = ("LS", "TH")
@@ -92,6 +93,8 @@ class Question:
         Month at which the treatment of each ends.
     compared : dict of str to str
         Arm with a hypothetical agent, to the arm that it is set against.
+    endpoints : list of Endpoint
+        Of the trial, the primary ones first, that a typical patient has a value of.
     """
 
     trial: Trial
@@ -101,6 +104,13 @@ class Question:
     arms: list[str]
     ends: dict[str, float]
     compared: dict[str, str]
+    endpoints: list[Endpoint] = field(default_factory=list)
+
+    @property
+    def measures(self) -> dict[str, Measure]:
+        """What is asked of each arm: the endpoints by name, the primary ones first, then durability and rebound."""
+        own = {e.name: Measure(e.typical_unit, e.name) for e in self.endpoints}
+        return own | MEASURES
 
     @property
     def months(self) -> np.ndarray:
@@ -108,6 +118,7 @@ class Question:
         last = float(self.trial.months)
         first = min(min(self.ends.values()), last)
         named = [end + later for end in self.ends.values() for later in (0.0, 12.0, 24.0)]
+        named += [month for endpoint in self.endpoints for month in endpoint.typical_months]
         grid = {*np.arange(0.0, last + 1e-9), *np.arange(first, last + 1e-9, 0.5), *named, last}
         return np.array(sorted({round(month, 9) for month in grid if month <= last + 1e-9}))
 
@@ -115,20 +126,29 @@ class Question:
     def outcomes(self) -> pd.DataFrame:
         """One row for each outcome: `outcome` (its name), `arm`, `versus` ("" for the arm itself), `measure`."""
         rows = []
+        unfit = {arm: {e.name for e in self.endpoints if e.unfit(arm)} for arm in self.arms}
         for arm in self.arms:
             left = float(self.trial.months) - self.ends[arm]
-            for name, measure in MEASURES.items():
+            for name, measure in self.measures.items():
+                if name in unfit[arm]:
+                    continue
                 if measure.after is None or (left > 1e-9 and measure.after <= left + 1e-9):
                     rows.append({"outcome": f"{arm}.{name}", "arm": arm, "versus": "", "measure": name})
         have = {row["outcome"] for row in rows}
         for arm, versus in self.compared.items():
-            for name in MEASURES:
+            for name in self.measures:
                 if {f"{arm}.{name}", f"{versus}.{name}"} <= have:
                     rows.append({"outcome": f"{arm}-{versus}.{name}", "arm": arm, "versus": versus, "measure": name})
         return pd.DataFrame(rows)
 
 
-def ask(trial: Trial, parameters: ParameterTable, agents: Sequence[Agent], moved: pd.DataFrame) -> Question:
+def ask(
+    trial: Trial,
+    parameters: ParameterTable,
+    agents: Sequence[Agent],
+    moved: pd.DataFrame,
+    endpoints: Sequence[str] | None = None,
+) -> Question:
     """The outcomes of a trial that can be analysed.
 
     Parameters
@@ -139,11 +159,13 @@ def ask(trial: Trial, parameters: ParameterTable, agents: Sequence[Agent], moved
         All agents that the arms name.
     moved : DataFrame
         Parameters to move, as from `ranges.chosen`.
+    endpoints : sequence of str, optional
+        Names of endpoints of the trial; all that a typical patient has a value of by default.
 
     Raises
     ------
     BadInput
-        If no arm receives an active agent.
+        If no arm receives an active agent, or an endpoint is unknown or has no value in a typical patient.
     """
     by_name = {agent.name: agent for agent in agents}
     active = [arm for arm in trial.arms if any(by_name[r.agent].kind != "none" for r in arm.regimens)]
@@ -164,7 +186,29 @@ def ask(trial: Trial, parameters: ParameterTable, agents: Sequence[Agent], moved
         arms=names,
         ends={name: ends[name] for name in names},
         compared={arm.name: _against(arm, known, trial.control) for arm in hypothetical if known},
+        endpoints=_endpoints(trial, endpoints),
     )
+
+
+def _endpoints(trial: Trial, wanted: Sequence[str] | None) -> list[Endpoint]:
+    """Endpoints that a typical patient has a value of, the primary ones first."""
+    known = {endpoint.name: endpoint for endpoint in trial.endpoints}
+    faults, first = [], f"its first one is '{next(iter(known), '')}'."
+    for name in wanted or ():
+        if name not in known:
+            faults.append(f"endpoints: '{name}' is no endpoint of {trial.name}; {near(name, known, first)}")
+        elif not known[name].typical_months and known[name].key != "durability":
+            faults.append(
+                f"endpoints: '{name}' has no value in one typical patient ({known[name].key}); ask for one that is "
+                "measured, or use replicate."
+            )
+    if faults:
+        raise BadInput(*faults)
+    order = ("primary", "key secondary", "secondary", "exploratory")
+    asked = [e for e in trial.endpoints if e.typical_months and (wanted is None or e.name in wanted)]
+    asked.sort(key=lambda endpoint: order.index(endpoint.role))
+    alike = {(e.columns[:1], e.typical_months, e.typical_unit): e for e in reversed(asked)}  # in a typical patient
+    return asked if wanted is not None else [e for e in asked if e in alike.values()]
 
 
 def _against(arm: Arm, known: Sequence[Arm], control: str | None) -> str:
@@ -208,6 +252,8 @@ def evaluate(
             change[site] = 100 * (bmd / bmd[:, :1] - 1)
         ctx = found["CTX"][:, k]
         own = after_treatment(months, change, 100 * ctx / ctx[:, :1], question.ends[arm])
+        course = {name: values[:, k] for name, values in found.items()}
+        own = {e.name: e.typical(months, course) for e in question.endpoints if not e.unfit(arm)} | own
         columns |= {f"{arm}.{name}": value for name, value in own.items()}
     return pd.DataFrame(columns)
 

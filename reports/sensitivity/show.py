@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -235,7 +236,7 @@ def _curves(view: _View) -> Section:
                     ticks = ticks[:: 1 + len(ticks) // 7]
                     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
                     ax.minorticks_off()
-                ax.set_title(_panel_title(view, name), loc="left", fontsize=8.8)
+                ax.set_title(_panel_title(view, name, 54 if line.size < 3 else 34), loc="left", fontsize=8.8)
                 ax.set_ylabel(first_upper(view.unit(name)), fontsize=9.0)
                 unit = "" if row["unit"] == "1" else f" ({row['unit']})"
                 ax.set_xlabel(f"{tops[name]}{unit}", fontsize=9.0)
@@ -356,7 +357,9 @@ def _every_index(view: _View) -> Section:
 
 
 def _short(measure: str) -> str:
-    """A measure in two or three words, for the rows of a figure."""
+    """A measure in a few words, for the rows of a figure."""
+    if measure not in MEASURES:
+        return shorten(measure, 34, placeholder=" …")
     name, _, rest = measure.partition("_")
     site, _, later = rest.partition("_")
     words = {
@@ -558,8 +561,9 @@ class _View:
             for row in facts.to_dict("records")
             if row["outcome"] in known
         }
-        measures = []
-        for group in (DURABILITY, REBOUND):
+        measures: list[str] = []
+        primary = [endpoint.name for endpoint in self.question.endpoints if endpoint.role == "primary"]
+        for group in ([primary] if primary else []) + [DURABILITY, REBOUND]:
             counts = [sum((*subject, measure) in names for subject in subjects) for measure in group]
             measures.append(group[int(np.argmax(counts))])
         out = [names[*subject, measure] for subject in subjects for measure in measures if (*subject, measure) in names]
@@ -587,8 +591,10 @@ class _View:
     @property
     def topic(self) -> str:
         """Subject of the headline."""
-        after = any(MEASURES[str(self.facts.loc[name, "measure"])].after is not None for name in self.headline)
-        return "durability and rebound" if after else "the gain at the end of treatment"
+        asked = [str(self.facts.loc[name, "measure"]) for name in self.headline]
+        after = any(MEASURES[name].after is not None for name in asked if name in MEASURES)
+        words = "durability and rebound" if after else "the gain at the end of treatment"
+        return f"the primary endpoint, {words}" if any(name not in MEASURES for name in asked) else words
 
     def unit(self, outcome: str) -> str:
         """The unit of an outcome; differences of percentages are in percentage points."""
@@ -610,10 +616,10 @@ class _View:
         return f"{symbol} ({self.moved.loc[symbol, 'meaning']})"
 
 
-def _panel_title(view: _View, outcome: str) -> str:
+def _panel_title(view: _View, outcome: str, width: int = 54) -> str:
     """Title of a panel: the arm or difference, and the outcome."""
     meaning = first_upper(view.facts.loc[outcome, "meaning"])
-    return f"{two_lines(view.subject(outcome), 54)}\n{two_lines(meaning, 54)}"
+    return f"{two_lines(view.subject(outcome), width)}\n{two_lines(meaning, width)}"
 
 
 def _three(value: float) -> str:

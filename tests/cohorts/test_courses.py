@@ -108,13 +108,13 @@ def test_a_trial_as_a_mapping_with_an_agent_and_patients_as_objects_is_the_trial
     age = np.linspace(60, 80, 30)
     women = pd.DataFrame({"age": age, "T_LS": np.linspace(-3.5, -1.5, 30), "weight": 65 + 8 * np.sin(np.arange(30))})
     (tmp_path / "abc-301.toml").write_text(OWN_AGENT)
-    (tmp_path / "patients.toml").write_text('table = "patients.csv"\nlike = "postmenopausal-osteoporosis"\n')
-    women.to_csv(tmp_path / "patients.csv", index=False)
+    (tmp_path / "population.toml").write_text('table = "population.csv"\nlike = "postmenopausal-osteoporosis"\n')
+    women.to_csv(tmp_path / "population.csv", index=False)
     arms = [arm("placebo"), arm("own", agent="abc-301")]
-    text = trial_text(arm=arms, population={"name": "patients", "patients": 6}, months=24)
+    text = trial_text(arm=arms, population={"name": "population", "patients": 6}, months=24)
     (tmp_path / "trial.toml").write_text(text)
     files = run("trial.toml", "files", layers=["patients", "residual"])
-    for name in ("abc-301.toml", "patients.toml", "patients.csv"):
+    for name in ("abc-301.toml", "population.toml", "population.csv"):
         (tmp_path / name).unlink()
     given = tomllib.loads(text)
     given["population"]["name"] = women
@@ -128,7 +128,7 @@ def test_a_trial_as_a_mapping_with_an_agent_and_patients_as_objects_is_the_trial
     with pytest.raises(BadInput, match="trial: `seed` is missing"):
         run(given, "faulty")
     given |= {"seed": 1, "population": {"name": women.assign(age="old"), "patients": 6}}
-    with pytest.raises(BadInput, match=r"patients.csv:2: "):
+    with pytest.raises(BadInput, match=r"population.csv:2: "):
         run(given, "faulty")
     assert not (tmp_path / "faulty").exists()
 

@@ -9,13 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ranklsim import simulate
 from ranklsim.cohorts import portions
+from ranklsim.cohorts.conduct.patients import typical
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.cohorts.uncertainty import draws_of, ensemble
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.ranges import chosen, ranges
+from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.sensitivity import analyse as module
 from ranklsim.reports.sensitivity.analyse import analyse, outcome_values
 from ranklsim.reports.sensitivity.sample import Question, Settings, ask, evaluate
@@ -54,7 +57,9 @@ def test_active_arms_are_asked_and_hypothetical_ones_compared_with_the_known_one
 
 
 def test_without_months_after_treatment_only_gains_are_asked_and_without_an_agent_nothing() -> None:
-    assert set(asked("freedom").outcomes["measure"]) == {"gain_LS", "gain_TH"}
+    of_freedom = asked("freedom")
+    named = [endpoint.name for endpoint in of_freedom.endpoints]
+    assert list(of_freedom.outcomes["measure"]) == [*named, "gain_LS", "gain_TH"]
     trial = load_trial("freedom")
     agents = [load_agent(agent) for agent in trial.agent_names()]
     with pytest.raises(BadInput, match="no arm is given an active agent"):
@@ -150,6 +155,7 @@ def _vectors() -> pd.DataFrame:
 
 def test_a_parameter_that_does_nothing_has_no_index_and_alone_no_result(question: Question) -> None:
     table = chosen(ranges(TABLE, question.agents), ["b0", "p0"], None)  # BSAP and P1NP only
+    question = replace(question, endpoints=[])
     with pytest.raises(RunFailed, match="no outcome varies"):
         analyse(replace(question, moved=table), SMALL)
 
@@ -185,3 +191,32 @@ def test_a_source_that_carries_no_rankl_sends_no_signal(question: Question) -> N
     found = evaluate(question, vectors)
     assert np.isfinite(found["mrankl.gain_LS"]).all()
     assert found["mrankl.gain_LS"][0] == pytest.approx(found["mrankl.gain_LS"][1], abs=1e-3)
+
+
+def test_any_endpoint_of_the_trial_is_asked_the_primary_first_and_is_read_off_the_course() -> None:
+    question = asked("biosimilar", ("sig", "denosumab.CL"))
+    first = question.endpoints[0]
+    assert first.role == "primary"
+    assert question.outcomes["measure"].iloc[0] == first.name
+    values = evaluate(question, pd.DataFrame([{"sig": TABLE["sig"]}])).iloc[0]
+    course = simulate(
+        "denosumab 60mg every 6mo x2", follow="0 mo", at=np.linspace(0, 6, 61),
+        covariates={s: float(v) for s, v in typical(question.trial, TABLE).persons.iloc[0].items()},
+    ).set_index("month")  # fmt: skip
+    drug = course["C_denosumab"].loc[:6]
+    area = np.trapezoid(drug, drug.index * DAYS_PER_MONTH)
+    assert values["reference.AUC over 6 months"] == pytest.approx(area, rel=1e-4)
+    assert values["reference.Cmax"] == pytest.approx(drug.max(), rel=1e-4)
+    assert values["reference.Spine BMD at month 12"] == pytest.approx(course.loc[12, "BMD_LS_pct"], abs=1e-3)
+    named = ask(question.trial, TABLE, question.agents, question.moved, ["Cmax"])
+    assert [endpoint.name for endpoint in named.endpoints] == ["Cmax"]
+
+
+def test_an_endpoint_that_a_typical_patient_has_not_is_refused() -> None:
+    question = asked("modality")
+    with pytest.raises(BadInput) as refused:
+        ask(
+            question.trial, TABLE, question.agents, question.moved, ["New vertebral fractures after treatment", "Spine"]
+        )
+    assert "has no value in one typical patient" in refused.value.messages[0]
+    assert "endpoints: 'Spine' is no endpoint of modality" in refused.value.messages[1]
