@@ -296,7 +296,7 @@ def test_the_figures_of_the_readme_are_those_of_the_model(monkeypatch) -> None:
     import readme  # type: ignore[import-not-found]
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    lines = text[text.index(readme.BEGIN) : text.index(readme.END)].splitlines()[3:]
+    lines = text.split("<!-- figures: scripts/readme.py -->\n")[1].split("<!-- end of figures -->")[0].splitlines()[2:]
     told = [line.split("|")[4].strip() for line in lines]
     with open(readme.PUBLISHED, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -305,6 +305,24 @@ def test_the_figures_of_the_readme_are_those_of_the_model(monkeypatch) -> None:
         step = 0.1 if "." in now else 1  # the last decimal may fall either way on another machine
         was, new = (float(number.replace("−", "-")) for number in (text, now))
         assert abs(was - new) <= step * 1.001, f"{row['quantity']}: README {text}, model {now}; `make readme` renews it"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", ["answer", "misfits"])
+def test_the_answer_and_the_misfits_of_the_readme_are_those_of_the_model(block: str, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    import readme  # type: ignore[import-not-found]
+
+    def parts(text: str) -> tuple[list[str], list[float]]:
+        numbers = re.compile("[−+]?\\d+(?:\\.\\d+)?")
+        words = " ".join(text.split())
+        return numbers.split(words), [float(found.replace("−", "-")) for found in numbers.findall(words)]
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    told = text.split(f"<!-- {block}: scripts/readme.py -->\n")[1].split(f"<!-- end of {block} -->")[0]
+    (told_words, told_numbers), (words, numbers) = parts(told), parts(readme.BLOCKS[block]())
+    assert told_words == words, "`make readme` renews it"
+    assert told_numbers == pytest.approx(numbers, rel=0.01, abs=0.11)
 
 
 def test_the_project_names_no_machine() -> None:
