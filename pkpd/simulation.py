@@ -439,7 +439,7 @@ def _constants(
         fields = {field: np.full(n, EMPTY[kind].get(field, np.nan)) for field in FIELDS[kind]}
         for a in np.unique(who[who >= 0]):
             mine = who == a
-            for field, value in _numbers(agents[a], persons).items():
+            for field, value in numbers_of(agents[a], persons).items():
                 fields[field][mine] = np.broadcast_to(value, n)[mine]
         # An agent's numbers that no equation reads are kept by kind.
         p |= {f"{field}_{k}" if field in EMPTY[kind] else f"{kind}.{field}_{k}": v for field, v in fields.items()}
@@ -479,7 +479,7 @@ def patient_constants(
     return model, _constants(parameters, persons, model, agents, placed), slot
 
 
-def _numbers(agent: Agent, persons: pd.DataFrame) -> dict[str, float | Array]:
+def numbers_of(agent: Agent, persons: pd.DataFrame) -> dict[str, float | Array]:
     """Every number of an agent.
 
     Parameters

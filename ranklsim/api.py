@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ranklsim.reports.csr.report import write_report as report
     from ranklsim.reports.design.question import questions as questions
     from ranklsim.reports.design.run import design as design
+    from ranklsim.reports.exchange.export import export as export
     from ranklsim.reports.pages.compare import write_comparison as compare
     from ranklsim.reports.pages.fit_report import fit as fit
     from ranklsim.reports.pages.validation import validate as validate
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
     from ranklsim.reports.sensitivity.run import sensitivity as sensitivity
 
     __all__ = [
-        "agents", "analyse", "bundle", "cdisc", "compare", "design", "evidence", "fit", "genetics", "parameters",
-        "populations", "questions", "replicate", "report", "reproduce", "run", "sensitivity", "simulate", "sweep",
-        "trials", "validate", "variants",
+        "agents", "analyse", "bundle", "cdisc", "compare", "design", "evidence", "export", "fit", "genetics",
+        "parameters", "populations", "questions", "replicate", "report", "reproduce", "run", "sensitivity", "simulate",
+        "sweep", "trials", "validate", "variants",
     ]  # fmt: skip
 
 FUNCTIONS = {
@@ -46,6 +47,7 @@ FUNCTIONS = {
     "compare": "reports.pages.compare:write_comparison",
     "design": "reports.design.run:design",
     "evidence": "pkpd.evidence.records:evidence",
+    "export": "reports.exchange.export:export",
     "fit": "reports.pages.fit_report:fit",
     "genetics": "pkpd.mice.genetics:run_genetics",
     "parameters": "pkpd.parameters:parameters",

@@ -15,21 +15,20 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import sympy as sp
 from sympy.printing.latex import LatexPrinter
 
-import ranklsim.pkpd.agents
 from ranklsim.pkpd.agents import FIELDS
 from ranklsim.pkpd.biology.ligand import SOURCES
 from ranklsim.pkpd.biology.model import Model
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.biology.values import Slots, Values
+from ranklsim.pkpd.exchange.tracing import BIOLOGY, Noting, call, run_text
 from ranklsim.pkpd.parameters import load_parameters
 
-BIOLOGY = Path(ranklsim.pkpd.agents.__file__).parent / "biology"
 PAGE = Path(__file__).parent.parent / "docs" / "equations.md"
 HEADING = "Parameters read here, with unit and meaning"
 TABLE = load_parameters()
@@ -127,37 +126,16 @@ class Equations:
         return self.keep(name, value)
 
 
-class _Noting(ast.NodeTransformer):
-    """Makes every assignment note its name, and every sum its index."""
-
-    def visit_Assign(self, node: ast.Assign) -> ast.Assign:
-        node.value = self.visit(node.value)
-        target, value = node.targets[0], node.value
-        if isinstance(target, ast.Name) and isinstance(value, ast.DictComp):
-            value.value = _call("_item", ast.Constant(target.id), value.key, value.value)
-        elif isinstance(target, ast.Name) and isinstance(value, ast.Dict):
-            pairs = [(key, part) for key, part in zip(value.keys, value.values, strict=True) if key]
-            value.values = [_call("_item", ast.Constant(target.id), key, part) for key, part in pairs]
-        elif isinstance(target, ast.Name):
-            node.value = _call("_keep", ast.Constant(target.id), value)
-        elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
-            parts = zip(target.elts, value.elts, strict=True)
-            value.elts = [self.visit_Assign(ast.Assign([one], part)).value for one, part in parts]
-        elif isinstance(target, ast.Subscript) and isinstance(target.value, ast.Name):
-            node.value = _call("_item", ast.Constant(target.value.id), target.slice, value)
-        return node
+class _Noting(Noting):
+    """Makes every sum note its index, too."""
 
     def visit_Call(self, node: ast.Call) -> ast.Call:
         self.generic_visit(node)
         if isinstance(node.func, ast.Name) and node.func.id in ("sum", "prod"):
             if isinstance(node.args[0], ast.GeneratorExp):
                 index = ast.unparse(node.args[0].generators[0].target)
-                return _call("_over", ast.Constant(node.func.id), node.args[0], ast.Constant(index))
+                return call("_over", ast.Constant(node.func.id), node.args[0], ast.Constant(index))
         return node
-
-
-def _call(name: str, *args: ast.expr) -> ast.Call:
-    return ast.Call(ast.Name(name, ast.Load()), list(args), [])
 
 
 class Text:
@@ -172,22 +150,21 @@ class Text:
     """
 
     def __init__(self, name: str, given: Mapping[str, Any]) -> None:
-        tree = ast.parse((BIOLOGY / f"{name}.py").read_text(encoding="utf-8"))
-        noting = _Noting()
-        tree.body = [noting.visit(n) if isinstance(n, ast.FunctionDef | ast.ClassDef) else n for n in tree.body]
         self.equations, self.depth = Equations(), 0
-        self.space: dict[str, Any] = {
-            "__name__": name,
-            "_keep": lambda name, value: self.equations.keep(name, value),
-            "_item": lambda of, key, value: self.equations.item(of, key, value),
-            "_over": _over,
-            "range": lambda *_: [K],
-        }
-        exec(compile(ast.fix_missing_locations(tree), f"{name}.py", "exec"), self.space)
+        self.space: dict[str, Any] = run_text(
+            name,
+            _Noting(),
+            {
+                "_keep": lambda name, value, _: self.equations.keep(name, value),
+                "_item": lambda of, key, value, _: self.equations.item(of, key, value),
+                "_over": _over,
+                "range": lambda *_: [K],
+            },
+        )
         units = {"LN2": sp.log(2), "E": sp.E, "DAYS_PER_YEAR": symbol("year")}
         self.space |= {"SOURCES": (J,), "TEMPLATES": {B: C}} | units | given
         for inner, function in list(self.space.items()):
-            if isinstance(function, type(_call)) and function.__module__ == name:
+            if isinstance(function, FunctionType) and function.__module__ == name:
                 self.space[inner] = self._named(inner.strip("_"), function)
 
     def _named(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -67,7 +67,7 @@ def needs(name: str, extra: str = "") -> list[str]:
 
 
 def bill() -> Bom:
-    """The bill of ranklsim with its optional dependencies on Dask."""
+    """The bill of ranklsim with its optional dependencies."""
     versions, terms, make = locked(), licences(), LicenseFactory()
 
     def component(name: str, version: str, licence: str, kind: ComponentType) -> Component:
@@ -82,7 +82,7 @@ def bill() -> Bom:
     bom = Bom()
     bom.metadata.component, bom.metadata.timestamp = top, EPOCH
     known: dict[str, Component] = {}
-    asked = {"ranklsim": [*needs("ranklsim"), *needs("ranklsim", "dask")]}
+    asked = {"ranklsim": [*needs("ranklsim"), *needs("ranklsim", "dask"), *needs("ranklsim", "exchange")]}
     todo = list(asked["ranklsim"])
     while todo:
         name = todo.pop()

@@ -48,6 +48,7 @@ RIGHT = {
     "cdisc": {"run_folder": "x", "out": "b"},
     "bundle": {"run_folder": "x", "out": "b.zip"},
     "reproduce": {"file": "x.zip"},
+    "export": {"source": "denosumab 60mg x1", "out": "b.xml", "format": "sbml"},
 }
 """What a misuse below is laid over."""
 NO_PATHS = [3, b"x", "", "a\x00b", Odd(), ["x"]]
@@ -171,6 +172,17 @@ MISUSES = {
     "compare": {"folders": ["a", ["a"], ["a", "a"], [1, 2], 3, NO_PATHS], "out": NO_PATHS, "force": NO_FLAGS},
     "bundle": {"run_folder": ["nowhere", *NO_PATHS], "out": ["b.tar", *NO_PATHS], "force": NO_FLAGS},
     "reproduce": {"file": ["nowhere.zip", *NO_PATHS], "workers": [0, 1.0], "out": NO_PATHS, "resume": NO_FLAGS},
+    "export": {
+        "source": ["denosumb", "nowhere.toml", *NO_PATHS],
+        "out": ["nowhere/x.xml", *NO_PATHS],
+        "format": ["smbl", 3],
+        "arm": ["placebo", 3],
+        "follow": ["12", 12],
+        "covariates": [{"aeg": 63}, 3],
+        "parameters": [{"kTT": 0.2}, "nowhere.csv"],
+        "folder": ["nowhere", *NO_PATHS],
+        "force": NO_FLAGS,
+    },
     "cdisc": {
         "run_folder": ["nowhere", *NO_PATHS],
         "formats": ["xpt", [], ["sas"]],

@@ -80,7 +80,7 @@ STRUCTURE: dict[str, dict[float, str]] = {
 
 DATA = {
     "pkpd/data": "parameters.csv genetics.toml experiments.csv "
-    "dictionary.csv limits.csv ensemble.csv variants.csv variants.toml variant_fits.csv",
+    "dictionary.csv identifiers.csv limits.csv ensemble.csv variants.csv variants.toml variant_fits.csv",
     "pkpd/data/agents": "*.toml",
     "pkpd/data/evidence": "arms.toml observations.csv not_used.csv offsets.csv",
     "pkpd/data/fits": "*.toml",

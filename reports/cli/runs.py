@@ -262,4 +262,35 @@ def _reproduce(file: Path, resume: bool, force: bool, **options: Any) -> None:
         raise click.exceptions.Exit(1)
 
 
-VERBS = (_run, _simulate, _report, _cdisc, _compare, _bundle, _reproduce)
+@shared.verb(
+    "export",
+    "Write the model or data in the format of another tool.",
+    'export "denosumab 60mg every 6mo x8" --format sbml -o denosumab.xml',
+)
+@click.argument("source", metavar="REGIMEN|TRIAL")
+@shared.option("--format", str, "NAME", "sbml (SBML level 3) or r (a script for R's deSolve).", required=True)
+@shared.option("-o --out", shared.FILE, "FILE", "File to write.  [default: named after what it holds]")
+@shared.option("--arm", str, "NAME", "Arm of the trial; needed if it has several.")
+@shared.option("--follow", str, "TIME", "Follow-up after the interval of the last dose of a regimen.", default="12mo")
+@shared.option(
+    "--set settings",
+    shared.SETTING,
+    "NAME=VALUE",
+    "A value that differs from the typical patient, as for `ranklsim simulate`. Can be repeated.",
+    multiple=True,
+)
+@shared.PARAMETERS
+@shared.AGENTS
+@shared.FORCE
+def _export(source: str, settings: Sequence[tuple[str, float]], **options: Any) -> None:
+    """Write the typical patient under a REGIMEN, or under an arm of a TRIAL, for another tool.
+
+    The file has all states, outputs, doses, and parameters with their units and sources. docs/exchange.md says what
+    each format holds, what it cannot hold, and how closely other engines agree.
+    """
+    from ranklsim import api
+
+    click.echo(api.export(source, covariates=dict(settings), **shared.given(options)))
+
+
+VERBS = (_run, _simulate, _report, _cdisc, _compare, _bundle, _reproduce, _export)
