@@ -360,6 +360,8 @@ class Resampled(Population):
     marginals: tuple[Empirical, ...]
     smoothing: float
     like: Declared
+    below: tuple[str, ...] = ()
+    """Values of the table that are below the limit of an assay, in words."""
 
     @cached_property
     def _unmix(self) -> Array:
@@ -429,6 +431,7 @@ class Resampled(Population):
         gaps = int(np.isnan(self.scores).sum()) - len(absent) * len(self.scores)
         said = f"Resampled with replacement from {self.table_name} ({n} women"
         said += f"; {gaps} missing values drawn given the rest" if gaps else ""
+        said += f"; values below a limit put at their quantiles ({', '.join(self.below)})" if self.below else ""
         said += f"; {', '.join(absent)} not in it and drawn as in {self.like.name})" if absent else ")"
         said += f", smoothed with h = {self.smoothing:g}" if self.smoothing else ""
         said += ", weighed by entropy balancing" if self.targets else ", with equal weights"

@@ -4,6 +4,14 @@ Columns are named as in ``data/covariates.csv`` and hold values in its units, un
 heading (`columns`) or unit (`units`). What is neither a covariate nor named under `ignore` is refused, so that a
 misspelt heading is not lost in silence. An empty cell, NA, NaN or a full stop is a missing value. Faults are told with
 file, line and column, all at once.
+
+A value below the limit of its assay is written as ``<0.03``. Such values are put at the quantiles for which they stand,
+by regression on order statistics: the logarithms of the values above the limit are a straight line over their normal
+scores, which goes on below it [1]_.
+
+References
+----------
+.. [1] Helsel DR, Cohn TA. Water Resour Res 1988;24:1997-2004. doi:10.1029/WR024i012p01997
 """
 
 from __future__ import annotations
@@ -15,9 +23,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from ranklsim.cohorts.people.criteria import covariates
-from ranklsim.pkpd.errors import BadInput, near
+from ranklsim.pkpd.errors import BadInput, near, one_of
 from ranklsim.pkpd.parquet import read_parquet
 from ranklsim.pkpd.reading import first_faults, read_csv
 from ranklsim.pkpd.units import convert
@@ -28,7 +37,8 @@ FEWEST = 20  # rows
 BODY = 0.03  # share by which BMI may differ from weight over squared height, for rounding
 
 _NUMBERS_WOMEN = re.compile(r"u?subj(ect)?_?(id|no)?|id|pat(ient)?_?(id|no|number)?|pid|record_?id", re.IGNORECASE)
-_MEASURED = ("CTX", "P1NP")  # by an assay that cannot find 0
+_MEASURED = ("CTX", "P1NP", "vitamin_D")  # by an assay that cannot find 0
+_MOST_BELOW = 0.5  # share of values below the limit; with more, a line has too little to go on
 _MISSING = {"", "na", "nan", "n/a", "null", "none", "."}
 _YES_NO = {"yes": 1.0, "no": 0.0, "y": 1.0, "n": 0.0, "true": 1.0, "false": 0.0}
 
@@ -72,6 +82,7 @@ def read_table(name: str, content: bytes, layout: Layout) -> pd.DataFrame:
     DataFrame
         One row a woman; a column for each covariate that the table has, in canonical units, NaN where missing.
         Age at menopause takes the place of years since menopause, and of weight, height and BMI at most two stay.
+        ``attrs["below"]`` says in words which values were below a limit.
 
     Raises
     ------
@@ -94,11 +105,13 @@ def read_table(name: str, content: bytes, layout: Layout) -> pd.DataFrame:
             faults.append(f"{places.head}: there is no column '{wanted}'; {near(wanted, list(cells))}")
     if len(places.rows) < FEWEST:
         faults.append(f"{name}: holds {len(places.rows)} women; give at least {FEWEST}.")
-    found = {
-        named[heading]: _numbers(places.rows, heading, named[heading], column, layout, faults)
-        for heading, column in cells.items()
-        if heading in named and heading not in layout.ignore and named[heading] not in DERIVED
-    }
+    found, below = {}, []
+    for heading, column in cells.items():
+        if heading in named and heading not in layout.ignore and named[heading] not in DERIVED:
+            covariate = named[heading]
+            values, low = _numbers(places.rows, heading, covariate, column, layout, faults)
+            found[covariate], words = _placed(values, low, f"{name}: column '{heading}'", unit_of(covariate), faults)
+            below += [f"{covariate}: {words}"] if words else []
     frame = pd.DataFrame(found)
     if not faults:
         _consistent(name, places.rows, frame, faults)
@@ -106,7 +119,9 @@ def read_table(name: str, content: bytes, layout: Layout) -> pd.DataFrame:
         faults.append(f"{name}: has no column of a covariate; {near('', list(covariates()))}")
     if faults:
         raise BadInput(*first_faults(name, faults))
-    return _coordinates(frame)
+    frame = _coordinates(frame)
+    frame.attrs["below"] = below
+    return frame
 
 
 @dataclass(frozen=True)
@@ -151,18 +166,24 @@ def _numbers(
     column: Iterable[object],
     layout: Layout,
     faults: list[str],
-) -> NDArray[np.float64]:
-    """Values of a column in the canonical unit; notes every cell that cannot be."""
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Values of a column in the canonical unit, and which are limits; notes every cell that cannot be."""
     canonical = unit_of(covariate)
     unit = layout.units.get(covariate, canonical)
     known = covariates().get(covariate)
     low, high = (known.low, known.high) if known else (20.0, 65.0)
-    values = np.full(len(places), np.nan)
+    values, below = np.full(len(places), np.nan), np.zeros(len(places), dtype=bool)
     for k, cell in enumerate(column):
         text = "" if cell is None else str(cell).strip().lower()
         if text in _MISSING:
             continue
         here = f"{places[k]}: column '{heading}'"
+        below[k] = text.startswith("<")
+        if below[k]:
+            text = text.lstrip("<= ")
+            if covariate not in _MEASURED:
+                faults.append(f"{here}: {cell} is no number; only {one_of(_MEASURED)} can be below a limit.")
+                continue
         try:
             value = _YES_NO[text] if known and known.yes_no and text in _YES_NO else float(text)
         except ValueError:
@@ -170,7 +191,8 @@ def _numbers(
             continue
         value = convert(value, unit, canonical)
         if value == 0 and covariate in _MEASURED:
-            faults.append(f"{here}: 0 is below the limit of every assay; leave the cell empty if she was below it.")
+            said = "write < and that limit if she was below it, as in <0.03"
+            faults.append(f"{here}: 0 is below the limit of every assay; {said}, or leave the cell empty.")
         elif known and known.yes_no and value not in (0.0, 1.0):
             faults.append(f"{here}: {cell} is neither yes (1) nor no (0); give one of them.")
         elif not low <= value <= high:
@@ -180,7 +202,33 @@ def _numbers(
             )
         else:
             values[k] = value
-    return values
+    return values, below
+
+
+def _placed(
+    values: NDArray[np.float64], below: NDArray[np.bool_], where: str, unit: str, faults: list[str]
+) -> tuple[NDArray[np.float64], str]:
+    """Values with those below the limit at their quantiles, and in words which those are."""
+    known = np.isfinite(values)
+    below = below & known
+    if not below.any():
+        return values, ""
+    limits, count, n = np.unique(values[below]), int(below.sum()), int(known.sum())
+    limit = float(limits[-1])
+    if len(limits) > 1:
+        said = f"has limits from {limits[0]:g} to {limit:g} {unit}"
+        faults.append(f"{where}: {said}; write all values below the highest as <{limit:g}.")
+    elif (values[known & ~below] < limit).any():
+        faults.append(f"{where}: has values below its limit of {limit:g} {unit}; write those too as <{limit:g}.")
+    elif count > _MOST_BELOW * n or np.unique(values[known & ~below]).size < 2:
+        faults.append(f"{where}: {count} of {n} values are below the limit, too many; leave the column out.")
+    if faults:
+        return values, ""
+    scores = ndtri((np.arange(n) + 0.5) / n)
+    slope, middle = np.polyfit(scores[count:], np.log(np.sort(values[known & ~below])), 1)
+    placed = values.copy()
+    placed[below] = np.minimum(np.exp(middle + slope * scores[:count]), limit)
+    return placed, f"{count} below {limit:g} {unit}"
 
 
 def _consistent(name: str, places: list[str], frame: pd.DataFrame, faults: list[str]) -> None:

@@ -274,7 +274,7 @@ def _resampled(name: str, file: tuple[str, bytes], table: tuple[str, bytes], bas
     root.faults.stop()
     women = read_table(*table, layout)
     names = list(_coordinates_of(women))
-    women = women.reindex(columns=names)
+    below, women = tuple(women.attrs["below"]), women.reindex(columns=names)
     pairs = _pairs(root, names)
     for pair in pairs:
         if not any(each.startswith("eta_") for each in pair):
@@ -308,7 +308,7 @@ def _resampled(name: str, file: tuple[str, bytes], table: tuple[str, bytes], bas
     )
     return Resampled(
         *_words(name, root), tuple(names), inclusion, effects, factor, targets, dict([file, table]) | base.files,
-        table[0], women, scores, weights, tuple(marginals), smoothing, base,
+        table[0], women, scores, weights, tuple(marginals), smoothing, base, below,
     )  # fmt: skip
 
 

@@ -35,7 +35,7 @@ from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.evidence.errors import ASSUMED_N, RECALLED
 from ranklsim.pkpd.evidence.predictions import Predictor, predict
-from ranklsim.pkpd.evidence.records import Arm, Evidence
+from ranklsim.pkpd.evidence.records import Arm, Evidence, gap
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.simulation import covariate_symbols
 
@@ -147,7 +147,8 @@ def bands(
         courses[["low", "high"]] = np.nan
         courses["predicted"] = typical[at:]
     courses["typical"] = typical[at:]
-    frame["error"] = frame["predicted"] - frame["observed"]
+    seen = frame["observed"].to_numpy(float), frame["below"].to_numpy(bool)
+    frame["error"] = gap(frame["predicted"].to_numpy(float), *seen)
     factor = np.where(frame["verification"] == "recalled", RECALLED, 1.0)
     between = frame["sd"] ** 2 / factor - frame["spread"] ** 2  # variance, by the definition of `error_sd`
     z = float(ndtri(0.5 + LEVEL / 2))

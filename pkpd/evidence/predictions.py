@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.evidence.errors import error_sd, sampling_se
-from ranklsim.pkpd.evidence.records import Arm, Evidence
+from ranklsim.pkpd.evidence.records import Arm, Evidence, gap
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 from ranklsim.pkpd.simulation import Doses, covariate_symbols, simulate
 
@@ -30,7 +30,7 @@ TERMINAL = (0.1, 1.0)  # ug/mL between which the terminal phase is measured, as 
 WINDOWED = ("Cmax", "Tmax", "AUC", "AUC_ratio", "half_life", "terminal_half_life", "time_of_nadir")
 COLUMNS = (
     "study arm endpoint site_or_marker time_months observed spread n predicted low high error used reason "
-    "typical unit month_from control statistic phase verification curve sd agent dose_mg origin line".split()
+    "typical unit month_from control statistic phase verification curve sd agent dose_mg origin line below".split()
 )
 
 
@@ -361,7 +361,8 @@ def predict(
         offset of a cohort), ``low, high`` (NaN),
         ``error`` (predicted less observed), ``used``, ``reason`` (why not), and what a summary or a figure asks for:
         ``month_from, control, statistic, phase, verification, curve``, ``sd`` (of `error_sd`), ``agent`` and
-        ``dose_mg`` (the last dose before the visit, per kg where it goes by weight), ``origin, line``.
+        ``dose_mg`` (the last dose before the visit, per kg where it goes by weight), ``origin, line``, and ``below``
+        (the figure is only known to be below `observed`, its limit).
     """
     seen = evidence.observations
     typical = Predictor(evidence, parameters, rtol=rtol)(parameters)
@@ -373,7 +374,7 @@ def predict(
         predicted=predicted,
         low=np.nan,
         high=np.nan,
-        error=predicted - seen["value"].to_numpy(),
+        error=gap(predicted, seen["value"].to_numpy(float), seen["below"].to_numpy(bool)),
         used=np.isfinite(predicted),
         reason=np.where(np.isfinite(predicted), "", "the endpoint does not exist in the simulated course"),
         sd=error_sd(seen),

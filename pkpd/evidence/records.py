@@ -16,14 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.arguments import checked, text
 from ranklsim.pkpd.arguments import path as path_argument
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.dosing import Regimen, check_sequence, parse_regimen
-from ranklsim.pkpd.errors import BadInput, near
+from ranklsim.pkpd.errors import BadInput, near, one_of
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.reading import (
     MOST_FAULTS,
@@ -99,6 +101,8 @@ ENDPOINTS = {
         "day", ("marker",), "days from `month_from` to the lowest value until `month`", month_from=True
     ),
 }
+LIMITED = ("concentration", "Cmax", "percent_of_baseline")
+"""Endpoints of which a figure may be below a limit of quantitation, written as ``<0.02``."""
 STATISTICS = ("mean", "ls_mean", "geometric_mean", "median", "unstated", "typical")
 SPREADS = {"SE": 1, "SD": 1, "CI95": 2, "IQR": 2, "range": 2}  # type -> how many numbers give it
 PHASES = {
@@ -420,11 +424,26 @@ def _read_observations(
         if len(faults) > MOST_FAULTS:
             raise BadInput(f"{sheet.name}:{row.line}: the rows below were not read; correct those above first.")
         first.setdefault(key, row.line)
-        rows.append(dict.fromkeys(COLUMNS, "") | row.cells | figure.numbers | {"unit": figure.unit, "line": row.line})
+        own = figure.numbers | {"unit": figure.unit, "line": row.line, "below": figure.below}
+        rows.append(dict.fromkeys(COLUMNS, "") | row.cells | own)
     if not rows:
         faults.append(f"{sheet.name}:2: there is no observation; give one figure a row.")
-    frame = pd.DataFrame(rows, columns=[*COLUMNS, "line"])
-    return frame.astype(dict.fromkeys(NUMERIC, float))
+    frame = pd.DataFrame(rows, columns=[*COLUMNS, "line", "below"])
+    return frame.astype(dict.fromkeys(NUMERIC, float) | {"below": bool})
+
+
+def gap(predicted: NDArray[np.float64], observed: NDArray[np.float64], below: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Predicted less observed; 0 where the figure is only known to be below its limit, and the prediction is.
+
+    Parameters
+    ----------
+    predicted : ndarray, shape (..., n)
+    observed : ndarray, shape (n,)
+        The limit where `below`.
+    below : ndarray of bool, shape (n,)
+    """
+    found = predicted - observed
+    return np.where(below, np.maximum(found, 0.0), found)
 
 
 class _Figure:
@@ -432,6 +451,9 @@ class _Figure:
 
     def __init__(self, row: Row, arms: dict[str, Arm], ids: set[str] | None, agents: dict[str, Agent]) -> None:
         self.row, self.arms, self.ids, self.agents = row, arms, ids, agents
+        self.below = row.text("value").startswith("<")
+        if self.below:
+            row.cells["value"] = row.text("value").lstrip("<= ")
         self.numbers = {column: row.number(column, needed=column in ("month", "value")) for column in NUMERIC}
         self.unit = row.text("unit")
 
@@ -456,7 +478,13 @@ class _Figure:
             self._spread()
             self._unit(endpoint)
             value = self.numbers["value"]
-            if not math.isnan(value) and not endpoint.above < value < MOST_VALUE:
+            if self.below and row.text("endpoint") not in LIMITED:
+                row.fault("value", f"only {one_of(LIMITED)} can be below a limit; give the number without '<'.")
+            elif value == 0 and row.text("endpoint") in LIMITED:
+                row.fault(
+                    "value", "0 is below the limit of every assay; give more than 0, or < and that limit, as in <0.02."
+                )
+            elif not math.isnan(value) and not endpoint.above < value < MOST_VALUE:
                 ends = f"give more than {endpoint.above:g} and less than {MOST_VALUE:g} {endpoint.unit}"
                 row.fault("value", f"{value:g} {endpoint.unit} is not possible; {ends}.")
         if n == n and (n < 1 or n != int(n)):

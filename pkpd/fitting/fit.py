@@ -27,6 +27,7 @@ import lmfit
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import log_ndtr
 from scipy.stats import chi2
 
 from ranklsim.pkpd.errors import BadInput, RunFailed
@@ -77,6 +78,8 @@ class Problem:
         self._whiten = np.linalg.inv(np.linalg.cholesky(covariance))
         seen = self.evidence.observations
         self.observed = seen["value"].to_numpy(float) - seen["offset"].to_numpy(float)
+        self._below = np.flatnonzero(seen["below"].to_numpy(bool))
+        self._sd = np.sqrt(np.diag(covariance))
 
     @property
     def names(self) -> list[str]:
@@ -120,7 +123,7 @@ class Problem:
         """
         parts = []
         for scenario in self.spec.scenarios:
-            misfit = self.predict(theta, scenario.fixed) - self.observed
+            misfit = self._misfit(self.predict(theta, scenario.fixed))
             if not np.isfinite(misfit).all():
                 row = self.evidence.observations.iloc[int(np.flatnonzero(~np.isfinite(misfit))[0])]
                 raise RunFailed(
@@ -134,6 +137,18 @@ class Problem:
             if p.prior_sd is not None
         ]
         return np.concatenate([*parts, np.array(priors, dtype=float)])
+
+    def _misfit(self, predicted: Array) -> Array:
+        """Predicted less observed, shape (..., n_observations).
+
+        A figure below a limit of quantitation counts by the probability that it is (method M3 of Beal 2001,
+        doi:10.1023/A:1012299115260): the square of its misfit over SD is -2 ln of that probability.
+        """
+        misfit = predicted - self.observed
+        if self._below.size:
+            sd = self._sd[self._below]
+            misfit[..., self._below] = sd * np.sqrt(-2.0 * log_ndtr(-misfit[..., self._below] / sd))
+        return misfit
 
     def try_residuals(self, theta: Array) -> Array:
         """As `residuals`; all NaN if the vector cannot be simulated, or a figure has no value there.
@@ -172,7 +187,7 @@ class Problem:
             possible = table.implausible(vectors) == ""
             if possible.any():
                 found = self._predictor.of_vectors(vectors[possible], table, rtol=rtol, workers=workers)
-                misfit[possible] = found - self.observed
+                misfit[possible] = self._misfit(found)
             parts.append(np.sqrt(scenario.weight) * (misfit @ self._whiten.T))
         priors = [
             (thetas[:, i] - p.prior_mean) / p.prior_sd for i, p in enumerate(spec.parameters) if p.prior_sd is not None

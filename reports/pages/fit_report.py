@@ -617,7 +617,7 @@ def _residuals(result: Result) -> Section:
             "Arm": row["arm"],
             "Figure": f"{row['endpoint'].replace('_', ' ')}, {row['site_or_marker']}",
             "Month": f"{row['time_months']:.3g}",
-            "Observed": f"{row['observed']:.3g}",
+            "Observed": f"{'<' if row.get('below') else ''}{row['observed']:.3g}",
             "Predicted": f"{row['predicted']:.3g}",
             "SDs": num(row["weighted"], 1, sign=True),
         }

@@ -304,7 +304,9 @@ def _worst_words(misfit: pd.DataFrame) -> str:
 
 def _inside(used: pd.DataFrame, which: str) -> float:
     rows = used[used["low"].notna()]
-    return 100 * float(rows["observed"].between(rows[f"low{which}"], rows[f"high{which}"]).mean())
+    low, high = rows[f"low{which}"], rows[f"high{which}"]
+    inside = rows["observed"].between(low, high).where(~rows["below"].astype(bool), low <= rows["observed"])
+    return 100 * float(inside.mean())
 
 
 def _endpoint(name: str) -> str:
@@ -465,7 +467,7 @@ def _row(row: dict) -> dict[str, object]:
         "Months": _months(row),
         "Statistic": row["statistic"].replace("_", " "),
         "n": "" if np.isnan(row["n"]) else f"{row['n']:.0f}",
-        "Observed": _plain(row["observed"]),
+        "Observed": ("<" if row["below"] else "") + _plain(row["observed"]),
         "Predicted (90% interval)": with_interval(
             row["predicted"], row["low"], row["high"], 1 if abs(row["observed"]) >= 10 else 2
         ),

@@ -113,6 +113,34 @@ def test_missing_values_are_drawn_given_the_rest(tmp_path, women, parameters):
     assert "40 missing values drawn given the rest" in population.method
 
 
+def test_a_value_below_the_limit_stands_at_its_quantile(tmp_path, women):
+    known = women["CTX"].to_numpy(float)
+    limit = float(np.quantile(known, 0.3))
+    cells = [f"<{limit:.3f}" if x < limit else f"{x:.6f}" for x in known]
+    population = write(tmp_path, women.assign(CTX=cells))
+    below = known < limit
+    placed = population.table["CTX"].to_numpy(float)
+    np.testing.assert_allclose(placed[~below], known[~below], rtol=1e-4)
+    assert (placed[below] <= limit + 1e-3).all()
+    assert np.log(placed).mean() == pytest.approx(np.log(known).mean(), abs=0.05)
+    assert np.log(placed).std() == pytest.approx(np.log(known).std(), rel=0.1)
+    assert f"{below.sum()} below {limit:.3g}" in population.method.replace(f"{limit:.3f}", f"{limit:.3g}")
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ({0: "<0.2", 1: "<0.3"}, r"patients\.csv: column 'CTX': has limits from 0.2 to 0.3"),
+        ({0: "<0.9"}, r"has values below its limit of 0.9 ng/mL; write those too as <0.9"),
+        (dict.fromkeys(range(200), "<2"), "values are below the limit, too many"),
+    ],
+)
+def test_values_below_a_limit_that_say_too_little_are_refused(tmp_path, women, cells, message):
+    column = [cells.get(k, f"{x:.6f}") for k, x in enumerate(women["CTX"])]
+    with pytest.raises(BadInput, match=message):
+        write(tmp_path, women.assign(CTX=column))
+
+
 def test_weights_bring_the_table_to_targets_and_say_what_they_cost(tmp_path, women, parameters):
     population = write(tmp_path, women, OLDER)
     size, n = population.effective_size
@@ -237,7 +265,7 @@ def test_a_table_with_tabs_or_with_y_and_n_is_the_same(tmp_path, women):
             {"id": ["W1"] * 120},
             r"patients\.csv:3: column 'id': W1 appears in patients\.csv:2 too; give one row for each",
         ),
-        ({"CTX": 0.0}, r"patients\.csv:2: column 'CTX': 0 is below the limit of every assay; leave the cell empty"),
+        ({"CTX": 0.0}, r"patients\.csv:2: column 'CTX': 0 is below the limit of every assay; write < and that limit"),
     ],
 )
 def test_a_table_of_another_kind_is_told_what_it_is(tmp_path, women, how, message):

@@ -481,6 +481,34 @@ def test_an_endpoint_that_the_course_does_not_have_is_not_used_and_says_why(tmp_
     assert summary(predict(evidence)).empty
 
 
+def test_a_figure_below_the_limit_counts_only_where_the_prediction_is_above_it(tmp_path: Path) -> None:
+    row = kinetics(0, 5, "concentration") | {"month_from": "", "unit": "ug/mL"}
+    evidence = load_evidence(folder(tmp_path, row | {"value": "<0.02"}))
+    assert evidence.observations["value"].tolist() == [0.02]
+    assert evidence.observations["below"].all()
+    found = predict(evidence)
+    assert found["predicted"].item() > 0.02
+    assert found["error"].item() == pytest.approx(found["predicted"].item() - 0.02)
+    evidence = load_evidence(folder(tmp_path, row | {"value": "< 9"}))
+    assert predict(evidence)["error"].item() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"value": "<0.02", "endpoint": "percent_change"}, "can be below a limit"),
+        (
+            {"value": "0", "endpoint": "concentration", "unit": "ug/mL"},
+            "give more than 0, or < and that limit, as in <0.02",
+        ),
+        ({"value": "<", "endpoint": "concentration", "unit": "ug/mL"}, "column value"),
+    ],
+)
+def test_a_figure_that_cannot_be_below_a_limit_is_refused(tmp_path: Path, row: dict[str, str], says: str) -> None:
+    found = faults(folder(tmp_path, kinetics(0, 5, "concentration") | {"month_from": ""} | row))
+    assert any(says in message for message in found)
+
+
 def test_a_visit_at_a_dose_is_the_trough_before_it() -> None:
     arm = SHIPPED.arms["xgeva-q4w"]
     assert arm.snapped(5.519507) == 168.0

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import small_fit
+from scipy import stats
 
 from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.pkpd.evidence.errors import cov
 from ranklsim.pkpd.evidence.predictions import Predictor
 from ranklsim.pkpd.evidence.records import load_evidence
 from ranklsim.pkpd.fitting import fit as fitting
@@ -289,3 +291,16 @@ def test_kept_work_that_is_damaged_is_done_again(tmp_path: Path, damage: bytes) 
     path.write_bytes(path.read_bytes()[:-9])
     assert work.kept_arrays(path) is None
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_figure_below_its_limit_counts_by_the_probability_that_it_is(tmp_path: Path) -> None:
+    problem = fitting.make_problem(load_spec(small(tmp_path)))
+    row = problem.evidence.observations.index[0]
+    problem.evidence.observations.loc[row, "below"] = True
+    censored = fitting.Problem(problem.spec, problem.table, problem.evidence)
+    sd = float(np.sqrt(cov(problem.evidence.observations, fitting.RHO)[0, 0]))
+    for off in (-3.0, -0.5, 0.0, 2.0):
+        predicted = problem.observed + off * sd
+        found = censored._misfit(predicted.copy())
+        assert (found[0] / sd) ** 2 == pytest.approx(-2 * stats.norm.logcdf(-off))
+        np.testing.assert_allclose(found[1:], problem._misfit(predicted)[1:])
