@@ -30,13 +30,14 @@ if TYPE_CHECKING:
     from ranklsim.reports.pages.compare import write_comparison as compare
     from ranklsim.reports.pages.fit_report import fit as fit
     from ranklsim.reports.pages.validation import validate as validate
+    from ranklsim.reports.qualify.run import qualify as qualify
     from ranklsim.reports.replicate.run import replicate as replicate
     from ranklsim.reports.sensitivity.run import sensitivity as sensitivity
 
     __all__ = [
         "agents", "analyse", "bundle", "cdisc", "compare", "design", "evidence", "export", "fit", "genetics",
-        "parameters", "populations", "questions", "replicate", "report", "reproduce", "run", "sensitivity", "simulate",
-        "sweep", "trials", "validate", "variants",
+        "parameters", "populations", "qualify", "questions", "replicate", "report", "reproduce", "run", "sensitivity",
+        "simulate", "sweep", "trials", "validate", "variants",
     ]  # fmt: skip
 
 FUNCTIONS = {
@@ -52,6 +53,7 @@ FUNCTIONS = {
     "genetics": "pkpd.mice.genetics:run_genetics",
     "parameters": "pkpd.parameters:parameters",
     "populations": "cohorts.people.population_file:populations",
+    "qualify": "reports.qualify.run:qualify",
     "questions": "reports.design.question:questions",
     "replicate": "reports.replicate.run:replicate",
     "report": "reports.csr.report:write_report",

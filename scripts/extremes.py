@@ -33,55 +33,10 @@ from ranklsim.pkpd.engine.compiler import compiled
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 from ranklsim.pkpd.simulation import MARKERS, Doses, simulate
 from ranklsim.pkpd.units import DAYS_PER_MONTH
+from ranklsim.reports.qualify.solver import WAYS, vectors
 
-UNREAD = ("measurement", "hazard")  # groups that no equation of the engine reads
-WHOLE = ("PVFX", "SUPP")  # 0 or 1
-WAYS = ("uniform", "log-uniform", "corners", "one to five")
-"""All numbers at once: uniformly, uniformly on the logarithm, each at one of its ends; or a few numbers at an end."""
 YEARS = 10
 BEFORE = 24  # months of denosumab before another agent
-
-
-def ranges(table: ParameterTable, agents: list[Agent]) -> pd.DataFrame:
-    """Ends (``low``, ``high``) of every number that an equation of the engine reads, by symbol."""
-    frame = table.frame.loc[~table.frame["group"].isin(UNREAD), ["low", "high"]]
-    own = {
-        f"{number.origin}.{number.field}": (number.low, number.high)
-        for agent in agents
-        for number in agent.provenance
-        if number.low is not None and np.isfinite(number.value)
-    }
-    frame = pd.concat([frame, pd.DataFrame.from_dict(own, orient="index", columns=["low", "high"])])
-    return frame[frame["low"] < frame["high"]]
-
-
-def vectors(table: ParameterTable, agents: list[Agent], n: int, way: str, rng: np.random.Generator) -> pd.DataFrame:
-    """Persons drawn in one of `WAYS` whose numbers can belong together, for `simulate`."""
-    kept = pd.DataFrame()
-    while len(kept) < n:
-        drawn = _drawn(table, agents, n, way, rng)
-        kept = pd.concat([kept, drawn[table.implausible(drawn) == ""]], ignore_index=True)
-    return kept.head(n)
-
-
-def _drawn(table: ParameterTable, agents: list[Agent], n: int, way: str, rng: np.random.Generator) -> pd.DataFrame:
-    ends = ranges(table, agents)
-    low, high = ends["low"].to_numpy(float), ends["high"].to_numpy(float)
-    share = rng.random((n, len(ends)))
-    if way == "uniform":
-        values = low + (high - low) * share
-    elif way == "log-uniform":
-        ratio = np.where(low > 0, high / np.where(low > 0, low, 1.0), 1.0)
-        values = np.where(low > 0, low * ratio**share, low + (high - low) * share)
-    else:
-        values = np.where(share < 0.5, low, high)
-    if way == "one to five":
-        typical = np.array([table.row(symbol)["value"] for symbol in ends.index], dtype=float)
-        place = rng.random(values.shape).argsort(axis=1).argsort(axis=1)
-        values = np.where(place < rng.integers(1, 6, (n, 1)), values, typical)
-    frame = pd.DataFrame(values, columns=ends.index)
-    frame[list(WHOLE)] = frame[list(WHOLE)].round()
-    return frame
 
 
 def regimens(agents: list[Agent], n: int, rng: np.random.Generator) -> Doses:

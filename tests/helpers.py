@@ -11,15 +11,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from ranklsim.cohorts.running.storage import TABLES
-from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.evidence.records import load_evidence
-from ranklsim.pkpd.parameters import ParameterTable
-from ranklsim.pkpd.simulation import Doses
+from ranklsim.reports.qualify.solver import NO_DOSES, anyone, other_affinities, q6m, together  # noqa: F401  (shared)
 
 INTERVAL = 6 * 30.4375
 
@@ -201,45 +197,6 @@ def said(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, l
     both = capsys.readouterr()
     assert "Traceback" not in both.err
     return code, both.out.splitlines(), both.err.splitlines()
-
-
-def q6m(mg: float, doses: int, patients: int = 1, agent: int = 0) -> Doses:
-    """`doses` doses of `mg` every six months for each of `patients`."""
-    n = doses * patients
-    return Doses(
-        patient=np.repeat(np.arange(patients), doses),
-        time=np.tile(np.arange(doses) * INTERVAL, patients),
-        agent=np.full(n, agent),
-        amount=np.full(n, float(mg)),
-    )
-
-
-def together(*parts: Doses) -> Doses:
-    """Several dose tables as one."""
-    return Doses(
-        *(np.concatenate([getattr(d, name) for d in parts]) for name in ("patient", "time", "agent", "amount"))
-    )
-
-
-NO_DOSES = Doses(np.empty(0, int), np.empty(0), np.empty(0, int), np.empty(0))
-
-
-def anyone(table: ParameterTable, n: int, seed: int = 1) -> pd.DataFrame:
-    """Persons drawn over half of every plausible range around its value: harsher than a trial draws them."""
-    rng = np.random.default_rng(seed)
-    frame = table.frame
-    intervention = frame["note"].str.contains("acts from day 0 on")  # such a patient starts out of balance
-    wide = frame[(frame["high"] > frame["low"]) & ~frame.index.isin(["PVFX", "SUPP"]) & ~intervention]
-    low = wide["value"] - 0.5 * (wide["value"] - wide["low"])
-    high = wide["value"] + 0.5 * (wide["high"] - wide["value"])
-    return pd.DataFrame(rng.uniform(low, high, size=(n, len(wide))), columns=list(wide.index))
-
-
-def other_affinities(agent: Agent, **values: float) -> Agent:
-    """`agent` with some of its numbers changed."""
-    from dataclasses import replace
-
-    return replace(agent, values=agent.values | values)
 
 
 def offset(arm: str, column: str, month: float) -> float:

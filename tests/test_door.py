@@ -47,6 +47,7 @@ RIGHT = {
     "compare": {"folders": ["a", "b"], "out": "c"},
     "cdisc": {"run_folder": "x", "out": "b"},
     "bundle": {"run_folder": "x", "out": "b.zip"},
+    "qualify": {"out": "out", "only": ["ST-01"]},
     "reproduce": {"file": "x.zip"},
     "export": {"source": "denosumab 60mg x1", "out": "b.xml", "format": "sbml"},
 }
@@ -171,6 +172,7 @@ MISUSES = {
     "report": {"run_folder": ["nowhere", *NO_PATHS], "formats": ["docx", ["doc"], [3], 3], "out": NO_PATHS},
     "compare": {"folders": ["a", ["a"], ["a", "a"], [1, 2], 3, NO_PATHS], "out": NO_PATHS, "force": NO_FLAGS},
     "bundle": {"run_folder": ["nowhere", *NO_PATHS], "out": ["b.tar", *NO_PATHS], "force": NO_FLAGS},
+    "qualify": {"out": NO_PATHS, "only": ["ST", ["XX-01"], [3], 3], "resume": NO_FLAGS, "force": NO_FLAGS},
     "reproduce": {"file": ["nowhere.zip", *NO_PATHS], "workers": [0, 1.0], "out": NO_PATHS, "resume": NO_FLAGS},
     "export": {
         "source": ["denosumb", "nowhere.toml", *NO_PATHS],

@@ -64,6 +64,7 @@ ROOMS = (
     "reports.design",
     "reports.exchange",
     "reports.pages",
+    "reports.qualify",
     "api",
     "reports.cli",
     "__main__",

@@ -28,6 +28,7 @@ FEW = {  # of what a page runs at full size
     "run": ("--patients", "12"),
     "replicate": ("--replicates", "2", "--patients", "24"),
     "design": ("--draws", "10"),
+    "qualify": ("--only", "IQ-01,ST"),
     "sensitivity": ("--trajectories", "2", "--samples", "8", "--keep", "2", "--only", "sig,mix,kT"),
 }
 

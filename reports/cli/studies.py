@@ -1,4 +1,4 @@
-"""Verbs that study the model or a trial's design: replicate, sensitivity, design, validate, fit, genetics."""
+"""Verbs that study the model or a trial's design: replicate, sensitivity, design, validate, fit, qualify, genetics."""
 
 from __future__ import annotations
 
@@ -271,6 +271,27 @@ def _fit(spec: str, out: Path | None, parameters: Path | None, resume: bool, for
         raise click.exceptions.Exit(1)
 
 
+@shared.verb("qualify", "Verify this installation on this machine.", "qualify -o runs/qualification", shared.RESUMABLE)
+@shared.RESULT
+@shared.option("--only", shared.NAMES, "LIST", "Requirements or groups to check, such as IQ,SV-01.  [default: all]")
+@shared.RESUME
+@shared.FORCE
+def _qualify(out: Path, only: list[str] | None, resume: bool, force: bool) -> None:
+    """Check installation, solver, determinism, statistics and published trials, each by requirements with a rule.
+
+    DIR then contains index.html and qualification.docx for a quality unit, and qualification.csv with one row for each
+    requirement. The exit code is 1 if one fails. docs/qualify.md lists the requirements.
+    """
+    from ranklsim import api
+
+    with shared.resumable("qualification", resume, force):
+        found = api.qualify(out, only=only, resume=resume, force=force, tell=click.echo, command=shared.command_line())
+    click.echo(found.sentence())
+    click.echo(out / "index.html")
+    if not found.passed:
+        raise click.exceptions.Exit(1)
+
+
 @shared.verb("genetics", "Compare virtual knock-outs with published mice.", "genetics -o genetics.csv")
 @shared.option("-o --out", shared.FILE, "FILE.csv", "Table to write; one row per published finding.")
 @shared.PARAMETERS
@@ -313,4 +334,4 @@ def _status() -> Iterator[Callable[[str, float], None] | None]:
         sys.stderr.flush()
 
 
-VERBS = (_replicate, _sensitivity, _design, _validate, _fit, _genetics)
+VERBS = (_replicate, _sensitivity, _design, _validate, _fit, _qualify, _genetics)

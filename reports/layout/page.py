@@ -77,6 +77,7 @@ def table(
     numeric: Sequence[str] = (),
     group: str | None = None,
     folded: bool = False,
+    widths: Sequence[int] = (),
 ) -> Exhibit:
     """A listing as an exhibit.
 
@@ -88,7 +89,7 @@ def table(
         What is exported.
     rows : sequence of mapping, or callable
         Head to text of each row; or the function that makes them of a row of `frame`.
-    numeric, group
+    numeric, group, widths
         As in `cells.listing`.
 
     Returns
@@ -97,5 +98,5 @@ def table(
     """
     records = frame.to_dict("records") if callable(rows) else ()
     made = [rows(record) for record in records] if callable(rows) else rows
-    body = listing(made, records=records, numeric=numeric, group=group)
+    body = listing(made, records=records, numeric=numeric, group=group, widths=widths)
     return Exhibit("Table", number, title, frame, body, footnote, headline, folded)

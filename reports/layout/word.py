@@ -50,7 +50,10 @@ FONT = "Calibri"
 _TWIPS = 635  # EMU
 
 
-def write_word(path: Path, title: str, meta: str, footer: str, started: str, sections: Sequence[Section]) -> None:
+def write_word(
+    path: Path, title: str, meta: str, footer: str, started: str, sections: Sequence[Section], *,
+    subject: str = "Simulated trial report",
+) -> None:  # fmt: skip
     """Write the report as a Word document.
 
     Parameters
@@ -64,11 +67,13 @@ def write_word(path: Path, title: str, meta: str, footer: str, started: str, sec
     started : str
         When the run was started (ISO 8601): the document's date.
     sections : sequence of Section
+    subject : str
+        Subject among the document's properties.
     """
     document = Document()
     _styles(document)
     _page(document.sections[0])
-    _properties(document, title, started)
+    _properties(document, title, started, subject)
     document.add_paragraph(title, style="Title")
     document.add_paragraph(meta, style="Subtitle")
     _contents(document, "Contents", r'TOC \o "1-3" \h \z \u', [f"{s.number} {s.title}" for s in sections])
@@ -132,11 +137,11 @@ def _room(document: DocumentObject) -> int:
     return (document.sections[-1].page_width or PAGE[0]) - 2 * MARGIN
 
 
-def _properties(document: DocumentObject, title: str, started: str) -> None:
+def _properties(document: DocumentObject, title: str, started: str, subject: str) -> None:
     when = datetime.fromisoformat(started).astimezone(UTC).replace(tzinfo=None)
     said = document.core_properties
     said.title, said.author = title[:PROPERTY], "ranklsim"
-    said.subject, said.language = "Simulated trial report", "en"
+    said.subject, said.language = subject, "en"
     said.created = said.modified = when
     said.last_modified_by, said.comments, said.revision = "ranklsim", "Simulated data: no patient was treated.", 1
 

@@ -115,7 +115,7 @@ def validate(
     known = evidence if isinstance(evidence, Evidence) else load_evidence(evidence)
     threads = processors() if workers is None else workers
     found = bands(known, table, patients=patients, seed=seed, workers=threads, progress=progress)
-    misfit = _misfit_by_kind(found.predictions)
+    misfit = misfit_by_kind(found.predictions)
     page, sections = _compose(known, found, misfit, table, seed, command)
     with new_folder(folder) as work:
         everything = with_not_used(known, found.predictions)
@@ -147,8 +147,14 @@ def offsets(evidence: Evidence, found: Bands) -> pd.DataFrame:
     return frame[frame["offset"].notna()]
 
 
-def _misfit_by_kind(predictions: pd.DataFrame) -> pd.DataFrame:
-    """`evidence_predictions.summary`, with ``inside_study``: the share inside `low_study` to `high_study` (%)."""
+def misfit_by_kind(predictions: pd.DataFrame) -> pd.DataFrame:
+    """`evidence_predictions.summary`, with ``inside_study``: the share inside `low_study` to `high_study` (%).
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        As `Bands.predictions`.
+    """
     wide = predictions.assign(low=predictions["low_study"], high=predictions["high_study"])
     return summary(predictions).assign(inside_study=summary(wide)["inside"])
 

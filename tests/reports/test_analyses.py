@@ -1,4 +1,7 @@
-"""Statistics of `ranklsim.reports.analyses` against closed forms and published worked examples."""
+"""Statistics of `ranklsim.reports.analyses` against closed forms.
+
+Published worked examples are requirements of `ranklsim qualify` (`tests/reports/test_qualify.py`).
+"""
 
 import numpy as np
 import pandas as pd
@@ -11,54 +14,11 @@ from ranklsim.cohorts.statistics import claims, competing, multiplicity, proport
 from ranklsim.cohorts.statistics.ancova import ancova
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.analyses import interim, subgroups
+from ranklsim.reports.qualify.statistics import UGDP, patients_of, remission
 
 RNG = np.random.default_rng(7)
 
-# Remission in weeks of 42 children with leukaemia, 6-MP and placebo; a plus is a child still in remission.
-# Freireich EJ et al. Blood 1963;21:699-716, as in Kalbfleisch and Prentice and most textbooks.
-MP = "6 6 6 6+ 7 9+ 10 10+ 11+ 13 16 17+ 19+ 20+ 22 23 25+ 32+ 32+ 34+ 35+"
-PLACEBO = "1 1 2 2 3 4 4 5 5 8 8 8 8 11 11 12 12 15 17 22 23"
-
-
-def remission() -> pd.DataFrame:
-    rows = [("mp", word) for word in MP.split()] + [("placebo", word) for word in PLACEBO.split()]
-    frame = pd.DataFrame(rows, columns=["arm", "word"])
-    return frame.assign(
-        time=frame["word"].str.rstrip("+").astype(float), event=~frame["word"].str.endswith("+"), stratum="all"
-    )
-
-
-def patients_of(cells: dict[tuple[str, str], tuple[int, int]]) -> pd.DataFrame:
-    """A row a patient from (stratum, arm): (events, n)."""
-    parts = [pd.DataFrame({"stratum": s, "arm": a, "event": np.arange(n) < x}) for (s, a), (x, n) in cells.items()]
-    return pd.concat(parts, ignore_index=True)
-
-
-# University Group Diabetes Program: deaths under tolbutamide and placebo below and from 55 years of age on;
-# Rothman KJ, Greenland S. Modern Epidemiology, table 15-1, with pooled risk difference 0.035 and ratio 1.33 (recalled).
-UGDP = {
-    ("<55", "tolbutamide"): (8, 106), ("<55", "placebo"): (5, 120),
-    (">=55", "tolbutamide"): (22, 98), (">=55", "placebo"): (16, 85),
-}  # fmt: skip
-
-
 # -- proportions -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("x", "n", "method", "low", "high"),
-    [(81, 263, "wilson", 0.2553, 0.3662), (15, 148, "wilson", 0.0624, 0.1605), (0, 20, "wilson", 0, 0.1611),
-     (81, 263, "exact", 0.2527, 0.3676), (15, 148, "exact", 0.0578, 0.1617), (0, 20, "exact", 0, 0.1684)],
-)  # fmt: skip
-def test_intervals_of_a_share_are_those_of_newcombe_1998_table_1(x, n, method, low, high):
-    found = proportions.proportion(x, n, method=method)
-    assert found["low"] == pytest.approx(low, abs=6e-5)
-    assert found["high"] == pytest.approx(high, abs=6e-5)
-
-
-def test_the_difference_56_of_70_minus_48_of_80_has_newcombes_published_interval():
-    found = proportions.risk_difference(56, 70, 48, 80)
-    assert (found["low"], found["high"]) == pytest.approx((0.0528, 0.3382), abs=6e-5)
 
 
 def test_a_difference_without_any_event_has_an_interval_around_zero_and_p_1():
@@ -66,22 +26,6 @@ def test_a_difference_without_any_event_has_an_interval_around_zero_and_p_1():
     assert found["low"] < 0 < found["high"]
     assert found["low"] == pytest.approx(-found["high"])
     assert found["p"] == 1.0
-
-
-def test_pooled_risks_of_the_ugdp_trial_are_those_of_the_textbook():
-    table = patients_of(UGDP)
-    difference = proportions.mantel_haenszel(table, "tolbutamide", "placebo", measure="risk difference")
-    ratio = proportions.mantel_haenszel(table, "tolbutamide", "placebo", measure="risk ratio")
-    assert difference["estimate"] == pytest.approx(0.035, abs=0.0006)
-    assert ratio["estimate"] == pytest.approx(1.33, abs=0.006)
-
-
-def test_the_ratio_36_of_40_to_16_of_80_has_nearly_koopmans_published_interval():
-    # Koopman PAR. Biometrics 1984;40:513-7: 2.94 to 7.15; ours has Miettinen and Nurminen's n/(n - 1) besides.
-    table = patients_of({("a", "drug"): (36, 40), ("a", "control"): (16, 80)})
-    found = proportions.mantel_haenszel(table, "drug", "control", measure="risk ratio")
-    assert found["estimate"] == pytest.approx(4.5)
-    assert (found["low"], found["high"]) == pytest.approx((2.94, 7.15), rel=0.006)
 
 
 @pytest.mark.parametrize("measure", proportions.MEASURES)
@@ -178,27 +122,9 @@ def test_incidences_of_all_against_none_are_those_of_the_score():
 # -- time to event -----------------------------------------------------------------------------------------------------
 
 
-def test_kaplan_meier_of_6_mp_has_the_textbook_steps_and_log_log_interval():
-    own = remission().query("arm == 'mp'")
-    curve = survival.kaplan_meier(own["time"], own["event"])
-    for month, share in ((6, 0.857), (7, 0.807), (10, 0.753), (13, 0.690), (16, 0.627), (22, 0.538), (23, 0.448)):
-        assert survival.at_month(curve, month)["estimate"] == pytest.approx(share, abs=6e-4)
-    at_6 = survival.at_month(curve, 6)
-    assert (at_6["low"], at_6["high"]) == pytest.approx((0.6197, 0.9516), abs=1e-4)  # as SAS prints it
-    assert np.isnan(survival.at_month(curve, 36)["estimate"])
-
-
 def test_numbers_at_risk_count_those_who_leave_at_the_month_itself():
     own = remission().query("arm == 'mp'")
     assert survival.numbers_at_risk(own["time"], [0, 6, 10, 35, 36]).tolist() == [21, 21, 15, 1, 0]
-
-
-def test_log_rank_and_cox_of_6_mp_are_the_textbooks():
-    table = remission()
-    found = survival.log_rank(table, ["mp", "placebo"])
-    assert found["chi2"] == pytest.approx(16.79, abs=0.005)
-    ratio = survival.cox(table, "placebo", "mp")
-    assert np.log(ratio["estimate"]) == pytest.approx(1.572, abs=0.001)  # Efron's ties
 
 
 def test_stratified_log_rank_over_copies_of_a_trial_adds_up():
@@ -434,16 +360,6 @@ def test_a_graph_that_is_a_chain_is_the_fixed_sequence():
     assert multiplicity.adjusted(p, "fixed sequence") == pytest.approx([0.01, 0.04, 0.04, 0.2])
 
 
-def test_two_doses_and_two_endpoints_by_the_graph_of_bretz_2009_worked_by_hand():
-    # Each dose's primary passes half of its alpha to the other primary and half to its secondary, which passes all on
-    # to the other dose's primary. H1 at p/w = 0.01/0.5; H2 then has weight 0.75, H3 0.25.
-    moves = [[0, 0.5, 0.5, 0], [0.5, 0, 0, 0.5], [0, 1, 0, 0], [1, 0, 0, 0]]
-    found = multiplicity.graphical([0.01, 0.03, 0.004, 0.5], [0.5, 0.5, 0, 0], moves)
-    # After H1: w2 = 0.5 + 0.5*0.5 = 0.75, w3 = 0.25. H3: 0.004/0.25 = 0.016 < 0.02, so that 0.02 stands. After H3 the
-    # weight of H3 goes to H2: 1. H2: 0.03/1. After H2, H4 has all that is left: 0.5/1.
-    assert found == pytest.approx([0.02, 0.03, 0.02, 0.5])
-
-
 def test_a_hypothesis_that_could_not_be_tested_stops_a_fixed_sequence():
     assert multiplicity.adjusted([0.01, np.nan, 0.001], "fixed sequence").tolist() == [0.01, 1.0, 1.0]
 
@@ -453,18 +369,6 @@ def test_hochberg_rejects_all_where_the_largest_p_is_below_alpha():
 
 
 # -- interim looks -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("kind", "published"),
-    [("O'Brien-Fleming", [4.8769, 3.3569, 2.6803, 2.2898, 2.0310]),
-     ("Pocock", [2.4380, 2.4268, 2.4101, 2.3966, 2.3859])],
-)  # fmt: skip
-def test_boundaries_of_five_equal_looks_are_the_published_ones_of_lan_and_demets(kind, published):
-    # As the program of Reboussin, DeMets, Kim and Lan prints them (Control Clin Trials 2000;21:190-207; recalled).
-    found = interim.boundaries([0.2, 0.4, 0.6, 0.8, 1.0], alpha=0.05, kind=kind)
-    assert found["z"].to_numpy() == pytest.approx(published, abs=2e-4)
-    assert found["alpha_spent"].iloc[-1] == pytest.approx(0.05)
 
 
 def test_one_look_at_the_end_is_the_plain_test():

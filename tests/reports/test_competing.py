@@ -1,4 +1,7 @@
-"""Competing events: Gray's test and Fine and Gray's model against R's cmprsk, closed forms, and a known truth."""
+"""Competing events: Gray's test and Fine and Gray's model against closed forms and a known truth.
+
+Those of R's cmprsk are requirements of `ranklsim qualify` (`tests/reports/test_qualify.py`).
+"""
 
 from dataclasses import replace
 
@@ -10,46 +13,7 @@ from statsmodels.duration.hazard_regression import PHReg
 from ranklsim.cohorts.endpoints import Event
 from ranklsim.cohorts.statistics import competing, survival
 from ranklsim.pkpd.errors import BadInput, RunFailed
-
-# Bone marrow transplants (Klein and Moeschberger, Survival Analysis, 1997): days until relapse, d until death in
-# remission, + seen without either; after the stroke, days of waiting for the transplant.
-TRANSPLANTS = {
-    "ALL": """
-        2081+/98 1602+/1720 1496+/127 1462+/168 1433+/93 1377+/2187 1330+/1006 996+/1319 226+/208
-        1199+/174 1111+/236 530+/151 1182+/203 1167+/191 418d/110 383/824 276d/146 104/85 609/187
-        172d/129 487d/128 662/84 194d/329 230/147 526d/943 122d/2616 129/937 74/303 122/170 86d/239
-        466d/508 192/74 109/393 55/331 1d/196 107d/178 110/361 332d/834
-    """,
-    "LOW": """
-        2569+/270 2506+/60 2409+/120 2218+/60 1857+/90 1829+/210 1562+/90 1470+/240 1363+/90
-        1030+/210 860+/180 1258+/180 2246+/105 1870+/225 1799+/120 1709+/90 1674+/60 1568+/90
-        1527+/450 1324+/75 957+/90 932+/60 847+/75 848+/180 1850+/180 1843+/270 1535+/180 1447+/150
-        1384+/120 414d/120 2204d/60 1063d/270 481d/90 105d/120 641d/90 390d/120 288d/90 421/90
-        79d/90 748/60 486/120 48d/150 272/120 1074d/150 381/120 10d/240 53d/180 80d/150 35d/150
-        248/30 704d/105 211/90 219/120 606/210
-    """,
-    "HIGH": """
-        2640+/750 2430+/24 2252+/120 2140+/210 2133+/240 1238+/240 1631+/690 2024+/105 1345+/120
-        1136+/900 845+/210 422/210 162d/300 84/105 100/210 2d/75 47/90 242/180 456/630 268/180
-        318d/300 32/90 467/120 47/135 390/210 183d/120 105d/150 115/270 164d/285 93/240 120/510
-        80d/780 677d/150 64/180 168d/150 74d/750 16d/180 157/180 625/150 48/210 273/240 63d/360
-        76/330 113/240 363d/180
-    """,
-}
-
-
-def transplants(*arms: str, of: str = "relapse") -> pd.DataFrame:
-    rows = []
-    for arm in arms or TRANSPLANTS:
-        for text in TRANSPLANTS[arm].split():
-            time, wait = text.split("/")
-            cause = {"+": 0, "d": 2}.get(time[-1], 1)
-            rows.append((arm, float(time.rstrip("+d")), cause, float(wait)))
-    table = pd.DataFrame(rows, columns=["arm", "time", "cause", "wait"])
-    table["stratum"] = np.where(table["wait"] > 150, "long", "short")
-    if of == "death":
-        table["cause"] = table["cause"].map({0: 0, 1: 2, 2: 1})
-    return table.assign(event=table["cause"] == 1)
+from ranklsim.reports.qualify.statistics import transplants
 
 
 def drawn(n: int, seed: int, ratio: float = 1.0, *, others: bool = True, leaving: tuple = (0.3, 0.3)) -> pd.DataFrame:
@@ -70,29 +34,6 @@ def drawn(n: int, seed: int, ratio: float = 1.0, *, others: bool = True, leaving
 
 def breslow(table: pd.DataFrame) -> PHReg:
     return PHReg(table["time"], (table["arm"] == "drug").to_numpy(float), table["cause"] == 1, ties="breslow").fit()
-
-
-def test_gray_of_the_bone_marrow_transplants_is_that_of_cmprsk_and_sas():
-    arms = list(TRANSPLANTS)
-    assert competing.gray(transplants(), arms)["chi2"] == pytest.approx(11.92288204859, rel=1e-10)
-    assert competing.gray(transplants(), arms)["p"] == pytest.approx(0.00257619693357, rel=1e-9)
-    assert competing.gray(transplants(of="death"), arms)["chi2"] == pytest.approx(0.13741078327, rel=1e-9)
-    stratified = competing.gray(transplants(), arms, stratified=True)
-    assert stratified["chi2"] == pytest.approx(11.081673129994, rel=1e-10)
-    assert stratified["df"] == 2
-    two = competing.gray(transplants("LOW", "HIGH"), ["LOW", "HIGH"], stratified=True)
-    assert two["chi2"] == pytest.approx(10.47720686385, rel=1e-10)
-
-
-@pytest.mark.parametrize(
-    ("of", "covariates", "slope", "error"),
-    [("relapse", [], -1.309019307, 0.3840869564), ("relapse", ["wait"], -1.538241642, 0.3943244859),
-     ("death", [], -0.008565116789, 0.3726677732)],
-)  # fmt: skip
-def test_fine_and_gray_of_the_bone_marrow_transplants_is_that_of_cmprsk(of, covariates, slope, error):
-    found = competing.fine_gray(transplants("LOW", "HIGH", of=of), "LOW", "HIGH", covariates, left_alike=True)
-    assert np.log(found["estimate"]) == pytest.approx(slope, abs=1e-5)  # cmprsk stops at a gradient of 1e-6
-    assert found["std_error"] == pytest.approx(error, abs=1e-6)
 
 
 def test_without_a_competing_event_the_model_is_coxs_and_the_test_nearly_the_log_rank():

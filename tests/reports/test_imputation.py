@@ -142,16 +142,6 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_does_not(large: Fram
     assert np.isfinite(one).all()
 
 
-def test_rubins_rules_add_the_variance_between_to_the_one_within() -> None:
-    found = imputation.rubin(np.array([1.0, 2.0, 3.0]), np.array([0.5, 0.5, 0.5]), df=50.0)
-    extra = (1 + 1 / 3) * 1.0
-    lost = extra / (0.5 + extra)
-    assert found["estimate"] == 2.0
-    assert found["std_error"] == pytest.approx(np.sqrt(0.5 + extra))
-    assert found["lost"] == pytest.approx(lost)
-    assert found["df"] == pytest.approx(1 / (lost**2 / 2 + 1 / (51 / 53 * 50 * (1 - lost))))
-
-
 @pytest.mark.slow
 def test_draws_scatter_as_the_model_says(large: Frames) -> None:
     fit = large[0]

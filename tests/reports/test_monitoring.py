@@ -60,11 +60,6 @@ def test_spending_functions_meet_where_they_are_the_same():
     assert own == pytest.approx(0.025 * share)
 
 
-def test_looks_at_nearly_the_same_information_have_the_exact_last_boundary():
-    found = interim.boundaries([0.5, 0.50001, 1.0])["z"]
-    assert found.iloc[-1] == pytest.approx(1.9686, abs=5e-5)  # a multivariate normal integral
-
-
 @pytest.mark.parametrize("kind", ["O'Brien-Fleming", "Pocock"])
 @pytest.mark.parametrize(
     ("information", "time"),
