@@ -6,7 +6,7 @@ It is drawn from the posterior of the fit ``ensemble``, over the ranges of what 
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -41,12 +41,12 @@ def fit_for(vectors: pd.DataFrame, parameters: ParameterTable, agents: list[Agen
     DataFrame
         Without the columns of symbols whose value in `parameters`, or in the file of an agent, is not the shipped one.
     """
-    shipped = load_parameters()
+    shipped, original = load_parameters(), cache(load_agent)
     own = [s for s, value in parameters.values.items() if s in vectors and value != shipped.row(s)["value"]]
     for agent in agents:
         for number in agent.provenance:
             symbol = f"{number.origin}.{number.field}"
-            if symbol in vectors and number.value != load_agent(number.origin).values[number.field]:
+            if symbol in vectors and number.value != original(number.origin).values[number.field]:
                 own.append(symbol)
     return vectors.drop(columns=[symbol for symbol in dict.fromkeys(own) if symbol in vectors])
 

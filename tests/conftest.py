@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.cohorts.running.execution import run
 from ranklsim.cohorts.running.storage import Run
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+QUIET = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -70,3 +78,18 @@ def small_report(small_run: Path, made_once: Callable[[str, Callable[[Path], obj
             write_report(small_run, out=folder, formats=FORMATS)
 
     return made_once("report", make) / "index.html"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real browser: the system's Chromium (``apt-get install chromium``), or playwright's own."""
+    from playwright.sync_api import Error, sync_playwright
+
+    found = next((place for name in BROWSERS if (place := shutil.which(name))), None)
+    with sync_playwright() as play:
+        try:
+            started = play.chromium.launch(executable_path=found, args=["--no-sandbox", *QUIET])
+        except Error as fault:
+            pytest.skip(f"no Chromium to look at pages with ({str(fault).splitlines()[0]}); apt-get install chromium")
+        yield started
+        started.close()

@@ -64,6 +64,7 @@ ROOMS = (
     "reports.design",
     "reports.exchange",
     "reports.pages",
+    "reports.explore",
     "reports.qualify",
     "api",
     "reports.cli",

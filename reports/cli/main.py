@@ -17,7 +17,7 @@ import click
 
 from ranklsim import __version__
 from ranklsim.pkpd.errors import FROM_COMMAND_LINE, BadInput, Caution, RanklsimError, printable
-from ranklsim.reports.cli import inputs, runs, studies
+from ranklsim.reports.cli import explore, inputs, runs, studies
 from ranklsim.reports.cli.shared import EXIT_CODES, Interrupted
 
 DONE, RUN_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -69,7 +69,7 @@ def completion(shell: str) -> None:
 
 
 cli.add_command(completion)
-for verb in (*inputs.VERBS, *runs.VERBS, *studies.VERBS):
+for verb in (*inputs.VERBS, *runs.VERBS, *studies.VERBS, *explore.VERBS):
     cli.add_command(verb)
 
 

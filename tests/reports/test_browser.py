@@ -5,30 +5,14 @@ Chromium is taken from the system (``apt-get install chromium``) or from ``playw
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.slow
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-QUIET = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = next((place for name in NAMES if (place := shutil.which(name))), None)
-    with sync_playwright() as play:
-        try:
-            started = play.chromium.launch(executable_path=found, args=["--no-sandbox", *QUIET])
-        except Error as fault:
-            pytest.skip(f"no Chromium to look at pages with ({str(fault).splitlines()[0]}); apt-get install chromium")
-        yield started
-        started.close()
 
 
 @pytest.fixture
