@@ -24,13 +24,14 @@ from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.arguments import MONTHS, by_name, checked, number, one_or_several, text, whole
 from ranklsim.pkpd.biology.model import OUTPUTS
 from ranklsim.pkpd.dosing import warn_of_far_doses
-from ranklsim.pkpd.errors import FROM_COMMAND_LINE, BadInput, near, shown
+from ranklsim.pkpd.errors import FROM_COMMAND_LINE, BadInput, near, option_prefix, shown
 from ranklsim.pkpd.given import AGENT, AGENTS, AgentLike, with_agents
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
 from ranklsim.pkpd.reading import MOST_DOSES, MOST_MONTHS
+from ranklsim.pkpd.records import load_records
 from ranklsim.pkpd.results import Frame, of_model
 from ranklsim.pkpd.simulation import processors
-from ranklsim.pkpd.typical import Case, Plan, plan_course, simulate_cases, symbols_for
+from ranklsim.pkpd.typical import Case, Plan, plan_course, plan_of, simulate_cases, symbols_for
 from ranklsim.pkpd.units import DAYS_PER_YEAR
 
 Array = NDArray[np.float64]
@@ -118,6 +119,9 @@ def interval(values: Array) -> Array:
     dose=text,
     every=text,
     doses=whole(1, MOST_DOSES),
+    doses_from=arguments.path,
+    patient=text,
+    time=text,
     follow=text,
     at=MONTHS,
     covariates=_COVARIATES,
@@ -137,6 +141,9 @@ def simulate(
     dose: str | None = None,
     every: str | None = None,
     doses: int | None = None,
+    doses_from: Path | str | None = None,
+    patient: str | None = None,
+    time: str = "days",
     follow: str = "12 mo",
     at: Iterable[float] | None = None,
     covariates: Mapping[str, float] | None = None,
@@ -160,6 +167,13 @@ def simulate(
     agent, dose, every, doses
         one regimen, such as ``agent="denosumab", dose="60 mg", every="6 mo", doses=6``. An agent is a name, an `Agent`,
         or a mapping with the keys of an agent's file and its ``name``.
+    doses_from : path, optional
+        In place of them, a table of dosing records (`pkpd.records`): ID, TIME, AMT, II, ADDL, EVID, AGENT; without a
+        column AGENT, `agent` says what is given.
+    patient : str, optional
+        ID in that table; needed where it has several.
+    time : {"days", "hours"}
+        Unit of TIME and II in that table.
     follow : str
         Follow-up after the last dose's interval, with its unit.
     at : iterable of float, optional
@@ -206,7 +220,15 @@ def simulate(
     names, beside = with_agents([*_several(agents), *_several(agent)], None if folder is None else Path(folder))
     for name in names[: len(_several(agents))]:
         load_agent(name, folder=beside, where="agents")
-    plan = plan_course(regimen, names[-1] if agent is not None else None, dose, every, doses, follow, folder=beside)
+    one = names[-1] if agent is not None else None
+    if doses_from is None:
+        plan = plan_course(regimen, one, dose, every, doses, follow, folder=beside)
+    else:
+        if told := [name for name, value in (("regimen", regimen), ("dose", dose), ("every", every), ("doses", doses))
+                    if value is not None]:  # fmt: skip
+            raise BadInput(f"{option_prefix()}doses-from gives all doses: leave out {', '.join(told)}.")
+        records = load_records(doses_from, time=time, agent=one, folder=beside)
+        plan = plan_of(records.of(patient, option_prefix() + "patient"), follow, folder=beside)
     months = plan.months_of_interest(at)
     table = load_parameters(parameters, folder=beside)
     met = [table.apply(drug) for drug in plan.agents]

@@ -105,7 +105,7 @@ def plan_course(
     """
     faults: list[str] = []
     prefix = option_prefix()
-    followed = above_zero(follow, "day", f"{prefix}follow", faults, or_zero=True)
+    above_zero(follow, "day", f"{prefix}follow", faults, or_zero=True)
     one = {"agent": agent, "dose": dose, "every": every, "doses": doses}
     given = [prefix + name for name, value in one.items() if value is not None]
     regimens: list[Regimen] = []
@@ -125,6 +125,23 @@ def plan_course(
         if agent.endswith(".toml"):
             folder, agent = Path(agent).parent, Path(agent).stem
         regimens = [_one_regimen(agent, dose, every, doses, folder, prefix, faults)]
+    if faults:
+        raise BadInput(*faults)
+    return plan_of(regimens, follow, folder=folder)
+
+
+def plan_of(regimens: list[Regimen], follow: str, *, folder: Path | None = None) -> Plan:
+    """A course from regimens.
+
+    Parameters
+    ----------
+    regimens : list of Regimen
+        At least one.
+    follow, folder
+        As of `plan_course`.
+    """
+    faults: list[str] = []
+    followed = above_zero(follow, "day", f"{option_prefix()}follow", faults, or_zero=True)
     if faults:
         raise BadInput(*faults)
     months = (max(part.end_day for part in regimens) + followed) / DAYS_PER_MONTH

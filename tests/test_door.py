@@ -71,6 +71,9 @@ MISUSES = {
         "every": [6, "6", "0 mo"],
         "doses": [*NO_WHOLE, 0, 2, 10**6],
         "follow": [12, None, "12", "1e9 yr"],
+        "doses_from": ["nowhere.csv", *NO_PATHS],
+        "patient": [3],
+        "time": [3],
         "at": [5, "1,2", [NAN], [-1], ["1"], [[1, 2]], [True], {1: 2}, np.array(3.0), itertools.count(), [10**400]],
         "covariates": [3, ["age"], {3: 1.0}, {"aeg": 63}, pd.Series({"age": 63.0})]
         + [{"age": value} for value in ("63", NAN, True, 1e9, None, np.array([63.0, 64.0]))],
@@ -178,6 +181,7 @@ MISUSES = {
         "source": ["denosumb", "nowhere.toml", *NO_PATHS],
         "out": ["nowhere/x.xml", *NO_PATHS],
         "format": ["smbl", 3],
+        "time": ["weeks", 3],
         "arm": ["placebo", 3],
         "follow": ["12", 12],
         "covariates": [{"aeg": 63}, 3],

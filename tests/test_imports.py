@@ -26,6 +26,7 @@ ROOMS = (
     "pkpd.agents",
     "pkpd.given",
     "pkpd.dosing",
+    "pkpd.records",
     "pkpd.variants",
     "pkpd.parameters",
     "pkpd.ensemble",

@@ -29,6 +29,7 @@ from ranklsim.cohorts.people.criteria import covariates
 from ranklsim.pkpd.errors import BadInput, near, one_of
 from ranklsim.pkpd.parquet import read_parquet
 from ranklsim.pkpd.reading import first_faults, read_csv
+from ranklsim.pkpd.records import COLUMNS as RECORD_COLUMNS
 from ranklsim.pkpd.units import convert
 
 AT_MENOPAUSE = "age_at_menopause"
@@ -48,12 +49,14 @@ class Layout:
     """Meaning of the columns of a table.
 
     `columns` maps a covariate to its heading, `units` to the unit of its values; `ignore` names headings that are no
-    covariates.
+    covariates. With `records`, rows are records of doses and observations: a woman's covariates are those of her first
+    one.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     ignore: Sequence[str] = ()
+    records: bool = False
 
 
 def unit_of(covariate: str) -> str:
@@ -90,6 +93,8 @@ def read_table(name: str, content: bytes, layout: Layout) -> pd.DataFrame:
         With every fault, each with file, line and column.
     """
     places, cells = _parquet(name, content) if name.endswith(".parquet") else _csv(name, content)
+    if layout.records:
+        places, cells = _first_records(places, cells)
     faults = _one_row_each(places.rows, cells)
     named = {layout.columns.get(covariate, covariate): covariate for covariate in (*covariates(), AT_MENOPAUSE)}
     for heading in cells:
@@ -140,6 +145,19 @@ def _csv(name: str, content: bytes) -> tuple[_Places, dict[str, list[object]]]:
     return _Places(f"{name}:{sheet.head}", [f"{name}:{line}" for line in sheet.lines]), columns
 
 
+def _first_records(places: _Places, cells: Mapping[str, list[object]]) -> tuple[_Places, dict[str, list[object]]]:
+    """The first row of each patient of a table of records, without the columns of records."""
+    number = next((heading for heading in cells if _NUMBERS_WOMEN.fullmatch(heading)), None)
+    if number is None:
+        raise BadInput(f"{places.head}: records = true, but no column ID tells whose a record is; add one.")
+    first: dict[str, int] = {}
+    for k, cell in enumerate(cells[number]):
+        first.setdefault(str(cell).strip(), k)
+    kept = {heading: [column[k] for k in first.values()] for heading, column in cells.items()
+            if heading.upper() not in RECORD_COLUMNS and heading != number}  # fmt: skip
+    return _Places(places.head, [places.rows[k] for k in first.values()]), kept
+
+
 def _one_row_each(places: list[str], cells: Mapping[str, Sequence[object]]) -> list[str]:
     """The fault of a column of identifiers, also an ignored one, that contains an identifier twice."""
     for heading, column in cells.items():
@@ -148,7 +166,10 @@ def _one_row_each(places: list[str], cells: Mapping[str, Sequence[object]]) -> l
             number = "" if cell is None else str(cell).strip()
             if number and number in first:
                 said = f"{places[k]}: column '{heading}': {number} appears in {places[first[number]]} too"
-                return [f"{said}; give one row for each woman, not one for each of her records."]
+                return [
+                    f"{said}; give one row for each woman, not one for each of her records, or "
+                    "say records = true to take her first one."
+                ]
             first[number] = k
     return []
 

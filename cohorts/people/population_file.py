@@ -76,6 +76,7 @@ _TABLE = Shape(
         "columns": '{ age = "AGE" }',
         "units": '{ height = "m" }',
         "ignore": '["id", "site"]',
+        "records": "true or false",
     }
 )
 
@@ -468,7 +469,7 @@ def _layout(root: Table) -> Layout:
                 root.fault((key, covariate), f"unknown covariate '{covariate}'; {near(covariate, known)}")
             elif key == "units":
                 _converts(root, (key, covariate), covariate, units[covariate])
-    return Layout(columns, units, root.values("ignore", str, []))
+    return Layout(columns, units, root.values("ignore", str, []), root.flag("records"))
 
 
 def _complete(names: list[str], root: Table) -> None:

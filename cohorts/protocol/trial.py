@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, overload
 
 import pandas as pd
+import tomlkit
 
 from ranklsim.cohorts import events
 from ranklsim.cohorts.measures import DRUG, MARKER_MEASURES, UNITS
@@ -53,6 +54,7 @@ from ranklsim.pkpd.reading import (
     load_toml,
     parse_toml,
 )
+from ranklsim.pkpd.records import as_steps, load_records
 from ranklsim.pkpd.results import Frame
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
@@ -106,6 +108,7 @@ ARM = Shape(
     {
         "name": '"denosumab"',
         "label": '"Denosumab 60 mg Q6M"',
+        "doses_from": '{ table = "doses.csv", patient = "1", time = "days", agent = "denosumab" }',
         "regimen": '[{ agent = "denosumab", dose = "60 mg", every = "6 mo", doses = 4 }]',
     },
     needed=("name", "regimen"),
@@ -122,6 +125,9 @@ STEP = Shape(
         "together": "true or false",
     },
     needed=("agent",),
+)
+DOSES_FROM = Shape(
+    {"table": '"doses.csv"', "patient": '"1"', "time": '"days" or "hours"', "agent": '"denosumab"'}, needed=("table",)
 )
 POPULATION = Shape(
     {
@@ -240,12 +246,48 @@ def trials(name: str | None = None) -> pd.DataFrame | dict[str, Any]:
     return Frame(rows, columns=["name", "title", "arms", "patients", "months"], table="trials")
 
 
+def _with_tables(data: dict[str, Any], text: str, label: str, folder: Path) -> tuple[dict[str, Any], str]:
+    """A trial's data and text with the doses of a table of records in place of its name, on the same line.
+
+    So a run keeps the doses themselves, and the table may change or go.
+    """
+    arms: Any = data.get("arm")
+    arms = arms if isinstance(arms, list) else []
+    named = [k for k, arm in enumerate(arms) if isinstance(arm, dict) and "doses_from" in arm]
+    if not named:
+        return data, text
+    faults, lines = Faults(label, text, data, named=("arm",)), text.split("\n")
+    for k in named:
+        table = Table(faults, arms[k]["doses_from"], DOSES_FROM, ("arm", k, "doses_from"))
+        name = table.text("table", "")
+        line = faults.line(("arm", k, "doses_from")) - 1
+        if "regimen" in arms[k]:
+            table.fault((), "both regimen and doses_from are given; leave one of them out.")
+        if not re.fullmatch(r"\s*doses_from\s*=\s*\{.*\}\s*(#.*)?", lines[line]):
+            table.fault((), 'write it on one line, such as doses_from = { table = "doses.csv" }.')
+        if faults.touch(table.path):
+            continue
+        patient, agent = table.text("patient", "") or None, table.text("agent", "") or None
+        records = load_records(folder / name, time=table.text("time", "days"), agent=agent, folder=folder)
+        steps = as_steps(records.of(patient, faults.where(("arm", k, "doses_from"))))
+        lines[line] = _regimen_line(steps)
+    faults.stop()
+    return parse_toml(label, "\n".join(lines).encode())
+
+
+def _regimen_line(steps: list[dict[str, object]]) -> str:
+    """Regimens as one line of TOML."""
+    tables = (", ".join(f"{key} = {tomlkit.item(value).as_string()}" for key, value in step.items()) for step in steps)
+    return "regimen = [" + ", ".join(f"{{ {table} }}" for table in tables) + "]"
+
+
 class _Reader:
     """One file on its way to a trial; every method that finds a fault notes it and goes on with what is left."""
 
     def __init__(self, path: Path, folder: Path, populations: Path, given: str | None = None) -> None:
         self.path, self.folder, self.populations = path, folder, populations
         data, self.text = load_toml(path) if given is None else parse_toml("trial", given.encode())
+        data, self.text = _with_tables(data, self.text, path.name if given is None else "trial", folder)
         label, lines = (path.name, self.text) if given is None else ("trial", "")  # nobody has seen the lines
         self.faults = Faults(label, lines, data, named=("arm", "endpoint", "comparison", "estimand"))
         self.root = Table(self.faults, data, TRIAL)

@@ -100,6 +100,14 @@ def _run(trial: str, out: str | Path | None, no_report: bool, resume: bool, forc
     "TEXT",
     'A sequence, in place of the four options above: "denosumab 14mg every 6mo x4, denosumab 60mg every 6mo x4".',
 )
+@shared.option(
+    "--doses-from",
+    shared.FILE,
+    "FILE.csv",
+    "A table of dosing records in place of the options above: TIME, AMT, II, ADDL, EVID and AGENT (or --agent).",
+)
+@shared.option("--patient", str, "ID", "Patient of that table; needed if it has several.")
+@shared.option("--time", click.Choice(["days", "hours"]), "", "Unit of times in that table.", default="days")
 @shared.option("--follow", str, "TIME", "Follow-up after the interval of the last dose.", default="12mo")
 @shared.option(
     "--set settings",
@@ -267,8 +275,15 @@ def _reproduce(file: Path, resume: bool, force: bool, **options: Any) -> None:
     "Write the model or data in the format of another tool.",
     'export "denosumab 60mg every 6mo x8" --format sbml -o denosumab.xml',
 )
-@click.argument("source", metavar="REGIMEN|TRIAL")
-@shared.option("--format", str, "NAME", "sbml (SBML level 3) or r (a script for R's deSolve).", required=True)
+@click.argument("source", metavar="REGIMEN|TRIAL|DIR")
+@shared.option(
+    "--format",
+    str,
+    "NAME",
+    "sbml (SBML level 3), r (a script for R's deSolve) or nonmem (records of a run's patients).",
+    required=True,
+)
+@shared.option("--time", click.Choice(["days", "hours"]), "", "Unit of times in a table of records.", default="days")
 @shared.option("-o --out", shared.FILE, "FILE", "File to write.  [default: named after what it holds]")
 @shared.option("--arm", str, "NAME", "Arm of the trial; needed if it has several.")
 @shared.option("--follow", str, "TIME", "Follow-up after the interval of the last dose of a regimen.", default="12mo")
@@ -283,10 +298,10 @@ def _reproduce(file: Path, resume: bool, force: bool, **options: Any) -> None:
 @shared.AGENTS
 @shared.FORCE
 def _export(source: str, settings: Sequence[tuple[str, float]], **options: Any) -> None:
-    """Write the typical patient under a REGIMEN, or under an arm of a TRIAL, for another tool.
+    """Write the typical patient under a REGIMEN, or under an arm of a TRIAL, or the patients of the run in DIR.
 
-    The file has all states, outputs, doses, and parameters with their units and sources. docs/exchange.md says what
-    each format holds, what it cannot hold, and how closely other engines agree.
+    A file of the typical patient has all states, outputs, doses, and parameters with their units and sources.
+    docs/exchange.md says what each format holds, what it cannot hold, and how closely other engines agree.
     """
     from ranklsim import api
 

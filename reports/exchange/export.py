@@ -15,25 +15,29 @@ import pandas as pd
 
 import ranklsim
 from ranklsim.cohorts.protocol.trial import load_trial, shipped
+from ranklsim.cohorts.running.storage import open_run
 from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.arguments import by_name, checked, flag, number, optional, path, text
 from ranklsim.pkpd.arguments import folder as existing_folder
 from ranklsim.pkpd.dosing import Regimen
-from ranklsim.pkpd.errors import BadInput, near
+from ranklsim.pkpd.errors import BadInput, near, one_of
 from ranklsim.pkpd.exchange.rscript import r_script
 from ranklsim.pkpd.exchange.sbml import library, sbml_text
 from ranklsim.pkpd.exchange.system import System, make_system
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
+from ranklsim.pkpd.records import UNITS
 from ranklsim.pkpd.simulation import patient_constants
 from ranklsim.pkpd.typical import plan_course, symbols_for
 from ranklsim.pkpd.units import DAYS_PER_MONTH
+from ranklsim.reports.exchange.nonmem import as_text, record_table
 
 FORMATS = {
     "sbml": "SBML of the typical patient under a regimen, or an arm of a trial",
     "r": "a script of R and its package deSolve of the same",
+    "nonmem": "a run's patients as a table of records",
 }
 
-ENDINGS = {"sbml": ".xml", "r": ".R"}
+ENDINGS = {"sbml": ".xml", "r": ".R", "nonmem": ".csv"}
 
 
 class _Plan(NamedTuple):
@@ -53,6 +57,7 @@ class _Plan(NamedTuple):
     follow=text,
     covariates=by_name(number(), '{"age": 63}'),
     parameters=PARAMETERS,
+    time=text,
     folder=existing_folder,
     force=flag,
 )
@@ -65,6 +70,7 @@ def export(
     follow: str = "12 mo",
     covariates: Mapping[str, float] | None = None,
     parameters: ParametersLike = None,
+    time: str = "days",
     folder: Path | str | None = None,
     force: bool = False,
 ) -> Path:
@@ -73,11 +79,11 @@ def export(
     Parameters
     ----------
     source : str or path
-        A regimen (``"denosumab 60mg every 6mo x4"``) or a trial.
+        A regimen (``"denosumab 60mg every 6mo x4"``) or a trial; for ``nonmem`` the folder of a run.
     out : path, optional
         File to write; in the working folder and named after what it holds, if not given.
-    format : {"sbml", "r"}
-        SBML level 3 version 2 of the typical patient; a script for R's deSolve.
+    format : {"sbml", "r", "nonmem"}
+        SBML level 3 version 2 of the typical patient; a script for R's deSolve; a run's patients as records.
     arm : str, optional
         Arm of the trial; needed where it has several.
     follow : str
@@ -86,6 +92,8 @@ def export(
         What differs from the typical woman: see `simulation.covariate_symbols`.
     parameters : path, mapping or ParameterTable, optional
         Another parameter table than the one that ships.
+    time : {"days", "hours"}
+        Unit of times in a table of records.
     folder : path, optional
         Where your own agent files are.
     force : bool
@@ -113,6 +121,16 @@ def export(
             else "lies in a folder that does not exist; make it, or give another path"
         )  # fmt: skip
         raise BadInput(f"--out: {target} {why}.")
+    if time not in UNITS:
+        raise BadInput(f"--time: '{time}' is not a unit of time here; give {one_of(UNITS)}.")
+    if format == "nonmem":
+        if not (Path(source) / "manifest.json").is_file():
+            raise BadInput(
+                f"--format: nonmem is of the patients of a run, and there is none in '{source}'; give the folder of a "
+                "run, or --format sbml for the typical patient."
+            )
+        write_whole(target, as_text(record_table(open_run(Path(source)), time)))
+        return target
     table = load_parameters(parameters, folder=own_folder)
     plan = _plan(str(source), arm, follow, own_folder, format)
     if format == "sbml":
