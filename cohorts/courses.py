@@ -226,7 +226,8 @@ def simulate(
     else:
         if told := [name for name, value in (("regimen", regimen), ("dose", dose), ("every", every), ("doses", doses))
                     if value is not None]:  # fmt: skip
-            raise BadInput(f"{option_prefix()}doses-from gives all doses: leave out {', '.join(told)}.")
+            called = "--doses-from" if option_prefix() else "doses_from"
+            raise BadInput(f"{called} gives all doses: leave out {', '.join(told)}.")
         records = load_records(doses_from, time=time, agent=one, folder=beside)
         plan = plan_of(records.of(patient, option_prefix() + "patient"), follow, folder=beside)
     months = plan.months_of_interest(at)

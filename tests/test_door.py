@@ -71,7 +71,7 @@ MISUSES = {
         "every": [6, "6", "0 mo"],
         "doses": [*NO_WHOLE, 0, 2, 10**6],
         "follow": [12, None, "12", "1e9 yr"],
-        "doses_from": ["nowhere.csv", *NO_PATHS],
+        "doses_from": ["nowhere.csv", *NO_PATHS[:4]],
         "patient": [3],
         "time": [3],
         "at": [5, "1,2", [NAN], [-1], ["1"], [[1, 2]], [True], {1: 2}, np.array(3.0), itertools.count(), [10**400]],
