@@ -11,6 +11,7 @@ from scipy import optimize, stats
 from ranklsim import analyse, run
 from ranklsim.cohorts.conduct import exposure
 from ranklsim.cohorts.protocol.trial import load_trial
+from ranklsim.cohorts.running import execution
 from ranklsim.cohorts.statistics import censored
 from ranklsim.cohorts.statistics.ancova import ancova
 from ranklsim.cohorts.statistics.noncompartmental import area
@@ -105,7 +106,10 @@ def linear(tmp_path_factory):
             {"name": f"true {name}", "endpoint": name, "primary": name == "area", "events": {"dropout": "hypothetical"}}
             for name in ("area", "peak", "trough")
         ],
-        conduct={"dropout": "5 %/yr", "visit_window": "3 day"},
+        conduct={
+            **{"dropout": "5 %/yr", "visit_window": "3 day"},
+            "late_doses": {"share": "50 %", "median": "3 wk", "p95": "4 mo"},
+        },
     )
     return run(path, folder / "run")
 
@@ -148,6 +152,17 @@ def test_a_drug_is_measured_with_error_and_limit(linear):
     above = seen[~below]
     errors = np.log(above["C_free"] / above["true_C_free"])
     assert np.sqrt(np.mean(errors**2)) == pytest.approx(load_parameters()["CV_C"], rel=0.2)
+
+
+def test_exposures_do_not_depend_on_who_is_simulated_together(linear, tmp_path, monkeypatch):
+    monkeypatch.setattr(execution, "PORTION", 5)
+    (tmp_path / "free.toml").write_text(FREE)
+    path = tmp_path / "trial.toml"
+    path.write_bytes((linear.folder / "trial.toml").read_bytes())
+    again = run(path, tmp_path / "run")
+    assert again.manifest["portion"] == 5
+    for table in ("visits", "twins"):
+        pd.testing.assert_frame_equal(getattr(again, table), getattr(linear, table))
 
 
 # -- from samples --
