@@ -6,6 +6,9 @@ BMD_MEASURES = ("BMD_LS", "BMD_TH", "BMD_FN", "BMD_R13")
 MARKER_MEASURES = ("CTX", "P1NP", "TRAP5B", "BSAP", "CA", "PTH")
 MEASURES = (*BMD_MEASURES, *MARKER_MEASURES)
 
+LIMITED = ("CTX",)
+"""Markers with a limit of quantitation in the parameter table (``LLOQ_CTX``)."""
+
 DRUG = "DRUG"
 """The concentration of all drugs that bind RANKL; that of one agent is ``C_AGENT``."""
 

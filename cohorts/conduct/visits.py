@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from ranklsim.cohorts import streams
-from ranklsim.cohorts.measures import BMD_MEASURES, MARKER_MEASURES, MEASURES
+from ranklsim.cohorts.measures import BMD_MEASURES, LIMITED, MARKER_MEASURES, MEASURES
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
@@ -136,5 +136,7 @@ def limits_of(trial: Trial, parameters: ParameterTable, measured: Collection[str
     """
     own = trial.visits.limits
     drug = own.get("drug", parameters["LLOQ_C"])
-    limits = {"CTX": parameters["LLOQ_CTX"]} | {name: limit for name, limit in own.items() if name != "drug"}
+    limits = {name: parameters[f"LLOQ_{name}"] for name in LIMITED} | {
+        name: limit for name, limit in own.items() if name != "drug"
+    }
     return limits | {name: drug for name in measured if name.startswith("C_")}

@@ -1,9 +1,9 @@
-"""Exposure of a patient: area under the concentration of a drug, its highest value or trough; area under an effect.
+"""Exposure of a patient: area under the concentration of a drug, highest value or trough; area or level of a marker.
 
 What is observed are samples, with the error of the assay and its limit of quantitation, and the analysis is
 non-compartmental (`statistics.noncompartmental`). What is true is the area under the curve of the model. Arms are
-compared by the ratio of geometric means, from an analysis of covariance of the logarithms [1]_; a trough below the
-limit of quantitation is censored (`statistics.censored`). A claim of equivalence between 80 and 125 % is that of
+compared by the ratio of geometric means, from an analysis of covariance of the logarithms [1]_; a trough or level below
+the limit of quantitation is censored (`statistics.censored`). A claim of equivalence between 80 and 125 % is that of
 bioequivalence, with an interval of 90 %.
 
 References
@@ -26,23 +26,26 @@ from ranklsim.cohorts.endpoints.base import Data, Endpoint, Setting, World, adju
 from ranklsim.cohorts.endpoints.estimands import SOON, Estimand, first_month, people
 from ranklsim.cohorts.endpoints.reading import Plan, visit
 from ranklsim.cohorts.measures import AREA, DRUG, PEAK
+from ranklsim.cohorts.measures import UNITS as MEASURED
 from ranklsim.cohorts.statistics import censored, noncompartmental
 from ranklsim.cohorts.words import MEASURES, month_text
 from ranklsim.pkpd.errors import BadInput, RunFailed, near, one_of
 from ranklsim.pkpd.reading import Shape, Table
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
-AUC, CMAX, TROUGH, AUEC = "AUC", "Cmax", "trough", "AUEC"
+AUC, CMAX, TROUGH, AUEC, LEVEL = "AUC", "Cmax", "trough", "AUEC", "level"
 WHAT = {
     AUC: "area under the serum concentration",
     CMAX: "highest serum concentration",
     TROUGH: "serum concentration before the next dose",
     AUEC: "area under the fall from baseline",
+    LEVEL: "value of a marker at a visit",
 }
 """What may be asked, and its meaning."""
 
 UNITS = {AUC: "ug·day/mL", CMAX: "ug/mL", TROUGH: "ug/mL", AUEC: "%·days"}
-DIGITS = {AUC: 1, CMAX: 2, TROUGH: 3, AUEC: 0}
+DIGITS = {AUC: 1, CMAX: 2, TROUGH: 3, AUEC: 0, LEVEL: 3}
+AT_A_VISIT, OF_MARKERS = (TROUGH, LEVEL), (AUEC, LEVEL)
 EFFECTS = ("CTX", "P1NP", "TRAP5B", "BSAP")
 """Markers that an area under the effect may be of."""
 
@@ -57,7 +60,8 @@ class Exposure(Endpoint):
     """One of `WHAT` between two visits.
 
     `of` is the concentration (`measures.DRUG` for that of all drugs, or ``C_AGENT``) or a marker; `concentrations` are
-    the columns that add up to it. `given` are the drugs of each arm.
+    the columns that add up to it, `limited` says whether a level has a limit of quantitation. `given` are the drugs of
+    each arm.
     """
 
     key = "exposure"
@@ -74,6 +78,7 @@ class Exposure(Endpoint):
     from_month: float
     to_month: float
     concentrations: tuple[str, ...] = ()
+    limited: bool = False
     given: Mapping[str, Collection[str]]
 
     @classmethod
@@ -82,16 +87,16 @@ class Exposure(Endpoint):
         drugs = list(dict.fromkeys(name for names in plan.drugs.values() for name in names))
         if what is None:
             return None
-        known = EFFECTS if what == AUEC else ("drug", *drugs)
+        known = EFFECTS if what in OF_MARKERS else ("drug", *drugs)
         if of not in known:
             table.fault("of", f"'{of}' has no {what}; {near(of, known, also=f'{what} is of {one_of(known)}.')}")
             return None
-        if what != AUEC and not drugs:
+        if what not in OF_MARKERS and not drugs:
             table.fault("what", f"{what} needs a drug whose concentration is measured, and no arm is given one.")
             return None
-        if what == TROUGH and "from" in table:
-            table.fault("from", "a trough is the value at one visit, `to`; leave from out.")
-        kind = "drug" if plan.drug and what != AUEC else "markers"
+        if what in AT_A_VISIT and "from" in table:
+            table.fault("from", f"a {what} is the value at one visit, `to`; leave from out.")
+        kind = "drug" if plan.drug and what not in OF_MARKERS else "markers"
         planned = plan.drug if kind == "drug" else plan.markers
         ends = [
             visit(table, key, table.text(key, "0 mo" if key == "from" else None), planned, kind)
@@ -104,13 +109,13 @@ class Exposure(Endpoint):
             ends[0] = ends[1]
         elif ends[0] >= ends[1]:
             table.fault("to", f"to = {ends[1]:g} mo is not after from = {ends[0]:g} mo; swap or change them.")
-        elif len(inside) < noncompartmental.LEAST_SAMPLES:
+        elif what != LEVEL and len(inside) < noncompartmental.LEAST_SAMPLES:
             least = noncompartmental.LEAST_SAMPLES
             said = f"{what} needs at least {least} samples from {ends[0]:g} to {ends[1]:g} mo"
             table.fault("to", f"{said}, and visits {kind} has {len(inside)}; add some.")
         columns = tuple(f"C_{name}" for name in (drugs if of == "drug" else [of]))
-        own: dict[str, Any] = {"of": of}
-        if what != AUEC:
+        own: dict[str, Any] = {"of": of, "limited": what == LEVEL and of in plan.limited}
+        if what not in OF_MARKERS:
             own = {"of": DRUG if of == "drug" else columns[0], "concentrations": columns}
         return own | {"what": what, "from_month": ends[0], "to_month": ends[1], "given": plan.drugs}
 
@@ -120,17 +125,21 @@ class Exposure(Endpoint):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return (*self.concentrations, *(f"{name}_BLQ" for name in self.concentrations)) or (self.of,)
+        limited = (self.of,) if self.limited else self.concentrations
+        return (*(self.concentrations or (self.of,)), *(f"{name}_BLQ" for name in limited))
 
     @property
     def latent(self) -> tuple[str, ...]:
-        if self.what == TROUGH:
-            return (self.of,)
-        return (f"{PEAK if self.what == CMAX else AREA}_{self.of}",)
+        return () if self.what == LEVEL else (self._true,)
+
+    @property
+    def _true(self) -> str:
+        """Column of the true values."""
+        return self.of if self.what in AT_A_VISIT else f"{PEAK if self.what == CMAX else AREA}_{self.of}"
 
     @property
     def higher_is_better(self) -> bool:
-        return True
+        return self.what != LEVEL
 
     def unfit(self, arm: str) -> str:
         """A drug has no exposure in an arm that is not given it."""
@@ -141,7 +150,7 @@ class Exposure(Endpoint):
 
     @property
     def unit(self) -> str:
-        return UNITS[self.what]
+        return MEASURED[self.of] if self.what == LEVEL else UNITS[self.what]
 
     @property
     def typical_months(self) -> tuple[float, ...]:
@@ -175,7 +184,7 @@ class Exposure(Endpoint):
     def described(self) -> str:
         of = MEASURES.get(self.of) or self.of.removeprefix("C_")
         when = f"month {month_text(self.to_month)}"
-        if self.what != TROUGH:
+        if self.what not in AT_A_VISIT:
             when = f"months {month_text(self.from_month)} to {month_text(self.to_month)}"
         return f"{self.what} of {of}, {when} ({self.unit}, geometric mean)"
 
@@ -190,9 +199,10 @@ class Exposure(Endpoint):
             "count as the limit.",
             CMAX: "Cmax is the highest concentration of the samples.",
             TROUGH: "Troughs below the limit of quantitation are censored in the likelihood.",
+            LEVEL: "Levels below the limit of quantitation are censored in the likelihood.",
         }[self.what]
         left = "Exposures without a sample at both ends of the window, or that are not positive, are left out."
-        return (said,) if self.what == TROUGH else (said, left)
+        return (said,) if self.what in AT_A_VISIT else (said, left)
 
     # -- analysis --
 
@@ -220,7 +230,7 @@ class Exposure(Endpoint):
         found, below = self._summary(parts["actual_month"] * DAYS_PER_MONTH, value, low, np.isfinite(until))
         with np.errstate(divide="ignore", invalid="ignore"):
             out = own.assign(value=np.log(found), below=below, baseline=self._baseline(value))
-        return out[np.isfinite(out["value"].to_numpy(float))].reset_index(drop=True)
+        return out[np.isfinite(out[["value", "baseline"]].to_numpy(float)).all(axis=1)].reset_index(drop=True)
 
     def _wide(self, seen: pd.DataFrame, name: str, patients: pd.Series) -> np.ndarray:
         """One column of the visits, a row a patient and a column a planned visit."""
@@ -233,7 +243,8 @@ class Exposure(Endpoint):
         Of several drugs in one sample, those that are quantifiable add up; the limit is that of one.
         """
         if not self.concentrations:
-            return parts[self.of], np.zeros(parts[self.of].shape, dtype=bool)
+            none = np.zeros(parts[self.of].shape, dtype=bool)
+            return parts[self.of], parts[f"{self.of}_BLQ"] if self.limited else none
         value = np.stack([parts[name] for name in self.concentrations])
         low = np.stack([parts[f"{name}_BLQ"] for name in self.concentrations])
         quantified = np.where(low, 0.0, value).sum(axis=0)
@@ -247,7 +258,7 @@ class Exposure(Endpoint):
 
         Of `short` patients the treatment ended before the window did: what was sampled until then counts.
         """
-        if self.what == TROUGH:
+        if self.what in AT_A_VISIT:
             last = np.array([own[np.isfinite(own)][-1:].sum() if np.isfinite(own).any() else np.nan for own in value])
             return np.where(short, last, value[:, -1]), low[:, -1] & ~short
         whole = np.isfinite(value[:, 0]) & (np.isfinite(value[:, -1]) | short)
@@ -262,7 +273,7 @@ class Exposure(Endpoint):
 
     def _baseline(self, value: np.ndarray) -> np.ndarray:
         """Logarithm of a marker before treatment; a drug has none."""
-        return np.log(value[:, 0]) if self.what == AUEC else np.zeros(len(value))
+        return np.log(value[:, 0]) if self.what in OF_MARKERS else np.zeros(len(value))
 
     def alone(self, own: pd.DataFrame) -> dict[str, Any]:
         """The arm's geometric mean; its standard error is that of the mean logarithm times the mean."""
@@ -291,11 +302,11 @@ class Exposure(Endpoint):
         patients, visits, happened = world
         month = visits["month"].to_numpy(float)
         until = first_month(happened, estimand.with_strategy("while on treatment"), visits["patient"])
-        if self.what == TROUGH:
+        if self.what in AT_A_VISIT:
             kept = visits[np.abs(month - self.to_month) < SOON]
         else:
             kept = visits[(month > self.from_month + SOON) & (month <= np.minimum(until, self.to_month) + SOON)]
-        values = kept.groupby("patient")[self.latent[0]].agg("max" if self.what == CMAX else "sum")
+        values = kept.groupby("patient")[self._true].agg("max" if self.what == CMAX else "sum")
         found = values.reindex(patients["patient"]).to_numpy(float)
         with np.errstate(divide="ignore", invalid="ignore"):
             return pd.DataFrame({"value": np.where(found > 0, np.log(found), np.nan)}, index=patients["patient"])

@@ -34,6 +34,8 @@ class Plan:
         Months of the samples for the concentration of drugs; those of `markers` where it is empty.
     drugs : mapping of str to tuple of str
         Arm to the drugs with a concentration that it is given.
+    limited : collection of str
+        Markers with a limit of quantitation.
     """
 
     bmd: tuple[float, ...]
@@ -42,6 +44,7 @@ class Plan:
     recorded: Collection[str]
     drug: tuple[float, ...] = ()
     drugs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    limited: Collection[str] = ()
 
 
 def between(t: Table, plan: Plan, last: str) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from ranklsim.cohorts.endpoints import INTERCURRENT, KINDS, STRATEGIES, Endpoint, Estimand, is_ratio
 from ranklsim.cohorts.endpoints.reading import Plan, how_recorded
+from ranklsim.cohorts.measures import LIMITED
 from ranklsim.cohorts.people.criteria import Range, covariates, parse_range
 from ranklsim.cohorts.protocol.design import Visits
 from ranklsim.cohorts.protocol.endpoints import Multiplicity
@@ -109,7 +110,8 @@ class Objectives:
         drugs: Mapping[str, tuple[str, ...]],
     ) -> None:
         self.root, self.faults, self.names, self.control = root, root.faults, list(names), control
-        self.plan = Plan(visits.BMD, visits.markers, months, recorded, visits.drug, drugs)
+        limited = {*LIMITED, *visits.limits}
+        self.plan = Plan(visits.BMD, visits.markers, months, recorded, visits.drug, drugs, limited)
         self.tables = root.tables("endpoint", _shape_of_endpoints())
         self.comparisons = root.tables("comparison", COMPARISON)
         self.known = [name for table in self.tables if (name := table.text("name", None)) is not None]

@@ -75,7 +75,7 @@ ADDED = {kinds.RESCUE: "RESCUE TREATMENT", kinds.SWITCH: "SWITCHED TREATMENT"}
 GONE = (kinds.STOPPED, kinds.RESCUE, kinds.SWITCH, "left")
 """Reasons of planned doses that were not due any more."""
 ROUTES = {"SC": "SUBCUTANEOUS", "IV": "INTRAVENOUS", "PO": "ORAL"}
-PARAMETERS = {"AUC": "AUCINT", "Cmax": "CMAX", "trough": "CTROUGH", "AUEC": "AUEC"}
+PARAMETERS = {"AUC": "AUCINT", "Cmax": "CMAX", "trough": "CTROUGH", "AUEC": "AUEC", "level": "LEVEL"}
 """Exposure to its code; those of a drug are terms of PKPARMCD."""
 PARAMETER_UNITS = {"AUC": "day*ug/mL", "Cmax": "ug/mL", "trough": "ug/mL", "AUEC": "day*%"}
 MOMENT = 1e-6
@@ -595,7 +595,7 @@ def _adpp(run: Run, people: pd.DataFrame, agents: Mapping[str, Agent], plain: Na
         found = spec.table(run, setting(run, spec))
         of = {DRUG: "All Drugs"} | {f"C_{name}": plain.agents[name][:100] for name in agents}
         start, end = (f"P{days(month):.0f}D" for month in (spec.from_month, spec.to_month))
-        unit, when = PARAMETER_UNITS[spec.what], start if start == end else f"{start} to {end}"
+        unit, when = PARAMETER_UNITS.get(spec.what, spec.unit), start if start == end else f"{start} to {end}"
         parts.append(
             pd.DataFrame(
                 {

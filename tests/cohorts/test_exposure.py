@@ -326,6 +326,22 @@ def test_an_effect_of_a_ratio_moves_by_a_factor(linear):
     assert row["conclusion"] == "not equivalent"
 
 
+def test_a_level_below_the_limit_is_censored_and_the_ratio_that_of_the_truth(tmp_path):
+    level = endpoint("level", "ANCOVA", exposure={"of": "CTX", "what": "level", "to": "1 mo"})
+    asked = {"name": "all", "endpoint": "level", "primary": True, "events": {"dropout": "treatment policy"}}
+    path = trial_file(
+        tmp_path, months=12, arm=[arm("placebo", doses=2), arm("denosumab", doses=2)], population={"patients": 60},
+        visits={"BMD": [0, 12], "markers": [0, 1, 6]}, endpoint=[change(to=12), level], estimand=[asked],
+        conduct={"dropout": "5 %/yr"},
+    )  # fmt: skip
+    found = analyse(run(path, tmp_path / "run"))
+    row = found.endpoints.query("endpoint == 'level' and arm == 'denosumab'").iloc[0]
+    assert "below the limit of quantitation (censored)" in row["method"]
+    assert row["conclusion"] == "superior"
+    assert found.estimands["covered"].item() == 1
+    assert row["effect"] == pytest.approx(found.estimands["truth"].item(), rel=0.15)
+
+
 # -- report and data sets --
 
 
