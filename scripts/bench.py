@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,7 @@ from ranklsim.pkpd.engine import compiler, lanes, rodas
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.simulation import MARKERS, Doses, simulate
 from ranklsim.pkpd.units import DAYS_PER_MONTH, DAYS_PER_YEAR
+from ranklsim.reports.explore.course import Asked, course
 from ranklsim.reports.replicate import sample
 from ranklsim.reports.replicate.run import replicate
 
@@ -326,6 +328,28 @@ def replicated() -> dict[str, Any]:
     return found
 
 
+def explored() -> dict[str, Any]:
+    """An answer of `ranklsim explore` never given before: seconds on the clock over the half second asked."""
+    places = iter(range(1, 10_000))
+    drugs = ("denosumab", "mrankl-selective", "srankl-selective", "placebo")
+
+    def dose() -> object:
+        return course(Asked(f"denosumab {60 + next(places) / 1000}mg every 6mo for 36mo", 60.0))
+
+    def parameter() -> list[object]:
+        moved = (("sig", 0.1 + next(places) / 100_000),)
+        texts = [f"{drug}{' 60mg' * (drug != 'placebo')} every 6mo for 36mo" for drug in drugs]
+        with ThreadPoolExecutor(len(texts)) as pool:
+            return list(pool.map(lambda text: course(Asked(text, 60.0, moved)), texts))
+
+    found = {}
+    for name, work in {"a dose": dose, "a parameter, four regimens": parameter}.items():
+        work()
+        found[name] = seconds(work, time.perf_counter, repeats=10) / 0.5
+        print(f"  {name}: {500 * found[name]:.0f} ms")
+    return found
+
+
 def machine() -> dict[str, Any]:
     """What this ran on."""
     name = platform.processor() or platform.machine()
@@ -355,6 +379,7 @@ def main() -> None:
         "Arithmetic": lambda: limit(first_of(given, min(n, 2000))),
         "Starts": starts,
         "`ranklsim replicate freedom --patients 200`": replicated,
+        "`ranklsim explore`, two processors": explored,
     }.items():
         print(title)
         found[title] = part()

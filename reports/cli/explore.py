@@ -33,7 +33,7 @@ def _explore(
     """
     from ranklsim.pkpd.ensemble import ensemble
     from ranklsim.reports.explore import page
-    from ranklsim.reports.explore.course import Asked
+    from ranklsim.reports.explore.course import Asked, course
 
     if port > PORTS:
         raise BadInput(f"--port: {port} is no port; give one from 0 to {PORTS}.")
@@ -57,6 +57,8 @@ def _explore(
     from ranklsim.reports.explore.serve import open_server
 
     with open_server(host, port, page.page(page.config(texts, draws)), draws) as server:
+        for text in texts:  # the first answers are ready, and the solver is compiled, when the page opens
+            course(Asked(text, 60.0), draws)
         click.echo(f"{server.address} (Ctrl-C ends it)")
         try:
             server.serve_forever()
