@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
@@ -53,6 +53,8 @@ MOST_MARKED = 30
 """Doses of a regimen after which there are further points."""
 SAME_DAY = 0.5
 """Days between a published dose and one of the page that count as the same."""
+NAMES = ("r", "m", "set", "pop", "at", "against")
+"""What a request may name."""
 SEED = 1
 """Of the draws of numbers of hypothetical agents, as of `ranklsim.simulate`."""
 
@@ -73,13 +75,14 @@ Given = tuple[float, str, Dose]
 
 @dataclass(frozen=True)
 class Asked:
-    """One regimen of the page: its text, the months to show at least, and parameters other than the shipped ones."""
+    """One regimen of the page: its text, months to show at least, other parameters; a regimen to subtract."""
 
     regimen: str
     months: float
     settings: tuple[tuple[str, float], ...] = ()
     population: str = "postmenopausal-osteoporosis"
     at: float = 36.0
+    against: str = ""
 
     @property
     def parameters(self) -> ParameterTable:
@@ -103,7 +106,8 @@ def read_query(query: str) -> Asked:
     ----------
     query : str
         The part of the address after ``?``: ``r`` the regimen, ``m`` months to show, ``set`` a parameter and its value
-        (``sig:0.3``) as often as needed, ``pop`` the population and ``at`` the month of a cohort.
+        (``sig:0.3``) as often as needed, ``pop`` the population and ``at`` the month of a cohort, ``against`` a regimen
+        to subtract.
 
     Raises
     ------
@@ -128,19 +132,20 @@ def read_query(query: str) -> Asked:
             if symbol in settings:
                 faults.append(f"set: {shown(symbol)} is given twice; give it once.")
             settings[symbol] = number
-        elif name not in ("r", "m", "pop", "at"):
-            faults.append(f"unknown name {shown(name)} in the request; {near(name, ('r', 'm', 'set', 'pop', 'at'))}")
+        elif name not in NAMES:
+            faults.append(f"unknown name {shown(name)} in the request; {near(name, NAMES)}")
         elif name in one:
             faults.append(f"{name} is given twice; ask for one regimen at a time.")
         else:
             one[name] = value
     if len(settings) > MOST_SETTINGS:
         faults.append(f"there are {len(settings)} settings; give at most {MOST_SETTINGS}.")
-    text = " ".join(one.get("r", "").split())
+    text, against = (" ".join(one.get(name, "").split()) for name in ("r", "against"))
     if not text:
         faults.append("regimen: it is empty; write it like 'denosumab 60mg every 6mo x4'.")
-    if len(text) > LONGEST_TEXT:
-        faults.append(f"regimen: the text has {len(text)} characters; give at most {LONGEST_TEXT}.")
+    for each in (text, against):
+        if len(each) > LONGEST_TEXT:
+            faults.append(f"regimen: the text has {len(each)} characters; give at most {LONGEST_TEXT}.")
     months = _number(one.get("m", "60"), "months", faults, 1, LONGEST)
     at = _number(one.get("at", "36"), "at", faults, 0, LONGEST)
     population = one.get("pop", list_populations()[-1])
@@ -148,7 +153,7 @@ def read_query(query: str) -> Asked:
         faults.append(f"unknown population {shown(population)}; {near(population, list_populations())}")
     if faults:
         raise BadInput(*faults)
-    return Asked(text, months, tuple(sorted(settings.items())), population, at)
+    return Asked(text, months, tuple(sorted(settings.items())), population, at, against)
 
 
 def _number(text: str, what: str, faults: list[str], least: float = -math.inf, most: float = math.inf) -> float:
@@ -215,8 +220,7 @@ def course(asked: Asked, draws: int = DRAWS) -> dict[str, Any]:
         If the patient leaves the limits of a living one.
     """
     plan = asked.plan()
-    months = _months(plan)
-    found = _simulated(asked, plan, draws, months)
+    months, found = _simulated(asked, draws)
     curves = {name: _band(values) for name, values in found.items()}
     (view,) = view_arms([Arm("A", "A", plan.regimens)], {agent.name: agent for agent in plan.agents})
     return {
@@ -244,8 +248,39 @@ def _months(plan: Plan) -> Array:
     return np.asarray(grid[grid <= math.ceil(plan.months - ROUNDING)])
 
 
-def _simulated(asked: Asked, plan: Plan, draws: int, months: Array) -> dict[str, Array]:
-    """The page's curves, shape (n_vectors, n_months); the first vector is the default."""
+def difference(asked: Asked, draws: int = DRAWS) -> dict[str, Any]:
+    """What one regimen gives more than another, with the same vectors for both.
+
+    Parameters
+    ----------
+    asked : Asked
+        With the regimen to subtract.
+    draws : int
+        Vectors of the ensemble.
+
+    Returns
+    -------
+    dict
+        ``months``, whole ones that both have, and ``curves`` as of `course`.
+
+    Raises
+    ------
+    BadInput
+        If a regimen or a setting cannot be used.
+    """
+    pair = [_simulated(replace(asked, regimen=text, against=""), draws) for text in (asked.regimen, asked.against)]
+    end = min(months[-1] for months, _ in pair)
+    whole = [np.flatnonzero((months == np.round(months)) & (months <= end)) for months, _ in pair]
+    (months, mine), (_, others) = pair
+    curves = {name: _band(mine[name][:, whole[0]] - others[name][:, whole[1]]) for name in mine}
+    return {"months": months[whole[0]].tolist(), "curves": curves}
+
+
+@lru_cache(maxsize=32)
+def _simulated(asked: Asked, draws: int) -> tuple[Array, dict[str, Array]]:
+    """Months, and the page's curves, shape (n_vectors, n_months); the first vector is the default."""
+    plan = asked.plan()
+    months = _months(plan)
     parameters = asked.parameters
     vectors = _vectors(asked.settings, tuple(agent.name for agent in plan.agents), draws)
     found = simulate_cases(
@@ -258,7 +293,7 @@ def _simulated(asked: Asked, plan: Plan, draws: int, months: Array) -> dict[str,
     at = {name: found[name][:, 0, half] for name in ("CTX", "BMD_LS", "BMD_TH")}
     for name, values in fracture_risk(parameters, months[half], at).items():
         out[name] = np.apply_along_axis(lambda row: np.interp(months, months[half], row), 1, values)
-    return out
+    return months, out
 
 
 def fracture_risk(parameters: ParameterTable, months: Array, latent: Mapping[str, Array]) -> dict[str, Array]:

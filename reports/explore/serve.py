@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ranklsim.pkpd.errors import BadInput, RanklsimError
-from ranklsim.reports.explore.course import cohort, course, read_query
+from ranklsim.reports.explore.course import cohort, course, difference, read_query
 
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
@@ -70,6 +70,8 @@ class Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.OK, self.server.html)
         elif path == "/course":
             self._answer(query, lambda asked: course(asked, self.server.draws))
+        elif path == "/difference":
+            self._answer(query, lambda asked: difference(asked, self.server.draws))
         elif path == "/cohort":
             self._answer(query, cohort)
         else:

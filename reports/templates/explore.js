@@ -23,10 +23,10 @@ const agents = Object.fromEntries(K.agents.map((a) => [a.name, a]));
 const controls = Object.fromEntries(K.controls.map((c) => [c.symbol, c]));
 const state = start();
 const known = new Map();  // what was answered, by request
-let shown = [], cohorts = [], open = new Set([0]), running = false, again = false, clock = 0;
+let shown = [], less = [], cohorts = [], open = new Set([0]), running = false, again = false, clock = 0;
 
 function start() {
-  return { r: [...K.regimens], m: 60, set: {}, at: 36, of: "BMD_LS", above: 3, pop: "postmenopausal-osteoporosis", source: "osteocyte" };
+  return { r: [...K.regimens], m: 60, set: {}, at: 36, of: "BMD_LS", above: 3, pop: "postmenopausal-osteoporosis", source: "osteocyte", vs: "" };
 }
 
 // --- text of a regimen and its parts ---
@@ -193,6 +193,7 @@ function unknown(c) {
 const settings = () => Object.entries(state.set).sort(([a], [b]) => (a < b ? -1 : 1));
 function request(kind, i) {
   const q = new URLSearchParams({ r: state.r[i], m: state.m });
+  if (kind === "difference") q.set("against", state.r[NAMES.indexOf(state.vs)]);
   if (kind === "cohort") { q.set("pop", state.pop); q.set("at", state.at); }
   settings().forEach(([s, v]) => q.append("set", `${s}:${v}`));
   return `${kind}?${q}`;
@@ -228,7 +229,10 @@ async function refresh() {  // one round at a time: a slider that moves on is as
   running = true;
   document.body.classList.add("busy");
   const began = performance.now();
+  if (NAMES.indexOf(state.vs) >= state.r.length || K.grid) state.vs = "";
   const found = await Promise.allSettled(state.r.map((_, i) => get("course", i)));
+  const other = NAMES.indexOf(state.vs), whole = found.every((f) => f.value);
+  less = state.vs && whole ? await Promise.all(state.r.map((_, i) => i === other ? null : get("difference", i).catch(() => null))) : [];
   const faults = found.flatMap((f, i) => f.status === "rejected" ? said(f.reason).map((t) => `${NAMES[i]}: ${t}`) : []);
   shown = found.map((f) => f.value);
   complain(faults);
@@ -273,7 +277,7 @@ function link() {
   const q = new URLSearchParams({ v: K.state });
   state.r.forEach((t) => q.append("r", t));
   settings().forEach(([s, v]) => q.append("set", `${s}:${v}`));
-  for (const name of ["m", "at", "of", "above", "pop", "source"]) q.set(name, state[name]);
+  for (const name of ["m", "at", "of", "above", "pop", "source", "vs"]) q.set(name, state[name]);
   return q.toString();
 }
 function restore() {
@@ -291,7 +295,7 @@ function restore() {
     if (v.trim() && Number(v) >= low && Number(v) <= high) state[name] = Number(v);
     else faults.push(`the link has ${name} = "${v.slice(0, 40)}", which is not a number from ${low} to ${high}; ${state[name]} stands for it.`);
   }
-  for (const [name, all] of [["of", ["BMD_LS", "BMD_TH"]], ["pop", K.populations.map((p) => p.name)], ["source", SOURCES]]) {
+  for (const [name, all] of [["of", ["BMD_LS", "BMD_TH"]], ["pop", K.populations.map((p) => p.name)], ["source", SOURCES], ["vs", ["", ...NAMES]]]) {
     const v = q.get(name);
     if (v !== null && all.includes(v)) state[name] = v;
     else if (v !== null) faults.push(`the link has ${name} = "${v.slice(0, 40)}", which is none of ${all.join(", ")}; ${state[name]} stands for it.`);
@@ -370,9 +374,9 @@ function chart(panel, tints, end) {
 const digits = (key) => key.startsWith("BMD") || key.startsWith("RISK") ? 1 : 0;
 const monthTicks = (end) => { const step = [1, 3, 6, 12, 24, 36, 48, 60].find((t) => end / t <= 6) || 60; return Array.from({ length: Math.floor(end / step) + 1 }, (_, k) => k * step); };
 
-function cell(c, key) {
+function cell(c, key, signed) {
   const [v, low, high] = [0, 1, 2].map((k) => valueAt(c, key, state.at, k)), d = digits(key);
-  return v === null ? "<td>–</td>" : `<td>${num(v, d)} <span>(${num(low, d)} to ${num(high, d)})</span></td>`;
+  return v === null ? "<td>–</td>" : `<td>${signed && v > 0 ? "+" : ""}${num(v, d)} <span>(${num(low, d)} to ${num(high, d)})</span></td>`;
 }
 const tableKeys = [["BMD_LS_pct", "Spine BMD, %"], ["BMD_TH_pct", "Hip BMD, %"], ["CTX_pct", "CTX, % of baseline"], ["P1NP_pct", "P1NP, % of baseline"], ["RISK_vertebral", "Vertebral fracture, %"]];
 function titles() {
@@ -390,7 +394,10 @@ function paint() {
   $("at").value = state.at;
   $("at-name").textContent = state.at;
   $("at-out").textContent = state.at;
-  $("now").innerHTML = `<thead><tr><th scope="col">Regimen</th>${tableKeys.map(([, n]) => `<th scope="col">${n}</th>`).join("")}</tr></thead><tbody>${shown.map((c, i) => `<tr><th scope="row"><span class="key" style="background:${tints[i]}">${NAMES[i]}</span>${esc(c.label)}${c.hypothetical ? " (hypothetical)" : ""}</th>${tableKeys.map(([k]) => cell(c, k)).join("")}</tr>`).join("")}</tbody>`;
+  $("now").innerHTML = `<thead><tr><th scope="col">Regimen</th>${tableKeys.map(([, n]) => `<th scope="col">${n}</th>`).join("")}</tr></thead><tbody>${shown.map((c, i) => `<tr><th scope="row"><span class="key" style="background:${tints[i]}">${NAMES[i]}</span>${esc(c.label)}${c.hypothetical ? " (hypothetical)" : ""}${less[i] ? `, less ${state.vs}` : ""}</th>${tableKeys.map(([k]) => cell(less[i] || c, k, less[i])).join("")}</tr>`).join("")}</tbody>`;
+  $("vs").innerHTML = `<option value="">the values</option>${shown.map((_, i) => `<option value="${NAMES[i]}">differences from ${NAMES[i]}</option>`).join("")}`;
+  $("vs").value = state.vs;
+  $("vs").parentElement.hidden = !!K.grid || shown.length < 2;
   let published = 0;
   for (const panel of PANELS) {
     let box = $(`chart-${panel.key}`);
@@ -503,7 +510,7 @@ $("reset").onclick = () => { state.set = {}; changed(true); };
 $("m").oninput = (e) => { state.m = Number(e.target.value); $("m-out").textContent = state.m; changed(); };
 $("at").oninput = (e) => { state.at = Number(e.target.value); if (shown.every(Boolean) && shown.length) paint(); changed(); };
 $("above").oninput = (e) => { state.above = Number(e.target.value); $("above-out").textContent = `${num(state.above)} %`; paintCohort(); if (shown.every(Boolean)) paintRepeat(); history.replaceState(null, "", `#${link()}`); };
-for (const name of ["pop", "of"]) $(name).onchange = (e) => { state[name] = e.target.value; changed(); };
+for (const name of ["pop", "of", "vs"]) $(name).onchange = (e) => { state[name] = e.target.value; changed(); };
 $("charts").onclick = (e) => {
   const svg = e.target.closest("svg");
   if (!svg) return;

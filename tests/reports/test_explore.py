@@ -26,7 +26,7 @@ from ranklsim.pkpd.dosing import parse_regimen
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.reports.explore import export, page, serve, texts
-from ranklsim.reports.explore.course import Asked, cohort, course, fracture_risk, read_query
+from ranklsim.reports.explore.course import Asked, cohort, course, difference, fracture_risk, read_query
 from ranklsim.reports.explore.serve import Server, open_server
 
 FEW = 3  # vectors of a band, where the band is not looked at
@@ -58,6 +58,21 @@ def test_a_band_holds_the_middle_ninety_percent_of_the_ensemble() -> None:
     assert (low <= high).all()
     assert low[-1] < again[-1] < high[-1]
     assert 0.3 < high[-1] - low[-1] < 6
+
+
+def test_a_difference_has_the_interval_of_pairs() -> None:
+    asked = Asked(Q6M, 36, against="mrankl-selective 60mg every 6mo for 36mo")
+    got = difference(asked, 40)
+    mine, others = (course(Asked(text, 36), 40) for text in (asked.regimen, asked.against))
+    whole = np.isin(mine["months"], got["months"])
+    for name in ("BMD_LS_pct", "CTX_pct", "RISK_hip"):
+        low, high = (np.array(got["curves"][name][k]) for k in (1, 2))
+        apart = [np.array(each["curves"][name])[:, whole] for each in (mine, others)]
+        assert np.array(got["curves"][name][0]) == pytest.approx(apart[0][0] - apart[1][0], abs=2e-4), name
+        assert (low <= high).all()
+        wide = sum(end[2] - end[1] for end in apart)
+        assert ((high - low)[1:] <= wide[1:] * 1.5 + 1e-9).all(), name
+    assert np.array(difference(Asked(Q6M, 36, against=Q6M), 5)["curves"]["CTX_pct"]) == pytest.approx(0)
 
 
 def test_published_figures_stand_where_the_doses_until_then_were_the_same() -> None:
