@@ -3,13 +3,16 @@
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import arm, check_sentence, trial_file
+from helpers import arm, check_sentence, evidence_folder, trial_file
 
 from ranklsim import run, simulate
-from ranklsim.cohorts.protocol.trial import load_trial
+from ranklsim.cohorts.protocol.trial import Arm, load_trial
 from ranklsim.pkpd.agents import load_agent
-from ranklsim.pkpd.dosing import Regimen, parse_regimen
+from ranklsim.pkpd.dosing import Dose, Regimen, parse_regimen
 from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.evidence.predictions import predict
+from ranklsim.pkpd.evidence.records import load_evidence
+from ranklsim.reports.design.question import chosen, dose_a_year
 
 MASS = load_agent("denosumab").values["molar_mass"]
 RESCUE = (
@@ -120,3 +123,33 @@ def test_a_rule_with_a_cap_below_everybody_is_refused(tmp_path):
     path = trial_file(tmp_path, RESCUE.replace("130 mg", "30 mg"), conduct={"supplements": True})
     with pytest.raises(BadInput, match="lightest patient"):
         load_trial(path)
+
+
+def test_a_design_gives_a_year_the_dose_of_the_weight_and_a_factor_takes_its_place(tmp_path):
+    own = Arm("a", "a", parse_regimen("denosumab 1mg/kg up to 60mg every 6mo x4"))
+    agents = {"denosumab": load_agent("denosumab")}
+    assert dose_a_year(own, agents, 50.0) == pytest.approx(100.0)
+    assert dose_a_year(own, agents, 80.0) == pytest.approx(120.0)
+    assert chosen(own, {"dose": 30.0}, agents, tmp_path).regimens[0].dose == Dose(30.0)
+    assert chosen(own, {"every": 365.25}, agents, tmp_path).regimens[0].dose == own.regimens[0].dose
+
+
+def test_an_arm_of_the_evidence_is_dosed_by_its_own_weight(tmp_path):
+    def predicted(folder, regimen):
+        folder.mkdir()
+        arms = (
+            f'[[arm]]\nid = "a"\nstudy = "s"\nlabel = "l"\nregimen = "{regimen}"\nfollow_up = "12 mo"\n'
+            'covariates = { weight = "50 kg" }\n'
+        )
+        row = {"study": "s", "arm": "a", "endpoint": "concentration", "site_or_marker": "denosumab", "month": "1"}
+        row |= {
+            "value": "4",
+            "unit": "ug/mL",
+            "statistic": "mean",
+            "phase": "on",
+            "source": "x",
+            "verification": "read",
+        }
+        return predict(load_evidence(evidence_folder(folder, arms, row)))["predicted"].item()
+
+    assert predicted(tmp_path / "kg", "denosumab 1mg/kg x1") == predicted(tmp_path / "mg", "denosumab 50mg x1")
