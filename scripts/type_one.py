@@ -1,197 +1,208 @@
-"""Type I error of each analysis in many trials in which both arms get placebo: a table of docs/replicates.md.
+"""Type I error of each analysis in many trials in which every arm gets placebo: a table of docs/replicates.md.
 
-.venv/bin/python scripts/type_one.py runs/type-one --replicates 10000
-.venv/bin/python scripts/type_one.py runs/type-one --replicates 10000 --only margins looks
+    .venv/bin/python scripts/type_one.py runs/type-one --replicates 10000
 
-Each part is one trial, run by `ranklsim replicate` and kept below the folder: a part that is finished is not run again,
-and an interrupted one goes on where it stopped. Patients leave, stop treatment and die as in a shipped trial, so that
-values are missing; what no arm can have is an effect. A claim of superiority is then false whenever it is shown, in
-either direction; one with a margin is false where the true effect is the margin, to which `replicate` moves the arm.
+The studies are those of `ranklsim replicate`, analysed by the functions of the report. Patients leave, stop treatment
+and die as in a shipped trial, so that values are missing; what no arm can have is an effect. A claim of superiority is
+then wrong whenever it is shown, in either direction; a claim with a margin is asked of an effect that is the margin, to
+which every value of the arm is moved. Procedures over several hypotheses and looks see the same studies.
+
+What is done is kept below the folder in portions, so that an interrupted run goes on where it stopped. The table holds
+as many studies as are there.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import joblib
+import numpy as np
 import pandas as pd
+import threadpoolctl
 
-import ranklsim
+from ranklsim.cohorts.conduct.patients import with_population
+from ranklsim.cohorts.protocol.endpoints import Multiplicity
+from ranklsim.cohorts.protocol.trial import Trial, load_trial
+from ranklsim.cohorts.statistics.proportions import proportion
+from ranklsim.cohorts.study import StudyTables, setting
+from ranklsim.pkpd.agents import load_agent
+from ranklsim.pkpd.parameters import load_parameters
+from ranklsim.reports.analyses import results
+from ranklsim.reports.analyses.monitoring import HARM, monitor
+from ranklsim.reports.replicate import sample
+from ranklsim.reports.replicate.analyse import TEXT, Protocol, apart_of
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "replicates.md"
 BEGIN, END = "<!-- type I error: scripts/type_one.py -->", "<!-- end of type I error -->"
 NOMINAL = 0.025
+AT_ONCE = 20  # studies of a portion
+SIZES = (30, 300)  # patients of a study: its first ones, and all
 
-ARM = '[[arm]]\nname = "{0}"\nlabel = "{0}"\nregimen = [{{ agent = "placebo", every = "6 mo", doses = 2 }}]\n'
-HEAD = """
-title = "Type I error: {title}"
+LS = 'of = "BMD_LS", from = "0 mo", to = "24 mo", as = "percent"'
+TH, CTX = LS.replace("BMD_LS", "BMD_TH"), LS.replace("BMD_LS", "CTX")
+GAIN, FRACTURE = 'of = "BMD_LS", at = "24 mo", gain = ">= 0 %"', 'of = "nonvertebral", by = "24 mo"'
+HIP = "ANCOVA, hip"
+ENDPOINTS = {
+    "ANCOVA": ("change", LS, "ANCOVA"),
+    HIP: ("change", TH, "ANCOVA"),
+    "MMRM": ("change", LS, "MMRM"),
+    "difference of means (Welch)": ("change", LS, "mean difference"),
+    "difference of medians (bootstrap)": ("change", CTX, "median difference"),
+    "risk difference (Miettinen-Nurminen)": ("responder", GAIN, "Miettinen-Nurminen"),
+    "risk ratio (Mantel-Haenszel)": ("event", 'of = "vertebral", by = "24 mo"', "Mantel-Haenszel"),
+    "odds ratio (logistic)": ("responder", GAIN, "logistic"),
+    "hazard ratio (Cox)": ("event", FRACTURE, "Cox"),
+    "hazard ratio (log-rank)": ("event", FRACTURE, "log-rank"),
+    "subdistribution hazard ratio (Fine-Gray)": ("event", FRACTURE, "Fine-Gray"),
+    "subdistribution hazard ratio (Gray)": ("event", FRACTURE, "Gray"),
+    "cumulative incidence (Aalen-Johansen)": ("event", FRACTURE, "cumulative incidence"),
+    "rate ratio (negative binomial)": ("rate", FRACTURE, "negative binomial"),
+    "durability: highest CTX (bootstrap)": ("durability", 'of = "CTX", what = "peak"', "bootstrap"),
+}
+MARGINS: dict[str, tuple[str, dict[str, Any]]] = {
+    "non-inferiority, ANCOVA (1 %)": ("ANCOVA", {"margin": 1.0}),
+    "non-inferiority, MMRM (1 %)": ("MMRM", {"margin": 1.0}),
+    "equivalence, ANCOVA (-2 to 2 %)": ("ANCOVA", {"equivalence": (-2.0, 2.0)}),
+}
+FAMILY = ("ANCOVA", HIP, "risk difference (Miettinen-Nurminen)")
+METHODS: dict[str, dict[str, Any]] = {
+    "fixed sequence": {}, "Bonferroni": {}, "Holm": {}, "Hochberg": {},
+    "graphical": {"weights": (0.6, 0.2, 0.2), "transitions": ((0.0, 0.5, 0.5), (0.5, 0.0, 0.5), (0.5, 0.5, 0.0))},
+}  # fmt: skip
+LOOKS = ("O'Brien-Fleming", "Pocock")
+PLANNED = 0.62  # standard error of the ANCOVA, points, of the whole trial
+
+
+def trial_file(spending: str) -> str:
+    """The trial, with two looks at its first endpoint."""
+    regimen = '[{ agent = "placebo", every = "6 mo", doses = 2 }]'
+    arms = "".join(f'[[arm]]\nname = "{arm}"\nlabel = "{arm}"\nregimen = {regimen}\n' for arm in "ab")
+    endpoints = "".join(
+        f'[[endpoint]]\nname = "{name}"\nrole = "{"secondary" if k else "primary"}"\nanalysis = "{analysis}"\n'
+        f"{kind} = {{ {table} }}\n"
+        for k, (name, (kind, table, analysis)) in enumerate(ENDPOINTS.items())
+    )
+    return f"""
+title = "Type I error"
 seed = 20261
 months = 24
 control = "a"
 [population]
 name = "postmenopausal-osteoporosis"
-patients = {patients}
+patients = {SIZES[-1]}
 eligible = {{ age = "76..90 yr", T_lowest = "-4.5..-3.0" }}
 strata = ["age >= 80 yr"]
-ratio = {{ {ratio} }}
+ratio = {{ a = 1, b = 1 }}
+{arms}
 [visits]
 BMD = [0, 6, 12, 24]
-markers = [0, 1, 12, 24]
-"""
-CONDUCT = """
+markers = [0, 1, 12, 18, 24]
+{endpoints}
+[interim]
+endpoint = "ANCOVA"
+spending = "{spending}"
+planned_error = "{PLANNED} %"
 [conduct]
 dropout = "8 %/yr"
 stop_treatment = "5 %/yr"
 fractures = true
 imaging = [12, 24]
 deaths = true
+enrolment = {{ rate = "20 patients/mo" }}
+looks = ["50 % completed", "75 % completed"]
 """
-LS = 'of = "BMD_LS", from = "0 mo", to = "24 mo", as = "percent"'
-EVENT = 'event = { of = "nonvertebral", by = "24 mo" }'
-ENDPOINTS = {
-    "ANCOVA": ("change", LS, "ANCOVA"),
-    "MMRM": ("change", LS, "MMRM"),
-    "difference of means (Welch)": ("change", LS, "mean difference"),
-    "difference of medians (bootstrap)": ("change", LS.replace("BMD_LS", "CTX"), "median difference"),
-    "risk difference (Miettinen-Nurminen)": (
-        "responder", 'of = "BMD_LS", at = "24 mo", gain = ">= 0 %"', "Miettinen-Nurminen"),
-    "risk ratio (Mantel-Haenszel)": ("event", 'of = "vertebral", by = "24 mo"', "Mantel-Haenszel"),
-    "odds ratio (logistic)": ("responder", 'of = "BMD_LS", at = "24 mo", gain = ">= 0 %"', "logistic"),
-    "hazard ratio (Cox)": ("event", 'of = "nonvertebral", by = "24 mo"', "Cox"),
-    "hazard ratio (log-rank)": ("event", 'of = "nonvertebral", by = "24 mo"', "log-rank"),
-    "subdistribution hazard (Fine-Gray)": ("event", 'of = "nonvertebral", by = "24 mo"', "Fine-Gray"),
-    "subdistribution hazard (Gray)": ("event", 'of = "nonvertebral", by = "24 mo"', "Gray"),
-    "cumulative incidence (Aalen-Johansen)": ("event", 'of = "nonvertebral", by = "24 mo"', "cumulative incidence"),
-    "rate ratio (negative binomial)": ("rate", 'of = "nonvertebral", by = "24 mo"', "negative binomial"),
-    "durability: highest CTX (bootstrap)": ("durability", 'of = "CTX", what = "peak"', "bootstrap"),
-}  # fmt: skip
-MARGINS = {
-    "non-inferiority (ANCOVA, margin 1 %)": ("change", LS, "ANCOVA", 'margin = "1 %"'),
-    "non-inferiority (MMRM, margin 1 %)": ("change", LS, "MMRM", 'margin = "1 %"'),
-    "equivalence (ANCOVA, margins -1.5 and 1.5 %)": ("change", LS, "ANCOVA", 'equivalence = ["-1.5 %", "1.5 %"]'),
-}
-SEVERAL = {
-    "spine": ("change", LS, "ANCOVA"),
-    "hip": ("change", LS.replace("BMD_LS", "BMD_TH"), "ANCOVA"),
-    "responder": ENDPOINTS["risk difference (Miettinen-Nurminen)"],
-}
 
 
-def endpoints(of: dict[str, tuple[str, ...]]) -> str:
-    """Tables [[endpoint]] of a trial file; the first is primary."""
-    parts = []
-    for k, (name, (kind, table, analysis, *more)) in enumerate(of.items()):
-        role = "secondary" if k else "primary"
-        head = f'[[endpoint]]\nname = "{name}"\nrole = "{role}"\nanalysis = "{analysis}"\n{kind} = {{ {table} }}'
-        parts.append("\n".join([head, *more]))
-    return "\n".join(parts)
+def shown(study: StudyTables, looks: dict[str, Trial], size: int) -> Iterator[tuple[str, bool, bool]]:
+    """Of each analysis of a study without any effect: whether its claim is shown, and whether the opposite is."""
+    trial = study.trial
+    found = {spec.name: spec.analyse(study, setting(study, spec)) for spec in trial.endpoints}
+    for name, each in found.items():
+        row = next(row for row in each.rows() if row["arm"] == "b")
+        yield name, row["shown"], row["harm"]
+    for name, (of, claim) in MARGINS.items():
+        moved = replace(found[of], spec=replace(found[of].spec, **claim)).at_margin()
+        row = next(row for row in moved.rows() if row["arm"] == "b")
+        yield name, row["shown"], False
+    table = results.endpoint_table([found[name] for name in FAMILY])
+    hypotheses = tuple((name, "b") for name in FAMILY)
+    for method, more in METHODS.items():
+        planned = replace(trial, multiplicity=Multiplicity(method, 0.05, hypotheses, **more), interim=None)
+        decided = results.decisions(replace(study, trial=planned), table, results.unmonitored())
+        yield f"three endpoints, any: {method}", bool(decided["rejected"].any()), False
+    if size == SIZES[-1]:
+        for spending, planned in looks.items():
+            ended = monitor(replace(study, trial=planned)).outcome.iloc[0]
+            yield f"three looks: {spending}", bool(ended["rejected"]), ended["decision"] == HARM
 
 
-@dataclass(frozen=True)
-class Part:
-    """A trial of two or more arms under placebo.
-
-    `measure` is the row of the operating characteristics that counts wrong claims, `nominal` what it should be.
-    """
-
-    title: str
-    of: dict[str, tuple[str, ...]]
-    measure: str = "power"
-    patients: int = 200
-    more: str = ""
-    conduct: str = CONDUCT
-    arms: tuple[str, ...] = ("a", "b")
-    null: bool = False
-    name: str = ""
-
-    def text(self) -> str:
-        """The trial file."""
-        ratio = ", ".join(f"{arm} = 1" for arm in self.arms)
-        head = HEAD.format(title=self.title, patients=self.patients, ratio=ratio)
-        return "\n".join([head, *(ARM.format(arm) for arm in self.arms), endpoints(self.of), self.more, self.conduct])
-
-
-def several(method: str, more: str = "") -> Part:
-    """Three endpoints under a procedure over several hypotheses."""
-    order = ", ".join(f'"{name}"' for name in SEVERAL)
-    plan = f'[multiplicity]\nmethod = "{method}"\nalpha = 0.05\norder = [{order}]\n{more}'
-    return Part(f"{method} over three endpoints", SEVERAL, "disjunctive power", more=plan, name=f"family: {method}")
+def portion(folder: Path, first: int) -> None:
+    """Simulate and analyse some studies, and count."""
+    looks = {name: with_population(load_trial(folder / f"{name}.toml")) for name in LOOKS}
+    trial = looks[LOOKS[0]]
+    table = load_parameters()
+    agents = [table.apply(load_agent(name)) for name in trial.agent_names()]
+    plan = sample.replication(trial, table, agents, replicates=first + AT_ONCE, rtol=1e-5)
+    sample.TRUE_OF = 0  # nobody asks for true values
+    protocol = Protocol.of(trial, agents, [trial.population.patients])
+    seen = sample.studies(plan, np.arange(first, first + AT_ONCE, dtype=np.int64), null=False)
+    counts: dict[tuple[str, int], list[int]] = {}
+    with threadpoolctl.threadpool_limits(1), pd.option_context("mode.string_storage", TEXT.storage):
+        for whole in apart_of(seen, seen.seen, protocol):
+            for size in SIZES:
+                kept = {name: own[own["patient"] <= size].reset_index(drop=True) for name, own in whole.tables.items()}
+                for name, wrong, other in shown(replace(whole, tables=kept), looks, size):
+                    count = counts.setdefault((name, size), [0, 0, 0])
+                    counts[name, size] = [count[0] + bool(wrong), count[1] + bool(other), count[2] + 1]
+    rows = [(*key, *count) for key, count in counts.items()]
+    frame = pd.DataFrame(rows, columns=["analysis", "patients", "wrong", "other", "studies"])
+    part = folder / f"{first:06d}.part"
+    frame.to_csv(part, index=False)
+    part.rename(folder / f"{first:06d}.csv")
 
 
-def looks(spending: str, more: str = "") -> Part:
-    """Two looks and a last analysis."""
-    plan = f'[interim]\nendpoint = "ANCOVA"\nspending = "{spending}"\nplanned_error = "0.75 %"\n{more}'
-    conduct = CONDUCT + 'enrolment = { rate = "20 patients/mo" }\nlooks = ["50 % completed", "75 % completed"]\n'
-    return Part(f"looks, {spending}", {"ANCOVA": ENDPOINTS["ANCOVA"]}, "power over all looks", more=plan,
-                conduct=conduct, name=f"two looks and the end: {spending}")  # fmt: skip
-
-
-PARTS = {
-    "analyses": Part("each analysis, 150 patients an arm", ENDPOINTS, patients=300),
-    "small": Part("each analysis, 15 patients an arm", ENDPOINTS, patients=30),
-    "margins": Part("claims with margins, 100 patients an arm", MARGINS, "type I error", null=True),
-    "sequence": several("fixed sequence"),
-    "Holm": several("Holm"),
-    "Hochberg": several("Hochberg"),
-    "graph": several(
-        "graphical", "weights = [0.6, 0.2, 0.2]\ntransitions = [[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]"
-    ),
-    "OBF": looks("O'Brien-Fleming"),
-    "Pocock": looks("Pocock"),
-}
-
-
-def counted(part: Part, folder: Path) -> pd.DataFrame:
-    """Wrong claims of a part: analysis, patients, share with its interval, and that in the other direction."""
-    table = pd.read_csv(folder / "operating.csv")
-    rows = table[(table["measure"] == part.measure) & table["quantity"].isin(["difference", "family", "looks"])]
-    harm = table[(table["measure"] == "harm") & (table["quantity"] == "difference")].set_index("endpoint")["value"]
-    found = rows.rename(columns={"value": "share", "studies": "replicates"})
-    names = found["endpoint"] if not part.name else pd.Series(part.name, index=found.index)
-    other = found["endpoint"].map(harm) if part.measure == "power" else float("nan")
-    return found.assign(analysis=names, other=other)[
-        ["analysis", "patients", "share", "low", "high", "other", "replicates"]
+def written(folder: Path) -> str:
+    """The table in Markdown."""
+    every = pd.concat([pd.read_csv(path) for path in sorted(folder.glob("[0-9]*.csv"))])
+    total = every.groupby(["patients", "analysis"], sort=False)[["wrong", "other", "studies"]].sum().reset_index()
+    lines = [
+        "| analysis | patients | wrongly shown (95 % interval) | in the other direction | studies | within |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
+    for row in total.sort_values("patients", ascending=False, kind="stable").to_dict("records"):
+        ends, n = proportion(row["wrong"], row["studies"]), row["studies"]
+        inside = "yes" if ends["low"] <= NOMINAL <= ends["high"] else "below" if ends["high"] < NOMINAL else "above"
+        two_sided = row["analysis"] in ENDPOINTS or row["analysis"].startswith("three looks")
+        other = f"{100 * row['other'] / n:.2f} %" if two_sided else ""
+        share = f"{100 * ends['estimate']:.2f} % ({100 * ends['low']:.2f} to {100 * ends['high']:.2f})"
+        lines.append(f"| {row['analysis']} | {row['patients']} | {share} | {other} | {n:,} | {inside} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
-    """Run what is not there yet, print the table, and put it into the page if every part is there."""
+    """Do the portions that are not there yet, print the table and put it into the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--replicates", type=int, default=10_000)
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--workers", type=int, default=None)
+    parser.add_argument("--workers", type=int, default=-1)
+    parser.add_argument("--page", action="store_true", help="put the table into docs/replicates.md")
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
-    frames = []
-    for name in asked.only:
-        part, folder = PARTS[name], asked.folder / name
-        if not (folder / "operating.csv").exists():
-            file = asked.folder / f"{name}.toml"
-            file.write_text(part.text(), encoding="utf-8")
-            ranklsim.replicate(file, folder, replicates=asked.replicates, null=part.null, workers=asked.workers,
-                               resume=folder.exists())  # fmt: skip
-        frames.append(counted(part, folder))
-        print(written(frames[-1]), flush=True)
-    if set(asked.only) == set(PARTS):
+    for name in LOOKS:
+        (asked.folder / f"{name}.toml").write_text(trial_file(name), encoding="utf-8")
+    left = [k for k in range(0, asked.replicates, AT_ONCE) if not (asked.folder / f"{k:06d}.csv").exists()]
+    joblib.Parallel(n_jobs=asked.workers)(joblib.delayed(portion)(asked.folder, first) for first in left)
+    table = written(asked.folder)
+    print(table)
+    if asked.page:
         text = PAGE.read_text(encoding="utf-8")
-        table = written(pd.concat(frames))
-        PAGE.write_text(re.sub(f"({BEGIN}\n).*?({END})", lambda m: f"{m[1]}\n{table}\n{m[2]}", text, flags=re.S))
-
-
-def written(rows: pd.DataFrame) -> str:
-    """The table in Markdown."""
-    lines = ["| analysis | patients | wrongly shown | 95 % interval | wrongly in the other direction | within |",
-             "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
-    for row in rows.to_dict("records"):
-        inside = "yes" if row["low"] <= NOMINAL <= row["high"] else "below" if row["high"] < NOMINAL else "above"
-        other = "" if pd.isna(row["other"]) else f"{100 * row['other']:.2f} %"
-        ends = f"{100 * row['low']:.2f} to {100 * row['high']:.2f} %"
-        share = f"{100 * row['share']:.2f} %"
-        lines.append(f"| {row['analysis']} | {row['patients']} | {share} | {ends} | {other} | {inside} |")
-    return "\n".join(lines)
+        found = re.sub(f"({BEGIN}\n).*?({END})", lambda m: f"{m[1]}\n{table}\n\n{m[2]}", text, flags=re.S)
+        PAGE.write_text(found, encoding="utf-8")
 
 
 if __name__ == "__main__":
