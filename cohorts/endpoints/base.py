@@ -260,6 +260,8 @@ class Endpoint(ABC):
     """Summary measures that an estimand may ask for, the usual one first; none where there is no estimand."""
     strategies: ClassVar[tuple[str, ...]] = STRATEGIES
     """Strategies for intercurrent events that an estimand may name."""
+    errors_of: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Of analyses with several kinds of standard errors, those kinds, the usual one first; they have a field `errors`."""
     failure: ClassVar[str] = ""
     """What a patient who left is taken to have done, where the kind has a tipping point by failures."""
 

@@ -24,7 +24,7 @@ from ranklsim.cohorts.endpoints.base import (
 from ranklsim.cohorts.endpoints.estimands import SOON, Estimand, failures, masked, of_patients
 from ranklsim.cohorts.endpoints.reading import Plan, between
 from ranklsim.cohorts.measures import UNITS
-from ranklsim.cohorts.statistics import repeated, summaries
+from ranklsim.cohorts.statistics import mmrm, repeated, summaries
 from ranklsim.cohorts.statistics.ancova import ancova
 from ranklsim.cohorts.statistics.claims import Effect
 from ranklsim.cohorts.statistics.imputation import STRATEGIES
@@ -58,7 +58,7 @@ class ChangeDetail:
 class Change(BetweenVisits):
     """A change of one measure between two of its visits; `kind` is percent or absolute.
 
-    `analysis` is ANCOVA, MMRM, mean difference or median difference.
+    `analysis` is ANCOVA, MMRM, mean difference or median difference; `errors` are those of an MMRM.
     """
 
     key = "change"
@@ -69,11 +69,13 @@ class Change(BetweenVisits):
     }  # fmt: skip
     moves = True
     imputes = True
+    errors_of: ClassVar[Mapping[str, tuple[str, ...]]] = {"MMRM": mmrm.ERRORS}
     measures = ("difference of means", "difference of medians")
     shape = Shape({"of": '"BMD_LS"', "from": '"0 mo"', "to": '"36 mo"', "as": '"percent"'}, needed=("of", "from", "to"))
     example = '{ of = "BMD_LS", from = "0 mo", to = "36 mo", as = "percent" }'
 
     kind: str = "percent"
+    errors: str = mmrm.MODEL
 
     @classmethod
     def read(cls, table: Table, plan: Plan) -> dict[str, Any] | None:

@@ -75,7 +75,7 @@ COMPARISON = Shape(
 def _shape_of_endpoints() -> Shape:
     """Keys of a table [[endpoint]]: one for each kind that is registered."""
     kinds = {name: kind.example for name, kind in KINDS.items()}
-    more = {"analysis": '"ANCOVA"', "covariates": '["age", "eGFR"]'} | CLAIM
+    more = {"analysis": '"ANCOVA"', "covariates": '["age", "eGFR"]', "errors": '"empirical"'} | CLAIM
     first = {"name": '"Lumbar spine BMD over 36 months"', "role": '"primary"'}
     return Shape(first | kinds | more, needed=("name", "role", "analysis"))
 
@@ -200,6 +200,12 @@ class Objectives:
                 table.fault(("covariates", index), f"unknown covariate '{covariate}'; {hint}")
         inner = table.table(kind.key, kind.shape)
         own = None if inner is None else kind.read(inner, self.plan)
+        if "errors" in table and analysis is not None:
+            errors = table.choice("errors", kind.errors_of[analysis], None) if analysis in kind.errors_of else None
+            if analysis not in kind.errors_of:
+                several = [each for other in KINDS.values() for each in other.errors_of]
+                table.fault("errors", f"{analysis} has one kind of errors; leave errors out, or use {one_of(several)}.")
+            own = own if own is None or errors is None else own | {"errors": errors}
         if own is None or name is None or role is None or analysis is None:
             return None
         if analysis in WITHOUT_COVARIATES and adjusted:

@@ -25,6 +25,12 @@ from ranklsim.cohorts.statistics.proportions import independent
 from ranklsim.cohorts.words import listed, month_text
 from ranklsim.pkpd.errors import BadInput, RunFailed
 
+ERROR_WORDS = {
+    mmrm.MODEL: "", "empirical": ", empirical errors", "bias-reduced": ", bias-reduced empirical errors",
+    "jackknife": ", jackknife empirical errors",
+}  # fmt: skip
+"""What `method` says of the errors."""
+
 COLUMNS = (
     *("month", "arm", "n", "estimate", "std_error", "df", "ci_low", "ci_high"),
     *("difference", "difference_std_error", "difference_df", "difference_low", "difference_high", "p"),
@@ -70,7 +76,9 @@ class Repeated:
     @property
     def method(self) -> str:
         """What was done, in a few words."""
-        return "no model could be fitted" if self.fit is None else f"MMRM, {NAMES[self.fit.structure]} covariance"
+        if self.fit is None:
+            return "no model could be fitted"
+        return f"MMRM, {NAMES[self.fit.structure]} covariance{ERROR_WORDS[self.spec.errors]}"
 
     def endpoint(self) -> pd.DataFrame:
         """The rows of the endpoint's own visit as in `summaries.endpoint`; none where nobody had both values."""
@@ -149,7 +157,7 @@ def analyse(
     redundant = _redundant(table, spec.covariates)
     notes += [left_out(redundant)] if redundant else []
     kept = [name for name in spec.covariates if name not in redundant]
-    fit, formula, why, by_visit = _fitted(table, kept, arms, control)
+    fit, formula, why, by_visit = _fitted(table, kept, arms, control, spec.errors)
     if fit is None:
         notes.append(f"No model could be fitted ({why}): plain means are given, without intervals.")
     else:
@@ -173,16 +181,18 @@ _LATEST: dict[tuple[object, ...], _Found] = {}
 _HELD = 4
 
 
-def _fitted(table: pd.DataFrame, covariates: Sequence[str], arms: Sequence[str], control: str | None) -> _Found:
+def _fitted(
+    table: pd.DataFrame, covariates: Sequence[str], arms: Sequence[str], control: str | None, errors: str = mmrm.MODEL
+) -> _Found:
     """The model of a table, its formula, what it lacks, and its rows by visit."""
     columns = ("patient", "month", "value", "baseline", *covariates)
     key = (
         *(table[name].to_numpy(float).tobytes() for name in columns), table["arm"].cat.codes.to_numpy().tobytes(),
         table["stratum"].cat.codes.to_numpy().tobytes(), tuple(table["stratum"].cat.categories),
-        tuple(covariates), tuple(arms), control,
+        tuple(covariates), tuple(arms), control, errors,
     )  # fmt: skip
     if key not in _LATEST:
-        fit, formula, why = _fit(table, covariates)
+        fit, formula, why = _fit(table, covariates, errors)
         by_visit = _plain(table, arms, control) if fit is None else _by_visit(fit, table, arms, control)
         while len(_LATEST) >= _HELD:
             _LATEST.pop(next(iter(_LATEST)), None)
@@ -265,14 +275,16 @@ def _redundant(table: pd.DataFrame, covariates: Sequence[str]) -> list[str]:
     return [name for name in varying if len(first) + list(values).index(name) not in kept]
 
 
-def _fit(table: pd.DataFrame, covariates: Sequence[str] = ()) -> tuple[mmrm.Fit | None, str, str]:
+def _fit(
+    table: pd.DataFrame, covariates: Sequence[str] = (), errors: str = mmrm.MODEL
+) -> tuple[mmrm.Fit | None, str, str]:
     """The richest model that the data determine, its formula, and what it lacks; or None and why."""
     first = ""
     for formula, lacks in FORMULAS.items():
         more = () if lacks.endswith("reference value") else covariates
         used = _applicable(" + ".join([formula, *more]), table, more)
         try:
-            fit = mmrm.fit(used, table, subject="patient", visit="month", arm="arm")
+            fit = mmrm.fit(used, table, subject="patient", visit="month", arm="arm", errors=errors)
         except (BadInput, RunFailed) as fault:
             first = first or str(fault).removeprefix("mmrm: ").rstrip(".")
             continue

@@ -657,3 +657,76 @@ def test_input_that_cannot_be_used_is_refused_in_one_sentence(
 def test_what_the_model_does_not_have_cannot_be_asked_of_it(ask: object, sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         ask(small(trial(20)))  # type: ignore[operator]
+
+
+# -- empirical errors --------------------------------------------------------------------------------------------------
+
+
+def loop_over_subjects(model: Fit, kind: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sandwich and Satterthwaite's df of contrasts, subject by subject, by whole matrices of the terms of the formula."""
+    data = model._data
+    x, y = data.design_of(data.frame), data.y
+    subject = pd.factorize(data.frame["USUBJID"])[0]
+    visit = data.frame["AVISIT"].cat.codes.to_numpy()
+    big = np.where(subject[:, None] == subject, model.covariance.to_numpy()[np.ix_(visit, visit)], 0.0)
+    inverse = np.linalg.inv(big)
+    phi = np.linalg.inv(x.T @ inverse @ x)
+    e, count = y - x @ model.estimates.to_numpy(), subject.max() + 1
+    quadratic, left = [], big - x @ phi @ x.T
+    for k in range(count):
+        mine = subject == k
+        root = np.linalg.cholesky(big[np.ix_(mine, mine)])
+        own = np.linalg.solve(root, x[mine])
+        a = np.eye(len(own))
+        if kind != "empirical":
+            values, vectors = np.linalg.eigh(np.eye(len(own)) - own @ phi @ own.T)
+            a = (vectors * values ** (-0.5 if kind == "bias-reduced" else -1.0)) @ vectors.T
+        quadratic.append(np.zeros((len(rows), len(x))))
+        quadratic[-1][:, mine] = rows @ phi @ own.T @ a @ np.linalg.inv(root)
+    g = np.array(quadratic)  # subjects, contrasts, rows
+    share = (count - 1) / count if kind == "jackknife" else 1.0
+    variance = share * ((g @ e) ** 2).sum(axis=0)
+    p = np.einsum("iqn,nm,jqm->qij", g, left, g, optimize=True)
+    return variance, np.trace(p, axis1=1, axis2=2) ** 2 / (p**2).sum(axis=(1, 2))
+
+
+@pytest.mark.parametrize("kind", ["empirical", "bias-reduced", "jackknife"])
+def test_empirical_errors_and_df_are_the_sums_over_subjects_by_whole_matrices(fev: pd.DataFrame, kind: str) -> None:
+    few = fev[fev["USUBJID"].isin(sorted(set(fev["USUBJID"]))[:60])]
+    model = fit(FORMULA, few, subject="USUBJID", visit="AVISIT", covariance="cs", errors=kind)
+    rows = np.eye(len(model.estimates))
+    variance, df = loop_over_subjects(model, kind, rows)
+    np.testing.assert_allclose(model.table["std_error"] ** 2, variance, rtol=1e-8)
+    np.testing.assert_allclose(model.table["df"], df, rtol=1e-6)
+    plain = fit(FORMULA, few, subject="USUBJID", visit="AVISIT", covariance="cs")
+    np.testing.assert_allclose(model.estimates, plain.estimates, rtol=1e-12)
+
+
+def test_empirical_errors_are_those_of_generalised_estimating_equations(fev: pd.DataFrame) -> None:
+    import statsmodels.api as sm
+
+    model = fit(FORMULA, fev, subject="USUBJID", visit="AVISIT", covariance="cs", errors="empirical")
+    frame = model._data.frame
+    structure = sm.cov_struct.Exchangeable()
+    structure.dep_params = model.covariance.iloc[0, 1] / model.covariance.iloc[0, 0]
+    design = model._data.design_of(frame)
+    equations = sm.GEE(model._data.y, design, groups=frame["USUBJID"], cov_struct=structure, update_dep=False)
+    theirs = equations.fit(ctol=1e-12)
+    np.testing.assert_allclose(theirs.params, model.estimates, rtol=1e-6)
+    np.testing.assert_allclose(theirs.standard_errors(), model.table["std_error"], rtol=1e-6)
+
+
+def test_with_one_visit_empirical_errors_are_those_of_white_and_mackinnon(fev: pd.DataFrame) -> None:
+    import statsmodels.api as sm
+
+    last = fev[fev["AVISIT"] == "VIS4"]
+    for kind, name in (("empirical", "HC0"), ("bias-reduced", "HC2"), ("jackknife", "HC3")):
+        model = fit("FEV1 ~ ARMCD + SEX", last, subject="USUBJID", visit="AVISIT", errors=kind)
+        theirs = sm.OLS(model._data.y, model._data.design_of(model._data.frame)).fit(cov_type=name)
+        share = (model.n_subjects - 1) / model.n_subjects if kind == "jackknife" else 1.0
+        np.testing.assert_allclose(model.table["std_error"], theirs.bse * np.sqrt(share), rtol=1e-9)
+
+
+def test_empirical_errors_do_not_go_with_kenward_roger(fev: pd.DataFrame) -> None:
+    with pytest.raises(BadInput, match="Kenward-Roger is of the model's errors"):
+        fitted(fev, df="kenward-roger", errors="empirical")

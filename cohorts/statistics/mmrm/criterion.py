@@ -113,22 +113,39 @@ def pool(x: np.ndarray, y: np.ndarray, subject: np.ndarray, visit: np.ndarray, g
     subject, visit, group : ndarray of int, shape (N,)
         Numbers from 0 without gaps; a pair of subject and visit is there at most once.
     """
+    z = np.column_stack([x, y])
+    blocks = []
+    for at, own, places in patterns(subject, visit, group):
+        rows = _same_products(z[places].reshape(len(places), -1)).reshape(-1, at.size, z.shape[1])
+        blocks.append(Block(own, at, len(places), rows[..., :-1], rows[..., -1]))
+    return blocks
+
+
+def patterns(subject: np.ndarray, visit: np.ndarray, group: np.ndarray) -> list[tuple[np.ndarray, int, np.ndarray]]:
+    """Subjects of one group seen at the same visits: the visits, the group, and the rows of the data.
+
+    Parameters
+    ----------
+    subject, visit, group : ndarray of int, shape (N,)
+        As for `pool`.
+
+    Returns
+    -------
+    list of (ndarray (v,), int, ndarray (subjects, v))
+    """
     order = np.lexsort((visit, subject))
-    z = np.column_stack([x, y])[order]
     subject, visit, group = subject[order], visit[order], group[order]
     starts = np.flatnonzero(np.diff(subject, prepend=-1))
     seen = np.zeros((starts.size, visit.max() + 2), dtype=np.int64)
     seen[np.cumsum(np.diff(subject, prepend=-1) > 0) - 1, visit] = 1
     seen[:, -1] = group[starts]
-    patterns, member_of = np.unique(seen, axis=0, return_inverse=True)
-    blocks = []
-    for k, pattern in enumerate(patterns):
+    known, member_of = np.unique(seen, axis=0, return_inverse=True)
+    found = []
+    for k, pattern in enumerate(known):
         at = np.flatnonzero(pattern[:-1])
         members = starts[member_of.ravel() == k]
-        wide = z[members[:, None] + np.arange(at.size)].reshape(members.size, -1)
-        rows = _same_products(wide).reshape(-1, at.size, z.shape[1])
-        blocks.append(Block(int(pattern[-1]), at, members.size, rows[..., :-1], rows[..., -1]))
-    return blocks
+        found.append((at, int(pattern[-1]), order[members[:, None] + np.arange(at.size)]))
+    return found
 
 
 def _same_products(wide: np.ndarray) -> np.ndarray:

@@ -33,6 +33,7 @@ class ModelData:
     """The rows used, the design made of them, and what is needed to make further rows of the design."""
 
     formula: str
+    y: np.ndarray
     subject: str
     visit: str
     group: str | None
@@ -113,6 +114,7 @@ class ModelData:
         covariates = [name for name in wanted if name not in factors and name != subject]
         return cls(
             formula=formula,
+            y=y,
             subject=subject,
             visit=visit,
             group=group,
@@ -144,6 +146,34 @@ class ModelData:
             raise BadInput(
                 "mmrm: the responses do not vary around the fixed effects, so there is no variance to estimate."
             ) from None
+
+    def whitened(self, matrices: list[np.ndarray], estimates: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Design and residuals of every subject after the inverse root of her covariance, in the units of `design`.
+
+        Parameters
+        ----------
+        matrices : list of ndarray, shape (visits, visits)
+            Covariance of each group.
+        estimates : ndarray, shape (p,)
+            Coefficients of the terms.
+
+        Returns
+        -------
+        list of (ndarray, ndarray)
+            For each pattern of visits, shapes (subjects, v, p) and (subjects, v).
+        """
+        frame = self.frame
+        x = self.design_of(frame)
+        residual = self.y - x @ estimates
+        z = np.column_stack([x @ self.design.to_terms, residual / self.design.scale])
+        codes = frame[self.visit].cat.codes.to_numpy(np.int64)
+        groups = frame[self.group].cat.codes.to_numpy(np.int64) if self.group else np.zeros(len(frame), np.int64)
+        found = []
+        for at, group, places in reml_criterion.patterns(pd.factorize(frame[self.subject])[0], codes, groups):
+            root = np.linalg.cholesky(matrices[group][np.ix_(at, at)] / self.design.scale**2)
+            both = np.linalg.solve(root, z[places])
+            found.append((both[..., :-1], both[..., -1]))
+        return found
 
     def fixed_df(self, method: str) -> np.ndarray:
         """Degrees of freedom of each term: residual, or by whether it varies within subjects.

@@ -26,6 +26,7 @@ from scipy import stats
 from ranklsim.cohorts.statistics.mmrm.covariance import FALLBACK, NAMES, structure
 from ranklsim.cohorts.statistics.mmrm.criterion import Criterion, NotConverged, minimise, refuse_improper
 from ranklsim.cohorts.statistics.mmrm.data import ModelData
+from ranklsim.cohorts.statistics.mmrm.empirical import ERRORS, MODEL, Empirical
 from ranklsim.cohorts.statistics.mmrm.inference import METHODS, Fixed, Inference, two_sided
 from ranklsim.cohorts.statistics.tails import t_quantile
 from ranklsim.pkpd.errors import BadInput, RunFailed
@@ -47,6 +48,7 @@ def fit(
     arm: str | None = None,
     fallback: Sequence[str] | None = None,
     level: float = 0.95,
+    errors: str = MODEL,
 ) -> Fit:
     """Fit a mixed model for repeated measures.
 
@@ -77,6 +79,9 @@ def fit(
         ``us, toeph, ar1h, csh, toep, ar1, cs``. Empty for none. `Fit.message` says when one was used.
     level : float
         Of confidence intervals, between 0 and 1.
+    errors : str
+        Covariance of the coefficients: "model", or "empirical", "bias-reduced" or "jackknife" (`empirical`); the latter
+        with `df` "satterthwaite", "between-within" or "residual".
 
     Returns
     -------
@@ -92,6 +97,9 @@ def fit(
     """
     _one_of(covariance, tuple(NAMES), "covariance")
     _one_of(df, METHODS, "df")
+    _one_of(errors, ERRORS, "errors")
+    if df.startswith("kenward-roger") and errors != MODEL:
+        raise BadInput('mmrm: Kenward-Roger is of the model\'s errors; use df = "satterthwaite" with empirical ones.')
     if df.startswith("kenward-roger") and not reml:
         raise BadInput('mmrm: Kenward-Roger is defined for REML only; use df = "satterthwaite" with reml = False.')
     if not 0 < level < 1:
@@ -101,7 +109,7 @@ def fit(
     attempts: list[tuple[str, str]] = []
     for name in order:
         try:
-            return _fitted(name, used, df, reml, level, covariance, attempts)
+            return _fitted(name, used, df, reml, level, covariance, attempts, errors)
         except NotConverged as why:
             attempts.append((name, str(why)))
     told = "; ".join(f"{NAMES[name]}: {why}" for name, why in attempts)
@@ -131,6 +139,7 @@ def _fitted(
     level: float,
     requested: str,
     attempts: list[tuple[str, str]],
+    errors: str,
 ) -> Fit:
     design = used.design
     natural = structure(name, design.visits)
@@ -150,6 +159,8 @@ def _fitted(
     parameters = natural.size * design.groups
     matrices = [design.scale**2 * matrix for matrix in criterion.matrices(at)]
     estimates = design.ols + design.scale * design.to_terms @ point.b
+    if errors != MODEL:
+        inference = Empirical(inference, used.whitened(matrices, estimates), errors)
     return Fit(
         formula=used.formula,
         structure=name,
@@ -260,7 +271,7 @@ class Fit:
 
     @property
     def estimate_covariance(self) -> pd.DataFrame:
-        """Covariance of the coefficients; under Kenward-Roger the adjusted one."""
+        """Covariance of the coefficients; under Kenward-Roger the adjusted one, with empirical errors theirs."""
         matrix = self._to_units @ self._inference.covariance @ self._to_units.T
         return pd.DataFrame(matrix, index=self.estimates.index, columns=self.estimates.index)
 
