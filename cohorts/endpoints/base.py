@@ -261,7 +261,7 @@ class Endpoint(ABC):
     strategies: ClassVar[tuple[str, ...]] = STRATEGIES
     """Strategies for intercurrent events that an estimand may name."""
     errors_of: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Of analyses with several kinds of standard errors, those kinds, the usual one first; they have a field `errors`."""
+    """Of analyses with several kinds of standard errors: those kinds, the usual one first; the field is `errors`."""
     failure: ClassVar[str] = ""
     """What a patient who left is taken to have done, where the kind has a tipping point by failures."""
 

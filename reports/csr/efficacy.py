@@ -12,7 +12,7 @@ import pandas as pd
 from ranklsim.cohorts.durability import LEAST_GAIN
 from ranklsim.cohorts.statistics import durability, summaries
 from ranklsim.cohorts.statistics.mmrm.covariance import NAMES
-from ranklsim.cohorts.statistics.repeated import Repeated
+from ranklsim.cohorts.statistics.repeated import ERROR_WORDS, Repeated
 from ranklsim.cohorts.words import MEASURES, listed, month_text
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import SITES, Context, nearest
@@ -114,7 +114,7 @@ def _visit_table(c: Context, found: Repeated, number: str) -> Exhibit:
     unit = "Percent change" if spec.kind == "percent" else f"Change ({summaries.UNITS.get(spec.measure, '')})"
     note = (
         f"{unit} from {start}. LS mean: least-squares mean at the mean value at {start} and observed strata. Mixed "
-        f"model for repeated measures with {found.terms()}; {NAMES[fit.structure]} covariance; REML; Satterthwaite "
+        f"model for repeated measures with {found.terms()}; {NAMES[fit.structure]} covariance{ERROR_WORDS[spec.errors]}; REML; Satterthwaite "
         f"degrees of freedom. Fitted to {fit.n_observations} values of {found.patients} patients with at least one "
         f"value after {start}; n: patients with a value at the visit. Differences are not adjusted for multiplicity."
     )

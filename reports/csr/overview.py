@@ -11,7 +11,6 @@ import pandas as pd
 from ranklsim.cohorts.protocol.trial import Conduct, Trial
 from ranklsim.cohorts.statistics import durability, summaries
 from ranklsim.cohorts.statistics.claims import SUPERIORITY
-from ranklsim.cohorts.statistics.mmrm.covariance import NAMES
 from ranklsim.cohorts.words import MEASURES, first_upper, listed
 from ranklsim.reports.csr import happenings, monitoring, outcomes, safety
 from ranklsim.reports.csr.contents import report_section
@@ -186,8 +185,8 @@ def _patient_words(c: Context) -> str:
 def _method_words(c: Context) -> str:
     """One sentence on the analyses of the endpoints."""
     plan = c.trial.multiplicity
-    kinds = list(dict.fromkeys(NAMES[found.fit.structure] for found in c.repeated if found.fit))
-    said = [f"MMRM by REML, {listed(kinds)} covariance, Satterthwaite degrees of freedom"] if kinds else []
+    kinds = list(dict.fromkeys(found.method.removeprefix("MMRM, ") for found in c.repeated if found.fit))
+    said = [f"MMRM by REML, {listed(kinds)}, Satterthwaite degrees of freedom"] if kinds else []
     said.append("95% confidence intervals over patients")
     said.append(
         f"two-sided type-I error {plan.alpha:g} over all hypotheses ({outcomes.procedure(plan.method)})"

@@ -64,6 +64,16 @@ def test_an_endpoint_is_read_as_the_file_says_it(tmp_path, line, analysis, expec
     assert trial.changes == [trial.endpoints[0]]
 
 
+def test_the_errors_of_a_mixed_model_are_read_and_refused_where_an_analysis_has_one_kind(tmp_path):
+    line = 'change = { of = "BMD_TH", from = "0 mo", to = "24 mo" }'
+    assert read(tmp_path, endpoint(line, "MMRM", 'errors = "jackknife"')).endpoints[1].errors == "jackknife"
+    assert read(tmp_path, endpoint(line, "MMRM")).endpoints[1].errors == "model"
+    (said,) = refused(tmp_path, endpoint(line, "ANCOVA", 'errors = "empirical"'))
+    assert "ANCOVA has one kind of errors; leave errors out, or use MMRM." in said
+    (said,) = refused(tmp_path, endpoint(line, "MMRM", 'errors = "robust"'))
+    assert "model, empirical, bias-reduced" in said
+
+
 def test_margin_and_covariates_of_an_endpoint_are_read_in_its_unit(tmp_path):
     line = 'change = { of = "CTX", from = "0 mo", to = "24 mo", as = "absolute" }'
     trial = read(tmp_path, endpoint(line, "ANCOVA", 'margin = "50 pg/mL"\ncovariates = ["age", "eGFR"]'))

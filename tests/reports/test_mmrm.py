@@ -663,7 +663,7 @@ def test_what_the_model_does_not_have_cannot_be_asked_of_it(ask: object, sentenc
 
 
 def loop_over_subjects(model: Fit, kind: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sandwich and Satterthwaite's df of contrasts, subject by subject, by whole matrices of the terms of the formula."""
+    """Sandwich and Satterthwaite's df of contrasts, subject by subject, by whole matrices."""
     data = model._data
     x, y = data.design_of(data.frame), data.y
     subject = pd.factorize(data.frame["USUBJID"])[0]
