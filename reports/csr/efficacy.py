@@ -112,9 +112,10 @@ def _visit_table(c: Context, found: Repeated, number: str) -> Exhibit:
     assert fit is not None
     start = "baseline" if spec.from_month == 0 else f"month {month_text(spec.from_month)}"
     unit = "Percent change" if spec.kind == "percent" else f"Change ({summaries.UNITS.get(spec.measure, '')})"
+    covariance = f"{NAMES[fit.structure]} covariance{ERROR_WORDS[spec.errors]}"
     note = (
         f"{unit} from {start}. LS mean: least-squares mean at the mean value at {start} and observed strata. Mixed "
-        f"model for repeated measures with {found.terms()}; {NAMES[fit.structure]} covariance{ERROR_WORDS[spec.errors]}; REML; Satterthwaite "
+        f"model for repeated measures with {found.terms()}; {covariance}; REML; Satterthwaite "
         f"degrees of freedom. Fitted to {fit.n_observations} values of {found.patients} patients with at least one "
         f"value after {start}; n: patients with a value at the visit. Differences are not adjusted for multiplicity."
     )

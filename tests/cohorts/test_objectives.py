@@ -69,7 +69,7 @@ def test_the_errors_of_a_mixed_model_are_read_and_refused_where_an_analysis_has_
     assert read(tmp_path, endpoint(line, "MMRM", 'errors = "jackknife"')).endpoints[1].errors == "jackknife"
     assert read(tmp_path, endpoint(line, "MMRM")).endpoints[1].errors == "model"
     (said,) = refused(tmp_path, endpoint(line, "ANCOVA", 'errors = "empirical"'))
-    assert "ANCOVA has one kind of errors; leave errors out, or use MMRM." in said
+    assert "ANCOVA has one kind of errors; leave errors out, or use 'MMRM'." in said
     (said,) = refused(tmp_path, endpoint(line, "MMRM", 'errors = "robust"'))
     assert "model, empirical, bias-reduced" in said
 
