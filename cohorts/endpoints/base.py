@@ -252,6 +252,8 @@ class Endpoint(ABC):
     """Whether each patient has a value, so that subgroups, estimands and analysis sets are possible."""
     concludes: ClassVar[bool] = True
     """Whether superiority or non-inferiority is concluded from the interval."""
+    superiority_only: ClassVar[bool] = False
+    """Whether nothing with a margin can be claimed."""
     moves: ClassVar[bool] = False
     """Whether the analysis moves by a constant if the value of everybody in an arm does."""
     imputes: ClassVar[bool] = False
@@ -308,6 +310,21 @@ class Endpoint(ABC):
     def columns(self) -> tuple[str, ...]:
         """Columns of the visits that the endpoint needs besides ``actual_month``."""
         return ()
+
+    @property
+    def usual_arms(self) -> tuple[str, ...]:
+        """Arms that are compared if the trial file names none; empty for all others."""
+        return ()
+
+    def beside(self, found: Analysed) -> list[dict[str, Any]]:
+        """What a replicate keeps besides the results: `arm`, `quantity`, `estimate`, `low` and `high`.
+
+        Parameters
+        ----------
+        found : Analysed
+            The endpoint analysed.
+        """
+        return []
 
     def unfit(self, arm: str) -> str:
         """Why an arm can't be compared in this endpoint; empty if it can.

@@ -36,6 +36,8 @@ class Plan:
         Arm to the drugs with a concentration that it is given.
     limited : collection of str
         Markers with a limit of quantitation.
+    arms : tuple of str
+        Names of the arms.
     """
 
     bmd: tuple[float, ...]
@@ -45,6 +47,7 @@ class Plan:
     drug: tuple[float, ...] = ()
     drugs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     limited: Collection[str] = ()
+    arms: tuple[str, ...] = ()
 
 
 def between(t: Table, plan: Plan, last: str) -> dict[str, Any] | None:

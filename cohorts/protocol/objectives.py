@@ -111,7 +111,7 @@ class Objectives:
     ) -> None:
         self.root, self.faults, self.names, self.control = root, root.faults, list(names), control
         limited = {*LIMITED, *visits.limits}
-        self.plan = Plan(visits.BMD, visits.markers, months, recorded, visits.drug, drugs, limited)
+        self.plan = Plan(visits.BMD, visits.markers, months, recorded, visits.drug, drugs, limited, tuple(self.names))
         self.tables = root.tables("endpoint", _shape_of_endpoints())
         self.comparisons = root.tables("comparison", COMPARISON)
         self.known = [name for table in self.tables if (name := table.text("name", None)) is not None]
@@ -218,7 +218,7 @@ class Objectives:
         if against is not None and against not in self.names and self.names:
             table.fault("against", f"'{against}' is not an arm; {near(against, self.names)}")
         comparator = against or self.control
-        arms: tuple[str, ...] = ()
+        arms = spec.usual_arms
         if "arms" in table:
             arms = self.arms(table, "arms", comparator)
         named = [*(["against"] if against is not None or arms else []), "arms"]
@@ -240,7 +240,7 @@ class Objectives:
             return None
         ratio = is_ratio(spec.effect_measure)
         example = '["80 %", "125 %"]' if ratio else '["-1.5 %", "1.5 %"]'
-        if not spec.tested:
+        if not spec.tested or spec.superiority_only:
             table.fault("equivalence", "equivalence has no meaning for this analysis; leave it out.")
             return None
         if len(given) != 2:
@@ -257,7 +257,7 @@ class Objectives:
         """A margin of non-inferiority in the unit of the difference; for a ratio, a number above 1."""
         if "margin" not in table:
             return None
-        if not spec.tested:
+        if not spec.tested or spec.superiority_only:
             table.fault("margin", "a margin has no meaning for this analysis; leave it out.")
             return None
         ratio = is_ratio(spec.effect_measure)

@@ -6,11 +6,12 @@ The means at the doses, with their covariance, come from any analysis (the gener
 
     c proportional to S⁻¹ (f - 1 (1'S⁻¹f) / (1'S⁻¹1)),
 
-and t = c'm / sqrt(c'Sc). All contrasts are tested at once against the joint distribution of the largest, a multivariate
-t [1]_. With the contrasts as a_j'Z / u, where Z is standard normal in r dimensions and u² a chi-squared over its degrees
-of freedom, Z is a length times a direction: given the direction, the largest is the root of an F variable times
-max a_j'v. The probability is the mean of a closed form over directions: exact for r = 1, equally spaced angles for
-r = 2, 2¹³ points of a Sobol sequence from r = 3 on.
+and t = c'm / sqrt(c'Sc). All contrasts are tested at once against the joint distribution of the largest, a
+multivariate t [1]_. With the contrasts as a_j'Z / u, where Z is standard normal in r dimensions and u² a chi-squared
+over its degrees of freedom, Z is a length times a direction: given the direction, the largest is the root of an F
+variable times max a_j'v. The probability is the mean of a closed form over directions: exact for r = 1, equally spaced
+angles for r = 2, a Fibonacci lattice of the sphere for r = 3 (error below 1e-6), and 2¹⁵ points of a Sobol sequence
+from r = 4 on (error about 1e-5 in the tail).
 
 **Mod.** Shapes with a significant contrast are fitted by generalised least squares, their curved parameters within the
 bounds that the R package DoseFinding proposes, and weighed by exp(-gAIC / 2) [2]_ [3]_. The target dose is the smallest
@@ -34,11 +35,12 @@ import numpy as np
 from scipy import optimize, special
 from scipy.stats import qmc
 
-from ranklsim.cohorts.statistics.tails import normal_quantile
+from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail
+from ranklsim.pkpd.errors import BadInput
 
 Curve = Callable[..., np.ndarray]
-POINTS = 2**13
-"""Directions over which a probability is averaged, from three dimensions on."""
+POINTS, MANY = 2**13, 2**15
+"""Directions over which a probability is averaged: in up to three dimensions, and in more."""
 DRAWS = 1000
 """Of the bootstrap of a target dose."""
 BEYOND = 1.2
@@ -175,7 +177,7 @@ class Largest:
 
 
 def directions(rank: int) -> np.ndarray:
-    """Points spread evenly over the sphere in `rank` dimensions, each with its opposite.
+    """Points spread evenly over the sphere in `rank` dimensions.
 
     Parameters
     ----------
@@ -186,8 +188,13 @@ def directions(rank: int) -> np.ndarray:
     if rank == 2:
         angle = np.linspace(0, 2 * np.pi, POINTS, endpoint=False)
         return np.column_stack([np.cos(angle), np.sin(angle)])
+    if rank == 3:
+        place = np.arange(POINTS) + 0.5
+        height, turn = 1 - 2 * place / POINTS, np.pi * (1 + np.sqrt(5)) * place
+        round_ = np.sqrt(1 - height**2)
+        return np.column_stack([round_ * np.cos(turn), round_ * np.sin(turn), height])
     if rank not in _SPHERES:
-        uniform = qmc.Sobol(rank, scramble=True, rng=np.random.default_rng(rank)).random(POINTS // 2)
+        uniform = qmc.Sobol(rank, scramble=True, rng=np.random.default_rng(rank)).random(MANY // 2)
         z = normal_quantile(uniform)
         half = z / np.linalg.norm(z, axis=1, keepdims=True)
         _SPHERES[rank] = np.concatenate([half, -half])
@@ -198,7 +205,7 @@ _SPHERES: dict[int, np.ndarray] = {}
 
 
 @dataclass(frozen=True)
-class Test:
+class ContrastTest:
     """The contrast test of an effect at the highest dose: signed z of a limit, as `claims.Effect` wants it.
 
     Attributes
@@ -245,7 +252,7 @@ class Signal:
         Statistics in the direction asked, and their adjusted one-sided p.
     critical : float
         For a two-sided level of 5 %, half of it in the direction asked.
-    test : Test
+    test : ContrastTest
     """
 
     shapes: tuple[Shape, ...]
@@ -254,7 +261,7 @@ class Signal:
     t: np.ndarray
     p: np.ndarray
     critical: float
-    test: Test
+    test: ContrastTest
 
 
 def signal(
@@ -291,7 +298,7 @@ def signal(
     # A contrast of a shape estimates its size: the effect at the highest dose if the shape is true.
     ends = np.array([shape.at(np.array([doses.min(), doses.max()]), float(doses.max())) for shape in shapes])
     size = (ends[:, 1] - ends[:, 0]) / np.array([c[m] @ s.at(doses, float(doses.max())) for m, s in enumerate(shapes)])
-    test = Test(size * (c @ means), np.abs(size) * np.sqrt(variance), largest)
+    test = ContrastTest(size * (c @ means), np.abs(size) * np.sqrt(variance), largest)
     p = np.array([1 - largest.below(float(value)) for value in t])
     return Signal(tuple(shapes), c, correlation, t, p, largest.critical(alpha), test)
 
@@ -400,8 +407,8 @@ def _grid(kind: str, top: float) -> np.ndarray:
         return np.zeros((1, 0))
     count = 120 if len(family.parameters) == 1 else 25
     axes = [
-        np.geomspace(*(np.array(ends) * (top if dose else 1.0)), count)
-        for ends, dose in zip(family.bounds, family.doses, strict=True)
+        np.geomspace(low * (top if dose else 1.0), high * (top if dose else 1.0), count)
+        for (low, high), dose in zip(family.bounds, family.doses, strict=True)
     ]
     return np.stack([axis.reshape(-1) for axis in np.meshgrid(*axes, indexing="ij")], axis=-1)
 
@@ -550,7 +557,7 @@ def read(text: str, parse: Callable[[str], float | None]) -> Shape | str:
         own, words = (words[:2], words[2:]) if dose else (words[:1], words[1:])
         try:
             value = parse(" ".join(own)) if dose else float("".join(own))
-        except ValueError:
+        except (ValueError, BadInput):
             value = None
         if value is None or not 0 < value < np.inf:
             return f"'{text}' is not complete; write it as in {EXAMPLES[kind]}"
@@ -564,3 +571,8 @@ EXAMPLES: Mapping[str, str] = {
     "beta": '"beta 0.5 1.5"',
 }  # fmt: skip
 """How each family is written: its curved parameters in the order of `Kind.parameters`."""
+
+__all__ = [
+    "EXAMPLES", "KINDS", "Largest", "Model", "Shape", "Signal", "Target", "chosen", "contrasts", "fit", "normal_tail",
+    "read", "signal", "target_dose", "weights_of",
+]  # fmt: skip

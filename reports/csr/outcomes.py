@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts.endpoints import KINDS, Endpoint, is_ratio
+from ranklsim.cohorts.endpoints import KINDS, Analysed, Endpoint, is_ratio
+from ranklsim.cohorts.endpoints.dose_response import DoseDetail, DoseResponse
+from ranklsim.cohorts.statistics import dose_response
 from ranklsim.cohorts.statistics.ancova import LEVEL
 from ranklsim.cohorts.statistics.claims import EQUIVALENCE, SHOWN
 from ranklsim.cohorts.statistics.imputation import STRATEGIES
@@ -21,7 +23,7 @@ from ranklsim.reports.layout.tables import DASH, num, p_value, with_interval
 from ranklsim.reports.layout.wording import to_interval
 
 
-@report_section("11.4.1.1", "Fractures, responders, exposures and durability", "outcomes")
+@report_section("11.4.1.1", "Fractures, responders, exposures, durability and dose response", "outcomes")
 def _outcomes(c: Context, section: Section) -> None:
     """Responders, events, rates and durability, by arm; changes with a margin of non-inferiority."""
     frame = c.analyses.endpoints
@@ -36,7 +38,7 @@ def _outcomes(c: Context, section: Section) -> None:
     section.exhibits.append(
         c.listing(
             "14.2.8.1",
-            "Events, responders, rates, exposures and durability by arm",
+            "Events, responders, rates, exposures, durability and dose response by arm",
             frame,
             lambda row: _endpoint_cells(c, row),
             group="Endpoint",
@@ -47,6 +49,57 @@ def _outcomes(c: Context, section: Section) -> None:
     )
     for k, name in enumerate(c.analyses.curves["endpoint"].unique(), start=1):
         section.exhibits.append(_incidence(c, str(name), f"14.2.8.{k}"))
+    found = [each for each in c.analysed if isinstance(each.detail, DoseDetail)]
+    section.exhibits += [_dose_response(c, each, f"14.2.8.{k}") for k, each in enumerate(found, start=2)]
+
+
+def _dose_response(c: Context, found: Analysed, number: str) -> Exhibit:
+    """Contrast tests of the candidate shapes, and the models of those that pass."""
+    spec, detail = found.spec, found.detail
+    assert isinstance(spec, DoseResponse)
+    models = {model.kind: (model, weight) for model, weight in zip(detail.models, detail.weights, strict=True)}
+    rows = []
+    for k, shape in enumerate(detail.signal.shapes):
+        model, weight = models.get(shape.kind, (None, np.nan))
+        passed = detail.signal.t[k] >= detail.signal.critical
+        row = {"shape": str(shape), "t": detail.signal.t[k], "p": detail.signal.p[k], "passed": passed}
+        names = dose_response.KINDS[shape.kind].parameters
+        curved: tuple[float, ...] = () if model is None else model.parameters
+        if model is not None and shape.kind == "quadratic":
+            curved = (-1 / (2 * curved[0]),)
+        row["parameters"] = ", ".join(f"{name} {value:.3g}" for name, value in zip(names, curved, strict=False)) or DASH
+        rows.append(row | {"weight": weight, "model": "" if model is None else f"{model.gaic:.2f}"})
+    contrasts = "; ".join(
+        f"{shape}: {', '.join(num(x, 3) for x in own)}"
+        for shape, own in zip(detail.signal.shapes, detail.signal.contrasts, strict=True)
+    )
+    doses = ", ".join(f"{dose:g}" for dose in detail.doses)
+    said = next((result.note for result in found.results if result.arm == spec.top), "")
+    note = (
+        f"Doses (mg): {doses}; adjusted means: {', '.join(num(x, spec.digits) for x in detail.means)}. t of the best "
+        "contrast of each candidate, in the direction of benefit; p one-sided, adjusted for all candidates by the "
+        f"multivariate t distribution; critical value {num(detail.signal.critical, 3)} for 2.5%. Models of the "
+        "families with a significant contrast, by generalised least squares on the means, weighed by exp(-gAIC/2) "
+        f"(Pinheiro et al. 2014). {said} Interval of a target dose: bootstrap of the means, models weighed anew. "
+        f"Contrasts: {contrasts}."
+    )
+    return c.listing(
+        number,
+        f"{spec.name}: candidate shapes and models",
+        pd.DataFrame(rows),
+        lambda row: {
+            "Candidate (doses in mg)": row["shape"],
+            "t": num(row["t"], 2),
+            "Adjusted p": p_value(row["p"]),
+            "Signal": "yes" if row["passed"] else "no",
+            "Fitted": row["parameters"],
+            "gAIC": row["model"] or DASH,
+            "Weight": num(row["weight"], 2) if np.isfinite(row["weight"]) else DASH,
+        },
+        numeric=["t", "Adjusted p", "gAIC", "Weight"],
+        who=c.population,
+        note=note,
+    )
 
 
 def sentences(c: Context, frame: pd.DataFrame) -> list[str]:

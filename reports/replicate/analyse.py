@@ -210,6 +210,8 @@ def _rows(study: StudyTables, protocol: Protocol, design: str) -> tuple[Rows, Ro
                 gap |= decided.get((spec.name, row["arm"]), {})
             gap |= {"quantity": DIFFERENCE, "p": row["p"], "effect_measure": row["effect_measure"]}
             rows.append(shared | gap)
+            for more in spec.beside(each):
+                rows.append(shared | {"effect_measure": "", "se": np.nan} | more)
     for row in estimands.estimated(study):
         kept = {name: row[name] for name in ("endpoint", "estimand", "arm", "estimate", "low", "high", "p", "method")}
         kept |= {"n": 0 if pd.isna(row["n"]) else int(row["n"]), "quantity": ESTIMAND, "se": row["std_error"]}

@@ -37,7 +37,7 @@ from ranklsim.cohorts.endpoints import is_ratio
 from ranklsim.cohorts.statistics.claims import SUPERIORITY
 from ranklsim.cohorts.statistics.proportions import proportion
 from ranklsim.reports.analyses.monitoring import HARM
-from ranklsim.reports.replicate.analyse import DIFFERENCE, MEAN, NULL, SUBJECT, TRIAL, Protocol
+from ranklsim.reports.replicate.analyse import DIFFERENCE, ESTIMAND, NULL, SUBJECT, TRIAL, Protocol
 from ranklsim.reports.replicate.sample import Replication
 
 FAMILY, SEQUENCE = "family", "looks"
@@ -136,7 +136,7 @@ def _of_tests(
     facts: dict[str, object], part: pd.DataFrame, null: pd.DataFrame | None, protocol: Protocol
 ) -> Iterator[Measure]:
     """How often what is claimed is shown, with and without adjustment, and how often its opposite."""
-    if facts["quantity"] == MEAN:
+    if facts["quantity"] not in (DIFFERENCE, ESTIMAND):
         return
     yield "power", *_share(part["shown"].to_numpy() > 0)
     yield "harm", *_share(part["harm"].to_numpy() > 0)
