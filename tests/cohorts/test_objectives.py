@@ -71,7 +71,7 @@ def test_the_errors_of_a_mixed_model_are_read_and_refused_where_an_analysis_has_
     (said,) = refused(tmp_path, endpoint(line, "ANCOVA", 'errors = "empirical"'))
     assert "ANCOVA has one kind of errors; leave errors out, or use 'MMRM'." in said
     (said,) = refused(tmp_path, endpoint(line, "MMRM", 'errors = "robust"'))
-    assert "`errors` is 'robust'" in said
+    assert '`errors` is "robust"' in said
 
 
 def test_margin_and_covariates_of_an_endpoint_are_read_in_its_unit(tmp_path):
@@ -138,7 +138,7 @@ def test_a_file_without_questions_is_the_trial_that_it_was(tmp_path):
         (endpoint('durability = { of = "BMD_LS", what = "share kept" }', "bootstrap"), 4, '`after` is missing'),
         (endpoint('rate = { of = "hip", by = "4 mo" }\nevent = { of = "hip", by = "4 mo" }', "Cox"), 4,
          "both event and rate are given"),
-        (endpoint("", "Cox"), 1, "or one of responder, event, rate, durability, exposure."),
+        (endpoint("", "Cox"), 1, "or one of responder, event, rate, durability, exposure, dose_response."),
         (endpoint('rate = { of = "hip", by = "4 mo" }', "negative binomial", 'covariates = ["weigth"]'), 6,
          "unknown covariate 'weigth'; did you mean 'weight'?"),
         (estimand(events='{ rescue = "hypothetical" }'), 5,
