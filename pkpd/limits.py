@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ranklsim.pkpd.biology.joint import QUANTITIES
+from ranklsim.pkpd.biology.joint import MOLECULES, QUANTITIES
 from ranklsim.pkpd.biology.values import Values
 
 LIMITS = Path(__file__).parent / "data" / "limits.csv"
@@ -81,7 +81,7 @@ def breach(name: str, value: float, day: float, p: Values | None = None) -> str:
     )
 
 
-def implausible(constants: Values, n: int) -> NDArray[np.object_]:
+def implausible(constants: Values, n: int, *, molecules: bool = False) -> NDArray[np.object_]:
     """Why the numbers of each of `n` patients cannot belong together, as `joint` says; "" where they can.
 
     Parameters
@@ -90,10 +90,13 @@ def implausible(constants: Values, n: int) -> NDArray[np.object_]:
         From `Model.constants`; numbers or arrays of shape (n,).
     n : int
         Number of patients.
+    molecules : bool
+        Whether the share of sRANKL has to be one that molecules can have (`joint.MOLECULES`).
     """
+    held = QUANTITIES | (MOLECULES if molecules else {})
     found = np.full(n, "", dtype=object)
     with np.errstate(all="ignore"):  # what overflows is outside
-        for name, formula in reversed(QUANTITIES.items()):
+        for name, formula in reversed(held.items()):
             limit, values = limit_of(name), np.broadcast_to(np.asarray(formula(constants), dtype=float), n)
             for i in np.flatnonzero(~((values >= limit.low) & (values <= limit.high))):
                 found[i] = f"{limit.meaning}{_place(name)} would be {values[i]:.3g} {limit.unit}, not {_bounds(limit)}"

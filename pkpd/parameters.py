@@ -40,7 +40,19 @@ NUMERIC = ("value", "low", "high", "cv")
 SPREAD = ".cv"  # what follows a symbol to mean its spread between patients
 WIDEST = 2.0  # largest coefficient of variation that may be given
 CHOICES = {
-    "group": ("agent", "covariate", "pk", "ligand", "cells", "skeleton", "markers", "calcium", "measurement", "hazard"),
+    "group": (
+        "agent",
+        "covariate",
+        "pk",
+        "ligand",
+        "cells",
+        "skeleton",
+        "markers",
+        "calcium",
+        "mice",
+        "measurement",
+        "hazard",
+    ),
     "prior": ("fixed", "uniform", "loguniform"),
     "distribution": ("none", "lognormal", "logitnormal", "normal"),
     "status": ("measured", "fitted", "assumed"),
@@ -223,7 +235,7 @@ class ParameterTable:
         """Symbols that differ between patients."""
         return list(self.frame.index[self.frame["cv"] > 0])
 
-    def implausible(self, vectors: pd.DataFrame) -> NDArray[np.object_]:
+    def implausible(self, vectors: pd.DataFrame, *, molecules: bool = False) -> NDArray[np.object_]:
         """Why numbers that are plausible one by one cannot belong together, for each vector; "" where they can.
 
         Parameters
@@ -231,9 +243,11 @@ class ParameterTable:
         vectors : DataFrame
             A row for each vector, a column for each symbol that it has otherwise than the table; symbols of agents have
             no part in this.
+        molecules : bool
+            As of `limits.implausible`.
         """
         own = {symbol: vectors[symbol].to_numpy(float) for symbol in vectors if symbol in self.frame.index}
-        return implausible(Model(Slots()).constants(self.values | own), len(vectors))
+        return implausible(Model(Slots()).constants(self.values | own), len(vectors), molecules=molecules)
 
     def shared_limits(self, symbol: str) -> list[str]:
         """Limits that a parameter keeps together with others, a sentence each.

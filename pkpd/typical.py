@@ -289,6 +289,7 @@ def simulate_cases(
     rtol: float = 1e-6,
     workers: int = 1,
     tell: Callable[[str], None] | None = None,
+    refused: Callable[[int, str], None] | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """Simulate typical patients under planned regimens, each for many parameter vectors, all at once.
 
@@ -305,7 +306,7 @@ def simulate_cases(
         A row a vector, a column a symbol; one vector, the table's values, by default.
     wanted : collection of str, optional
         Names of what is returned; everything by default.
-    rtol, workers, tell
+    rtol, workers, tell, refused
         As of `simulation.simulate`.
 
     Returns
@@ -351,6 +352,7 @@ def simulate_cases(
     times = np.concatenate([[0.0], np.asarray(months, dtype=float) * DAYS_PER_MONTH])
     found = simulate_persons(
         parameters, persons, agents, doses, times, rtol=rtol, atol=rtol / 100, workers=workers, tell=tell,
+        refused=refused,
         throughout=None if wanted is None else {name.removesuffix(OF_BASELINE) for name in wanted},
         rest_at=None if wanted is None else np.zeros(1, dtype=np.int64),
     )  # fmt: skip

@@ -355,7 +355,9 @@ def sections(read: dict[str, None]) -> list[Section]:
     none: Callable[..., dict[str, Any]] = lambda *_: {}  # noqa: E731
     parts = {
         "ligand": SimpleNamespace(
-            signal=lambda x, p, bound, c, share: sp.Function(f"signal_{c}")(share), binding=lambda *_: bound, rates=none
+            signal=lambda x, p, bound, c, step: sp.Function(f"signal_{c}")(v(step)),
+            binding=lambda *_: bound,
+            rates=none,
         ),
         "cells": SimpleNamespace(
             whole_body=lambda x, p, name: p.turn_T * x[f"{name}_T"] + (1 - p.turn_T) * x[f"{name}_C"], rates=none
@@ -387,7 +389,8 @@ def sections(read: dict[str, None]) -> list[Section]:
             Step("individual", "A patient's constants", (p, slots)),
             Step("free_equation", "Free drug: the root of", (x, p, free, slots), "zero"),
             Step("binding", "Binding at quasi-equilibrium", (x, p, free, slots)),
-            Step("signal", "Signal at RANK for a share of sRANKL", (x, p, bound, C, v("share")), "signal_c"),
+            Step("signal", "Signal at RANK as making and keeping of osteoclasts hear it", (x, p, bound, C), "signal_c"),
+            Step("signal", "Signal at RANK as activation hears it", (x, p, bound, C, "act"), "signal_c"),
             Step("rates", "Rates of change", (x, p, bound, v("synthesis"), slots), "rates"),
             Step("potency", "Potency of one free sRANKL molecule over one free mRANKL molecule", (p,), "potency"),
         ), {}),
@@ -454,8 +457,8 @@ def _equations(text: Text, step: Step) -> list[str]:
 
 
 def _called(name: str, args: tuple[Any, ...]) -> str:
-    """Name of a result; the signal is a function of the share of sRANKL."""
-    return named(name) + (rf"\left({named('share')}\right)" if symbol("share") in args else "")
+    """Name of a result; the signal is one of a step."""
+    return named(name) + (rf"\left({named('act')}\right)" if "act" in args else "")
 
 
 def symbols_of(module: str) -> list[str]:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from ranklsim.pkpd.mice.genetics import counts, genetics_table, run_genetics
+from ranklsim.pkpd.ensemble import ensemble
+from ranklsim.pkpd.mice.genetics import VECTORS, counts, genetics_table, run_genetics
 from ranklsim.pkpd.mice.laboratory import published
+from ranklsim.pkpd.parameters import load_parameters
 
 PAGE = Path(__file__).parent.parent / "docs" / "genetics.md"
 MARKS = ("<!-- table: scripts/genetics.py -->", "<!-- end -->")
@@ -27,13 +29,19 @@ def page(results: pd.DataFrame) -> str:
 def _interventions() -> list[str]:
     rows = []
     for part in published()["intervention"].values():
-        what = [f"`{symbol}` x {value:g}" for symbol, value in part.get("times", {}).items()]
+        what = [f"`{symbol}` x {_fold(value)}" for symbol, value in part.get("times", {}).items()]
+        what += [f"rise of `{symbol}` in proportion to `{to}`" for symbol, to in part.get("needs", {}).items()]
         what += [f"`{symbol}` = {value:g}" for symbol, value in part.get("set", {}).items()]
         what += [f"serum sRANKL x {part['serum_sRANKL']:g}"] if "serum_sRANKL" in part else []
         what += [f"`{symbol}` from {value:g} to the women's" for symbol, value in part.get("before", {}).items()]
         why = "; ".join(text for text in (part["source"], part.get("note", "")) if text)
         rows.append((part["label"], ", ".join(what), why))
     return _table(("intervention", "change", "evidence"), rows)
+
+
+def _fold(value: float | str) -> str:
+    """A multiple, or the symbol of one and its value."""
+    return f"`{value}` ({load_parameters()[value]:g})" if isinstance(value, str) else f"{value:g}"
 
 
 def _rows(results: pd.DataFrame) -> list[str]:
@@ -47,4 +55,4 @@ def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(run_genetics()), encoding="utf-8")
+    PAGE.write_text(page(run_genetics(vectors=ensemble().head(VECTORS))), encoding="utf-8")

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ranklsim.pkpd.biology.cells import LEAST_SIGNAL
-from ranklsim.pkpd.biology.ligand import SOURCES
+from ranklsim.pkpd.biology.ligand import SOURCES, gradient
 from ranklsim.pkpd.biology.values import Values, at_least
 
 RUNAWAY = 1e-9
@@ -36,10 +36,14 @@ def osteoclasts_at_rest(p: Values, c: str) -> Any:
         p[f"M0_{s}"] * (p[f"make_{s}"] * (1 - p[f"anchor_{s}"]) + p.fsh * p[f"shed_{s}"] * pool[s]) for s in SOURCES
     )
     soluble = (p.sRANKL_given + p.kdeg * released) / (p.ksel_i * p.S0)
-    surface = sum(p[f"w_{s}_{c}"] * pool[s] for s in SOURCES) / sum(p[f"w_{s}_{c}"] for s in SOURCES)
+    heard = {"act": "a" if c == "T" else "w", "keep": "w"}
+    surface = {
+        step: sum(p[f"{w}_{s}_{c}"] * pool[s] for s in SOURCES) / sum(p[f"{w}_{s}_{c}"] for s in SOURCES)
+        for step, w in heard.items()
+    }
     activation, survival = (
-        at_least(p.RANK * ((1 - share) * surface * p.hm + share * soluble * p.hs), LEAST_SIGNAL)
-        for share in (p.sig_act, p.sig)
+        at_least(p.RANK * ((1 - share) * surface[step] * p.hm + share * soluble * p.hs), LEAST_SIGNAL)
+        for step, share in (("act", p.sig_act), ("keep", p.sig))
     )
     steep = activation**p.n
     A = steep * (1 + p.Ka) / (steep + p.Ka)
@@ -72,6 +76,9 @@ def calcium_shed(p: Values) -> Any:
     """
     return p.passing * (2 ** (p.s_ren + p.h_PTH * p.e_ren) - 1) / p.J_bone
 
+
+MOLECULES: dict[str, Callable[[Values], Any]] = {"gradient": gradient}
+"""What a fit of `rho` holds besides: the share of sRANKL (`sig`) is one that molecules can have."""
 
 QUANTITIES: dict[str, Callable[[Values], Any]] = {
     "rest_T": lambda p: osteoclasts_at_rest(p, "T"),

@@ -28,7 +28,9 @@ Parameters read here, with unit and meaning:
     sig               1           share of sRANKL in the resting osteoclastogenic signal
     d_act             1           extra share of sRANKL in the signal that activates sites (0: same as at the
                                   osteoclast; 1: wholly sRANKL)
-    w_j_T             1           share of source j in the mRANKL signal of trabecular bone
+    a_j_T             1           share of source j in the mRANKL signal that activates waiting cells of trabecular bone
+    w_j_T             1           share of source j in the mRANKL signal that makes and keeps osteoclasts of trabecular
+                                  bone
     w_j_C             1           share of source j in the mRANKL signal of cortical bone
     mix               1           share of the rebound store that is waiting cells (1: waiting cells only; 0: RANKL/OPG
                                   drift only)
@@ -44,6 +46,8 @@ References
 ----------
 .. [1] Mager DE, Krzyzanski W. Pharm Res 2005;22:1589-96. doi:10.1007/s11095-005-6650-0
 .. [2] Gibiansky L et al. Clin Pharmacokinet 2012;51:247-60. doi:10.2165/11598090-000000000-00000
+.. [3] Xiong J et al. PLoS ONE 2015;10:e0138189. doi:10.1371/journal.pone.0138189 (osteocytes: -67 % osteoclasts)
+.. [4] Yu W et al. J Clin Invest 2021;131:e140214. doi:10.1172/JCI140214 (marrow adipogenic cells; recalled)
 """
 
 from __future__ import annotations
@@ -55,6 +59,7 @@ from ranklsim.pkpd.biology.values import Slots, Values
 
 SOURCES = ("osteocyte", "marrow", "osteoblast", "lymphocyte")
 COMPARTMENTS = ("T", "C")  # trabecular and cortical bone: they hear the sources in different shares
+HEARD = (("w", "T"), ("a", "T"), ("w", "C"))  # shares of the sources: of making and keeping (w), of activation (a)
 
 STATES = {f"mRANKL_{source}": ("nmol/L", f"surface RANKL of the {source} source") for source in SOURCES} | {
     "sRANKL": ("nmol/L", "soluble RANKL, free, held by OPG and drug-bound")
@@ -72,18 +77,21 @@ def individual(p: Values, slots: Slots) -> dict[str, float]:
         Number of agents of each kind.
     """
     constants, share, total = {}, {}, {}
-    for c in COMPARTMENTS:
-        total[c] = sum(p[f"w_{source}_{c}"] for source in SOURCES)
+    for weight, c in HEARD:
+        total[weight, c] = sum(p[f"{weight}_{source}_{c}"] for source in SOURCES)
         for source in SOURCES:
-            share[source, c] = p[f"w_{source}_{c}"] / total[c]
+            share[weight, source, c] = p[f"{weight}_{source}_{c}"] / total[weight, c]
     for source in SOURCES:
-        # ASSUMED: drug meets each compartment's ligand in proportion to its share of whole-body turnover.
-        rest = p.M0 * (p.turn_T * share[source, "T"] + (1 - p.turn_T) * share[source, "C"])
+        # ASSUMED: a source has as much RANKL as its mean share in the two steps of trabecular bone, and drug meets each
+        # compartment's ligand in proportion to its share of whole-body turnover.
+        trabecular = (share["w", source, "T"] + share["a", source, "T"]) / 2
+        rest = p.M0 * (p.turn_T * trabecular + (1 - p.turn_T) * share["w", source, "C"])
         constants[f"M0_{source}"] = rest
+        some = rest + 1 * (rest == 0)  # no pool, no signal: 0, not 0/0
         for c in COMPARTMENTS:
-            constants[f"gain_{source}_{c}"] = share[source, c] / (
-                rest + 1 * (rest == 0)
-            )  # no pool, no signal: 0, not 0/0
+            constants[f"keep_{source}_{c}"] = share["w", source, c] / some
+            # ASSUMED: cortical bone has no marrow at its surfaces, so that both steps hear the same cells.
+            constants[f"act_{source}_{c}"] = share["a" if c == "T" else "w", source, c] / some
     constants["S0"] = p.fsh * p.kdeg * p.M0 / p.ksel
     # ASSUMED: circulating OPG carries part of sRANKL out of the serum (OPG-null mice have far more of it).
     constants["ksel_i"] = p.ksel * (1 - p.q_OPG * (1 - p.OPG_serum))
@@ -102,9 +110,10 @@ def individual(p: Values, slots: Slots) -> dict[str, float]:
 
 
 def potency(p: Values) -> float:
-    """Osteoclastogenic potency of one free sRANKL molecule over one free mRANKL molecule, at rest.
+    """Osteoclastogenic potency of one free sRANKL molecule of the serum over one free mRANKL molecule, at rest.
 
-    Follows from the share `sig` and the sizes of the two free pools; equals what the share means per molecule.
+    Follows from the share `sig` and the sizes of the two free pools: sig = potency S / (potency S + M), with S free
+    sRANKL in serum and M free mRANKL. It is the product of the potency at RANK (`rho`) and the `gradient`.
 
     Parameters
     ----------
@@ -114,6 +123,17 @@ def potency(p: Values) -> float:
     free_soluble = p.fsh * p.kdeg * p.M0 / p.ksel / (1 + p.os)
     free_surface = p.M0 / (1 + p.om)
     return (p.sig / free_soluble) / ((1 - p.sig) / free_surface)
+
+
+def gradient(p: Values) -> float:
+    """Free sRANKL in marrow over that in serum: what the share `sig` needs where the potency of a molecule is `rho`.
+
+    Parameters
+    ----------
+    p : Values
+        The patient's constants.
+    """
+    return potency(p) / p.rho
 
 
 def free_equation(x: Values, p: Values, free: list[float], slots: Slots) -> list[float]:
@@ -193,10 +213,12 @@ def binding(x: Values, p: Values, free: list[Any], slots: Slots) -> Values:
     return out
 
 
-def signal(x: Values, p: Values, bound: Values, c: str, share: float) -> float:
-    """Osteoclastogenic signal at RANK in compartment `c`, 1 untreated, when sRANKL makes up `share` of it at rest.
+def signal(x: Values, p: Values, bound: Values, c: str, step: str = "keep") -> float:
+    """Osteoclastogenic signal at RANK in compartment `c`, 1 untreated, as a step of the osteoclast's life hears it.
 
-    Drug not bound; OPG not bound; summed over sources. The drift of OPG (or sensitivity) multiplies the whole.
+    Drug not bound; OPG not bound; summed over sources. The drift of OPG (or sensitivity) multiplies the whole. What
+    activates waiting cells and what makes and keeps osteoclasts hear the sources in shares of their own [3]_ [4]_, and
+    the two steps multiply: so each of two sources can carry more than half of the osteoclasts.
 
     Parameters
     ----------
@@ -206,10 +228,11 @@ def signal(x: Values, p: Values, bound: Values, c: str, share: float) -> float:
         Free and bound drug, as from `ligand.binding`.
     c : str
         Compartment, ``T`` or ``C``.
-    share : float
-        Share of sRANKL in the signal at rest, 0 to 1.
+    step : str
+        ``act`` for activation, ``keep`` for making and keeping osteoclasts.
     """
-    surface = sum(p[f"gain_{source}_{c}"] * x[f"mRANKL_{source}"] * bound[f"open_{source}"] for source in SOURCES)
+    share = p.sig_act if step == "act" else p.sig
+    surface = sum(p[f"{step}_{source}_{c}"] * x[f"mRANKL_{source}"] * bound[f"open_{source}"] for source in SOURCES)
     soluble = x.sRANKL / p.S0 * bound.open_s
     less_OPG = 1 + p.drift_OPG * (1 - p.mix) * (x[f"drift_{c}"] - 1)
     return p.RANK * ((1 - share) * surface * p.hm + share * soluble * p.hs) * less_OPG

@@ -9,7 +9,6 @@ Parameters read here, with unit and meaning:
     M0         nmol/L  surface RANKL that serum drug can reach (per litre of Vc)
     os         1       sRANKL held by OPG over free sRANKL at rest
     OPG_serum  1       circulating OPG over normal
-    sig        1       share of sRANKL in the resting osteoclastogenic signal
     turn_T     1       share of trabecular bone in whole-body turnover
     fade       1       fall of modelling as bone volume rises (modelling is multiplied by volume to the power -fade)
     OPG0       pmol/L  serum OPG at the start
@@ -146,8 +145,8 @@ class Model:
         change |= ligand.rates(x, p, bound, anabolics.synthesis(x, p, formation, slots), slots)
         restraint = anabolics.restraint(x, p, slots) * calcium.spared(x, p)
         for c in COMPARTMENTS:
-            activation = ligand.signal(x, p, bound, c, p.sig_act) * restraint
-            survival = ligand.signal(x, p, bound, c, p.sig) * restraint
+            activation = ligand.signal(x, p, bound, c, "act") * restraint
+            survival = ligand.signal(x, p, bound, c, "keep") * restraint
             change |= cells.rates(x, p, c, activation, survival, kill)
         change |= markers.rates(x, p, osteoclasts, formation)
         laid, added = {"T": x.OB_T * overfill, "C": x.OB_C}, {"T": modelled, "C": 0.0}
@@ -238,7 +237,7 @@ class Model:
         out["OPG"] = p.OPG0 * p.OPG_serum
         restraint = anabolics.restraint(x, p, slots) * calcium.spared(x, p)
         for c in COMPARTMENTS:
-            out[f"SIGNAL_{c}"] = 100 * ligand.signal(x, p, bound, c, p.sig) * restraint
+            out[f"SIGNAL_{c}"] = 100 * ligand.signal(x, p, bound, c, "keep") * restraint
             out[f"RESERVOIR_{c}"] = 100 * x[f"waiting_{c}"]
             out[f"DRIFT_{c}"] = 100 * x[f"drift_{c}"]
         out["OC"] = 100 * osteoclasts

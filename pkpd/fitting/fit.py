@@ -37,6 +37,7 @@ from ranklsim.pkpd.evidence.records import Evidence, load_evidence
 from ranklsim.pkpd.fitting import work
 from ranklsim.pkpd.fitting.descent import FAR, descend
 from ranklsim.pkpd.fitting.posterior import Draws, sample
+from ranklsim.pkpd.fitting.sizes import misfits, sizes
 from ranklsim.pkpd.fitting.spec import SAMPLER, Fitted, Spec
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 
@@ -86,6 +87,11 @@ class Problem:
         """Fitted parameters, in the order of the vector."""
         return [p.name for p in self.spec.parameters]
 
+    @property
+    def _by_molecule(self) -> bool:
+        """Whether the share of sRANKL is drawn as a potency and a gradient of molecules."""
+        return "rho" in self.names
+
     def natural(self, theta: Array) -> dict[str, float]:
         """Values in the parameters' own units.
 
@@ -131,6 +137,14 @@ class Problem:
                     f"simulated course at {_shown(self.natural(theta))}; narrow the bounds, or leave the row out."
                 )
             parts.append(np.sqrt(scenario.weight) * (self._whiten @ misfit))
+        here = pd.DataFrame([self.natural(theta)])
+        for scenario in self.spec.scenarios if self.spec.mice else ():
+            table = self.table.overlaid(self.spec.fixed | scenario.fixed)
+            parts.append(np.sqrt(scenario.weight) * misfits(here, table, self._predictor.rtol)[0])
+            if not np.isfinite(parts[-1]).all():
+                raise RunFailed(f"a mouse cannot be simulated at {_shown(self.natural(theta))}; narrow the bounds.")
+        if self._by_molecule and (fault := self.table.implausible(here, molecules=True)[0]):
+            raise RunFailed(f"{fault}, at {_shown(self.natural(theta))}")
         priors = [
             (x - p.prior_mean) / p.prior_sd
             for p, x in zip(self.spec.parameters, theta, strict=True)
@@ -161,7 +175,8 @@ class Problem:
             return self.residuals(theta)
         except RunFailed:
             priors = sum(p.prior_sd is not None for p in self.spec.parameters)
-            return np.full(len(self.observed) * len(self.spec.scenarios) + priors, np.nan)
+            figures = len(self.observed) + (2 * len(sizes()) if self.spec.mice else 0)
+            return np.full(figures * len(self.spec.scenarios) + priors, np.nan)
 
     def residuals_of(self, thetas: Array, workers: int = 1, rtol: float = WALK_RTOL) -> Array:
         """`residuals` of several vectors at once; NaN where a figure has no prediction, or the vector is implausible.
@@ -180,20 +195,24 @@ class Problem:
         """
         spec = self.spec
         vectors = pd.DataFrame([self.natural(theta) for theta in thetas])
-        parts = []
+        parts, mice = [], []
         for scenario in spec.scenarios:
             table = self.table.overlaid(spec.fixed | scenario.fixed)
             misfit = np.full((len(vectors), len(self.observed)), np.nan)
-            possible = table.implausible(vectors) == ""
+            in_mice = np.full((len(vectors), 2 * len(sizes()) if spec.mice else 0), np.nan)
+            possible = table.implausible(vectors, molecules=self._by_molecule) == ""
             if possible.any():
                 found = self._predictor.of_vectors(vectors[possible], table, rtol=rtol, workers=workers)
                 misfit[possible] = self._misfit(found)
+                if spec.mice:
+                    in_mice[possible] = misfits(vectors[possible], table, rtol)
             parts.append(np.sqrt(scenario.weight) * (misfit @ self._whiten.T))
+            mice.append(np.sqrt(scenario.weight) * in_mice)
         priors = [
             (thetas[:, i] - p.prior_mean) / p.prior_sd for i, p in enumerate(spec.parameters) if p.prior_sd is not None
         ]
         self.evaluations += len(thetas) * len(spec.scenarios)
-        return np.column_stack([*parts, *priors])
+        return np.column_stack([*parts, *mice, *priors])
 
     def compared(self, theta: Array) -> pd.DataFrame:
         """Each figure beside its prediction under the first scenario.

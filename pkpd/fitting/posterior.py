@@ -3,10 +3,11 @@
 Least squares gives one vector, and a profile gives an interval. Draws give vectors with their correlations, and
 parameters that the data do not inform keep their whole prior. The sampler is sequential Monte Carlo [1]_: particles
 pass from a wide normal distribution around the least-squares estimate to the posterior in steps of a temperature, each
-as large as their weights allow, are resampled by weight and then moved. Every particle is moved by differential
-evolution [2]_, which needs no tuning and jumps between modes, or by a preconditioned Crank-Nicolson step [3]_ in the
-normal distribution that the others have, which forgets fast where the posterior is nearly normal. The mean weights of
-all steps give the evidence. All particles of a half are evaluated in one call of the model.
+as large as their weights allow, are resampled by weight and then moved. Most moves are Hamiltonian trajectories on a
+polynomial through the points evaluated so far (`surrogate`), whose ends the model accepts or refuses: they forget where
+they began at the cost of one evaluation. The others are differential evolution [2]_, which needs no tuning and jumps
+between modes, and preconditioned Crank-Nicolson steps [3]_ in the normal distribution that the others have. The mean
+weights of all steps give the evidence. All particles of a half are evaluated in one call of the model.
 
 Coordinates are normal scores of the prior: a parameter without a prior is uniform between its bounds on the fitted
 scale, so its score is standard normal, and no bound is met.
@@ -31,6 +32,7 @@ from scipy.special import log_ndtr, logsumexp, ndtr, ndtri
 
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.fitting.spec import PARTICLES, Fitted, bad_draws
+from ranklsim.pkpd.fitting.surrogate import Surrogate
 from ranklsim.pkpd.fitting.work import keep_arrays, kept_arrays
 
 Array = NDArray[np.float64]
@@ -39,12 +41,19 @@ WIDER = 2.0  # variance of the first particles over that of Laplace's approximat
 KEEP = 0.5  # effective share of the particles after a step of temperature
 LIKE = 0.6  # median correlation with the place after resampling below which a stage ends
 FORGOT = 0.3  # largest correlation below which the last stage ends
-MOST = 12  # moves of a stage; the last one has five times as many
-DE = 0.3  # share of moves by differential evolution
+MOST = 12  # moves of a stage; the last one has three times as many
+POOL = 3  # first points over particles
+TRAVEL = 0.8  # share of moves by trajectories on the polynomial
+EVERY = 4  # moves after which the polynomial is fitted again
+SEEN = 3400  # points that it is fitted to, at most: the latest
+LEAST_SEEN = 4  # points for each parameter, at least
+WELL = 0.8  # acceptance of trajectories that their stride is adapted to
+DE = 0.3  # share of the other moves by differential evolution
 JUMP = 0.1  # share of these that go the whole way between two particles, and so from mode to mode
 WANTED = 0.3  # acceptance that the Crank-Nicolson step is adapted to
 FAR = 2.0  # normal score at which an estimate on a bound is put
 BATCH = 400  # vectors at once
+ROUNDED = 1e-4  # share of the span within which a rounded draw may lie on a bound
 ENOUGH = 100  # independent draws that particles must be worth
 
 
@@ -171,10 +180,8 @@ def sample(
         raise BadInput(f"posterior: {fault}")
     space, d = _Space.of(parameters), len(parameters)
 
-    def objective(z: Array) -> Array:
-        found = [np.square(residuals(space.theta(z[i : i + BATCH]))).sum(axis=1) for i in range(0, len(z), BATCH)]
-        together = np.concatenate(found)
-        return np.where(np.isfinite(together), together, np.inf)
+    def evaluate(z: Array) -> Array:
+        return np.concatenate([residuals(space.theta(z[i : i + BATCH])) for i in range(0, len(z), BATCH)])
 
     middle = space.scores(centre)
     slope = jacobian * space.slope(middle)
@@ -182,31 +189,38 @@ def sample(
     if kept and (old := kept_arrays(kept)):
         state = _State(**{name: value if value.ndim else value.item() for name, value in old.items()})
     else:
-        z = first.draw(_random(seed, 0).standard_normal((particles, d)))
-        state = _State(z, objective(z), z.copy())
+        z = first.draw(_random(seed, 0).standard_normal((POOL * particles, d)))
+        found = evaluate(z)
+        state = _State(z, _objective(found), z.copy(), *_usable(z, found))
+    guide: Surrogate | None = None
     while True:
         # Weights of the next step: from `warmth` to where the particles are still worth the share KEEP.
         if state.moved == 0 and state.warmth < 1:
             rise = -0.5 * np.square(state.z).sum(axis=1) - 0.5 * d * np.log(2 * np.pi) - 0.5 * state.objective
             rise = rise - first.log_density(state.z)
             step = _step(rise, 1 - state.warmth)
-            state.evidence += float(logsumexp(step * rise) - np.log(particles))
+            state.evidence += float(logsumexp(step * rise) - np.log(len(rise)))
             weight = np.exp(step * rise - logsumexp(step * rise))
             state.worth = 1 / float(np.square(weight).sum())
             place = (np.arange(particles) + _random(seed, 2 * state.moves + 1).uniform()) / particles
-            chosen = np.minimum(np.searchsorted(np.cumsum(weight), place), particles - 1)
+            chosen = np.minimum(np.searchsorted(np.cumsum(weight), place), len(weight) - 1)
             chosen = _random(seed, 2 * state.moves + 1).permutation(chosen)
             state.z, state.objective = state.z[chosen], state.objective[chosen]
             state.came, state.stages = state.z.copy(), state.stages + 1
             state.warmth = 1.0 if step == 1 - state.warmth else state.warmth + step
         last = state.warmth == 1
-        accepted, size = _move(state, objective, first, _random(seed, 2 * state.moves + 2))
+        if state.moved % EVERY == 0:
+            state.fitted_to = len(state.seen)
+        if guide is None or state.moved % EVERY == 0:
+            seen = slice(max(0, state.fitted_to - SEEN), state.fitted_to)
+            guide = Surrogate(state.seen[seen], state.gave[seen]) if state.fitted_to >= LEAST_SEEN * d else None
+        accepted, size = _move(state, evaluate, first, guide, _random(seed, 2 * state.moves + 2))
         state.acceptance = accepted
         state.size = float(np.clip(state.size * np.exp(size), 0.05, 1.0))
         state.moves, state.moved = state.moves + 1, state.moved + 1
         alike = np.abs([np.corrcoef(a, b)[0, 1] for a, b in zip(state.z.T, state.came.T, strict=True)])
         settled = alike.max() < FORGOT if last else float(np.median(alike)) < LIKE
-        if settled or state.moved >= (5 * MOST if last else MOST):
+        if settled or state.moved >= (3 * MOST if last else MOST):
             state.moved, done = 0, last
         else:
             done = False
@@ -231,9 +245,13 @@ class _State:
     z: Array
     objective: Array
     came: Array  # where they were after the last resampling
+    seen: Array  # points evaluated, the latest
+    gave: Array  # their residuals
     warmth: float = 0.0
     evidence: float = 0.0
     worth: float = 0.0
+    fitted_to: int = 0  # how many of them the polynomial was fitted to
+    stride: float = 0.25  # of a trajectory
     size: float = 0.5  # of a Crank-Nicolson step: the share of the new in the variance
     acceptance: float = 0.0
     stages: int = 0
@@ -252,6 +270,10 @@ class _Normal:
     def draw(self, standard: Array) -> Array:
         return np.asarray(self.mean + standard @ self.root.T, dtype=float)
 
+    def slope(self, z: Array) -> Array:
+        """Gradient of `log_density`, shape (n, d)."""
+        return np.asarray(-np.linalg.solve(self.root.T, np.linalg.solve(self.root, (z - self.mean).T)).T, dtype=float)
+
     def log_density(self, z: Array) -> Array:
         standard = np.linalg.solve(self.root, (z - self.mean).T)
         return np.asarray(self.constant - 0.5 * np.square(standard).sum(axis=0), dtype=float)
@@ -263,6 +285,8 @@ def _step(rise: Array, most: float) -> float:
     def worth(step: float) -> float:
         return float(np.exp(2 * logsumexp(step * rise) - logsumexp(2 * step * rise))) / len(rise)
 
+    rise = rise[np.isfinite(rise)]  # those without a prediction are lost at any step
+
     if worth(most) >= KEEP:
         return most
     low, high = 0.0, most
@@ -271,17 +295,35 @@ def _step(rise: Array, most: float) -> float:
     return low
 
 
+def _objective(residual: Array) -> Array:
+    together = np.square(residual).sum(axis=1)
+    return np.where(np.isfinite(together), together, np.inf)
+
+
+def _usable(z: Array, residual: Array) -> tuple[Array, Array]:
+    """Points with all their residuals, and these."""
+    whole = np.isfinite(residual).all(axis=1)
+    return z[whole], residual[whole].astype(np.float32)
+
+
 def _move(
-    state: _State, objective: Callable[[Array], Array], first: _Normal, rng: np.random.Generator
+    state: _State,
+    evaluate: Callable[[Array], Array],
+    first: _Normal,
+    guide: Surrogate | None,
+    rng: np.random.Generator,
 ) -> tuple[float, float]:
     """Move all particles once, each half by what the other half looks like; acceptance, and change of ln(size)."""
     n, d = state.z.shape
     order = rng.permutation(n)
     halves = order[: n // 2], order[n // 2 :]
     accepted = np.zeros(n, dtype=bool)
-    by_walk = np.asarray(rng.uniform(size=n) > DE)
+    kind = np.where(rng.uniform(size=n) > DE, "walk", "cross")
+    if guide is not None:
+        kind = np.where(rng.uniform(size=n) < TRAVEL, "travel", kind)
+    looked: list[tuple[Array, Array]] = []
     for mine, others in (halves, halves[::-1]):
-        z, there = state.z[mine], state.z[others]
+        z, there, how = state.z[mine], state.z[others], kind[mine]
         around = _Normal(there.mean(axis=0), np.cov(there.T) + 1e-9 * np.eye(d))
         stay = np.sqrt(1 - state.size)
         walked = around.mean + stay * (z - around.mean)
@@ -289,19 +331,43 @@ def _move(
         a, b = (there[rng.integers(len(there), size=len(mine))] for _ in range(2))
         gamma = np.where(rng.uniform(size=len(mine)) < JUMP, 1.0, 2.38 / np.sqrt(2 * d))[:, None]
         crossed = z + gamma * (a - b) + 1e-5 * rng.standard_normal(z.shape)
-        walks = by_walk[mine]
-        new = np.where(walks[:, None], walked, crossed)
-        found = objective(new)
+        new = np.where((how == "walk")[:, None], walked, crossed)
+        # What a step is likelier than its reverse by, for other reasons than the density at its ends.
+        pull = np.where(how == "walk", around.log_density(new) - around.log_density(z), 0.0)
+        goes = how == "travel"
+        if guide is not None and goes.any():
+            new[goes], before, after, share = guide.travel(
+                z[goes], _guided(guide, state.warmth, first), state.stride, rng
+            )
+            pull[goes] = after - before
+            state.stride = float(np.clip(state.stride * np.exp(0.5 * (share - WELL)), 0.02, 0.5))
+        found = evaluate(new)
+        looked.append(_usable(new, found))
+        objective = _objective(found)
         with np.errstate(invalid="ignore"):
-            gain = _log_target(new, found, state.warmth, first) - _log_target(
+            gain = _log_target(new, objective, state.warmth, first) - _log_target(
                 z, state.objective[mine], state.warmth, first
             )
-        gain -= np.where(walks, around.log_density(new) - around.log_density(z), 0.0)
-        taken = np.log(rng.uniform(size=len(mine))) < gain
+        taken = np.log(rng.uniform(size=len(mine))) < gain - pull
         accepted[mine] = taken
-        state.z[mine[taken]], state.objective[mine[taken]] = new[taken], found[taken]
-    share = float(accepted[by_walk].mean()) if by_walk.any() else WANTED
+        state.z[mine[taken]], state.objective[mine[taken]] = new[taken], objective[taken]
+    lost = max(0, len(state.seen) + sum(len(points) for points, _ in looked) - SEEN - (EVERY + 1) * n)
+    state.seen = np.concatenate([state.seen, *(points for points, _ in looked)])[lost:]
+    state.gave = np.concatenate([state.gave, *(gave for _, gave in looked)])[lost:]
+    state.fitted_to = max(0, state.fitted_to - lost)
+    share = float(accepted[kind == "walk"].mean()) if (kind == "walk").any() else WANTED
     return float(accepted.mean()), share - WANTED
+
+
+def _guided(guide: Surrogate, warmth: float, first: _Normal) -> Callable[[Array], tuple[Array, Array]]:
+    """Logarithm of the density that the polynomial makes, and its gradient."""
+
+    def log_target(z: Array) -> tuple[Array, Array]:
+        objective, slope = guide.objective(z)
+        density = _log_target(z, objective, warmth, first)
+        return density, (1 - warmth) * first.slope(z) + warmth * (-z - 0.5 * slope)
+
+    return log_target
 
 
 def _log_target(z: Array, objective: Array, warmth: float, first: _Normal) -> Array:
@@ -311,6 +377,24 @@ def _log_target(z: Array, objective: Array, warmth: float, first: _Normal) -> Ar
 
 def _random(seed: int, number: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=[seed, number]))
+
+
+def centre(theta: Array, parameters: tuple[Fitted, ...]) -> Array:
+    """Centre of draws: their mean in normal scores of the prior.
+
+    Parameters
+    ----------
+    theta : ndarray, shape (n, parameters)
+        On the fitted scale.
+    parameters : tuple of Fitted
+
+    Returns
+    -------
+    ndarray, shape (parameters,)
+    """
+    space = _Space.of(parameters)
+    place = np.clip((theta - space.low) / (space.high - space.low), ROUNDED, 1 - ROUNDED)
+    return space.theta(ndtri(place).mean(axis=0))
 
 
 def summarise(found: Draws, parameters: tuple[Fitted, ...], level: float = 0.95) -> pd.DataFrame:

@@ -11,6 +11,7 @@
     starts   = 3                          # the first from `start`, the others drawn between the bounds
     options  = { max_nfev = 50 }          # passed to the method
     fixed    = { fade = 2.0 }             # held at another value than the parameter table's
+    mice     = true                       # also to the sizes in mice and after menopause of genetics.toml (`sizes`)
     evidence = "my-evidence"              # folder, from the spec's own; the shipped evidence by default
 
     [[parameter]]
@@ -82,6 +83,7 @@ SPEC = Shape(
         "starts": "3",
         "options": "{ max_nfev = 50 }",
         "fixed": "{ fade = 2.0 }",
+        "mice": "true",
         "evidence": '"my-evidence"',
         "parameter": "one or more tables [[parameter]]",
         "include": "one or more tables [[include]]",
@@ -179,6 +181,7 @@ class Spec:
     starts: int
     options: dict[str, Option]
     fixed: dict[str, float]
+    mice: bool
     evidence: Path | None
     parameters: tuple[Fitted, ...]
     include: tuple[Rule, ...]
@@ -344,6 +347,7 @@ class _Reader:
             starts=root.whole("starts", 1, least=1, most=MOST),
             options=self._options(method, max(1, len(fitted))),
             fixed=fixed,
+            mice=root.flag("mice"),
             evidence=self.path.parent / evidence if evidence else None,
             parameters=fitted,
             include=self._rules("include", INCLUDE),

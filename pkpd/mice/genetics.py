@@ -12,45 +12,57 @@ integrated from that state, next to the same genotype without the intervention.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ranklsim.pkpd.agents import Agent, load_agent
-from ranklsim.pkpd.arguments import checked
+from ranklsim.pkpd.arguments import checked, instance
 from ranklsim.pkpd.errors import RunFailed
-from ranklsim.pkpd.mice.laboratory import WOMEN, Laboratory, number, published
+from ranklsim.pkpd.mice.laboratory import Laboratory, published
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, load_parameters
 from ranklsim.pkpd.results import Frame
 
-COLUMNS = "test genotype endpoint published low high predicted passed basis source note".split()
+COLUMNS = (
+    "test genotype endpoint published low high predicted passed median lower upper share independent basis source note"
+).split()
+VECTORS = 200  # of the ensemble, beside the default
+MIDDLE = (0.05, 0.5, 0.95)  # of their predictions
 Row = Mapping[str, Any]
+Array = NDArray[np.float64]
 Doses = tuple[tuple[Agent, float, float], ...]
 """Agent, day and mg of each dose."""
 
 
-@checked(parameters=PARAMETERS)
-def run_genetics(parameters: ParametersLike = None) -> Frame:
+@checked(parameters=PARAMETERS, vectors=instance(pd.DataFrame))
+def run_genetics(parameters: ParametersLike = None, *, vectors: pd.DataFrame | None = None) -> Frame:
     """Predict every published statement on genotypes, and say whether the model agrees.
 
     Parameters
     ----------
     parameters : path, mapping or ParameterTable, optional
         The women's parameters; shipped ones by default.
+    vectors : DataFrame, optional
+        Rows in which the parameters differ from these, such as some of the ensemble; none by default.
 
     Returns
     -------
     Frame
         One row a statement: ``test`` (1 to 24; 0 for further experiments), ``genotype``, ``endpoint`` with its unit,
         ``published``, ``low`` and ``high`` (bounds of agreement, NaN where open), ``predicted`` (NaN if not in the
-        model), ``passed`` (missing if not in the model), ``basis`` (R read, C recalled, P prediction), ``source``,
-        ``note``.
+        model), ``passed`` (missing if not in the model), ``median``, ``lower`` and ``upper`` (middle 90 %) of the
+        predictions of `vectors` and the ``share`` of them that agrees (NaN without vectors, or where a row is about a
+        range of parameters), ``independent`` (neither by construction nor a size by which shares of sources were chosen), ``basis`` (R
+        read, C recalled, P prediction), ``source``, ``note``.
     """
     data = published()
-    laboratory = Laboratory(load_parameters(parameters))
+    table = load_parameters(parameters)
+    laboratory = Laboratory(table)
+    many = None if vectors is None else Laboratory(table, vectors)
     found = []
     for row in data["row"]:
         for name, variant in _variants(row, data["variant"]):
@@ -58,6 +70,11 @@ def run_genetics(parameters: ParametersLike = None) -> Frame:
             predicted, trouble = _predict(laboratory.with_variant(variant), row) if known else (np.nan, "")
             low, high = float(row.get("low", np.nan)), float(row.get("high", np.nan))
             passed = not (predicted < low or predicted > high or np.isnan(predicted))
+            over = np.full(1, np.nan)
+            if many is not None and known and "over" not in row:
+                over = value_of(many.with_variant(variant), row)
+            seen = over[np.isfinite(over)]
+            lower, median, upper = np.quantile(seen, MIDDLE) if seen.size else (np.nan,) * 3
             label = data["genotype"][row["genotype"]]["label"] if known else "-"
             note = [row["note"] if known else f"not in the model: {row['note']}"] if "note" in row else []
             if known and not passed and "limit" in row:
@@ -73,6 +90,11 @@ def run_genetics(parameters: ParametersLike = None) -> Frame:
                     "high": high,
                     "predicted": predicted,
                     "passed": passed if known else None,
+                    "median": median,
+                    "lower": lower,
+                    "upper": upper,
+                    "share": (~((over < low) | (over > high)))[np.isfinite(over)].mean() if seen.size else np.nan,
+                    "independent": not (row.get("construction") or "likely" in row),
                     "basis": row["basis"],
                     "source": f"{row['source']}, {row['doi']}" if row["doi"] else row["source"],
                     "note": "; ".join(note),
@@ -87,7 +109,7 @@ def _predict(laboratory: Laboratory, row: Row) -> tuple[float, str]:
         if "over" in row:
             predicted = _extreme(laboratory, row)
         else:
-            predicted = _value(laboratory, row)
+            predicted = float(value_of(laboratory, row)[0])
     except RunFailed as fault:
         return np.nan, f"no number: {fault}"
     return predicted, "no number: no lifelong steady state" if np.isnan(predicted) else ""
@@ -101,67 +123,87 @@ def _variants(row: Row, variants: Mapping[str, dict[str, float]]) -> Iterator[tu
 
 
 # ------------------------------------------------------------------------------------------------- values of rows
-def _value(laboratory: Laboratory, row: Row) -> float:
-    """The `value` of a row: arithmetic on the functions of `_terms`, which also the head of the data file explains."""
-    return float(eval(row["value"], {"__builtins__": {}, **_terms(laboratory, row["genotype"])}))
+def value_of(laboratory: Laboratory, row: Row) -> Array:
+    """The `value` of a row: arithmetic on the functions of `_terms`, which also the head of the data file explains.
+
+    Parameters
+    ----------
+    laboratory : Laboratory
+    row : mapping
+        A ``[[row]]`` of the data file.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Of each vector of the laboratory; NaN where it gives none.
+    """
+    found = eval(row["value"], {"__builtins__": {}, **_terms(laboratory, row["genotype"])})
+    return np.array(np.broadcast_to(found, len(laboratory.vectors)), dtype=float)
 
 
 def _terms(laboratory: Laboratory, own: str) -> dict[str, object]:
     """Functions and constants that a `value` may name; `own` is the genotype of its row."""
 
-    def rest(of: str, name: str = own) -> float:
+    def rest(of: str, name: str = own) -> Array:
         """A reading of the lifelong steady state."""
         return laboratory.rest(name)[of]
 
-    def after(of: str, days: float, by: str | None = None, name: str = own, doses: Doses = ()) -> float:
+    def after(of: str, days: float, by: str | None = None, name: str = own, doses: Doses = ()) -> Array:
         """A reading in the adult, `days` after an intervention or a first dose."""
         return laboratory.after(name, by, days, doses)[of]
 
-    def untouched(of: str, days: float, by: str, name: str = own) -> float:
+    def untouched(of: str, days: float, by: str, name: str = own) -> Array:
         """The same reading without the intervention."""
         return laboratory.untouched(name, by, days)[of]
 
-    def start(of: str, by: str) -> float:
+    def start(of: str, by: str) -> Array:
         """A reading at the start of the intervention."""
         return laboratory.begin(own, by)[of]
 
-    def change(of: str, days: float, by: str, name: str = own) -> float:
+    def change(of: str, days: float, by: str, name: str = own) -> Array:
         """Change by an intervention, % of the same genotype without it."""
         return 100 * (after(of, days, by, name) / untouched(of, days, by, name) - 1)
 
-    def drift(of: str) -> float:
+    def drift(of: str) -> Array:
         """Change of a volume that has no fixed point, 1/yr on the time scale of the mouse."""
-        steady = laboratory.rest(own).steady
-        assert steady is not None
-        return number(steady.drift[of])
+        return laboratory.lifelong(own).drift[of]
 
     def given(name: str, mg: float, every: float = np.inf, days: float = 1.0, binds: bool = True) -> Doses:
         """Doses of an agent, one or one `every` so many days; without its affinity for RANKL if it does not bind."""
         agent = load_agent(name)
         if not binds:
-            agent = replace(agent, values=agent.values | {"KD_mRANKL": np.inf, "KD_sRANKL": np.inf})
+            agent = replace(agent, values=agent.values | {"KD_mRANKL": np.inf, "KD_sRANKL": np.inf}, provenance=())
         return tuple((agent, float(day), float(mg)) for day in np.arange(0, days, min(every, days)))
 
-    def at(column: str, regimen: str, month: float) -> float:
+    def at(column: str, regimen: str, month: float) -> Array:
         """A column of the typical woman's course at a month."""
-        return float(laboratory.treated(regimen, (0.0, float(month)))[column].iloc[-1])
+        return laboratory.treated(regimen, (0.0, float(month)))[column][:, -1]
 
-    def course(column: str, regimen: str, first: int, last: int) -> np.ndarray:
-        """A column of her course at every month from `first` to `last`."""
+    def course(column: str, regimen: str, first: int, last: int) -> Array:
+        """A column of her course at every month from `first` to `last`, which is the last dimension."""
         months = tuple(float(month) for month in range(first, last + 1))
-        return laboratory.treated(regimen, months)[column].to_numpy()
+        return laboratory.treated(regimen, months)[column]
 
-    def yearly(column: str, first: float, last: float, by: str) -> float:
+    def yearly(column: str, first: float, last: float, by: str) -> Array:
         """Change of a column, %/yr, of a woman with an intervention and without degenerative change of the spine."""
-        values = laboratory.symbols(WOMEN, by) | {"a_LS": 0.0}
-        x = laboratory.treated("", (12.0 * first, 12.0 * last), values)[column].to_numpy()
-        return float(100 * (x[1] / x[0] - 1) / (last - first))
+        x = laboratory.treated("", (12.0 * first, 12.0 * last), by, {"a_LS": 0.0})[column]
+        return 100 * (x[:, 1] / x[:, 0] - 1) / (last - first)
 
-    functions = (rest, after, untouched, start, change, drift, given, at, course, yearly, max, sum, abs)
+    def together(reduce: Callable[..., Array]) -> Callable[..., Array]:
+        """Over the months of a course, or over several values."""
+        return lambda first, *others: reduce(
+            first if isinstance(first, np.ndarray) and not others else np.stack(
+                np.broadcast_arrays(first, *others) if others else list(first), axis=-1
+            ), axis=-1
+        )  # fmt: skip
+
+    functions = (rest, after, untouched, start, change, drift, given, at, course, yearly, abs)
     return {
         **{function.__name__: function for function in functions},
-        "mean": np.mean,
-        "p": laboratory.table,
+        "max": together(np.max),
+        "sum": together(np.sum),
+        "mean": together(np.mean),
+        "p": laboratory,
         "times": published()["mouse"]["times"],
     }
 
@@ -170,7 +212,7 @@ def _extreme(laboratory: Laboratory, row: Row) -> float:
     """Highest or lowest value of a row over a grid of two parameters inside their priors."""
     grids = [_grid(laboratory.table.frame.loc[symbol], row["points"]) for symbol in row["over"]]
     found = [
-        _value(laboratory.with_variant(dict(zip(row["over"], point, strict=True))), row)
+        float(value_of(laboratory.with_variant(dict(zip(row["over"], point, strict=True))), row)[0])
         for point in itertools.product(*grids)
     ]
     return max(found) if row["how"] == "highest" else min(found)
@@ -193,7 +235,8 @@ def genetics_table(frame: pd.DataFrame | None = None) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns Test, Genotype, Endpoint, Published, Agrees if, Predicted, Result, Basis, Source, Note.
+        Columns Test, Genotype, Endpoint, Published, Agrees if, Predicted, Median (90 % of vectors), Result, Basis,
+        Source, Note.
     """
     frame = run_genetics() if frame is None else frame
     ordered = frame.sort_values("test", kind="stable", key=lambda test: test.where(test > 0, np.inf))
@@ -205,6 +248,10 @@ def genetics_table(frame: pd.DataFrame | None = None) -> pd.DataFrame:
             "Published": ordered["published"],
             "Agrees if": [_bounds(row.low, row.high) for row in ordered.itertuples()],
             "Predicted": [_digits(value) for value in ordered["predicted"]],
+            "Median (90 % of vectors)": [
+                "" if np.isnan(row.median) else f"{_digits(row.median)} ({_digits(row.lower)} to {_digits(row.upper)})"
+                for row in ordered.itertuples()
+            ],
             "Result": [
                 _result(passed, basis) for passed, basis in zip(ordered["passed"], ordered["basis"], strict=True)
             ],
@@ -231,7 +278,10 @@ def describe_genetics(frame: pd.DataFrame) -> str:
             lines += ["" if lines else None, f"Test {test}" if test != "-" else "Further experiments"]
         who = "" if row.Genotype == "-" else f"{row.Genotype}: "
         bounds = f" (agrees if {row[5]})" if row.Predicted else ""
-        lines.append(f"  {row.Result:<16} {row.Predicted:>8}  {who}{row.Endpoint}; published: {row.Published}{bounds}")
+        band = f" {row[7]:<24}" if row[7] else ""
+        lines.append(
+            f"  {row.Result:<16} {row.Predicted:>8} {band} {who}{row.Endpoint}; published: {row.Published}{bounds}"
+        )
         if row.Note and row.Result not in ("pass", "as stated"):
             lines.append(f"{'':29}{row.Note}")
     return "\n".join([line for line in lines if line is not None] + ["", *counts(frame)])
@@ -252,14 +302,25 @@ def counts(frame: pd.DataFrame) -> list[str]:
     failing = ", ".join(str(test) for test in whole.index[~whole])
     guesses = frame[(frame["basis"] == "P") & frame["passed"].notna()]
     agree = judged["passed"].astype(bool)
-    return [
+    apart = judged["independent"].astype(bool)
+    said = [
         f"{agree.sum()} of {len(judged)} published statements agree with the model, {(~agree).sum()} do not; "
         f"{frame['passed'].isna().sum()} are outside the model.",
+        f"Of the {apart.sum()} that are neither by construction nor sizes by which shares of sources were chosen, "
+        f"{(agree & apart).sum()} agree.",
         f"{whole.sum()} of {len(whole)} numbered tests on data agree in every part; the others are "
         f"{failing or 'none'}.",
         f"{guesses['passed'].sum()} of {len(guesses)} expected effects of hypothetical agents, which are not data, are "
         "as expected.",
     ]
+    told = judged[judged["share"].notna()]
+    if len(told):
+        said.insert(
+            1,
+            f"Of the {len(told)} that a vector of the ensemble predicts, {told['share'].sum():.0f} agree in the mean "
+            f"over the vectors, and {(told['share'] >= 0.5).sum()} in at least half of them.",
+        )
+    return said
 
 
 def _result(passed: bool | None, basis: str) -> str:

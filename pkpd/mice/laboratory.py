@@ -16,19 +16,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
-from ranklsim.pkpd.agents import Agent
+from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.biology.ligand import SOURCES
 from ranklsim.pkpd.biology.skeleton import volume
 from ranklsim.pkpd.biology.values import Values
 from ranklsim.pkpd.dosing import parse_regimen
 from ranklsim.pkpd.mice.steady import Steady, courses, steady_state
 from ranklsim.pkpd.parameters import ParameterTable
-from ranklsim.pkpd.typical import simulate_typical
+from ranklsim.pkpd.typical import Case, simulate_cases
+
+Array = NDArray[np.float64]
 
 SHIPPED = Path(__file__).parents[1] / "data" / "genetics.toml"
 WOMEN = "women"
+TYPICAL_RTOL = 1e-6  # of courses of the typical woman
 LAYERS = ("osteoid", "young", "middle", "mature")
 
 
@@ -40,22 +43,32 @@ def published() -> dict[str, Any]:
 
 
 class Laboratory:
-    """Runs genotypes under one set of parameters and remembers what it has run.
+    """Runs genotypes under some vectors of parameters at once, and remembers what it has run.
 
     Parameters
     ----------
     table : ParameterTable
         The women's parameters.
+    vectors : DataFrame, n rows, optional
+        Columns are symbols in which each vector differs from the table; the table alone by default. What cannot be
+        integrated for the table is an error, and is NaN for one of the vectors.
+    rtol : float
+        As of `simulate`.
     """
 
-    def __init__(self, table: ParameterTable) -> None:
-        self.table = table
+    def __init__(self, table: ParameterTable, vectors: pd.DataFrame | None = None, *, rtol: float = 1e-7) -> None:
+        self.table, self.rtol, self.alone = table, rtol, vectors is None
+        self.vectors = pd.DataFrame(index=[0]) if vectors is None else vectors.reset_index(drop=True)
         mouse = published()["mouse"]
-        self.mouse = {symbol: table[symbol] * mouse["times"] for symbol in mouse["faster"]} | {
-            symbol: table[symbol] / mouse["times"] for symbol in mouse["shorter"]
+        self.mouse = {symbol: self[symbol] * mouse["times"] for symbol in mouse["faster"]} | {
+            symbol: self[symbol] / mouse["times"] for symbol in mouse["shorter"]
         }
         self._known: dict[Any, Any] = {}
         self._variants: dict[tuple[tuple[str, float], ...], Laboratory] = {}
+
+    def __getitem__(self, symbol: str) -> Any:
+        """The women's value of a symbol: a number, or an array over the vectors."""
+        return self.vectors[symbol].to_numpy(float) if symbol in self.vectors else self.table[symbol]
 
     def with_variant(self, values: Mapping[str, float]) -> Laboratory:
         """The same laboratory with some of the women's parameters changed.
@@ -69,10 +82,12 @@ class Laboratory:
             return self
         key = tuple(sorted(values.items()))
         if key not in self._variants:
-            self._variants[key] = Laboratory(self.table.replace(values, "genetics.toml"))
+            kept = self.vectors.drop(columns=[symbol for symbol in values if symbol in self.vectors])
+            table = self.table.replace(values, "genetics.toml")
+            self._variants[key] = Laboratory(table, None if self.alone else kept, rtol=self.rtol)
         return self._variants[key]
 
-    def symbols(self, genotype: str, intervention: str | None = None) -> dict[str, float]:
+    def symbols(self, genotype: str, intervention: str | None = None) -> dict[str, Any]:
         """Parameter symbols that differ from the women's: time scale, genotype, then intervention.
 
         Parameters
@@ -82,14 +97,17 @@ class Laboratory:
         intervention : str, optional
             What is done to the adult; its name there.
         """
-        values = {} if genotype == WOMEN else dict(self.mouse)
+        values: dict[str, Any] = {} if genotype == WOMEN else dict(self.mouse)
         change: dict[str, Any] = published()["intervention"][intervention] if intervention else {}
         for part in (published()["genotype"][genotype], change):
             values |= _spread(part.get("set", {}))
-            for symbol, times in _spread(part.get("times", {})).items():
-                values[symbol] = values.get(symbol, self.table[symbol]) * times
+            for symbol, times in part.get("times", {}).items():  # a number, or the symbol of one
+                fold = self[times] if isinstance(times, str) else times
+                if needed := part.get("needs", {}).get(symbol):  # the rise is in proportion to another
+                    fold = 1 + (fold - 1) * values.get(needed, self[needed])
+                values[symbol] = values.get(symbol, self[symbol]) * fold
             if "serum_sRANKL" in part:  # over normal: add to what the normal surface sheds
-                shed = self.table["fsh"] * self.table["kdeg"] * self.table["M0"]
+                shed = self["fsh"] * self["kdeg"] * self["M0"]
                 values["sRANKL_given"] = (part["serum_sRANKL"] - 1) * shed
         return values
 
@@ -103,17 +121,30 @@ class Laboratory:
         """
         return dict(published()["intervention"][intervention].get("before", {}))
 
-    def lifelong(self, values: Mapping[str, float]) -> Steady:
-        """Steady state of a patient with these symbols.
+    def persons(self, values: Mapping[str, Any]) -> pd.DataFrame:
+        """One patient of each vector, with these symbols.
 
         Parameters
         ----------
-        values : mapping of str to float
-            Symbols that differ from the women's table.
+        values : mapping of str to float or array
+            What differs from the women.
         """
-        key = ("lifelong", *sorted(values.items()))
+        return self.vectors.assign(**values).astype(float)
+
+    def lifelong(self, genotype: str, held: Mapping[str, float] | None = None) -> Steady:
+        """Steady state of a genotype.
+
+        Parameters
+        ----------
+        genotype : str
+            Its name in ``genetics.toml``.
+        held : mapping of str to float, optional
+            Symbols that have other values for all its life.
+        """
+        key = ("lifelong", genotype, *sorted((held or {}).items()))
         if key not in self._known:
-            self._known[key] = steady_state(self.table, pd.DataFrame([values], dtype=float))
+            people = self.persons(self.symbols(genotype) | dict(held or {}))
+            self._known[key] = steady_state(self.table, people, alone=self.alone)
         return self._known[key]
 
     def rest(self, genotype: str) -> Readings:
@@ -124,8 +155,8 @@ class Laboratory:
         genotype : str
             Its name in ``genetics.toml``.
         """
-        steady = self.lifelong(self.symbols(genotype))
-        return Readings(self.table, self.symbols(genotype), Values(steady.states), steady)
+        steady = self.lifelong(genotype)
+        return Readings(self, self.symbols(genotype), Values(steady.states), steady)
 
     def after(
         self, genotype: str, intervention: str | None, days: float, doses: tuple[tuple[Agent, float, float], ...] = ()
@@ -166,20 +197,23 @@ class Laboratory:
         self,
         genotype: str,
         intervention: str | None,
-        values: Mapping[str, float],
+        values: Mapping[str, Any],
         days: float,
         doses: tuple[tuple[Agent, float, float], ...] = (),
     ) -> Readings:
         """Values after `days` with some symbols, from the state of the adult before the intervention."""
+        people = self.persons(values)
         x = courses(
             self.table,
-            pd.DataFrame([values], index=[0], dtype=float),
+            people,
             np.array([float(days)]),
             start=None if genotype == WOMEN else self._adult(genotype, intervention),
             agents=list({agent.name: agent for agent, *_ in doses}.values()),
             doses=[(day, agent.name, mg) for agent, day, mg in doses],
+            rtol=self.rtol,
+            alone=self.alone,
         )
-        return Readings(self.table, values, Values({name: v[:, -1] for name, v in x.items()}))
+        return Readings(self, values, Values({name: v[:, -1] for name, v in x.items()}))
 
     def begin(self, genotype: str, intervention: str) -> Readings:
         """Values of a genotype other than that of women at the start of the intervention.
@@ -190,7 +224,7 @@ class Laboratory:
             As of `symbols`.
         """
         values = self.symbols(genotype) | self.before(intervention)
-        return Readings(self.table, values, Values(self._adult(genotype, intervention)))
+        return Readings(self, values, Values(self._adult(genotype, intervention)))
 
     def _adult(self, genotype: str, intervention: str | None) -> dict[str, Any]:
         """States of the genotype when the intervention begins: lifelong, but cortical volume at 1.
@@ -198,16 +232,16 @@ class Laboratory:
         Cortical bone would take longer than a life to reach a fixed volume, if it has one.
         """
         held = self.before(intervention) if intervention else {}
-        states = dict(self.lifelong(self.symbols(genotype) | held).states)
+        states = dict(self.lifelong(genotype, held).states)
         for b in ("C", "R"):
             size = volume(Values(states), b)
             states |= {f"{layer}_{b}": states[f"{layer}_{b}"] / size for layer in LAYERS}
         return states
 
     def treated(
-        self, regimen: str, months: tuple[float, ...], values: Mapping[str, float] | None = None
-    ) -> pd.DataFrame:
-        """The typical woman under a regimen (text as for a trial; empty for none).
+        self, regimen: str, months: tuple[float, ...], by: str | None = None, values: Mapping[str, float] | None = None
+    ) -> dict[str, Array]:
+        """The typical woman of each vector under a regimen (text as for a trial; empty for none).
 
         Parameters
         ----------
@@ -215,26 +249,44 @@ class Laboratory:
             As in a trial file; empty for no treatment.
         months : tuple of float
             When the woman is read.
+        by : str, optional
+            What happened to her on day 0; its name in ``genetics.toml``.
         values : mapping of str to float, optional
-            Parameters in which she differs from the table.
+            Parameters in which she differs.
+
+        Returns
+        -------
+        dict of str to ndarray, shape (n, len(months))
+            As the columns of `typical.simulate_typical`.
         """
-        key = ("treated", regimen, months, tuple(sorted((values or {}).items())))
+        key = ("treated", regimen, months, by, tuple(sorted((values or {}).items())))
         if key not in self._known:
             plan = parse_regimen(regimen) if regimen else []
-            self._known[key] = simulate_typical(plan, months=months, parameters=self.table, covariates=values)
+            changed = (self.symbols(WOMEN, by) if by else {}) | dict(values or {})
+            people = self.persons(changed)
+            found = simulate_cases(
+                [Case("", plan)],
+                [load_agent(name) for name in dict.fromkeys(part.agent for part in plan)],
+                months=months,
+                parameters=self.table,
+                vectors=people,
+                rtol=max(self.rtol, TYPICAL_RTOL),
+                refused=None if self.alone else lambda *_: None,
+            )
+            self._known[key] = {name: values[:, 0] for name, values in found.items()}
         return self._known[key]
 
 
 @dataclass(frozen=True)
 class Readings:
-    """Quantities that follow from the states of one patient."""
+    """Quantities that follow from the states of one patient of each vector."""
 
-    table: ParameterTable
-    values: Mapping[str, float]
+    laboratory: Laboratory
+    values: Mapping[str, Any]
     x: Values
     steady: Steady | None = None
 
-    def __getitem__(self, of: str) -> float:
+    def __getitem__(self, of: str) -> Any:
         """Value of a reading.
 
         Parameters
@@ -247,18 +299,18 @@ class Readings:
         """
         x = self.x
         if of.startswith("V_"):
-            return number(self.steady.volume[of[2:]] if self.steady else volume(x, of[2:]))
+            return self.steady.volume[of[2:]] if self.steady else volume(x, of[2:])
         if of == "resorption":
-            return number(x.OC_T * volume(x, "T"))
+            return x.OC_T * volume(x, "T")
         if of == "eroded_T":
-            return number(x.matrix1_T + x.matrix2_T + x.OB_T) / 3
+            return (x.matrix1_T + x.matrix2_T + x.OB_T) / 3
         if of == "mRANKL":
-            return number(sum(x[f"mRANKL_{source}"] for source in SOURCES))
+            return sum(x[f"mRANKL_{source}"] for source in SOURCES)
         if of == "OPG":
             return self.values.get("OPG_serum", 1.0)
         if of == "TRAP5B":
-            return self.table["t0"] + (1 - self.table["t0"]) * number(x.TRAP)
-        return number(x[of])
+            return self.laboratory["t0"] + (1 - self.laboratory["t0"]) * x.TRAP
+        return x[of]
 
 
 def _spread(symbols: Mapping[str, float]) -> dict[str, float]:
@@ -268,13 +320,3 @@ def _spread(symbols: Mapping[str, float]) -> dict[str, float]:
         for symbol, value in symbols.items()
         for name in ([symbol.replace("SOURCE", source) for source in SOURCES] if "SOURCE" in symbol else [symbol])
     }
-
-
-def number(value: ArrayLike) -> float:
-    """The one value of an array of one patient.
-
-    Parameters
-    ----------
-    value : array_like, shape (1,)
-    """
-    return float(np.asarray(value).ravel()[0])

@@ -39,6 +39,7 @@ from ranklsim.pkpd.units import DAYS_PER_YEAR
 Array = NDArray[np.float64]
 STEPS = 200  # to a root, some ten of which are needed
 DOUBLINGS = 40  # of osteoclasts over normal, before they are called without bound
+NEWTON_STEPS, NEWTON_ENOUGH, DIFFERENCE = 30, 1e-13, 1e-6  # on the logarithm of osteoclasts over normal
 UNBOUND = Values({f"open_{source}": 1.0 for source in ligand.SOURCES} | {"open_s": 1.0})
 
 
@@ -62,7 +63,7 @@ class Steady:
     drift: dict[str, Array]
 
 
-def steady_state(parameters: ParameterTable, persons: pd.DataFrame | None = None) -> Steady:
+def steady_state(parameters: ParameterTable, persons: pd.DataFrame | None = None, *, alone: bool = True) -> Steady:
     """Lifelong untreated steady state of patients, of whatever genotype.
 
     Parameters
@@ -72,6 +73,8 @@ def steady_state(parameters: ParameterTable, persons: pd.DataFrame | None = None
     persons : DataFrame, n rows, optional
         Columns are symbols that differ from the table, genotype included (``make_SOURCE``, ``OPG_local``, ...). One
         typical patient by default.
+    alone : bool
+        Whether a patient without a steady state is an error; if not, her states are NaN.
 
     Returns
     -------
@@ -88,7 +91,14 @@ def steady_state(parameters: ParameterTable, persons: pd.DataFrame | None = None
     _, p, _ = patient_constants(parameters, people, [])
     n = len(people)
     wide = Values({name: np.broadcast_to(np.asarray(value, float), n) for name, value in p.items()})
-    return _settle(wide)
+    found = _settle(wide)
+    lost = ~np.isfinite(found.states["OC_T"] + found.states["OC_C"])
+    if alone and lost.any():
+        raise RunFailed(
+            f"osteoclasts of patient {int(np.argmax(lost))} have no steady number: they return as osteomorphs "
+            "faster than they are lost; lower f_om or Kg, or raise dm."
+        )
+    return found
 
 
 def _settle(p: Values) -> Steady:
@@ -107,10 +117,50 @@ def _settle(p: Values) -> Steady:
 
 
 def _cells_at_rest(p: Values) -> dict[str, Any]:
-    """Cells of both compartments at their fixed point, over normal.
+    """Cells of both compartments at their fixed point, over normal: by Newton's method, or else by bracketing."""
+    found, sure = _newton(p)
+    if not sure.all():
+        rest = ~sure
+        bracketed = _bracketed(Values({name: value[rest] for name, value in p.items()}))
+        for name, value in bracketed.items():
+            found[name] = np.array(found[name], dtype=float)
+            found[name][rest] = value
+    return found
 
-    Two nested roots: synthesis of RANKL is common to both compartments (it hears whole-body formation), and given
-    synthesis each compartment has one number of osteoclasts that agrees with its own drift.
+
+def _newton(p: Values) -> tuple[dict[str, Any], NDArray[np.bool_]]:
+    """Cells at rest, from the logarithms of osteoclasts in both compartments; and of whom this is certain."""
+
+    def follow(x: Array) -> list[tuple[dict[str, Any], Any]]:
+        count = dict(zip(COMPARTMENTS, np.exp(x), strict=True))
+        drift = {f"drift_{c}": _drift(p, c, count[c]) for c in COMPARTMENTS}
+        pools = Values(ligand.settled(p, _made(p, drift)))
+        return [_follow(p, pools, c, count[c]) for c in COMPARTMENTS]
+
+    def excess(x: Array) -> Array:
+        return np.log([carried for _, carried in follow(x)]) - x
+
+    x = np.zeros((2, *np.shape(p.mix)))
+    with np.errstate(all="ignore"):
+        for _ in range(NEWTON_STEPS):
+            miss = excess(x)
+            if (np.abs(miss) < NEWTON_ENOUGH).all():
+                break
+            one, two = (
+                (excess(x + DIFFERENCE * np.array(side)[:, None]) - miss) / DIFFERENCE for side in ((1, 0), (0, 1))
+            )
+            determinant = one[0] * two[1] - two[0] * one[1]
+            step = np.array([two[0] * miss[1] - two[1] * miss[0], one[1] * miss[0] - one[0] * miss[1]]) / determinant
+            x = x + np.clip(step, -1, 1)
+        found = {name: value for states, _ in follow(x) for name, value in states.items()}
+        return found, np.asarray((np.abs(excess(x)) < NEWTON_ENOUGH).all(axis=0))
+
+
+def _bracketed(p: Values) -> dict[str, Any]:
+    """Cells at rest from two nested roots.
+
+    Synthesis of RANKL is common to both compartments (it hears whole-body formation), and given synthesis each
+    compartment has one number of osteoclasts that agrees with its own drift.
     """
     nothing = np.zeros(np.shape(p.mix))
 
@@ -181,6 +231,7 @@ def courses(
     agents: Sequence[Agent] = (),
     doses: Sequence[tuple[float, str, float]] = (),
     rtol: float = 1e-7,
+    alone: bool = True,
 ) -> Values:
     """States of patients over time, all with the same doses: what `simulate` integrates, before it becomes outputs.
 
@@ -195,6 +246,10 @@ def courses(
         All that `doses` names.
     doses : sequence of (day, agent name, mg)
         By time.
+    rtol : float
+        As of `simulate`.
+    alone : bool
+        Whether a patient that can't be integrated is an error; if not, her states are NaN.
 
     Returns
     -------
@@ -220,8 +275,9 @@ def courses(
         columns[:, 0].copy(), columns[:, 1].astype(np.int64), columns[:, 2].copy(), np.asarray(times, float), rtol,
         rtol / 100, MAX_STEPS, states, status, np.zeros((n, 3)),
     )  # fmt: skip
-    if status.any():
+    if alone and status.any():
         raise RunFailed(f"patient {persons.index[int(np.argmax(status))]} can't be integrated at rtol {rtol:g}.")
+    states[status != 0] = np.nan
     return Values({name: states[:, :, i] for i, name in enumerate(model.states)})
 
 
@@ -237,10 +293,7 @@ def _osteoclasts(p: Values, pools: Values, c: str) -> Any:
         if not short.any():
             return _root(excess, np.zeros_like(most), most)
         most = np.where(short, 2 * most, most)
-    raise RunFailed(
-        f"osteoclasts of patient {int(np.argmax(short))} have no steady number: they return as osteomorphs "
-        "faster than they are lost; lower f_om or Kg, or raise dm."
-    )
+    return np.where(short, np.nan, _root(lambda count: np.where(short, -count, excess(count)), 0 * most, most))
 
 
 def _follow(p: Values, pools: Values, c: str, count: Any) -> tuple[dict[str, Any], Any]:
@@ -251,7 +304,7 @@ def _follow(p: Values, pools: Values, c: str, count: Any) -> tuple[dict[str, Any
     x = Values({f"{name}_{c}": count for name in ("OC", "matrix1", "matrix2", "OB")})
     x[f"drift_{c}"] = _drift(p, c, count)
     seen = Values(pools | x)
-    activation, survival = (np.maximum(ligand.signal(seen, p, UNBOUND, c, share), 0.0) for share in (p.sig_act, p.sig))
+    activation, survival = (np.maximum(ligand.signal(seen, p, UNBOUND, c, step), 0.0) for step in ("act", "keep"))
     for name in ("waiting", "sites"):
         x[f"{name}_{c}"] = _rest(p, x, c, name, activation, survival)
     return dict(x), _rest(p, x, c, "OC", activation, survival)
@@ -290,7 +343,7 @@ def _root(excess: Callable[[Any], Any], low: Any, high: Any) -> Any:
     low, high = np.array(low, float), np.array(high, float)
     at_low, at_high = excess(low), excess(high)
     root = np.where(at_low <= 0, low, high)
-    found = (at_low <= 0) | (at_high >= 0)
+    found = ~((at_low > 0) & (at_high < 0))  # at an end, or no number
     for step in range(STEPS):
         if found.all():
             return root
@@ -302,5 +355,6 @@ def _root(excess: Callable[[Any], Any], low: Any, high: Any) -> Any:
         above = at_middle > 0
         at_low, at_high = np.where(above, at_middle, at_low / 2), np.where(above, at_high / 2, at_middle)
         low, high = np.where(above, middle, low), np.where(above, high, middle)
+        found |= ~np.isfinite(at_middle)
         found |= (np.abs(at_middle) <= 1e-15 * np.maximum(1, np.abs(middle))) | (high - low <= 1e-14 * np.abs(middle))
     raise RunFailed(f"no steady state found for patient {int(np.argmin(found))}, whose parameters are extreme.")

@@ -294,20 +294,27 @@ def _qualify(out: Path, only: list[str] | None, resume: bool, force: bool) -> No
 
 @shared.verb("genetics", "Compare virtual knock-outs with published mice.", "genetics -o genetics.csv")
 @shared.option("-o --out", shared.FILE, "FILE.csv", "Table to write; one row per published finding.")
+@shared.option("--page", shared.FILE, "DIR", "Folder for a page of the table.")
 @shared.PARAMETERS
 @shared.FORCE
-def _genetics(out: Path | None, parameters: Path | None, force: bool) -> None:
+def _genetics(out: Path | None, page: Path | None, parameters: Path | None, force: bool) -> None:
     """Predict every published knock-out, transgenic and ovariectomy that the model can express: pass or fail.
 
-    A failed test is reported and does not change the exit code.
+    Beside the prediction stand the median and the middle 90 % over vectors of the ensemble. A failed test is reported
+    and does not change the exit code.
     """
     if out is not None:
         shared.check_targets([out], force)
-    from ranklsim import api
-    from ranklsim.pkpd.mice.genetics import describe_genetics
+    from ranklsim.pkpd.ensemble import ensemble, fit_for
+    from ranklsim.pkpd.mice.genetics import VECTORS, describe_genetics, run_genetics
+    from ranklsim.pkpd.parameters import load_parameters
+    from ranklsim.reports.pages.genetics import write_page
 
-    frame = api.genetics(parameters)
+    table = load_parameters(parameters)
+    frame = run_genetics(table, vectors=fit_for(ensemble().head(VECTORS), table, []))
     click.echo(describe_genetics(frame).rstrip("\n"))
+    if page is not None:
+        click.echo(write_page(page, frame, force=force, command=shared.command_line()))
     if out is not None:
         with shared.new_files([out], force) as (path,):
             frame.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from helpers import small_fit
 from scipy import stats
+from scipy.stats import norm
 
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.evidence.errors import cov
@@ -16,7 +17,10 @@ from ranklsim.pkpd.evidence.predictions import Predictor
 from ranklsim.pkpd.evidence.records import load_evidence
 from ranklsim.pkpd.fitting import fit as fitting
 from ranklsim.pkpd.fitting import work
+from ranklsim.pkpd.fitting.sizes import misfits, sizes
 from ranklsim.pkpd.fitting.spec import Fitted, load_spec, methods, transformed
+from ranklsim.pkpd.mice.genetics import value_of
+from ranklsim.pkpd.mice.laboratory import Laboratory
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.ranges import natural, ranges
 
@@ -304,3 +308,35 @@ def test_a_figure_below_its_limit_counts_by_the_probability_that_it_is(tmp_path:
         found = censored._misfit(predicted.copy())
         assert (found[0] / sd) ** 2 == pytest.approx(-2 * stats.norm.logcdf(-off))
         np.testing.assert_allclose(found[1:], problem._misfit(predicted)[1:])
+
+
+def test_two_fits_to_mice_differ_by_the_likelihood_of_the_sizes(tmp_path: Path) -> None:
+    """Squares of a size and of the root of twice the logarithm of its SD: a normal density, but for a constant."""
+    table = load_parameters()
+    found = misfits(pd.DataFrame({"transfer": [0.1, 0.4]}), table, 1e-5)
+    n = len(sizes())
+    assert found.shape == (2, 2 * n)
+    laboratory = Laboratory(table, pd.DataFrame(index=range(1)))
+    error = np.array([value_of(laboratory, size.row)[0] - size.mean for size in sizes()])
+    minus_twice = []
+    for transfer in (0.1, 0.4):
+        sd = np.array([np.hypot(size.sd, transfer * size.span) for size in sizes()])
+        minus_twice.append(-2 * norm.logpdf(error, 0, sd).sum())
+    assert np.diff(np.square(found).sum(axis=1)) == pytest.approx(np.diff(minus_twice), rel=1e-3)
+
+
+def test_a_fit_by_molecule_refuses_a_share_that_needs_another_gradient(tmp_path: Path) -> None:
+    path = tmp_path / "by-molecule.toml"
+    rows = 'name = "sig"\ntransform = "logit"\nlow = 1e-6\nstart = {}\n[[parameter]]\nname = "rho"\n'
+    include = '[[include]]\narm = ["label-single"]\n'
+    for start, possible in ((0.02, True), (0.45, False)):
+        path.write_text("mice = true\n" + include + "[[parameter]]\n" + rows.format(start), "utf-8")
+        problem = fitting.make_problem(load_spec(path))
+        theta = np.array([p.start for p in problem.spec.parameters])
+        together = problem.residuals_of(theta[None])[0]
+        assert np.isfinite(together).all() == possible
+        if possible:
+            assert problem.residuals(theta) == pytest.approx(together, rel=1e-2, abs=1e-2)
+        else:
+            with pytest.raises(RunFailed, match="free sRANKL in marrow over that in serum"):
+                problem.residuals(theta)

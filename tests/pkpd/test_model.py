@@ -56,6 +56,7 @@ def test_share_of_sRANKL_and_its_potency_per_molecule_say_the_same() -> None:
     free_soluble, free_surface = p.S0 / (1 + p.os), p.M0 / (1 + p.om)
     drive = ligand.potency(p) * free_soluble
     assert drive / (drive + free_surface) == pytest.approx(p.sig)
+    assert ligand.gradient(p) * p.rho == pytest.approx(ligand.potency(p))
 
 
 def test_every_output_has_unit_and_meaning() -> None:

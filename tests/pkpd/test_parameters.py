@@ -52,6 +52,7 @@ def test_code_reads_every_parameter_and_no_other() -> None:
         "shed_{source}",
         "anchor_{source}",
         "w_{source}_{c}",
+        "a_{source}_{c}",
         "k{b}",
         "dl{b}",
         "ph{b}",

@@ -10,6 +10,7 @@ from scipy.special import ndtr
 
 from ranklsim.pkpd.fitting import posterior
 from ranklsim.pkpd.fitting.spec import Fitted
+from ranklsim.pkpd.fitting.surrogate import Surrogate
 
 # Linear models with normal errors. Figures tell of the third parameter only through what the first two can't take up.
 DESIGN = np.array([[2.0, 0.0, 0.5], [1.0, 1.0, 0.0], [0.0, 3.0, -0.5], [1.0, -1.0, 1.0], [0.5, 0.5, 0.5]])
@@ -84,6 +85,41 @@ def test_draws_go_on_where_they_stopped(tmp_path: Path) -> None:
     again = posterior.sample(residuals, PARAMETERS, np.zeros(3), DESIGN, particles=200, seed=3, kept=tmp_path / "b.npz")
     assert np.array_equal(whole.theta, again.theta)
     assert whole.log_evidence == again.log_evidence
+
+
+def test_a_polynomial_of_second_degree_is_found_again_with_its_slope() -> None:
+    rng = np.random.default_rng(1)
+    linear, bent = rng.normal(size=(3, 6)), 0.1 * rng.normal(size=(3, 3, 6))
+
+    def objective(z: np.ndarray) -> np.ndarray:
+        return np.square(1 + z @ linear + np.einsum("ni,nj,ijk->nk", z, z, bent)).sum(axis=1)
+
+    z = rng.normal(size=(400, 3))
+    residual = 1 + z @ linear + np.einsum("ni,nj,ijk->nk", z, z, bent)
+    found = Surrogate(z, residual)
+    near, step = z[:5], 1e-5
+    value, slope = found.objective(near)
+    constant = value - objective(near)
+    assert constant == pytest.approx(constant[0], abs=0.5)
+    for i in range(3):
+        up, down = (objective(near + sign * step * np.eye(3)[i]) for sign in (1, -1))
+        assert slope[:, i] == pytest.approx((up - down) / (2 * step), rel=0.1, abs=0.5)
+
+
+def test_draws_are_right_however_wrong_the_polynomial_is() -> None:
+    """A density far from a normal one in both directions: exp(-cosh) of a shear."""
+
+    def sheared(theta: np.ndarray) -> np.ndarray:
+        x, y = theta.T
+        return np.column_stack([2 * np.sinh(x), y - 2 * x**2])
+
+    flat = tuple(Fitted(name, "none", 0.0, -9.0, 9.0) for name in "xy")
+    found = posterior.sample(sheared, flat, np.zeros(2), np.array([[2.0, 0.0], [0.0, 1.0]]), particles=3000, seed=5)
+    x = np.linspace(-3, 3, 2001)
+    weight = np.exp(-2 * np.sinh(x) ** 2)
+    spread, mean = np.average(x**2, weights=weight), np.average(2 * x**2, weights=weight)
+    assert found.theta[:, 0].var() == pytest.approx(spread, rel=0.1)
+    assert found.theta[:, 1].mean() == pytest.approx(mean, abs=0.08)
 
 
 def test_few_particles_say_so() -> None:
