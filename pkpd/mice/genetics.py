@@ -56,8 +56,8 @@ def run_genetics(parameters: ParametersLike = None, *, vectors: pd.DataFrame | N
         ``published``, ``low`` and ``high`` (bounds of agreement, NaN where open), ``predicted`` (NaN if not in the
         model), ``passed`` (missing if not in the model), ``median``, ``lower`` and ``upper`` (middle 90 %) of the
         predictions of `vectors` and the ``share`` of them that agrees (NaN without vectors, or where a row is about a
-        range of parameters), ``independent`` (neither by construction nor a size by which shares of sources were chosen), ``basis`` (R
-        read, C recalled, P prediction), ``source``, ``note``.
+        range of parameters), ``independent`` (neither by construction nor a size by which shares of sources were
+        chosen), ``basis`` (R read, C recalled, P prediction), ``source``, ``note``.
     """
     data = published()
     table = load_parameters(parameters)

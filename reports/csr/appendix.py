@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.words import listed
-from ranklsim.pkpd.biology.ligand import potency
+from ranklsim.pkpd.biology.ligand import gradient, potency
 from ranklsim.pkpd.biology.values import Values
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import NOT_KNOWN, Context
@@ -85,7 +85,9 @@ def potency_in_words(values: Mapping[str, float]) -> str:
     soluble = 1e3 * p.fsh * p.kdeg * p.M0 / p.ksel
     return (
         f"The share of sRANKL in the resting signal (sig, {100 * p.sig:.0f}%) and the sizes of the pools give the "
-        f"potency of one free sRANKL molecule over one free mRANKL molecule: {tables.sig(potency(p))}. The pools at "
+        f"potency of one free sRANKL molecule over one free mRANKL molecule: {tables.sig(potency(p))}. If it is "
+        f"{tables.sig(p.rho)} at RANK (rho), free sRANKL is {tables.sig(gradient(p))} times as concentrated in marrow "
+        "as in serum. The pools at "
         f"rest: sRANKL {soluble:.1f} pmol/L in serum, {soluble / (1 + p.os):.2f} of it free; surface RANKL that drug "
         f"can reach {p.M0:.1f} nmol per litre of central volume, which is an effective capacity and not a count of "
         "molecules at the cell."

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ranklsim import __version__
 from ranklsim.pkpd.mice.genetics import counts, genetics_table
-from ranklsim.reports.layout.cells import Text
+from ranklsim.reports.layout.cells import Record, Text
 from ranklsim.reports.layout.exhibit import Section
 from ranklsim.reports.layout.folders import check_folder, new_folder
 from ranklsim.reports.layout.page import Page, table
@@ -46,10 +46,26 @@ def write_page(folder: Path, results: pd.DataFrame, *, force: bool = False, comm
     key: list[Text] = list(counts(results))
     footnote = (
         "Predicted: by the default parameters. Median and middle 90%: of vectors of the ensemble. By construction: the "
-        "model cannot but agree. Chosen: shares of sources and folds were set with this size in view. Basis: R read at its source, C recalled, P prediction for a hypothetical agent."
+        "model cannot but agree. Chosen: shares of sources and folds were set with this size in view. Basis: R read at "
+        "its source, C recalled, P prediction for a hypothetical agent."
     )
     weighed = ["" if one else "by construction, or chosen" for one in _ordered(results)["independent"]]
     records = shown.assign(Test=shown["Test"].replace("-", "further"), Independent=weighed)
+    rows: list[Record] = [
+        {
+            "Test": f"Test {row['Test']}" if row["Test"] != "further" else "Further experiments",
+            "Genotype and endpoint": f"{row['Genotype']}: {row['Endpoint']}".removeprefix("-: "),
+            "Published": row["Published"],
+            "Agrees if": row["Agrees if"],
+            "Predicted": row["Predicted"],
+            "Median (90% of vectors)": row["Median (90 % of vectors)"],
+            "Result": " ".join(
+                text for text in (row["Result"], row["Independent"] and f"({row['Independent']})") if text
+            ),
+            "Source": f"{row['Basis']}: {row['Source']}",
+        }
+        for row in records.to_dict("records")
+    ]
     page = Page(
         MARK,
         "Published mice",
@@ -58,7 +74,7 @@ def write_page(folder: Path, results: pd.DataFrame, *, force: bool = False, comm
         "How many statements agree",
         f"Bounds of agreement are ours. ranklsim {__version__}.",
     )
-    exhibit = table("1", "Every statement", records, records.to_dict("records"), footnote, numeric=["Predicted"])
+    exhibit = table("1", "Every statement", records, rows, footnote, numeric=["Predicted"], group="Test")
     how = [
         "Every genotype is the typical woman with synthesis, shedding, anchoring, OPG or RANK set to none or to a "
         "multiple, on the time scale of a mouse."
