@@ -261,7 +261,7 @@ def test_the_reference_solver_returns_nothing_that_is_not_a_number(monkeypatch: 
     p = model.constants(TABLE.values)
     rates, calls = reference.right_hand_side, iter(range(10**6))
     late = np.array([np.nan if name == "OC_C" else 1.0 for name in model.states])
-    monkeypatch.setattr(reference, "right_hand_side", lambda *a: rates(*a) * (late if next(calls) > 99 else 1.0))
+    monkeypatch.setattr(reference, "right_hand_side", lambda *a: rates(*a) * (late if next(calls) > 9 else 1.0))
     with pytest.raises(RunFailed, match=r"^the reference solver finds no number from day \d+\.\d on"):
         reference.integrate(model, p, [], np.array([0.0, 100.0]))
 
