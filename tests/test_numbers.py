@@ -23,11 +23,12 @@ STRUCTURE: dict[str, dict[float, str]] = {
     "pkpd/biology/skeleton.py": {100: "percent", 1e-3: "least mineralised share, a guard"},
     "pkpd/mice/genetics.py": {
         **{100: "percent", 12: "months in a year"},
-        **{5: "a column", 0.0005: "shown as 0", 1000: "shown whole"},
+        **{5: "a column", 7: "a column", 3: "percentiles", 0.0005: "shown as 0", 1000: "shown whole"},
+        **{200: "vectors", 0.05: "a percentile", 0.5: "a percentile, and half of the vectors", 0.95: "a percentile"},
     },
     "pkpd/mice/laboratory.py": {3: "steps of coupling"},
     "pkpd/mice/steady.py": {3: "bracket of a root, and a bisection in three", 200: "most steps", 40: "most doublings",
-        100: "of the integrator's tolerances"},
+        30: "most steps of Newton's method", 100: "of the integrator's tolerances"},
     "cohorts/conduct/allocation.py": {4: "seats of a block"},
     "cohorts/conduct/course.py": {
         **{0.5: "months between looks", 100: "of the integrator's tolerances"},
