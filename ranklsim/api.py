@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ranklsim.reports.csr.report import write_report as report
     from ranklsim.reports.design.question import questions as questions
     from ranklsim.reports.design.run import design as design
+    from ranklsim.reports.dossier.plan import plan as plan
+    from ranklsim.reports.dossier.run import dossier as dossier
     from ranklsim.reports.exchange.export import export as export
     from ranklsim.reports.pages.compare import write_comparison as compare
     from ranklsim.reports.pages.fit_report import fit as fit
@@ -35,9 +37,9 @@ if TYPE_CHECKING:
     from ranklsim.reports.sensitivity.run import sensitivity as sensitivity
 
     __all__ = [
-        "agents", "analyse", "bundle", "cdisc", "compare", "design", "evidence", "export", "fit", "genetics",
-        "parameters", "populations", "qualify", "questions", "replicate", "report", "reproduce", "run", "sensitivity",
-        "simulate", "sweep", "trials", "validate", "variants",
+        "agents", "analyse", "bundle", "cdisc", "compare", "design", "dossier", "evidence", "export", "fit",
+        "genetics", "parameters", "plan", "populations", "qualify", "questions", "replicate", "report", "reproduce",
+        "run", "sensitivity", "simulate", "sweep", "trials", "validate", "variants",
     ]  # fmt: skip
 
 FUNCTIONS = {
@@ -47,11 +49,13 @@ FUNCTIONS = {
     "cdisc": "reports.cdisc.export:write_cdisc",
     "compare": "reports.pages.compare:write_comparison",
     "design": "reports.design.run:design",
+    "dossier": "reports.dossier.run:dossier",
     "evidence": "pkpd.evidence.records:evidence",
     "export": "reports.exchange.export:export",
     "fit": "reports.pages.fit_report:fit",
     "genetics": "pkpd.mice.genetics:run_genetics",
     "parameters": "pkpd.parameters:parameters",
+    "plan": "reports.dossier.plan:plan",
     "populations": "cohorts.people.population_file:populations",
     "qualify": "reports.qualify.run:qualify",
     "questions": "reports.design.question:questions",

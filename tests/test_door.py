@@ -47,6 +47,8 @@ RIGHT = {
     "compare": {"folders": ["a", "b"], "out": "c"},
     "cdisc": {"run_folder": "x", "out": "b"},
     "bundle": {"run_folder": "x", "out": "b.zip"},
+    "plan": {"trial": "modality", "out": "out"},
+    "dossier": {"run_folder": "x", "out": "out", "plan": "p"},
     "qualify": {"out": "out", "only": ["ST-01"]},
     "reproduce": {"file": "x.zip"},
     "export": {"source": "denosumab 60mg x1", "out": "b.xml", "format": "sbml"},
@@ -175,6 +177,8 @@ MISUSES = {
     "report": {"run_folder": ["nowhere", *NO_PATHS], "formats": ["docx", ["doc"], [3], 3], "out": NO_PATHS},
     "compare": {"folders": ["a", ["a"], ["a", "a"], [1, 2], 3, NO_PATHS], "out": NO_PATHS, "force": NO_FLAGS},
     "bundle": {"run_folder": ["nowhere", *NO_PATHS], "out": ["b.tar", *NO_PATHS], "force": NO_FLAGS},
+    "plan": {"trial": ["modalty", *NO_PATHS], "patients": [0, 20.5], "out": NO_PATHS, "force": NO_FLAGS},
+    "dossier": {"plan": NO_PATHS, "out": NO_PATHS, "hash": [3], "qualification": NO_PATHS, "replicates": NO_PATHS},
     "qualify": {"out": NO_PATHS, "only": ["ST", ["XX-01"], [3], 3], "resume": NO_FLAGS, "force": NO_FLAGS},
     "reproduce": {"file": ["nowhere.zip", *NO_PATHS], "workers": [0, 1.0], "out": NO_PATHS, "resume": NO_FLAGS},
     "export": {

@@ -67,6 +67,7 @@ ROOMS = (
     "reports.pages",
     "reports.explore",
     "reports.qualify",
+    "reports.dossier",
     "api",
     "reports.cli",
     "__main__",

@@ -20,6 +20,7 @@ from ranklsim.cohorts.running.execution import run
 from ranklsim.cohorts.validation import variability
 from ranklsim.pkpd.fitting.spec import load_spec
 from ranklsim.reports.cli import main as cli
+from ranklsim.reports.dossier.plan import plan
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING")]
@@ -28,12 +29,13 @@ FEW = {  # of what a page runs at full size
     "run": ("--patients", "12"),
     "replicate": ("--replicates", "2", "--patients", "24"),
     "design": ("--draws", "10"),
+    "plan": ("--patients", "12"),
     "qualify": ("--only", "IQ-01,ST"),
     "sensitivity": ("--trajectories", "2", "--samples", "8", "--keep", "2", "--only", "sig,mix,kT"),
 }
 
 
-OF_RUNS = ("report", "cdisc", "compare", "bundle", "reproduce")
+OF_RUNS = ("dossier", "report", "cdisc", "compare", "bundle", "reproduce")
 """Verbs that take finished runs, which stand in their examples as made before."""
 
 SLOW = (*FEW, *OF_RUNS, "validate", "fit", "genetics")
@@ -121,6 +123,8 @@ def test_a_command_of_the_documentation_works(page: str, line: str, small_run, t
     if shlex.split(line, comments=True)[1] in OF_RUNS:
         for name in ("modality", "seed0"):
             shutil.copytree(small_run, tmp_path / "runs" / name, ignore=shutil.ignore_patterns("report"))
+    if " dossier " in line:
+        plan("modality", tmp_path / "runs" / "plan", patients=24)
     if " reproduce " in line:
         bundle(run("modality", tmp_path / "few", patients=12).folder, tmp_path / "modality.zip")
     write_agent(tmp_path)

@@ -21,6 +21,7 @@ from ranklsim.cohorts.measures import BMD_MEASURES, MARKER_MEASURES
 from ranklsim.cohorts.people.criteria import Range, Stratum, admitted, parse_stratum
 from ranklsim.cohorts.protocol.conduct import Conduct
 from ranklsim.cohorts.protocol.endpoints import Interim, Multiplicity, PerProtocol, TippingPoint
+from ranklsim.cohorts.protocol.midd import Midd
 from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.dosing import Regimen, warn_of_far_doses
 from ranklsim.pkpd.errors import BadInput
@@ -178,6 +179,7 @@ class Trial:
     interim: Interim | None = None
     tipping: TippingPoint | None = None
     per_protocol: PerProtocol | None = None
+    midd: Midd | None = None
 
     def arm(self, name: str) -> Arm:
         """The arm of that name; KeyError if there is none.

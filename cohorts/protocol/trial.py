@@ -32,6 +32,7 @@ from ranklsim.cohorts.protocol.design import (
     bad_patients,
 )
 from ranklsim.cohorts.protocol.interim import read_interim
+from ranklsim.cohorts.protocol.midd import read_midd
 from ranklsim.cohorts.protocol.objectives import Objectives, read_range
 from ranklsim.cohorts.protocol.robustness import read_per_protocol, read_tipping
 from ranklsim.pkpd import given
@@ -98,6 +99,7 @@ TRIAL = Shape(
         "interim": "a table [interim]",
         "tipping_point": "a table [tipping_point]",
         "per_protocol": "a table [per_protocol]",
+        "midd": "a table [midd]",
         "twins": "2000",
         "conduct": "a table [conduct]",
         "layers": "a table [layers]",
@@ -320,6 +322,7 @@ class _Reader:
         interim = read_interim(objectives, endpoints, multiplicity, conduct)
         tipping = read_tipping(objectives, endpoints)
         per_protocol = read_per_protocol(objectives)
+        midd = read_midd(root, names, endpoints, estimands)
         layers = root.table("layers", LAYERS)
         trial = Trial(
             name=name,
@@ -341,6 +344,7 @@ class _Reader:
             interim=interim,
             tipping=tipping,
             per_protocol=per_protocol,
+            midd=midd,
             twins=root.whole("twins", 2000, least=1, most=MOST_PATIENTS),
             source_text=self.text,
             folder=self.folder,

@@ -55,7 +55,7 @@ class Interrupted(RanklsimError):
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Prepared:
     """A run as decided before anything is written."""
 
     trial: Trial
@@ -175,7 +175,7 @@ def run(
     folder: Path | None = None
     state = _State(0, 0)
     try:
-        plan = _prepare(trial, patients, seed, layers, parameters, rtol)
+        plan = prepare(trial, patients, seed, layers, parameters, rtol)
         folder = places.place(Path("runs") / plan.trial.name if out is None else out)
         before = _look_at(folder, plan, resume, force)
         if resume and before is None and tell:
@@ -220,15 +220,26 @@ class _State:
 # -- before anything is written ----------------------------------------------------------------------------------------
 
 
-def _prepare(
+def prepare(
     trial: TrialLike,
     patients: int | None,
     seed: int | None,
     layers: Mapping[str, bool] | Sequence[str] | None,
     parameters: ParametersLike,
-    rtol: float,
-) -> _Plan:
-    """Read and check all of the input."""
+    rtol: float = RTOL,
+) -> Prepared:
+    """Read and check all of the input of a run.
+
+    Parameters
+    ----------
+    trial, patients, seed, layers, parameters, rtol
+        As of `run`.
+
+    Raises
+    ------
+    BadInput
+        If something in it is wrong.
+    """
     trial = load_trial(trial)
     if layers is not None and not isinstance(layers, Mapping):
         unknown = [name for name in layers if name not in vars(trial.layers)]
@@ -256,10 +267,10 @@ def _prepare(
         "ranklsim": versions()["ranklsim"],
         "libraries": {name: versions()[name] for name in LIBRARIES},
     }
-    return _Plan(trial, table, agents, frozen, identity, *uncertainty.draws_of(trial, table, agents))
+    return Prepared(trial, table, agents, frozen, identity, *uncertainty.draws_of(trial, table, agents))
 
 
-def _look_at(folder: Path, plan: _Plan, resume: bool, force: bool) -> dict[str, Any] | None:
+def _look_at(folder: Path, plan: Prepared, resume: bool, force: bool) -> dict[str, Any] | None:
     """Refuse a folder that must not be written to; return the manifest of a run that is to be resumed.
 
     A damaged manifest beside portions of this run is no reason to lose them: what is returned then is an empty one.
@@ -329,7 +340,9 @@ def _portion_size(trial: Trial, slots: int) -> int:
     return max(min(LEAST, most), min(most, -(-trial.population.patients // (2 * slots))))
 
 
-def _begin(folder: Path, plan: _Plan, before: dict[str, Any] | None, command: str | None, size: int) -> dict[str, Any]:
+def _begin(
+    folder: Path, plan: Prepared, before: dict[str, Any] | None, command: str | None, size: int
+) -> dict[str, Any]:
     """Make the folder ready: manifest (unfinished), frozen inputs; an older run is removed."""
     places.make_folder(folder)
     manifest = {
@@ -381,7 +394,7 @@ def _variability(trial: Trial) -> str:
 
 def _work(
     job: Job,
-    plan: _Plan,
+    plan: Prepared,
     who: Scheduler,
     progress: Progress | None,
     tell: Callable[[str], None] | None,
@@ -454,7 +467,7 @@ def _recovered(job: Job, found: Mapping[str, tuple[Note | None, bool]], manifest
 
 
 def _finish(
-    job: Job, plan: _Plan, manifest: dict[str, Any], names: list[str], notes: Mapping[str, Note], seconds: float
+    job: Job, plan: Prepared, manifest: dict[str, Any], names: list[str], notes: Mapping[str, Note], seconds: float
 ) -> Run:
     """Join the portions, hash every file, and only then call the run complete."""
     folder = job.folder

@@ -238,6 +238,49 @@ def _compare(folders: Sequence[str | Path], out: Path, force: bool) -> None:
     click.echo(api.compare(folders, out, force=force, command=shared.command_line()))
 
 
+@shared.verb("plan", "Write the model analysis plan of a trial, before its run.", "plan modality -o runs/plan")
+@click.argument("trial")
+@shared.RESULT
+@shared.option("--patients", shared.whole(1), "N", "Patients over all arms.  [default: the trial's]")
+@shared.SEED
+@shared.LAYERS
+@shared.PARAMETERS
+@shared.FORCE
+def _plan(trial: str, out: Path, force: bool, **options: Any) -> None:
+    """Write the model analysis plan of TRIAL, with the table [midd] of its file, and the hash of all inputs.
+
+    DIR then contains index.html, plan.docx, plan.json and the inputs. The hash is printed; file it elsewhere.
+    docs/dossier.md explains the documents.
+    """
+    from ranklsim import api
+
+    made = api.plan(trial, out, force=force, command=shared.command_line(), **shared.given(options))
+    click.echo(f"The hash of the plan is {made.hash}; file it elsewhere.")
+    click.echo(out / "index.html")
+
+
+@shared.verb(
+    "dossier",
+    "Write the evidence assessment and the model analysis report of a run.",
+    "dossier runs/modality --plan runs/plan --qualification runs/qualification -o runs/dossier",
+)
+@shared.RUN
+@shared.RESULT
+@shared.option("--plan", shared.FILE, "DIR", "Folder of the plan of the run.", required=True)
+@shared.option("--qualification", shared.FILE, "DIR", "Folder of `ranklsim qualify`, for verification and validation.")
+@shared.option("--replicates", shared.FILE, "DIR", "Folder of `ranklsim replicate`, for operating characteristics.")
+@shared.option("--hash", str, "HASH", "Hash of the plan as it was filed; another plan is refused.")
+@shared.FORCE
+def _dossier(folder: str | Path, out: Path, force: bool, **options: Any) -> None:
+    """Write the dossier of the run in DIR: assessment of the evidence, report, deviations from the plan, archive.
+
+    Every criterion of the plan is given with pass or fail. What is missing is marked. docs/dossier.md explains it.
+    """
+    from ranklsim import api
+
+    click.echo(api.dossier(folder, out, force=force, command=shared.command_line(), **shared.given(options)))
+
+
 @shared.verb("bundle", "Write a run as one file that others can run again.", "bundle runs/modality -o modality.zip")
 @shared.RUN
 @shared.option("-o --out", shared.FILE, "FILE.zip", "Archive to write.  [default: DIR of the run with .zip]")
@@ -308,4 +351,4 @@ def _export(source: str, settings: Sequence[tuple[str, float]], **options: Any) 
     click.echo(api.export(source, covariates=dict(settings), **shared.given(options)))
 
 
-VERBS = (_run, _simulate, _report, _cdisc, _compare, _bundle, _reproduce, _export)
+VERBS = (_run, _simulate, _report, _cdisc, _compare, _plan, _dossier, _bundle, _reproduce, _export)
