@@ -207,6 +207,7 @@ class _SpreadProblem(Problem):
         np.fill_diagonal(correlation, 1.0)
         self._whiten = np.linalg.inv(np.linalg.cholesky(correlation * np.outer(sd, sd)))
         self.observed = np.log(self.rows["published"].to_numpy(float))
+        self._below = np.empty(0, dtype=np.int64)  # no spread is below a limit of quantitation
 
     def predict(self, theta: Array, fixed: dict[str, float] | None = None) -> Array:
         """Logarithm of every spread, shape (n_observations,)."""

@@ -330,6 +330,8 @@ class _Reader:
         patients = root.whole("patients", PATIENTS, least=20, most=MOST)
         if "patients" in root and kind != between:
             root.fault("patients", f'patients are simulated only for kind = "{between}"; leave the key out.')
+        if root.flag("mice") and kind == between:
+            root.fault("mice", f'mice are compared with typical values; with kind = "{between}" leave the key out.')
         fixed = self._values(root, "fixed")
         fitted = self._parameters(fixed)
         for i, p in enumerate(fitted):

@@ -184,6 +184,12 @@ def test_a_faulty_spec_of_spreads_is_refused(spec_file: Path, old: str, new: str
     assert message in str(fault.value)
 
 
+def test_mice_have_no_spreads(spec_file: Path) -> None:
+    spec_file.write_text("mice = true\n" + spec_file.read_text("utf-8"), "utf-8")
+    with pytest.raises(BadInput, match="mice are compared with typical values"):
+        load_spec(spec_file)
+
+
 def test_evidence_without_spreads_is_refused(spec_file: Path) -> None:
     text = spec_file.read_text(encoding="utf-8").replace('"defend-denosumab"', '"phase2-placebo"')
     spec_file.write_text(text, encoding="utf-8")

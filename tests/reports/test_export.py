@@ -194,7 +194,11 @@ def test_r_finds_the_same_course(tmp_path: Path) -> None:
         ("modality", {}, "the trial 'modality' has the arms placebo, denosumab, mrankl, srankl; name one of them."),
         ("modality", {"arm": "plcebo"}, "did you mean 'placebo'?"),
         ("denosumab 60mg x1", {"covariates": {"zoledronate.f_bone": 0.5}}, "changes nothing"),
-        ("denosumab 60mg x1", {"covariates": {"w_osteoblast_T": 0, "w_osteoblast_C": 0}}, "osteoblast has no RANKL"),
+        (
+            "denosumab 60mg x1",
+            {"covariates": {"w_osteoblast_T": 0, "a_osteoblast_T": 0, "w_osteoblast_C": 0}},
+            "osteoblast has no RANKL",
+        ),
     ],
 )
 def test_what_cannot_be_exported_is_said_and_nothing_is_written(
