@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DICTIONARY = Path(__file__).parent / "data" / "dictionary.csv"
+ALL_TABLES, TRUE = "*", "true_"
+"""Table of the columns that several tables share; what precedes a value without measurement error."""
 SHOWN = 12
 """Rows of a table that a page shows."""
 _PLACEHOLDER = re.compile(r"\{\w+\}")
@@ -40,10 +42,10 @@ def dictionary() -> pd.DataFrame:
 
 
 @cache
-def _patterns(table: str) -> list[tuple[re.Pattern[str], str, str]]:
-    """Columns of a table as patterns, with unit and meaning."""
+def _patterns(table: str, whole: bool) -> list[tuple[re.Pattern[str], str, str]]:
+    """Columns of a table as patterns, with unit and meaning: those with a whole name, or those with placeholders."""
     rows = dictionary()
-    rows = rows[rows["table"] == table]
+    rows = rows[(rows["table"] == table) & (rows["column"].str.contains("{", regex=False) != whole)]
     return [
         (re.compile(".+".join(map(re.escape, _PLACEHOLDER.split(row.column)))), row.unit, row.meaning)
         for row in rows.itertuples()
@@ -59,10 +61,15 @@ def explain(table: str, column: str) -> tuple[str, str] | None:
         Name of the table in the dictionary, such as ``visits`` or ``design/cells``.
     column : str
     """
-    for pattern, unit, meaning in _patterns(table):
+    for pattern, unit, meaning in [*_patterns(table, whole=True), *_patterns(ALL_TABLES, whole=True)]:
         if pattern.fullmatch(column):
             return unit, meaning
-    return of_model(column)
+    if found := of_model(column.removeprefix(TRUE)):
+        return found[0], found[1] + (", without measurement error" if column.startswith(TRUE) else "")
+    for pattern, unit, meaning in [*_patterns(table, whole=False), *_patterns(ALL_TABLES, whole=False)]:
+        if pattern.fullmatch(column):
+            return unit, meaning
+    return None
 
 
 def of_model(column: str) -> tuple[str, str] | None:
@@ -90,7 +97,7 @@ def of_model(column: str) -> tuple[str, str] | None:
     return None
 
 
-class Result:
+class Results:
     """What a public function returns.
 
     A class that inherits from it has tables, and may have a figure: the name of the function that draws it, which takes

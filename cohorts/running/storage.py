@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from ranklsim.cohorts.running.places import Written, is_local, place, replacing, sha256
 from ranklsim.pkpd.errors import BadInput, RanklsimError, RunFailed
 from ranklsim.pkpd.reading import file_name, parse_json, read_content
+from ranklsim.pkpd.results import Results
 
 if TYPE_CHECKING:
     from ranklsim.cohorts.people.joint import Population
@@ -176,7 +177,7 @@ def tables_of(trial: Trial) -> tuple[str, ...]:
     return (*TABLES, *TWIN_TABLES) if trial.estimands else TABLES
 
 
-class Run:
+class Run(Results):
     """A finished run. Tables are read when they are first asked for.
 
     Attributes
@@ -186,11 +187,24 @@ class Run:
         Inputs, versions, seed, file hashes, counts and times.
     """
 
+    SOURCE = "run/"
+    FIGURE = "reports.csr.efficacy:figure"
+
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder, self.manifest = folder, manifest
 
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Every table by its name, the main one first."""
+        return {name: table for name in tables_of(self.trial) if len(table := getattr(self, name))}
+
+    def heading(self) -> str:
+        """What the result is, in one line."""
+        return repr(self)
+
     def __repr__(self) -> str:
         return f"Run('{self.folder}': {self.manifest['trial']}, {self.manifest['patients']} patients)"
+
+    __str__ = __repr__
 
     def was_replaced(self) -> bool:
         """Whether another run has replaced this one in the folder."""

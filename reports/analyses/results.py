@@ -19,6 +19,7 @@ from ranklsim.cohorts.statistics import multiplicity, survival
 from ranklsim.cohorts.study import Study, in_memory, setting
 from ranklsim.pkpd import arguments
 from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.pkpd.results import Results
 from ranklsim.reports.analyses import estimands, monitoring, subgroups
 from ranklsim.reports.layout.tables import p_value
 
@@ -26,8 +27,8 @@ FORESTS = ("primary", "key secondary")
 """Roles of the endpoints that are analysed in subgroups."""
 
 
-@dataclass(frozen=True)
-class Analyses:
+@dataclass(frozen=True, repr=False)
+class Analyses(Results):
     """Results of a trial.
 
     Attributes
@@ -50,6 +51,9 @@ class Analyses:
         Columns of `monitoring.OUTCOME`: what became of each arm at the looks.
     """
 
+    SOURCE = "analyses/"
+    FIGURE = "reports.figures.analyses:endpoints_figure"
+
     endpoints: pd.DataFrame
     curves: pd.DataFrame
     at_risk: pd.DataFrame
@@ -58,6 +62,16 @@ class Analyses:
     estimands: pd.DataFrame
     looks: pd.DataFrame
     stops: pd.DataFrame
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Every table by its name, the main one first."""
+        named = ("endpoints", "estimands", "multiplicity", "subgroups", "curves", "at_risk", "looks", "stops")
+        found = {name: getattr(self, name) for name in named}
+        return {name: table for name, table in found.items() if len(table)}
+
+    def heading(self) -> str:
+        """What the result is, in one line."""
+        return f"Analyses of {self.endpoints['endpoint'].nunique()} endpoints in {self.endpoints['arm'].nunique()} arms"
 
 
 def _study(value: Any) -> Any:

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from ranklsim.cohorts.durability import LEAST_GAIN
+from ranklsim.cohorts.running.storage import Run
 from ranklsim.cohorts.statistics import durability, summaries
 from ranklsim.cohorts.statistics.mmrm.covariance import NAMES
 from ranklsim.cohorts.statistics.repeated import ERROR_WORDS, Repeated
@@ -18,6 +20,7 @@ from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import SITES, Context, nearest
 from ranklsim.reports.figures import patients as figures_patients
 from ranklsim.reports.figures import trial as figures
+from ranklsim.reports.figures.drawing import first_figure
 from ranklsim.reports.layout import tables, wording
 from ranklsim.reports.layout.arms import ArmView, shifted
 from ranklsim.reports.layout.exhibit import Exhibit, Section
@@ -236,6 +239,16 @@ def _by_visit(c: Context, family: _Family) -> list[Exhibit]:
             ),
         ]
     return exhibits
+
+
+def figure(run: Run) -> Figure:
+    """The first figure of the section on BMD: its mean change by visit and arm.
+
+    Parameters
+    ----------
+    run : Run
+    """
+    return first_figure(lambda: _by_visit(Context(run), BMD))
 
 
 @report_section("11.4.4", "Bone mineral density", "bmd")

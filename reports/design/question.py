@@ -25,8 +25,9 @@ A question is a TOML file:
     least    = true
 
 A factor changes the first regimen of its arm that does something: its ``dose``, its interval ``every`` (it is then
-given for as long as before), its length ``for``, or what follows it, ``then``. One factor at most has a range (of the
-dose); the others have lists. An ``arm`` that the trial does not have may be the name of an agent: it is then given
+given for as long as before), its length ``for``, or what follows it, ``then``. A dose, an interval or a length has a
+list of values or a range. Along the first range of a dose all doses are read off; what else has a range is searched by
+an optimiser (`optimise`). An ``arm`` that the trial does not have may be the name of an agent: it is then given
 like the first arm of the trial that does something.
 """
 
@@ -36,7 +37,7 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -69,6 +70,8 @@ MOST_CELLS = 200
 """Combinations of the factors that have lists."""
 MOST_SIZE = 20_000
 """Patients of a trial that is sized."""
+MOST_RANGES = 4
+"""Factors with a range."""
 WIDEST = 1e4
 """Ratio of the ends of a range of doses."""
 A_DECADE = 8
@@ -96,8 +99,8 @@ FACTOR = Shape(
     {
         "arm": '"denosumab"',
         "dose": '"10..120 mg", or ["30 mg", "60 mg"]',
-        "every": '["3 mo", "6 mo"]',
-        "for": '["24 mo", "36 mo"]',
+        "every": '["3 mo", "6 mo"], or "2..12 mo"',
+        "for": '["24 mo", "36 mo"], or "12..60 mo"',
         "then": '["nothing", "zoledronate 5mg x1"]',
     },
     needed=("arm",),
@@ -160,7 +163,7 @@ class Factor:
     values : tuple
         Doses in mg, lengths in days, or texts of regimens, in the order given.
     spans : bool
-        Whether the values are the grid of a range.
+        Whether the factor has a range: the values are its grid.
     """
 
     arm: str
@@ -291,7 +294,8 @@ class Question:
         Until then courses are simulated.
     draws, seed : int
     factors : list of Factor
-        The one that spans a range, if any, is the last.
+        Those with lists, then those with ranges that are searched, then the one with the range of doses that are read
+        off, if there is one.
     requirements : list of Requirement
     preferences : list of Preference
     pilots : list of Pilot
@@ -304,6 +308,8 @@ class Question:
         What was added to what the file says.
     text : str
         The file.
+    tried : list of tuple
+        Values of `free`, a tuple for each point that is simulated; the ends of the ranges until they are searched.
     """
 
     title: str
@@ -320,21 +326,33 @@ class Question:
     agents: list[Agent]
     notes: list[str]
     text: str
+    tried: list[tuple[float, ...]] = field(default_factory=list)
 
     @property
     def axis(self) -> Factor | None:
-        """The factor with a range."""
-        return self.factors[-1] if self.factors[-1].spans else None
+        """The factor with the range of doses along which all are read off."""
+        return self.factors[-1] if self.factors[-1].spans and self.factors[-1].key == "dose" else None
 
     @property
     def lists(self) -> list[Factor]:
-        """The factors with lists."""
-        return [factor for factor in self.factors if not factor.spans]
+        """The factors of a cell: all but the axis."""
+        return self.factors if self.axis is None else self.factors[:-1]
+
+    @property
+    def free(self) -> list[Factor]:
+        """The factors with a range that are searched."""
+        return [factor for factor in self.lists if factor.spans]
 
     @property
     def cells(self) -> list[tuple[float | str, ...]]:
-        """Every combination of the values of `lists`."""
-        return list(product(*(factor.values for factor in self.lists)))
+        """Every combination of the values of `lists`; of those that are searched, the points that were tried."""
+        listed = list(product(*(factor.values for factor in self.lists if not factor.spans)))
+        if not self.free:
+            return listed
+        tried: list[tuple[float | str, ...]] = [*self.tried] or list(
+            product(*((factor.values[0], factor.values[-1]) for factor in self.free))
+        )
+        return [(*cell, *point) for cell in listed for point in tried]
 
     @property
     def fixed(self) -> list[Arm]:
@@ -368,8 +386,11 @@ class Question:
         BadInput
             If the choice is impossible.
         """
-        mine = {factor.key: choice[factor.name] for factor in self.factors if factor.arm == name}
-        return chosen(self.trial.arm(name), mine, {agent.name: agent for agent in self.agents}, self.trial.folder)
+        own = [factor for factor in self.factors if factor.arm == name]
+        mine = {factor.key: choice[factor.name] for factor in own}
+        whole = not any(factor.spans for factor in own if factor.key in ("every", "for"))
+        agents = {agent.name: agent for agent in self.agents}
+        return chosen(self.trial.arm(name), mine, agents, self.trial.folder, whole=whole)
 
     def end_of(self, arm: Arm) -> float:
         """Month at which the treatment of an arm ends: of the changed regimen if something else may follow it.
@@ -401,7 +422,9 @@ def _main(arm: Arm, kinds: Mapping[str, str]) -> int:
     return next((k for k, regimen in enumerate(arm.regimens) if kinds[regimen.agent] != "none"), 0)
 
 
-def chosen(arm: Arm, choice: Mapping[str, float | str], agents: Mapping[str, Agent], folder: Path) -> Arm:
+def chosen(
+    arm: Arm, choice: Mapping[str, float | str], agents: Mapping[str, Agent], folder: Path, *, whole: bool = True
+) -> Arm:
     """An arm whose main regimen is changed.
 
     Parameters
@@ -413,6 +436,8 @@ def chosen(arm: Arm, choice: Mapping[str, float | str], agents: Mapping[str, Age
     agents : mapping of str to Agent
     folder : Path
         Where a user's agents are.
+    whole : bool
+        Whether the length must be a whole number of intervals; if not, the nearest number of doses is given.
 
     Raises
     ------
@@ -425,8 +450,8 @@ def chosen(arm: Arm, choice: Mapping[str, float | str], agents: Mapping[str, Age
     length = float(choice.get("for", old.every_days * old.doses))
     doses = old.doses
     if every and ("every" in choice or "for" in choice):
-        doses = round(length / every)
-        if doses < 1 or abs(doses * every - length) > SAME * length:
+        doses = round(length / every) if whole else max(1, round(length / every))
+        if whole and (doses < 1 or abs(doses * every - length) > SAME * length):
             raise BadInput(
                 f"{arm.name}: {length / DAYS_PER_MONTH:.4g} mo of treatment is no whole number of intervals of "
                 f"{every / DAYS_PER_MONTH:.4g} mo; give intervals that divide it, or other lengths with `for`."
@@ -661,7 +686,8 @@ class _Reader:
         size = self._size(factors)
         self._contradictions(requirements)
         self.faults.stop()
-        factors.sort(key=lambda factor: factor.spans)
+        axis = next((factor for factor in factors if factor.spans and factor.key == "dose"), None)
+        factors.sort(key=lambda factor: 2 if factor is axis else int(factor.spans))
         known = {arm.name: arm for arm in trial.arms} | self.arms
         asked = [*self.arms.values(), *(known[name] for name in self.sized if name in known)]
         names = list(dict.fromkeys([r.agent for arm in asked for r in arm.regimens]))
@@ -729,8 +755,8 @@ class _Reader:
         arm = self._arm(table, "arm")
         given = table.data[key]
         unit = {"dose": "mg", "every": "day", "for": "day"}.get(key, "")
-        if key == "dose" and isinstance(given, str) and (ends := _RANGE.fullmatch(given)):
-            return self._span(table, arm, ends)
+        if unit and isinstance(given, str) and (ends := _RANGE.fullmatch(given)):
+            return self._span(table, arm, key, ends)
         texts = table.values(key, str, None) if isinstance(given, list) else None
         if not texts:
             table.wrong(key)
@@ -749,25 +775,25 @@ class _Reader:
             table.fault(key, f"{key} names a value twice; give each once.")
         return Factor(arm, key, tuple(values)) if arm and len(values) == len(texts) else None
 
-    def _span(self, table: Table, arm: str, ends: re.Match[str]) -> Factor | None:
+    def _span(self, table: Table, arm: str, key: str, ends: re.Match[str]) -> Factor | None:
         first, last = ends[1], ends[2]
         if _NUMBER.fullmatch(first):
             first = f"{first} {re.sub(r'^[-+.0-9eE ]+', '', last)}"
-        low, high = (table.parsed(("dose",), text, "mg") for text in (first, last))
+        low, high = (table.parsed((key,), text, "mg" if key == "dose" else "day") for text in (first, last))
         if low is None or high is None:
             return None
         if not 0 < low < high or high / low > WIDEST:
-            table.fault("dose", f"dose is {ends[0]}; give a range from more than 0, up to {WIDEST:g} times as much.")
+            table.fault(key, f"{key} is {ends[0]}; give a range from more than 0, up to {WIDEST:g} times as much.")
             return None
         count = max(LEAST_DOSES, math.ceil(A_DECADE * math.log10(high / low)) + 1)
-        return Factor(arm, "dose", tuple(np.geomspace(low, high, count).tolist()), spans=True) if arm else None
+        return Factor(arm, key, tuple(np.geomspace(low, high, count).tolist()), spans=True) if arm else None
 
     def _twice(self, factors: Sequence[Factor], tables: Sequence[Table]) -> None:
         for k, factor in enumerate(factors):
             if factor.name in [other.name for other in factors[:k]]:
                 self.root.fault(("factor", k), f"{factor.key} of {factor.arm} is chosen twice; keep one table.")
-        if sum(factor.spans for factor in factors) > 1:
-            self.root.fault("factor", 'two factors have a range; give one of them a list, such as ["30 mg", "60 mg"].')
+        if sum(factor.spans for factor in factors) > MOST_RANGES:
+            self.root.fault("factor", f"more than {MOST_RANGES} factors have a range; give lists in place of some.")
         cells = math.prod(len(factor.values) for factor in factors if not factor.spans)
         if cells > MOST_CELLS:
             self.root.fault("factor", f"the factors make {cells} combinations; give at most {MOST_CELLS}.")

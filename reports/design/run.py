@@ -25,6 +25,7 @@ from ranklsim.pkpd.given import AGENT, AgentLike, with_agents
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
 from ranklsim.pkpd.reading import MOST_PATIENTS
 from ranklsim.pkpd.simulation import processors
+from ranklsim.reports.design.optimise import optimised
 from ranklsim.reports.design.patients import design_arms, in_patients
 from ranklsim.reports.design.question import Question, dose_for, load_question, parse_question
 from ranklsim.reports.design.search import Searched, search
@@ -34,6 +35,8 @@ from ranklsim.reports.design.worth import pilots, worth
 from ranklsim.reports.layout.folders import fingerprint, work_folder, write_result
 
 VERB = "design"
+SEARCHED = 200
+"""Vectors over which ranges are searched; the points found are then simulated over all."""
 LIBRARIES = ("numpy", "scipy", "numba", "pandas")
 FILES = {f"{name}.csv" for name in ("cells", "designs", "patients", "unknowns", "pilots", "size")} | {
     "samples.parquet", "question.toml", "design.json", "index.html", "fingerprint",
@@ -123,16 +126,30 @@ def design(
     vectors = vectors_for(values, asked.agents, asked.draws, asked.seed)
     threads = processors() if workers is None else workers
     if out is None:
+        asked = _optimised(asked, values, vectors, None, threads)
         found = search(asked, values, vectors, workers=threads, progress=progress)
         return answer(found, values, workers=threads, progress=progress)
     target = Path(out)
     identity = fingerprint(asked.trial, values, asked.agents, asked.text, vectors.to_csv(index=False))
     work = work_folder(target, VERB, "its question, parameters or agents", identity, resume, force, FILES)
+    asked = _optimised(asked, values, vectors, work, threads)
     found = search(asked, values, vectors, work=work, workers=threads, progress=progress)
     told = answer(found, values, workers=threads, progress=progress)
     write_design(told, target, command)
     shutil.rmtree(work)
     return told
+
+
+def _optimised(
+    question: Question, values: ParameterTable, vectors: pd.DataFrame, work: Path | None, workers: int
+) -> Question:
+    """The question with its searched ranges decided, over some of the vectors."""
+    if not question.free:
+        return question
+    some = vectors.head(SEARCHED + 1)
+    return optimised(
+        question, lambda each, k: search(each, values, some, work=work, workers=workers, stage=f"try-{k:03d}")
+    )
 
 
 def _question(

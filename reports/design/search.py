@@ -311,6 +311,7 @@ def search(
     work: Path | None = None,
     workers: int = 1,
     progress: Progress | None = None,
+    stage: str = "search",
 ) -> Searched:
     """Simulate every design in every draw.
 
@@ -326,6 +327,8 @@ def search(
         Threads; the result does not depend on it.
     progress : callable, optional
         Called with (done, total), in typical patients.
+    stage : str
+        Name of the portions in `work`.
 
     Raises
     ------
@@ -357,7 +360,7 @@ def search(
         evaluate, len(designs), total, work=work, progress=progress,
         culprit=lambda vector: ", ".join(f"{symbol} = {value:g}" for symbol, value in vector.items()),
     )  # fmt: skip
-    frame = portions.run("search", vectors)
+    frame = portions.run(stage, vectors)
     return Searched(question, vectors, _arranged(question, designs, wanted, frame))
 
 

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from ranklsim import __version__
 from ranklsim.cohorts.quantities import Quantity
 from ranklsim.cohorts.words import first_upper, listed
+from ranklsim.pkpd.results import Results
 from ranklsim.reports.design.question import SAME, Preference, Question, Requirement, three_digits
 from ranklsim.reports.design.search import LEVEL, Searched
 from ranklsim.reports.design.size import Sized
-from ranklsim.reports.figures.drawing import INK, RULE, SHADE, SOFT, WIDTH, drawing, panels, svg_text
+from ranklsim.reports.figures.drawing import INK, RULE, SHADE, SOFT, WIDTH, drawing, first_figure, panels, svg_text
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.page import Page, table
 from ranklsim.reports.layout.tables import num, sig
@@ -39,8 +40,8 @@ CHANCE = 2.0
 """Standard deviations of the gain by chance above which a gain is told (our choice)."""
 
 
-@dataclass(frozen=True)
-class Answer:
+@dataclass(frozen=True, repr=False)
+class Answer(Results):
     """Everything that a page is made of.
 
     Attributes
@@ -58,6 +59,9 @@ class Answer:
         As from `size.size_of`.
     """
 
+    SOURCE = "design/"
+    FIGURE = "reports.design.show:figure"
+
     found: Searched
     cells: pd.DataFrame
     designs: pd.DataFrame
@@ -66,6 +70,17 @@ class Answer:
     worth: pd.DataFrame
     pilots: pd.DataFrame
     sized: Sized | None = None
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Every table by its name, the main one first."""
+        found = {"cells": self.cells, "designs": self.designs, "patients": self.patients}
+        found |= {"unknowns": self.worth.drop(columns=["design_low", "design_high"]), "pilots": self.pilots}
+        found |= {} if self.sized is None else {"size": self.sized.curve}
+        return {name: table for name, table in found.items() if len(table)}
+
+    def heading(self) -> str:
+        """What the result is, in one line."""
+        return "\n".join([self.question.title, *sentences(self)])
 
     @property
     def question(self) -> Question:
@@ -341,6 +356,16 @@ def _probability(answer: Answer) -> Exhibit:
         "agree with the published figures; they are what is not known, not how patients differ."
     )
     return Exhibit("Figure", "1", "How probable it is that each dose meets what is required", frame, body, footnote)
+
+
+def figure(answer: Answer) -> Figure:
+    """The first figure of the page.
+
+    Parameters
+    ----------
+    answer : Answer
+    """
+    return first_figure(lambda: _probability(answer))
 
 
 def _probability_dots(answer: Answer) -> Exhibit:

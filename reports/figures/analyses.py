@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 from scipy import stats
 
+from ranklsim.cohorts.endpoints import is_ratio
 from ranklsim.cohorts.words import month_text
+from ranklsim.pkpd.errors import BadInput
+from ranklsim.reports.analyses.results import Analyses
 from ranklsim.reports.figures.drawing import INK, RULE, SHADE, SOFT, WIDTH, drawing, shown, spread, wrap_label
 from ranklsim.reports.layout.arms import ArmView
 from ranklsim.reports.layout.tables import num, p_value
@@ -222,3 +226,35 @@ def forest(frame: pd.DataFrame, arms: Sequence[ArmView], *, xlabel: str, ratio: 
             ax.text(1.06, -k, shown, transform=where, fontsize=8.8, va="center")
         ax.set_xlabel(xlabel)
         return figure
+
+
+def endpoints_figure(found: Analyses) -> Figure:
+    """The effect in every endpoint and arm with its interval, a panel for each measure of effect.
+
+    Parameters
+    ----------
+    found : Analyses
+    """
+    rows = found.endpoints[found.endpoints["effect"].notna()]
+    kinds = list(dict.fromkeys(rows["effect_measure"]))
+    if not kinds:
+        raise BadInput("there is nothing to draw in this result: no endpoint has an effect.")
+    counts = [int((rows["effect_measure"] == kind).sum()) for kind in kinds]
+    with drawing(WIDTH * 1.25, 0.34 * sum(counts) + 0.75 * len(kinds)) as figure:
+        figure.set_layout_engine("constrained")
+        axes = figure.subplots(len(kinds), 1, squeeze=False, height_ratios=counts)[:, 0]
+        for ax, kind in zip(axes, kinds, strict=True):
+            own = rows[rows["effect_measure"] == kind]
+            at = np.arange(len(own))[::-1]
+            ax.hlines(at, own["effect_low"], own["effect_high"], color=INK, lw=1.1)
+            ax.plot(own["effect"], at, "o", ms=4.6, color=INK, ls="none")
+            ratio = is_ratio(kind)
+            if ratio:
+                ax.set_xscale("log")
+            ax.axvline(1.0 if ratio else 0.0, color=RULE, lw=0.9)
+            names = [textwrap.shorten(name, 46, placeholder=" …") for name in own["endpoint"]]
+            labels = [f"{name}: {arm}" for name, arm in zip(names, own["arm"], strict=True)]
+            ax.set_yticks(at, labels, fontsize=8.0)
+            ax.set_ylim(-0.7, len(own) - 0.3)
+            ax.set_xlabel(f"{kind[:1].upper()}{kind[1:]} against the comparator, 95 % interval", fontsize=8.8)
+    return figure

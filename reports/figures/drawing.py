@@ -11,8 +11,9 @@ import io
 import re
 import textwrap
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from html import escape
 
 import matplotlib as mpl
@@ -24,6 +25,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ranklsim.cohorts.words import month_text
+from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.layout.arms import ArmView
 
 DPI = 200  # of pictures
@@ -81,7 +83,37 @@ def drawing(width: float, height: float) -> Iterator[Figure]:
     with _style():
         figure = Figure(figsize=(width, height))
         FigureCanvasSVG(figure)
+        if (made := _MADE.get()) is not None:
+            made.append(figure)
         yield figure
+
+
+_MADE: ContextVar[list[Figure] | None] = ContextVar("_MADE", default=None)
+"""Figures that `first_figure` collects."""
+
+
+def first_figure(build: Callable[[], object]) -> Figure:
+    """The first figure that a part of a page draws.
+
+    Parameters
+    ----------
+    build : callable
+        Makes the part.
+
+    Raises
+    ------
+    BadInput
+        If it has no figure.
+    """
+    made: list[Figure] = []
+    token = _MADE.set(made)
+    try:
+        build()
+    finally:
+        _MADE.reset(token)
+    if not made:
+        raise BadInput("there is nothing to draw in this result.")
+    return made[0]
 
 
 def panels(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import chi2
 
@@ -26,8 +27,9 @@ from ranklsim.pkpd.fitting import fit as fitting
 from ranklsim.pkpd.fitting import posterior
 from ranklsim.pkpd.fitting.spec import Spec, load_spec
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
+from ranklsim.pkpd.results import Results
 from ranklsim.pkpd.simulation import processors
-from ranklsim.reports.figures.drawing import INK, RULE, SOFT, WIDTH, drawing, panels, svg_text, two_lines
+from ranklsim.reports.figures.drawing import INK, RULE, SOFT, WIDTH, drawing, first_figure, panels, svg_text, two_lines
 from ranklsim.reports.layout.cells import Text
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.folders import work_folder, write_result
@@ -47,8 +49,8 @@ TABLES = "estimates correlations identifiability residuals starts profiles poste
 FILES = {GOOD, NOT_CONVERGED, "fit.json"} | {f"{name}.csv" for name in TABLES}
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Results):
     """A finished fit with its diagnostics.
 
     Attributes
@@ -67,12 +69,26 @@ class Result:
         Warnings of lmfit, one sentence each.
     """
 
+    SOURCE = "fit/"
+    FIGURE = "reports.pages.fit_report:figure"
+
     found: fitting.Fit
     profiles: pd.DataFrame | None
     estimates: pd.DataFrame
     residuals: pd.DataFrame
     shortfall: float
     noticed: tuple[str, ...] = ()
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Every table by its name, the main one first."""
+        found = {"estimates": self.estimates, "residuals": self.residuals}
+        return found if self.profiles is None else found | {"profiles": self.profiles}
+
+    def heading(self) -> str:
+        """What the result is, in one line."""
+        return "\n".join(
+            [f"Fit {self.spec.path.stem}: {'converged' if self.converged else 'not converged'}", *self.warnings]
+        )
 
     @property
     def warnings(self) -> list[str]:
@@ -358,6 +374,16 @@ def _compose(result: Result) -> tuple[Page, list[Section]]:
         _residuals(result),
         _starts(result),
     ]
+
+
+def figure(result: Result) -> Figure:
+    """The first figure of the page: profile likelihoods, or the residuals without them.
+
+    Parameters
+    ----------
+    result : Result
+    """
+    return first_figure(lambda: _residuals(result) if result.profiles is None else _profiles(result))
 
 
 def _estimates(result: Result) -> Section:

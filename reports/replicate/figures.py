@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from ranklsim.cohorts.endpoints import Endpoint
 from ranklsim.cohorts.words import first_upper
-from ranklsim.reports.figures.drawing import INK, RULE, WIDTH, drawing, svg_text, two_lines
+from ranklsim.reports.figures.drawing import INK, RULE, WIDTH, drawing, first_figure, svg_text, two_lines
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.page import table
 from ranklsim.reports.layout.tables import num
 from ranklsim.reports.replicate.analyse import DIFFERENCE, MEAN
+from ranklsim.reports.replicate.operating import Replicates
 from ranklsim.reports.replicate.sample import AS_PLANNED, AS_RUN
 from ranklsim.reports.replicate.view import Scale, View, percent
 
@@ -23,6 +25,17 @@ SOURCES = {"ensemble": "of the ensemble that agrees with published figures", "ra
 
 
 # -- power against n ---------------------------------------------------------------------------------------------------
+
+
+def figure(found: Replicates) -> Figure:
+    """The first figure of the page: power by number of patients, or the estimates of each study.
+
+    Parameters
+    ----------
+    found : Replicates
+    """
+    view = View(found)
+    return first_figure(lambda: by_size(view) if len(view.sizes) > 1 else estimates(view))
 
 
 def by_size(view: View) -> Section:

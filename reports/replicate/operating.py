@@ -36,6 +36,7 @@ import pandas as pd
 from ranklsim.cohorts.endpoints import is_ratio
 from ranklsim.cohorts.statistics.claims import SUPERIORITY
 from ranklsim.cohorts.statistics.proportions import proportion
+from ranklsim.pkpd.results import Results
 from ranklsim.reports.analyses.monitoring import HARM
 from ranklsim.reports.replicate.analyse import DIFFERENCE, ESTIMAND, NULL, SUBJECT, TRIAL, Protocol
 from ranklsim.reports.replicate.sample import Replication
@@ -58,8 +59,8 @@ Measure = tuple[str, float, float, int] | tuple[str, float, float, int, float, f
 """Name, value, Monte-Carlo standard error, studies, and of a share its interval."""
 
 
-@dataclass(frozen=True)
-class Replicates:
+@dataclass(frozen=True, repr=False)
+class Replicates(Results):
     """Operating characteristics of a trial.
 
     Attributes
@@ -74,6 +75,9 @@ class Replicates:
         How the test of each study ended at its interim looks; empty where none is tested.
     """
 
+    SOURCE = "replicate/"
+    FIGURE = "reports.replicate.figures:figure"
+
     plan: Replication
     protocol: Protocol
     operating: pd.DataFrame
@@ -81,6 +85,15 @@ class Replicates:
     assurance: pd.DataFrame
     estimates: pd.DataFrame
     looks: pd.DataFrame
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Every table by its name, the main one first."""
+        named = ("operating", "truth", "assurance", "estimates", "looks")
+        return {name: table for name in named if len(table := getattr(self, name))}
+
+    def heading(self) -> str:
+        """What the result is, in one line."""
+        return f"{self.plan.trial.title}: operating characteristics"
 
 
 def operating(found: pd.DataFrame, true: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:

@@ -28,6 +28,7 @@ from scipy.special import ndtri
 from ranklsim.cohorts.portions import Portions, Progress
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.ranges import natural
+from ranklsim.pkpd.results import Results
 from ranklsim.reports.sensitivity.sample import (
     LEVELS,
     Array,
@@ -198,8 +199,8 @@ def _fisher(rho: Array, freedom: int) -> tuple[Array, Array]:
     return np.tanh(mid - half), np.tanh(mid + half)
 
 
-@dataclass(frozen=True)
-class Sensitivity:
+@dataclass(frozen=True, repr=False)
+class Sensitivity(Results):
     """Result of a sensitivity analysis.
 
     Attributes
@@ -220,6 +221,9 @@ class Sensitivity:
         One row for each vector: `stage`, `matrix`, values of the parameters, and each arm's outcomes.
     """
 
+    SOURCE = "sensitivity/"
+    FIGURE = "reports.sensitivity.show:figure"
+
     question: Question
     settings: Settings
     outcomes: pd.DataFrame
@@ -228,6 +232,16 @@ class Sensitivity:
     pairs: pd.DataFrame
     correlations: pd.DataFrame
     samples: pd.DataFrame
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Every table by its name, the main one first."""
+        named = ("outcomes", "sobol", "morris", "pairs", "correlations", "samples")
+        return {name: table for name in named if len(table := getattr(self, name))}
+
+    def heading(self) -> str:
+        """What the result is, in one line."""
+        asked = f"{len(self.outcomes)} outcomes to {len(self.question.moved)} parameters"
+        return f"{self.question.trial.title}: sensitivity of {asked}"
 
     @property
     def kept(self) -> list[str]:

@@ -9,12 +9,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from ranklsim import __version__
 from ranklsim.cohorts.durability import LEAST_GAIN, MEASURES, RISE
 from ranklsim.cohorts.words import first_upper, listed
 from ranklsim.pkpd.ranges import experiment
-from ranklsim.reports.figures.drawing import INK, RULE, SHADE, SOFT, WIDTH, drawing, panels, svg_text, two_lines
+from ranklsim.reports.figures.drawing import (
+    INK,
+    RULE,
+    SHADE,
+    SOFT,
+    WIDTH,
+    drawing,
+    first_figure,
+    panels,
+    svg_text,
+    two_lines,
+)
 from ranklsim.reports.layout.arms import view_arms
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.page import Page, table
@@ -199,6 +211,16 @@ def _dots(view: _View) -> Exhibit:
         "or above 1 is sampling noise; see its interval."
     )
     return Exhibit("Figure", "1", f"Parameters with the most effect on {view.topic}", frame, body, footnote, said)
+
+
+def figure(found: Sensitivity) -> Figure:
+    """The first figure of the page.
+
+    Parameters
+    ----------
+    found : Sensitivity
+    """
+    return first_figure(lambda: _dots(_View(found)))
 
 
 def _curves(view: _View) -> Section:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -22,7 +24,16 @@ from ranklsim.cohorts.uncertainty import vectors_for
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.units import DAYS_PER_MONTH
-from ranklsim.reports.design.question import Question, Size, dose_for, load_question, parse_question, questions
+from ranklsim.reports.design.optimise import optimised
+from ranklsim.reports.design.question import (
+    Preference,
+    Question,
+    Size,
+    dose_for,
+    load_question,
+    parse_question,
+    questions,
+)
 from ranklsim.reports.design.run import answer
 from ranklsim.reports.design.search import search
 from ranklsim.reports.design.size import probit, solution
@@ -307,3 +318,47 @@ def _after(count: int, real: Callable[..., None]) -> Callable[..., None]:
         real(*args)
 
     return replace_file
+
+
+RANGES = TEXT.replace('every = ["6 mo"]', 'every = "2..12 mo"')
+
+
+@pytest.mark.parametrize(("most", "wanted"), [(200.0, 100.0), (80.0, 80.0)])
+def test_a_searched_range_ends_at_the_best_point_or_at_the_limit_of_a_requirement(most: float, wanted: float) -> None:
+    question = parse_question(RANGES, Path())
+    assert [factor.key for factor in question.free] == ["every"]
+
+    def look(each: Question, _: int) -> SimpleNamespace:
+        every = each.tried[0][0]
+        spread = np.linspace(-20, 0, 11)[:, None, None]  # over the draws; its 20 % quantile, -14.4, is what counts
+        margins = [np.broadcast_to(most + 14.4 - every + spread, (11, 1, 3))]
+        cost = np.broadcast_to(np.log(every / 100) ** 2, (11, 1, 3))
+        return SimpleNamespace(question=each, margins=margins, fine=lambda *_: cost, doses=np.ones(3))
+
+    question = replace(question, preferences=[Preference(question.requirements[0].quantity, "mrankl", least=True)])
+    found = optimised(question, look).tried
+    assert found[0][0] == pytest.approx(wanted, rel=0.02)
+    assert found[0][0] <= most * 1.0001
+    assert len(found) <= 6
+    assert all(abs(np.log(a[0] / b[0])) > 0.04 for a, b in itertools.combinations(found, 2))
+
+
+@pytest.mark.slow
+def test_a_dose_and_an_interval_are_searched_together_and_a_repetition_gives_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "two.toml"
+    path.write_text(RANGES)
+    found = design(path, tmp_path / "two", draws=10)
+    assert found.cells["mrankl-selective.every"].str.match(r"every [\d.]+ (day|mo)").all()
+    assert 1 <= len(found.cells) <= 6
+    again = design(path, draws=10)
+    pd.testing.assert_frame_equal(found.cells, again.cells)
+
+
+def test_more_ranges_than_can_be_searched_are_refused() -> None:
+    more = "".join(
+        f'[[factor]]\narm = "{name}"\n{key} = "{value}"\n'
+        for name in ("denosumab", "srankl")
+        for key, value in (("dose", "30..60 mg"), ("every", "3..6 mo"))
+    )
+    with pytest.raises(BadInput, match="more than 4 factors have a range"):
+        parse_question(RANGES.replace("[[require]]", more + "[[require]]", 1), Path())
