@@ -32,7 +32,7 @@ from ranklsim.pkpd.arguments import checked, text
 from ranklsim.pkpd.arguments import folder as existing_folder
 from ranklsim.pkpd.errors import BadInput, near, shown
 from ranklsim.pkpd.limits import limit_of
-from ranklsim.pkpd.reading import MOST_TOML_BYTES, Faults, Shape, Table, load_toml, plain, read_content
+from ranklsim.pkpd.reading import MOST_TOML_BYTES, Faults, Shape, Table, load_toml, parse_toml, plain, read_content
 from ranklsim.pkpd.results import Frame
 from ranklsim.pkpd.tomltext import Key, quoted
 from ranklsim.pkpd.units import parse_quantity, unit_of
@@ -432,7 +432,9 @@ def describe(agent: Agent) -> str:
     return "\n".join(lines)
 
 
-def new_agent(name: str, like: str = "denosumab", *, folder: Path | None = None) -> str:
+def new_agent(
+    name: str, like: str = "denosumab", *, folder: Path | None = None, assay: Mapping[str, str] | None = None
+) -> str:
     """The text of a file for an agent of one's own, with a comment for each number that may be given.
 
     Parameters
@@ -442,11 +444,13 @@ def new_agent(name: str, like: str = "denosumab", *, folder: Path | None = None)
         The agent from which it takes over what its file does not give.
     folder : Path, optional
         Where `like` is looked for before the shipped agents.
+    assay : mapping of str to str, optional
+        Constants of binding as a laboratory measures them (``{"KD_mRANKL": "0.05 nM"}``), or "none".
 
     Raises
     ------
     BadInput
-        If the name can't be used, or there is no agent `like`.
+        If the name can't be used, there is no agent `like`, or a constant can't be used.
     """
     if not _NAME.fullmatch(name) or name in _NOT_NAMES:
         raise BadInput(f"'{name}' is no name of an agent; {_NAME_RULE}")
@@ -462,6 +466,16 @@ def new_agent(name: str, like: str = "denosumab", *, folder: Path | None = None)
         'description  = ""',
         "",
     ]
+    constants = [number.field for number in base.provenance if FIELDS[base.kind][number.field].none]
+    wrong = [each for each in assay or () if each not in constants]
+    if wrong:
+        raise BadInput(
+            *(f"assay: '{each}' is no constant of binding of {base.name}; {near(each, constants)}" for each in wrong)
+        )
+    for each, constant in (assay or {}).items():
+        own = '"none"' if constant == "none" else f"{{ assay = {quoted(constant)}, like = {quoted(base.name)} }}"
+        lines.append(f"{each} = {own}")
+    lines += [""] * bool(assay)
     for number in base.provenance:
         spec = FIELDS[base.kind][number.field]
         lines.append(f"# {number.field}: {spec.meaning}{_or_none(spec)}. {base.label}: {_in_words(number)}")
@@ -470,7 +484,9 @@ def new_agent(name: str, like: str = "denosumab", *, folder: Path | None = None)
         span = "" if number.low is None else f", low = {number.low:g}, high = {number.high:g}"
         value = quoted(_in_words(number))
         lines.append(f'# {number.field} = {{ value = {value}{span}, status = "assumed", source = "..." }}')
-    return "\n".join(lines) + "\n"
+    made = "\n".join(lines) + "\n"
+    _Reader(Path(f"{name}.toml"), parse_toml(f"{name}.toml", made.encode())[0], made, base).agent()
+    return made
 
 
 def cautions(agent: Agent) -> list[str]:

@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 DICTIONARY = Path(__file__).parent / "data" / "dictionary.csv"
 ALL_TABLES, TRUE = "*", "true_"
 """Table of the columns that several tables share; what precedes a value without measurement error."""
+LIKE = {
+    **{f"replicate/{name}": f"run/{name}" for name in ("patients", "visits", "events")},
+    "replicate/vectors": "run/uncertainty_draws",
+    **{f"{verb}/parameters": "parameters" for verb in ("run", "replicate", "fit")},
+    "fit/residuals": "validate/predictions",
+}
+"""Tables that have the columns of another one besides their own."""
 SHOWN = 12
 """Rows of a table that a page shows."""
 _PLACEHOLDER = re.compile(r"\{\w+\}")
@@ -61,12 +68,13 @@ def explain(table: str, column: str) -> tuple[str, str] | None:
         Name of the table in the dictionary, such as ``visits`` or ``design/cells``.
     column : str
     """
-    for pattern, unit, meaning in [*_patterns(table, whole=True), *_patterns(ALL_TABLES, whole=True)]:
+    tables = [table, LIKE.get(table, ""), ALL_TABLES]
+    for pattern, unit, meaning in [row for name in tables for row in _patterns(name, whole=True)]:
         if pattern.fullmatch(column):
             return unit, meaning
     if found := of_model(column.removeprefix(TRUE)):
         return found[0], found[1] + (", without measurement error" if column.startswith(TRUE) else "")
-    for pattern, unit, meaning in [*_patterns(table, whole=False), *_patterns(ALL_TABLES, whole=False)]:
+    for pattern, unit, meaning in [row for name in tables for row in _patterns(name, whole=False)]:
         if pattern.fullmatch(column):
             return unit, meaning
     return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ranklsim.pkpd.biology.model import OUTPUTS
-from ranklsim.pkpd.results import ALL_TABLES, dictionary
+from ranklsim.pkpd.results import ALL_TABLES, LIKE, dictionary
 
 PAGE = Path(__file__).parents[1] / "docs" / "dictionary.md"
 HEAD = """# Data dictionary
@@ -41,7 +41,11 @@ def page() -> str:
     for table in dict.fromkeys(rows["table"]):
         own = rows[rows["table"] == table]
         parts.append(f"\n## {NAMES.get(table, f'`{table}`')}\n\n")
+        if table in LIKE:
+            parts.append(f"Besides, the columns of `{LIKE[table]}`.\n\n")
         parts += _table(own[["column", "unit", "meaning"]].itertuples(index=False, name=None))
+    for table in [name for name in LIKE if name not in set(rows["table"])]:
+        parts.append(f"\n## `{table}`\n\nThe columns of `{LIKE[table]}`.\n")
     return "".join(parts)
 
 

@@ -71,13 +71,20 @@ def _show_agent(name: str) -> None:
 @_agents.command("new")
 @click.argument("name")
 @click.option("--like", default="denosumab", show_default=True, help="The agent from which all else is taken over.")
+@shared.option(
+    "--assay",
+    shared.ASSAY,
+    "FIELD=VALUE",
+    'A constant of binding as a laboratory measures it: KD_mRANKL="0.05 nM", or KD_sRANKL=none. Can be repeated.',
+    multiple=True,
+)
 @shared.FORCE
-def _new_agent(name: str, like: str, force: bool) -> None:
+def _new_agent(name: str, like: str, assay: Sequence[tuple[str, str]], force: bool) -> None:
     """Write NAME.toml into this folder: an agent of your own, with a comment for each number that may be given."""
     from ranklsim.pkpd.agents import new_agent
 
     target = Path(f"{name}.toml")
-    text = new_agent(name, like, folder=Path.cwd())
+    text = new_agent(name, like, folder=Path.cwd(), assay=dict(assay))
     with shared.new_files([target], force) as (path,):
         path.write_text(text, encoding="utf-8", newline="")
     click.echo(target)

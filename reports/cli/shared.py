@@ -81,6 +81,14 @@ def _setting(value: str) -> tuple[str, float]:
         raise click.BadParameter(f"{name} = '{number}' is not a number; give it without unit, such as age=63") from None
 
 
+def _assay(value: str) -> tuple[str, str]:
+    """Read FIELD=VALUE; the value is text with its unit."""
+    name, equals, text = (part.strip() for part in value.partition("="))
+    if not (name and equals and text):
+        raise click.BadParameter(f"'{value}' is not FIELD=VALUE, such as KD_mRANKL=\"0.05 nM\"")
+    return name, text
+
+
 def _layers(value: str) -> tuple[str, ...]:
     """Read the sources of variation that are on: a list separated by commas, or ``none``."""
     found = () if value.strip() == "none" else tuple(part.strip() for part in value.split(","))
@@ -131,8 +139,8 @@ def _day(value: str) -> date:
         raise click.BadParameter(f"'{value}' is not a date such as 2000-01-03") from None
 
 
-TOLERANCE, MONTHS, SETTING, PLACE, NAMES, SIZES, VECTORS, DAY = (
-    FuncParamType(read) for read in (_tolerance, _months, _setting, _place, _names, _sizes, _vectors, _day)
+TOLERANCE, MONTHS, SETTING, ASSAY, PLACE, NAMES, SIZES, VECTORS, DAY = (
+    FuncParamType(read) for read in (_tolerance, _months, _setting, _assay, _place, _names, _sizes, _vectors, _day)
 )
 """What a value may be, and how it is read."""
 
