@@ -360,6 +360,15 @@ class Question:
         changed = {factor.arm for factor in self.factors}
         return [arm for arm in self.trial.arms if arm.name not in changed]
 
+    @property
+    def extreme_doses(self) -> list[Regimen]:
+        """The least and the greatest dose of each factor that chooses one."""
+        return [
+            Regimen(self.main_agent(factor.arm).name, float(dose), 0.0, 0.0, 1)
+            for factor in self.factors if factor.key == "dose"
+            for dose in (min(factor.values), max(factor.values))
+        ]  # fmt: skip
+
     def main_agent(self, name: str) -> Agent:
         """The agent of an arm's regimen that the factors change.
 
@@ -929,6 +938,10 @@ class _Reader:
     def _possible(self, question: Question) -> None:
         """Every design can be given, and every time that is asked for is simulated."""
         seen = set()
+        for regimen in question.extreme_doses:
+            agent = next(agent for agent in question.agents if agent.name == regimen.agent)
+            if fault := agent.dose_fault(regimen.dose_mg):
+                self.root.fault("factor", fault)
         for cell in question.cells:
             choice = dict(zip((factor.name for factor in question.lists), cell, strict=True))
             if question.axis:

@@ -20,6 +20,7 @@ from ranklsim.cohorts.portions import Progress
 from ranklsim.cohorts.uncertainty import vectors_for
 from ranklsim.pkpd import arguments
 from ranklsim.pkpd.agents import Agent
+from ranklsim.pkpd.dosing import warn_of_far_doses
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.given import AGENT, AgentLike, with_agents
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
@@ -122,6 +123,8 @@ def design(
             raise BadInput(f"draws = {draws} is not possible; give 10 to {asked.draws}.")
         asked = replace(asked, draws=draws)
     asked = replace(asked, trial=with_population(asked.trial))
+    planned = [regimen for arm in asked.trial.arms for regimen in arm.regimens]
+    warn_of_far_doses([*planned, *asked.extreme_doses], asked.agents, load_parameters()["WT"])
     values = load_parameters(parameters, folder=asked.trial.folder)
     vectors = vectors_for(values, asked.agents, asked.draws, asked.seed)
     threads = processors() if workers is None else workers

@@ -18,7 +18,8 @@ import pandas as pd
 import pytest
 from helpers import change, check_sentence, said, trial_text
 
-from ranklsim import api
+from ranklsim import Agent, api
+from ranklsim.pkpd.agents import load_agent
 from ranklsim.reports.cli import main as cli
 
 COURSE = ("--agent", "denosumab", "--dose", "60mg", "--every", "6mo", "--doses", "2", "--follow", "6mo")
@@ -714,6 +715,27 @@ def test_the_table_of_a_patient_goes_to_the_terminal_as_to_a_file(
         assert (code, err) == (0, [])
         assert "\n".join([*out, ""]) == Path("course.csv").read_text(encoding="utf-8")
     assert Path("course.svg").is_file()
+
+
+def test_a_new_agent_has_the_affinity_that_a_laboratory_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("agents", "new", "def-101", "--assay", "KD_mRANKL=0.05 nM", "--assay", "KD_sRANKL=none")
+    assert said(capsys, *words)[0] == 0
+    made = load_agent("def-101", folder=tmp_path)
+    written = Agent("def-101", label="DEF-101", like="denosumab", KD_mRANKL={"assay": "0.05 nM", "like": "denosumab"})
+    assert made.values["KD_mRANKL"] == written.values["KD_mRANKL"]
+    assert made.values["KD_sRANKL"] == float("inf")
+    for wrong, part in (
+        ("KD=1", "'KD' is no constant"),
+        ("KD_mRANKL=0.05 mg", "cannot be turned"),
+        ("KD_mRANKL", "FIELD"),
+    ):
+        code, _, err = said(capsys, "agents", "new", "def-102", "--assay", wrong)
+        assert (code, len(err)) == (2, 1)
+        assert part in err[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["def-101.toml"]
 
 
 def test_every_verb_that_writes_has_a_default_for_where() -> None:

@@ -135,6 +135,7 @@ def test_numbers_of_an_own_agent_are_drawn_over_its_range(tmp_path: Path) -> Non
         ('every = ["6 mo"]', "every = 6", "every"),
         ("least    = true", "", "one direction"),
         ("10..240 mg", "240..10 mg", "range"),
+        ("10..240 mg", "100..300000 mg", "a dose of 300000 mg of mrankl-selective is impossible"),
         ("draws = 12", "draws = 5", "draws = 5"),
     ],
 )
