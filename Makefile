@@ -102,6 +102,7 @@ gallery: $(STAMP)  ## make the pictures of README and docs again, by the command
 .PHONY: readme
 readme: $(STAMP)  ## update the README's tables of figures
 	@$(BIN)/python scripts/readme.py
+	@$(BIN)/python scripts/design.py
 
 .PHONY: refit
 refit: $(STAMP)  ## repeat all shipped fits (hours; continues where it stopped)
