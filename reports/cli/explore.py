@@ -59,6 +59,8 @@ def _explore(
     with open_server(host, port, page.page(page.config(texts, draws)), draws) as server:
         for text in texts:  # the first answers are ready, and the solver is compiled, when the page opens
             course(Asked(text, 60.0), draws)
+        if not server.is_private:
+            click.echo(f"anybody who reaches {host} can use this page; leave out --host to keep it here.", err=True)
         click.echo(f"{server.address} (Ctrl-C ends it)")
         try:
             server.serve_forever()

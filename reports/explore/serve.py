@@ -42,6 +42,11 @@ class Server(ThreadingHTTPServer):
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.server_address[1]}/"
 
+    @property
+    def is_private(self) -> bool:
+        """Whether no other machine reaches it."""
+        return ipaddress.ip_address(self.socket.getsockname()[0]).is_loopback
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that went away is no fault."""
         if not isinstance(sys.exception(), OSError):
@@ -81,10 +86,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def _is_for_us(self) -> bool:
         """Whether the browser meant this server: a foreign page that lets its own name point here is refused."""
-        name = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
-        if name in ("localhost", self.server.host):
-            return True
         try:
+            name = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
+            if name in ("localhost", self.server.host):
+                return True
             ipaddress.ip_address(name)
         except ValueError:
             return not ipaddress.ip_address(self.connection.getsockname()[0]).is_loopback

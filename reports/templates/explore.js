@@ -89,7 +89,7 @@ function drawRegimens() {
     if (K.grid) card.append(thenBox(i, text));
     const row = document.createElement("p");
     row.className = "row";
-    if (parts && !K.grid) row.append(button("Then…", () => { parts.push(usualPart(agents.zoledronate ? "zoledronate" : K.agents[0].name, 12)); rewrite(true); }, `Add a treatment after regimen ${NAMES[i]}`));
+    if (parts && !K.grid) row.append(button("Then…", () => { parts.push(usualPart(agents.zoledronate ? "zoledronate" : K.agents[0].name, 12)); rewrite(true); }, `Then… add a treatment after regimen ${NAMES[i]}`));
     if (state.r.length < K.most) row.append(button("Copy", () => { open = new Set([i + 1]); state.r.splice(i + 1, 0, text); changed(true); }, `Copy regimen ${NAMES[i]}`));
     if (state.r.length > 1) row.append(button("Remove", () => { open = new Set([0]); state.r.splice(i, 1); changed(true); $("add").focus(); }, `Remove regimen ${NAMES[i]}`));
     const label = document.createElement("label");

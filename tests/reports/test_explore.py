@@ -187,8 +187,15 @@ def test_the_server_lives_on_whatever_it_is_asked(server) -> None:
 
 
 def test_a_page_of_another_site_that_points_its_name_here_is_refused(server) -> None:
-    assert answer(server, "/", Host="evil.example")[0] == 403
+    for name in ("evil.example", "[", ""):
+        assert answer(server, "/", Host=name)[0] == 403
     assert answer(server, "/", Host=f"localhost:{server.server_address[1]}")[0] == 200
+
+
+def test_only_an_address_that_others_reach_is_open_to_them(server) -> None:
+    assert server.is_private
+    with open_server("0.0.0.0", 0, "", FEW) as public:
+        assert not public.is_private
 
 
 def test_two_users_at_once_get_their_own_answers(server) -> None:
