@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 MOST_ATTEMPTS = 100
 """Times that a draw is made again whose numbers cannot belong together."""
+RARE, SOON = 60.0, 3.0
+"""Days between doses from which on the course has a point after each of them, and days from the dose to that point."""
 OF_BASELINE = ("CTX", "P1NP")
 CHANGE = ("BMD_LS", "BMD_TH", "BMD_FN", "BMD_R13")
 AS_IS = ("OCC_mRANKL", "OCC_sRANKL", "SIGNAL_T")
@@ -186,10 +188,13 @@ def by_variant(
 
 
 def _months_of(trial: Trial) -> np.ndarray:
-    """Every month of the trial, its visits, and the months that its endpoints name."""
+    """Every month of the trial, its visits, the months that its endpoints name, and soon after doses that are rare."""
     named = [month for endpoint in trial.endpoints for month in endpoint.months]
     whole = range(int(np.floor(trial.months)) + 1)
-    return np.array(sorted({*map(float, whole), *map(float, trial.visits.months), *map(float, named)}))
+    rare = [r for arm in trial.arms for r in arm.regimens if r.every_days >= RARE]
+    peaks = {round((float(day) + SOON) / DAYS_PER_MONTH, 4) for regimen in rare for day in regimen.times_days()}
+    peaks = {month for month in peaks if month < trial.months}
+    return np.array(sorted({*map(float, whole), *map(float, trial.visits.months), *map(float, named), *peaks}))
 
 
 def ensemble(

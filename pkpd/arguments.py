@@ -34,7 +34,7 @@ LONGEST_TEXT = 100_000  # characters
 MOST_WORKERS = 1024
 _COMMAND = re.compile(r"`ranklsim ([a-z]+)([^`]*)`")
 _OPTION = re.compile(r"--([a-z][a-z-]*[a-z])")
-_FLAGS = ("force", "resume", "second_order", "keep_patients")
+_FLAGS = ("force", "resume", "second_order", "keep_patients", "brief")
 
 
 class Wrong(Exception):

@@ -2,8 +2,8 @@
 
 Inside, every number is a plain float in the unit that the parameter table, the agent's field or the column name
 fixes; this module turns text such as ``"60 mg"`` or ``"0.094 L/day"`` into that float and refuses what is ambiguous.
-pint knows the units and is imported when the first quantity is read, so that importing ranklsim stays fast.
-Conversion factors are exact fractions: 6 mo are 182.625 day to the last bit, whichever way they were written.
+The units are those of the field, with the prefixes of the SI (kilo and deci to femto). Conversion factors are exact
+fractions: 6 mo are 182.625 day to the last bit, whichever way they were written.
 
 A month is a twelfth of a Julian year, 30.4375 days; published tables sometimes mean 28 days or a visit.
 """
@@ -15,7 +15,6 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
 
 from ranklsim.pkpd.errors import BadInput, closest
 
@@ -148,16 +147,6 @@ def check_unit(unit: str) -> None:
     _scale(unit)
 
 
-@lru_cache(maxsize=1)
-def _registry() -> Any:
-    import pint  # slow to import, and needed only where text meets numbers
-
-    registry: Any = pint.UnitRegistry(non_int_type=Fraction)
-    registry.define("@alias month = mo")
-    registry.define("@alias week = wk")
-    return registry
-
-
 @dataclass(frozen=True)
 class _Scale:
     """A unit as an exact multiple of base units: `factor`, and the power of each dimension."""
@@ -252,11 +241,52 @@ def _scale(unit: str) -> _Scale:
     return scale
 
 
-@lru_cache(maxsize=512)
+def _unit_table() -> dict[str, _Scale]:
+    """Every unit by each of its names; a dalton is that of CODATA 2018, a pound 453.59237 g, an inch 2.54 cm."""
+    short = {"k": 3, "d": -1, "c": -2, "m": -3, "u": -6, "µ": -6, "μ": -6, "n": -9, "p": -12, "f": -15}
+    long = {"kilo": 3, "deci": -1, "centi": -2, "milli": -3, "micro": -6, "nano": -9, "pico": -12, "femto": -15}
+    one, month = Fraction(1), Fraction(DAYS_PER_MONTH)
+    prefixed: list[tuple[str, tuple[str, ...], Fraction, dict[str, int]]] = [
+        ("g", ("gram",), one, {"mass": 1}),
+        ("L", ("liter", "litre"), Fraction(1, 1000), {"length": 3}),
+        ("l", (), Fraction(1, 1000), {"length": 3}),
+        ("m", ("meter", "metre"), one, {"length": 1}),
+        ("mol", ("mole",), one, {"substance": 1}),
+        ("Da", ("dalton",), Fraction("1.66053906660e-24"), {"mass": 1}),
+        ("U", (), one, {"enzyme activity": 1}),
+        ("s", ("second",), Fraction(1, 86400), {"time": 1}),
+    ]
+    others: list[tuple[tuple[str, ...], Fraction, dict[str, int]]] = [
+        (("%", "percent"), Fraction(1, 100), {}),
+        (("min", "minute", "minutes"), Fraction(1, 1440), {"time": 1}),
+        (("h", "hr", "hour", "hours"), Fraction(1, 24), {"time": 1}),
+        (("d", "day", "days"), one, {"time": 1}),
+        (("wk", "week", "weeks"), Fraction(7), {"time": 1}),
+        (("mo", "month", "months"), month, {"time": 1}),
+        (("yr", "year", "years"), Fraction(DAYS_PER_YEAR), {"time": 1}),
+        (("lb", "pound", "pounds"), Fraction("453.59237"), {"mass": 1}),
+        (("inch", "inches"), Fraction("0.0254"), {"length": 1}),
+    ]
+    table = {}
+    for symbol, words, factor, dimensions in prefixed:
+        powers = tuple((name, Fraction(power)) for name, power in sorted(dimensions.items()))
+        for prefix, ten in {"": 0, **short}.items():
+            table[f"{prefix}{symbol}"] = _Scale(factor * Fraction(10) ** ten, powers)
+        for prefix, ten in {"": 0, **long}.items():
+            for word in words:
+                for name in (f"{prefix}{word}", f"{prefix}{word}s"):
+                    table[name] = _Scale(factor * Fraction(10) ** ten, powers)
+    for names, factor, dimensions in others:
+        powers = tuple((name, Fraction(power)) for name, power in sorted(dimensions.items()))
+        table |= dict.fromkeys(names, _Scale(factor, powers))
+    return table
+
+
+_UNITS = _unit_table()
+
+
 def _named(name: str) -> _Scale:
-    """A unit's name as pint knows it, unless pint reads it as something that nobody here means."""
-    if name == "%":
-        return _Scale(Fraction(1, 100))
+    """A unit by its name."""
     if name == "M":
         raise BadInput('the unit \'M\' is ambiguous; write "mo" for month or "mol/L" for molar.')
     if name.startswith("M"):
@@ -265,17 +295,8 @@ def _named(name: str) -> _Scale:
         raise BadInput(f"the unit '{name}' is not used here, as M means mega; did you mean \"{meant}\"?")
     if len(name) == 2 and name[1] == "M" and name[0] in "munpfµμ":
         return _scale(f"{name[0]}mol/L")
-    import pint
-
-    registry = _registry()
-    try:
-        base = registry.Quantity(Fraction(1), name).to_base_units()
-        multiple = bool(base._is_multiplicative) and registry.Quantity(Fraction(0), name).to_base_units().magnitude == 0
-        if multiple:
-            powers = ((str(dimension), Fraction(power)) for dimension, power in base.dimensionality.items())
-            return _Scale(Fraction(base.magnitude), tuple(sorted(powers)))
-    except (pint.PintError, ArithmeticError, AttributeError, TypeError, ValueError):
-        pass  # unknown to pint, or a scale such as decibel that is no multiple of anything
+    if name in _UNITS:
+        return _UNITS[name]
     close = _closest(name)
     hint = f'did you mean "{close}"?' if close else 'units are written like "mg", "mL", "day", "wk", "mo", "yr".'
     raise BadInput(f"the unit '{name}' is not known; {hint}")

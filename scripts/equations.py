@@ -278,6 +278,7 @@ flowchart LR
   end
   drug -- occupies --> mRANKL
   drug -- occupies --> sRANKL
+  drug -- time on RANKL --> exposure
   mRANKL --> signal([signal at RANK])
   sRANKL --> signal
   OPG([OPG]) -- blocks --> signal

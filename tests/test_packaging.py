@@ -115,7 +115,8 @@ def test_every_dependency_has_both_bounds_and_the_lock_file_lies_within_them() -
 
 def test_every_import_of_the_code_is_a_dependency() -> None:
     project = PROJECT["project"]
-    texts = [*project["dependencies"], *project["optional-dependencies"]["dask"]]
+    extras = project["optional-dependencies"]
+    texts = [*project["dependencies"], *extras["dask"], *extras["rtf"], *extras["slides"]]
     named = {re.split(r"[<>=~!]", text)[0].lower() for text in texts}
     for path in sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -125,7 +126,7 @@ def test_every_import_of_the_code_is_a_dependency() -> None:
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 modules = [str(node.module)]
             for module in modules:
-                top = {"docx": "python-docx"}.get(module.split(".")[0], module.split(".")[0])
+                top = {"docx": "python-docx", "pptx": "python-pptx"}.get(module.split(".")[0], module.split(".")[0])
                 known = top in sys.stdlib_module_names or top == "ranklsim" or top.lower() in named
                 assert known, f"{path.relative_to(ROOT)} imports {top}, which pyproject.toml does not name"
 

@@ -104,6 +104,8 @@ class Rate(Endpoint):
 
     def effect(self, table: pd.DataFrame, arm: str, comparator: str, measure: str) -> dict[str, Any]:
         found: dict[str, Any] = rates.rate_ratio(table, arm, comparator, self.covariates)
+        if found["method"].startswith("exact"):
+            return found
         return found | {"method": f"{found['method']}, strata{adjusted_for(self.covariates)}"}
 
     def outcome(self, world: World, estimand: Estimand) -> pd.DataFrame:

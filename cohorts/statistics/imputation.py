@@ -98,9 +98,8 @@ def _completed(
         raise BadInput("imputation: the model has a covariance matrix for each group; fit one for all arms.")
     if reference not in set(patients["arm"]):
         raise BadInput(f"imputation: no patient is in the reference arm {reference!r}.")
-    rng = np.random.default_rng([seed, list(STRATEGIES).index(strategy)])
-    estimates, covariances = fit.draws(count, rng)
-    covariances = covariances[:, 0]
+    estimates, covariances = _parameters(fit, count, seed)
+    rng = np.random.default_rng([seed, 1 + list(STRATEGIES).index(strategy)])
     for first in range(0, len(wide), SLICE):
         some, them = wide.iloc[first : first + SLICE], patients.iloc[first : first + SLICE]
         own = _means(fit, some, them, estimates)
@@ -118,6 +117,19 @@ def _completed(
             drawn = _drawn(values[members], mean, covariances, pattern, rng)
             out[:, members[:, None], np.flatnonzero(~pattern)] = drawn
         yield out
+
+
+_LATEST: list[tuple[mmrm.Fit, int, int, tuple[np.ndarray, np.ndarray]]] = []
+
+
+def _parameters(fit: mmrm.Fit, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draws of coefficients and covariance matrix; those of the latest model are kept, as all strategies share them."""
+    for known, many, other, drawn in _LATEST:
+        if known is fit and (many, other) == (count, seed):
+            return drawn
+    estimates, covariances = fit.draws(count, np.random.default_rng([seed, 0]))
+    _LATEST[:] = [(fit, count, seed, (estimates, covariances[:, 0]))]
+    return _LATEST[0][3]
 
 
 def _means(fit: mmrm.Fit, wide: pd.DataFrame, patients: pd.DataFrame, estimates: np.ndarray) -> np.ndarray:

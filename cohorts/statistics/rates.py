@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, special
+from scipy import optimize, special, stats
 
 from ranklsim.cohorts.statistics.likelihood import Edge, maximise
 from ranklsim.cohorts.statistics.proportions import model_matrix, no_ratio, wald
 from ranklsim.pkpd.errors import BadInput
 
 POISSON = "Poisson, the limit of the negative binomial without overdispersion"
+FEW = 10
+"""Events of both arms together below which their ratio is exact: so few say nothing of a dispersion (our choice)."""
 FAILED = "the negative binomial model does not converge."
 _LEAST, _MOST = np.log(1e-8), np.log(1e6)
 """Logarithms of the dispersions between which the best is looked for."""
@@ -26,7 +29,8 @@ def rate_ratio(
 
     The counts have variance m + a m² [1]_ (NB2) and mean m = years x rate; where they are not more spread than
     Poisson's (a = 0 fits best) the Poisson model is the limit, and `method` says so. Where an arm has no event the
-    ratio is 0 or infinite, with interval and test of the profile likelihood.
+    ratio is 0 or infinite, with interval and test of the profile likelihood. Fewer than `FEW` events in both arms are
+    compared by `exact_ratio`, without strata and covariates.
 
     Parameters
     ----------
@@ -55,14 +59,17 @@ def rate_ratio(
     .. [1] Cameron AC, Trivedi PK. Regression Analysis of Count Data, 2nd ed., Cambridge 2013, section 3.3.
     """
     own = table[table["arm"].isin([arm, control]) & (table["years"] > 0)].dropna(subset=list(covariates))
-    events = []
+    events, years = [], []
     for name in (arm, control):
-        counts = own.loc[own["arm"] == name, "count"]
-        if counts.empty:
+        here = own[own["arm"] == name]
+        if here.empty:
             raise BadInput(f"no patient of {name} is left for the analysis.")
-        events.append(counts.sum())
+        events.append(int(here["count"].sum()))
+        years.append(float(here["years"].sum()))
     if not any(events):
         return no_ratio() | {"method": POISSON, "dispersion": np.nan}
+    if sum(events) < FEW:
+        return exact_ratio((events[0], events[1]), (years[0], years[1]), level=level)
     matrix = model_matrix(own, arm, covariates)
     rest = np.column_stack([np.ones(len(own)), matrix[:, 1:]])
     count, time = own["count"].to_numpy(float), np.log(own["years"].to_numpy(float))
@@ -79,6 +86,67 @@ def rate_ratio(
     method = "negative binomial" if found.dispersion else POISSON
     error = float(np.sqrt(np.linalg.inv(found.information)[0, 0]))
     return wald(float(found.slope[0]), error, level) | {"method": method, "dispersion": found.dispersion}
+
+
+@dataclass(frozen=True)
+class _Exact:
+    """The test of a ratio of two Poisson rates given their sum of events: signed normal quantile, and its interval."""
+
+    events: tuple[int, int]
+    years: tuple[float, float]
+
+    def __call__(self, ratio: float) -> float:
+        """Positive where the data lie above `ratio`.
+
+        Parameters
+        ----------
+        ratio : float
+        """
+        x, n = self.events[0], sum(self.events)
+        share = ratio * self.years[0] / (ratio * self.years[0] + self.years[1])
+        if x > n * share:
+            return max(0.0, float(stats.norm.isf(stats.binom.sf(x - 1, n, share))))
+        return -max(0.0, float(stats.norm.isf(stats.binom.cdf(x, n, share))))
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """Ratios that a two-sided test does not reject.
+
+        Parameters
+        ----------
+        level : float
+        """
+        (x, other), tail = self.events, (1 - level) / 2
+        low = float(stats.beta.ppf(tail, x, other + 1)) if x else 0.0
+        high = float(stats.beta.isf(tail, x + 1, other)) if other else 1.0
+        scale = self.years[1] / self.years[0]
+        return scale * low / (1 - low), scale * high / (1 - high) if high < 1 else np.inf
+
+
+def exact_ratio(events: tuple[int, int], years: tuple[float, float], *, level: float = 0.95) -> dict[str, Any]:
+    """Ratio of two Poisson rates, exact given the sum of both counts [2]_, which is binomial (Clopper and Pearson).
+
+    Parameters
+    ----------
+    events : tuple of int
+        Of the arm and of control; at least one of both.
+    years : tuple of float
+    level : float
+
+    Returns
+    -------
+    dict
+        `estimate`, `low`, `high`, `p` (two-sided: twice the smaller tail), `z` (a function of the ratio), `method`.
+
+    References
+    ----------
+    .. [2] Przyborowski J, Wilenski H. Biometrika 1940;31:313-23. doi:10.1093/biomet/31.3-4.313
+    """
+    test = _Exact(events, years)
+    low, high = test.interval(level)
+    estimate = events[0] * years[1] / (events[1] * years[0]) if events[1] else np.inf
+    p = min(1.0, 2 * float(stats.norm.sf(abs(test(1.0)))))
+    method = f"exact, of Poisson counts given their sum of {sum(events)}"
+    return {"estimate": estimate, "low": low, "high": high, "p": p, "z": test, "method": method, "dispersion": np.nan}
 
 
 class _fit:

@@ -64,6 +64,11 @@ HEARD = (("w", "T"), ("a", "T"), ("w", "C"))  # shares of the sources: of making
 STATES = {f"mRANKL_{source}": ("nmol/L", f"surface RANKL of the {source} source") for source in SOURCES} | {
     "sRANKL": ("nmol/L", "soluble RANKL, free, held by OPG and drug-bound")
 }
+TISSUES = ("marrow", "lymphocyte")  # sources outside bone, whose exposure a trial reports
+EXPOSURES = {f"exposure_{tissue}": ("day", f"time integral of the share of {tissue} surface RANKL that carries drug")
+             for tissue in TISSUES}  # fmt: skip
+EXPOSURES |= {"exposure_s": ("day", "time integral of the share of soluble RANKL that carries drug")}
+STATES |= EXPOSURES
 
 
 def individual(p: Values, slots: Slots) -> dict[str, float]:
@@ -271,7 +276,14 @@ def rates(x: Values, p: Values, bound: Values, synthesis: float, slots: Slots) -
     into_serum = p.sRANKL_given + sum(released[source] for source in SOURCES)
     held_s = sum(bound[f"held_s_{k}"] for k in binders)
     change["sRANKL"] = into_serum - (p.ksel_i * bound.open_s + p.kcpx * held_s) * x.sRANKL
+    change |= {f"exposure_{tissue}": 1 - bound[f"open_{tissue}"] for tissue in TISSUES}
+    change["exposure_s"] = 1 - bound.open_s
     return change
+
+
+def steepness() -> dict[str, float]:
+    """Weights of the error of `EXPOSURES`: none, since nothing depends on them."""
+    return dict.fromkeys(EXPOSURES, 0.0)
 
 
 def start(p: Values) -> dict[str, float]:

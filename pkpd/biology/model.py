@@ -35,7 +35,7 @@ from ranklsim.pkpd.biology import (
     skeleton,
 )
 from ranklsim.pkpd.biology.binding import free_drug_everywhere
-from ranklsim.pkpd.biology.ligand import COMPARTMENTS, SOURCES
+from ranklsim.pkpd.biology.ligand import COMPARTMENTS, SOURCES, TISSUES
 from ranklsim.pkpd.biology.skeleton import TEMPLATES
 from ranklsim.pkpd.biology.values import Slots, Values, at_least, each
 
@@ -121,7 +121,7 @@ class Model:
         p : Values
             The patient's constants.
         """
-        return dict.fromkeys(self.states, 1.0) | calcium.steepness(p)
+        return dict.fromkeys(self.states, 1.0) | ligand.steepness() | calcium.steepness(p)
 
     def rates(self, x: Values, p: Values, free: Sequence[Any]) -> dict[str, Any]:
         """Time derivative (per day) of every state; `free` is free drug of each binder (nmol/L), see `ligand`.
@@ -230,6 +230,9 @@ class Model:
         carried = sum(pools[s] * (1 - bound[f"open_{s}"]) for s in SOURCES)
         out["OCC_mRANKL"] = 100 * carried / (total + NO_POOL * p.M0)
         out["OCC_sRANKL"] = 100 * (1 - bound.open_s)
+        for tissue in TISSUES:
+            out[f"EXPOSURE_mRANKL_{tissue}"] = x[f"exposure_{tissue}"]
+        out["EXPOSURE_sRANKL"] = x.exposure_s
         out["mRANKL_total"] = 100 * total / p.M0
         out["mRANKL_free"] = 100 * p.hm * sum(pools[s] * bound[f"open_{s}"] for s in SOURCES) / p.M0
         out["sRANKL_total"] = 1e3 * x.sRANKL
@@ -254,6 +257,12 @@ OUTPUTS: dict[str, tuple[str, str]] = (
     | {f"OCC_mRANKL_{s}": ("%", f"surface RANKL of the {s} source that carries drug") for s in SOURCES}
     | {
         "OCC_sRANKL": ("%", "soluble RANKL that carries drug"),
+        "EXPOSURE_mRANKL_marrow": ("day", "time integral of the share of marrow surface RANKL that carries drug"),
+        "EXPOSURE_mRANKL_lymphocyte": (
+            "day",
+            "time integral of the share of lymphocyte surface RANKL that carries drug",
+        ),
+        "EXPOSURE_sRANKL": ("day", "time integral of the share of soluble RANKL that carries drug"),
         "mRANKL_total": ("% of baseline", "surface RANKL, free and bound"),
         "mRANKL_free": ("% of baseline", "surface RANKL bound neither by drug nor by OPG"),
         "sRANKL_total": ("pmol/L", "serum sRANKL, free, held by OPG and drug-bound"),

@@ -28,14 +28,19 @@ from scipy import interpolate, optimize, special, stats
 
 from ranklsim.cohorts.protocol.endpoints import SPENDING, Futility
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(321)
-_KERNEL, _KERNEL_WEIGHTS = np.polynomial.legendre.leggauss(64)
+_POINTS, _KERNEL_POINTS = 321, 64
 _REACH = 9.0
 """Standard deviations of an increment, beyond which no more probability is left than rounding."""
 _FARTHEST = 9.0
 """Boundary beyond which no more probability is left than rounding; a look that may spend less rejects nothing."""
 _LEVELS = (1e-12, 0.999)
 """Between these a p-value of a sequence is looked for."""
+
+
+@lru_cache(maxsize=2)
+def _gauss(points: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of Gauss and Legendre, which take a tenth of a second: not before they are wanted."""
+    return np.polynomial.legendre.leggauss(points)
 
 
 def spent(share: np.ndarray, alpha: float, kind: str, shape: Sequence[float] = ()) -> np.ndarray:
@@ -129,7 +134,7 @@ def _limits(information: tuple[float, ...], step: tuple[float, ...]) -> tuple[fl
             )
         limits.append(float(z))
         edge = min(z, _FARTHEST) * scale
-        inside = _Inside(edge, following.density(edge * _NODES))
+        inside = _Inside(edge, following.density(edge * _gauss(_POINTS)[0]))
     return tuple(limits)
 
 
@@ -142,13 +147,13 @@ class _Inside:
 
     def __init__(self, edge: float, values: np.ndarray) -> None:
         self.edge = edge
-        self.curve = interpolate.CubicSpline(edge * _NODES, values)
+        self.curve = interpolate.CubicSpline(edge * _gauss(_POINTS)[0], values)
         self.upto = self.curve.antiderivative()
-        self.mass = float(edge * _WEIGHTS @ values)
+        self.mass = float(edge * _gauss(_POINTS)[1] @ values)
 
     def above(self, at: np.ndarray) -> np.ndarray:
         """Mass above some values."""
-        last = self.edge * _NODES[-1]
+        last = self.edge * _gauss(_POINTS)[0][-1]
         return np.where(at >= last, 0.0, np.where(at <= -last, self.mass, self.upto(last) - self.upto(at)))
 
 
@@ -166,8 +171,9 @@ class _Step:
         # Normal increments t between which the way to the limit leads from within the boundaries.
         low, high = ((limit - side * self.inside.edge) / self.sd for side in (1.0, -1.0))
         low, high = np.clip([low, high], -_REACH, _REACH)
-        t = (low + high) / 2 + (high - low) / 2 * _KERNEL
-        within = (high - low) / 2 * float(_KERNEL_WEIGHTS @ (_normal(t) * self.inside.above(limit - self.sd * t)))
+        nodes, weights = _gauss(_KERNEL_POINTS)
+        t = (low + high) / 2 + (high - low) / 2 * nodes
+        within = (high - low) / 2 * float(weights @ (_normal(t) * self.inside.above(limit - self.sd * t)))
         return within + self.inside.mass * float(special.ndtr(-high))
 
     def density(self, at: np.ndarray) -> np.ndarray:
@@ -176,9 +182,10 @@ class _Step:
             return _normal(at / self.sd) / self.sd
         low, high = ((at - side * self.inside.edge) / self.sd for side in (1.0, -1.0))
         low, high = np.clip(low, -_REACH, _REACH), np.clip(high, -_REACH, _REACH)
-        t = ((low + high) / 2)[:, None] + ((high - low) / 2)[:, None] * _KERNEL
+        nodes, weights = _gauss(_KERNEL_POINTS)
+        t = ((low + high) / 2)[:, None] + ((high - low) / 2)[:, None] * nodes
         values = _normal(t) * self.inside.curve(at[:, None] - self.sd * t)
-        return np.asarray((high - low) / 2 * (values @ _KERNEL_WEIGHTS))
+        return np.asarray((high - low) / 2 * (values @ weights))
 
 
 def _normal(x: np.ndarray) -> np.ndarray:

@@ -170,17 +170,19 @@ def _simulate(settings: Sequence[tuple[str, float]], out: Path, plot: Path | Non
     shared.NAMES,
     "LIST",
     "Formats besides the page, separated by commas: docx (report.docx, a Word document), rtf (rtf/, one file "
-    "per table), parquet (the numbers of every table and figure).",
+    "per table), pptx (slides.pptx, the figures of the core), parquet (the numbers of every table and figure).",
     default="html",
 )
-def _report(folder: str | Path, formats: list[str]) -> None:
+@shared.flag("--brief", "Only the core: the answer and some eight pages, without appendices.")
+@shared.flag("--slides", "As --format pptx: the figures of the core as slides.")
+def _report(folder: str | Path, formats: list[str], brief: bool, slides: bool) -> None:
     """Write the report of the run in DIR again: DIR/report/index.html, a single file that needs no other.
 
     DIR may be a URL, as in `ranklsim run -o`.
     """
     from ranklsim import api
 
-    click.echo(api.report(folder, formats=formats))
+    click.echo(api.report(folder, formats=[*formats, "pptx"] if slides else formats, brief=brief))
 
 
 @shared.verb("cdisc", "Write a run's data as CDISC (ADaM) data sets.", "cdisc runs/modality -o runs/modality-adam")

@@ -68,7 +68,6 @@ def _concentrations(c: Context, section: Section) -> None:
                 numeric=("n",),
                 who=c.population,
                 note=NOTE,
-                folded=True,
             )
         )
 

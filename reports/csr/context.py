@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ranklsim.cohorts.endpoints import Change, Endpoint
+from ranklsim.cohorts.endpoints import Change, Durability, Endpoint
 from ranklsim.cohorts.endpoints.change import ChangeDetail
+from ranklsim.cohorts.endpoints.durability import lasting
 from ranklsim.cohorts.running.storage import Run
 from ranklsim.cohorts.statistics import summaries
 from ranklsim.cohorts.words import month_text
@@ -87,6 +88,7 @@ class Context:
         self.drawn = drawn.loc[:, [c for c in drawn.columns if drawn[c].nunique() > 1]] if len(drawn) else drawn
         self.meanings = {symbol: str(data.parameters.row(symbol)["meaning"]) for symbol in self.drawn}
         self.result_column = "value" if self.control is None else "difference"
+        self._lasting: dict[tuple[str, str, float | None], pd.DataFrame] = {}
         self.primary = self._primary()
         self.analysed = analysed_endpoints(data)
         self.changes: list[tuple[Change, ChangeDetail]] = [
@@ -103,8 +105,8 @@ class Context:
 
     @property
     def basis_line(self) -> str:
-        """The line below the heading of every section."""
-        return f"Simulated data: {self.model}. {wording.basis(self.arms)}"
+        """Which arms are calibrated and which are predicted."""
+        return wording.basis(self.arms)
 
     def table(
         self,
@@ -115,7 +117,6 @@ class Context:
         *,
         note: str = "",
         headline: str = "",
-        folded: bool = False,
         arms: Sequence[ArmView] | None = None,
         who: str | None = None,
         **options: Any,
@@ -124,8 +125,8 @@ class Context:
 
         Parameters
         ----------
-        number, title, note, headline, folded
-            As in `Exhibit`; the note is followed by the numbers of patients and the source.
+        number, title, note, headline
+            As in `Exhibit`.
         frame : DataFrame
         make : callable
             A function of `ranklsim.reports.layout.tables`, which is given `options`.
@@ -141,7 +142,7 @@ class Context:
         who = self.population if who is None else who
         sizes = self.treated["arm"].value_counts().to_dict() if who == self.safety else self.counts
         body = make(frame, self.arms if arms is None else arms, sizes, **options) if len(frame) else ""
-        return Exhibit("Table", number, title, frame, body, self.source(note, who), headline, folded, who)
+        return Exhibit("Table", number, title, frame, body, note, headline, population=who)
 
     def listing(
         self,
@@ -155,13 +156,12 @@ class Context:
         group: str | None = None,
         who: str = "",
         widths: Sequence[int] = (),
-        folded: bool = False,
     ) -> Exhibit:
         """A table of `frame` row by row.
 
         Parameters
         ----------
-        number, title, note, folded
+        number, title, note
             As in `table`.
         frame : DataFrame
         cells : callable
@@ -178,7 +178,7 @@ class Context:
         records = frame.to_dict("records")
         rows = [cells(record) for record in records]
         body = listing(rows, records=records, numeric=numeric, group=group, widths=widths) if rows else ""
-        return Exhibit("Table", number, title, frame, body, self.source(note, who), folded=folded, population=who)
+        return Exhibit("Table", number, title, frame, body, note, population=who)
 
     def figure(
         self,
@@ -219,22 +219,12 @@ class Context:
         spoken = " ".join(part for part in (f"{title}.", headline or alt, f"Numbers: {shell.stem}.csv") if part)
         shown = self.arms if arms is None else arms
         redraw = partial(draw, frame, shown, **options)
-        svg = svg_text(redraw(), shell.anchor, spoken)
-        said = self.source(" ".join(part for part in (f"{who}." if who else "", note) if part))
-        return replace(shell, body=svg, footnote=said, headline=headline, picture=lambda: png(redraw()), alt=spoken)
 
-    def source(self, note: str, who: str = "") -> str:
-        """Footnote: the note, then N by arm where `who` is the analysis set, then seed and model.
+        def picture(form: str) -> bytes:
+            return png(redraw()) if form == "png" else svg_text(redraw(), shell.anchor, spoken).encode()
 
-        Parameters
-        ----------
-        note : str
-            Method and source.
-        who : str
-            The patients that the exhibit is about.
-        """
-        counted = f"Randomised: {self.sizes}." if who in (self.population, self.safety) else ""
-        return " ".join(part for part in (note, counted, f"Seed {self.seed}; {self.model}.") if part)
+        said = " ".join(part for part in (f"{who}." if who else "", note) if part)
+        return replace(shell, footnote=said, headline=headline, picture=picture, alt=spoken)
 
     @property
     def sizes(self) -> str:
@@ -247,10 +237,13 @@ class Context:
 
     def _can_draw(self, spec: Change) -> bool:
         """Whether the parameter draws contain the measure and the months of an endpoint."""
-        months = set(self.data.uncertainty["month"]) if len(self.data.uncertainty) else set()
         known = f"{spec.measure}_pct" in self.data.uncertainty
-        usual = self.reference(spec) == self.control
-        return known and usual and {spec.from_month, spec.to_month} <= months and spec.kind == "percent"
+        return known and {spec.from_month, spec.to_month} <= self._drawn_months and spec.kind == "percent"
+
+    @cached_property
+    def _drawn_months(self) -> set[float]:
+        """Months of the courses over the parameter draws."""
+        return set(self.data.uncertainty["month"].unique()) if len(self.data.uncertainty) else set()
 
     def reference(self, spec: Endpoint) -> str | None:
         """The arm that others are compared with in an endpoint.
@@ -274,39 +267,59 @@ class Context:
         return f"{self.by_name[arm].label}{against}"
 
     def by_draw(self, spec: Change) -> pd.DataFrame:
-        """An endpoint of the typical patient, by draw and arm.
+        """An endpoint of the typical patient, by draw and arm, with the difference to its comparator.
 
         Parameters
         ----------
         spec : Change
             The endpoint.
         """
-        return unknowns.endpoint_by_draw(
-            self.data.uncertainty, spec.measure, spec.from_month, spec.to_month, self.control
-        )
+        return self._of_courses(self.data.uncertainty, spec)
+
+    def _of_courses(self, courses: pd.DataFrame, spec: Change) -> pd.DataFrame:
+        span = (spec.measure, spec.from_month, spec.to_month)
+        return unknowns.endpoint_by_draw(courses, *span, self.reference(spec), spec.arms)
 
     def _endpoints(self) -> pd.DataFrame:
         """All endpoints by arm, with the interval over unknown parameters where the draws contain the endpoint."""
-        frames = []
-        for spec, detail in self.changes:
-            frame = detail.table.copy()
-            extra = {"median": "parameter_median", "low": "parameter_low", "high": "parameter_high"}
-            extra |= {"draws": "parameter_draws"}
-            both = {"both_low": "unknown_low", "both_high": "unknown_high"}
-            for name in (*extra.values(), "parameter_default", *both.values()):
-                frame[name] = np.nan
-            if self._can_draw(spec):
-                draws = self.by_draw(spec)
-                for at, arm in frame["arm"].items():
-                    own = draws[draws["arm"] == arm]
-                    over = unknowns.interval_over_draws(own.loc[own["draw"] != 0, self.result_column].to_numpy())
-                    whole = self.whole_range(self._result_of(spec), arm)
-                    for source, target in (extra | both).items():
-                        frame.loc[at, target] = (over | whole)[source]
-                    default = own.loc[own["draw"] == 0, self.result_column]
-                    frame.loc[at, "parameter_default"] = float(default.iloc[0]) if len(default) else np.nan
-            frames.append(frame)
+        frames = [self.with_unknowns(spec, detail.table) for spec, detail in self.changes]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+    def with_unknowns(self, spec: Change, table: pd.DataFrame) -> pd.DataFrame:
+        """An endpoint by arm, with its range over what is not known of the model.
+
+        Parameters
+        ----------
+        spec : Change
+            The endpoint.
+        table : DataFrame
+            Its rows by arm.
+
+        Returns
+        -------
+        DataFrame
+            With columns ``parameter_median``, ``_low``, ``_high``, ``_draws``, ``_default`` over the parameter draws,
+            ``parameter_below`` (share of them in which the result is below 0), and ``unknown_low``, ``unknown_high``
+            over these and other structures of the model; NaN where there is none.
+        """
+        frame = table.copy()
+        names = {"median": "parameter_median", "low": "parameter_low", "high": "parameter_high"}
+        names |= {"draws": "parameter_draws", "both_low": "unknown_low", "both_high": "unknown_high"}
+        names["below"] = "parameter_below"
+        for name in (*names.values(), "parameter_default"):
+            frame[name] = np.nan
+        if self._can_draw(spec):
+            column = "value" if self.reference(spec) is None else "difference"
+            draws, other = self.by_draw(spec), self._of_courses(self._structures, spec)
+            for at, arm in frame["arm"].items():
+                own = draws.loc[draws["arm"] == arm].set_index("draw")[column]
+                variants = other.loc[(other["arm"] == arm) & (other["draw"] != ""), column]
+                over = unknowns.whole_range(own.drop(0).to_numpy(float), variants.to_numpy(float))
+                over["below"] = float((own.drop(0) < 0).mean())
+                for source, target in names.items():
+                    frame.loc[at, target] = over[source]
+                frame.loc[at, "parameter_default"] = float(own.get(0, np.nan))
+        return frame
 
     def _importance(self) -> pd.DataFrame:
         """Rank correlations of the primary endpoint's difference with every drawn parameter, by arm."""
@@ -360,25 +373,31 @@ class Context:
         return "parameter vectors that agree with published figures" if agree else "draws from plausible ranges"
 
     @cached_property
+    def _structures(self) -> pd.DataFrame:
+        """Courses of the typical patient under each structure, whose name stands for the draw; "" is the default."""
+        default = self.data.uncertainty[self.data.uncertainty["draw"] == 0].assign(variant="")
+        courses = pd.concat([default, self.data.variants], ignore_index=True)
+        return courses.drop(columns="draw").rename(columns={"variant": "draw"})
+
+    def _headlines(self, courses: pd.DataFrame) -> pd.DataFrame:
+        drawn = [(spec, self.reference(spec)) for spec in self.trial.changes if self._can_draw(spec)]
+        return unknowns.headlines(courses, drawn, self.ends, self.end_words)
+
+    @cached_property
     def by_structure(self) -> pd.DataFrame:
         """Headline results of the typical patient under each structural variant.
 
         Columns `variant`, `result` (words), `arm`, `value`; the variant "" is the default structure.
         """
-        every = [(self.data.uncertainty[self.data.uncertainty["draw"] == 0].assign(variant=""))]
-        every.append(self.data.variants)
-        courses = pd.concat(every, ignore_index=True).drop(columns="draw").rename(columns={"variant": "draw"})
-        return unknowns.headlines(courses, [e for e in self.trial.changes if self._can_draw(e)], self.control,
-                                  self.ends, self.end_words).rename(columns={"draw": "variant"})  # fmt: skip
+        return self._headlines(self._structures).rename(columns={"draw": "variant"})
 
     @cached_property
     def by_vector(self) -> pd.DataFrame:
         """The same headline results for each parameter vector: columns `draw`, `result`, `arm`, `value`."""
-        return unknowns.headlines(self.data.uncertainty, [e for e in self.trial.changes if self._can_draw(e)],
-                                  self.control, self.ends, self.end_words)  # fmt: skip
+        return self._headlines(self.data.uncertainty)
 
     def whole_range(self, result: str, arm: str) -> dict[str, float]:
-        """Range of one headline result over parameter vectors and structures, from `by_vector` and `by_structure`.
+        """Range of one headline result over parameter vectors and structures (`unknowns.whole_range`).
 
         Parameters
         ----------
@@ -386,32 +405,50 @@ class Context:
             Name of the result, as in `by_vector`.
         arm : str
             Name of the arm.
+        """
+        drawn, other = (f[(f["result"] == result) & (f["arm"] == arm)] for f in (self.by_vector, self.by_structure))
+        return unknowns.whole_range(
+            drawn.loc[drawn["draw"] != 0, "value"].to_numpy(float),
+            other.loc[other["variant"] != "", "value"].to_numpy(float),
+        )
+
+    def goes_on(self, arm: ArmView) -> bool:
+        """Whether an arm is treated further after the end of treatment, so that what is left then is no durability.
+
+        Parameters
+        ----------
+        arm : ArmView
+        """
+        return any(course.kind != "none" and course.end > arm.end + 1e-6 for course in arm.courses)
+
+    @property
+    def rebound_words(self) -> str:
+        """Name of the highest CTX after treatment among the headline results."""
+        return f"Highest CTX after {self.end_words}, % of baseline"
+
+    def lasts(self, measure: str, what: str, after: float | None = None) -> pd.DataFrame:
+        """One outcome of the time after treatment by arm, computed once, so that it has one interval everywhere.
+
+        Parameters
+        ----------
+        measure, what, after
+            As of `Durability`.
 
         Returns
         -------
-        dict
-            `low`, `high`: the 90% interval over the parameter vectors; `structure_low`, `structure_high`: the least and
-            the most under any other structure (at its own fit); `both_low`, `both_high`: the range that holds both;
-            NaN where there is none.
+        DataFrame
+            As of `lasting`.
         """
-        drawn = self.by_vector[(self.by_vector["result"] == result) & (self.by_vector["arm"] == arm)]
-        over = unknowns.interval_over_draws(drawn.loc[drawn["draw"] != 0, "value"].to_numpy(float))
-        other = self.by_structure[(self.by_structure["result"] == result) & (self.by_structure["arm"] == arm)]
-        value = other.loc[other["variant"] != "", "value"].to_numpy(float)
-        value = value[np.isfinite(value)]
-        least, most = (value.min(), value.max()) if value.size else (np.nan, np.nan)
-        return {
-            "low": over["low"],
-            "high": over["high"],
-            "structure_low": float(least),
-            "structure_high": float(most),
-            "both_low": float(np.fmin(over["low"], least)),
-            "both_high": float(np.fmax(over["high"], most)),
-        }
-
-    def _result_of(self, spec: Change) -> str:
-        """Name of an endpoint in `by_vector` and `by_structure`."""
-        return unknowns.endpoint_words(spec, self.control)
+        key = (measure, what, after)
+        if key not in self._lasting:
+            spec = Durability(
+                name="", role="exploratory", analysis="bootstrap", measure=measure, what=what, after=after
+            )
+            names = [name for name in self.names if name in self.ends]
+            control = self.control if self.control in names else None
+            visits = self.data.seen(measure)
+            self._lasting[key] = lasting(visits, spec, self.ends, names, control, seed=self.seed)
+        return self._lasting[key]
 
     def strongest(self, arm: str) -> pd.DataFrame:
         """Parameters whose rank correlation with an arm's primary endpoint is beyond chance, strongest first.

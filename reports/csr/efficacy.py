@@ -139,7 +139,6 @@ def _visit_table(c: Context, found: Repeated, number: str) -> Exhibit:
         shows=shows,
         by="month",
         note=" ".join([note, fit.message]).strip(),
-        folded=spec is not c.primary,
     )
 
 
@@ -162,7 +161,6 @@ class _Family:
     look: Mapping[str, Any]
     column: str = "mean"
     decimals: int = 1
-    folded: bool = True
 
 
 def _mean_change(c: Context, measure: str) -> pd.DataFrame | None:
@@ -182,7 +180,6 @@ BMD = _Family(
     values=_mean_change,
     shows=tables.means,
     look={},
-    folded=False,
 )
 MARKERS = _Family(
     number="14.2.3",
@@ -235,7 +232,6 @@ def _by_visit(c: Context, family: _Family) -> list[Exhibit]:
                 shows=family.shows(c.arms, c.control),
                 by="month",
                 note=f"{family.table_note} {limit}".strip(),
-                folded=family.folded or k > 1,
             ),
         ]
     return exhibits
@@ -329,7 +325,10 @@ def _marker_exhibits(c: Context) -> list[Exhibit]:
         medians = c.marker_medians(marker)
         if medians is None:
             continue
+        found = c.lasts(marker, "peak").set_index("arm")
         peak = durability.peak_after(medians, c.ends)
+        for ours, theirs in (("peak", "estimate"), ("peak_low", "low"), ("peak_high", "high")):
+            peak[ours] = peak["arm"].map(found[theirs]).astype(float)
         peaks.append(peak.assign(marker=marker))
         exhibits.append(
             c.figure(
@@ -361,7 +360,8 @@ def _marker_exhibits(c: Context) -> list[Exhibit]:
                     f"Months after {c.end_words}": tables.number("months_after_end", 0),
                     "n": tables.count(),
                 },
-                note=f"The visit after {c.end_words} with the highest median; order-statistic interval of that median.",
+                note=f"The visit after {c.end_words} with the highest median; percentile bootstrap over patients, "
+                "as in Table 14.2.12.1.",
             )
         )
     return exhibits
@@ -413,7 +413,12 @@ def _bmd_exhibits(c: Context) -> list[Exhibit]:
                 note="In percent of baseline, of arithmetic means of the patients with a value at each visit, linear "
                 "between visits. The figures above are in percent of the value when treatment ends, of patients with "
                 "both values. Shares kept and months until baseline, with intervals: Table 14.2.12.1.",
-                headline=_retention_headline(kept[0], arms, BMD.names[f"BMD_{kept[0]['site'].iloc[0]}"], c.end_words),
+                headline=_retention_headline(
+                    kept[0],
+                    [arm for arm in arms if not c.goes_on(arm)],
+                    BMD.names[f"BMD_{kept[0]['site'].iloc[0]}"],
+                    c.end_words,
+                ),
             )
         )
     return exhibits

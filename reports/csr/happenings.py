@@ -229,13 +229,15 @@ def poisson_interval(n: int, level: float = LEVEL) -> tuple[float, float]:
 
 
 def exposure_to(visits: pd.DataFrame, outputs: Sequence[str], arms: Sequence[str], until: float) -> pd.DataFrame:
-    """Each patient's time-weighted mean of latent outputs from baseline to month `until`, by arm.
+    """Each patient's mean occupancy from baseline to month `until`, exact in time, by arm.
 
     Parameters
     ----------
     visits : DataFrame
-        Columns `patient`, `arm`, `month` and ``true_<output>``; visits at which the patient was in the trial.
+        Columns `patient`, `arm`, `month`, `actual_month` and ``true_<output>``, a time integral (days) that the engine
+        carries; visits at which the patient was in the trial.
     outputs : sequence of str
+        Such as "EXPOSURE_sRANKL".
     arms : sequence of str
     until : float
         Month; patients who left before count until their last visit.
@@ -243,22 +245,16 @@ def exposure_to(visits: pd.DataFrame, outputs: Sequence[str], arms: Sequence[str
     Returns
     -------
     DataFrame
-        Columns `output`, `arm`, `n` (patients with two visits or more), `median`, `q1`, `q3`. Trapezoid between
-        visits.
+        Columns `output`, `arm`, `n` (patients with a visit after baseline), `median`, `q1`, `q3` (%).
     """
-    own = visits[visits["month"] <= until + 1e-9].sort_values(["patient", "month"], kind="stable")
-    same = own["patient"].to_numpy()[1:] == own["patient"].to_numpy()[:-1]
-    width = np.where(same, np.diff(own["month"].to_numpy(float)), 0.0)
-    people = own["patient"].to_numpy()[:-1]
-    arm_of = own.groupby("patient")["arm"].first()
+    own = visits[(visits["month"] <= until + 1e-9) & (visits["actual_month"] > 0)]
+    last = own.sort_values("month", kind="stable").groupby("patient").last()
+    days = last["actual_month"].to_numpy(float) * DAYS_PER_MONTH
     rows = []
     for output in outputs:
-        value = own[f"true_{output}"].to_numpy(float)
-        area = pd.Series(width * (value[1:] + value[:-1]) / 2).groupby(people).sum()
-        time = pd.Series(width).groupby(people).sum()
-        mean = (area / time)[time > 0]
+        mean = 100 * last[f"true_{output}"].to_numpy(float) / days
         for arm in arms:
-            x = mean[mean.index.map(arm_of) == arm].to_numpy()
+            x = mean[(last["arm"] == arm).to_numpy()]
             q1, median, q3 = np.percentile(x, [25, 50, 75]) if x.size else (np.nan,) * 3
             rows.append({"output": output, "arm": arm, "n": x.size, "median": median, "q1": q1, "q3": q3})
     return pd.DataFrame(rows)

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.durability import LEAST_GAIN, MEASURES
-from ranklsim.cohorts.endpoints import Durability, Event
-from ranklsim.cohorts.endpoints.durability import lasting
+from ranklsim.cohorts.endpoints import Event
 from ranklsim.cohorts.statistics.summaries import BOOTSTRAPS
 from ranklsim.cohorts.words import first_upper, month_text
 from ranklsim.reports.csr import unknowns
@@ -21,6 +20,7 @@ from ranklsim.reports.layout.exhibit import Section
 from ranklsim.reports.layout.tables import num, share, with_interval
 
 SITES_SHOWN = ("LS", "TH")
+ON = "Treated further: no durability."
 MULTIPLE = "Patients with two or more new vertebral fractures after treatment"
 
 
@@ -41,7 +41,12 @@ def _durable(c: Context, section: Section) -> None:
             group="Outcome",
             numeric=["n"],
             who=c.population,
-            note="From the arm's mean BMD and median CTX by visit, linear between visits; percentile bootstrap "
+            note=(
+                "Arms that are treated further show what that treatment keeps, not durability. "
+                if any(map(c.goes_on, arms))
+                else ""
+            )
+            + "From the arm's mean BMD and median CTX by visit, linear between visits; percentile bootstrap "
             f"over patients ({BOOTSTRAPS} resamples), of a difference from independent resamples. n: patients with a "
             "value at the last visit (followed after treatment, for fractures). Months back: 0 where the mean is not "
             f"above baseline when treatment ends, “>” where it still is at the last visit. No share is given for a "
@@ -72,26 +77,22 @@ def _durable(c: Context, section: Section) -> None:
 _SAID = ("kept_LS_12", "peak_CTX")
 
 
-def _questions_of(c: Context) -> list[tuple[str, Durability]]:
-    """The measures of durability that are estimated for every arm, each with its name in words."""
-    asked = []
+def _questions_of(c: Context) -> list[tuple[str, tuple[str, str, float | None]]]:
+    """The measures of durability that are estimated for every arm: name in words; measure, what, months after."""
+    asked: list[tuple[str, tuple[str, str, float | None]]] = []
     for site in SITES_SHOWN:
         measure, words = f"BMD_{site}", f"{SITES[site].lower()} BMD"
         if c.data.seen(measure)[measure].notna().any():
-            asked.append((f"Months until mean {words} is back at baseline", _asked(measure, "months back")))
+            asked.append((f"Months until mean {words} is back at baseline", (measure, "months back", None)))
             for after in (12.0, 24.0):
                 text = f"Share of the gain in {words} kept {after:g} months on (%)"
-                asked.append((text, _asked(measure, "share kept", after)))
-            asked.append((f"Area of mean {words} above baseline (%-months)", _asked(measure, "area")))
+                asked.append((text, (measure, "share kept", after)))
+            asked.append((f"Area of mean {words} above baseline (%-months)", (measure, "area", None)))
     if c.data.seen("CTX")["CTX"].notna().any():
-        asked.append(("Highest median CTX (% of baseline)", _asked("CTX", "peak")))
-        asked.append(("Months until it is highest", _asked("CTX", "peak month")))
-        asked.append(("Area of median CTX above baseline (%-months)", _asked("CTX", "area")))
+        asked.append(("Highest median CTX (% of baseline)", ("CTX", "peak", None)))
+        asked.append(("Months until it is highest", ("CTX", "peak month", None)))
+        asked.append(("Area of median CTX above baseline (%-months)", ("CTX", "area", None)))
     return asked
-
-
-def _asked(measure: str, what: str, after: float | None = None) -> Durability:
-    return Durability(name="", role="exploratory", analysis="bootstrap", measure=measure, what=what, after=after)
 
 
 def by_arm(c: Context, arms: list[ArmView]) -> pd.DataFrame:
@@ -104,12 +105,7 @@ def by_arm(c: Context, arms: list[ArmView]) -> pd.DataFrame:
         Those whose treatment ends before the trial.
     """
     names = [arm.name for arm in arms]
-    control = c.control if c.control in names else None
-    parts = []
-    for words, spec in _questions_of(c):
-        visits = c.data.seen(spec.measure)
-        found = lasting(visits, spec, c.ends, names, control, seed=c.seed)
-        parts.append(found.assign(outcome=words))
+    parts = [c.lasts(*asked).assign(outcome=words) for words, asked in _questions_of(c)]
     if c.trial.conduct.fractures:
         parts.append(_multiple(c, names).assign(outcome=MULTIPLE))
     return pd.concat(parts, ignore_index=True)
@@ -141,7 +137,7 @@ def _cells(c: Context, row: dict[str, Any]) -> dict[str, object]:
         "n": row["n"],
         "Estimate (95% CI)": _within(row["estimate"], row["low"], row["high"], decimals, last),
         "Difference to control (95% CI)": _within(row["effect"], row["effect_low"], row["effect_high"], decimals, last),
-        "Note": row["note"],
+        "Note": " ".join(part for part in (ON if c.goes_on(c.by_name[row["arm"]]) else "", row["note"]) if part),
     }
 
 
@@ -168,6 +164,7 @@ def _over_ensemble(c: Context, arms: list[ArmView]) -> pd.DataFrame:
         `high`; empty without such arms or draws.
     """
     columns = ["arm", "reference", "outcome", "default", "draws", "median", "q1", "q3", "low", "high"]
+    arms = [arm for arm in arms if not c.goes_on(arm)]
     known = [arm for arm in arms if arm.basis == CALIBRATED and arm.treated and arm.name != c.control]
     known = known or [arm for arm in arms if arm.basis == CALIBRATED and arm.treated]
     predicted = [arm for arm in arms if arm.basis == PREDICTED]

@@ -13,6 +13,7 @@ import pandas as pd
 
 from ranklsim.cohorts.durability import LEAST_GAIN
 from ranklsim.cohorts.statistics import summaries
+from ranklsim.cohorts.uncertainty import SOON
 from ranklsim.cohorts.words import listed, month_text
 from ranklsim.pkpd.variants import variants
 from ranklsim.reports.csr import unknowns
@@ -23,6 +24,7 @@ from ranklsim.reports.layout import tables, wording
 from ranklsim.reports.layout.arms import PREDICTED, ArmView
 from ranklsim.reports.layout.cells import code
 from ranklsim.reports.layout.exhibit import Exhibit, Section
+from ranklsim.reports.layout.tables import num
 
 STRONGEST = 8
 """Parameters that the figure of rank correlations shows for each arm."""
@@ -44,12 +46,12 @@ COURSE = {
     "OCC_sRANKL": "sRANKL with drug bound, % of the pool",
     "SIGNAL_T": "Drive at RANK in trabecular bone, % of baseline",
 }
-PERCENT: dict[str, Any] = {"ylabel": "% of the pool", "limits": (-4.0, 104.0)}
 LIGAND: tuple[tuple[str, dict[str, str], dict[str, Any]], ...] = (
-    ("Occupancy of RANKL by modality", OCCUPANCY, PERCENT),
+    ("Occupancy of RANKL by modality", OCCUPANCY, {}),
     ("Free RANKL by modality, and the drive that is left", FREE, {"ylabel": ""}),
-    ("Occupancy of mRANKL by cellular source", BY_SOURCE, PERCENT),
+    ("Occupancy of mRANKL by cellular source", BY_SOURCE, {"ylabel": "% of the pool", "limits": (-4.0, 104.0)}),
 )
+"""Title, outputs and looks of each table, and of its figure at visits; occupancy by modality has a figure in time."""
 DECIMALS = {"sRANKL_free": 2}
 """Decimals of latent values that are no percentages."""
 PARTS = {
@@ -76,6 +78,14 @@ def _ligand(c: Context, section: Section) -> None:
                 "all four equally. The values for all sources together hold for each of them."
             )
             continue
+        shown = c.table(
+            f"14.2.5.{k}", title, frame, tables.by_part, **_latent(names),
+            note="Percent unless a unit is given. Model values of patients still in the trial; just before the dose at "
+            "dosing visits.",
+        )  # fmt: skip
+        if names is OCCUPANCY:
+            section.exhibits += [_course(c), shown]
+            continue
         section.exhibits += [
             c.figure(
                 f"14.2.5.{k}",
@@ -83,32 +93,12 @@ def _ligand(c: Context, section: Section) -> None:
                 frame,
                 figures.panels,
                 titles=names,
-                note="Line: median; bars: Q1 to Q3 (spread of patients). Lines connect visits and do not show the "
-                "course within a dosing interval.",
+                note="Points: median; bars: Q1 to Q3 (spread of patients). No line connects them, since much happens "
+                "between visits (Figure 14.2.5.1).",
                 **looks,
             ),
-            c.table(
-                f"14.2.5.{k}", title, frame, tables.by_part, **_latent(names), folded=True,
-                note="Percent unless a unit is given. Model values of patients still in the trial; just before the "
-                "dose at dosing visits.",
-            ),
-        ]  # fmt: skip
-    section.exhibits.append(
-        c.figure(
-            f"14.2.5.{len(LIGAND) + 1}",
-            "The typical patient month by month: occupancy and drive",
-            unknowns.default_course(c.data.uncertainty, list(COURSE)),
-            figures.panels,
-            titles=COURSE,
-            ylabel="%",
-            value="value",
-            low="value",
-            high="value",
-            points=False,
-            who=c.typical,
-            note="At default parameter values, every month, so that the course within dosing intervals is visible.",
-        )
-    )
+            shown,
+        ]
     binders = {f"C_{a.name}": f"Free serum {a.label}" for a in c.data.agents.values() if a.kind == "binder"}
     if binders:
         frame = latent_by_visit(c, list(binders))
@@ -117,11 +107,45 @@ def _ligand(c: Context, section: Section) -> None:
         section.exhibits.append(
             c.table(
                 f"14.2.5.{len(LIGAND) + 1}", "Free drug in serum (µg/mL)", frame[own].reset_index(drop=True),
-                tables.by_part, **_latent(binders, 3), folded=True,
+                tables.by_part, **_latent(binders, 3),
                 note="Model values of patients still in the trial, without assay error; just before the dose at dosing "
                 "visits.",
             )
         )  # fmt: skip
+
+
+def _course(c: Context) -> Exhibit:
+    """Occupancy and drive of the typical patient in time, with its range over what is not known, and the patients."""
+    courses = [unknowns.fan(c.data.uncertainty, name, c.names).assign(output=name) for name in COURSE]
+    seen = latent_by_visit(c, list(COURSE))
+    band = f"band: 90% over {c.n_draws} {c.vectors}" if c.n_draws else "no parameters were drawn"
+    return c.figure(
+        "14.2.5.1",
+        "Occupancy of RANKL by modality, and the drive that is left, in time",
+        pd.concat(courses, ignore_index=True),
+        figures.course,
+        titles=COURSE,
+        seen=seen,
+        headline=_bound_headline(c, courses[0], courses[1]),
+        note=f"Line: the typical patient at default values, month by month and {SOON:g} days after each dose; {band}. "
+        "Points: median of the patients at visits, just before the dose; their quartiles: Table 14.2.5.1.",
+    )
+
+
+def _bound_headline(c: Context, mrankl: pd.DataFrame, srankl: pd.DataFrame) -> str:
+    """Mean share of both forms that carries drug during treatment, arm by arm."""
+    said = []
+    for arm in (arm for arm in c.arms if arm.treated):
+        parts = []
+        for frame in (mrankl, srankl):
+            own = frame[(frame["arm"] == arm.name) & (frame["month"] <= arm.end)].sort_values("month")
+            month, value = own["month"].to_numpy(float), own["default"].to_numpy(float)
+            parts.append(float(np.trapezoid(value, month) / np.ptp(month)) if len(own) > 1 else np.nan)
+        if np.isfinite(parts).all():
+            said.append(f"{num(parts[0], 0)}% and {num(parts[1], 0)}% ({arm.label})")
+    return (
+        f"During treatment drug is on this share of mRANKL and of sRANKL, in the mean: {listed(said)}." if said else ""
+    )
 
 
 def _latent(names: Mapping[str, str], decimals: int = 1) -> dict[str, Any]:
@@ -393,7 +417,6 @@ def _importance(c: Context) -> list[Exhibit]:
             numeric=("Rank correlation (95% CI)", "Share of rank variance, %"),
             group="Arm",
             who=c.typical,
-            folded=True,
             note="Share: rho squared. Parameters are correlated by the figures, so shares need not add up to 100%.",
         ),
         c.figure(

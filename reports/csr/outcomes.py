@@ -40,7 +40,7 @@ def _outcomes(c: Context, section: Section) -> None:
             "14.2.8.1",
             "Events, responders, rates, exposures, durability and dose response by arm",
             frame,
-            lambda row: _endpoint_cells(c, row),
+            lambda row: endpoint_cells(c, row),
             group="Endpoint",
             numeric=["n", "Events"],
             who=c.population,
@@ -173,7 +173,15 @@ def _points(spec: Endpoint, measure: str) -> str:
     return " percentage points" if spec.in_points and not is_ratio(measure) else ""
 
 
-def _endpoint_cells(c: Context, row: dict[str, Any]) -> dict[str, object]:
+def endpoint_cells(c: Context, row: dict[str, Any]) -> dict[str, object]:
+    """Cells of one endpoint in one arm.
+
+    Parameters
+    ----------
+    c : Context
+    row : dict
+        Of `Analyses.endpoints`.
+    """
     spec = c.trial.endpoint(row["endpoint"])
     factor, digits, unit = _scale(spec, "")
     own = _months_or_later(row, factor, digits)
@@ -333,7 +341,8 @@ def _estimand_sentence(c: Context, row: dict[str, Any]) -> str:
     text = f"Primary estimand, {label}: {row['summary']} {value}"
     if not np.isfinite(row["truth"]):
         return f"{text}."
-    return f"{text}; the truth is {_of_estimand(row, spec, 'truth')}."
+    error = num((factor if not is_ratio(row["summary"]) else 1.0) * row["truth_error"], decimals)
+    return f"{text}; the truth of this estimand is {_of_estimand(row, spec, 'truth')} (Monte-Carlo SE {error})."
 
 
 def _of_estimand(row: dict[str, Any], spec: Endpoint, *names: str) -> str:

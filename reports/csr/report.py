@@ -21,6 +21,7 @@ from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.csr import (  # noqa: F401  (each registers its sections)
     appendix,
     concentrations,
+    core,
     efficacy,
     lasting,
     mechanism,
@@ -34,24 +35,26 @@ from ranklsim.reports.csr import (  # noqa: F401  (each registers its sections)
 from ranklsim.reports.csr.ars import reporting_event
 from ranklsim.reports.csr.contents import compose
 from ranklsim.reports.csr.context import Context
+from ranklsim.reports.figures.drawing import styled
 from ranklsim.reports.layout.exhibit import Section
 from ranklsim.reports.layout.folders import check_folder, new_folder
 from ranklsim.reports.layout.page import Page
 
 MARK = "ranklsim-report"
 
-FORMATS = ("html", "docx", "rtf", "parquet")
+FORMATS = ("html", "docx", "rtf", "pptx", "parquet")
 """What a report can be written as; the page is always among them."""
 
-DOCUMENT, RESULTS = "report.docx", "ars.json"
+DOCUMENT, SLIDES, RESULTS = "report.docx", "slides.pptx", "ars.json"
 
 
-@arguments.checked(run_folder=arguments.path, out=arguments.path, formats=arguments.NAMES)
+@arguments.checked(run_folder=arguments.path, out=arguments.path, formats=arguments.NAMES, brief=arguments.flag)
 def write_report(
     run_folder: str | os.PathLike[str],
     *,
     out: str | os.PathLike[str] | None = None,
     formats: Sequence[str] = ("html",),
+    brief: bool = False,
 ) -> Path:
     """Write the report of a finished run.
 
@@ -64,7 +67,10 @@ def write_report(
         folder that is not empty is refused.
     formats : sequence of str
         Some of `FORMATS`: the page ("html", always written), "docx" for a Word document, "rtf" for one RTF file a
-        table, "parquet" for the numbers behind every exhibit as Parquet too.
+        table, "pptx" for the figures of the core as slides, "parquet" for the numbers behind every exhibit as Parquet
+        too.
+    brief : bool
+        Whether the core of the report stands alone, without appendices.
 
     Returns
     -------
@@ -76,7 +82,8 @@ def write_report(
     Raises
     ------
     BadInput
-        If the run is incomplete or altered, a format is none of `FORMATS`, or the folder can't be written or holds
+        If the run is incomplete or altered, a format is none of `FORMATS` or needs an extra that is not installed, or
+        the folder can't be written or holds
         something else.
     """
     unknown = [name for name in formats if name not in FORMATS]
@@ -85,18 +92,20 @@ def write_report(
     target = Path(out) if out is not None else places.place(run_folder) / "report"
     if not places.is_local(target):
         with tempfile.TemporaryDirectory(prefix="ranklsim-") as here:
-            write_report(run_folder, out=Path(here) / "report", formats=formats)
+            write_report(run_folder, out=Path(here) / "report", formats=formats, brief=brief)
             places.upload(Path(here) / "report", target)
         return target / "index.html"
     data = open_run(run_folder)
-    check_folder(target, f'content="{MARK}"', {"index.html", DOCUMENT, RESULTS}, force=True)
+    check_folder(target, f'content="{MARK}"', {"index.html", DOCUMENT, SLIDES, RESULTS}, force=True)
     try:
-        with new_folder(target) as work:
+        with new_folder(target) as work, styled():
             context = Context(data)
-            sections = compose(context)
+            sections = compose(context, brief=brief)
             page = _page(context)
-            page.write(work, sections, "report.html", basis=context.basis_line)
-            event = json.dumps(reporting_event(context, sections), ensure_ascii=False, indent=1, allow_nan=False)
+            page.write(work, sections, "report.html", basis=context.basis_line, brief=brief)
+            event = json.dumps(
+                reporting_event(context, sections), ensure_ascii=False, separators=(",", ":"), allow_nan=False
+            )
             (work / RESULTS).write_text(event + "\n", encoding="utf-8", newline="")
             _write_formats(work, page, str(data.manifest["started"]), sections, formats)
     except OSError as fault:
@@ -111,10 +120,14 @@ def _write_formats(folder: Path, page: Page, started: str, sections: Sequence[Se
         from ranklsim.reports.layout.word import write_word
 
         write_word(folder / DOCUMENT, page.title, page.meta, page.footer, started, sections)
+    if "pptx" in formats:
+        from ranklsim.reports.layout.slides import write_slides
+
+        write_slides(folder / SLIDES, page.title, page.meta, page.footer, started, sections)
     if "rtf" in formats:
         from ranklsim.reports.layout.rtf import write_rtf
 
-        write_rtf(folder / "rtf", sections)
+        write_rtf(folder / "rtf", sections, page.footer)
     if "parquet" in formats:
         for exhibit in (e for section in sections for e in section.exhibits):
             exhibit.frame.to_parquet(folder / "tables" / f"{exhibit.stem}.parquet", index=False)
@@ -128,6 +141,6 @@ def _page(c: Context) -> Page:
         kind="Trial report",
         title=c.trial.title,
         meta=f"{size} · seed {c.seed} · {c.model}",
-        keyhead="Key result",
+        keyhead="",
         footer=f"Simulated data throughout: no patient was treated. {c.model}, seed {c.seed}.",
     )

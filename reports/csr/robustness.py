@@ -75,8 +75,8 @@ def _sensitivity(c: Context, found: Repeated, control: str, section: Section) ->
     )
     if frame["gap"].notna().any():
         note += (
-            " True value: of all patients as they really went on, seen or not (treatment policy), from counterfactual "
-            "twins; a difference minus it holds chance too."
+            " Truth of treatment policy: of all patients as they really went on, seen or not, from counterfactual "
+            "twins; a difference minus it holds chance too. Other estimands have other truths (Table 14.2.10.1)."
         )
     shows = {
         "Patients; imputed at this visit": tables.Show(("n", "imputed"), lambda n, imputed: f"{n}; {imputed}"),
@@ -86,7 +86,9 @@ def _sensitivity(c: Context, found: Repeated, control: str, section: Section) ->
     }
     if frame["gap"].notna().any():
         signed = partial(tables.num, decimals=decimals, sign=True)
-        shows["Difference minus its true value"] = tables.Show(("gap",), signed, control)
+        shows["Difference minus the truth of treatment policy (its Monte-Carlo SE)"] = tables.Show(
+            ("gap", "truth_error"), lambda gap, error: f"{signed(gap)} ({signed(error).lstrip('+')})", control
+        )
     section.exhibits.append(
         c.table(
             "14.2.14.1",
@@ -127,7 +129,8 @@ def _gone_at_once(c: Context, spec: Any, frame: pd.DataFrame, decimals: int) -> 
         gaps = [f"{tables.num(row.gap, decimals, sign=True)} ({row.strategy})" for row in own.itertuples()]
         truth, error = (tables.num(own[name].iloc[0], decimals) for name in ("truth", "truth_error"))
         said.append(
-            f"{c.by_name[arm].label}: the true difference at month {month_text(spec.to_month)}, of all patients as "
+            f"{c.by_name[arm].label}: the true difference of treatment policy at month "
+            f"{month_text(spec.to_month)}, of all patients as "
             f"they went on, is {truth} (Monte-Carlo SE {error}); the estimates are off by {listed(gaps)}."
         )
     return " ".join(said)

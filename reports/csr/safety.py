@@ -17,9 +17,9 @@ SWITCHES = {DEATH: "deaths", HYPOCALCAEMIA: "hypocalcaemia"} | dict.fromkeys(FRA
 """Key of ``[conduct]`` that makes a trial record an event."""
 
 TISSUES = {
-    "OCC_mRANKL_lymphocyte": "mRANKL of lymphocytes",
-    "OCC_mRANKL_marrow": "mRANKL of marrow adipogenic and stromal cells",
-    "OCC_sRANKL": "sRANKL in serum",
+    "EXPOSURE_mRANKL_lymphocyte": "mRANKL of lymphocytes",
+    "EXPOSURE_mRANKL_marrow": "mRANKL of marrow adipogenic and stromal cells",
+    "EXPOSURE_sRANKL": "sRANKL in serum",
 }
 
 
@@ -144,7 +144,6 @@ def _laboratory(c: Context, section: Section) -> None:
             note="Observed values; t interval of the mean; Welch's interval of the difference.",
             headline=f"The lowest mean serum calcium was {tables.num(low['mean'], 2)} mmol/L, at month "
             f"{month_text(low['month'])} under {c.by_name[low['arm']].label}.",
-            folded=True,
             who=c.safety,
         ),
         c.table(
@@ -154,7 +153,6 @@ def _laboratory(c: Context, section: Section) -> None:
             shows=tables.medians(c.arms, c.control, 2),
             by="month",
             note="Observed values.",
-            folded=True,
             who=c.safety,
         ),
     ]
@@ -177,7 +175,7 @@ def _tissue(c: Context, section: Section) -> None:
         "is an exposure of these tissues, not a rate of adverse events, for which the model has no data. The model has "
         "no separate pool for mammary tissue, so its exposure cannot be distinguished from that of other cells."
     )
-    visits = _of_treated(c, c.data.seen(*(f"true_{name}" for name in TISSUES), attended=True))
+    visits = _of_treated(c, c.data.seen("actual_month", *(f"true_{name}" for name in TISSUES), attended=True))
     frame = happenings.exposure_to(visits, list(TISSUES), c.names, c.main_end)
     frame.insert(0, "words", frame["output"].map(TISSUES))
     shows = {
@@ -192,7 +190,7 @@ def _tissue(c: Context, section: Section) -> None:
             shows=shows,
             who=c.safety,
             by="words",
-            note="Each patient's mean over time: trapezoid between visits, at which a sample is taken before the dose, "
-            "so that it is lower than the true mean. Model values, without assay error. By visit: section 11.4.10.",
+            note="Each patient's mean over time, from an integral that the model carries along, so that it holds what "
+            "happens between visits. Without assay error. By visit: section 11.4.8.",
         )
     )

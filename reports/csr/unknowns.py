@@ -58,7 +58,12 @@ def default_course(uncertainty: pd.DataFrame, outputs: Sequence[str]) -> pd.Data
 
 
 def endpoint_by_draw(
-    uncertainty: pd.DataFrame, measure: str, from_month: float, to_month: float, control: str | None
+    uncertainty: pd.DataFrame,
+    measure: str,
+    from_month: float,
+    to_month: float,
+    control: str | None,
+    compared: Sequence[str] = (),
 ) -> pd.DataFrame:
     """The typical patient's percent change of `measure` between two months, for each parameter draw and arm.
 
@@ -72,6 +77,8 @@ def endpoint_by_draw(
     from_month, to_month : float
         Months that must be among those of `uncertainty`.
     control : str or None
+    compared : sequence of str
+        Arms that are compared with it; empty for all others.
 
     Returns
     -------
@@ -84,14 +91,15 @@ def endpoint_by_draw(
         If `measure` has no column, or a month no row.
     """
     column = f"{measure}_pct"
-    wide = uncertainty.pivot(index=["draw", "arm"], columns="month", values=column)
+    needed = uncertainty[uncertainty["month"].isin([from_month, to_month])]
+    wide = needed.pivot(index=["draw", "arm"], columns="month", values=column)
     ratio = wide / 100.0 + (1.0 if measure.startswith("BMD") else 0.0)
     value = 100.0 * (ratio[float(to_month)] / ratio[float(from_month)] - 1.0)
     frame = value.rename("value").reset_index()
     frame["difference"] = np.nan
     if control is not None:
         reference = frame.loc[frame["arm"] == control].set_index("draw")["value"]
-        other = frame["arm"] != control
+        other = (frame["arm"] != control) & (frame["arm"].isin(compared) if compared else True)
         frame.loc[other, "difference"] = frame["value"] - frame["draw"].map(reference)
     return frame
 
@@ -147,21 +155,11 @@ def outcomes_after(courses: pd.DataFrame, end: float, sites: Sequence[str]) -> p
     return pd.DataFrame(after_treatment(months, change, ctx, end), index=wide.index)
 
 
-def endpoint_words(spec: Change, control: str | None) -> str:
-    """Name of an endpoint among the headline results.
-
-    Parameters
-    ----------
-    spec : Change
-        The endpoint.
-    control : str, optional
-        Name of the control arm.
-    """
-    return f"{spec.name}: {'difference to control, percentage points' if control else '%'}"
-
-
 def headlines(
-    courses: pd.DataFrame, endpoints: Sequence[Change], control: str | None, ends: Mapping[str, float], end_words: str
+    courses: pd.DataFrame,
+    endpoints: Sequence[tuple[Change, str | None]],
+    ends: Mapping[str, float],
+    end_words: str,
 ) -> pd.DataFrame:
     """Headline results of the typical patient for each parameter vector (or structure) and arm.
 
@@ -169,9 +167,8 @@ def headlines(
     ----------
     courses : DataFrame
         As ``uncertainty.parquet``; `draw` may be any label.
-    endpoints : sequence
-        Of the trial, those that the courses hold.
-    control : str or None
+    endpoints : sequence of (Change, str or None)
+        Of the trial, those that the courses hold, each with the arm that others are compared with.
     ends : mapping
         Arm to the month at which its treatment ends, where it ends before the trial does.
     end_words : str
@@ -183,11 +180,11 @@ def headlines(
         Columns `draw`, `result` (words), `arm`, `value`: each endpoint (difference to control where there is one),
         highest CTX after the end, and share of the spine's gain kept 12 months later.
     """
-    column = "value" if control is None else "difference"
     parts = []
-    for spec in endpoints:
-        own = endpoint_by_draw(courses, spec.measure, spec.from_month, spec.to_month, control)
-        parts.append(own.assign(result=endpoint_words(spec, control), value=own[column]))
+    for spec, reference in endpoints:
+        own = endpoint_by_draw(courses, spec.measure, spec.from_month, spec.to_month, reference, spec.arms)
+        column, unit = ("value", "%") if reference is None else ("difference", "difference, percentage points")
+        parts.append(own.assign(result=f"{spec.name}: {unit}", value=own[column]))
     if ends:
         later = after_end_by_draw(courses[courses["arm"].isin(list(ends))], ends)
         parts.append(later.assign(result=f"Highest CTX after {end_words}, % of baseline", value=later["peak_CTX"]))
@@ -195,6 +192,29 @@ def headlines(
         parts.append(later.assign(result=words, value=later["kept_12"]))
     columns = ["draw", "result", "arm", "value"]
     return pd.concat([part[columns] for part in parts], ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+def whole_range(drawn: np.ndarray, structures: np.ndarray) -> dict[str, float]:
+    """Range of one result over parameter vectors and structures.
+
+    Parameters
+    ----------
+    drawn : ndarray
+        The result under each vector.
+    structures : ndarray
+        The result under each other structure, at its own fit.
+
+    Returns
+    -------
+    dict
+        `draws`, `median`, `q1`, `q3`, `low`, `high` of `interval_over_draws`; `structure_low`, `structure_high`: the
+        least and the most under any other structure; `both_low`, `both_high`: the range that holds both; NaN where
+        there is none.
+    """
+    over, value = interval_over_draws(drawn), structures[np.isfinite(structures)]
+    least, most = (float(value.min()), float(value.max())) if value.size else (np.nan, np.nan)
+    ends = {"both_low": float(np.fmin(over["low"], least)), "both_high": float(np.fmax(over["high"], most))}
+    return over | {"structure_low": least, "structure_high": most} | ends
 
 
 def fan(uncertainty: pd.DataFrame, column: str, arms: Sequence[str]) -> pd.DataFrame:

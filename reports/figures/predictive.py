@@ -54,7 +54,7 @@ def check_section(
             exhibits.append(_figure(mine, patients, {p: phases[p] for p in columns}, f"{first + len(exhibits)}"))
     table_of_all = _table(groups, phases, of_table)
     return Section(
-        "3", "Visual predictive check", "predictive-check", paragraphs=words, exhibits=[*exhibits, table_of_all]
+        "3", "Visual predictive check", "predictive-check", paragraphs=[*words], exhibits=[*exhibits, table_of_all]
     )
 
 

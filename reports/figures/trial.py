@@ -6,13 +6,16 @@ kind, hatched or light, and named so. How things look is in `ranklsim.reports.fi
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -138,7 +141,8 @@ def _lines(
             continue
         x = own["month"].to_numpy(float) + step * (k - (len(arms) - 1) / 2)
         y = own[value].to_numpy(float)
-        ax.plot(x, y, color=arm.color, ls=arm.dash, lw=width, zorder=3)
+        if width:
+            ax.plot(x, y, color=arm.color, ls=arm.dash, lw=width, zorder=3)
         if size:
             whisker = np.vstack([y - own[low].to_numpy(float), own[high].to_numpy(float) - y])
             whisker = np.where(np.isfinite(whisker), np.maximum(whisker, 0), 0)
@@ -240,48 +244,83 @@ def panels(
     *,
     titles: Mapping[str, str],
     ylabel: str,
-    value: str = "median",
-    low: str = "q1",
-    high: str = "q3",
     limits: tuple[float, float] | None = None,
-    xlabel: str = "Months since randomisation",
-    points: bool = True,
 ) -> Figure:
-    """One panel below the other for each value of column `output` (key of `titles`), with all arms in each.
-
-    `limits` fixes the vertical axis; otherwise each panel takes its own. `points` False draws lines only.
+    """One panel below the other for each value of column `output` (key of `titles`): points at visits for each arm.
 
     Parameters
     ----------
     frame : DataFrame
-        Columns `output`, `month`, `arm`, and those that `value`, `low` and `high` name.
+        Columns `output`, `month`, `arm`, `median`, `q1`, `q3`.
     arms : sequence of ArmView
     titles : mapping
         Output to the title of its panel.
-    ylabel, xlabel : str
-    value, low, high : str
+    ylabel : str
     limits : tuple of float, optional
         Of the vertical axis; each panel takes its own by default.
-    points : bool
-        Whether points and bars are drawn, not lines only.
     """
+
+    def draw(ax: Axes, own: pd.DataFrame) -> _Ends:
+        months = sorted(frame["month"].unique())
+        ends = _lines(ax, own, arms, months, ("median", "q1", "q3"), width=0.0, size=4.0, bar=0.9)
+        if limits:
+            ax.set_ylim(limits)
+        return ends
+
+    return _panels(frame, arms, titles, [ylabel] * len(titles), draw)
+
+
+def course(frame: pd.DataFrame, arms: Sequence[ArmView], *, titles: Mapping[str, str], seen: pd.DataFrame) -> Figure:
+    """Courses of the typical patient in time with their range over what is not known, and the patients at visits.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns `output`, `month`, `arm`, `default`, `low`, `high`; as from `unknowns.fan`.
+    arms : sequence of ArmView
+    titles : mapping
+        Output to the title of its panel.
+    seen : DataFrame
+        Columns `output`, `month`, `arm`, `median`: points.
+    """
+
+    def draw(ax: Axes, own: pd.DataFrame) -> _Ends:
+        months = sorted(own["month"].unique())
+        for arm in arms:
+            mine = own[own["arm"] == arm.name].sort_values("month")
+            ax.fill_between(mine["month"], mine["low"], mine["high"], color=arm.color, alpha=0.13, lw=0, zorder=2)
+            points = seen[(seen["arm"] == arm.name) & (seen["output"] == own["output"].iloc[0])]
+            look = {"ls": "", "marker": arm.marker, "ms": 3.4, "mec": "white", "mew": 0.4}
+            ax.plot(points["month"], points["median"], color=arm.color, zorder=4, **look)
+        return _lines(ax, own, arms, months, ("default", "low", "high"), width=1.3, size=0.0, bar=0.0)
+
+    return _panels(frame, arms, titles, ["%"] * len(titles), draw)
+
+
+def _panels(
+    frame: pd.DataFrame,
+    arms: Sequence[ArmView],
+    titles: Mapping[str, str],
+    ylabels: Sequence[str],
+    draw: Callable[[Axes, pd.DataFrame], _Ends],
+) -> Figure:
+    """A panel for each output that `frame` has, one below the other, with dosing and the names of the arms."""
     keys = [key for key in titles if (frame["output"] == key).any()]
     above = strip_height(arms) + 0.12
-    panel, between, below = max(1.6, label_height(arms)), 0.36, 0.5
+    panel, between, below = max(1.35, label_height(arms)), 0.36, 0.5
     total = above + len(keys) * panel + (len(keys) - 1) * between + below
     with drawing(WIDTH, total) as figure:
-        months = sorted(frame["month"].unique())
-        for j, key in enumerate(keys):
+        months = thinned(sorted(frame["month"].unique()), 0.9)
+        for j, (key, ylabel) in enumerate(zip(keys, ylabels, strict=False)):
             bottom = total - above - (j + 1) * panel - j * between
             ax = figure.add_axes((0.095, bottom / total, 0.6, panel / total))
             last = j == len(keys) - 1
-            month_axis(ax, months, xlabel if last else None)
+            month_axis(ax, months, "Months since randomisation" if last else None)
             if not last:
                 ax.tick_params(axis="x", labelbottom=False)
-            mine, size = frame[frame["output"] == key], 4.0 if points else 0.0
-            ends = _lines(ax, mine, arms, months, (value, low, high), width=1.3, size=size, bar=0.9)
-            bottom_value, top_value = limits or ax.get_ylim()
-            ax.set_ylim(bottom_value, top_value + (0.14 if j == 0 else 0.02) * (top_value - bottom_value))
+            ends = draw(ax, frame[frame["output"] == key])
+            low, high = ax.get_ylim()
+            ax.set_ylim(low, high + (0.14 if j == 0 else 0.02) * (high - low))
             dosing(ax, arms, words=j == 0)
             ax.set_ylabel(ylabel)
             lift = (strip_height(arms) if j == 0 and strip_height(arms) > 0.2 else 0.06) / panel
@@ -408,66 +447,96 @@ def flow(frame: pd.DataFrame, arms: Sequence[ArmView]) -> Figure:
         return figure
 
 
-def two_intervals(frame: pd.DataFrame, arms: Sequence[ArmView], *, xlabel: str) -> Figure:
-    """Key result by arm with two intervals: over patients, and over unknown parameters.
+def key_results(
+    frame: pd.DataFrame,
+    arms: Sequence[ArmView],
+    *,
+    panels: Mapping[str, tuple[str, str]],
+    reference: Mapping[str, float],
+) -> Figure:
+    """Key results by arm, a panel beside the other: estimate and interval over patients, and over what is not known.
 
     Parameters
     ----------
     frame : DataFrame
-        Columns `arm`, `estimate`, `ci_low`, `ci_high` (patients) and `parameter_median`, `parameter_low`,
-        `parameter_high` (unknown parameters; NaN to leave out), `unknown_low`, `unknown_high` (with other structures).
+        Columns `panel`, `arm`, `estimate`, `low`, `high` (patients), `unknown_median`, `unknown_low`, `unknown_high`
+        (parameters), `structure_low`, `structure_high` (with other structures); NaN to leave out.
+    arms : sequence of ArmView
+        The rows.
+    panels : mapping
+        Panel to its title and the label of its axis.
+    reference : mapping
+        Panel to the value of no effect, 0 if not named.
     """
-    by_name = {arm.name: arm for arm in arms}
-    n = len(frame)
-    total = 0.9 + 0.68 * n + 0.42
-    with drawing(WIDTH, total) as figure:
-        ax = figure.add_axes((0.25, 0.5 / total, 0.73, (total - 0.5 - 0.6) / total))
-        ax.axvline(0, color=INK, lw=0.8, zorder=1)
-        ends = ["estimate", "ci_low", "ci_high", "parameter_low", "parameter_high", "unknown_low", "unknown_high"]
-        values = frame[ends].to_numpy(float)
-        low, high = min(0.0, float(np.nanmin(values))), max(0.0, float(np.nanmax(values)))
-        room = max(high - low, 1e-6)
-        ax.set_xlim(low - 0.06 * room, high + 0.06 * room)
-        for k, row in enumerate(frame.itertuples()):
-            arm = by_name[str(row.arm)]
-            y = n - 1 - k
-            name = wrap_label(arm.label, 17) + ("\n(hypothetical)" if arm.basis == PREDICTED else "")
-            where = ax.get_yaxis_transform()
-            ax.text(-0.03, y, name, transform=where, ha="right", va="center", fontsize=9.2, linespacing=1.1)
-            ax.plot([row.ci_low, row.ci_high], [y + 0.17] * 2, color=arm.color, lw=3.2, solid_capstyle="butt", zorder=3)
-            ax.plot(
-                [row.estimate], [y + 0.17], marker=arm.marker, ms=7, color=arm.color, mec="white", mew=0.8, zorder=4
-            )
-            if np.isfinite(row.unknown_low):
-                ax.plot([row.unknown_low, row.unknown_high], [y - 0.185] * 2, color=SOFT, lw=1.2, marker="|", ms=6)
-            if np.isfinite(row.parameter_low):
-                span = row.parameter_high - row.parameter_low
-                ax.add_patch(
-                    Rectangle(
-                        (row.parameter_low, y - 0.27),
-                        max(span, 0.002 * room),
-                        0.17,
-                        facecolor="white",
-                        edgecolor=arm.color,
-                        hatch="//////",
-                        lw=0.9,
-                        zorder=2,
-                    )
-                )
-                ax.plot([row.parameter_median] * 2, [y - 0.31, y - 0.06], color=INK, lw=1.4, zorder=4)
-        ax.set_ylim(-0.6, n - 0.4)
-        ax.set_yticks([])
-        ax.spines["left"].set_visible(False)
-        ax.set_xlabel(xlabel)
-        notes(
-            figure,
-            (
-                "solid: estimate and 95% CI (patients)",
-                "hatched: 90% interval over unknown parameters, upright line its median; "
-                "thin: with other structures too",
-            ),
-        )
+    n, left, gap = len(arms), 1.55, 0.32
+    wide = 9.4 if len(panels) > 1 else WIDTH
+    above, below, row = 0.72, 0.5, 0.56
+    total = above + row * n + below
+    with drawing(wide, total) as figure:
+        room = (wide - left - 0.15 - gap * (len(panels) - 1)) / max(len(panels), 1)
+        for j, (panel, (title, xlabel)) in enumerate(panels.items()):
+            own = frame[frame["panel"] == panel].set_index("arm")
+            place = ((left + j * (room + gap)) / wide, below / total, room / wide, row * n / total)
+            ax = figure.add_axes(place)
+            none = reference.get(panel, 0.0)
+            ax.axvline(none, color=INK, lw=0.8, zorder=1)
+            ends = own[["estimate", "low", "high", "unknown_low", "unknown_high", "structure_low", "structure_high"]]
+            low, high = min(none, float(np.nanmin(ends))), max(none, float(np.nanmax(ends)))
+            span = max(high - low, 1e-6)
+            ax.set_xlim(low - 0.06 * span, high + 0.06 * span)
+            ax.set_ylim(-0.55, n - 0.45)
+            ax.set_yticks([])
+            ax.spines["left"].set_visible(False)
+            ax.set_xlabel(xlabel)
+            ax.set_title(title, loc="left", weight="bold", fontsize=8.8, pad=4)
+            ax.locator_params(axis="x", nbins=6)
+            for k, arm in enumerate(arms):
+                y = n - 1 - k
+                if j == 0:
+                    name = wrap_label(arm.label, 19) + ("\n(predicted)" if arm.basis == PREDICTED else "")
+                    ax.text(-0.1 / room, y, name, transform=ax.get_yaxis_transform(), ha="right", va="center",
+                            fontsize=9.2, linespacing=1.1)  # fmt: skip
+                if arm.name in own.index:
+                    _two_intervals(ax, own.loc[arm.name], arm, y, span)
+                elif panel == "known":
+                    ax.plot([none], [y + 0.17], marker=arm.marker, ms=7, color=arm.color, mec="white", mew=0.8)
+        _legend(figure, wide, total)
         return figure
+
+
+def _legend(figure: Figure, wide: float, total: float) -> None:
+    """What the marks of `key_results` are, in a line at the top."""
+    y, x = 1 - 0.13 / total, 0.012
+    look: dict[str, Any] = {"transform": figure.transFigure}
+    for width, mark, words in (
+        (0.3, "solid", "estimate and 95% CI: chance of patients"),
+        (0.3, "hatched", "90% over what is not known (median upright)"),
+        (0.3, "thin", "with other structures of the model"),
+    ):
+        span = width / wide
+        if mark == "hatched":
+            size = {"width": span, "height": 0.12 / total}
+            figure.add_artist(
+                Rectangle((x, y - 0.06 / total), **size, fc="white", ec=INK, hatch="//////", lw=0.9, **look)
+            )
+        else:
+            lw = 3.2 if mark == "solid" else 1.2
+            figure.add_artist(Line2D([x, x + span], [y, y], color=INK if mark == "solid" else SOFT, lw=lw, **look))
+        figure.text(x + span + 0.06 / wide, y, words, fontsize=8.6, color=SOFT, va="center")
+        x += span + (0.22 + 0.0635 * len(words)) / wide
+
+
+def _two_intervals(ax: Axes, row: pd.Series, arm: ArmView, y: float, span: float) -> None:
+    """A result with its interval over patients above, and its range over what is not known below."""
+    ax.plot([row["low"], row["high"]], [y + 0.17] * 2, color=arm.color, lw=3.2, solid_capstyle="butt", zorder=3)
+    ax.plot([row["estimate"]], [y + 0.17], marker=arm.marker, ms=7, color=arm.color, mec="white", mew=0.8, zorder=4)
+    if np.isfinite(row["structure_low"]):
+        ax.plot([row["structure_low"], row["structure_high"]], [y - 0.185] * 2, color=SOFT, lw=1.2, marker="|", ms=6)
+    if np.isfinite(row["unknown_low"]):
+        width = max(row["unknown_high"] - row["unknown_low"], 0.002 * span)
+        look = {"facecolor": "white", "edgecolor": arm.color, "hatch": "//////", "lw": 0.9, "zorder": 2}
+        ax.add_patch(Rectangle((row["unknown_low"], y - 0.27), width, 0.17, **look))
+        ax.plot([row["unknown_median"]] * 2, [y - 0.31, y - 0.06], color=INK, lw=1.4, zorder=4)
 
 
 def stacked_parts(frame: pd.DataFrame, arms: Sequence[ArmView], *, ylabel: str) -> Figure:
@@ -582,7 +651,9 @@ def correlations(frame: pd.DataFrame, arms: Sequence[ArmView], *, meanings: Mapp
     """
     own_arms = shown(frame, arms)
     counts = [int((frame["arm"] == arm.name).sum()) for arm in own_arms]
-    row, head = 0.34, 0.42
+    told = {symbol: textwrap.wrap(f"{str(symbol).rpartition('.')[2]}: {meanings.get(str(symbol), '')}", 52)
+            for symbol in frame["symbol"]}  # fmt: skip
+    row, head = max(0.34, 0.06 + 0.125 * max((len(lines) for lines in told.values()), default=1)), 0.42
     total = sum(row * c + head for c in counts) + 0.55
     with drawing(WIDTH, total) as figure:
         top = total
@@ -597,11 +668,8 @@ def correlations(frame: pd.DataFrame, arms: Sequence[ArmView], *, meanings: Mapp
                 color = arm.color if item.beyond_chance else "#CBD2D9"
                 ax.barh(y, item.rho, 0.58, color=color, zorder=2)
                 ax.plot([item.low, item.high], [y, y], color=INK, lw=1.0, zorder=3)
-                words = two_lines(meanings.get(str(item.symbol), ""), 42)
-                where = ax.get_yaxis_transform()
-                symbol = str(item.symbol).rpartition(".")[2]  # an agent's own begins with its name, as its meaning does
-                ax.text(-0.655, y, words, transform=where, fontsize=8.2, ha="left", va="center", color=SOFT)
-                ax.text(-0.885, y, symbol, transform=where, fontsize=8.6, ha="left", va="center")
+                where, words = ax.get_yaxis_transform(), "\n".join(told[item.symbol])
+                ax.text(-0.885, y, words, transform=where, fontsize=8.2, ha="left", va="center", linespacing=1.1)
             ax.axvline(0, color=INK, lw=0.8, zorder=4)
             ax.set_xlim(-1, 1)
             ax.set_xticks([-1, -0.5, 0, 0.5, 1])

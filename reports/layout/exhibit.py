@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import pandas as pd
@@ -55,7 +56,8 @@ class Exhibit:
     frame : DataFrame
         The numbers: what is drawn or tabulated is made from it, and it is what the CSV holds.
     body : Table or str
-        The cells of a table, or the SVG of a figure, made from `frame`; "" where the study has nothing to show.
+        The cells of a table, or the SVG of a figure, made from `frame`; "" for a figure that `picture` draws, and where
+        the study has nothing to show.
     footnote : str
         Method, population, source.
     headline : str
@@ -65,7 +67,7 @@ class Exhibit:
     population : str
         The patients it is about, with their number; empty for none.
     picture : callable, optional
-        Draws a figure again, as a PNG (`ranklsim.reports.figures.drawing.png`).
+        Draws a figure when it is wanted, as "svg" or "png" (bytes).
     alt : str
         The text that a screen reader says for a figure.
     """
@@ -79,13 +81,20 @@ class Exhibit:
     headline: str = ""
     folded: bool = False
     population: str = ""
-    picture: Callable[[], bytes] | None = field(default=None, compare=False, repr=False)
+    picture: Callable[[str], bytes] | None = field(default=None, compare=False, repr=False)
     alt: str = ""
 
     @property
     def void(self) -> bool:
         """Whether it has nothing to show: no row, no drawing."""
-        return not (self.body.lines() if isinstance(self.body, Table) else self.body)
+        return not (self.body.lines() if isinstance(self.body, Table) else self.body or self.picture)
+
+    @cached_property
+    def svg(self) -> str:
+        """The SVG of a figure, drawn once."""
+        if isinstance(self.body, Table):
+            raise TypeError(f"{self.kind} {self.number} is no figure")
+        return self.body if self.picture is None else self.picture("svg").decode()
 
     @property
     def table(self) -> Table:
@@ -118,12 +127,22 @@ class Exhibit:
 
 @dataclass
 class Section:
-    """A section: heading, sentences, exhibits in order."""
+    """A section: heading, sentences, exhibits in order.
+
+    `appendix` says that it stands behind the core of a report, `short` what the contents call it if not its title.
+    """
 
     number: str
     title: str
     anchor: str
     level: int = 2
-    paragraphs: list[str] = field(default_factory=list)
+    paragraphs: list[Text] = field(default_factory=list)
     exhibits: list[Exhibit] = field(default_factory=list)
     key: list[Text] = field(default_factory=list)
+    appendix: bool = False
+    short: str = ""
+
+    @property
+    def heading(self) -> str:
+        """Number and title."""
+        return f"{self.number} {self.title}".strip()

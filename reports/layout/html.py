@@ -76,7 +76,7 @@ def body(exhibit: Exhibit) -> Markup:
         The figure or table.
     """
     if isinstance(exhibit.body, str):
-        return Markup(exhibit.body)
+        return Markup(exhibit.svg)
     table = exhibit.body
     rows = sum(len(group.rows) for group in table.groups)
     css = f"{table.look}{' fixed' if any(c.width for c in table.columns) else ''}"

@@ -7,16 +7,24 @@ latter.
 from __future__ import annotations
 
 import shutil
+import sys
+import threading
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from ranklsim.pkpd.simulation import processors
 from ranklsim.reports.layout.cells import Record, listing
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.html import render
+
+LEAST = 4
+"""Figures for each process: fewer are drawn sooner than it is forked."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,7 @@ class Page:
         """
         if template == "page.html":
             sections = [replace(section, number=str(k)) for k, section in enumerate(sections, 1)]
+        draw([e for section in sections for e in section.exhibits if e.kind == "Figure"])
         text = render(template, sections, **vars(self), **values)
         for name in ("tables", "figures"):
             shutil.rmtree(folder / name, ignore_errors=True)
@@ -62,8 +71,38 @@ class Page:
             (folder / "tables" / f"{exhibit.stem}.csv").write_text(exhibit.csv(), encoding="utf-8", newline="")
             if isinstance(exhibit.body, str):
                 path = folder / "figures" / f"{exhibit.stem}.svg"
-                path.write_text(exhibit.body + "\n", encoding="utf-8", newline="")
+                path.write_text(exhibit.svg + "\n", encoding="utf-8", newline="")
         (folder / "index.html").write_text(text, encoding="utf-8", newline="")
+
+
+_DRAWN: list[Exhibit] = []
+"""What the processes draw that `draw` forks."""
+
+
+def _svg(k: int) -> str:
+    return _DRAWN[k].svg
+
+
+def draw(figures: Sequence[Exhibit]) -> None:
+    """Draw figures, on all processors where this process can be forked: a Linux process without other threads.
+
+    Parameters
+    ----------
+    figures : sequence of Exhibit
+        Those that are not drawn yet.
+    """
+    wanted = [figure for figure in figures if figure.picture is not None]
+    workers = min(processors(), len(wanted) // LEAST)
+    if workers < 2 or sys.platform != "linux" or threading.active_count() > 1:
+        return  # each is drawn where it is first wanted
+    _DRAWN[:] = wanted
+    try:
+        with warnings.catch_warnings(), get_context("fork").Pool(workers) as pool:
+            warnings.simplefilter("ignore", DeprecationWarning)  # of idle threads of linear algebra
+            for figure, text in zip(wanted, pool.imap(_svg, range(len(wanted))), strict=True):
+                figure.__dict__["svg"] = text
+    finally:
+        _DRAWN.clear()
 
 
 def table(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.layout.cells import Line
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 
@@ -13,7 +14,7 @@ WIDTHS = {"portrait": 6.5, "landscape": 9.0}
 ROWS = {"portrait": 50, "landscape": 30}  # of a page, head and notes with it
 
 
-def write_rtf(folder: Path, sections: Sequence[Section]) -> list[Path]:
+def write_rtf(folder: Path, sections: Sequence[Section], source: str) -> list[Path]:
     """Make `folder` and write one ``TABLE.rtf`` for each table.
 
     Parameters
@@ -22,6 +23,8 @@ def write_rtf(folder: Path, sections: Sequence[Section]) -> list[Path]:
         A folder that does not exist yet.
     sections : sequence of Section
         Sections of the report, with their tables.
+    source : str
+        Seed and model, at the foot of every table, since each file stands alone.
 
     Returns
     -------
@@ -31,26 +34,36 @@ def write_rtf(folder: Path, sections: Sequence[Section]) -> list[Path]:
     paths = []
     for exhibit in (e for section in sections for e in section.exhibits if e.kind == "Table"):
         path = folder / f"{exhibit.stem}.rtf"
-        path.write_text(rtf_text(exhibit), encoding="ascii", newline="")
+        path.write_text(rtf_text(exhibit, source), encoding="ascii", newline="")
         paths.append(path)
     return paths
 
 
-def rtf_text(exhibit: Exhibit) -> str:
+def rtf_text(exhibit: Exhibit, source: str = "") -> str:
     """A table as one RTF document: title, population, head repeated on every page, rows, notes.
 
     Parameters
     ----------
     exhibit : Exhibit
         A table.
+    source : str
+        As of `write_rtf`.
 
     Returns
     -------
     str
         ASCII; other letters as RTF writes them (``\\uc1\\u8722*`` for a minus sign).
+
+    Raises
+    ------
+    BadInput
+        If rtflite is not installed.
     """
-    import polars as pl
-    import rtflite as rtf
+    try:
+        import polars as pl
+        import rtflite as rtf
+    except ImportError:
+        raise BadInput("RTF needs rtflite; `pip install 'ranklsim[rtf]'` brings it.") from None
 
     table = exhibit.table
     body, columns = table.lines(), len(table.columns)
@@ -94,7 +107,9 @@ def rtf_text(exhibit: Exhibit) -> str:
             text_font_size=[8],
             text_convert=[[False] * columns] * len(cells),
         ),
-        rtf_footnote=rtf.RTFFootnote(text=[_escaped(exhibit.footnote)], text_font_size=[8], text_convert=[[False]]),
+        rtf_footnote=rtf.RTFFootnote(
+            text=[_escaped(f"{exhibit.footnote} {source}".strip())], text_font_size=[8], text_convert=[[False]]
+        ),
     )
     return str(document.rtf_encode())
 

@@ -76,7 +76,7 @@ def write_word(
     _properties(document, title, started, subject)
     document.add_paragraph(title, style="Title")
     document.add_paragraph(meta, style="Subtitle")
-    _contents(document, "Contents", r'TOC \o "1-3" \h \z \u', [f"{s.number} {s.title}" for s in sections])
+    _contents(document, "Contents", r'TOC \o "1-3" \h \z \u', [s.heading for s in sections])
     every = [exhibit for section in sections for exhibit in section.exhibits]
     for kind in ("Table", "Figure"):
         lines = [f"{kind} {e.number} {e.title}" for e in every if e.kind == kind]
@@ -87,7 +87,7 @@ def write_word(
         _add_section(document, section)
     buffer = io.BytesIO()
     document.save(buffer)
-    path.write_bytes(_without_dates(buffer.getvalue()))
+    path.write_bytes(without_dates(buffer.getvalue()))
 
 
 # -- document ----------------------------------------------------------------------------------------------------------
@@ -106,6 +106,7 @@ def _styles(document: DocumentObject) -> None:
         ("Heading 2", 13),
         ("Heading 3", 11.5),
         ("Heading 4", 10.5),
+        ("Heading 5", 10.5),
     ):
         style = styles[name]
         style.font.name, style.font.size, style.font.color.rgb = FONT, Pt(size), INK
@@ -153,7 +154,7 @@ def _foot(section: PageSection, text: str) -> None:
     _field(paragraph, "PAGE", "1")
 
 
-def _without_dates(content: bytes) -> bytes:
+def without_dates(content: bytes) -> bytes:
     """The archive with the same date for every member, so that the same run gives the same bytes."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as target:
@@ -219,7 +220,7 @@ def _caption(document: DocumentObject, exhibit: Exhibit) -> None:
 
 
 def _add_section(document: DocumentObject, section: Section) -> None:
-    document.add_heading(f"{section.number} {section.title}", level=section.level - 1)
+    document.add_heading(section.heading, level=section.level - 1)
     for words in (*section.key, *section.paragraphs):
         document.add_paragraph(plain(words))
     for exhibit in section.exhibits:
@@ -243,7 +244,7 @@ def _add_figure(document: DocumentObject, exhibit: Exhibit) -> None:
     """
     if exhibit.picture is None:
         raise ValueError(f"Figure {exhibit.number} can't be drawn as a picture")
-    document.add_picture(io.BytesIO(exhibit.picture()))
+    document.add_picture(io.BytesIO(exhibit.picture("png")))
     picture = document.inline_shapes[-1]
     widest = _room(document)
     if picture.width > widest:
@@ -251,7 +252,7 @@ def _add_figure(document: DocumentObject, exhibit: Exhibit) -> None:
     said = picture._inline.docPr
     said.set("descr", exhibit.alt)
     said.set("title", f"{exhibit.kind} {exhibit.number}")
-    if _beyond_font(str(exhibit.body)):
+    if _beyond_font(exhibit.svg):
         _add_svg(document, picture._inline, exhibit)
     document.paragraphs[-1].paragraph_format.keep_with_next = True
 
@@ -269,7 +270,7 @@ def _beyond_font(svg: str) -> bool:
 def _add_svg(document: DocumentObject, inline: Any, exhibit: Exhibit) -> None:
     """The figure as SVG beside its picture: Word 2016 and later show it, with fonts of the reader's machine."""
     place = PackURI(f"/word/media/{exhibit.anchor}.svg")
-    part = Part(place, "image/svg+xml", str(exhibit.body).encode(), document.part.package)
+    part = Part(place, "image/svg+xml", exhibit.svg.encode(), document.part.package)
     known = document.part.relate_to(part, RELATIONSHIP_TYPE.IMAGE)
     inline.graphic.graphicData.pic.blipFill.blip.append(
         parse_xml(

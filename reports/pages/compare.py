@@ -138,17 +138,19 @@ def compose(runs: Sequence[Seen], command: str = "") -> tuple[Page, list[Section
         "What differs",
         f"Simulated data throughout: no patient was treated. ranklsim {__version__}.",
     )
-    sections = [_inputs(runs), _endpoints(runs), _after(runs)]
+    differing = differences(runs)
+    sections = [_inputs(runs, differing), _endpoints(runs), _after(runs)]
     sections += [_between(first, run, place) for place, run in enumerate(runs[1:], 4)]
+    sections.append(_differing(runs, differing, f"{len(runs) + 3}.1"))
     return page, [section for section in sections if section is not None]
 
 
 # -- what differs ------------------------------------------------------------------------------------------------------
 
 
-def _inputs(runs: Sequence[Seen]) -> Section:
-    """Runs with seed, size and versions; the lines of trial files, parameters and agents that differ."""
-    section = Section("", "The runs, and what differs between them", "inputs")
+def _inputs(runs: Sequence[Seen], differing: pd.DataFrame) -> Section:
+    """Runs with seed, size and versions, and in a sentence what differs between them."""
+    section = Section("", "The runs", "inputs")
     facts = pd.DataFrame(
         [
             {
@@ -178,16 +180,24 @@ def _inputs(runs: Sequence[Seen]) -> Section:
             numeric=("Patients", "Arms", "Months", "Seed"),
         )
     )
-    differing = differences(runs)
     if differing.empty:
         section.key.append("Trial files, parameters and agents are the same.")
         return section
     counts = differing.drop_duplicates(["what", "key"])["what"].value_counts(sort=False)
-    section.key.append(f"What differs: {listed([f'{n} of {what}' for what, n in counts.items()])} (Table 1.2).")
+    said = listed([f"{n} of {what}" for what, n in counts.items()])
+    section.key.append(f"What differs between the runs: {said}; the last section lists it.")
     section.key += [_same_people_words(runs[0], run) for run in runs[1:]]
+    return section
+
+
+def _differing(runs: Sequence[Seen], differing: pd.DataFrame, number: str) -> Section | None:
+    """The lines of trial files, parameters and agents that differ."""
+    if differing.empty:
+        return None
+    section = Section("", "What differs between the runs", "differences")
     section.exhibits.append(
         table(
-            "1.2",
+            number,
             "What goes into the runs and is not the same in all",
             differing,
             lambda row: {"Key": code(row["key"]), **{run.name: row[run.name] for run in runs}, "In": row["what"]},

@@ -521,7 +521,7 @@ def _unknown(result: Result) -> Section:
     )
     exhibit = table("2", "Directions, from the least known", values, shown, footnote, folded=len(shown) > 8)
     return Section(
-        "2", "What the data can't identify", "unknown", paragraphs=_unknown_words(result), exhibits=[exhibit]
+        "2", "What the data can't identify", "unknown", paragraphs=[*_unknown_words(result)], exhibits=[exhibit]
     )
 
 

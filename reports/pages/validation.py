@@ -6,6 +6,7 @@ both with the curves. Observed figures are hollow black points with bars, the mo
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from ranklsim.pkpd.evidence.records import FIGURE, Arm, Evidence, load_evidence
 from ranklsim.pkpd.parameters import PARAMETERS, ParameterTable, load_parameters
 from ranklsim.pkpd.simulation import processors
 from ranklsim.pkpd.units import DAYS_PER_MONTH
-from ranklsim.reports.figures.drawing import INK, RULE, SHADE, WIDTH, drawing, panels, svg_text, thinned, two_lines
+from ranklsim.reports.figures.drawing import INK, RULE, SHADE, WIDTH, drawing, panels, svg_text, thinned
 from ranklsim.reports.figures.predictive import check_section
 from ranklsim.reports.layout.cells import Text
 from ranklsim.reports.layout.exhibit import Exhibit, Section, csv_text
@@ -263,7 +264,7 @@ def _result(found: Bands, used: pd.DataFrame, misfit: pd.DataFrame) -> Section:
     )
     numeric = [name for name in shown[0] if name not in ("Endpoint", "Site or marker", "Phase")]
     exhibit = table("1", "Misfit by endpoint, site and phase", misfit, shown, footnote, numeric=numeric)
-    return Section("1", "Result", "result", key=key, paragraphs=how, exhibits=[exhibit])
+    return Section("1", "Result", "result", key=key, paragraphs=[*how], exhibits=[exhibit])
 
 
 def _misfit_cells(row: Mapping[str, Any], cohort: bool) -> dict[str, object]:
@@ -458,14 +459,15 @@ def _panel(ax: Axes, arm: Arm, evidence: Evidence, points: pd.DataFrame, course:
     ax.set_xticks(thinned(np.arange(0, last + step / 2, step).tolist(), 0.1 * last))
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.tick_params(labelsize=8.2)
-    ax.set_title(two_lines(f"{arm.study}: {arm.label}", 31), loc="left", fontsize=8.2, color=INK, linespacing=1.15)
+    words = "\n".join(textwrap.wrap(f"{arm.study}: {arm.label}", 27))
+    ax.set_title(words, loc="left", fontsize=8.0, color=INK, linespacing=1.15)
     ax.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
 
 
 # --- tables ---
 
 
-def _row(row: dict) -> dict[str, object]:
+def _row(row: dict, predicted: str) -> dict[str, object]:
     return {
         "Study": row["study"],
         "Arm": row["arm"],
@@ -474,9 +476,7 @@ def _row(row: dict) -> dict[str, object]:
         "Statistic": row["statistic"].replace("_", " "),
         "n": "" if np.isnan(row["n"]) else f"{row['n']:.0f}",
         "Observed": ("<" if row["below"] else "") + _plain(row["observed"]),
-        "Predicted (90% interval)": with_interval(
-            row["predicted"], row["low"], row["high"], 1 if abs(row["observed"]) >= 10 else 2
-        ),
+        predicted: with_interval(row["predicted"], row["low"], row["high"], 1 if abs(row["observed"]) >= 10 else 2),
         "Error": _plain(row["error"], sign=True),
     }
 
@@ -486,16 +486,20 @@ def _months(row: dict) -> str:
     return f"{start}{row['time_months']:.3g}"
 
 
-NUMERIC = ("n", "Observed", "Predicted (90% interval)", "Error")
+def _rows(rows: pd.DataFrame) -> tuple[list[dict[str, object]], tuple[str, ...]]:
+    """Rows of figures and their numeric columns; intervals are named where there are any."""
+    predicted = "Predicted (90% interval)" if rows["low"].notna().any() else "Predicted"
+    return [_row(row, predicted) for row in rows.to_dict("records")], ("n", "Observed", predicted, "Error")
 
 
 def _others(used: pd.DataFrame) -> Section | None:
     rows = used[~used["endpoint"].isin(list(AXIS))].sort_values(["endpoint", "site_or_marker", "study"])
     if rows.empty:
         return None
+    shown, numeric = _rows(rows)
     exhibit = table(
-        "3", "Figures that are no point of a curve", rows, [_row(row) for row in rows.to_dict("records")],
-        "Differences to control, changes between two visits, kinetics: in the unit of the endpoint.", numeric=NUMERIC,
+        "3", "Figures that are no point of a curve", rows, shown,
+        "Differences to control, changes between two visits, kinetics: in the unit of the endpoint.", numeric=numeric,
     )  # fmt: skip
     return Section("4", "Figures that are no point of a curve", "others", exhibits=[exhibit])
 
@@ -503,11 +507,12 @@ def _others(used: pd.DataFrame) -> Section | None:
 def _largest(used: pd.DataFrame) -> Section:
     off = (used["error"] / used["sd"]).abs()
     rows = used.assign(misfit=used["error"] / used["sd"]).loc[off.sort_values(ascending=False).index[:WORST]]
-    shown = [_row(row) | {"SDs": num(row["misfit"], 1, sign=True)} for row in rows.to_dict("records")]
+    told, numeric = _rows(rows)
+    shown = [cells | {"SDs": num(sd, 1, sign=True)} for cells, sd in zip(told, rows["misfit"], strict=True)]
     exhibit = table(
         "4", f"The {len(rows)} largest misfits", rows, shown,
         "In standard deviations that a fit gives the figure (sampling and difference between studies).",
-        numeric=(*NUMERIC, "SDs"),
+        numeric=(*numeric, "SDs"),
     )  # fmt: skip
     return Section("5", "Where the model is furthest off", "largest", exhibits=[exhibit])
 

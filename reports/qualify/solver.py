@@ -383,7 +383,7 @@ def steady_start() -> Finding:
     found = simulate(table, persons, [load_agent("denosumab")], NO_DOSES, YEARS, rtol=1e-9)
     worst = ("", 0.0)
     for name, values in found.items():
-        if name in OUTPUTS and not name.startswith(("LS_", "TH_", "FN_", "R13_", "OCC_")):
+        if name in OUTPUTS and not name.startswith(("LS_", "TH_", "FN_", "R13_", "OCC_", "EXPOSURE_")):
             drift = float((np.abs(values - values[:, :1]) / np.abs(values[:, :1])).max())
             worst = max(worst, (name, drift), key=lambda one: one[1])
     return Finding(worst[1], f"40 patients with random parameters; the largest drift is of {worst[0]}.")

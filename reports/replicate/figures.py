@@ -258,7 +258,7 @@ def assurance(view: View) -> Section:
         f"{SOURCES[view.plan.source]} each had {view.studies} of their own: their mean power is the assurance "
         "(O'Hagan 2005), and their spread says how far it hangs on what is not known."
     ]
-    return Section(number, "Assurance over what is not known", "assurance", paragraphs=words, exhibits=exhibits)
+    return Section(number, "Assurance over what is not known", "assurance", paragraphs=[*words], exhibits=exhibits)
 
 
 def _vectors(view: View) -> Exhibit:

@@ -366,7 +366,7 @@ def _method(view: View) -> Section:
             "covariance and fell back on a simpler one."
         )
     exhibits = [_means_table(view)] if view.quantity == DIFFERENCE else []
-    return Section(number, "Method", "method", paragraphs=words, exhibits=exhibits)
+    return Section(number, "Method", "method", paragraphs=[*words], exhibits=exhibits)
 
 
 def _means_table(view: View) -> Exhibit:

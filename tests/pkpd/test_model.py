@@ -12,7 +12,7 @@ from ranklsim.pkpd.biology import ligand, skeleton
 from ranklsim.pkpd.biology.model import Model
 from ranklsim.pkpd.biology.values import Slots, Values
 from ranklsim.pkpd.parameters import load_parameters
-from ranklsim.pkpd.simulation import outputs, patient_constants, simulate
+from ranklsim.pkpd.simulation import Doses, outputs, patient_constants, simulate
 
 TABLE = load_parameters()
 NO_AGEING = TABLE.replace({"dlT": 0, "dlC": 0, "dlR": 0, "a_LS": 0})
@@ -68,3 +68,17 @@ def test_slots_name_their_states() -> None:
     states = Model(Slots(2, 1, 1)).states
     assert {"drug_2", "surface_1", "level_1"} <= set(states)
     assert "drug_3" not in states
+
+
+def test_the_exposure_that_is_carried_along_is_the_integral_of_occupancy() -> None:
+    days = np.unique(np.concatenate([np.arange(0.0, 400.0, 0.25), [0.02, 0.05, 0.1]]))
+    zero = np.zeros(2, dtype=np.int64)
+    doses = Doses(zero, np.array([0.0, helpers.INTERVAL]), zero, np.full(2, 60.0))
+    found = simulate(TABLE, pd.DataFrame(index=[0]), [DENOSUMAB], doses, days)
+    pairs = {"EXPOSURE_sRANKL": "OCC_sRANKL", "EXPOSURE_mRANKL_marrow": "OCC_mRANKL_marrow"}
+    for exposure, occupancy in pairs.items():
+        carried, share = found[exposure][0], found[occupancy][0] / 100
+        by_hand = np.concatenate([[0.0], np.cumsum(np.diff(days) * (share[1:] + share[:-1]) / 2)])
+        assert carried[-1] == pytest.approx(by_hand[-1], rel=2e-3)
+        assert np.all(np.diff(carried) >= -1e-9)
+        assert 0.5 < carried[-1] / days[-1] <= 1

@@ -373,3 +373,20 @@ def test_hochberg_rejects_all_where_the_largest_p_is_below_alpha():
 
 def test_one_look_at_the_end_is_the_plain_test():
     assert interim.boundaries([1.0])["z"].iloc[0] == pytest.approx(1.959964, abs=1e-6)
+
+
+def test_few_events_are_compared_exactly_as_poisson_counts_given_their_sum():
+    from scipy.stats import binomtest
+
+    table = pd.DataFrame({"arm": ["a"] * 100 + ["b"] * 100, "count": 0, "years": [1.9] * 100 + [2.0] * 100})
+    table.loc[[3, 4, 150, 151, 152], "count"] = 1
+    found = rates.rate_ratio(table, "a", "b")
+    inside = binomtest(2, 5, 190 / 390).proportion_ci(0.95, "exact")
+    ends = [end / (1 - end) * 200 / 190 for end in inside]
+    assert found["method"] == "exact, of Poisson counts given their sum of 5"
+    assert (found["low"], found["high"]) == pytest.approx(tuple(ends))  # 0.059 to 6.126, as poisson.test of R
+    assert [found["z"](end) for end in ends] == pytest.approx([1.959964, -1.959964], rel=1e-5)
+    table.loc[[3, 4], "count"] = 0
+    none = rates.rate_ratio(table, "a", "b")
+    assert (none["estimate"], none["low"]) == (0.0, 0.0)
+    assert none["high"] == pytest.approx((1 - 0.025 ** (1 / 3)) / 0.025 ** (1 / 3) * 200 / 190)

@@ -5,6 +5,7 @@ Chromium is taken from the system (``apt-get install chromium``) or from ``playw
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,12 +39,12 @@ def test_the_page_is_no_wider_than_its_window_with_every_table_open(page, width)
 
 def test_the_first_tab_leads_past_the_contents_and_what_has_the_focus_is_seen(page):
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "Skip to the synopsis"
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the answer"
     box = page.locator(":focus").bounding_box()
     assert box is not None
     assert box["x"] >= 0
     page.keyboard.press("Enter")
-    assert page.url.endswith("#synopsis")
+    assert page.url.endswith("#answer")
     for _ in range(6):
         page.keyboard.press("Tab")
         style = page.evaluate(
@@ -62,9 +63,25 @@ def test_landmarks_and_language_are_there_for_a_screen_reader(page):
     assert unnamed == 0
 
 
-def test_in_print_every_folded_table_is_open_and_the_pages_are_made(page):
+@pytest.mark.parametrize(("width", "height"), [(1300, 900), (800, 900)])
+def test_question_answer_and_figure_stand_on_the_first_screen(page, width, height):
+    page.set_viewport_size({"width": width, "height": height})
+    box = page.locator("#figure-2-1 svg").bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] <= height
+    assert page.locator("nav ol").is_visible() == (width >= 1000)
+
+
+def test_a_link_into_a_closed_appendix_opens_it(page):
+    page.locator('nav a[href="#assumptions"]').click()
+    page.locator("#assumptions summary").click()
+    assert page.locator("#assumptions table").first.is_visible()
+
+
+def test_in_print_the_core_has_at_most_eight_pages_and_closed_appendices_are_left_out(page):
     page.emulate_media(media="print")
-    tables = "[...document.querySelectorAll('details:not([open]) table')]"
-    closed = page.evaluate(f"{tables}.filter(t => t.getBoundingClientRect().height === 0).length")
-    assert closed == 0
-    assert page.pdf(format="A4").startswith(b"%PDF-")
+    shown = "[...document.querySelectorAll('table')].filter(t => t.getBoundingClientRect().height > 0).length"
+    core = page.locator("section:not(.behind) table").count()
+    assert page.evaluate(shown) == core > 5
+    pdf = page.pdf(format="A4", prefer_css_page_size=True)
+    assert 1 < len(re.findall(rb"/Type\s*/Page\b(?!s)", pdf)) <= 8

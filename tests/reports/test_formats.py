@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import zipfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from docx import Document
 from docx.oxml.ns import qn
 from helpers import said
+from pptx import Presentation
 
 from ranklsim.cohorts.running.storage import open_run
 from ranklsim.pkpd.errors import BadInput
@@ -21,6 +23,7 @@ from ranklsim.reports.layout.cells import Bullets, Cell, Column, Group, Row, Spa
 from ranklsim.reports.layout.exhibit import Exhibit
 from ranklsim.reports.layout.html import body
 from ranklsim.reports.layout.rtf import rtf_text
+from ranklsim.reports.layout.slides import sentence
 from ranklsim.reports.layout.word import write_word
 
 pytestmark = pytest.mark.slow
@@ -50,9 +53,9 @@ def column_texts(table, row: int) -> list[str]:
 
 
 def test_word_has_the_sections_as_headings_of_their_level(document, sections):
-    styles = {f"Heading {level}" for level in (1, 2, 3, 4)}
+    styles = {f"Heading {level}" for level in (1, 2, 3, 4, 5)}
     found = [(p.style.name, p.text) for p in document.paragraphs if p.style.name in styles]
-    assert found == [(f"Heading {s.level - 1}", f"{s.number} {s.title}") for s in sections]
+    assert found == [(f"Heading {s.level - 1}", s.heading) for s in sections]
 
 
 def test_every_exhibit_has_a_caption_whose_number_is_a_field(document, sections):
@@ -128,11 +131,35 @@ def test_every_figure_in_word_is_a_picture_that_speaks(document, sections):
     assert all(len(p.get("descr")) > 20 for p in pictures)
 
 
-def test_every_table_of_patients_says_how_many_in_each_arm_and_where_from(sections):
+def test_seed_and_model_are_said_once_on_the_page_and_at_the_foot_of_every_rtf_table(folder, sections):
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert page.count("seed 20261") == 2  # in the head and in the foot
+    assert not [e.number for section in sections for e in section.exhibits if "20261" in e.footnote]
+    for path in (folder / "rtf").glob("*.rtf"):
+        assert "seed 20261" in path.read_text(encoding="ascii"), path.name
     for exhibit in exhibits(sections, "Table"):
-        assert "Seed 20261; ranklsim" in exhibit.footnote
         if exhibit.population.startswith("Simulated data. Full analysis set"):
-            assert re.search(r"Randomised: Placebo \d+, Denosumab 60 mg Q6M \d+, mRANKL", exhibit.footnote)
+            heads = " ".join(exhibit.table.heads)
+            assert "N=" in heads or "N=" in exhibit.population
+
+
+def test_slides_have_a_sentence_as_title_and_the_figures_of_the_core(folder, sections):
+    deck = Presentation(str(folder / "slides.pptx"))
+    figures = exhibits([section for section in sections if not section.appendix], "Figure")
+    titles = [slide.shapes.title.text_frame.text for slide in deck.slides]
+    assert titles == [sections[0].title, *(sentence(figure) for figure in figures)]
+    assert all(title.rstrip()[-1] in ".?" for title in titles)
+    pictures = [[shape for shape in slide.shapes if shape.shape_type == 13] for slide in deck.slides]
+    assert [len(own) for own in pictures] == [0, *(1 for _ in figures)]
+    assert all(own[0]._element.nvPicPr.cNvPr.get("descr") for own in pictures[1:])
+
+
+@pytest.mark.parametrize(("module", "form", "extra"), [("pptx", "pptx", "slides"), ("rtflite", "rtf", "rtf")])
+def test_a_format_whose_library_is_missing_says_what_brings_it(module, form, extra, small_run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(BadInput, match=rf"pip install 'ranklsim\[{extra}\]'"):
+        write_report(small_run, out=tmp_path / "report", formats=[form], brief=True)
+    assert not (tmp_path / "report").exists()
 
 
 def test_word_is_the_same_bytes_twice(sections, tmp_path):
@@ -193,7 +220,7 @@ def test_parquet_lies_beside_every_csv_and_holds_the_same_numbers(folder):
 
 
 def test_an_unknown_format_is_refused_in_a_sentence_before_anything_is_written(small_run, tmp_path, capsys):
-    with pytest.raises(BadInput, match="unknown format 'pdf'; give some of html, docx, rtf, parquet"):
+    with pytest.raises(BadInput, match="unknown format 'pdf'; give some of html, docx, rtf, pptx, parquet"):
         write_report(small_run, out=tmp_path / "r", formats=["pdf"])
     assert not (tmp_path / "r").exists()
     code, _, err = said(capsys, "report", small_run, "--format", "pdf,doc")

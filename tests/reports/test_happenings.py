@@ -71,17 +71,19 @@ def test_the_ends_of_the_poisson_interval_leave_two_and_a_half_percent_on_each_s
     assert low == 0 if n == 0 else poisson.sf(n - 1, low) == pytest.approx(0.025)
 
 
-def test_exposure_is_the_mean_over_time_until_the_month_or_leaving():
+def test_mean_occupancy_is_the_integral_at_the_last_visit_over_its_day():
     visits = pd.DataFrame(
         {
             "patient": [1, 1, 1, 2, 2, 3],
             "arm": ["a", "a", "a", "a", "a", "b"],
             "month": [0.0, 6.0, 24.0, 0.0, 12.0, 0.0],
-            "true_OCC": [0.0, 100.0, 100.0, 50.0, 50.0, 80.0],
+            "actual_month": [0.0, 5.0, 24.0, 0.0, 12.0, 0.0],
+            "true_E": [0.0, 0.4 * 5 * 30.4375, 700.0, 0.0, 0.6 * 12 * 30.4375, 0.0],
         }
     )
-    frame = happenings.exposure_to(visits, ["OCC"], ARMS, until=12.0).set_index("arm")
-    assert frame.loc["a", ["n", "median"]].tolist() == [2, 50.0]  # 50 over months 0 to 6; 50 all the time
+    frame = happenings.exposure_to(visits, ["E"], ARMS, until=12.0).set_index("arm")
+    assert frame.loc["a", "n"] == 2
+    assert frame.loc["a", "median"] == pytest.approx(50.0)  # 40 over five months, 60 over twelve
     assert frame.loc["b", "n"] == 0
     assert np.isnan(frame.loc["b", "median"])
 

@@ -20,7 +20,9 @@ from ranklsim.cohorts.statistics import summaries
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.csr.appendix import potency_in_words
 from ranklsim.reports.csr.context import Context
-from ranklsim.reports.csr.report import write_report
+from ranklsim.reports.csr.core import within_words
+from ranklsim.reports.csr.report import compose, write_report
+from ranklsim.reports.layout.cells import plain
 
 pytestmark = pytest.mark.slow
 
@@ -127,20 +129,55 @@ def test_every_figure_speaks(page):
     assert all(len(label) > 20 for label in page.labels)
 
 
-def test_every_chapter_says_simulated_by_which_version_and_what_is_calibrated_and_predicted(page):
+def test_the_head_says_simulated_by_which_version_and_what_is_calibrated_and_predicted(small_report):
     import ranklsim
 
-    assert len(page.sections) == 35
-    chapters = {name: text for name, text in page.sections.items() if "Calibrated:" in text}
-    assert {"synopsis", "design", "patients", "efficacy", "safety", "assumptions", "reproducibility"} == set(chapters)
-    for name, text in chapters.items():
-        for words in (
-            "Simulated data",
-            f"ranklsim {ranklsim.__version__}",
-            "Calibrated: Placebo, Denosumab 60 mg Q6M.",
-            "Predicted: mRANKL-selective 60 mg Q6M, sRANKL-selective 60 mg Q6M.",
-        ):
-            assert words in text, f"{name} does not say {words!r}"
+    head = small_report.read_text(encoding="utf-8").split("</header>")[0].split("<header")[1]
+    for words in (
+        "Simulated data",
+        f"ranklsim {ranklsim.__version__}",
+        "Calibrated: Placebo, Denosumab 60 mg Q6M.",
+        "Predicted: mRANKL-selective 60 mg Q6M, sRANKL-selective 60 mg Q6M.",
+    ):
+        assert words in head, words
+
+
+def test_the_core_stands_before_the_appendices_and_no_exhibit_stands_twice(small_report, page):
+    core = ["answer", "synopsis", "design", "core-patients", "core-endpoints", "core-after", "core-mechanism"]
+    core += ["core-unknown", "core-safety", "appendices"]
+    assert list(page.sections)[: len(core)] == core
+    exhibits = [name for name in page.ids if re.fullmatch(r"(table|figure)-[\d-]+", name)]
+    assert len(exhibits) == len(set(exhibits)) > 60
+    text = small_report.read_text(encoding="utf-8")
+    behind = text[text.index('<section id="appendices"') :]
+    for section in re.findall(r"<section[^>]*>(.*?)</section>", behind, re.DOTALL)[1:]:
+        assert "exhibit" not in section or re.match(r"\s*<details><summary>", section), section[:200]
+
+
+def test_the_answer_has_at_most_120_words_and_one_figure(context):
+    first = compose(context, brief=True)[0]
+    assert sum(len(plain(text).split()) for text in first.key) <= 120
+    assert [(exhibit.kind, exhibit.number) for exhibit in first.exhibits] == [("Figure", "2.1")]
+    key = first.exhibits[0].frame.set_index(["panel", "arm"])
+    peaks = context.data.seen("CTX").pivot(index=["patient", "arm"], columns="month", values="CTX")
+    late = peaks.loc[:, [month for month in peaks.columns if month >= 36]].div(peaks[0.0], axis=0)
+    highest = 100 * late.groupby(level="arm").median().max(axis=1)
+    for arm in ("denosumab", "mrankl", "srankl"):
+        assert key.loc[("rebound", arm), "estimate"] == pytest.approx(highest[arm], rel=1e-6)
+    gain = context.endpoints[context.endpoints["endpoint"] == context.primary.name].set_index("arm")["difference"]
+    for arm in ("mrankl", "srankl"):
+        assert key.loc[("known", arm), "estimate"] == pytest.approx(gain[arm] - gain["denosumab"], rel=1e-4)
+
+
+def test_sentences_that_do_not_fit_are_left_out_whole():
+    assert within_words(["one two three", "four five six seven", "eight nine"], 5) == ["one two three", "eight nine"]
+
+
+def test_a_brief_report_is_the_core_alone(small_run, tmp_path):
+    page = Page(write_report(small_run, out=tmp_path / "brief", brief=True).read_text(encoding="utf-8"))
+    assert "appendices" not in page.sections
+    assert list(page.sections)[-1] == "core-safety"
+    assert all(link[1:] in page.ids for link in page.links if link.startswith("#"))
 
 
 def test_the_same_run_gives_the_same_bytes_whatever_formats_are_written_beside_the_page(
@@ -149,7 +186,7 @@ def test_the_same_run_gives_the_same_bytes_whatever_formats_are_written_beside_t
     again, first = write_report(small_run, out=tmp_path / "again").parent, small_report.parent
     files, before = ({p.relative_to(at) for p in at.rglob("*") if p.is_file()} for at in (again, first))
     assert files <= before
-    assert {name.suffix for name in before - files} == {".docx", ".rtf", ".parquet"}
+    assert {name.suffix for name in before - files} == {".docx", ".rtf", ".pptx", ".parquet"}
     for name in files:
         assert (again / name).read_bytes() == (first / name).read_bytes(), name
 
@@ -175,19 +212,16 @@ def test_what_is_exported_is_what_the_run_holds(small_report, small_run):
         assert exported.loc[(36.0, arm), "n"] == len(own)
 
 
-def test_the_key_result_holds_the_numbers_of_the_primary_endpoint(page, context):
+def test_the_answer_holds_the_numbers_of_the_primary_endpoint(page, context):
     rows = context.endpoints[context.endpoints["endpoint"] == context.primary.name].set_index("arm")
-    text = page.sections["synopsis"].replace("−", "-")
-    for arm in ("denosumab", "mrankl", "srankl"):
-        assert f"{abs(rows.loc[arm, 'estimate']):.1f}%" in text
-        assert f"{rows.loc[arm, 'difference']:+.1f} percentage points against Placebo" in text
+    text = page.sections["answer"].replace("−", "-")
+    assert f"{abs(rows.loc['denosumab', 'difference']):.1f} points more under Denosumab than under Placebo" in text
     for arm in ("mrankl", "srankl"):
         low, high = rows.loc[arm, ["unknown_low", "unknown_high"]]
-        said = "Over all that is not known, the typical patient's change in lumbar spine BMD differs from that under "
-        whole = f"{low:.1f} to {high:.1f}"
-        low, high = rows.loc[arm, ["parameter_low", "parameter_high"]]
-        drawn = "" if f"{low:.1f} to {high:.1f}" == whole else f"{low:.1f} to {high:.1f} in "
-        assert f"{said}Placebo by {whole} percentage points ({drawn}90% of 40" in text
+        size = rows.loc[arm, "difference"]
+        side, ends = ("more", (low, high)) if size >= 0 else ("less", (-high, -low))
+        said = f"{abs(size):.1f} points {side} than Placebo (over what is not known {ends[0]:.1f} to {ends[1]:.1f}"
+        assert said in text
 
 
 def test_the_interval_over_parameters_is_that_of_the_draws(context, small_run):

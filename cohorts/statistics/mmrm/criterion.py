@@ -531,10 +531,13 @@ def refuse_improper(criterion: Criterion, at: np.ndarray) -> None:
 
 
 def _singular(matrices: np.ndarray) -> np.ndarray:
-    """Which of many covariance matrices (..., m, m) have a correlation matrix that is as good as singular."""
+    """Which of many covariance matrices (..., m, m) have a correlation matrix that is as good as singular, or none."""
     deviations = np.sqrt(np.diagonal(matrices, axis1=-2, axis2=-1))
-    correlations = matrices / (deviations[..., :, None] * deviations[..., None, :])
-    return np.asarray(np.linalg.eigvalsh(correlations)[..., 0] < NEARLY_SINGULAR)
+    with np.errstate(all="ignore"):
+        correlations = matrices / (deviations[..., :, None] * deviations[..., None, :])
+    lost = ~np.isfinite(correlations).all(axis=(-2, -1))  # so far from the data that a variance is 0 or endless
+    held = np.where(lost[..., None, None], np.eye(matrices.shape[-1]), correlations)
+    return np.asarray(lost | (np.linalg.eigvalsh(held)[..., 0] < NEARLY_SINGULAR))
 
 
 def _refuse_flat(criterion: Criterion, at: np.ndarray, curvatures: np.ndarray) -> None:

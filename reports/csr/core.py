@@ -1,0 +1,416 @@
+"""The core of the report: the question, the answer and one figure, then what a reader needs on few pages.
+
+Tables and figures that stand here are taken from the sections behind (`contents.Behind`), and are not repeated there.
+Nothing is computed here that the sections do not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ranklsim.cohorts.endpoints import Change
+from ranklsim.cohorts.endpoints.change import ChangeDetail
+from ranklsim.cohorts.statistics.claims import SUPERIORITY
+from ranklsim.cohorts.study import setting
+from ranklsim.cohorts.words import MEASURES, first_upper, listed, month_text
+from ranklsim.reports.csr import monitoring, outcomes, overview
+from ranklsim.reports.csr.contents import Behind, core_part
+from ranklsim.reports.csr.context import NOT_KNOWN, Context
+from ranklsim.reports.figures import trial as figures
+from ranklsim.reports.layout import tables, wording
+from ranklsim.reports.layout.arms import PREDICTED, ArmView
+from ranklsim.reports.layout.cells import Span, Text, plain, tag
+from ranklsim.reports.layout.exhibit import Exhibit, Section
+from ranklsim.reports.layout.tables import num
+
+WORDS = 120
+"""Words of the answer, at most."""
+
+ROLES = ("primary", "key secondary")
+
+GAIN, KNOWN, REBOUND = "gain", "known", "rebound"
+"""Panels of the figure of the answer."""
+
+
+# -- the answer --------------------------------------------------------------------------------------------------------
+
+
+@core_part("The answer", "answer")
+def _answer(c: Context, section: Section, _: Behind) -> None:
+    """The question as the heading, the answer in few words, and the figure of the key results."""
+    section.short, section.title = section.title, " ".join(c.trial.description.split()) or c.trial.title
+    key = key_results(c)
+    section.key += within_words(_sentences(c, key))
+    if len(key):
+        section.exhibits.append(_key_figure(c, key))
+
+
+def within_words(sentences: Iterable[Text], most: int = WORDS) -> list[Text]:
+    """The first sentences that together have at most `most` words; one that does not fit is left out.
+
+    Parameters
+    ----------
+    sentences : iterable of Text
+        The most important first.
+    most : int
+    """
+    kept, used = [], 0
+    for sentence in sentences:
+        size = len(plain(sentence).split())
+        if used + size <= most:
+            kept.append(sentence)
+            used += size
+    return kept
+
+
+def best_known(c: Context) -> ArmView | None:
+    """The arm against which others are of interest besides control: that of a comparison, or the calibrated one.
+
+    Parameters
+    ----------
+    c : Context
+
+    Returns
+    -------
+    ArmView or None
+        None if no other arm is left to compare with it.
+    """
+    if c.primary is None or c.control is None:
+        return None
+    named = [spec.against for spec, _ in c.changes if spec.against and _same_change(spec, c.primary)]
+    known = [arm.name for arm in c.arms if arm.basis != PREDICTED and arm.treated and arm.name != c.control]
+    found = next((name for name in named if name != c.control), known[0] if len(known) == 1 else None)
+    others = [arm for arm in c.arms if arm.name not in (c.control, found)]
+    return c.by_name[found] if found and others else None
+
+
+def _same_change(spec: Change, other: Change) -> bool:
+    return all(getattr(spec, name) == getattr(other, name) for name in ("measure", "from_month", "to_month", "kind"))
+
+
+def key_results(c: Context) -> pd.DataFrame:
+    """The primary change against control and against the best known agent, and the rebound after treatment, by arm.
+
+    Parameters
+    ----------
+    c : Context
+
+    Returns
+    -------
+    DataFrame
+        Columns `panel` (`GAIN`, `KNOWN`, `REBOUND`), `arm`, `estimate`, `low`, `high` (95% CI over patients),
+        `unknown_median`, `unknown_low`, `unknown_high` (90% over unknown parameters), `structure_low`,
+        `structure_high` (with other structures of the model too), `below` (share of the parameter draws in which a
+        difference is below 0).
+    """
+    columns = ["panel", "arm", "estimate", "low", "high", "unknown_median", "unknown_low", "unknown_high"]
+    columns += ["structure_low", "structure_high", "below"]
+    parts = []
+    if c.primary is not None and len(c.endpoints):
+        own = c.endpoints[c.endpoints["endpoint"] == c.primary.name]
+        parts.append(_panel(GAIN, own, compared=c.reference(c.primary) is not None))
+        known = best_known(c)
+        if known is not None:
+            parts.append(_panel(KNOWN, _against(c, known), compared=True))
+    if c.ends and c.marker_medians("CTX") is not None:
+        found = c.lasts("CTX", "peak").rename(columns={"estimate": "value"})
+        rows = []
+        for row in found[found["value"].notna()].to_dict("records"):
+            whole = c.whole_range(c.rebound_words, row["arm"])
+            rows.append(
+                {"panel": REBOUND, "arm": row["arm"], "estimate": row["value"], "low": row["low"], "high": row["high"],
+                 "unknown_median": whole["median"], "unknown_low": whole["low"], "unknown_high": whole["high"],
+                 "structure_low": whole["both_low"], "structure_high": whole["both_high"], "below": np.nan}
+            )  # fmt: skip
+        parts.append(pd.DataFrame(rows, columns=columns))
+    if not parts:
+        return pd.DataFrame(columns=columns)
+    frame = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)[columns]
+    return frame[frame["estimate"].notna()].reset_index(drop=True)
+
+
+def _panel(panel: str, rows: pd.DataFrame, *, compared: bool) -> pd.DataFrame:
+    """Rows of an endpoint: the differences to its comparator, or the arms' own values where there is none."""
+    names = ("difference", "difference_low", "difference_high") if compared else ("estimate", "ci_low", "ci_high")
+    more = {"parameter_median": "unknown_median", "parameter_low": "unknown_low", "parameter_high": "unknown_high"}
+    more |= {"unknown_low": "structure_low", "unknown_high": "structure_high", "parameter_below": "below"}
+    kept = rows[["arm", *names, *more]].rename(columns=more)
+    return kept.rename(columns=dict(zip(names, ("estimate", "low", "high"), strict=True))).assign(panel=panel)
+
+
+def _against(c: Context, known: ArmView) -> pd.DataFrame:
+    """The primary change of every arm but control against `known`, by the trial's own comparison if it has one."""
+    others = tuple(arm.name for arm in c.arms if arm.name not in (c.control, known.name))
+    spec = replace(c.primary, name=f"{c.primary.name}, against {known.label}", against=known.name, arms=others)
+    for asked, _ in c.changes:
+        if asked.against == known.name and _same_change(asked, spec) and set(asked.arms or others) >= set(others):
+            return c.endpoints[c.endpoints["endpoint"] == asked.name]
+    detail = spec.analyse(c.data, setting(c.data, spec)).detail
+    assert isinstance(detail, ChangeDetail)
+    return c.with_unknowns(spec, detail.table)
+
+
+def _key_figure(c: Context, key: pd.DataFrame) -> Exhibit:
+    titles = {}
+    if c.primary is not None:
+        unit = "points" if c.primary.unit == "%" else c.primary.unit
+        what, reference = first_upper(MEASURES[c.primary.measure]), c.reference(c.primary)
+        span = f"months {month_text(c.primary.from_month)} to {month_text(c.primary.to_month)}"
+        own = f"change ({c.primary.unit})" if reference is None else f"minus {short(c, c.by_name[reference])} ({unit})"
+        titles[GAIN] = (f"{what}, {span}", own)
+        known = best_known(c)
+        if known is not None:
+            titles[KNOWN] = (f"The same, against {short(c, known)}", f"minus {short(c, known)} ({unit})")
+    titles[REBOUND] = (f"Highest CTX after {'the switch' if c.switch else 'treatment'}", "% of baseline")
+    shown = [arm for arm in c.arms if arm.name != c.control or (key["arm"] == arm.name).any()]
+    said = {row["arm"]: row for row in key[key["panel"] == key["panel"].iloc[0]].to_dict("records")}
+    spoken = [f"{c.by_name[arm].label} {num(r['estimate'], 1)}" for arm, r in said.items()]
+    return c.figure(
+        "2.1",
+        "Gain and rebound by arm: chance of patients, and what is not known of the model",
+        key,
+        figures.key_results,
+        arms=[replace(arm, label=short(c, arm)) for arm in shown if arm.name != c.control] or shown,
+        panels={name: words for name, words in titles.items() if (key["panel"] == name).any()},
+        reference={REBOUND: 100.0},
+        note="Solid: estimate and 95% CI, the chance of which patients are in the trial. Hatched: 90% of the typical "
+        "patient's results over parameter values that published figures allow, its median upright; thin: with other "
+        "structures of the model too. The typical patient is not the mean of the patients, so that the two need not "
+        "share a centre. Rebound: of the median of the patients.",
+        headline=_most(c, key),
+        alt=f"{titles[GAIN][0] if GAIN in titles else titles[REBOUND][0]}: {listed(spoken)}.",
+    )
+
+
+def _most(c: Context, key: pd.DataFrame) -> str:
+    """The arm with the largest change, and the one with the highest rebound."""
+    said = []
+    for panel, words in ((GAIN, "changed most"), (REBOUND, "had the highest CTX after treatment")):
+        own = key[key["panel"] == panel]
+        if len(own):
+            top = own.loc[own["estimate"].abs().idxmax()]
+            size = f"{num(top['estimate'], 0)}%" if panel == REBOUND else _size(top["estimate"], c.primary.unit)
+            said.append(f"{short(c, c.by_name[top['arm']])} {words} ({size})")
+    return f"{'; '.join(said)}."
+
+
+# -- sentences ---------------------------------------------------------------------------------------------------------
+
+
+def _sentences(c: Context, key: pd.DataFrame) -> list[Text]:
+    """Sentences of the answer, the most important first."""
+    found = c.analyses.endpoints
+    led = (found["kind"] != "change") | (found["claim"] != SUPERIORITY)
+    said: list[Text] = list(outcomes.sentences(c, found[(found["role"] == "primary") & led]))
+    if c.trial.interim is not None and c.trial.endpoint(c.trial.interim.endpoint).role == "primary":
+        said += monitoring.verdicts(c)
+    rows = {(row["panel"], row["arm"]): row for row in key.to_dict("records")}
+    if c.primary is None or c.endpoints.empty:
+        return said or ["The trial names no endpoint that was measured."]
+    reference = c.by_name.get(c.reference(c.primary) or "")
+    own = [arm for arm in c.arms if (GAIN, arm.name) in rows]
+    known = [arm for arm in own if arm.basis != PREDICTED]
+    if known:
+        parts = [_told(c, rows[GAIN, arm.name], arm, reference, first=k == 0) for k, arm in enumerate(known)]
+        span = wording.span_words({"from_month": c.primary.from_month, "to_month": c.primary.to_month})
+        said.append(f"{first_upper(span)} {MEASURES[c.primary.measure]} changed by {listed(parts)}.")
+    said += [_predicted(c, rows, arm, reference) for arm in own if arm.basis == PREDICTED]
+    peaks = [arm for arm in c.arms if (REBOUND, arm.name) in rows and arm.treated and not c.goes_on(arm)]
+    if peaks:
+        parts = [f"{num(rows[REBOUND, arm.name]['estimate'], 0)}% ({short(c, arm)})" for arm in peaks]
+        said.append(f"After {c.end_words} median CTX reached {listed(parts)} of baseline.")
+    return said
+
+
+def short(c: Context, arm: ArmView) -> str:
+    """An arm's name without the words that all treated arms end with, such as a common dose.
+
+    Parameters
+    ----------
+    c : Context
+    arm : ArmView
+    """
+    names = [other.label.split() for other in c.arms if other.treated]
+    if not arm.treated or len(names) < 2:
+        return arm.label
+    same = 0
+    while len({tuple(words[len(words) - same - 1 :]) for words in names}) == 1 and same + 1 < min(map(len, names)):
+        same += 1
+    return " ".join(arm.label.split()[: len(arm.label.split()) - same])
+
+
+def _told(c: Context, row: dict[str, Any], arm: ArmView, reference: ArmView | None, *, first: bool) -> str:
+    """One arm's change, or its difference to the reference arm, with its interval over patients."""
+    unit = c.primary.unit
+    interval = f"(95% CI {wording.to_interval(row['low'], row['high'], _digits(unit))})"
+    if reference is None:
+        return f"{_size(row['estimate'], unit)} under {short(c, arm)} {interval}"
+    more = "more" if row["estimate"] >= 0 else "less"
+    than = f" than under {reference.label}" if first else ""
+    return f"{_size(abs(row['estimate']), unit)} {more} under {short(c, arm)}{than} {interval}"
+
+
+def _digits(unit: str) -> int:
+    return 1 if unit == "%" else 3
+
+
+def _size(value: float, unit: str) -> str:
+    return f"{num(value, _digits(unit))} {'points' if unit == '%' else unit}"
+
+
+def _predicted(c: Context, rows: dict[tuple[str, str], dict[str, Any]], arm: ArmView, control: ArmView | None) -> Text:
+    """What is predicted of a hypothetical arm, against control and the best known agent."""
+    known = best_known(c)
+    parts = [_range(c, rows[GAIN, arm.name], control)]
+    if known is not None and (KNOWN, arm.name) in rows:
+        parts.append(_range(c, rows[KNOWN, arm.name], known))
+    return (Span(short(c, arm), "strong"), " ", tag("predicted"), f" {'; '.join(parts)}.")
+
+
+def _range(c: Context, row: dict[str, Any], other: ArmView | None) -> str:
+    """A predicted change or difference over what is not known, or at default values where nothing was drawn."""
+    unit, digits, sign = c.primary.unit, _digits(c.primary.unit), 1.0
+    text = f"a change of {_size(row['estimate'], unit)}"
+    if other is not None:
+        sign = -1.0 if row["estimate"] < 0 else 1.0
+        text = f"{_size(abs(row['estimate']), unit)} {'less' if sign < 0 else 'more'} than {short(c, other)}"
+    if not np.isfinite(row["structure_low"]):
+        low, high = sorted((sign * row["low"], sign * row["high"]))
+        return f"{text} (95% CI {wording.to_interval(low, high, digits)}), if default values are true"
+    low, high = sorted((sign * row["structure_low"], sign * row["structure_high"]))
+    sure = ""
+    if other is not None:
+        share, side = max(row["below"], 1 - row["below"]), "less" if row["below"] > 0.5 else "more"
+        sure = f"; {side} in {'all' if share == 1 else f'{100 * share:.0f}% of'} draws"
+    return f"{text} (over what is not known {wording.to_interval(low, high, digits)}{sure})"
+
+
+# -- the parts ---------------------------------------------------------------------------------------------------------
+
+
+@core_part("Synopsis", "synopsis")
+def _synopsis(c: Context, section: Section, _: Behind) -> None:
+    """The trial in one table."""
+    section.exhibits.append(overview.synopsis(c))
+
+
+@core_part("Design", "design")
+def _design(c: Context, section: Section, _: Behind) -> None:
+    """Scheme of the trial and regimens."""
+    section.exhibits += overview.design(c)
+
+
+@core_part("Patients", "core-patients", "10.1", "11.2")
+def _patients(_c: Context, section: Section, behind: Behind) -> None:
+    """Who was in the trial, and how their time in it ended."""
+    section.exhibits += behind.take("Figure", "14.1.1") or behind.take("Table", "14.1.1")
+    section.exhibits += behind.take("Table", "14.1.2")
+
+
+@core_part("Primary and key secondary endpoints", "core-endpoints", "11.4.4", "11.4.5")
+def _endpoints(c: Context, section: Section, behind: Behind) -> None:
+    """Primary and key secondary endpoints in one table, and the course of the primary measure."""
+    frame = c.analyses.endpoints
+    frame = frame[frame["role"].isin(ROLES)].reset_index(drop=True)
+    if len(frame):
+        section.exhibits.append(_table(c, _with_comparisons(c, frame)))
+    else:
+        section.paragraphs.append("The trial names no primary or key secondary endpoint.")
+    if c.primary is not None:
+        section.exhibits += behind.take("Figure", *_figures_of(c.primary.measure))
+
+
+def _figures_of(measure: str) -> list[str]:
+    """Number of the figure of a measure by visit."""
+    families = {"14.2.2": ("BMD_LS", "BMD_TH", "BMD_FN", "BMD_R13"), "14.2.3": ("CTX", "P1NP", "BSAP", "TRAP5B")}
+    return [f"{number}.{own.index(measure) + 1}" for number, own in families.items() if measure in own]
+
+
+def _with_comparisons(c: Context, frame: pd.DataFrame) -> pd.DataFrame:
+    """Endpoints, and the comparisons of the same changes with other arms than control, with what is not known."""
+    led = {(spec.measure, spec.from_month, spec.to_month) for spec, _ in c.changes if spec.role in ROLES}
+    more = [
+        spec.name for spec, _ in c.changes
+        if spec.against and spec.role not in ROLES and (spec.measure, spec.from_month, spec.to_month) in led
+    ]  # fmt: skip
+    every = c.analyses.endpoints
+    wanted = {*frame["endpoint"], *more}
+    own = every[every["endpoint"].isin(wanted)].reset_index(drop=True)
+    columns = ["parameter_median", "parameter_low", "parameter_high", "unknown_low", "unknown_high"]
+    if c.endpoints.empty:
+        return own.assign(**dict.fromkeys(columns, np.nan))
+    return own.merge(c.endpoints[["endpoint", "arm", *columns]], on=["endpoint", "arm"], how="left")
+
+
+def _table(c: Context, frame: pd.DataFrame) -> Exhibit:
+    """Primary and key secondary endpoints by arm."""
+    compared = frame["effect"].notna() | frame["endpoint"].map(lambda name: c.trial.endpoint(name).against is None)
+    frame = frame[(frame["n"] > 0) & compared].reset_index(drop=True)
+
+    def cells(row: dict[str, Any]) -> dict[str, object]:
+        shown = outcomes.endpoint_cells(c, row)
+        digits = 1 if c.trial.endpoint(row["endpoint"]).digits < 3 else 3
+        inside = tables.with_interval(row["parameter_median"], row["parameter_low"], row["parameter_high"], digits)
+        return {
+            "Endpoint": shown["Endpoint"], "Arm": shown["Arm"], "n": shown["n"],
+            "Estimate (95% CI)": shown["Estimate (95% CI)"], "Comparison (95% CI)": shown["Comparison (95% CI)"],
+            "Over what is not known (90%)": inside,
+            "With other structures": tables.interval(row["unknown_low"], row["unknown_high"], digits),
+            "Conclusion": shown["Conclusion"],
+        }  # fmt: skip
+
+    return c.listing(
+        "2.2",
+        "Primary and key secondary endpoints",
+        frame,
+        cells,
+        group="Endpoint",
+        numeric=["n"],
+        who=c.population,
+        note="Estimate and comparison: of the patients. Over what is not known: the same comparison (or change, where "
+        "there is none) of the typical patient, median and 90% of the parameter vectors; with other structures: the "
+        f"range of both. Methods: Tables 14.2.1.1 and 14.2.8.1. Not known: section {NOT_KNOWN}.",
+    )
+
+
+@core_part("After the last dose", "core-after", "11.4.6", "11.4.7")
+def _after(c: Context, section: Section, behind: Behind) -> None:
+    """Rebound of CTX and loss of BMD after treatment."""
+    if c.switch:
+        section.title = f"After {c.end_words}"
+    section.paragraphs += behind.said("11.4.6")[:1]
+    section.exhibits += behind.take("Figure", "14.2.4.1", "14.2.4.4") or behind.take("Figure", "14.2.4.3")
+
+
+@core_part("Mechanism", "core-mechanism", "11.4.8", "11.4.9")
+def _mechanism(_c: Context, section: Section, behind: Behind) -> None:
+    """What is bound, what drive is left, and what the gain in BMD is made of."""
+    section.exhibits += behind.take("Figure", "14.2.5.1")
+    section.exhibits += behind.take("Figure", "14.2.6.2") or behind.take("Figure", "14.2.6.1")
+
+
+@core_part("What is not known", "core-unknown", "11.4.10")
+def _not_known(c: Context, section: Section, behind: Behind) -> None:
+    """Results over unknown parameters and structures, and the parameters that decide."""
+    section.paragraphs += behind.said(NOT_KNOWN)[:1]
+    if c.primary is not None:
+        for arm in (arm for arm in c.arms if arm.basis == PREDICTED):
+            found = c.strongest(arm.name)
+            said = [f"the {row.meaning} ({row.symbol}, {num(row.rho, 2)})" for row in found.head(2).itertuples()]
+            if said:
+                section.paragraphs.append(
+                    f"{arm.label}: the result depends most on {', then on '.join(said)}; rank correlations."
+                )
+    section.exhibits += behind.take("Figure", "14.2.7.3")
+
+
+@core_part("Safety", "core-safety", "12", "12.2", "12.5")
+def _safety(_c: Context, section: Section, behind: Behind) -> None:
+    """Harms that the trial records, occupancy outside bone, and what the model cannot say."""
+    section.paragraphs += behind.said("12")
+    section.exhibits += behind.take("Table", "14.3.2", "14.3.5")
