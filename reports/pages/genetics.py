@@ -80,7 +80,7 @@ def write_page(folder: Path, results: pd.DataFrame, *, force: bool = False, comm
         "multiple, on the time scale of a mouse."
     ]
     with new_folder(folder) as work:
-        page.write(work, [Section("1", "Result", "result", key=key, paragraphs=how, exhibits=[exhibit])])
+        page.write(work, [Section("1", "Result", "result", key=key, paragraphs=[*how], exhibits=[exhibit])])
     return folder / "index.html"
 
 
