@@ -18,7 +18,6 @@ from typing import Any
 
 import pandas as pd
 
-from ranklsim.pkpd.simulation import processors
 from ranklsim.reports.layout.cells import Record, listing
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.html import render
@@ -91,6 +90,8 @@ def draw(figures: Sequence[Exhibit]) -> None:
     figures : sequence of Exhibit
         Those that are not drawn yet.
     """
+    from ranklsim.pkpd.simulation import processors  # with all that a simulation needs: not for a page without figures
+
     wanted = [figure for figure in figures if figure.picture is not None]
     workers = min(processors(), len(wanted) // LEAST)
     if workers < 2 or sys.platform != "linux" or threading.active_count() > 1:
