@@ -155,6 +155,19 @@ def outcomes_after(courses: pd.DataFrame, end: float, sites: Sequence[str]) -> p
     return pd.DataFrame(after_treatment(months, change, ctx, end), index=wide.index)
 
 
+def endpoint_words(spec: Change, reference: str | None) -> str:
+    """Name of an endpoint among the headline results.
+
+    Parameters
+    ----------
+    spec : Change
+        The endpoint.
+    reference : str, optional
+        The arm that others are compared with.
+    """
+    return f"{spec.name}: {'%' if reference is None else 'difference, percentage points'}"
+
+
 def headlines(
     courses: pd.DataFrame,
     endpoints: Sequence[tuple[Change, str | None]],
@@ -183,8 +196,8 @@ def headlines(
     parts = []
     for spec, reference in endpoints:
         own = endpoint_by_draw(courses, spec.measure, spec.from_month, spec.to_month, reference, spec.arms)
-        column, unit = ("value", "%") if reference is None else ("difference", "difference, percentage points")
-        parts.append(own.assign(result=f"{spec.name}: {unit}", value=own[column]))
+        column = "value" if reference is None else "difference"
+        parts.append(own.assign(result=endpoint_words(spec, reference), value=own[column]))
     if ends:
         later = after_end_by_draw(courses[courses["arm"].isin(list(ends))], ends)
         parts.append(later.assign(result=f"Highest CTX after {end_words}, % of baseline", value=later["peak_CTX"]))

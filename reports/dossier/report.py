@@ -466,7 +466,7 @@ def assumption_register(m: Material) -> pd.DataFrame:
                 source = str(told["source"].get(row.symbol, "")) if row.symbol in told.index else "the agent's file"
                 rows.append(("parameter", row.symbol, row.meaning, arm, low, high, row.rho, bool(row.beyond_chance),
                              any(rule.met(low) != rule.met(high) for rule in decide), source))  # fmt: skip
-            words = endpoint_words(c.primary, c.control)
+            words = endpoint_words(c.primary, c.reference(c.primary))
             others = c.by_structure[(c.by_structure["arm"] == arm) & (c.by_structure["result"] == words)]
             default = others.loc[others["variant"] == "", "value"]
             for row in others[others["variant"] != ""].itertuples():

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -136,7 +136,7 @@ class Section:
     title: str
     anchor: str
     level: int = 2
-    paragraphs: list[Text] = field(default_factory=list)
+    paragraphs: list[Any] = field(default_factory=list)  # of Text; a list of str is one too
     exhibits: list[Exhibit] = field(default_factory=list)
     key: list[Text] = field(default_factory=list)
     appendix: bool = False
