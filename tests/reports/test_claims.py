@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from ranklsim.cohorts.protocol.trial import Trial, load_trial
 from ranklsim.cohorts.statistics.claims import SHOWN
+from ranklsim.cohorts.statistics.mmrm import ERRORS
 from ranklsim.cohorts.study import StudyTables
 from ranklsim.reports.analyses import results
 from ranklsim.reports.analyses.monitoring import CROSSED, HARM, UNTESTED
@@ -34,18 +35,22 @@ KINDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
               ("Cox", "log-rank", "Fine-Gray", "Gray", "cumulative incidence", "Mantel-Haenszel", "logistic")),
     "rate": ({"of": "vertebral", "by": "12 mo"}, ("negative binomial",)),
 }  # fmt: skip
+DOSES = {"of": "BMD_LS", "to": "12 mo", "doses": {"one": "14 mg", "two": "60 mg"}, "target": "2 %",
+         "shapes": ["linear", "Emax 5 mg", "quadratic 40 mg"]}  # fmt: skip
 RATIOS = ("Mantel-Haenszel", "logistic", "Cox", "log-rank", "Fine-Gray", "Gray", "negative binomial")
 
 
 @st.composite
 def endpoints(draw: st.DrawFn, name: str, role: str, arms: list[str]) -> dict[str, Any]:
     """One endpoint of any kind, with any claim against any arm."""
-    kind = draw(st.sampled_from(list(KINDS)))
-    table, analyses = KINDS[kind]
+    kind = draw(st.sampled_from([*KINDS, *(["dose_response"] if len(arms) > 2 else [])]))
+    table, analyses = KINDS.get(kind, (DOSES, ("MCP-Mod",)))
     analysis = draw(st.sampled_from(analyses))
     more: dict[str, Any] = {"change" if kind == "lower" else kind: table}
+    if analysis == "MMRM":
+        more["errors"] = draw(st.sampled_from(ERRORS))
     claim = draw(st.sampled_from(["superiority", "margin", "equivalence"]))
-    if analysis == "median difference":
+    if analysis in ("median difference", "MCP-Mod"):
         claim = "superiority"
     wide = draw(st.floats(0.05, 2.0))
     if claim == "margin":
@@ -57,7 +62,7 @@ def endpoints(draw: st.DrawFn, name: str, role: str, arms: list[str]) -> dict[st
         )
     if claim != "superiority" and draw(st.booleans()):
         more["interval"] = "90 %"
-    if draw(st.booleans()):
+    if analysis != "MCP-Mod" and draw(st.booleans()):
         more["against"] = draw(st.sampled_from(arms))
     return endpoint(name, analysis, role, **more)
 
