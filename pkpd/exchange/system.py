@@ -17,6 +17,7 @@ References
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -177,7 +178,11 @@ def make_system(
     known = [*table.values, *fields]
     notes.reserved = {*states, *known, TIME}
     p = model.constants(_Symbols({name: symbol(name) for name in known}))
-    constants = dict(notes.found) | {n: v for n, v in p.items() if isinstance(v, sp.Expr) and v != symbol(n)}
+    constants = (
+        _followers(placed)
+        | dict(notes.found)
+        | {n: v for n, v in p.items() if isinstance(v, sp.Expr) and v != symbol(n)}
+    )
     notes.reserved |= set(constants)
     notes.found.clear()
 
@@ -221,6 +226,20 @@ def make_system(
         system.parameters |= _of_dose(dose, float(values["WT"]))
     system.doses = given
     return system
+
+
+def _followers(placed: Mapping[str, tuple[Agent, str, int]]) -> dict[str, sp.Expr]:
+    """Numbers of agents that are those of another agent here, times a factor (`Agent.followed`)."""
+    found = {}
+    for agent, kind, k in placed.values():
+        for name, own, factor in agent.followed:
+            leader, _, number = name.partition(".")
+            if leader not in placed or leader == agent.name:
+                continue
+            other, _, slot = placed[leader]
+            if math.isclose(agent.values[own], factor * other.values[number], rel_tol=1e-12):  # none was changed
+                found[field_name(kind, own, k)] = factor * symbol(field_name(kind, number, slot))
+    return found
 
 
 def _free_drug(

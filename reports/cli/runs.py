@@ -320,12 +320,13 @@ def _reproduce(file: Path, resume: bool, force: bool, **options: Any) -> None:
     "Write the model or data in the format of another tool.",
     'export "denosumab 60mg every 6mo x8" --format sbml -o denosumab.xml',
 )
-@click.argument("source", metavar="REGIMEN|TRIAL|DIR")
+@click.argument("source", metavar="REGIMEN|TRIAL|DIR|FIT")
 @shared.option(
     "--format",
     str,
     "NAME",
-    "sbml (SBML level 3), r (a script for R's deSolve) or nonmem (records of a run's patients).",
+    "sbml (SBML level 3), r (a script for R's deSolve), nonmem (records of a run's patients) or petab (a fit, such as "
+    "default).",
     required=True,
 )
 @shared.option("--time", click.Choice(["days", "hours"]), "", "Unit of times in a table of records.", default="days")
@@ -343,7 +344,7 @@ def _reproduce(file: Path, resume: bool, force: bool, **options: Any) -> None:
 @shared.AGENTS
 @shared.FORCE
 def _export(source: str, settings: Sequence[tuple[str, float]], **options: Any) -> None:
-    """Write the typical patient under a REGIMEN, or under an arm of a TRIAL, or the patients of the run in DIR.
+    """Write the typical patient under a REGIMEN, or under an arm of a TRIAL, the patients of the run in DIR, or a FIT.
 
     A file of the typical patient has all states, outputs, doses, and parameters with their units and sources.
     docs/exchange.md says what each format holds, what it cannot hold, and how closely other engines agree.

@@ -21,9 +21,12 @@ from ranklsim.pkpd.arguments import by_name, checked, flag, number, optional, pa
 from ranklsim.pkpd.arguments import folder as existing_folder
 from ranklsim.pkpd.dosing import Regimen
 from ranklsim.pkpd.errors import BadInput, near, one_of
+from ranklsim.pkpd.exchange.petab import PROBLEM, petab_files, unheld_priors
 from ranklsim.pkpd.exchange.rscript import r_script
 from ranklsim.pkpd.exchange.sbml import library, sbml_text
 from ranklsim.pkpd.exchange.system import System, make_system
+from ranklsim.pkpd.fitting.fit import chosen_evidence
+from ranklsim.pkpd.fitting.spec import load_spec
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
 from ranklsim.pkpd.records import UNITS
 from ranklsim.pkpd.simulation import patient_constants
@@ -35,9 +38,10 @@ FORMATS = {
     "sbml": "SBML of the typical patient under a regimen, or an arm of a trial",
     "r": "a script of R and its package deSolve of the same",
     "nonmem": "a run's patients as a table of records",
+    "petab": "a fit as a PEtab problem",
 }
 
-ENDINGS = {"sbml": ".xml", "r": ".R", "nonmem": ".csv"}
+ENDINGS = {"sbml": ".xml", "r": ".R", "nonmem": ".csv", "petab": "-petab"}
 
 
 class _Plan(NamedTuple):
@@ -79,11 +83,13 @@ def export(
     Parameters
     ----------
     source : str or path
-        A regimen (``"denosumab 60mg every 6mo x4"``) or a trial; for ``nonmem`` the folder of a run.
+        A regimen (``"denosumab 60mg every 6mo x4"``) or a trial; for ``nonmem`` the folder of a run, for
+        ``petab`` a fit (``default``, or a file).
     out : path, optional
         File to write; in the working folder and named after what it holds, if not given.
-    format : {"sbml", "r", "nonmem"}
-        SBML level 3 version 2 of the typical patient; a script for R's deSolve; a run's patients as records.
+    format : {"sbml", "r", "nonmem", "petab"}
+        SBML level 3 version 2 of the typical patient; a script for R's deSolve; a run's patients as records; a fit as a
+        folder with a PEtab problem (version 2).
     arm : str, optional
         Arm of the trial; needed where it has several.
     follow : str
@@ -114,6 +120,8 @@ def export(
     own_folder = None if folder is None else Path(folder)
     name = "-".join(filter(None, (Path(source).stem if str(source).endswith(".toml") else str(source), arm)))
     target = Path(out or re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-")[:80] + ENDINGS[format])
+    if format == "petab":
+        return _petab(str(source), target, load_parameters(parameters, folder=own_folder), force)
     if target.is_dir() or not target.parent.is_dir() or (target.exists() and not force):
         why = (
             "is a folder; give a file in it" if target.is_dir()
@@ -143,6 +151,41 @@ def export(
         days = [month * DAYS_PER_MONTH for month in range(math.ceil(plan.months - 1e-9) + 1)]
         content = r_script(system, plan.title, notes, days)
     write_whole(target, content)
+    return target
+
+
+def _petab(source: str, target: Path, table: ParameterTable, force: bool) -> Path:
+    """A folder with a PEtab problem."""
+    if target.exists() and not (force and (target / PROBLEM).is_file()):
+        raise BadInput(
+            f"--out: {target} exists; give another folder" + (", or --force to replace it." if not force else ", since "
+            "it holds no PEtab problem.")
+        )  # fmt: skip
+    if not target.parent.is_dir():
+        raise BadInput(f"--out: {target} lies in a folder that does not exist; make it, or give another path.")
+    spec = load_spec(source)
+    if spec.kind != "typical":
+        raise BadInput(
+            f"{source}: a fit of {spec.kind} describes patients, and PEtab one course an arm; export another."
+        )
+    if names := unheld_priors(spec):
+        raise BadInput(
+            f"{source}: the prior of {one_of(names)} is normal on the logit scale, which PEtab does not have; leave it "
+            "out, or use another transform."
+        )
+    library()
+    evidence = chosen_evidence(spec)
+    agents = [evidence.agents[name] for name in evidence.agents]
+    notes = _notes(table, _Plan([], agents, 0.0, spec.title)) | {"Doses": "in the tables of the problem"}
+    texts = petab_files(spec, table, evidence, notes)
+    with tempfile.TemporaryDirectory(prefix=".ranklsim-", dir=target.parent) as folder:
+        made = Path(folder) / "new"
+        made.mkdir()
+        for name, content in texts.items():
+            (made / name).write_text(content, encoding="utf-8", newline="\n")
+        if target.exists():
+            os.replace(target, Path(folder) / "old")
+        os.replace(made, target)
     return target
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,9 +22,13 @@ from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.biology.ligand import free_equation
 from ranklsim.pkpd.biology.values import Values
 from ranklsim.pkpd.dosing import parse_regimen
+from ranklsim.pkpd.evidence.errors import error_sd
+from ranklsim.pkpd.evidence.predictions import Predictor
 from ranklsim.pkpd.exchange.printing import r_name
 from ranklsim.pkpd.exchange.sbml import identifiers
 from ranklsim.pkpd.exchange.system import System, make_system
+from ranklsim.pkpd.fitting.fit import chosen_evidence, make_problem
+from ranklsim.pkpd.fitting.spec import load_spec
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.simulation import patient_constants
 from ranklsim.pkpd.typical import simulate_typical
@@ -220,3 +227,118 @@ def test_an_earlier_file_is_kept_unless_force_is_given(tmp_path: Path) -> None:
     assert "library(deSolve)" in target.read_text()
     with pytest.raises(BadInput, match="is a folder"):
         ranklsim.export("denosumab 60mg x1", tmp_path, format="r")
+
+
+# --- PEtab ---
+def evaluated(text: str, values: Any) -> float:
+    """A formula of PEtab or SBML, of values by name."""
+    formula = text.replace("^", "**")
+    names = set(re.findall(r"[A-Za-z_]\w*", formula)) - {"exp", "ln"}
+    known = {"exp": math.exp, "ln": math.log} | {name: float(values[name]) for name in names}
+    return float(eval(formula, {}, known))
+
+
+@pytest.fixture(scope="module")
+def petab_problem(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("petab") / "default"
+    return ranklsim.export("default", folder, format="petab")
+
+
+def test_petablint_accepts_the_problem(petab_problem: Path) -> None:
+    lint = pytest.importorskip("petab.v2.lint")
+    assert not lint.lint_problem(str(petab_problem / "problem.yaml"))
+    command = Path(sys.executable).parent / "petablint"
+    done = subprocess.run([command, petab_problem / "problem.yaml"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    text = (petab_problem / "problem.yaml").read_text()
+    assert "are correlated in the fit" in text
+    left = pd.read_csv(petab_problem / "left_out.tsv", sep="\t")
+    observations = chosen_evidence(load_spec("default")).observations
+    measured = pd.read_csv(petab_problem / "measurements.tsv", sep="\t")
+    assert 3 * (len(observations) - len(left)) == len(measured), "every figure is there, or listed with its reason"
+    assert left["reason"].str.len().min() > 30
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bisphosphonates", "anabolics"])
+def test_petablint_accepts_the_other_fits(name: str, tmp_path: Path) -> None:
+    lint = pytest.importorskip("petab.v2.lint")
+    folder = ranklsim.export(name, tmp_path / name, format="petab")
+    assert not lint.lint_problem(str(folder / "problem.yaml"))
+    fitted = set(pd.read_csv(folder / "parameters.tsv", sep="\t")["parameterId"])
+    assert len(fitted) == len(load_spec(name).parameters), "no fitted parameter is lost"
+
+
+@pytest.mark.slow
+def test_the_objective_of_the_problem_at_the_default_is_ours(petab_problem: Path) -> None:
+    v2, calculate = pytest.importorskip("petab.v2"), pytest.importorskip("petab.v2.calculate")
+    roadrunner, sbml = pytest.importorskip("roadrunner"), pytest.importorskip("libsbml")
+    problem = v2.Problem.from_yaml(petab_problem / "problem.yaml")
+    model = roadrunner.RoadRunner(str(petab_problem / "model.xml"))
+    model.integrator.relative_tolerance, model.integrator.absolute_tolerance = 1e-8, 1e-11
+    document = sbml.readSBMLFromFile(str(petab_problem / "model.xml"))
+    initial = {a.getSymbol(): sbml.formulaToL3String(a.getMath())
+               for a in document.getModel().getListOfInitialAssignments()}  # fmt: skip
+    order = [a for a in system_of_fit("default").constants if a in initial] + list(initial)
+    changes = {condition.id: condition.changes for condition in problem.conditions}
+    formulas = {o.id: str(o.formula) for o in problem.observables}
+    rows = []
+    for experiment in problem.experiments:
+        model.resetAll()
+        mine = [m for m in problem.measurements if m.experiment_id == experiment.id]
+        periods = experiment.sorted_periods
+        begin = {c.target_id: float(c.target_value) for i in periods[0].condition_ids for c in changes[i]}
+        for name, value in begin.items():
+            model[name] = value
+        for name in dict.fromkeys(order):
+            if name not in begin:
+                model[name] = evaluated(initial[name], model)
+        ends = [*(period.time for period in periods[1:]), max(m.time for m in mine) + 1.0]
+        for period, end in zip(periods, ends, strict=True):
+            if period is not periods[0]:
+                new = {c.target_id: evaluated(str(c.target_value), model)
+                       for i in period.condition_ids for c in changes[i]}  # fmt: skip
+                for name, value in new.items():
+                    model[name] = value
+            here = [m for m in mine if period.time <= m.time < end]
+            names = sorted({s.name for m in here for s in sp.sympify(formulas[m.observable_id]).free_symbols})
+            model.timeCourseSelections = ["time", *names]
+            times = sorted({period.time, end, *(m.time for m in here)})
+            found = dict(zip(times, np.asarray(model.simulate(times=times)), strict=True))
+            for m in here:
+                values = dict(zip(names, found[m.time][1:], strict=True))
+                rows.append({"observableId": m.observable_id, "experimentId": experiment.id, "time": m.time,
+                             "simulation": evaluated(formulas[m.observable_id], values)})  # fmt: skip
+    measured = problem.measurement_df
+    simulated = measured.merge(pd.DataFrame(rows).drop_duplicates(["observableId", "experimentId", "time"]))
+    theirs = calculate.calculate_chi2(
+        measured, simulated.drop(columns="measurement"), problem.observable_df, problem.parameter_df
+    )
+    spec = load_spec("default")
+    fit = make_problem(spec)
+    seen = fit.evidence.observations
+    left = set(pd.read_csv(petab_problem / "left_out.tsv", sep="\t")["line"])
+    kept, sd, ours = ~seen["line"].isin(left).to_numpy(), error_sd(seen), 0.0
+    predictor = Predictor(fit.evidence, fit.table, rtol=1e-8)
+    for scenario in spec.scenarios:
+        misfit = predictor(fit.table.overlaid(spec.fixed | scenario.fixed)) - fit.observed
+        ours += scenario.weight * float(np.square(misfit / sd)[kept].sum())
+    assert len(simulated) == len(measured) == 3 * kept.sum()
+    assert theirs == pytest.approx(ours, rel=1e-4)
+
+
+def system_of_fit(name: str) -> System:
+    evidence = chosen_evidence(load_spec(name))
+    met = dict.fromkeys(agent for arm in evidence.observations["arm"] for agent in evidence.arms[arm].agent_names)
+    return make_system(load_parameters(), [evidence.agents[agent] for agent in met])
+
+
+def test_an_export_of_a_fit_that_petab_cannot_hold_is_refused(tmp_path: Path) -> None:
+    for name, said in (("between_patient", "describes patients"), ("defualt", "there is no such file")):
+        with pytest.raises(BadInput, match=said):
+            ranklsim.export(name, tmp_path / "out", format="petab")
+    (tmp_path / "mine").mkdir()
+    for force in (False, True):
+        with pytest.raises(BadInput, match="exists"):
+            ranklsim.export("default", tmp_path / "mine", format="petab", force=force)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
