@@ -19,8 +19,8 @@ from ranklsim.pkpd.biology.skeleton import TEMPLATES
 
 BIOLOGY = Path(biology.__file__).parent
 PARTS = "pharmacokinetics bisphosphonates anabolics ligand cells skeleton markers calcium model".split()
-INDICES = ("c", "b", "k", "source", "site")
-"""Names in the text that say which of several is meant: compartment, template, agent, source of RANKL, site of BMD."""
+INDICES = ("c", "b", "k", "source", "site", "step")
+"""Names in the text that say which of several is meant: compartment, template, agent, source, site of BMD, step."""
 
 
 class Noting(ast.NodeTransformer):

@@ -238,7 +238,7 @@ def _typical(table: ParameterTable, plan: _Plan, covariates: Mapping[str, float]
     if empty := [name for name in system.constants if name.startswith("M0_") and not np.all(constants[name])]:
         raise BadInput(
             f"the source {empty[0].removeprefix('M0_')} has no RANKL here, and a file for other tools divides by that; "
-            "give both of its shares w_ a small value, such as 1e-9, in place of 0."
+            "give its shares (w_, a_) a small value, such as 1e-9, in place of 0."
         )
     return system
 
