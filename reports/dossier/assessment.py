@@ -172,4 +172,4 @@ def assessment_table(number: str, midd: Midd, computed: Mapping[str, str] | None
         rows.append(row | {"Entry": words})
     frame = pd.DataFrame([{key: plain(value) for key, value in row.items()} for row in rows])
     note = f"Planning: typed by a person in [midd] of the trial's file. Submission: {COMPUTED.lower()}"
-    return table(number, "Assessment of the evidence", frame, rows, note, group="Stage", widths=(16, 22, 22, 40))
+    return table(number, "Assessment of the evidence", frame, rows, note, group="Stage", widths=(18, 21, 21, 40))

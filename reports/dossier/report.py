@@ -24,6 +24,7 @@ from ranklsim.reports.layout.cells import Text, code, tag
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.page import table
 from ranklsim.reports.layout.tables import DASH, num, p_value, sig, with_interval
+from ranklsim.reports.qualify import installation
 from ranklsim.reports.qualify.finding import FAIL, NOT_RUN, PASS, Qualification
 from ranklsim.reports.qualify.show import results_table
 
@@ -67,9 +68,10 @@ class Material:
         if self.verified is None:
             return "Verification is missing: no qualification was given (`ranklsim qualify`).".replace("`", "")
         facts = self.verified.facts
-        return (
-            f"{self.verified.sentence()} (ranklsim {facts['ranklsim']}, {facts['finished'][:10]}, {facts['machine']}.)"
-        )
+        where = f"ranklsim {facts['ranklsim']}, {facts['finished'][:10]}, {facts['machine']}"
+        same = facts["fingerprint"] == installation.fingerprint()
+        other = "" if same else " It is of another installation than the one that wrote this dossier."
+        return f"{self.verified.sentence()} ({where}.){other}"
 
 
 # -- deviations --------------------------------------------------------------------------------------------------------

@@ -96,6 +96,15 @@ def test_the_dossier_gives_every_criterion_with_its_result(made):
     assert any(p.text.endswith("Executive summary") for p in second.paragraphs)
 
 
+def test_a_qualification_of_another_installation_is_told(made, tmp_path):
+    here, planned, page = made
+    assert "another installation" not in page.read_text(encoding="utf-8")
+    path = shutil.copytree(here / "qualification", tmp_path / "q") / "qualification.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": "0"}), encoding="utf-8")
+    other = dossier(here / "run", tmp_path / "out", plan=planned.folder, qualification=tmp_path / "q")
+    assert "It is of another installation than the one that wrote this dossier." in other.read_text(encoding="utf-8")
+
+
 def test_the_archive_of_the_dossier_repeats_the_run(made):
     assert reproduce(made[2].parent / "run.zip").same
 
