@@ -206,7 +206,8 @@ def by_visit(visits: pd.DataFrame, column: str, arms: Sequence[str]) -> pd.DataF
     -------
     DataFrame
         `month`, `arm`, `n`, `below` (patients below the limit), `mean`, `ci_low`, `ci_high` (geometric mean with its
-        95 % interval) and `cv` (geometric, %), NaN where fewer than two values are above the limit or all are alike;
+        95 % interval) and `cv` (geometric, %), NaN where fewer than two values are above the limit, all are alike, or
+        one is 0 (as without measurement error);
         `limit`, `median`, `lowest`, `highest`, of which those below the limit are 0.
     """
     rows = []
@@ -220,7 +221,7 @@ def by_visit(visits: pd.DataFrame, column: str, arms: Sequence[str]) -> pd.DataF
             row: dict[str, object] = {"month": float(month), "arm": arm, "n": value.size, "below": int(below.sum())}
             row |= dict.fromkeys(("mean", "ci_low", "ci_high", "cv"), np.nan)
             try:
-                found = mean(np.log(value), below) if (~below).sum() > 1 else None
+                found = mean(np.log(value), below) if (~below).sum() > 1 and value.min() > 0 else None
             except RunFailed:
                 found = None
             if found is not None:
