@@ -154,5 +154,5 @@ def setting(
     arms, changes = tuple(arm.name for arm in trial.arms), [change.name for change in trial.changes]
     seed = trial.seed + (changes.index(spec.name) if spec.name in changes else 0)
     if ends is None:
-        ends = {} if spec.of_patients else ends_of_treatment(trial.arms, study.agents)
+        ends = ends_of_treatment(trial.arms, study.agents) if spec.after_treatment else {}
     return Setting(arms, comparator or spec.against or trial.control, seed, ends, trial.conduct.imaging, spec.arms)

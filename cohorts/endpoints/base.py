@@ -252,6 +252,8 @@ class Endpoint(ABC):
     """Whether each patient has a value, so that subgroups, estimands and analysis sets are possible."""
     concludes: ClassVar[bool] = True
     """Whether superiority or non-inferiority is concluded from the interval."""
+    after_treatment: ClassVar[bool] = False
+    """Whether it asks when the treatment of an arm ends."""
     superiority_only: ClassVar[bool] = False
     """Whether nothing with a margin can be claimed."""
     moves: ClassVar[bool] = False

@@ -61,6 +61,7 @@ class Durability(Endpoint):
     plural = "Durability"
     analyses: ClassVar[Mapping[str, str]] = {"bootstrap": "difference"}
     of_patients = False
+    after_treatment = True
     concludes = False
     shape = Shape({"of": '"BMD_TH"', "what": '"share kept"', "after": '"12 mo"'}, needed=("of", "what"))
     example = '{ of = "BMD_TH", what = "share kept", after = "12 mo" }'
