@@ -411,21 +411,20 @@ def _estimands(m: Material, number: str) -> Exhibit:
     )
 
 
+OPERATING = {"endpoint": "Endpoint", "estimand": "Estimand", "arm": "Arm", "patients": "Patients", "quantity": "Of",
+             "measure": "Measure", "value": "Value", "mc_se": "Monte-Carlo error", "studies": "Studies"}  # fmt: skip
+"""Columns of a replicate's ``operating.csv`` that the dossier shows, with their heads."""
+
+
 def _operating(frame: pd.DataFrame, number: str) -> Exhibit:
-    wanted = [
-        c for c in ("endpoint", "estimand", "arm", "hypothesis", "measure", "value", "mc_se", "studies") if c in frame
-    ]
-    shown = frame[wanted]
+    """Operating characteristics at the default values of the parameters."""
+    shown = frame.loc[frame["vector"] == 0, list(OPERATING)].reset_index(drop=True)
 
     def cells(row: dict[str, Any]) -> dict[str, Text]:
-        return {
-            c.replace("_", " ").replace("mc se", "Monte-Carlo error").capitalize(): sig(v)
-            if isinstance(v, float)
-            else str(v)
-            for c, v in row.items()
-        }
+        return {head: sig(row[c]) if isinstance(row[c], float) else str(row[c]) for c, head in OPERATING.items()}
 
-    return table(number, "Operating characteristics", shown, cells, "From ranklsim replicate.", folded=len(shown) > 40)
+    note = "From ranklsim replicate, at the default values of the parameters."
+    return table(number, "Operating characteristics", shown, cells, note, folded=len(shown) > 40)
 
 
 def assumption_register(m: Material) -> pd.DataFrame:

@@ -14,11 +14,12 @@ from ranklsim.cohorts.running.execution import prepare
 from ranklsim.cohorts.running.storage import open_run
 from ranklsim.pkpd import arguments
 from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.reading import parse_json, read_content
 from ranklsim.reports.csr.context import Context
 from ranklsim.reports.dossier.applicability import applicability
 from ranklsim.reports.dossier.assessment import judge
 from ranklsim.reports.dossier.plan import read_plan
-from ranklsim.reports.dossier.report import Material, deviations, sections
+from ranklsim.reports.dossier.report import OPERATING, Material, deviations, sections
 from ranklsim.reports.layout.folders import check_folder, new_folder
 from ranklsim.reports.layout.page import Page
 from ranklsim.reports.layout.word import write_word
@@ -105,7 +106,7 @@ def dossier(
         deviations(planned, data.manifest, frozen),
         verified,
         applicability(data),
-        None if replicates is None else _operating(Path(replicates)),
+        None if replicates is None else _operating(Path(replicates), trial.name),
     )
     page = Page(
         mark=MARK,
@@ -133,8 +134,15 @@ def dossier(
     return target / PAGE
 
 
-def _operating(folder: Path) -> pd.DataFrame:
-    path = folder / "operating.csv"
-    if not path.is_file():
-        raise BadInput(f"{folder}: holds no operating.csv; give a folder of `ranklsim replicate`.")
-    return pd.read_csv(path)
+def _operating(folder: Path, trial: str) -> pd.DataFrame:
+    """The operating characteristics of a replicate of the trial."""
+    path, record = folder / "operating.csv", folder / "replicates.json"
+    if not (path.is_file() and record.is_file()):
+        raise BadInput(f"{folder}: holds no finished replicate; give a folder of `ranklsim replicate`.")
+    said = parse_json(str(record), read_content(record))
+    if not isinstance(said, dict) or said.get("trial") != trial:
+        raise BadInput(f"{folder}: is not a replicate of trial '{trial}'; give one of this trial.")
+    found = pd.read_csv(path)
+    if lost := [name for name in (*OPERATING, "vector") if name not in found]:
+        raise BadInput(f"{path}: has no column {lost[0]}; make it again with this version of ranklsim.")
+    return found

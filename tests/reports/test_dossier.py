@@ -105,6 +105,22 @@ def test_a_qualification_of_another_installation_is_told(made, tmp_path):
     assert "It is of another installation than the one that wrote this dossier." in other.read_text(encoding="utf-8")
 
 
+def test_operating_characteristics_of_a_replicate_are_shown_and_those_of_another_trial_refused(made, tmp_path):
+    here, planned, _ = made
+    rows = [(0, "gain", "", "denosumab", 24, "difference", "power", 0.9, 0.03, 100)]
+    columns = ("vector", "endpoint", "estimand", "arm", "patients", "quantity", "measure", "value", "mc_se", "studies")
+    pd.DataFrame(rows, columns=list(columns)).to_csv(tmp_path / "operating.csv", index=False)
+    record = tmp_path / "replicates.json"
+    record.write_text('{"trial": "trial"}', encoding="utf-8")
+    page = dossier(here / "run", tmp_path / "out", plan=planned.folder, replicates=tmp_path)
+    text = page.read_text(encoding="utf-8")
+    assert '<td class="text">power</td><td class="text">0.9</td><td class="text">0.03</td>' in text
+    record.write_text('{"trial": "other"}', encoding="utf-8")
+    with pytest.raises(BadInput, match="is not a replicate of trial 'trial'"):
+        dossier(here / "run", tmp_path / "more", plan=planned.folder, replicates=tmp_path)
+    assert not (tmp_path / "more").exists()
+
+
 def test_the_archive_of_the_dossier_repeats_the_run(made):
     assert reproduce(made[2].parent / "run.zip").same
 
