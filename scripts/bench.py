@@ -328,6 +328,32 @@ def replicated() -> dict[str, Any]:
     return found
 
 
+REPORT_ASKED, REPORT_BEFORE = 5.0 / 2.8, 12.2 / 2.8
+"""Seconds of `ranklsim run modality` over those of the run without its report: asked, and at commit 0b26361."""
+
+
+def reported() -> dict[str, Any]:
+    """Seconds on the clock and of processors of `ranklsim run modality` with its report and without; their ratio."""
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, more in (("without", ["--no-report"]), ("with", [])):
+            command = [sys.executable, "-m", "ranklsim", "run", "modality", "-o", f"{folder}/run", "--force", *more]
+            times = []
+            for _ in range(3):
+                before, start = os.times(), time.perf_counter()
+                subprocess.run(command, check=True, capture_output=True)
+                after = os.times()
+                spent = after.children_user + after.children_system - before.children_user - before.children_system
+                times.append((time.perf_counter() - start, spent))
+            found |= {f"{name}_report_s": min(times)[0], f"{name}_report_cpu_s": min(spent for _, spent in times)}
+    found["ratio"] = found["with_report_s"] / found["without_report_s"]
+    print(
+        f"  {found['with_report_s']:.1f} s with the report, {found['without_report_s']:.1f} s without: "
+        f"{found['ratio']:.2f} times ({REPORT_ASKED:.2f} asked, {REPORT_BEFORE:.2f} at commit 0b26361)"
+    )
+    return found
+
+
 def explored() -> dict[str, Any]:
     """An answer of `ranklsim explore` never given before: seconds on the clock over the half second asked."""
     places = iter(range(1, 10_000))
@@ -379,6 +405,7 @@ def main() -> None:
         "Arithmetic": lambda: limit(first_of(given, min(n, 2000))),
         "Starts": starts,
         "`ranklsim replicate freedom --patients 200`": replicated,
+        "`ranklsim run modality` and its report": reported,
         "`ranklsim explore`, two processors": explored,
     }.items():
         print(title)

@@ -6,6 +6,7 @@ latter.
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sys
 import threading
@@ -98,7 +99,7 @@ def draw(figures: Sequence[Exhibit]) -> None:
         return  # each is drawn where it is first wanted
     _DRAWN[:] = wanted
     try:
-        with warnings.catch_warnings(), get_context("fork").Pool(workers) as pool:
+        with warnings.catch_warnings(), get_context("fork").Pool(workers, gc.disable) as pool:
             warnings.simplefilter("ignore", DeprecationWarning)  # of idle threads of linear algebra
             for figure, text in zip(wanted, pool.imap(_svg, range(len(wanted))), strict=True):
                 figure.__dict__["svg"] = text
