@@ -244,7 +244,13 @@ def figure(run: Run) -> Figure:
     ----------
     run : Run
     """
-    return first_figure(lambda: _by_visit(Context(run), BMD))
+
+    def draw() -> None:
+        picture = next((exhibit.picture for exhibit in _by_visit(Context(run), BMD) if exhibit.picture), None)
+        if picture is not None:
+            picture("svg")
+
+    return first_figure(draw)
 
 
 @report_section("11.4.4", "Bone mineral density", "bmd")
