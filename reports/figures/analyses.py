@@ -235,7 +235,7 @@ def endpoints_figure(found: Analyses) -> Figure:
     ----------
     found : Analyses
     """
-    rows = found.endpoints[found.endpoints["effect"].notna()]
+    rows = found.endpoints[np.isfinite(found.endpoints["effect"].to_numpy(float))]
     kinds = list(dict.fromkeys(rows["effect_measure"]))
     if not kinds:
         raise BadInput("there is nothing to draw in this result: no endpoint has an effect.")
