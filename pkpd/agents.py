@@ -161,6 +161,10 @@ class Number(NamedTuple):
     factor: float = 1.0
 
 
+REPLACED = "parameter file, in place of: "
+"""Before the source of a number whose value comes from a parameter table."""
+
+
 @dataclass(frozen=True, init=False)
 class Agent:
     """A drug as data: ``Agent("abc-301", like="denosumab", KD_mRANKL={"assay": "0.05 nM", "like": "denosumab"})``.
@@ -241,7 +245,7 @@ class Agent:
         """
         changed = {field: factor * numbers[name] for name, field, factor in self.followed if name in numbers}
         provenance = tuple(
-            number._replace(value=changed[number.field], source=f"parameter file, in place of: {number.source}")
+            number._replace(value=changed[number.field], source=REPLACED + number.source)
             if changed.get(number.field, number.value) != number.value
             else number
             for number in self.provenance

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ranklsim.pkpd.agents import FIELDS, Agent, agent_names, has_agent, load_agent
+from ranklsim.pkpd.agents import FIELDS, REPLACED, Agent, agent_names, has_agent, load_agent
 from ranklsim.pkpd.arguments import Kind, by_name, checked, instance, number, text
 from ranklsim.pkpd.arguments import folder as existing_folder
 from ranklsim.pkpd.arguments import path as argument_path
@@ -438,7 +438,7 @@ def _row_of_file(symbol: str, folder: Path | None) -> dict[str, object] | None:
                 "cv_source": "",
                 "distribution": "none",
                 "status": own.status,
-                "source": own.source,
+                "source": own.source.removeprefix(REPLACED),  # of a frozen agent, beside the table that replaced it
                 "doi": own.doi,
                 "note": "",
             }

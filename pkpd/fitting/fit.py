@@ -344,8 +344,10 @@ class Fit:
 
     @property
     def covariance(self) -> Array:
-        """Inverse of `information`; pseudo-inverse where the data leave a direction free."""
-        return np.asarray(np.linalg.pinv(self.information, hermitian=True), dtype=float)
+        """Inverse of `information`; a direction that the data leave free has as much variance as numbers can tell."""
+        values, vectors = np.linalg.eigh(self.information)
+        least = max(float(values[-1]) * np.finfo(float).eps, np.finfo(float).tiny)
+        return np.asarray((vectors / np.maximum(values, least)) @ vectors.T, dtype=float)
 
     @property
     def correlation(self) -> pd.DataFrame:

@@ -129,17 +129,23 @@ def compose(c: Context, *, brief: bool = False) -> list[Section]:
         if brief and section.number not in needed:
             continue
         fill(c, section)
-        void = [f"{exhibit.kind} {exhibit.number} ({exhibit.title})" for exhibit in section.exhibits if exhibit.void]
-        if void:
-            section.exhibits = [exhibit for exhibit in section.exhibits if not exhibit.void]
-            section.paragraphs.append(f"Left out, since this trial has no value to show there: {listed(void)}.")
+        _leave_out_void(section)
         behind.append(section)
     core, pool = [], Behind(behind)
     for title, anchor, _, part in _CORE:
         core.append(Section("", title, anchor))
         part(c, core[-1], pool)
+        _leave_out_void(core[-1])
     core = [section for section in core if section.paragraphs or section.exhibits or section.key]
     return core if brief else [*core, Section("", "Appendices", "appendices", paragraphs=[_NUMBERED]), *behind]
+
+
+def _leave_out_void(section: Section) -> None:
+    """Take exhibits without content out of a section, and say so."""
+    void = [f"{exhibit.kind} {exhibit.number} ({exhibit.title})" for exhibit in section.exhibits if exhibit.void]
+    if void:
+        section.exhibits = [exhibit for exhibit in section.exhibits if not exhibit.void]
+        section.paragraphs.append(f"Left out, since this trial has no value to show there: {listed(void)}.")
 
 
 _NUMBERED = (

@@ -270,7 +270,8 @@ def _beyond_font(svg: str) -> bool:
 def _add_svg(document: DocumentObject, inline: Any, exhibit: Exhibit) -> None:
     """The figure as SVG beside its picture: Word 2016 and later show it, with fonts of the reader's machine."""
     place = PackURI(f"/word/media/{exhibit.anchor}.svg")
-    part = Part(place, "image/svg+xml", exhibit.svg.encode(), document.part.package)
+    kept = {part.partname: part for part in document.part.package.iter_parts()}  # a figure may stand twice
+    part = kept.get(place) or Part(place, "image/svg+xml", exhibit.svg.encode(), document.part.package)
     known = document.part.relate_to(part, RELATIONSHIP_TYPE.IMAGE)
     inline.graphic.graphicData.pic.blipFill.blip.append(
         parse_xml(

@@ -221,12 +221,19 @@ def _kernel(binders: int, bisphosphonates: int, anabolics: int) -> tuple[float, 
     rate = float(np.max(np.abs(rates - right) / (np.abs(right) + 1e-3)))
     worst = 0.0
     for j in range(len(x)):
-        step = 1e-6 * max(1e-3, abs(x[j]))
-        up, down = x.copy(), x.copy()
-        up[j] += step
-        down[j] -= step
-        slope = (reference.right_hand_side(model, p, up) - reference.right_hand_side(model, p, down)) / (2 * step)
-        worst = max(worst, float(np.max(np.abs(jacobian[:, j] - slope) / (np.abs(slope) + 5e-3))))
+        gaps = []
+        for share in (
+            1e-6,
+            1e-5,
+            1e-4,
+        ):  # the shortest loses digits where a rate is large
+            step = share * max(1e-3, abs(x[j]))
+            up, down = x.copy(), x.copy()
+            up[j] += step
+            down[j] -= step
+            slope = (reference.right_hand_side(model, p, up) - reference.right_hand_side(model, p, down)) / (2 * step)
+            gaps.append(np.abs(jacobian[:, j] - slope) / (np.abs(slope) + 5e-3))
+        worst = max(worst, float(np.min(gaps, axis=0).max()))
     return rate, worst, len(x)
 
 

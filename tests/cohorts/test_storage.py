@@ -89,7 +89,7 @@ def test_an_unfinished_run_is_refused(folder):
 
 def test_a_run_of_another_format_is_refused(folder):
     change_manifest(folder, format=99, ranklsim="7.0")
-    with pytest.raises(BadInput, match=r"has format 99, this ranklsim reads 3; .*7\.0"):
+    with pytest.raises(BadInput, match=r"has format 99, this ranklsim reads 4; .*7\.0"):
         open_run(folder)
 
 

@@ -70,9 +70,9 @@ def test_an_estimate_of_many_percent_is_beside_its_truth(done, page):
     assert 4 < own["truth"] < 14
 
 
-def test_the_synopsis_begins_with_the_primary_endpoint_though_it_is_no_change(page):
-    start = page.index('id="synopsis"')
-    assert page.index("fracture, denosumab against placebo:", start) < page.index('id="design"')
+def test_the_answer_begins_with_the_primary_endpoint_though_it_is_no_change(page):
+    start = page.index('id="answer"')
+    assert page.index("fracture, denosumab against placebo:", start) < page.index("lumbar spine BMD changed by", start)
 
 
 def test_a_margin_is_concluded_in_words(done, page):

@@ -87,7 +87,7 @@ def test_the_section_says_every_look_that_could_not_be_tested_and_reads_the_rest
     assert "Look 1 (2 mo) was not tested" in said
     assert "(9000 hip) was not tested: never due in this trial." in said
     assert "gain, denosumab against placebo: " in said
-    assert "gain, denosumab against placebo: " in section(page, "synopsis")
+    assert "gain, denosumab against placebo: " in section(page, "answer")
     shown = table(done, "14.2.13.2")
     assert shown["boundary_z"].notna().sum() == 3
     assert shown["decision"].tolist() == found.looks["decision"].tolist()
@@ -112,7 +112,7 @@ def test_the_section_on_missing_data_sets_every_assumption_beside_what_really_be
     assert own["gap"].to_numpy() == pytest.approx((own["difference"] - own["truth"]).to_numpy(), abs=1e-4)
     said = section(page, "missing")
     assert "the effect is gone at once" in said
-    assert "the true difference at month 12" in said
+    assert "the true difference of treatment policy at month 12" in said
 
 
 def test_the_table_of_the_tipping_point_turns_from_held_to_lost(done, page):
