@@ -154,7 +154,7 @@ def test_nothing_needs_what_only_posix_systems_have(tmp_path: Path) -> None:
     """A run and its report where the names are missing that Windows does not have, with the lock that it has."""
     program = """
 import os, subprocess, sys, types
-import joblib, pandas  # whose own ways to tell the system are not looked at here
+import joblib, pandas, platformdirs  # whose own ways to tell the system are not looked at here
 sys.modules["fcntl"] = None
 sys.modules["msvcrt"] = types.SimpleNamespace(LK_NBLCK=2, locking=lambda handle, mode, size: print("locked", size))
 del os.getuid, os.sched_getaffinity

@@ -186,5 +186,5 @@ def test_a_replicate_counts_the_signal_and_keeps_the_target_dose(shown: Replicat
     found = target.loc["trial", "estimate"].to_numpy()
     assert ((found > 0) & (found <= 60)).any()
     table = shown.operating[shown.operating["endpoint"] == "response"].set_index(["quantity", "measure"])["value"]
-    assert table["difference", "power"] == gap["shown"].mean()
+    assert table.loc[[("difference", "power")]].item() == gap["shown"].mean()
     assert ("target dose", "power") not in table.index
