@@ -22,7 +22,6 @@ extensions = [
     "myst_parser",
     "numpydoc",
     "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
     "sphinx_click",
     "sphinx_copybutton",
     "sphinx_design",
@@ -48,8 +47,6 @@ myst_heading_anchors = 4
 suppress_warnings = ["myst.header"]
 numpydoc_show_class_members = False
 autodoc_typehints = "none"
-autosummary_generate = True
-nitpicky = False
 
 DOOR = ".. every-function"
 """Stands in python.md for the functions."""

@@ -105,15 +105,34 @@ def of_model(column: str) -> tuple[str, str] | None:
     return None
 
 
-class Results:
+class Drawn:
+    """What has a figure: `FIGURE` names the function that draws it, which takes the object; empty for none."""
+
+    FIGURE: ClassVar[str] = ""
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """The figure of the report.
+
+        Parameters
+        ----------
+        path : path, optional
+            File to write it to as well (.svg, .pdf or .png).
+
+        Raises
+        ------
+        BadInput
+            If there is no figure, or the file's format is unknown.
+        """
+        return draw(self, self.FIGURE, path)
+
+
+class Results(Drawn):
     """What a public function returns.
 
-    A class that inherits from it has tables, and may have a figure: the name of the function that draws it, which takes
-    the result.
+    A class that inherits from it has tables, and may have a figure.
     """
 
     SOURCE: ClassVar[str] = ""  # what the dictionary's names of its tables begin with
-    FIGURE: ClassVar[str] = ""
 
     def tables(self) -> Mapping[str, pd.DataFrame]:
         """Every table by its name, the main one first."""
@@ -159,21 +178,6 @@ class Results:
         if not isinstance(name, str) or name not in tables:
             raise BadInput(f"table = {name!r} is not here; {near(str(name), tables)}")
         return pd.DataFrame(tables[name]).copy()
-
-    def plot(self, path: str | Path | None = None) -> Figure:
-        """The figure of the report.
-
-        Parameters
-        ----------
-        path : path, optional
-            File to write it to as well (.svg, .pdf or .png).
-
-        Raises
-        ------
-        BadInput
-            If the result has no figure, or the file's format is unknown.
-        """
-        return draw(self, self.FIGURE, path)
 
     def __str__(self) -> str:
         lines = [self.heading()]
@@ -259,13 +263,12 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(path, metadata={"Date": None} if path.suffix.lower() == ".svg" else {}, dpi=200)
 
 
-class Frame(pd.DataFrame):
+class Frame(Drawn, pd.DataFrame):
     """A data frame that a public function returns: it also has `units`, a page with meanings, and a figure.
 
     What is cut out of it is a plain data frame.
     """
 
-    FIGURE: ClassVar[str] = ""
     _metadata: ClassVar[list[str]] = ["table", "about"]
 
     def __init__(self, data: Any = None, *args: Any, table: str = "", about: Any = None, **more: Any) -> None:
@@ -290,21 +293,6 @@ class Frame(pd.DataFrame):
     def to_frame(self) -> pd.DataFrame:
         """The same as a plain data frame."""
         return pd.DataFrame(self)
-
-    def plot(self, path: str | Path | None = None) -> Figure:
-        """The figure of the report.
-
-        Parameters
-        ----------
-        path : path, optional
-            File to write it to as well (.svg, .pdf or .png).
-
-        Raises
-        ------
-        BadInput
-            If there is no figure, or the file's format is unknown.
-        """
-        return draw(self, self.FIGURE, path)
 
     def _repr_html_(self) -> str:
         return page(self.table, "", {self.table: self})
