@@ -71,6 +71,13 @@ def test_the_typical_patient_gets_the_dose_of_her_weight():
         simulate("denosumab 1g/kg x1")
 
 
+def test_a_trial_with_a_far_dose_by_weight_is_done_with_one_warning(tmp_path):
+    path = trial_file(tmp_path, arm=[arm("placebo"), arm("far", "denosumab", dose="1 g/kg")])
+    with pytest.warns(Caution, match=r"63000 mg of denosumab is 1,050 times the usual .* check the unit") as said:
+        run(path, tmp_path / "run", patients=6)
+    assert len([one for one in said if issubclass(one.category, Caution)]) == 1
+
+
 def test_each_patient_of_a_trial_gets_the_dose_of_her_weight_up_to_the_cap(tmp_path):
     arms = [
         arm("placebo"),
