@@ -287,7 +287,7 @@ def _range(c: Context, row: dict[str, Any], other: ArmView | None) -> str:
     if other is not None:
         share, side = max(row["below"], 1 - row["below"]), "less" if row["below"] > 0.5 else "more"
         sure = f"; {side} in {'all' if share == 1 else f'{100 * share:.0f}% of'} draws"
-    return f"{text} (over what is not known {wording.to_interval(low, high, digits)}{sure})"
+    return f"{text} (over all unknowns {wording.to_interval(low, high, digits)}{sure})"
 
 
 # -- the parts ---------------------------------------------------------------------------------------------------------
@@ -396,7 +396,7 @@ def _mechanism(_c: Context, section: Section, behind: Behind) -> None:
 
 @core_part("What is not known", "core-unknown", "11.4.10")
 def _not_known(c: Context, section: Section, behind: Behind) -> None:
-    """Results over unknown parameters and structures, and the parameters that decide."""
+    """Results over all unknowns, and the parameters that decide."""
     section.paragraphs += behind.said(NOT_KNOWN)[:1]
     if c.primary is not None:
         for arm in (arm for arm in c.arms if arm.basis == PREDICTED):

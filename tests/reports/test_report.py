@@ -220,8 +220,8 @@ def test_the_answer_holds_the_numbers_of_the_primary_endpoint(page, context):
         low, high = rows.loc[arm, ["unknown_low", "unknown_high"]]
         size = rows.loc[arm, "difference"]
         side, ends = ("more", (low, high)) if size >= 0 else ("less", (-high, -low))
-        said = f"{abs(size):.1f} points {side} than Placebo (over what is not known {ends[0]:.1f} to {ends[1]:.1f}"
-        assert said in text
+        unknown = f"over all unknowns {ends[0]:.1f} to {ends[1]:.1f}"
+        assert f"{abs(size):.1f} points {side} than Placebo ({unknown}" in text
 
 
 def test_the_interval_over_parameters_is_that_of_the_draws(context, small_run):
