@@ -1,11 +1,14 @@
 """Several hypotheses with one type-I error: fixed sequence, Bonferroni, Holm, Hochberg and graphs.
 
-Adjusted p values are those at which a hypothesis is just rejected; a decision is adjusted p <= alpha. Holm and Hochberg
-are statsmodels'. Holm and the fixed sequence are also graphs [1]_, which the tests use.
+Adjusted p values are those at which a hypothesis is just rejected; a decision is adjusted p <= alpha. Holm [1]_ steps
+down from the smallest p value, Hochberg [2]_ up from the largest. Holm and the fixed sequence are also graphs [3]_, which
+the tests use.
 
 References
 ----------
-.. [1] Bretz F, Maurer W, Brannath W, Posch M. Stat Med 2009;28:586-604. doi:10.1002/sim.3495
+.. [1] Holm S. Scand J Stat 1979;6:65-70.
+.. [2] Hochberg Y. Biometrika 1988;75:800-2. doi:10.1093/biomet/75.4.800
+.. [3] Bretz F, Maurer W, Brannath W, Posch M. Stat Med 2009;28:586-604. doi:10.1002/sim.3495
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-METHODS = {"Bonferroni": "bonferroni", "Holm": "holm", "Hochberg": "simes-hochberg"}
+STEPWISE = ("Bonferroni", "Holm", "Hochberg")
 
 
 def adjusted(
@@ -51,17 +54,24 @@ def adjusted(
         return np.maximum.accumulate(values)
     if method == "graphical":
         return graphical(values, weights, transitions)
-    if method not in METHODS:
+    if method not in STEPWISE:
         raise ValueError(f"unknown method {method!r}")
-    from statsmodels.stats.multitest import multipletests  # slow to import, and needed only here
-
-    return np.asarray(multipletests(values, method=METHODS[method])[1])
+    if method == "Bonferroni":
+        return np.minimum(values.size * values, 1.0)
+    order = np.argsort(values, kind="stable")
+    each = values[order] * np.arange(values.size, 0, -1)
+    out = np.empty_like(values)
+    if method == "Holm":
+        out[order] = np.maximum.accumulate(each)
+    else:
+        out[order] = np.minimum.accumulate(each[::-1])[::-1]
+    return np.minimum(out, 1.0)
 
 
 def graphical(
     p: Sequence[float] | np.ndarray, weights: Sequence[float], transitions: Sequence[Sequence[float]]
 ) -> np.ndarray:
-    """Adjusted p values of a sequentially rejective graph (algorithm 2 of Bretz et al. [1]_).
+    """Adjusted p values of a sequentially rejective graph (algorithm 2 of Bretz et al. [3]_).
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ import pandas as pd
 from scipy import optimize, stats
 
 from ranklsim.cohorts.statistics.likelihood import Edge, highest, maximise
-from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail
+from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail, t_quantile, t_tail
 from ranklsim.pkpd.errors import BadInput
 
 MEASURES = ("risk difference", "risk ratio")
@@ -225,7 +225,8 @@ def odds_ratio(
     """Odds ratio by logistic regression on arm, stratum and covariates (maximum likelihood, Wald interval).
 
     Where an arm has no event, or nothing but events, the estimate is 0 or infinite, with the interval of the profile
-    likelihood and the score test.
+    likelihood and the score test. A stratum without an event, or of nothing but events, says nothing of the ratio and
+    is left out.
 
     Parameters
     ----------
@@ -252,6 +253,8 @@ def odds_ratio(
     for name in (arm, control):
         if not (both["arm"] == name).any():
             raise BadInput(f"no patient of {name} is left for the analysis.")
+    if both["event"].nunique() > 1:
+        both = telling(both, both["event"].astype(bool), every=True)
     matrix = model_matrix(both, arm, covariates)
     event, mine = both["event"].to_numpy(float), matrix[:, 0] == 1
     rest = np.column_stack([np.ones(len(matrix)), matrix[:, 1:]])
@@ -297,17 +300,18 @@ def nothing(value: float) -> float:
     return 0.0
 
 
-def wald(slope: float, error: float, level: float) -> dict[str, float]:
-    """A ratio from its logarithm and the error of that: `estimate`, `low`, `high`, `p`, `std_error`.
+def wald(slope: float, error: float, level: float, *, df: float = np.inf) -> dict[str, float]:
+    """A ratio from its logarithm and the error of that: `estimate`, `low`, `high`, `p`, `std_error`, `df`.
 
     Parameters
     ----------
-    slope, error, level : float
+    slope, error, level, df : float
+        Infinite degrees of freedom stand for the normal distribution.
     """
-    half = normal_quantile(0.5 + level / 2) * error
-    p = 2 * float(normal_tail(abs(slope) / error))
+    half = float(t_quantile(0.5 + level / 2, df)) * error
+    p = 2 * float(t_tail(abs(slope) / error, df))
     ends = {"estimate": float(np.exp(slope)), "low": float(np.exp(slope - half)), "high": float(np.exp(slope + half))}
-    return ends | {"p": p, "std_error": error}
+    return ends | {"p": p, "std_error": error, "df": df}
 
 
 def _logistic(
@@ -347,6 +351,24 @@ def model_matrix(table: pd.DataFrame, arm: str, covariates: Sequence[str] = ()) 
         if np.ptp(values) > 0:
             columns.append((values - values.mean()) / values.std())
     return np.column_stack([columns[k] for k in independent(columns, 1)])
+
+
+def telling(table: pd.DataFrame, event: pd.Series, *, every: bool = False) -> pd.DataFrame:
+    """The patients whose stratum says something of a ratio: in the others the coefficient of the stratum is infinite.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Optionally with the column `stratum`.
+    event : Series of bool
+        Whether a patient has an event; some do.
+    every : bool
+        Whether a stratum in which every patient has one says nothing either.
+    """
+    if "stratum" not in table:
+        return table
+    share = event.groupby(table["stratum"].to_numpy()).transform("mean")
+    return table[(share > 0) & ((share < 1) | (not every))]
 
 
 def independent(columns: Sequence[np.ndarray], first: int) -> list[int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 from scipy import optimize, special, stats
 
 from ranklsim.cohorts.statistics.likelihood import Edge, maximise
-from ranklsim.cohorts.statistics.proportions import model_matrix, no_ratio, wald
+from ranklsim.cohorts.statistics.proportions import model_matrix, no_ratio, telling, wald
 from ranklsim.pkpd.errors import BadInput
 
 POISSON = "Poisson, the limit of the negative binomial without overdispersion"
@@ -28,9 +29,12 @@ def rate_ratio(
     """Ratio of the rates of an arm and control.
 
     The counts have variance m + a m² [1]_ (NB2) and mean m = years x rate; where they are not more spread than
-    Poisson's (a = 0 fits best) the Poisson model is the limit, and `method` says so. Where an arm has no event the
-    ratio is 0 or infinite, with interval and test of the profile likelihood. Fewer than `FEW` events in both arms are
-    compared by `exact_ratio`, without strata and covariates.
+    Poisson's (a = 0 fits best) the Poisson model is the limit, and `method` says so. Ratio and a are those of maximum
+    likelihood. In small samples that a is too small, as a variance is by n in place of n - k; the standard error is
+    therefore the one at the a of Cox and Reid's adjusted profile likelihood [2]_ [3]_, and its test and interval are
+    Student's with patients less coefficients as degrees of freedom. Where an arm has no event the ratio is 0 or
+    infinite, with interval and test of the profile likelihood. Fewer than `FEW` events in both arms are compared by
+    `exact_ratio`, without strata and covariates. A stratum without an event says nothing of the ratio and is left out.
 
     Parameters
     ----------
@@ -44,8 +48,8 @@ def rate_ratio(
     Returns
     -------
     dict
-        `estimate`, `low`, `high`, `p` (Wald, log scale), `std_error` of the logarithm, `method`, `dispersion` (a); with
-        an infinite estimate `z` in place of the error.
+        `estimate`, `low`, `high`, `p` (log scale), `std_error` of the logarithm, `df`, `method`, `dispersion` (a),
+        `dispersion_of_error`; with an infinite estimate `z` in place of the error.
 
     Raises
     ------
@@ -57,6 +61,8 @@ def rate_ratio(
     References
     ----------
     .. [1] Cameron AC, Trivedi PK. Regression Analysis of Count Data, 2nd ed., Cambridge 2013, section 3.3.
+    .. [2] Cox DR, Reid N. J R Stat Soc B 1987;49:1-39. doi:10.1111/j.2517-6161.1987.tb01422.x
+    .. [3] McCarthy DJ, Chen Y, Smyth GK. Nucleic Acids Res 2012;40:4288-97. doi:10.1093/nar/gks042
     """
     own = table[table["arm"].isin([arm, control]) & (table["years"] > 0)].dropna(subset=list(covariates))
     events, years = [], []
@@ -70,6 +76,7 @@ def rate_ratio(
         return no_ratio() | {"method": POISSON, "dispersion": np.nan}
     if sum(events) < FEW:
         return exact_ratio((events[0], events[1]), (years[0], years[1]), level=level)
+    own = telling(own, own["count"] > 0)
     matrix = model_matrix(own, arm, covariates)
     rest = np.column_stack([np.ones(len(own)), matrix[:, 1:]])
     count, time = own["count"].to_numpy(float), np.log(own["years"].to_numpy(float))
@@ -83,9 +90,11 @@ def rate_ratio(
         edge = Edge(profile, side, edge._root(0.0))
         return edge.found(level) | {"method": "negative binomial, profile likelihood", "dispersion": np.nan}
     found = _fit(count, np.column_stack([matrix[:, :1], rest]), time)
-    method = "negative binomial" if found.dispersion else POISSON
-    error = float(np.sqrt(np.linalg.inv(found.information)[0, 0]))
-    return wald(float(found.slope[0]), error, level) | {"method": method, "dispersion": found.dispersion}
+    spread = found.adjusted()
+    error = float(np.sqrt(np.linalg.inv(found.expected(spread))[0, 0]))
+    method = "negative binomial" if max(found.dispersion, spread) else POISSON
+    more = {"method": method, "dispersion": found.dispersion, "dispersion_of_error": spread}
+    return wald(float(found.slope[0]), error, level, df=float(len(own) - found.slope.size)) | more
 
 
 @dataclass(frozen=True)
@@ -123,7 +132,7 @@ class _Exact:
 
 
 def exact_ratio(events: tuple[int, int], years: tuple[float, float], *, level: float = 0.95) -> dict[str, Any]:
-    """Ratio of two Poisson rates, exact given the sum of both counts [2]_, which is binomial (Clopper and Pearson).
+    """Ratio of two Poisson rates, exact given the sum of both counts [4]_, which is binomial (Clopper and Pearson).
 
     Parameters
     ----------
@@ -139,7 +148,7 @@ def exact_ratio(events: tuple[int, int], years: tuple[float, float], *, level: f
 
     References
     ----------
-    .. [2] Przyborowski J, Wilenski H. Biometrika 1940;31:313-23. doi:10.1093/biomet/31.3-4.313
+    .. [4] Przyborowski J, Wilenski H. Biometrika 1940;31:313-23. doi:10.1093/biomet/31.3-4.313
     """
     test = _Exact(events, years)
     low, high = test.interval(level)
@@ -150,39 +159,42 @@ def exact_ratio(events: tuple[int, int], years: tuple[float, float], *, level: f
 
 
 class _fit:
-    """The best negative binomial model of counts: `slope`, `dispersion`, `likelihood`, `information` (observed)."""
+    """The best negative binomial model of counts: `slope`, `dispersion`, `likelihood`."""
 
     def __init__(self, count: np.ndarray, design: np.ndarray, offset: np.ndarray, *, determined: bool = True) -> None:
         self.determined = determined
         self.count, self.design, self.offset = count, design, offset
         start = np.zeros(design.shape[1])
         start[(design == 1).all(axis=0)] = np.log(count.sum() / np.exp(offset).sum())
-        self.slope, self.likelihood, self.information = self._at(0.0, start)
-        self.dispersion = 0.0
-        mean = np.exp(design @ self.slope + offset)
-        if not ((count - mean) ** 2 - count).sum() > 0:  # the likelihood does not rise from that of the Poisson limit
-            return
+        self.slope, self.likelihood, _ = self._at(0.0, start)
+        self.dispersion = self._highest(self._score)
+        if self.dispersion:
+            self.slope, self.likelihood, _ = self._at(self.dispersion, self.slope)
+
+    def adjusted(self) -> float:
+        """The dispersion at which the profile likelihood, less half the logarithm of |X'WX|, is highest."""
+        return self._highest(lambda a, slope: self._score(a, slope) + self._adjustment(a, slope))
+
+    def expected(self, a: float) -> np.ndarray:
+        """The expected information X'WX on the slopes, at a dispersion."""
+        weight = 1 / (1 / np.exp(self.design @ self.slope + self.offset) + a)
+        return np.asarray((self.design * weight[:, None]).T @ self.design)
+
+    def _highest(self, score: Callable[[float, np.ndarray], float]) -> float:
+        """The dispersion at which a derivative by it, at the best slopes, falls through zero; 0 in the Poisson limit."""
         held = [self.slope]
 
-        def score(log: float) -> float:
+        def at(log: float) -> float:
             held[0] = self._at(float(np.exp(log)), held[0])[0]
-            return self._score(float(np.exp(log)), held[0])
+            return score(float(np.exp(log)), held[0])
 
         grid = np.linspace(_LEAST, _MOST, 33)
-        values = [score(log) for log in grid[:2]]
-        place = 1
-        while values[-1] > 0 and place + 1 < grid.size:
-            place += 1
-            values.append(score(grid[place]))
-        if values[0] <= 0 or values[-1] > 0:
-            return  # so near to the Poisson limit, or beyond all bounds
-        self.dispersion = float(np.exp(optimize.brentq(score, grid[place - 1], grid[place], xtol=1e-12)))
-        self.slope, self.likelihood, inner = self._at(self.dispersion, held[0])
-        # The information on the slopes is what is left of the joint one beside the dispersion.
-        h = 1e-4 * self.dispersion
-        ends = [self._gradient(self.dispersion + step, self.slope) for step in (h, -h)]
-        curve = -(ends[0] - ends[1]) / (2 * h)
-        self.information = inner - np.outer(curve[:-1], curve[:-1]) / curve[-1]
+        if at(grid[0]) <= 0:
+            return 0.0
+        for before, after in itertools.pairwise(grid):
+            if at(after) <= 0:
+                return float(np.exp(optimize.brentq(at, before, after, xtol=1e-12)))
+        return 0.0  # beyond all bounds
 
     def _at(self, a: float, start: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
         return maximise(lambda slope: self._look(a, slope), start, FAILED, determined=self.determined)
@@ -209,5 +221,12 @@ class _fit:
         steps = np.concatenate([[0.0], np.cumsum(a / (1 + a * np.arange(most)))])[y.astype(int)]
         return float(((np.log1p(a * mean) - steps) / a**2 + (y - mean) / (a * spread)).sum())
 
-    def _gradient(self, a: float, slope: np.ndarray) -> np.ndarray:
-        return np.concatenate([self._look(a, slope)[1], [self._score(a, slope)]])
+    def _adjustment(self, a: float, slope: np.ndarray) -> float:
+        """Derivative of -log|X'WX| / 2 by the dispersion, while the slopes follow as the best ones."""
+        x, mean = self.design, np.exp(self.design @ slope + self.offset)
+        weight = mean / (1 + a * mean)
+        observed = self._look(a, slope)[2]
+        follow = np.linalg.pinv(observed) @ (x.T @ ((mean - self.count) * weight / (1 + a * mean)))
+        change = weight / (1 + a * mean) * (x @ follow) - weight**2
+        leverage = ((x @ np.linalg.pinv((x * weight[:, None]).T @ x)) * x).sum(axis=1)
+        return float(-0.5 * (leverage * change).sum())
