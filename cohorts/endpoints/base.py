@@ -432,12 +432,27 @@ class Endpoint(ABC):
     @property
     def claim(self) -> Claim:
         """What an effect is to show, on the scale of `Effect`."""
+        claim = self.claim_on(self.effect_measure)
+        assert claim is not None
+        return claim
+
+    def claim_on(self, measure: str) -> Claim | None:
+        """The claim on an effect of some measure; None where it has a margin, which is of another measure.
+
+        Parameters
+        ----------
+        measure : str
+            Such as one of `summaries`.
+        """
+        ratio, better = is_ratio(measure), self.higher_is_better
+        if self.margin is None and self.equivalence is None:
+            return replace(Claim.superiority(ratio=ratio, higher_is_better=better), level=self.confidence)
+        if measure != self.effect_measure:
+            return None
         if self.equivalence is not None:
             lower, upper = map(self.on_scale, self.equivalence)
             return Claim(EQUIVALENCE, lower, upper, self.confidence)
-        ratio, better = is_ratio(self.effect_measure), self.higher_is_better
-        if self.margin is None:
-            return replace(Claim.superiority(ratio=ratio, higher_is_better=better), level=self.confidence)
+        assert self.margin is not None
         loss = self.on_scale(self.margin)
         worst = (1 / loss if better else loss) if ratio else -loss if better else loss
         return Claim(NON_INFERIORITY, worst if better else None, None if better else worst, self.confidence)
@@ -587,8 +602,8 @@ class Endpoint(ABC):
         Returns
         -------
         dict
-            Arm to `n`, `n_control`, `estimate`, `low`, `high`, `p`, `method`, `note`, and `std_error` where the
-            analysis has one.
+            Arm to `n`, `n_control`, `estimate`, `low`, `high`, `p`, `method`, `note`, `std_error` where the analysis
+            has one, and the `effect` with its test, where there is one.
         """
         table = self.table(data, setting, patients, estimand)
         group, control = np.asarray(table["arm"], dtype=object), str(setting.comparator)
@@ -602,6 +617,7 @@ class Endpoint(ABC):
                 continue
             out[arm] |= {name: found[name] for name in ("estimate", "low", "high", "p", "method")}
             out[arm] |= {"std_error": found.get("std_error", np.nan), "note": _why_none(found["estimate"])}
+            out[arm]["effect"] = Effect.of(estimand.summary, found)
         return out
 
     def curves(self, data: Data, setting: Setting, visits: Sequence[float]) -> tuple[pd.DataFrame, pd.DataFrame] | None:

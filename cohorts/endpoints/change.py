@@ -207,7 +207,7 @@ class Change(BetweenVisits):
             note = ("'While on treatment' ends a patient with her last value, for which a mixed model has no place: "
                     "only those with a value are compared.")  # fmt: skip
         n = int(found[control]["n"])
-        return {arm: _against(found[arm], n, "ANCOVA at the visit", note) for arm in estimand.arms}
+        return {arm: _against(found[arm], n, estimand, "ANCOVA at the visit", note) for arm in estimand.arms}
 
     def _by_model(
         self, setting: Setting, estimand: Estimand, patients: pd.DataFrame, seen: pd.DataFrame, arms: list[str]
@@ -222,10 +222,10 @@ class Change(BetweenVisits):
             frame, _ = repeated.sensitivity(found, seen, patients, control, seed=setting.seed, strategies=strategies)
             rows = {str(row["arm"]): row for row in frame.to_dict("records")}
             method = f"multiple imputation ({STRATEGIES[estimand.missing]}) and ANCOVA"
-        empty = dict.fromkeys(("difference", "difference_low", "difference_high", "p"), np.nan)
+        empty = dict.fromkeys(("difference", "difference_low", "difference_high", "difference_df", "p"), np.nan)
         empty |= {"difference_std_error": np.nan, "n": 0}
         n_control = int(rows.get(control, empty)["n"])
-        return {arm: _against(rows.get(arm, empty), n_control, method, found.note) for arm in estimand.arms}
+        return {arm: _against(rows.get(arm, empty), n_control, estimand, method, found.note) for arm in estimand.arms}
 
     def _medians(
         self, data: Data, setting: Setting, estimand: Estimand, patients: pd.DataFrame, seen: pd.DataFrame
@@ -253,6 +253,8 @@ class Change(BetweenVisits):
             elif not np.isfinite(row["estimate"]):
                 row |= dict.fromkeys(("estimate", "low", "high"), np.nan)
                 row["note"] = "Half of an arm or more had an event that counts as failure, so that there is no median."
+            else:
+                row["effect"] = Effect(estimand.summary, row["estimate"], row["low"], row["high"], df=np.nan)
             out[arm] = row
         return out
 
@@ -283,10 +285,12 @@ class Change(BetweenVisits):
         return of_values(here["value"].to_numpy(float), there["value"].to_numpy(float), summary)
 
 
-def _against(row: Mapping[str, Any], n_control: int, method: str, note: str = "") -> dict[str, Any]:
+def _against(row: Mapping[str, Any], n_control: int, estimand: Estimand, method: str, note: str = "") -> dict[str, Any]:
     out = {"n": int(row["n"]), "n_control": n_control, "method": method, "note": note, "p": row["p"]}
     out |= {"estimate": row["difference"], "low": row["difference_low"], "high": row["difference_high"]}
     out["std_error"] = row["difference_std_error"]
     if not out["n"] or not n_control:
         out["note"] = f"No patient of {'this arm' if n_control else 'control'} is left for the analysis. {note}".strip()
+    if np.isfinite(out["estimate"]):
+        out["effect"] = Effect.of(estimand.summary, out | {"df": row["difference_df"]})
     return out

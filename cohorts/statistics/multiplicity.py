@@ -1,8 +1,8 @@
 """Several hypotheses with one type-I error: fixed sequence, Bonferroni, Holm, Hochberg and graphs.
 
 Adjusted p values are those at which a hypothesis is just rejected; a decision is adjusted p <= alpha. Holm [1]_ steps
-down from the smallest p value, Hochberg [2]_ up from the largest. Holm and the fixed sequence are also graphs [3]_, which
-the tests use.
+down from the smallest p value, Hochberg [2]_ up from the largest. Holm and the fixed sequence are also graphs [3]_,
+which the tests use.
 
 References
 ----------

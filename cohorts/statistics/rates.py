@@ -181,7 +181,7 @@ class _fit:
         return np.asarray((self.design * weight[:, None]).T @ self.design)
 
     def _highest(self, score: Callable[[float, np.ndarray], float]) -> float:
-        """The dispersion at which a derivative by it, at the best slopes, falls through zero; 0 in the Poisson limit."""
+        """The dispersion at which a derivative by it, at the best slopes, falls through zero; 0 if it never rises."""
         held = [self.slope]
 
         def at(log: float) -> float:

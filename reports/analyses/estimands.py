@@ -25,9 +25,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts.endpoints import Endpoint, Estimand
+from ranklsim.cohorts.endpoints import Effect, Endpoint, Estimand
 from ranklsim.cohorts.endpoints.base import World
 from ranklsim.cohorts.endpoints.estimands import in_population
+from ranklsim.cohorts.statistics.claims import SUPERIORITY
 from ranklsim.cohorts.study import Study, setting
 from ranklsim.cohorts.words import EVENT_WORDS
 from ranklsim.pkpd.errors import BadInput, RunFailed
@@ -71,12 +72,18 @@ def estimate_all(study: Study) -> pd.DataFrame:
     return pd.DataFrame(estimated(study), columns=list(COLUMNS))
 
 
-def estimated(study: Study) -> list[dict[str, Any]]:
-    """Rows of `estimate_all`.
+def estimated(study: Study, *, at_margin: bool = False) -> list[dict[str, Any]]:
+    """Rows of `estimate_all`, with `p_claim`, `shown` and `harm` by what the endpoint claims (`Claim`).
+
+    They are NaN where a margin is of another measure than the estimand's.
 
     Parameters
     ----------
     study : Study
+        With an effect, or without for `at_margin`.
+    at_margin : bool
+        Whether a claim with a margin is asked of a true effect that is the margin. It is known where the estimate moves
+        by a constant if the value of everybody in an arm does, which imputation from control does not; else NaN.
     """
     rows = []
     twins = study.twins if study.trial.estimands else pd.DataFrame()
@@ -96,6 +103,7 @@ def estimated(study: Study) -> list[dict[str, Any]]:
             row: dict[str, Any] = (
                 dict.fromkeys(COLUMNS, np.nan) | facts | {"arm": arm, "note": "", "method": ""} | by_arm[arm]
             )
+            row |= _claimed(endpoint, estimand, row.pop("effect", None), at_margin)
             if len(twins):
                 row |= truth(study, endpoint, estimand, (arm, control), twins, study.twin_events)
                 row["bias"] = row["estimate"] - row["truth"]
@@ -105,13 +113,28 @@ def estimated(study: Study) -> list[dict[str, Any]]:
     return rows
 
 
+def _claimed(endpoint: Endpoint, estimand: Estimand, effect: Effect | None, at_margin: bool) -> dict[str, float]:
+    """What the estimate shows of the endpoint's claim, as 0, 1 or NaN, and p of the claim."""
+    claim = endpoint.claim_on(estimand.summary)
+    moves = endpoint.moves and estimand.missing == "MAR"
+    if claim is None or (at_margin and claim.kind != SUPERIORITY and not moves):
+        return dict.fromkeys(("p_claim", "shown", "harm"), np.nan)
+    if effect is None:
+        return {"p_claim": np.nan, "shown": 0.0, "harm": 0.0}
+    if at_margin and claim.kind != SUPERIORITY:
+        effect = effect.moved(claim.limits[-1])
+    return {
+        "p_claim": claim.p(effect), "shown": float(claim.shown(effect)), "harm": float(claim.against(effect)),
+    }  # fmt: skip
+
+
 def _strategies_in_words(estimand: Estimand) -> str:
     """Such as "stopping treatment: treatment policy; death: composite"."""
     return "; ".join(f"{EVENT_WORDS[event]}: {how}" for event, how in estimand.events.items())
 
 
 def estimate(study: Study, endpoint: Endpoint, estimand: Estimand, comparator: str) -> dict[str, dict[str, Any]]:
-    """Estimate of each arm: `n`, `n_control`, `estimate`, `low`, `high`, `p`, `method`, `note`.
+    """Estimate of each arm, as of `Endpoint.estimates`.
 
     Parameters
     ----------

@@ -28,13 +28,14 @@ from scipy import optimize, stats
 from ranklsim.cohorts.endpoints import Effect, Endpoint
 from ranklsim.cohorts.statistics import mmrm
 from ranklsim.cohorts.statistics.ancova import ancova_design
+from ranklsim.cohorts.statistics.claims import Claim
 from ranklsim.cohorts.statistics.imputation import IMPUTATIONS, last_visit, rubin
 from ranklsim.pkpd.errors import BadInput, RunFailed
 
 CURVE = ("arm", "delta", "difference", "low", "high", "p", "holds")
 POINTS = ("arm", "n", "imputed", "difference", "p", "delta", "ratio", "imputed_mean", "seen_mean", "note")
 
-NOTHING_TO_LOSE = "There is no significant result in favour of the arm to lose."
+NOTHING_TO_LOSE = "What is claimed is not shown, so that there is nothing to lose."
 """Why a result tips before anything is changed."""
 
 _STEPS = 5.0
@@ -68,9 +69,9 @@ def tipping(
     patients: pd.DataFrame,
     arms: Sequence[str],
     reference: str,
+    claim: Claim,
     *,
     higher_is_better: bool = True,
-    margin: float = 0.0,
     level: float = 0.05,
     strategy: str = "MAR",
     count: int = IMPUTATIONS,
@@ -82,9 +83,9 @@ def tipping(
     ----------
     fit, wide, patients, arms, reference, count, seed
         As for `imputation.analyse`.
+    claim : Claim
+        Of a difference of means.
     higher_is_better : bool
-    margin : float
-        Largest loss allowed, 0 where superiority is asked.
     level : float
         Two-sided significance level at which the result must hold.
     strategy : str
@@ -103,7 +104,10 @@ def tipping(
 
         def room(delta: float, line: _Line = line) -> float:
             found = line.at(delta, level)
-            return margin + (found["low"] if higher_is_better else -found["high"])
+            return min(
+                np.inf if claim.lower is None else found["low"] - claim.lower,
+                np.inf if claim.upper is None else claim.upper - found["high"],
+            )
 
         start = line.at(0.0, level)
         scale = max(abs(start["difference"]), line.residual)

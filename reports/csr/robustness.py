@@ -10,6 +10,7 @@ import pandas as pd
 
 from ranklsim.cohorts.endpoints import Endpoint, Estimand
 from ranklsim.cohorts.statistics import imputation, repeated, summaries
+from ranklsim.cohorts.statistics.claims import SUPERIORITY
 from ranklsim.cohorts.statistics.repeated import Repeated
 from ranklsim.cohorts.study import setting
 from ranklsim.cohorts.words import first_lower, first_upper, listed, month_text
@@ -147,10 +148,9 @@ def _tipping(c: Context, found: Repeated, section: Section) -> None:
     arms, wide, people = repeated.imputable(found, c.data.seen(spec.measure), c.data.patients)
     better = spec.higher_is_better
     level, why = _level(c, spec)
-    margin = abs(spec.claim.lower if better else spec.claim.upper)
     try:
         tip = tipping.tipping(
-            found.fit, wide, people, arms, str(c.reference(spec)), higher_is_better=better, margin=margin, level=level,
+            found.fit, wide, people, arms, str(c.reference(spec)), spec.claim, higher_is_better=better, level=level,
             strategy=missing, seed=c.seed,
         )  # fmt: skip
     except RunFailed as fault:
@@ -169,7 +169,13 @@ def _tipping(c: Context, found: Repeated, section: Section) -> None:
         f"delta ({unit}), and analysed by ANCOVA "
         f"(Rubin's rules); {interval}{why}. Delta adjustment: Ratitch, O'Kelly and Tosiello 2013."
     )
-    note += f" The difference must stay within the margin ({margin:g})." if margin else ""
+    if spec.claim.kind != SUPERIORITY:
+        said_of = " and ".join(
+            f"{word} {tables.num(limit, decimals)}"
+            for word, limit in (("above", spec.claim.lower), ("below", spec.claim.upper))
+            if limit is not None
+        )
+        note += f" The interval must stay {said_of}."
     section.exhibits.append(
         c.figure(
             "14.2.14.1",
@@ -177,7 +183,7 @@ def _tipping(c: Context, found: Repeated, section: Section) -> None:
             tip.curve,
             figures_analyses.tipping,
             points=tip.points,
-            limit=-margin if better else margin,
+            limits=spec.claim.limits,
             xlabel=f"Unseen values {side} by ({unit})",
             ylabel=f"Difference ({unit})",
             note=f"Band: {interval}. {note}",

@@ -109,7 +109,7 @@ def tipping(
     arms: Sequence[ArmView],
     *,
     points: pd.DataFrame,
-    limit: float,
+    limits: Sequence[float],
     xlabel: str,
     ylabel: str,
 ) -> Figure:
@@ -120,8 +120,8 @@ def tipping(
     frame, points : DataFrame
         Of `tipping.Tipping`.
     arms : sequence of ArmView
-    limit : float
-        Difference that the interval must exclude.
+    limits : sequence of float
+        Differences that the interval must exclude.
     xlabel, ylabel : str
     """
     own_arms = shown(frame, arms)
@@ -135,7 +135,8 @@ def tipping(
             x = own["delta"].to_numpy(float)
             ax.fill_between(x, own["low"], own["high"], color=arm.color, alpha=0.18, lw=0)
             ax.plot(x, own["difference"], color=arm.color, lw=1.6, ls=arm.dash, marker=arm.marker, ms=4.5)
-            ax.axhline(limit, color=INK, lw=0.9)
+            for limit in limits:
+                ax.axhline(limit, color=INK, lw=0.9)
             at = lost[arm.name]
             if np.isfinite(at):
                 where = ax.get_xaxis_transform()

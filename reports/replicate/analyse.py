@@ -17,10 +17,9 @@ import numpy as np
 import pandas as pd
 import threadpoolctl
 
-from ranklsim.cohorts.endpoints import Endpoint, Estimand, is_ratio
+from ranklsim.cohorts.endpoints import Endpoint, Estimand
 from ranklsim.cohorts.protocol.design import ends_of_treatment
 from ranklsim.cohorts.protocol.trial import Trial
-from ranklsim.cohorts.statistics.ancova import LEVEL
 from ranklsim.cohorts.statistics.claims import SUPERIORITY
 from ranklsim.cohorts.study import StudyTables
 from ranklsim.pkpd.agents import Agent
@@ -43,7 +42,7 @@ ESTIMATES = (
 analysed; `se` of the logarithm of a ratio, NaN where the analysis has none; `p` of no effect, `p_claim` of what is
 claimed (of a hypothesis that which the procedure used: over looks, or at a stop) and `adjusted` that of a hypothesis
 of [multiplicity]; `shown` whether the claim is shown by itself and `harm` whether its opposite is (0 or 1; NaN where a
-margin can't be the truth of a study without an effect)."""
+margin can't be the truth of a study without an effect, or is of another measure than an estimand's)."""
 
 LOOKS = (
     *("vector", "replicate", "patients", "design"),
@@ -212,26 +211,17 @@ def _rows(study: StudyTables, protocol: Protocol, design: str) -> tuple[Rows, Ro
             rows.append(shared | gap)
             for more in spec.beside(each):
                 rows.append(shared | {"effect_measure": "", "se": np.nan} | more)
-    for row in estimands.estimated(study):
+    for row in estimands.estimated(study, at_margin=null):
         kept = {name: row[name] for name in ("endpoint", "estimand", "arm", "estimate", "low", "high", "p", "method")}
+        kept |= {name: row[name] for name in ("p_claim", "shown", "harm")}
         kept |= {"n": 0 if pd.isna(row["n"]) else int(row["n"]), "quantity": ESTIMAND, "se": row["std_error"]}
-        kept |= {"effect_measure": row["summary"], "p_claim": np.nan, "adjusted": np.nan}
-        rows.append(kept | _of_estimand(trial.endpoint(row["endpoint"]), row))
+        rows.append(kept | {"effect_measure": row["summary"], "adjusted": np.nan})
     return rows, seen.outcome[list(LOOKS[4:])].to_dict("records") if len(seen.outcome) else []
 
 
 EFFECT = {"estimate": "effect", "low": "effect_low", "high": "effect_high"}
 WITHOUT_ERROR = ("Miettinen", "bootstrap", "medians")
 """Methods whose interval does not rest on a standard error."""
-
-
-def _of_estimand(spec: Endpoint, row: Mapping[str, Any]) -> dict[str, float]:
-    """Whether superiority, or harm, is shown by the estimate of an estimand: by its p, without one by its interval."""
-    none, side = (1.0 if is_ratio(row["summary"]) else 0.0), (1.0 if spec.higher_is_better else -1.0)
-    inside = bool(row["low"] > none or row["high"] < none)
-    differs = row["p"] < 1 - LEVEL if np.isfinite(row["p"]) else inside
-    better = side * (row["estimate"] - none) > 0
-    return {"shown": float(differs and better), "harm": float(differs and not better)}
 
 
 def monitored(study: StudyTables, protocol: Protocol, design: str = TRIAL) -> Monitored:

@@ -151,8 +151,9 @@ def _of_tests(
     """How often what is claimed is shown, with and without adjustment, and how often its opposite."""
     if facts["quantity"] not in (DIFFERENCE, ESTIMAND):
         return
-    yield "power", *_share(part["shown"].to_numpy() > 0)
-    yield "harm", *_share(part["harm"].to_numpy() > 0)
+    if part["shown"].notna().all():
+        yield "power", *_share(part["shown"].to_numpy() > 0)
+        yield "harm", *_share(part["harm"].to_numpy() > 0)
     if null is not None and null["shown"].notna().all():
         yield "type I error", *_share(null["shown"].to_numpy() > 0)
         yield "harm without effect", *_share(null["harm"].to_numpy() > 0)

@@ -209,9 +209,53 @@ def test_with_equal_times_at_risk_the_rate_ratio_is_that_of_the_mean_counts():
     found = rates.rate_ratio(table, "drug", "control")
     assert found["estimate"] == pytest.approx(counts["drug"].mean() / counts["control"].mean(), rel=1e-3)
     assert found["method"] == "negative binomial"
-    a = found["dispersion"]
+    a = found["dispersion_of_error"]
     error = np.sqrt(sum((1 / c.mean() + a) / 300 for c in counts.values()))  # of the NB2 with a mean of each group
-    assert np.log(found["high"] / found["estimate"]) == pytest.approx(1.959964 * error, rel=0.01)
+    assert found["std_error"] == pytest.approx(error, rel=1e-9)
+    assert np.log(found["high"] / found["estimate"]) == pytest.approx(stats.t.ppf(0.975, 598) * error, rel=1e-9)
+    assert found["dispersion"] < a < 1.02 * found["dispersion"]  # many patients
+
+
+def test_in_a_small_trial_the_error_of_a_rate_ratio_is_that_of_the_adjusted_profile_likelihood():
+    """R 4: MASS::glm.nb, and glm with negative.binomial(1/a) at the a at which optimize finds the adjusted maximum."""
+    counts = [0, 1, 0, 10, 6, 0, 1, 1, 4, 2, 0, 3, 3, 1, 2, 0, 1, 3, 2, 0, 0, 0, 4, 6]
+    years = np.ones(24)
+    years[[0, 1, 9, 10, 13, 14, 15, 18, 22]] = [1.25, 1.52, 0.91, 0.58, 0.74, 0.51, 1.28, 0.63, 1.01]
+    table = pd.DataFrame({"arm": np.repeat(["a", "b"], 12), "stratum": np.tile(["x", "y"], 12)})
+    found = rates.rate_ratio(table.assign(count=counts, years=years), "b", "a")
+    assert np.log(found["estimate"]) == pytest.approx(-0.11852342843, rel=1e-8)
+    assert found["dispersion"] == pytest.approx(1.050459735, rel=1e-7)
+    assert found["dispersion_of_error"] == pytest.approx(1.346795757, rel=1e-6)
+    assert found["std_error"] == pytest.approx(0.5530642814, rel=1e-7)
+    assert (found["p"], found["low"], found["high"]) == pytest.approx(
+        (0.832377881, 0.2812015618, 2.805654116), rel=1e-6
+    )
+
+
+def test_a_stratum_without_events_says_nothing_of_a_ratio():
+    silent = pd.DataFrame({"arm": ["a"] * 4 + ["b"] * 5, "count": 0, "years": 1.0, "stratum": "z", "event": False})
+    table = pd.DataFrame({"arm": ["a"] * 20 + ["b"] * 20, "years": 1.0, "stratum": ["x", "y"] * 20})
+    table["count"] = [0, 1, 2, 0, 3] * 4 + [0, 0, 1, 0, 1] * 4
+    table["event"] = table["count"] > 0
+    more = pd.concat([table, silent], ignore_index=True)
+    full = pd.concat([table, silent.assign(event=True)], ignore_index=True)
+    assert rates.rate_ratio(more, "a", "b") == pytest.approx(rates.rate_ratio(table, "a", "b"))
+    for other in (more, full):
+        assert proportions.odds_ratio(other, "a", "b") == pytest.approx(proportions.odds_ratio(table, "a", "b"))
+
+
+@pytest.mark.slow
+def test_a_rate_ratio_of_few_patients_holds_its_level():
+    """Eight patients an arm, a mean of 3 and dispersion of 1.5: over 2,000 studies 5.3 %, and 9.5 % by Wald's test."""
+    rng, wrong = np.random.default_rng(20), np.zeros(2)
+    table = pd.DataFrame({"arm": np.repeat(["a", "b"], 8), "years": 1.0})
+    for _ in range(400):
+        counts = rng.negative_binomial(1 / 1.5, 1 / 5.5, (2, 8))
+        found = rates.rate_ratio(table.assign(count=counts.ravel()), "b", "a")
+        error = np.sqrt((1 / counts.mean(axis=1) + found["dispersion"]).sum() / 8)
+        wrong += found["p"] < 0.05, abs(np.log(found["estimate"])) > 1.96 * error
+    assert wrong[0] < 0.07 * 400
+    assert wrong[1] > 1.3 * wrong[0]
 
 
 def test_without_overdispersion_the_poisson_limit_is_taken_with_its_closed_form():
@@ -220,7 +264,7 @@ def test_without_overdispersion_the_poisson_limit_is_taken_with_its_closed_form(
     found = rates.rate_ratio(table, "drug", "control")
     assert str(found["method"]).startswith("Poisson")
     assert found["estimate"] == pytest.approx(1.0)
-    assert np.log(found["high"]) == pytest.approx(1.959964 * np.sqrt(1 / 25 + 1 / 25), rel=1e-6)
+    assert np.log(found["high"]) == pytest.approx(stats.t.ppf(0.975, 98) * np.sqrt(1 / 25 + 1 / 25), rel=1e-6)
 
 
 # -- ANCOVA ------------------------------------------------------------------------------------------------------------
@@ -352,6 +396,17 @@ def test_a_graph_that_shares_alpha_equally_is_holms_procedure():
         p, n = RNG.uniform(0, 0.1, 4), 4
         even = (np.ones((n, n)) - np.eye(n)) / (n - 1)
         assert multiplicity.graphical(p, [1 / n] * n, even) == pytest.approx(multiplicity.adjusted(p, "Holm"))
+
+
+@pytest.mark.parametrize(
+    ("method", "name"), [("Bonferroni", "bonferroni"), ("Holm", "holm"), ("Hochberg", "simes-hochberg")]
+)
+def test_adjusted_p_values_are_those_of_statsmodels(method, name):
+    from statsmodels.stats.multitest import multipletests
+
+    for n in range(1, 7):
+        p = np.round(RNG.uniform(0, 1, n) ** 3, 2)  # with ties
+        assert multiplicity.adjusted(p, method) == pytest.approx(multipletests(p, method=name)[1], rel=1e-14)
 
 
 def test_a_graph_that_is_a_chain_is_the_fixed_sequence():

@@ -95,6 +95,37 @@ def test_each_strategy_answers_its_own_question(world, strategy, analysis, estim
     assert ("a mixed model has no place" in row["note"]) == (strategy == "while on treatment")
 
 
+@pytest.mark.parametrize(
+    ("claim", "shown", "at_margin"),
+    [  # the estimate is 8.0 points with next to no error
+        ({}, 1, 1), ({"margin": 1.0}, 1, 1), ({"equivalence": (-2.0, 2.0)}, 0, 0), ({"equivalence": (-9.0, 9.0)}, 1, 0),
+        ({"equivalence": (2.0, 9.0)}, 1, 0),
+    ],
+)  # fmt: skip
+def test_an_estimand_shows_what_its_endpoint_claims_and_nothing_else(world, claim, shown, at_margin):
+    spec = replace(GAIN, **claim)
+    world.trial.endpoint = {"gain": spec}.__getitem__
+    world.trial.estimands = [question(GAIN, {"stopped": "hypothetical"}, "difference of means")]
+    (row,) = estimands.estimated(world)
+    assert (row["shown"], row["harm"]) == (shown, 1 - shown)
+    assert (row["p_claim"] < 0.05) == bool(shown)
+    (moved,) = estimands.estimated(world, at_margin=True)  # of 8 points and the limit together
+    assert moved["shown"] == at_margin
+    world.trial.estimands = [question(GAIN, {"stopped": "hypothetical"}, "difference of means", missing="J2R")]
+    assert np.isnan(estimands.estimated(world, at_margin=True)[0]["shown"]) == bool(claim)
+
+
+def test_a_margin_of_one_measure_says_nothing_of_another(world):
+    spec = replace(RESPONSE, margin=10.0)
+    world.trial.endpoint = {"response": spec}.__getitem__
+    shown = []
+    for summary in ("risk difference", "risk ratio"):
+        world.trial.estimands = [question(RESPONSE, {"stopped": "treatment policy"}, summary)]
+        shown.append(estimands.estimated(world)[0]["shown"])
+    assert shown[0] == 1.0
+    assert np.isnan(shown[1])
+
+
 def test_a_truth_that_is_the_same_for_every_patient_has_no_monte_carlo_error(world):
     row = answer(world, question(GAIN, {"stopped": "hypothetical"}, "difference of means"))
     assert row["truth_error"] == pytest.approx(0.0, abs=1e-12)

@@ -8,6 +8,7 @@ import pytest
 import statsmodels.formula.api as smf
 
 from ranklsim.cohorts.statistics import imputation, mmrm
+from ranklsim.cohorts.statistics.claims import EQUIVALENCE, NON_INFERIORITY, SUPERIORITY, Claim
 from ranklsim.cohorts.statistics.mmrm.criterion import NotConverged
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.analyses.tipping import Tipping, tipping
@@ -15,6 +16,9 @@ from ranklsim.reports.analyses.tipping import Tipping, tipping
 Frames = tuple[mmrm.Fit, pd.DataFrame, pd.DataFrame]
 EFFECT = np.array([2.0, 4.0, 6.0])
 ARMS = ["placebo", "drug"]
+
+
+BETTER = Claim(SUPERIORITY, 0.0, None)
 
 
 def trial(seed: int, patients: int, leave: float, visits: int = 3, missed: float = 0.0) -> Frames:
@@ -186,7 +190,7 @@ def frames() -> Frames:
 
 @pytest.fixture(scope="module")
 def found(frames: Frames) -> Tipping:
-    return tipping(*frames, ARMS, "placebo", count=20, seed=2)
+    return tipping(*frames, ARMS, "placebo", BETTER, count=20, seed=2)
 
 
 @pytest.mark.parametrize("place", [0, 3])
@@ -227,26 +231,42 @@ def test_a_margin_or_a_higher_level_moves_the_point_outwards_and_a_stricter_one_
     frames: Frames, found: Tipping
 ) -> None:
     plain = found.points["delta"].iloc[0]
-    wider = tipping(*frames, ARMS, "placebo", count=20, seed=2, margin=1.0).points["delta"].iloc[0]
-    stricter = tipping(*frames, ARMS, "placebo", count=20, seed=2, level=0.005).points["delta"].iloc[0]
+    wider = (
+        tipping(*frames, ARMS, "placebo", Claim(NON_INFERIORITY, -1.0, None), count=20, seed=2).points["delta"].iloc[0]
+    )
+    stricter = tipping(*frames, ARMS, "placebo", BETTER, count=20, seed=2, level=0.005).points["delta"].iloc[0]
     assert stricter < plain < wider
+
+
+@pytest.mark.parametrize(("upper", "holds"), [(8.0, True), (6.2, False)])
+def test_an_equivalence_has_a_point_only_if_both_of_its_limits_are_kept(
+    frames: Frames, found: Tipping, upper: float, holds: bool
+) -> None:
+    start = found.curve.iloc[0]
+    assert 0.0 < start["low"] < start["high"] < 8.0
+    assert start["high"] > 6.2
+    both = tipping(*frames, ARMS, "placebo", Claim(EQUIVALENCE, 0.0, upper), count=20, seed=2)
+    assert both.points["delta"].iloc[0] == pytest.approx(found.points["delta"].iloc[0] if holds else 0.0)
+    assert bool(both.curve["holds"].iloc[0]) is holds
 
 
 def test_a_benefit_below_zero_mirrors_one_above(frames: Frames, found: Tipping) -> None:
     fit, wide, people = frames
-    other = tipping(fit, wide, people, ARMS, "placebo", count=20, seed=2, higher_is_better=False)
+    other = tipping(
+        fit, wide, people, ARMS, "placebo", Claim(SUPERIORITY, None, 0.0), count=20, seed=2, higher_is_better=False
+    )
     assert other.points["delta"].iloc[0] == 0
-    assert "no significant result" in other.points["note"].iloc[0]
+    assert "nothing to lose" in other.points["note"].iloc[0]
 
 
 def test_a_result_of_patients_who_were_all_seen_has_no_tipping_point() -> None:
-    found = tipping(*trial(2, 60, leave=0.0), ARMS, "placebo", count=5)
+    found = tipping(*trial(2, 60, leave=0.0), ARMS, "placebo", BETTER, count=5)
     assert np.isnan(found.points["delta"].iloc[0])
     assert "imputed" in found.points["note"].iloc[0]
     assert len(found.curve) == 1
 
 
 def test_imputation_towards_control_has_less_room_than_imputation_at_random(frames: Frames, found: Tipping) -> None:
-    jump = tipping(*frames, ARMS, "placebo", count=20, seed=2, strategy="J2R").points.iloc[0]
+    jump = tipping(*frames, ARMS, "placebo", BETTER, count=20, seed=2, strategy="J2R").points.iloc[0]
     assert jump["delta"] < found.points["delta"].iloc[0]
     assert jump["imputed_mean"] == pytest.approx(found.points["imputed_mean"].iloc[0], abs=1.5)
