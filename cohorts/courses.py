@@ -168,12 +168,12 @@ def simulate(
         one regimen, such as ``agent="denosumab", dose="60 mg", every="6 mo", doses=6``. An agent is a name, an `Agent`,
         or a mapping with the keys of an agent's file and its ``name``.
     doses_from : path, optional
-        In place of them, a table of dosing records (`pkpd.records`): ID, TIME, AMT, II, ADDL, EVID, AGENT; without a
-        column AGENT, `agent` says what is given.
+        In place of them, a table of dosing records (`pkpd.records`): ID, TIME, AMT, RATE, II, ADDL, SS, EVID, AGENT;
+        without a column AGENT, `agent` says what is given.
     patient : str, optional
         ID in that table; needed where it has several.
     time : {"days", "hours"}
-        Unit of TIME and II in that table.
+        Unit of TIME, II and RATE in that table.
     follow : str
         Follow-up after the last dose's interval, with its unit.
     at : iterable of float, optional

@@ -10,7 +10,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -36,6 +36,10 @@ _GAP = re.compile(r"nothing(?:\s+(.*))?", re.IGNORECASE)
 _UP_TO = re.compile(r"\s+up to\s+")
 _MOLAR = re.compile(r"[munpfµμ]?mol")
 _SAME_DAY = 1e-6  # days; a regimen that starts where the last one ends does not overlap it by rounding
+PART, MOST_PARTS = 1 / 48, 48
+"""An infusion enters in equal parts of at most half an hour (days), and in at most so many."""
+LONGEST_INFUSION = 28.0
+"""Days."""
 
 
 class Dose(NamedTuple):
@@ -84,6 +88,10 @@ class Regimen:
         Whether the dose goes by body weight.
     cap_mg : float
         Largest dose by weight, mg.
+    infusion_days : float
+        How long each dose takes to enter, days; 0 for a dose that enters at its moment.
+    steady : bool
+        Whether so many such doses were given before that a steady state has been reached.
     """
 
     agent: str
@@ -94,6 +102,8 @@ class Regimen:
     together: bool = False
     per_kg: bool = False
     cap_mg: float = math.inf
+    infusion_days: float = 0.0
+    steady: bool = False
 
     @property
     def dose(self) -> Dose:
@@ -108,6 +118,58 @@ class Regimen:
     def end_day(self) -> float:
         """Day on which the interval of the last dose ends."""
         return self.start_day + self.doses * self.every_days
+
+    def boluses(self) -> list[Regimen]:
+        """The regimens whose doses enter at their moments: itself, or one for each part of its infusions."""
+        if not self.infusion_days:
+            return [self]
+        parts = moments(self.infusion_days)
+        share = replace(self, dose_mg=self.dose_mg / len(parts), cap_mg=self.cap_mg / len(parts), infusion_days=0.0)
+        return [replace(share, start_day=self.start_day + float(later)) for later in parts]
+
+
+def moments(infusion_days: float) -> NDArray[np.float64]:
+    """When the equal parts of a dose enter, days from its start: an infusion's in the middle of their time.
+
+    What falls at a rate ``k`` is off by the share ``(k h)**2 / 24`` when the infusion is over, with parts of a length
+    ``h`` (midpoint rule), and by up to half a part's amount during it.
+
+    Parameters
+    ----------
+    infusion_days : float
+        Length of the infusion, 0 for none.
+    """
+    many = min(MOST_PARTS, max(1, math.ceil(infusion_days / PART - 1e-9)))
+    return (np.arange(many) + 0.5) * infusion_days / many
+
+
+def course_faults(regimen: Regimen, drug: Agent) -> list[tuple[str, str]]:
+    """What is impossible in an infusion or a steady state: ``infusion`` or ``steady``, and a sentence.
+
+    Parameters
+    ----------
+    regimen : Regimen
+    drug : Agent
+        What it gives.
+    """
+    found, days = [], regimen.infusion_days
+    if days and drug.route != "IV":
+        found.append(("infusion", f"{drug.name} is given {drug.route}, and only what is given IV can be infused."))
+    elif days > LONGEST_INFUSION:
+        found.append(
+            ("infusion", f"an infusion of {days:.4g} days is longer than {LONGEST_INFUSION:g}; check its unit.")
+        )
+    elif regimen.every_days and days > regimen.every_days + _SAME_DAY:
+        found.append(("infusion", f"infusions of {days:.4g} days every {regimen.every_days:.4g} days overlap."))
+    if regimen.steady and not regimen.every_days > 0:
+        found.append(("steady", "a steady state needs the interval of the doses before it."))
+    elif regimen.steady and regimen.start_day + days > regimen.every_days + _SAME_DAY:
+        found.append((
+            "steady",
+            f"the dose before, {regimen.every_days:.4g} days earlier, would fall into the time since day 0; a patient "
+            "starts in a steady state, so give it at time 0.",
+        ))  # fmt: skip
+    return found
 
 
 def parse_regimen(text: str, *, folder: Path | None = None, where: str = "") -> list[Regimen]:

@@ -2,11 +2,15 @@
 
 A row is a dose or an observation of a patient, told by the field's usual columns: ID, TIME, AMT, RATE, II, ADDL, SS,
 EVID, MDV, DV, DVID, CMT, CENS; further columns are covariates. Times are days, or hours on request; amounts are mg.
-A column AGENT names what is given. Doses at equal intervals are one row: ADDL further ones, II apart.
+A column AGENT names what is given. Doses at equal intervals are one row: ADDL further ones, II apart. RATE above 0
+(mg per unit of time) makes an infusion that lasts AMT / RATE. SS 1 says that doses alike, II apart, were given before
+the patient's first one until a steady state was reached.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +18,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ranklsim.pkpd.agents import load_agent
-from ranklsim.pkpd.dosing import Regimen
-from ranklsim.pkpd.errors import BadInput, near, one_of
+from ranklsim.pkpd.agents import Agent, load_agent
+from ranklsim.pkpd.dosing import Regimen, course_faults
+from ranklsim.pkpd.errors import BadInput, near, one_of, option_prefix
 from ranklsim.pkpd.reading import MOST_DOSES, MOST_MONTHS, Row, Sheet, finite, first_faults, read_content, read_csv
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
@@ -26,7 +30,7 @@ UNITS = {"days": 1.0, "hours": 24.0}
 COLUMNS = "ID TIME AMT RATE II ADDL SS EVID MDV DV DVID DVNAME CMT CENS AGENT ARM".split()
 """Columns that are no covariates."""
 
-_KINDS = {0: "observation", 1: "dose", 2: "other event", 3: "reset", 4: "reset and dose"}
+_KINDS = {3: "reset", 4: "reset and dose"}
 _SAME = 1e-6  # days
 MISSING = "."
 
@@ -60,7 +64,8 @@ class Records:
             What a message begins with.
         """
         if patient is None and len(self.doses) > 1:
-            raise BadInput(f"{where}: the table has {len(self.doses)} patients; name one of them by its ID.")
+            more = "" if option_prefix() else ' In an arm of a trial, each = "ID" or each = "turn" takes all of them.'
+            raise BadInput(f"{where}: the table has {len(self.doses)} patients; name one of them by its ID.{more}")
         if patient is not None and patient not in self.doses:
             raise BadInput(f"{where}: the table has no patient '{patient}'; {near(patient, list(self.doses))}")
         found = next(iter(self.doses.values())) if patient is None else self.doses[patient]
@@ -68,9 +73,27 @@ class Records:
             raise BadInput(f"{where}: this patient is given nothing in the table; name another one.")
         return found
 
+    def as_text(self) -> str:
+        """The doses as such a table (days), with a row of EVID 2 for a patient who is given nothing."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow("ID TIME AMT RATE II ADDL SS EVID AGENT".split())
+        for who, regimens in self.doses.items():
+            table.writerows([
+                (who, float(r.start_day), r.dose_mg, r.dose_mg / r.infusion_days if r.infusion_days else 0,
+                 float(r.every_days), r.doses - 1, int(r.steady), 1, r.agent)
+                for r in regimens
+            ] or [(who, 0, MISSING, 0, 0, 0, 0, 2, MISSING)])  # fmt: skip
+        return text.getvalue()
+
 
 def load_records(
-    path: Path | str, *, time: str = "days", agent: str | None = None, folder: Path | None = None
+    path: Path | str,
+    *,
+    time: str = "days",
+    agent: str | None = None,
+    folder: Path | None = None,
+    content: bytes | None = None,
 ) -> Records:
     """Read a table of records.
 
@@ -79,20 +102,22 @@ def load_records(
     path : path
         CSV file.
     time : {"days", "hours"}
-        Unit of TIME and II.
+        Unit of TIME and II, and of RATE (mg for each).
     agent : str, optional
         What is given, where the table has no column AGENT.
     folder : Path, optional
         Where own agent files are.
+    content : bytes, optional
+        The table itself, where it is in no file; `path` is then its name in messages.
 
     Raises
     ------
     BadInput
         With every fault, each with file, line and column: a dose before day 0, times that do not ascend, doses that
-        overlap, and what a course here cannot hold (infusions, steady state, resets).
+        overlap, infusions and steady states that are incomplete or impossible, and resets, which no patient can have.
     """
     name = Path(path).name
-    sheet = read_csv(name, read_content(path))
+    sheet = read_csv(name, read_content(path) if content is None else content)
     head = f"{name}:{sheet.head}"
     columns = [column.upper() for column in sheet.columns]
     sheet = Sheet(sheet.name, sheet.head, [c if c in COLUMNS else own for c, own in zip(columns, sheet.columns,
@@ -117,8 +142,9 @@ class _Reader:
 
     def __init__(self, sheet: Sheet, per_day: float, agent: str | None, folder: Path | None) -> None:
         self.sheet, self.per_day, self.agent, self.folder = sheet, per_day, agent, folder
+        self.unit = next(unit.removesuffix("s") for unit, each in UNITS.items() if each == per_day)
         self.faults: list[str] = []
-        self.known: dict[str, bool] = {}
+        self.known: dict[str, Agent | None] = {}
         self.doses: dict[str, list[Regimen]] = {}
         self.last: dict[str, float] = {}
         self.seen: list[tuple[str, float, str, float, bool]] = []
@@ -158,10 +184,14 @@ class _Reader:
             row.fault("TIME", f"patient {who} has an earlier time than in the row before; sort the records by time.")
         self.last[who] = max(day, self.last.get(who, 0.0))
         if event in (3, 4):
-            row.fault("EVID", f"{event:g} ({_KINDS[int(event)]}) sets a patient back, which no patient is; use 1.")
+            said = "would undo what treatment did to her bone, which no patient can have"
+            row.fault("EVID", f"{event:g} ({_KINDS[int(event)]}) {said}; give a new ID, or EVID 1.")
         elif event == 1:
             self._dose(row, who, day, amount)
         elif event == 0:
+            for name in ("AMT", "RATE", "ADDL", "SS"):
+                if (told := row.number(name)) and not math.isnan(told):
+                    row.fault(name, f"{told:g} is of a dose, and this row is none; give AMT and EVID 1, or 0 here.")
             value, hidden = row.number("DV"), row.number("MDV")
             if not math.isnan(value) and not hidden == 1:
                 name = row.text("DVNAME") or row.text("DVID") or "DV"
@@ -172,35 +202,52 @@ class _Reader:
     def _dose(self, row: Row, who: str, day: float, amount: float) -> None:
         name = row.text("AGENT") or self.agent or ""
         more, every = row.number("ADDL"), row.number("II") / self.per_day
-        more = 0.0 if math.isnan(more) else more
-        if row.number("SS") > 0:
-            row.fault("SS", "a steady state is not held, as a patient starts untreated; give the doses before it.")
-        if not math.isnan(rate := row.number("RATE")) and rate != 0:
-            row.fault("RATE", f"{rate:g} is an infusion, and a dose here enters at its moment; give 0.")
+        more, every = (0.0 if math.isnan(value) else value for value in (more, every))
+        rate, steady = (0.0 if math.isnan(value) else value for value in (row.number("RATE"), row.number("SS")))
+        if rate < 0:
+            said = "leaves the rate or the duration to a parameter, and there is none"
+            row.fault("RATE", f"{rate:g} {said}; give the rate in mg per {self.unit}, or 0.")
+        if steady not in (0, 1):
+            row.fault(
+                "SS", f"{row.text('SS')} is not possible; give 1 (a steady state is reached before this dose) or 0."
+            )
+        elif steady and self.doses[who]:
+            row.fault("SS", f"patient {who} has an earlier dose; a steady state is where a patient starts, so give 0.")
+        if every < 0:
+            row.fault("II", f"{every * self.per_day:g} is no interval; give 0 or more.")
         if not amount > 0:
             row.fault("AMT", f"{row.text('AMT') or 'nothing'} is no dose; give more than 0 mg, or EVID 0.")
         if more != int(more) or not 0 <= more < MOST_DOSES:
             row.fault("ADDL", f"{more:g} is not a whole number from 0 to {MOST_DOSES - 1}.")
-        elif more and not every > 0:
+        elif more and every == 0:
             row.fault("II", f"{more:g} additional doses need an interval above 0.")
         if not name:
             row.fault("AGENT", "it is empty; name what is given.")
         elif name not in self.known:
-            self.known[name] = True
+            self.known[name] = None
             try:
-                load_agent(name, folder=self.folder)
+                self.known[name] = load_agent(name, folder=self.folder)
             except BadInput as fault:
                 row.faults.extend(f"{row.where}: column AGENT: {message}" for message in fault.messages)
         if row.faults:
             return
         before = [given for given in self.doses[who] if given.agent == name]
-        if before and before[-1].times_days()[-1] > day + _SAME:
-            until = before[-1].times_days()[-1] * self.per_day
-            row.fault("TIME", f"the additional doses of an earlier row go on until {until:g}; they overlap this dose.")
+        if before and before[-1].times_days()[-1] + before[-1].infusion_days > day + _SAME:
+            until = (before[-1].times_days()[-1] + before[-1].infusion_days) * self.per_day
+            what = (
+                "additional doses of an earlier row go" if before[-1].doses > 1 else "infusion of an earlier row goes"
+            )
+            row.fault("TIME", f"the {what} on until {until:g}, beyond this dose; they overlap.")
             return
-        interval = every if more else 0.0
+        interval = every if more or steady else 0.0
         together = day < max((given.end_day for given in self.doses[who]), default=0.0) - _SAME
-        self.doses[who].append(Regimen(name, amount, day, interval, int(more) + 1, together))
+        infusion = amount / rate / self.per_day if rate else 0.0
+        regimen = Regimen(name, amount, day, interval, int(more) + 1, together, infusion_days=infusion,
+                          steady=bool(steady))  # fmt: skip
+        drug = self.known[name]
+        for what, sentence in () if drug is None else course_faults(regimen, drug):
+            row.fault({"infusion": "RATE", "steady": "SS"}[what], sentence)
+        self.doses[who].append(regimen)
 
 
 def as_steps(regimens: Sequence[Regimen]) -> list[dict[str, object]]:
@@ -212,7 +259,9 @@ def as_steps(regimens: Sequence[Regimen]) -> list[dict[str, object]]:
     """
     return [
         {"agent": r.agent, "dose": f"{r.dose_mg!r} mg", "start": f"{float(r.start_day)!r} day"}
-        | ({"every": f"{r.every_days!r} day", "doses": r.doses} if r.doses > 1 else {})
+        | ({"every": f"{r.every_days!r} day", "doses": r.doses} if r.doses > 1 or r.steady else {})
+        | ({"over": f"{r.infusion_days!r} day"} if r.infusion_days else {})
+        | ({"steady": True} if r.steady else {})
         | ({"together": True} if r.together else {})
         for r in regimens
     ]
@@ -224,7 +273,7 @@ def joined(doses: pd.DataFrame, shortest: float) -> pd.DataFrame:
     Parameters
     ----------
     doses : DataFrame
-        agent, day, amount_mg; in order of time.
+        agent, day, amount_mg, rate (mg a day of an infusion, else 0); in order of time.
     shortest : float
         Interval in days from which on each dose keeps a row of its own.
 
@@ -234,13 +283,14 @@ def joined(doses: pd.DataFrame, shortest: float) -> pd.DataFrame:
         The same with ``II`` (days) and ``ADDL``.
     """
     rows = []
-    for (agent, amount), part in doses.groupby(["agent", "amount_mg"], sort=False):
+    for (agent, amount, rate), part in doses.groupby(["agent", "amount_mg", "rate"], sort=False):
         days, i = part["day"].to_numpy(dtype=float), 0
         while i < len(days):
             gap = days[i + 1] - days[i] if i + 1 < len(days) else math.inf
             j = i
             while gap < shortest and j + 1 < len(days) and abs(days[j + 1] - days[i] - (j + 1 - i) * gap) < _SAME:
                 j += 1
-            rows.append((agent, days[i], amount, gap if j > i else 0.0, j - i))
+            rows.append((agent, days[i], amount, rate, gap if j > i else 0.0, j - i))
             i = j + 1
-    return pd.DataFrame(rows, columns=["agent", "day", "amount_mg", "II", "ADDL"]).sort_values("day", kind="stable")
+    columns = ["agent", "day", "amount_mg", "rate", "II", "ADDL"]
+    return pd.DataFrame(rows, columns=columns).sort_values("day", kind="stable")

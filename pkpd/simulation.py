@@ -21,9 +21,12 @@ from ranklsim.pkpd.engine import reference
 from ranklsim.pkpd.engine.compiler import compiled
 from ranklsim.pkpd.errors import BadInput, RunFailed, near
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
+from ranklsim.pkpd.units import DAYS_PER_MONTH, DAYS_PER_YEAR
 
 BATCH, LEAST = 512, 64  # patients a task of a thread: at most, and at least
 MAX_STEPS = 100_000  # some 50 a year are needed
+SETTLED, LEAP, MOST_YEARS = 1e-5, 5, 500
+"""A steady state: no state changes by more than this share of it and of its untreated size (1 for drug) in a year."""
 COVARIATES = {
     "age": "AGE", "years_since_menopause": "YSM", "weight": "WT", "height": "HT", "eGFR": "EGFR", "vitamin_D": "VITD",
     "prevalent_fracture": "PVFX", "CTX": "CTX0", "P1NP": "P1NP0",
@@ -51,12 +54,16 @@ class Doses:
         Position in `agents`.
     amount : ndarray
         mg, > 0.
+    steady : ndarray, optional
+        Interval (days) of doses alike before this one, after which the patient is in a steady state on day 0; 0 for
+        none. The dose is earlier than one interval; parts of one dose have the same.
     """
 
     patient: NDArray[np.int64]
     time: Array
     agent: NDArray[np.int64]
     amount: Array
+    steady: Array | None = None
 
 
 def processors() -> int:
@@ -230,6 +237,7 @@ class _Meetings:
         order = order[acts[doses.agent[order]]] if len(order) else order
         self.patient, self.time = doses.patient[order], doses.time[order]
         self.agent, self.amount = doses.agent[order], doses.amount[order]
+        self.steady = np.zeros(len(order)) if doses.steady is None else doses.steady[order]
         pair = self.patient * max(1, len(agents)) + self.agent
         first = np.sort(np.unique(pair, return_index=True)[1])  # of each agent in each patient, in the order met
         kinds = list(KINDS)
@@ -291,6 +299,7 @@ class _Group:
         inside[rows] = np.arange(n)
         mine = inside[met.patient] >= 0
         i, self.time, agent, mg = inside[met.patient[mine]], met.time[mine], met.agent[mine], met.amount[mine]
+        self.steady = met.steady[mine]
         self.first = np.searchsorted(i, np.arange(n + 1))
         self.state, self.added = np.zeros(len(i), dtype=np.int64), np.zeros(len(i))
         for a, drug in enumerate(self.agents):
@@ -306,12 +315,13 @@ class _Group:
 
         Patients are positions in `part`.
         """
+        restless = self._settle(part, rtol, atol)
         if integrator:
             states = np.array([
                 integrator(self.kernel, self.start[i], self.p[i], self._events(i), times, rtol=rtol, atol=atol)
                 for i in range(part.start, part.stop)
             ])  # fmt: skip
-            return states, {}, np.empty(0, dtype=np.int64)
+            return states, restless, np.empty(0, dtype=np.int64)
         n = part.stop - part.start
         first = self.first[part.start : part.stop + 1]
         events = slice(first[0], first[-1])
@@ -327,7 +337,76 @@ class _Group:
                                   self._constants_of(part.start + i))
             for i in np.flatnonzero(status == self.kernel.OUTSIDE)
         }  # fmt: skip
-        return states, outside, np.flatnonzero((status != self.kernel.DONE) & (status != self.kernel.OUTSIDE))
+        again = (status != self.kernel.DONE) & (status != self.kernel.OUTSIDE)
+        again[list(restless)] = False
+        return states, outside | restless, np.flatnonzero(again)
+
+    def _settle(self, part: slice, rtol: float, atol: float) -> dict[int, str]:
+        """Let patients whose first dose follows a steady state begin in it; who reaches none, and why.
+
+        From the untreated start, years of doses are repeated until nothing changes from one year to the next
+        (`SETTLED`); every `LEAP` years the slowest change is taken to its end, as a geometric series. Bone itself never
+        settles, as its balance stays off zero: it keeps the mineral that the patient's covariates say, and has the age
+        that it has under these doses (`Model.rebased`, at each dose, or each month of frequent ones).
+        """
+        owner = np.repeat(np.arange(len(self.rows)), np.diff(self.first))
+        mine = (self.steady > 0) & (owner >= part.start) & (owner < part.stop)
+        failed: dict[int, str] = {}
+        scale, last = reference.scales(self.start), np.zeros_like(self.start)
+        for every in np.unique(self.steady[mine]):
+            here = mine & (self.steady == every)
+            many = max(1, round(DAYS_PER_MONTH / every))
+            turns = max(1, round(DAYS_PER_YEAR / (many * every)))
+            who, years = np.unique(owner[here]), 0
+            while who.size and years < MOST_YEARS:
+                years += 1
+                events = [np.flatnonzero(here & (owner == i)) for i in who]
+                now, reached = self.start[who], np.ones(who.size, dtype=bool)
+                for _ in range(turns):
+                    now, there = self._repeated(who, now, events, every, many, rtol / 10, atol / 10)
+                    reached &= there
+                now[np.abs(now) < atol * scale[who]] = 0.0
+                size = np.abs(now) + scale[who]
+                step, before = (now - self.start[who]) / size, last[who] / size
+                done = (np.abs(step) <= SETTLED).all(axis=1)
+                last[who] = step * size
+                if years % LEAP == 0:
+                    ratio = (step * before).sum(axis=1) / np.maximum((before * before).sum(axis=1), 1e-300)
+                    ratio = np.where(~done & (ratio > 0.5) & (ratio < 0.99), ratio, 0.0)
+                    now = np.maximum(now + (ratio / (1 - ratio))[:, None] * last[who], 0.0)
+                self.start[who] = np.where(reached[:, None], now, self.start[who])
+                failed |= {int(i) - part.start: f"year {years} of the doses cannot be followed" for i in who[~reached]}
+                who = who[~done & reached]
+            failed |= {int(i) - part.start: f"nothing is steady after {years} years of the doses" for i in who}
+        return failed
+
+    def _repeated(
+        self,
+        who: NDArray[np.int64],
+        start: Array,
+        events: Sequence[NDArray[np.int64]],
+        every: float,
+        many: int,
+        rtol: float,
+        atol: float,
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """States (n, n_states) of patients after so many intervals with their events in each, and who gets there."""
+        turns = every * np.arange(many)
+        first = np.cumsum([0, *(len(own) * many for own in events)])
+        time = np.concatenate([np.add.outer(turns, self.time[own]).ravel() for own in events])
+        which = np.concatenate([np.tile(own, many) for own in events])
+        states, status, halt = (
+            np.empty((who.size, 1, start.shape[1])),
+            np.zeros(who.size, np.int64),
+            np.zeros((who.size, 3)),
+        )
+        self.kernel.integrate(
+            start, self.p[who], self.steep[who], self.low[who], self.high[who], first, time, self.state[which],
+            self.added[which], np.array([many * every]), rtol, atol, MAX_STEPS, states, status, halt,
+        )  # fmt: skip
+        constants = {name: np.broadcast_to(value, len(self.rows))[who] for name, value in self.constants.items()}
+        found = self.model.rebased(Values(dict(zip(self.model.states, states[:, 0].T, strict=True))), Values(constants))
+        return _table(list(found.values()), who.size), status == self.kernel.DONE
 
     def outputs(
         self, part: slice, states: Array, times: Array, at: NDArray[np.int64], names: Sequence[str]

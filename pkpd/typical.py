@@ -21,6 +21,7 @@ from ranklsim.pkpd.simulation import MARKERS, Doses, covariate_symbols
 from ranklsim.pkpd.simulation import simulate as simulate_persons
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
+_NOTHING = (np.empty(0),) * 5  # doses of nobody
 OF_BASELINE = "_pct"
 """Ends the name of a marker as % of baseline, and of the % change of a BMD."""
 
@@ -337,17 +338,20 @@ def simulate_cases(
     )
     names = [agent.name for agent in agents]
     rows = [
-        (k, float(day), names.index(part.agent), _amount(part, agents, case.symbols.get("WT", parameters["WT"])))
+        (k, float(day), names.index(part.agent), mg, part.every_days if part.steady and turn == 0 else 0.0)
         for k, case in enumerate(cases)
-        for part in case.regimens
-        if part.dose_mg > 0  # a placebo has no dose
-        for day in part.times_days()
+        for whole in case.regimens
+        if whole.dose_mg > 0  # a placebo has no dose
+        for part in whole.boluses()
+        for mg in [_amount(part, agents, case.symbols.get("WT", parameters["WT"]))]
+        for turn, day in enumerate(part.times_days())
     ]
-    who, day, which, mg = (np.array(column) for column in zip(*rows, strict=True)) if rows else (np.empty(0),) * 4
+    who, day, which, mg, steady = (np.array(column) for column in zip(*rows, strict=True)) if rows else _NOTHING
     again = n_cases * np.repeat(np.arange(n_vectors), len(rows))
     doses = Doses(
         again + np.tile(who, n_vectors).astype(np.int64), np.tile(day, n_vectors).astype(float),
         np.tile(which, n_vectors).astype(np.int64), np.tile(mg, n_vectors).astype(float),
+        np.tile(steady, n_vectors).astype(float),
     )  # fmt: skip
     times = np.concatenate([[0.0], np.asarray(months, dtype=float) * DAYS_PER_MONTH])
     found = simulate_persons(

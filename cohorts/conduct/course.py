@@ -182,7 +182,7 @@ def treated_as(
     if given is None:
         return arms, np.zeros(arms.size, dtype=bool)
     idle = {agent.name for agent in agents if agent.kind == "none"}
-    nothing = [arm.name for arm in trial.arms if all(regimen.agent in idle for regimen in arm.regimens)]
+    nothing = [arm.name for arm in trial.arms if all(regimen.agent in idle for regimen in arm.planned)]
     void = np.isin(given, nothing) & (given != arms)
     return np.where(void, arms, given), void
 
@@ -228,7 +228,7 @@ def intended(
     trial, parameters, agents, arms, replicate, ideal
         As of `play`.
     covariates : DataFrame, n rows
-        `patient`, `age` and `weight`.
+        `patient`, `age` and `weight`; ``source_id`` where arms have doses by ID.
     plan_of : ndarray of str, shape (n,), optional
         Arm whose doses each is planned to get; her own if not given.
 
@@ -239,7 +239,7 @@ def intended(
     conduct, number = trial.conduct, covariates["patient"].to_numpy(dtype=np.int64)
     n = number.size
     weight = covariates["weight"].to_numpy(dtype=float)
-    plan = doses.planned(trial, number, arms if plan_of is None else plan_of, weight)
+    plan = doses.planned(trial, number, arms if plan_of is None else plan_of, weight, covariates)
     end, never = np.full(n, float(trial.months)), np.full(n, np.inf)
     detail = np.full(n, OWN_DECISION, dtype=object)
     if ideal:
@@ -302,8 +302,7 @@ class _Run:
         if trial.exposures:
             binders = [agent.name for agent in agents if agent.kind == "binder"]
             self.throughout = (*MEASURES, *(f"C_{name}" for name in binders))
-            plans = [arm.doses() for arm in trial.arms]
-            self.dosed = np.unique(np.concatenate([plan.loc[plan["agent"].isin(binders), "day"] for plan in plans]))
+            self.dosed = trial.dosing_days(binders)
             last = max(spec.last_month for spec in trial.endpoints if spec.latent)
             self.fine = exposure.grid(self.dosed, last * DAYS_PER_MONTH + trial.conduct.window_days)
         self.days = np.unique(np.concatenate([grid, visit_days.reshape(-1), self.fine]))
@@ -433,7 +432,7 @@ class _Run:
         self.parts += _ends(last, self.intent.died, float(trial.months))
         ended = np.where((self.stopped < last) & (more | np.isfinite(replaced)), self.stopped, np.inf)
         return Course(
-            doses=doses.finished(self.plan),
+            doses=doses.finished(self.plan, trial.infused),
             events=events.table(self.parts, self.number, self.arms),
             last=last,
             stopped=ended,

@@ -218,6 +218,8 @@ def replace_treatment(
             "day": day,
             "clinic": rule.every_days == 0 or rule.every_days >= AT_VISITS,
             "added": True,
+            "infusion_days": 0.0,
+            "steady": 0.0,
         }
     )
     return pd.concat([plan, new], ignore_index=True) if len(new) else plan

@@ -22,6 +22,7 @@ from ranklsim.cohorts import streams
 from ranklsim.cohorts.conduct.hazards import thresholds
 from ranklsim.cohorts.protocol.conduct import AT_VISITS, Adherence, Delay
 from ranklsim.pkpd.agents import Agent
+from ranklsim.pkpd.dosing import moments
 from ranklsim.pkpd.simulation import Doses
 from ranklsim.pkpd.units import DAYS_PER_MONTH, DAYS_PER_YEAR
 
@@ -37,7 +38,13 @@ _P95 = 1.6448536269514722  # normal score of the 95th percentile
 Array = NDArray[np.float64]
 
 
-def planned(trial: Trial, patients: NDArray[np.int64], arms: np.ndarray, weight: Array | None = None) -> pd.DataFrame:
+def planned(
+    trial: Trial,
+    patients: NDArray[np.int64],
+    arms: np.ndarray,
+    weight: Array | None = None,
+    each: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """Every dose planned within the trial, as if all were given on their day.
 
     Parameters
@@ -47,23 +54,31 @@ def planned(trial: Trial, patients: NDArray[np.int64], arms: np.ndarray, weight:
     arms : ndarray of str, shape (n,)
     weight : ndarray, shape (n,), optional
         Body weight at baseline, kg. Without it the amount of a dose by weight is NaN.
+    each : DataFrame, n rows, optional
+        Covariates; with them a patient of an arm whose patients have doses of their own gets hers. Without them she
+        gets those of the typical patient.
 
     Returns
     -------
     DataFrame
         `COLUMNS`, and `row`, the patient's place in `patients`; `day`, of the dose; `clinic`, whether it is given at
-        a visit if its agent allows; `added`, by a rescue or switch. Sorted by row, then time. A dose planned for the
-        moment of the trial's end is not in it.
+        a visit if its agent allows; `added`, by a rescue or switch; `infusion_days` and `steady`, as of `Arm.doses`.
+        Sorted by row, then time. A dose planned for the moment of the trial's end is not in it.
     """
     parts = []
     for k, arm in enumerate(trial.arms):
         rows = np.flatnonzero(arms == arm.name)
         if k and not rows.size:
             continue  # but one part there must be
-        plan = arm.doses()
+        plan, course = arm.doses().assign(course=0), np.zeros(rows.size, dtype=np.int64)
+        if arm.courses is not None and each is not None:
+            plan, course = arm.courses.planned, arm.courses.of(each.iloc[rows])
         plan = plan[plan["month"] < trial.months]
-        part = plan.loc[np.tile(plan.index, rows.size)].reset_index(drop=True)
-        part.insert(0, "row", np.repeat(rows, len(plan)))
+        begins, ends = (np.searchsorted(plan["course"], course, side) for side in ("left", "right"))
+        many = ends - begins
+        at = np.repeat(begins - np.r_[0, np.cumsum(many)[:-1]], many) + np.arange(many.sum())
+        part = plan.iloc[at].reset_index(drop=True)
+        part.insert(0, "row", np.repeat(rows, many))
         parts.append(part)
     doses = pd.concat(parts, ignore_index=True).sort_values("row", kind="stable", ignore_index=True)
     row = doses["row"].to_numpy(dtype=np.int64)
@@ -73,7 +88,7 @@ def planned(trial: Trial, patients: NDArray[np.int64], arms: np.ndarray, weight:
     doses["planned_month"] = doses["month"]
     doses["given"], doses["reason"], doses["added"] = True, "", False
     doses["clinic"] = (doses["every_days"] == 0) | (doses["every_days"] >= AT_VISITS)
-    return doses[[*COLUMNS, "row", "day", "clinic", "added"]]
+    return doses[[*COLUMNS, "row", "day", "clinic", "added", "infusion_days", "steady"]]
 
 
 def as_doses(plan: pd.DataFrame, agents: Sequence[Agent]) -> Doses:
@@ -89,11 +104,17 @@ def as_doses(plan: pd.DataFrame, agents: Sequence[Agent]) -> Doses:
     place = {agent.name: k for k, agent in enumerate(agents)}
     idle = [agent.name for agent in agents if agent.kind == "none"]
     given = plan[plan["given"] & ~plan["agent"].isin(idle)]
+    infused = given["infusion_days"].to_numpy(dtype=float)
+    parts = {days: moments(days) for days in np.unique(infused)}
+    many = np.array([len(parts[days]) for days in infused], dtype=np.int64)
+    given = given.iloc[np.repeat(np.arange(len(given)), many)]
+    later = np.concatenate([np.empty(0), *(parts[days] for days in infused)]) if infused.any() else 0.0
     return Doses(
         patient=given["row"].to_numpy(dtype=np.int64),
-        time=given["day"].to_numpy(dtype=float),
+        time=given["day"].to_numpy(dtype=float) + later,
         agent=given["agent"].map(place).to_numpy(dtype=np.int64),
-        amount=given["amount_mg"].to_numpy(dtype=float),
+        amount=given["amount_mg"].to_numpy(dtype=float) / np.repeat(many, many),
+        steady=given["steady"].to_numpy(dtype=float),
     )
 
 
@@ -244,16 +265,20 @@ def _own_adherence(habit: Adherence, share: Array) -> Array:
     return np.asarray(betaincinv(habit.taken * size, (1 - habit.taken) * size, share))
 
 
-def finished(plan: pd.DataFrame) -> pd.DataFrame:
+def finished(plan: pd.DataFrame, infused: bool = False) -> pd.DataFrame:
     """The run's table of doses: a dose that was not given stands at its planned month.
 
     Parameters
     ----------
     plan : DataFrame
         As from `planned`, after all decisions.
+    infused : bool
+        Whether a column ``infusion_h`` says how long each dose took.
     """
     plan = plan.iloc[np.lexsort((plan["planned_month"], plan["row"]))]
     table = plan[list(COLUMNS)].reset_index(drop=True)
+    if infused:
+        table["infusion_h"] = 24 * plan["infusion_days"].to_numpy(dtype=float)
     table["month"] = np.where(table["given"], table["month"], table["planned_month"])
     return table
 

@@ -18,8 +18,9 @@ from scipy.special import expit, logit, ndtr, ndtri
 
 from ranklsim.cohorts import streams
 from ranklsim.cohorts.people.criteria import Range, admitted, covariates, values_of
-from ranklsim.cohorts.people.joint import COLUMNS, Attempts, Population, mix
+from ranklsim.cohorts.people.joint import COLUMNS, Attempts, Population, Resampled, mix
 from ranklsim.cohorts.people.population_file import built_population, load_population
+from ranklsim.cohorts.protocol.design import SOURCE
 from ranklsim.pkpd.biology.skeleton import NAMES, bmd_from_t_score
 from ranklsim.pkpd.errors import BadInput, near
 from ranklsim.pkpd.parameters import ParameterTable
@@ -130,7 +131,7 @@ def draw(
         one = typical(trial, parameters)
         covariates = pd.concat([one.covariates] * number.size, ignore_index=True).assign(patient=number)
         return Patients(covariates, pd.concat([one.persons] * number.size, ignore_index=True))
-    raw, values = _first_admitted(trial.seed, replicate, number, population, criteria, float(accepted.mean()))
+    raw, values, attempt = _first_admitted(trial.seed, replicate, number, population, criteria, float(accepted.mean()))
     symbols = parameters.varying()
     own = {symbol: streams.normal(trial.seed, f"effect.{symbol}", number, 0, replicate) for symbol in symbols}
     scores = dict(own)
@@ -148,6 +149,9 @@ def draw(
             else:
                 persons[symbol] = _around_each(row, score, typical_values[symbol].to_numpy(float))
     values.insert(0, "patient", number)
+    if trial.matched and isinstance(population, Resampled) and population.ids:
+        rows = population.rows(Attempts(trial.seed, replicate, number, attempt))
+        values[SOURCE] = np.array(population.ids, dtype=object)[rows]
     return Patients(values, persons)
 
 
@@ -199,10 +203,11 @@ def _first_admitted(
     population: Population,
     criteria: Mapping[str, Range],
     share: float,
-) -> tuple[NDArray[np.float64], pd.DataFrame]:
-    """Each patient's first attempt that fulfils the criteria: independent normal scores, and covariates."""
+) -> tuple[NDArray[np.float64], pd.DataFrame, NDArray[np.int64]]:
+    """Each patient's first attempt that fulfils the criteria: independent normal scores, covariates, its number."""
     raw = np.empty((number.size, len(population.coordinates)))
     values = np.empty((number.size, len(COLUMNS)))
+    made = np.zeros(number.size, dtype=np.int64)
     waiting = np.arange(number.size)
     attempt = 0
     while waiting.size:
@@ -213,9 +218,10 @@ def _first_admitted(
         done, first = np.unique(who // at_once, return_index=True)
         raw[waiting[done]] = scores[first]
         values[waiting[done]] = people.to_numpy()[first]
+        made[waiting[done]] = tries[who[first]]
         waiting = np.delete(waiting, done)
         attempt += at_once
-    return raw, pd.DataFrame(values, columns=list(COLUMNS))
+    return raw, pd.DataFrame(values, columns=list(COLUMNS)), made
 
 
 def _around_each(row: pd.Series, score: NDArray[np.float64], value: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -131,6 +131,11 @@ class Population(ABC):
 
     declares_correlations: ClassVar[bool]
 
+    @property
+    def identities(self) -> tuple[str, ...] | None:
+        """The ID of each woman of the table that it is made from; None without such a table."""
+        return None
+
     @abstractmethod
     def propose(self, tries: Attempts, criteria: Mapping[str, Range]) -> tuple[NDArray[np.int64], Array, pd.DataFrame]:
         """The attempts that weighting keeps and that fulfil `criteria`.
@@ -362,6 +367,23 @@ class Resampled(Population):
     like: Declared
     below: tuple[str, ...] = ()
     """Values of the table that are below the limit of an assay, in words."""
+    ids: tuple[str, ...] | None = None
+    """The ID of each woman, where the table has one."""
+
+    @property
+    def identities(self) -> tuple[str, ...] | None:
+        found = self.ids
+        return None if found is None else tuple(i for i, w in zip(found, self.weights, strict=True) if w > 0)
+
+    def rows(self, tries: Attempts) -> NDArray[np.int64]:
+        """The row of the table that each attempt resamples.
+
+        Parameters
+        ----------
+        tries : Attempts
+        """
+        heap = np.cumsum(self.weights) / self.weights.sum()
+        return np.minimum(np.searchsorted(heap, tries.uniform("covariate.row"), side="right"), len(heap) - 1)
 
     @cached_property
     def _unmix(self) -> Array:
@@ -390,8 +412,7 @@ class Resampled(Population):
         tries, criteria
             As of `Population.propose`.
         """
-        heap = np.cumsum(self.weights) / self.weights.sum()
-        row = np.minimum(np.searchsorted(heap, tries.uniform("covariate.row"), side="right"), len(heap) - 1)
+        row = self.rows(tries)
         own = self.table.to_numpy(float)[row]
         z = np.full(own.shape, np.nan)
         for k, name in enumerate(self.coordinates):  # anywhere in the share of the table that her value stands for

@@ -85,7 +85,8 @@ def read_table(name: str, content: bytes, layout: Layout) -> pd.DataFrame:
     DataFrame
         One row a woman; a column for each covariate that the table has, in canonical units, NaN where missing.
         Age at menopause takes the place of years since menopause, and of weight, height and BMI at most two stay.
-        ``attrs["below"]`` says in words which values were below a limit.
+        ``attrs["below"]`` says in words which values were below a limit, ``attrs["ids"]`` the ID of each (None if the
+        table has none).
 
     Raises
     ------
@@ -93,8 +94,10 @@ def read_table(name: str, content: bytes, layout: Layout) -> pd.DataFrame:
         With every fault, each with file, line and column.
     """
     places, cells = _parquet(name, content) if name.endswith(".parquet") else _csv(name, content)
+    ids = _identities(cells)
     if layout.records:
         places, cells = _first_records(places, cells)
+        ids = tuple(dict.fromkeys(ids or ()))
     faults = _one_row_each(places.rows, cells)
     named = {layout.columns.get(covariate, covariate): covariate for covariate in (*covariates(), AT_MENOPAUSE)}
     for heading in cells:
@@ -125,7 +128,7 @@ def read_table(name: str, content: bytes, layout: Layout) -> pd.DataFrame:
     if faults:
         raise BadInput(*first_faults(name, faults))
     frame = _coordinates(frame)
-    frame.attrs["below"] = below
+    frame.attrs |= {"below": below, "ids": ids}
     return frame
 
 
@@ -156,6 +159,12 @@ def _first_records(places: _Places, cells: Mapping[str, list[object]]) -> tuple[
     kept = {heading: [column[k] for k in first.values()] for heading, column in cells.items()
             if heading.upper() not in RECORD_COLUMNS and heading != number}  # fmt: skip
     return _Places(places.head, [places.rows[k] for k in first.values()]), kept
+
+
+def _identities(cells: Mapping[str, Sequence[object]]) -> tuple[str, ...] | None:
+    """What the column of identifiers, if there is one, says of each row."""
+    number = next((heading for heading in cells if _NUMBERS_WOMEN.fullmatch(heading)), None)
+    return None if number is None else tuple("" if cell is None else str(cell).strip() for cell in cells[number])
 
 
 def _one_row_each(places: list[str], cells: Mapping[str, Sequence[object]]) -> list[str]:

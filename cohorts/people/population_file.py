@@ -275,7 +275,7 @@ def _resampled(name: str, file: tuple[str, bytes], table: tuple[str, bytes], bas
     root.faults.stop()
     women = read_table(*table, layout)
     names = list(_coordinates_of(women))
-    below, women = tuple(women.attrs["below"]), women.reindex(columns=names)
+    below, ids, women = tuple(women.attrs["below"]), women.attrs["ids"], women.reindex(columns=names)
     pairs = _pairs(root, names)
     for pair in pairs:
         if not any(each.startswith("eta_") for each in pair):
@@ -309,7 +309,7 @@ def _resampled(name: str, file: tuple[str, bytes], table: tuple[str, bytes], bas
     )
     return Resampled(
         *_words(name, root), tuple(names), inclusion, effects, factor, targets, dict([file, table]) | base.files,
-        table[0], women, scores, weights, tuple(marginals), smoothing, base, below,
+        table[0], women, scores, weights, tuple(marginals), smoothing, base, below, ids,
     )  # fmt: skip
 
 

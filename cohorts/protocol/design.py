@@ -6,7 +6,7 @@ Times are months of 30.4375 days since randomisation, unless a name ends in ``_d
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import tomlkit
+from numpy.typing import NDArray
 
 from ranklsim.cohorts.endpoints import Change, Endpoint, Estimand
 from ranklsim.cohorts.measures import BMD_MEASURES, MARKER_MEASURES
@@ -29,52 +30,122 @@ from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.reading import MOST_PATIENTS
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
+EACH = ("ID", "turn")
+"""How the patients of an arm and those of a table of doses go together."""
+SOURCE = "source_id"
+"""Column of covariates: the ID of the woman of the population's table whom a patient comes from."""
 SEEDS = 2**63  # a seed is one word of the random generator's key, and fits a signed integer of any file format
 
 
 @dataclass(frozen=True)
+class Courses:
+    """What each patient of an arm is given.
+
+    Attributes
+    ----------
+    each : {"ID", "turn"}
+        Whose doses a patient gets: those of the woman of the population's table whom she comes from, or those of the
+        table's patients in turn, the first for the trial's patient 1.
+    doses : dict of str to list of Regimen
+        By ID, in the order of the table.
+    """
+
+    each: str
+    doses: dict[str, list[Regimen]]
+
+    @property
+    def middle(self) -> list[Regimen]:
+        """The course in the middle, by number of doses, then by time of the last: that of the typical patient."""
+
+        def size(regimens: list[Regimen]) -> tuple[int, float]:
+            last = max((float(r.times_days()[-1]) for r in regimens), default=0.0)
+            return sum(r.doses for r in regimens), last
+
+        return sorted(self.doses.values(), key=size)[len(self.doses) // 2]
+
+    @cached_property
+    def planned(self) -> pd.DataFrame:
+        """Every dose, as from `Arm.doses`, by `course`, the place in `doses`."""
+        parts = [_planned(own).assign(course=k) for k, own in enumerate(self.doses.values())]
+        return pd.concat(parts, ignore_index=True)
+
+    def of(self, people: pd.DataFrame) -> NDArray[np.int64]:
+        """Which course patients get, shape (n,); the middle one where nobody has an ID.
+
+        Parameters
+        ----------
+        people : DataFrame, n rows
+            `patient`, and `SOURCE` where patients come from a table.
+        """
+        if self.each == "turn":
+            return (people["patient"].to_numpy(np.int64) - 1) % len(self.doses)
+        if SOURCE not in people:
+            return np.full(len(people), list(self.doses.values()).index(self.middle))
+        place = {who: k for k, who in enumerate(self.doses)}
+        return people[SOURCE].map(place).to_numpy(np.int64)
+
+
+@dataclass(frozen=True)
 class Arm:
-    """One treatment group: a name for data, a label for people, and what it is given, in order of time."""
+    """One treatment group: a name for data, a label for people, and what it is given, in order of time.
+
+    Where each patient is given doses of her own (`courses`), `regimens` is what the typical patient is given.
+    """
 
     name: str
     label: str
     regimens: list[Regimen]
+    courses: Courses | None = None
+
+    @property
+    def planned(self) -> list[Regimen]:
+        """Every regimen that any patient is given."""
+        return self.regimens if self.courses is None else [r for own in self.courses.doses.values() for r in own]
 
     def doses(self) -> pd.DataFrame:
-        """Every planned dose.
+        """Every planned dose, of the typical patient.
 
         Returns
         -------
         DataFrame
             Columns agent, month, day, amount_mg (NaN of a dose by weight), every_days (the regimen's interval),
-            mg_per_kg and cap_mg (NaN of other doses); in order of time, doses of one day in order of the regimens.
+            mg_per_kg and cap_mg (NaN of other doses), infusion_days, and steady (the interval of doses before it that
+            led to a steady state, 0 for none); in order of time, doses of one day in order of the regimens.
         """
         return self._doses.copy()
 
     @cached_property
     def _doses(self) -> pd.DataFrame:
-        nan = float("nan")
-        plan = [
-            (
-                r.agent,
-                day,
-                nan if r.per_kg else r.dose_mg,
-                r.every_days,
-                *((r.dose_mg, r.cap_mg) if r.per_kg else (nan, nan)),
-            )
-            for r in self.regimens
-            for day in r.times_days()
-        ]
-        frame = pd.DataFrame(plan, columns=["agent", "day", "amount_mg", "every_days", "mg_per_kg", "cap_mg"])
-        frame.insert(1, "month", frame["day"].astype(float) / DAYS_PER_MONTH)
-        frame = frame.astype(dict.fromkeys(frame.columns.drop("agent"), float))
-        return frame.sort_values("day", kind="stable", ignore_index=True)
+        return _planned(self.regimens)
 
     @property
     def last_dose_month(self) -> float | None:
         """Month of the last planned dose; None for an arm that is given nothing."""
-        days = [float(regimen.times_days()[-1]) for regimen in self.regimens]
+        days = [float(regimen.times_days()[-1]) for regimen in self.planned]
         return max(days) / DAYS_PER_MONTH if days else None
+
+
+def _planned(regimens: Sequence[Regimen]) -> pd.DataFrame:
+    """Every dose of some regimens, as `Arm.doses` gives them."""
+    nan = float("nan")
+    plan = [
+        (
+            r.agent,
+            day,
+            nan if r.per_kg else r.dose_mg,
+            r.every_days,
+            *((r.dose_mg, r.cap_mg) if r.per_kg else (nan, nan)),
+            r.infusion_days,
+            r.every_days if r.steady and turn == 0 else 0.0,
+        )
+        for r in regimens
+        for turn, day in enumerate(r.times_days())
+    ]
+    columns = ["agent", "day", "amount_mg", "every_days", "mg_per_kg", "cap_mg", "infusion_days", "steady"]
+    frame = pd.DataFrame(plan, columns=columns)
+    frame.insert(1, "month", frame["day"].astype(float) / DAYS_PER_MONTH)
+    frame = frame.astype(dict.fromkeys(frame.columns.drop("agent"), float))
+    return frame.sort_values("day", kind="stable", ignore_index=True)
 
 
 @dataclass(frozen=True)
@@ -197,6 +268,27 @@ class Trial:
         return tuple(dict.fromkeys(name for endpoint in self.endpoints for name in endpoint.latent))
 
     @property
+    def infused(self) -> bool:
+        """Whether any dose is an infusion."""
+        return any(regimen.infusion_days for arm in self.arms for regimen in arm.planned)
+
+    @property
+    def matched(self) -> bool:
+        """Whether doses are those of single women of the population's table, by their ID."""
+        return any(arm.courses is not None and arm.courses.each == "ID" for arm in self.arms)
+
+    def dosing_days(self, agents: Collection[str]) -> NDArray[np.float64]:
+        """Days at which anything of some agents is planned to enter anybody, each once, ascending.
+
+        Parameters
+        ----------
+        agents : collection of str
+            Their names.
+        """
+        parts = [r for arm in self.arms for whole in arm.planned if whole.agent in agents for r in whole.boluses()]
+        return np.unique(np.concatenate([np.empty(0), *(part.times_days() for part in parts)]))
+
+    @property
     def changes(self) -> list[Change]:
         """Endpoints that are a change of a measure between two visits."""
         return [endpoint for endpoint in self.endpoints if isinstance(endpoint, Change)]
@@ -236,7 +328,7 @@ class Trial:
 
     def agent_names(self) -> list[str]:
         """Agents that any arm is given, in order of first use, then those of rescue and switch."""
-        planned = [regimen.agent for arm in self.arms for regimen in arm.regimens]
+        planned = [regimen.agent for arm in self.arms for regimen in arm.planned]
         return list(dict.fromkeys([*planned, *(rule.agent for rule in self.conduct.rules if rule.agent)]))
 
     def load_agents(self, parameters: ParameterTable) -> list[Agent]:
@@ -252,7 +344,7 @@ class Trial:
             If an agent's file can't be used.
         """
         agents = [parameters.apply(load_agent(name, folder=self.folder)) for name in self.agent_names()]
-        planned = [regimen for arm in self.arms for regimen in arm.regimens]
+        planned = [regimen for arm in self.arms for regimen in arm.planned]
         warn_of_far_doses([*planned, *self.conduct.rules], agents, parameters["WT"])
         return agents
 
@@ -357,7 +449,7 @@ def ends_of_treatment(arms: Sequence[Arm], agents: Mapping[str, Agent]) -> dict[
     switch = turning_month(arms)
     ends = {}
     for arm in arms:
-        active = [r for r in arm.regimens if agents[r.agent].kind != "none"] or list(arm.regimens)
+        active = [r for r in arm.planned if agents[r.agent].kind != "none"] or list(arm.planned)
         end = max((float(r.end_day) for r in active), default=0.0) / DAYS_PER_MONTH
         ends[arm.name] = round(end if switch is None else switch, 6)
     return ends

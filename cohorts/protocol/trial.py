@@ -23,8 +23,10 @@ from ranklsim.cohorts.people.criteria import Stratum, parse_stratum
 from ranklsim.cohorts.people.population_file import find_population, list_populations, load_population
 from ranklsim.cohorts.protocol.conduct import CONDUCT, RULE, Conduct, dose_of, read_conduct
 from ranklsim.cohorts.protocol.design import (
+    EACH,
     SEEDS,
     Arm,
+    Courses,
     Layers,
     Population,
     Trial,
@@ -40,7 +42,7 @@ from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.arguments import Kind, checked, instance
 from ranklsim.pkpd.arguments import path as argument_path
 from ranklsim.pkpd.arguments import text as argument_text
-from ranklsim.pkpd.dosing import Regimen, check_sequence
+from ranklsim.pkpd.dosing import Regimen, check_sequence, course_faults
 from ranklsim.pkpd.errors import BadInput, closest, near
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.reading import (
@@ -48,6 +50,7 @@ from ranklsim.pkpd.reading import (
     MOST_DOSES,
     MOST_MONTHS,
     MOST_PATIENTS,
+    MOST_TOML_BYTES,
     MOST_VISITS,
     Faults,
     Shape,
@@ -74,6 +77,8 @@ __all__ = [
 TRIALS = Path(__file__).parents[1] / "data" / "trials"
 MOST_DRAWS = 100_000
 LARGEST_SHARE = 1000
+NODES = 400
+"""Different days of doses that an exposure endpoint can follow, where each patient has her own."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _SAME_DAY = 1e-6  # days; rounding of a time that was converted between units
@@ -110,7 +115,7 @@ ARM = Shape(
     {
         "name": '"denosumab"',
         "label": '"Denosumab 60 mg Q6M"',
-        "doses_from": '{ table = "doses.csv", patient = "1", time = "days", agent = "denosumab" }',
+        "doses_from": '{ table = "doses.csv", each = "ID" }',
         "regimen": '[{ agent = "denosumab", dose = "60 mg", every = "6 mo", doses = 4 }]',
     },
     needed=("name", "regimen"),
@@ -124,12 +129,21 @@ STEP = Shape(
         "doses": "4",
         "for": '"24 mo"',
         "start": '"24 mo"',
+        "over": '"15 min"',
+        "steady": "true or false",
         "together": "true or false",
     },
     needed=("agent",),
 )
 DOSES_FROM = Shape(
-    {"table": '"doses.csv"', "patient": '"1"', "time": '"days" or "hours"', "agent": '"denosumab"'}, needed=("table",)
+    {
+        "table": '"doses.csv"',
+        "patient": '"1"',
+        "each": '"ID" or "turn"',
+        "time": '"days" or "hours"',
+        "agent": '"denosumab"',
+        "records": "the table itself, as a run keeps it",
+    }
 )
 POPULATION = Shape(
     {
@@ -248,21 +262,30 @@ def trials(name: str | None = None) -> pd.DataFrame | dict[str, Any]:
     return Frame(rows, columns=["name", "title", "arms", "patients", "months"], table="trials")
 
 
-def _with_tables(data: dict[str, Any], text: str, label: str, folder: Path) -> tuple[dict[str, Any], str]:
+def _with_tables(
+    data: dict[str, Any], text: str, label: str, folder: Path
+) -> tuple[dict[str, Any], str, dict[int, Courses]]:
     """A trial's data and text with the doses of a table of records in place of its name, on the same line.
 
-    So a run keeps the doses themselves, and the table may change or go.
+    So a run keeps the doses themselves, and the table may change or go. Also the courses of single patients, by
+    position of their arm, whose regimen in the data is then the middle one of them.
     """
     arms: Any = data.get("arm")
     arms = arms if isinstance(arms, list) else []
     named = [k for k, arm in enumerate(arms) if isinstance(arm, dict) and "doses_from" in arm]
+    courses: dict[int, Courses] = {}
     if not named:
-        return data, text
+        return data, text, courses
     faults, lines = Faults(label, text, data, named=("arm",)), text.split("\n")
     for k in named:
         table = Table(faults, arms[k]["doses_from"], DOSES_FROM, ("arm", k, "doses_from"))
-        name = table.text("table", "")
+        name, kept = table.text("table", ""), table.text("records", "")
         line = faults.line(("arm", k, "doses_from")) - 1
+        each = table.choice("each", EACH, "")
+        if bool(name) == bool(kept):
+            table.fault((), 'give table = "doses.csv".')
+        if each and "patient" in table:
+            table.fault("each", "both each and patient are given; leave one of them out.")
         if "regimen" in arms[k]:
             table.fault((), "both regimen and doses_from are given; leave one of them out.")
         if not re.fullmatch(r"\s*doses_from\s*=\s*\{.*\}\s*(#.*)?", lines[line]):
@@ -270,16 +293,37 @@ def _with_tables(data: dict[str, Any], text: str, label: str, folder: Path) -> t
         if faults.touch(table.path):
             continue
         patient, agent = table.text("patient", "") or None, table.text("agent", "") or None
-        records = load_records(folder / name, time=table.text("time", "days"), agent=agent, folder=folder)
-        steps = as_steps(records.of(patient, faults.where(("arm", k, "doses_from"))))
-        lines[line] = _regimen_line(steps)
+        where = faults.where(("arm", k, "doses_from"))
+        records = load_records(
+            folder / name if name else label, time=table.text("time", "days"), agent=agent, folder=folder,
+            content=kept.encode() if kept else None,
+        )  # fmt: skip
+        if not each:
+            lines[line] = _regimen_line(as_steps(records.of(patient, where)))
+            continue
+        if not any(records.doses.values()):
+            raise BadInput(f"{where}: no patient is given anything in the table.")
+        courses[k] = Courses(each, records.doses)
+        lines[line] = f"doses_from = {{ each = {_toml(each)}, records = {_toml(records.as_text())} }}"
     faults.stop()
-    return parse_toml(label, "\n".join(lines).encode())
+    content = "\n".join(lines).encode()
+    if len(content) > MOST_TOML_BYTES:
+        raise BadInput(f"{label}: the doses of all patients are {len(content)} bytes; give at most {MOST_TOML_BYTES}.")
+    data, text = parse_toml(label, content)
+    arms = data["arm"]
+    for k, own in courses.items():
+        arms[k]["regimen"] = as_steps(own.middle)
+    return data, text, courses
+
+
+def _toml(value: object) -> str:
+    """A value as TOML, on one line."""
+    return str(tomlkit.item(value).as_string())
 
 
 def _regimen_line(steps: list[dict[str, object]]) -> str:
     """Regimens as one line of TOML."""
-    tables = (", ".join(f"{key} = {tomlkit.item(value).as_string()}" for key, value in step.items()) for step in steps)
+    tables = (", ".join(f"{key} = {_toml(value)}" for key, value in step.items()) for step in steps)
     return "regimen = [" + ", ".join(f"{{ {table} }}" for table in tables) + "]"
 
 
@@ -289,7 +333,7 @@ class _Reader:
     def __init__(self, path: Path, folder: Path, populations: Path, given: str | None = None) -> None:
         self.path, self.folder, self.populations = path, folder, populations
         data, self.text = load_toml(path) if given is None else parse_toml("trial", given.encode())
-        data, self.text = _with_tables(data, self.text, path.name if given is None else "trial", folder)
+        data, self.text, self.courses = _with_tables(data, self.text, path.name if given is None else "trial", folder)
         label, lines = (path.name, self.text) if given is None else ("trial", "")  # nobody has seen the lines
         self.faults = Faults(label, lines, data, named=("arm", "endpoint", "comparison", "estimand"))
         self.root = Table(self.faults, data, TRIAL)
@@ -315,6 +359,7 @@ class _Reader:
         visits = self._visits(months)
         conduct, recorded = self._conduct(arms, months)
         self._caps(population)
+        self._matched(population)
         objectives = Objectives(root, names, control, visits, months, recorded, self._drugs(arms))
         endpoints = objectives.endpoints()
         estimands = objectives.estimands(endpoints)
@@ -350,6 +395,12 @@ class _Reader:
             folder=self.folder,
             populations=self.populations,
         )
+        if trial.exposures and self.courses and not self.faults.touch(("arm",)):
+            days = len(trial.dosing_days(trial.agent_names()))
+            if days > NODES:
+                self.faults.add(("arm", min(self.courses), "doses_from"),
+                                f"doses on {days} different days are too many for an exposure endpoint, which follows "
+                                f"all of them; give at most {NODES}, or leave that endpoint out.")  # fmt: skip
         self.faults.stop()
         return trial
 
@@ -375,7 +426,7 @@ class _Reader:
     def _conduct(self, arms: list[Arm], months: float | None) -> tuple[Conduct, Collection[str]]:
         """How the trial is run, and the events that it records; all events where a fault hides which."""
         table = self.root.table("conduct", CONDUCT) or Table(self.faults, {}, CONDUCT, ("conduct",))
-        given = {arm.name: arm.regimens for arm in arms} if self.names_known else {}
+        given = {arm.name: arm.planned for arm in arms} if self.names_known else {}
         conduct = read_conduct(table, given, months, self.folder)
         return conduct, events.EVENTS if self.faults.touch(("conduct",)) else conduct.recorded
 
@@ -410,6 +461,8 @@ class _Reader:
         single = 0  # number of the last step, if it is a single dose of which nothing says how long it counts
         for number, step in enumerate(arm.tables("regimen", STEP)):
             together = step.flag("together")
+            if number and step.flag("steady"):
+                step.fault("steady", "only the first regimen can begin in a steady state; leave it out here.")
             if single and "start" not in step and not together:
                 step.fault(
                     "start", f"start is missing; give one, since regimen {single} is a single dose without `every`."
@@ -424,7 +477,7 @@ class _Reader:
             regimen, length = self._step(step, start, together)
             regimens.append(regimen or _UNKNOWN)
             if regimen is not None:
-                self._ends_with_trial(step, regimen, months)
+                self._ends_with_trial(step, regimen, None if "doses_from" in arm else months)
             if not together:
                 begin = None if regimen is None else regimen.start_day
                 end = None if regimen is None else max(regimen.end_day, regimen.start_day + length)
@@ -438,17 +491,31 @@ class _Reader:
             for message in fault.messages:
                 self.faults.add_message(arm.path, message)
         name = arm.text("name", "") or str(int(arm.path[1]) + 1)
-        return Arm(name, arm.text("label", "") or name, regimens)
+        courses = self.courses.get(int(arm.path[1]))
+        for who, own in ({} if courses is None else courses.doses).items():
+            end = max((float(r.times_days()[-1]) for r in own), default=0.0)
+            if months is not None and end > months * DAYS_PER_MONTH + _SAME_DAY:
+                told = (
+                    f"patient {who} has a dose at {end / DAYS_PER_MONTH:.4g} mo, after the trial ends at {months:g} mo"
+                )
+                arm.fault(
+                    "doses_from", f"{told}; leave such doses out, or set months = {math.ceil(end / DAYS_PER_MONTH)}."
+                )
+                break
+        return Arm(name, arm.text("label", "") or name, regimens, courses)
 
     def _step(self, step: Table, start_day: float | None, together: bool) -> tuple[Regimen | None, float]:
         """A regimen, None if it has a fault, and the days that it is said to last (0 if that is not said)."""
         agent = step.text("agent", None)
-        _, dose = dose_of(step, agent, self.folder)
-        every, length = (step.quantity(key, "day", 0.0, above=0) for key in ("every", "for"))
-        doses = self._doses(step, every, length)
-        if agent is None or doses is None or start_day is None or self.faults.touch(step.path):
+        drug, dose = dose_of(step, agent, self.folder)
+        every, length, over = (step.quantity(key, "day", 0.0, above=0) for key in ("every", "for", "over"))
+        doses, steady = self._doses(step, every, length), step.flag("steady")
+        if agent is None or doses is None or start_day is None or drug is None or self.faults.touch(step.path):
             return None, 0.0
-        return Regimen(agent, dose.mg, start_day, every, doses, together, dose.per_kg, dose.cap_mg), length
+        regimen = Regimen(agent, dose.mg, start_day, every, doses, together, dose.per_kg, dose.cap_mg, over, steady)
+        for what, sentence in course_faults(regimen, drug):
+            step.fault("over" if what == "infusion" else what, sentence)
+        return (None if self.faults.touch(step.path) else regimen), length
 
     def _doses(self, step: Table, every: float, length: float) -> int | None:
         """How many doses: as given, as many as fill the time given, or a single one."""
@@ -492,7 +559,7 @@ class _Reader:
         """The drugs that have a concentration, by arm; agents with faults are left out."""
         found: dict[str, tuple[str, ...]] = {}
         for arm in arms:
-            names = dict.fromkeys(regimen.agent for regimen in arm.regimens if regimen.agent)
+            names = dict.fromkeys(regimen.agent for regimen in arm.planned if regimen.agent)
             found[arm.name] = tuple(name for name in names if load_agent(name, folder=self.folder).kind == "binder")
         return found
 
@@ -519,6 +586,29 @@ class _Reader:
                 )
 
     # population
+
+    def _matched(self, population: Population) -> None:
+        """Refuse doses by ID that are not those of the patients of the population."""
+        by_id = [k for k, own in self.courses.items() if own.each == "ID"]
+        if not by_id or self.faults.touch(("population",)):
+            return
+        known = load_population(population.name, self.populations).identities
+        for k in by_id:
+            own, place = self.courses[k].doses, ("arm", k, "doses_from")
+            said = f"population '{population.name}' is "
+            if known is None:
+                message = f'{said}no table with an ID of each patient; say each = "turn", or take one that is.'
+            elif strange := [who for who in own if who not in known]:
+                message = (
+                    f"no patient of {said.removesuffix(' is ')} has the ID {strange[0]}; {near(strange[0], known)}"
+                )
+            elif missing := [who for who in dict.fromkeys(known) if who not in own]:
+                message = (
+                    f"the table has no patient {missing[0]}, who can be enrolled; give her a row, EVID 2 if no dose."
+                )
+            else:
+                continue
+            self.faults.add_message(place, f"{self.faults.where(place)}: {message}")
 
     def _population(self, names: list[str]) -> Population:
         table = self.root.table("population", POPULATION) or Table(self.faults, {}, Shape({}), ("population",))

@@ -113,6 +113,16 @@ class Model:
         known = ligand.start(p) | cells.start() | markers.start() | skeleton.start(p) | calcium.start()
         return {name: known.get(name, 0.0) for name in self.states}
 
+    def rebased(self, x: Values, p: Values) -> dict[str, Any]:
+        """States from which a course begins anew: bone has its mineral of the start, sums over time are 0.
+
+        Parameters
+        ----------
+        x, p : Values
+            States and the patient's constants.
+        """
+        return {**x, **skeleton.rebased(x, p), **{name: 0.0 * x[name] for name in ligand.EXPOSURES}}
+
     def steepness(self, p: Values) -> dict[str, Any]:
         """How many times the relative error of each state is felt where the state is read; from `constants`.
 

@@ -163,6 +163,32 @@ def start(p: Values) -> dict[str, Any]:
     return composition | {f"modelled_{b}": 0.0 for b in TEMPLATES}
 
 
+def mineral(x: Values, p: Values, b: str) -> Any:
+    """Mineral of template `b` over that at the start.
+
+    Parameters
+    ----------
+    x, p : Values
+        States and the patient's constants; scalars or arrays of one shape.
+    b : str
+        Template, one of `TEMPLATES`.
+    """
+    return (p.rho1 * x[f"young_{b}"] + (1 + p.rho1) / 2 * x[f"middle_{b}"] + x[f"mature_{b}"]) / p[f"mineral0_{b}"]
+
+
+def rebased(x: Values, p: Values) -> dict[str, Any]:
+    """`STATES` with bone of the same age and of as much mineral as at the start, from which changes are counted.
+
+    Parameters
+    ----------
+    x, p : Values
+        States and the patient's constants; scalars or arrays of one shape.
+    """
+    layers = ("osteoid", "young", "middle", "mature")
+    bone = {f"{layer}_{b}": x[f"{layer}_{b}"] / mineral(x, p, b) for b in TEMPLATES for layer in layers}
+    return bone | {f"modelled_{b}": 0.0 * x[f"modelled_{b}"] for b in TEMPLATES}
+
+
 def bone_mineral(x: Values, p: Values, t: Any) -> dict[str, Any]:
     """Areal BMD and what its change is made of.
 
@@ -181,10 +207,7 @@ def bone_mineral(x: Values, p: Values, t: Any) -> dict[str, Any]:
         ``SITE_modelling`` and for the spine ``LS_artefact``; for each site they sum to its percent change.
     """
     volumes = {b: volume(x, b) for b in TEMPLATES}
-    minerals = {
-        b: (p.rho1 * x[f"young_{b}"] + (1 + p.rho1) / 2 * x[f"middle_{b}"] + x[f"mature_{b}"]) / p[f"mineral0_{b}"]
-        for b in TEMPLATES
-    }
+    minerals = {b: mineral(x, p, b) for b in TEMPLATES}
     out: dict[str, Any] = {}
     for site, (inner, outer) in SITES.items():
         f = p[f"f_{site}"]

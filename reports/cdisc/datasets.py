@@ -515,6 +515,8 @@ def _adex(run: Run, people: pd.DataFrame, agents: Mapping[str, Agent], plain: Na
         ASTDY=days(frame["month"]) + 1,
         EXPLDY=days(frame["planned_month"]) + 1,
         EXDELAY=days(frame["month"]) - days(frame["planned_month"]),
+        ADURN=decimal(given["infusion_h"]) if "infusion_h" in given else 0.0,
+        ADURU="HOURS",
     )
 
 

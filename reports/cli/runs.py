@@ -104,7 +104,7 @@ def _run(trial: str, out: str | Path | None, no_report: bool, resume: bool, forc
     "--doses-from",
     shared.FILE,
     "FILE.csv",
-    "A table of dosing records in place of the options above: TIME, AMT, II, ADDL, EVID and AGENT (or --agent).",
+    "A table of dosing records in place of the options above: TIME, AMT, RATE, II, ADDL, SS, EVID, AGENT (or --agent).",
 )
 @shared.option("--patient", str, "ID", "Patient of that table; needed if it has several.")
 @shared.option("--time", click.Choice(["days", "hours"]), "", "Unit of times in that table.", default="days")

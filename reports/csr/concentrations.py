@@ -26,7 +26,7 @@ NOTE = (
 def _concentrations(c: Context, section: Section) -> None:
     """Concentrations of each drug by arm and visit."""
     drugs = [agent for agent in c.data.agents.values() if agent.kind == "binder"]
-    given = {drug.name: [arm.name for arm in c.trial.arms if any(r.agent == drug.name for r in arm.regimens)]
+    given = {drug.name: [arm.name for arm in c.trial.arms if any(r.agent == drug.name for r in arm.planned)]
              for drug in drugs}  # fmt: skip
     frames = {
         drug.label: censored.by_visit(

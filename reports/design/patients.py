@@ -77,7 +77,7 @@ def in_patients(
     people = draw(trial, parameters, number, typical_values=values)
     others = values[[symbol for symbol in values if symbol not in people.persons]]
     persons = pd.concat([people.persons, others], axis="columns")
-    measured = _quantities(question, arms, persons, parameters, trial, workers)
+    measured = _quantities(question, arms, persons, people.covariates, parameters, trial, workers)
     frame = pd.DataFrame({"draw": vector} | measured)
     rows = []
     for k, requirement in enumerate(question.requirements):
@@ -109,7 +109,13 @@ def in_patients(
 
 
 def _quantities(
-    question: Question, arms: list[Arm], persons: pd.DataFrame, parameters: ParameterTable, trial: Trial, workers: int
+    question: Question,
+    arms: list[Arm],
+    persons: pd.DataFrame,
+    covariates: pd.DataFrame,
+    parameters: ParameterTable,
+    trial: Trial,
+    workers: int,
 ) -> dict[str, Array]:
     """Every quantity that a requirement asks, of every person under its arm."""
     n = len(persons)
@@ -120,7 +126,7 @@ def _quantities(
             continue
         months = months_of(question, [arm], asked)
         weight = persons["WT"].to_numpy(float)
-        plan = planned(trial, np.arange(n), np.full(n, arm.name), weight)
+        plan = planned(trial, np.arange(n), np.full(n, arm.name), weight, covariates)
         course = simulate(
             parameters, persons.reset_index(drop=True), question.agents, as_doses(plan, question.agents),
             months * DAYS_PER_MONTH, rtol=1e-5, atol=1e-7, workers=workers,

@@ -453,6 +453,8 @@ def chosen(
     BadInput
         If the length is no whole number of intervals.
     """
+    if arm.courses is not None and choice:
+        raise BadInput(f"{arm.name}: its patients have doses of their own, which a factor cannot change; leave it out.")
     main = _main(arm, {name: agent.kind for name, agent in agents.items()})
     old = arm.regimens[main]
     dose, every = float(choice.get("dose", old.dose_mg)), float(choice.get("every", old.every_days))

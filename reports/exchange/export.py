@@ -222,9 +222,13 @@ def _plan(source: str, arm: str | None, follow: str, folder: Path | None, format
     if arm is not None and arm not in names:
         raise BadInput(f"--arm: '{arm}' is not an arm of '{trial.name}'; {near(arm, names)}")
     chosen = trial.arm(arm or names[0])
+    if chosen.courses is not None or any(regimen.steady for regimen in chosen.regimens):
+        raise BadInput(f"--arm: '{chosen.name}' has doses of single patients or begins in a steady state, which a file "
+                       "of the typical untreated patient cannot hold; give another arm or a regimen.")  # fmt: skip
     agents = dict.fromkeys(regimen.agent for regimen in chosen.regimens)
     return _Plan(
-        chosen.regimens, [load_agent(name, folder=trial.folder) for name in agents], trial.months,
+        [part for regimen in chosen.regimens for part in regimen.boluses()],
+        [load_agent(name, folder=trial.folder) for name in agents], trial.months,
         f"{trial.name}: {chosen.label}",
     )  # fmt: skip
 

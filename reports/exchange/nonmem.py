@@ -45,6 +45,7 @@ def record_table(run: Run, time: str = "days") -> pd.DataFrame:
     frame = pd.concat([_doses(run, agents), _observations(run, agents)], ignore_index=True)
     frame = frame.sort_values(["ID", "TIME", "EVID"], kind="stable", ignore_index=True)
     frame[["TIME", "II"]] = frame[["TIME", "II"]] * UNITS[time]
+    frame["RATE"] = frame["RATE"] / UNITS[time]
     about = patients.set_index("patient").loc[frame["ID"]]
     for column, name in COVARIATES.items():
         frame[column] = about[name].to_numpy()
@@ -57,16 +58,20 @@ def record_table(run: Run, time: str = "days") -> pd.DataFrame:
 def _doses(run: Run, agents: Sequence[str]) -> pd.DataFrame:
     given = run.doses[lambda doses: doses["given"] & doses["agent"].isin(agents)]
     given = given.assign(day=given["month"] * DAYS_PER_MONTH).sort_values(["patient", "day"], kind="stable")
+    hours = given["infusion_h"] if "infusion_h" in given else 0.0
+    given = given.assign(rate=(given["amount_mg"] / (hours / 24.0)).where(hours > 0, 0.0) if np.any(hours) else 0.0)
     parts = [
-        joined(part[["agent", "day", "amount_mg"]], AT_VISITS).assign(ID=patient)
+        joined(part[["agent", "day", "amount_mg", "rate"]], AT_VISITS).assign(ID=patient)
         for patient, part in given.groupby("patient", sort=False)
     ]
-    rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["agent", "day", "amount_mg", "ID"])
+    columns = ["agent", "day", "amount_mg", "rate", "ID"]
+    rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
     number = {name: k for k, name in enumerate(agents, start=1)}
     return pd.DataFrame(
         {
             "ID": rows["ID"].astype(int), "TIME": rows["day"].astype(float), "AMT": rows["amount_mg"].astype(float),
-            "RATE": 0, "II": rows.get("II", 0.0), "ADDL": rows.get("ADDL", 0), "SS": 0, "EVID": 1, "MDV": 1,
+            "RATE": rows["rate"].astype(float), "II": rows.get("II", 0.0), "ADDL": rows.get("ADDL", 0), "SS": 0,
+            "EVID": 1, "MDV": 1,
             "DV": np.nan, "DVID": 0, "CMT": rows["agent"].map(number), "CENS": 0, "AGENT": rows["agent"], "DVNAME": "",
         }
     )  # fmt: skip

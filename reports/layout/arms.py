@@ -44,11 +44,16 @@ class Course:
     every: float
     months: tuple[float, ...]
     color: str
+    infusion_h: float = 0.0
+    steady: bool = False
 
     @property
     def words(self) -> str:
         """The regimen as a protocol would put it, such as ``60 mg Q6M x 6``."""
         amount = "" if self.kind == "none" else f"{self.dose.words} "
+        amount += f"over {self.infusion_h:.3g} h " if self.infusion_h else ""
+        if self.steady:
+            return f"{self.label} {amount}{interval_words(self.every)} × {len(self.months)}, from a steady state on"
         count = len(self.months)
         if count == 1:
             return f"{self.label} {amount}once".replace("  ", " ")
@@ -69,11 +74,14 @@ class ArmView:
     last_dose: float
     end: float
     treated: bool
+    own: int = 0
+    """How many different courses its patients are given, each her own; 0 where all are given the same."""
 
     @property
     def words(self) -> str:
         """All its regimens in words."""
-        return "; ".join(course.words for course in self.courses) or "nothing"
+        said = "; ".join(course.words for course in self.courses) or "nothing"
+        return f"doses of single patients, {self.own} courses; the typical patient: {said}" if self.own else said
 
 
 def interval_words(months: float) -> str:
@@ -128,6 +136,8 @@ def _course(regimen: Regimen, agent: Agent, look: str, color: str) -> Course:
         every=float(regimen.every_days) / DAYS_PER_MONTH,
         months=months,
         color=color if agent.color == look else agent.color,
+        infusion_h=24 * regimen.infusion_days,
+        steady=regimen.steady,
     )
 
 
@@ -149,13 +159,13 @@ def view_arms(arms: Sequence[Arm], agents: Mapping[str, Agent]) -> list[ArmView]
     ends = ends_of_treatment(arms, agents)
     looks: list[str] = []
     for arm in arms:
-        used = [agents[r.agent] for r in arm.regimens]
+        used = [agents[r.agent] for r in arm.planned]
         active = [agent for agent in used if agent.kind != "none"] or used
         looks.append(active[-1].color if active else "#4D4D4D")
     shades = {color: iter(_shades(color, looks.count(color))) for color in set(looks)}
     views = []
     for k, arm in enumerate(arms):
-        used = [agents[r.agent] for r in arm.regimens]
+        used = [agents[r.agent] for r in arm.planned]
         color = next(shades[looks[k]])
         courses = [_course(regimen, agents[regimen.agent], looks[k], color) for regimen in arm.regimens]
         treated = any(agent.kind != "none" for agent in used)
@@ -173,6 +183,7 @@ def view_arms(arms: Sequence[Arm], agents: Mapping[str, Agent]) -> list[ArmView]
                 last_dose=last,
                 end=ends[arm.name],
                 treated=treated,
+                own=0 if arm.courses is None else len(arm.courses.doses),
             )
         )
     latest = max((view.end for view in views), default=0.0)
