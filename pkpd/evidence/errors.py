@@ -120,13 +120,15 @@ def _scale(row: dict, usual: dict[str, Scale], of_markers: dict[str, Scale]) -> 
     return usual[name] if row["site_or_marker"] in NAMES else of_markers.get(name, usual[name])
 
 
-def error_sd(observations: pd.DataFrame) -> Array:
+def error_sd(observations: pd.DataFrame, rest: float = 1.0) -> Array:
     """Standard deviation that a fit should give each figure.
 
     Parameters
     ----------
     observations : DataFrame, n rows
         As in `Evidence.observations`.
+    rest : float
+        Share of the variance between studies that counts here, 0 to 1.
 
     Returns
     -------
@@ -137,7 +139,7 @@ def error_sd(observations: pd.DataFrame) -> Array:
     rows = observations.to_dict("records")
     between = np.array([_scale(row, BETWEEN, BETWEEN_MARKER)._at(row["value"]) for row in rows], dtype=float)
     factor = np.where(observations["verification"] == "recalled", RECALLED, 1.0)
-    return np.sqrt(factor * (sampling_se(observations) ** 2 + between**2))
+    return np.sqrt(factor * (sampling_se(observations) ** 2 + rest * between**2))
 
 
 def blocks(observations: pd.DataFrame) -> NDArray[np.int64]:
@@ -157,7 +159,7 @@ def blocks(observations: pd.DataFrame) -> NDArray[np.int64]:
     return np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.int64)
 
 
-def cov(observations: pd.DataFrame, rho: float = RHO) -> Array:
+def cov(observations: pd.DataFrame, rho: float = RHO, rest: float = 1.0) -> Array:
     """Covariance of all figures: blocks of compound symmetry.
 
     Parameters
@@ -166,6 +168,8 @@ def cov(observations: pd.DataFrame, rho: float = RHO) -> Array:
         As in `Evidence.observations`.
     rho : float
         Correlation between any two points of one curve, 0 to below 1.
+    rest : float
+        As of `error_sd`.
 
     Returns
     -------
@@ -180,7 +184,7 @@ def cov(observations: pd.DataFrame, rho: float = RHO) -> Array:
     """
     if not 0 <= rho < 1:
         raise ValueError(f"rho is {rho:g}; give 0 or more and less than 1.")
-    sd, block = error_sd(observations), blocks(observations)
+    sd, block = error_sd(observations, rest), blocks(observations)
     correlation = np.where(block[:, None] == block[None, :], rho, 0.0)
     np.fill_diagonal(correlation, 1.0)
     return correlation * np.outer(sd, sd)

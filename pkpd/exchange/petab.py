@@ -49,7 +49,8 @@ _REASONS = {
 _OF_CURVES = "its value is read off a curve (highest, lowest, area, half-life), which no formula of one time can do"
 _BELOW = "it is known to lie below a limit only, and PEtab has no censored measurement"
 CANNOT = (
-    "The points of one curve are correlated in the fit (0.5 between any two); measurements of PEtab are independent.",
+    "The points of one curve are correlated in the fit (0.5 between any two), and with `studies` the figures of one "
+    "study; measurements of PEtab are independent.",
     "Figures that need two times, two arms or a whole curve, and figures below a limit, are not in the problem: "
     f"{LEFT_OUT} lists them with the reason.",
     "A published figure is that of a cohort; the offset of the arm's typical patient is taken off each measurement.",

@@ -1,9 +1,10 @@
 """Fit parameters to evidence with lmfit, and report what the data identify.
 
 A specification (`load_spec`) names parameters, bounds, priors, figures and method. Residuals are whitened by the
-covariance of the evidence (`evidence.errors.cov`), so points of one curve do not count as independent. They are stacked
-over the scenarios (such as each mechanism of the rebound alone) that one set of values must serve. Every start is
-written when it ends, and so are the profiles, so an interrupted fit can resume.
+covariance of the evidence (`evidence.errors.cov`), so points of one curve do not count as independent, or, if the
+specification says ``studies``, by one in which the figures of a study have effects in common (`evidence.studies`). They
+are stacked over the scenarios (such as each mechanism of the rebound alone) that one set of values must serve. Every
+start is written when it ends, and so are the profiles, so an interrupted fit can resume.
 
 Confidence intervals come from the profile likelihood [1]_. A parameter is fixed at values around its estimate, and the
 others are estimated again by damped Gauss-Newton steps whose Jacobian is maintained by Broyden's update. A parameter
@@ -34,6 +35,7 @@ from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.evidence.errors import RHO, cov
 from ranklsim.pkpd.evidence.predictions import Predictor, predict
 from ranklsim.pkpd.evidence.records import Evidence, load_evidence
+from ranklsim.pkpd.evidence.studies import study_cov
 from ranklsim.pkpd.fitting import work
 from ranklsim.pkpd.fitting.descent import FAR, descend
 from ranklsim.pkpd.fitting.posterior import Draws, sample
@@ -75,7 +77,9 @@ class Problem:
 
     def __post_init__(self) -> None:
         self._predictor = Predictor(self.evidence, self.table, rtol=RTOL)
-        covariance = cov(self.evidence.observations, RHO)
+        covariance = (
+            study_cov(self._predictor, self.table) if self.spec.studies else cov(self.evidence.observations, RHO)
+        )
         self._whiten = np.linalg.inv(np.linalg.cholesky(covariance))
         seen = self.evidence.observations
         self.observed = seen["value"].to_numpy(float) - seen["offset"].to_numpy(float)

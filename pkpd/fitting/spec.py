@@ -12,6 +12,7 @@
     options  = { max_nfev = 50 }          # passed to the method
     fixed    = { fade = 2.0 }             # held at another value than the parameter table's
     mice     = true                       # also to the sizes in mice and after menopause of genetics.toml (`sizes`)
+    studies  = true                       # every study has effects of its own on two parameters (`evidence.studies`)
     evidence = "my-evidence"              # folder, from the spec's own; the shipped evidence by default
 
     [[parameter]]
@@ -84,6 +85,7 @@ SPEC = Shape(
         "options": "{ max_nfev = 50 }",
         "fixed": "{ fade = 2.0 }",
         "mice": "true",
+        "studies": "true",
         "evidence": '"my-evidence"',
         "parameter": "one or more tables [[parameter]]",
         "include": "one or more tables [[include]]",
@@ -182,6 +184,7 @@ class Spec:
     options: dict[str, Option]
     fixed: dict[str, float]
     mice: bool
+    studies: bool
     evidence: Path | None
     parameters: tuple[Fitted, ...]
     include: tuple[Rule, ...]
@@ -332,6 +335,8 @@ class _Reader:
             root.fault("patients", f'patients are simulated only for kind = "{between}"; leave the key out.')
         if root.flag("mice") and kind == between:
             root.fault("mice", f'mice are compared with typical values; with kind = "{between}" leave the key out.')
+        if root.flag("studies") and kind == between:
+            root.fault("studies", f'studies differ in typical values; with kind = "{between}" leave the key out.')
         fixed = self._values(root, "fixed")
         fitted = self._parameters(fixed)
         for i, p in enumerate(fitted):
@@ -350,6 +355,7 @@ class _Reader:
             options=self._options(method, max(1, len(fitted))),
             fixed=fixed,
             mice=root.flag("mice"),
+            studies=root.flag("studies"),
             evidence=self.path.parent / evidence if evidence else None,
             parameters=fitted,
             include=self._rules("include", INCLUDE),
