@@ -255,6 +255,8 @@ def odds_ratio(
             raise BadInput(f"no patient of {name} is left for the analysis.")
     if both["event"].nunique() > 1:
         both = telling(both, both["event"].astype(bool), every=True)
+    if both["arm"].nunique() < 2:
+        return no_ratio()
     matrix = model_matrix(both, arm, covariates)
     event, mine = both["event"].to_numpy(float), matrix[:, 0] == 1
     rest = np.column_stack([np.ones(len(matrix)), matrix[:, 1:]])

@@ -77,6 +77,8 @@ def rate_ratio(
     if sum(events) < FEW:
         return exact_ratio((events[0], events[1]), (years[0], years[1]), level=level)
     own = telling(own, own["count"] > 0)
+    if own["arm"].nunique() < 2:
+        return no_ratio() | {"method": POISSON, "dispersion": np.nan}
     matrix = model_matrix(own, arm, covariates)
     rest = np.column_stack([np.ones(len(own)), matrix[:, 1:]])
     count, time = own["count"].to_numpy(float), np.log(own["years"].to_numpy(float))

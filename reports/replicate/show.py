@@ -322,7 +322,7 @@ def _error_of_looks(spec: Endpoint) -> str:
     if spec.moves:
         return (
             "Type I error: the claim is shown in studies in which the drugs have no effect and each arm keeps its "
-            "conduct, everybody's change in the test arm moved by the margin."
+            "conduct, everybody's value in the test arm moved by the margin."
         )
     return "There is no type I error, since no treatment here has exactly the margin as its effect."
 

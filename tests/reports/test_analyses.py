@@ -240,6 +240,9 @@ def test_a_stratum_without_events_says_nothing_of_a_ratio():
     more = pd.concat([table, silent], ignore_index=True)
     full = pd.concat([table, silent.assign(event=True)], ignore_index=True)
     assert rates.rate_ratio(more, "a", "b") == pytest.approx(rates.rate_ratio(table, "a", "b"))
+    alone = pd.concat([table[table["arm"] == "a"], silent], ignore_index=True)  # nowhere are both arms together
+    assert np.isnan(rates.rate_ratio(alone, "a", "b")["estimate"])
+    assert proportions.odds_ratio(alone, "a", "b")["p"] == 1.0
     for other in (more, full):
         assert proportions.odds_ratio(other, "a", "b") == pytest.approx(proportions.odds_ratio(table, "a", "b"))
 

@@ -21,7 +21,7 @@ from ranklsim.cohorts.protocol.trial import Trial, load_trial
 from ranklsim.cohorts.statistics.claims import SHOWN
 from ranklsim.cohorts.statistics.mmrm import ERRORS
 from ranklsim.cohorts.study import StudyTables
-from ranklsim.reports.analyses import results
+from ranklsim.reports.analyses import estimands, results
 from ranklsim.reports.analyses.monitoring import CROSSED, HARM, UNTESTED
 
 EXAMPLES = int(os.environ.get("CLAIMS_EXAMPLES", "20"))
@@ -34,6 +34,8 @@ KINDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "event": ({"of": "hip", "by": "12 mo"},
               ("Cox", "log-rank", "Fine-Gray", "Gray", "cumulative incidence", "Mantel-Haenszel", "logistic")),
     "rate": ({"of": "vertebral", "by": "12 mo"}, ("negative binomial",)),
+    "exposure": ({"of": "CTX", "what": "AUEC", "to": "12 mo"}, ("ANCOVA",)),
+    "level": ({"of": "CTX", "what": "level", "to": "12 mo"}, ("ANCOVA",)),
 }  # fmt: skip
 DOSES = {"of": "BMD_LS", "to": "12 mo", "doses": {"one": "14 mg", "two": "60 mg"}, "target": "2 %",
          "shapes": ["linear", "Emax 5 mg", "quadratic 40 mg"]}  # fmt: skip
@@ -46,7 +48,8 @@ def endpoints(draw: st.DrawFn, name: str, role: str, arms: list[str]) -> dict[st
     kind = draw(st.sampled_from([*KINDS, *(["dose_response"] if len(arms) > 2 else [])]))
     table, analyses = KINDS.get(kind, (DOSES, ("MCP-Mod",)))
     analysis = draw(st.sampled_from(analyses))
-    more: dict[str, Any] = {"change" if kind == "lower" else kind: table}
+    ratio = analysis in RATIOS or kind in ("exposure", "level")
+    more: dict[str, Any] = {{"lower": "change", "level": "exposure"}.get(kind, kind): table}
     if analysis == "MMRM":
         more["errors"] = draw(st.sampled_from(ERRORS))
     claim = draw(st.sampled_from(["superiority", "margin", "equivalence"]))
@@ -54,9 +57,8 @@ def endpoints(draw: st.DrawFn, name: str, role: str, arms: list[str]) -> dict[st
         claim = "superiority"
     wide = draw(st.floats(0.05, 2.0))
     if claim == "margin":
-        more["margin"] = f"{1 + wide:.3g}" if analysis in RATIOS else f"{10 * wide:.3g} %"
+        more["margin"] = f"{1 + wide:.3g}" if ratio else f"{10 * wide:.3g} %"
     elif claim == "equivalence":
-        ratio = analysis in RATIOS
         more["equivalence"] = (
             [f"{1 / (1 + wide):.3g}", f"{1 + wide:.3g}"] if ratio else [f"{s * wide} %" for s in (-9, 9)]
         )
@@ -75,7 +77,7 @@ def trials(draw: st.DrawFn) -> dict[str, Any]:
         draw(endpoints(f"E{k}", "primary" if k == 0 else "secondary", arms)) for k in range(draw(st.integers(1, 3)))
     ]
     tables: dict[str, Any] = {
-        "months": 12, "endpoint": specs, "visits": {"BMD": [0, 6, 12], "markers": [0, 12]},
+        "months": 12, "endpoint": specs, "visits": {"BMD": [0, 6, 12], "markers": [0, 6, 12]},
         "arm": [arm(name, "denosumab" if name != "placebo" else "", doses=2) for name in arms],
         "conduct": {"fractures": True, "deaths": True, "enrolment": {"rate": "5 patients/mo"}},
     }  # fmt: skip
@@ -91,9 +93,13 @@ def trials(draw: st.DrawFn) -> dict[str, Any]:
         if draw(st.booleans()):
             hazard = spec["analysis"] in ("Cox", "log-rank")
             plan |= (
-                {"planned_events": 12} if hazard else {"planned_error": "0.3" if spec["analysis"] in RATIOS else "2 %"}
+                {"planned_events": 12}
+                if hazard
+                else {"planned_error": "0.3" if spec["analysis"] in RATIOS or "exposure" in spec else "2 %"}
             )
         tables["interim"] = plan
+    if "dose_response" not in specs[0] and draw(st.booleans()):
+        tables["estimand"] = [{"name": "Q", "endpoint": "E0", "primary": True, "events": {}}]
     return tables
 
 
@@ -121,6 +127,8 @@ def study_of(trial: Trial, seed: int) -> StudyTables:
             value = np.where(month <= last, start * (1 + gain * (month > 0) / 100), np.nan)
             rows.append(pd.DataFrame({"patient": number, "month": month, "measure": measure, "value": value}))
     wide = pd.concat(rows).pivot(index=["patient", "month"], columns="measure", values="value").reset_index()
+    low = wide["CTX"] < 0.9  # below the limit of quantitation
+    wide = wide.assign(CTX=wide["CTX"].mask(low, 0.9), CTX_BLQ=low)
     visits = wide.assign(actual_month=wide["month"], arm=group[wide["patient"] - 1])
     happened = []
     for event in ("hip", "vertebral"):
@@ -196,6 +204,11 @@ def test_conclusion_gate_boundary_and_interval_never_contradict_each_other(
                 final = shown
             words = f"{said[here]};".replace(",", ";").replace(" (", ";")
             assert words.startswith(f"{SHOWN[claim.kind]};") == final, (said[here], final)
+    for row in estimands.estimated(study):  # as the endpoint, unless another analysis answers
+        one = by_claim.loc[row["endpoint"], row["arm"]]
+        assert not (row["shown"] and row["harm"])
+        if (row["estimate"], row["low"], row["high"]) == (one["effect"], one["effect_low"], one["effect_high"]):
+            assert (row["shown"], row["harm"]) == (one["shown"], one["harm"])
     for row in found.looks.to_dict("records"):
         if row["decision"] == UNTESTED:
             continue
