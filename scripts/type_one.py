@@ -33,7 +33,7 @@ from ranklsim.cohorts.study import StudyTables, setting
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.reports.analyses import results
-from ranklsim.reports.analyses.monitoring import HARM, monitor
+from ranklsim.reports.analyses.monitoring import HARM, decide, monitor, outcome_of
 from ranklsim.reports.replicate import sample
 from ranklsim.reports.replicate.analyse import TEXT, Protocol, apart_of
 
@@ -136,9 +136,13 @@ def shown(study: StudyTables, looks: dict[str, Trial], size: int) -> Iterator[tu
         decided = results.decisions(replace(study, trial=planned), table, results.unmonitored())
         yield f"three endpoints, any: {method}", bool(decided["rejected"].any()), False
     if size == SIZES[-1]:
+        seen = monitor(study, adjusted=False).looks
         for spending, planned in looks.items():
-            ended = monitor(replace(study, trial=planned), adjusted=False).outcome.iloc[0]
-            yield f"three looks: {spending}", bool(ended["rejected"]), ended["decision"] == HARM
+            plan, rows = planned.interim, seen.to_dict("records")
+            assert plan is not None
+            decide(rows, plan, trial.endpoint(plan.endpoint), 0.5, ahead=False)
+            ended = outcome_of(rows, plan, adjusted=False)
+            yield f"three looks: {spending}", ended["rejected"], ended["decision"] == HARM
 
 
 def portion(folder: Path, first: int) -> None:

@@ -90,7 +90,8 @@ def monitor(study: Study, *, adjusted: bool = True, at_margin: bool = False) -> 
     study : Study
         Of a trial with [interim], a control arm and looks. Its tables are not altered.
     adjusted : bool
-        Whether `p_adjusted` is asked for, which takes longer than all else.
+        Whether `p_adjusted` is asked for, which takes longer than all else; without it, conditional power only where a
+        rule of futility needs it.
     at_margin : bool
         Whether effects are moved as by `Analysed.at_margin`.
 
@@ -125,7 +126,7 @@ def monitor(study: Study, *, adjusted: bool = True, at_margin: bool = False) -> 
     frames, ends = [], []
     for arm in plan.arms:
         own = [row for row in rows if row["arm"] == arm]
-        decide(own, plan, spec, _allocation(patients, arm, str(trial.comparator(spec))))
+        decide(own, plan, spec, _allocation(patients, arm, str(trial.comparator(spec))), ahead=adjusted)
         frames += own
         ends.append(outcome_of(own, plan, adjusted=adjusted) | {"month": _month_of_end(own, plan, patients)})
     looks = pd.DataFrame(frames, columns=list(COLUMNS)).sort_values("look", kind="stable", ignore_index=True)
@@ -199,7 +200,7 @@ def _information(spec: Endpoint, row: Mapping[str, Any]) -> float:
 # -- the procedure -----------------------------------------------------------------------------------------------------
 
 
-def decide(rows: list[dict[str, Any]], plan: Interim, spec: Endpoint, allocation: float) -> None:
+def decide(rows: list[dict[str, Any]], plan: Interim, spec: Endpoint, allocation: float, *, ahead: bool = True) -> None:
     """Read each look of one arm at its boundary: fills `COLUMNS` from `share` on.
 
     Parameters
@@ -210,6 +211,8 @@ def decide(rows: list[dict[str, Any]], plan: Interim, spec: Endpoint, allocation
     spec : Endpoint
     allocation : float
         Share of the arm among those compared: what an event says of a hazard ratio that was planned.
+    ahead : bool
+        Whether conditional power is asked for where no rule of futility needs it.
     """
     alpha = plan.alpha / max(len(plan.arms), 1)
     last = rows[-1]
@@ -235,7 +238,7 @@ def decide(rows: list[dict[str, Any]], plan: Interim, spec: Endpoint, allocation
         row["boundary_z"], row["boundary_p"] = float(limits["z"][k]), float(limits["p"][k])
         row["alpha_spent"] = float(limits["alpha_spent"][k])
         row["repeated_low"], row["repeated_high"] = _repeated(row)
-        if row is not last and clock[k] < 1:
+        if row is not last and clock[k] < 1 and (ahead or plan.futility is not None):
             _look_ahead(row, [*clock[: k + 1], 1.0], alpha, plan, drift)
         row["decision"] = _decision(row, plan.futility, last=row is last)
 

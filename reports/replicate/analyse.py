@@ -307,7 +307,7 @@ def apart_of(found: Studies, of: Observed, protocol: Protocol) -> list[StudyTabl
     keys = ["vector", "replicate"]
     people, events = _plain_text(found.people(of)), _plain_text(found.events(of))
     measured = any(spec.columns for spec in protocol.endpoints)
-    visits = found.visits(of) if measured else None
+    visits = _plain_text(found.visits(of)) if measured else None
     starts = np.flatnonzero(~people.duplicated(keys))
     ends = np.append(starts[1:], len(people))
     m = found.months.size
@@ -332,7 +332,8 @@ TEXT = pd.StringDtype("python", na_value=np.nan)
 
 
 def _plain_text(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.astype({name: TEXT for name, dtype in frame.dtypes.items() if isinstance(dtype, pd.StringDtype)})
+    own = frame.astype({name: TEXT for name, dtype in frame.dtypes.items() if isinstance(dtype, pd.StringDtype)})
+    return own.set_axis(own.columns.astype(object), axis=1)
 
 
 def _first(study: StudyTables, size: int) -> StudyTables:
