@@ -81,7 +81,7 @@ STRUCTURE: dict[str, dict[float, str]] = {
 """Every other number in these files, and what it is; a number of biology goes into ``pkpd/data/parameters.csv``."""
 
 DATA = {
-    "pkpd/data": "parameters.csv genetics.toml experiments.csv "
+    "pkpd/data": "parameters.csv genetics.toml experiments.csv settle.toml "
     "dictionary.csv identifiers.csv limits.csv ensemble.csv variants.csv variants.toml variant_fits.csv",
     "pkpd/data/agents": "*.toml",
     "pkpd/data/evidence": "arms.toml observations.csv not_used.csv offsets.csv",

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import tomllib
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,16 +28,16 @@ from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 from scipy.optimize import linprog
 
-import ranklsim.pkpd
 from ranklsim.cohorts import streams
 from ranklsim.pkpd.fitting.sizes import TRANSFER
 from ranklsim.pkpd.mice.genetics import value_of
+from ranklsim.pkpd.mice.laboratory import SHIPPED as GENETICS
 from ranklsim.pkpd.mice.laboratory import WOMEN, Laboratory
 from ranklsim.pkpd.parameters import ParameterTable
 
 Array = NDArray[np.float64]
 
-SHIPPED = Path(ranklsim.pkpd.__file__).parent / "data" / "settle.toml"
+SHIPPED = GENETICS.with_name("settle.toml")
 LEVEL = 0.90
 KNOTS = 3
 """Inner knots of the splines, at equal shares of the draws: 5 % of a thousand draws bear no more."""
