@@ -736,6 +736,9 @@ class _Reader:
         origin = table.text("origin", self.path.stem)
         assay = table.quantity("assay", spec.unit, None, above=0)
         like, factor = table.text("like", ""), table.number("factor", 1.0, above=0)
+        if measured and table.data.keys().isdisjoint(("factor", "origin")) and self.table.flag("hypothetical"):
+            kinds = f"both a value, the effective constant in tissue, and {measured[0]}, what a laboratory measures"
+            table.fault((), f"{name} has {kinds}; give one of them.")
         if like and "factor" not in table:
             table.fault("like", f"{name} has a value and is like {like}; give assay in place of value, or no like.")
         if ("low" in table) != ("high" in table):

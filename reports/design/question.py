@@ -790,7 +790,9 @@ class _Reader:
         first, last = ends[1], ends[2]
         if _NUMBER.fullmatch(first):
             first = f"{first} {re.sub(r'^[-+.0-9eE ]+', '', last)}"
-        low, high = (table.parsed((key,), text, "mg" if key == "dose" else "day") for text in (first, last))
+        unit = "mg" if key == "dose" else "day"
+        low = table.parsed((key,), first, unit)
+        high = None if low is None else table.parsed((key,), last, unit)
         if low is None or high is None:
             return None
         if not 0 < low < high or high / low > WIDEST:

@@ -304,6 +304,9 @@ def test_a_laboratorys_constant_is_taken_by_the_ratio_that_denosumab_has(tmp_pat
     (tmp_path / "frozen").mkdir()
     write(tmp_path / "frozen", "abc-301", to_toml(agent))
     assert load_agent("abc-301", folder=tmp_path / "frozen") == agent
+    changed = agent.with_numbers({"abc-301.KD_mRANKL": 0.7})
+    write(tmp_path / "frozen", "abc-301", to_toml(changed))
+    assert load_agent("abc-301", folder=tmp_path / "frozen").values == changed.values
     assert cautions(agent) == []
 
 
@@ -316,6 +319,10 @@ def test_a_laboratorys_constant_is_taken_by_the_ratio_that_denosumab_has(tmp_pat
         ('KD_mRANKL = { assay = "0.05 nM", like = "abc-301" }', "like the agent itself"),
         ('KD_mRANKL = { assay = "0.05 nM", low = "0.01 nM", high = "0.1 nM" }', "leave out low and high"),
         ('KD_mRANKL = { assay = "0.05 mg" }', "cannot be turned into"),
+        (
+            'KD_mRANKL = { value = "0.5 nM", assay = "0.05 nM", status = "assumed", source = "us" }',
+            "both a value, the effective constant in tissue, and assay",
+        ),
         ('KD_mRANKL = { assay = "0 nM" }', "more than 0"),
     ],
 )

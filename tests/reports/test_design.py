@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,7 @@ from ranklsim.reports.design.question import (
 )
 from ranklsim.reports.design.run import answer
 from ranklsim.reports.design.search import search
+from ranklsim.reports.design.show import _size_sentence
 from ranklsim.reports.design.size import probit, solution
 from ranklsim.reports.design.worth import Regression
 
@@ -135,6 +137,7 @@ def test_numbers_of_an_own_agent_are_drawn_over_its_range(tmp_path: Path) -> Non
         ('every = ["6 mo"]', "every = 6", "every"),
         ("least    = true", "", "one direction"),
         ("10..240 mg", "240..10 mg", "range"),
+        ("10..240 mg", "10..240 mL", "cannot be turned into"),
         ("10..240 mg", "100..300000 mg", "a dose of 300000 mg of mrankl-selective is impossible"),
         ("draws = 12", "draws = 5", "draws = 5"),
     ],
@@ -144,7 +147,8 @@ def test_a_question_that_cannot_be_asked_is_explained(old: str, new: str, part: 
     text = TEXT.replace(old, new, 1) if old != "change of BMD_LS at 36 mo" else TEXT.replace(old, new)
     with pytest.raises(BadInput, match=part) as fault:
         parse_question(text, Path())
-    assert all(message.startswith("question.toml:") for message in fault.value.messages)
+    assert len(fault.value.messages) == 1
+    assert fault.value.messages[0].startswith("question.toml:")
 
 
 def test_contradicting_requirements_are_refused() -> None:
@@ -255,6 +259,11 @@ def test_more_patients_show_more_and_the_first_are_the_same_study(tmp_path: Path
     assert curve["shown"].iloc[-1] > curve["shown"].iloc[0]
     assert 8 <= told.low <= told.patients <= told.high
     assert told.claim == "superiority"
+    # A range in which nothing reaches the assurance: one sentence, with what the largest trial has.
+    small = replace(told, patients=solution(probit(np.array([8.0, 10.0]), np.zeros(2), 20), told.size, 10))
+    sentence = _size_sentence(SimpleNamespace(named=str.title), replace(small, curve=curve.head(1)))
+    assert sentence.startswith("No trial of 8 to 60 patients shows superiority to Placebo in Lumbar spine BMD over 36")
+    assert re.search(r"; with \d+ patients it is \d+ %\.$", sentence)
 
 
 @pytest.mark.parametrize(
