@@ -303,7 +303,8 @@ def load_agent(name: str, *, folder: Path | None = None, where: str = "") -> Age
     name : str
         Name of the agent, which is its file's name without ``.toml``.
     folder : Path, optional
-        Where to look before the shipped agents: the folder of the trial.
+        Where to look before the shipped agents: the folder of the trial. What is in neither is looked for in the
+        working folder.
     where : str, optional
         File, line or option that names the agent, to begin the message with if there is no such agent.
 
@@ -558,14 +559,16 @@ def to_toml(agent: Agent) -> str:
 
 
 def _find(name: str, folder: Path | None, passed: Sequence[Path] = ()) -> Path | None:
-    """File of an agent, in the folder or shipped; files in `passed` are out of the question."""
+    """File of an agent: in the folder, or shipped, or else in the working folder; those in `passed` do not count."""
     if not _NAME.fullmatch(name):
         return None
     own = Path(folder) / f"{name}.toml" if folder is not None else None
     if own is not None and own not in passed and own.is_file() and not _is_trial_file(own):
         return own
-    shipped = SHIPPED / f"{name}.toml"
-    return shipped if shipped not in passed and shipped.is_file() else None
+    shipped, here = SHIPPED / f"{name}.toml", Path.cwd() / f"{name}.toml"
+    if shipped not in passed and shipped.is_file():
+        return shipped
+    return here if here not in passed and here.is_file() and _is_agent_file(here) else None
 
 
 def _is_trial_file(path: Path) -> bool:

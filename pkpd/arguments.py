@@ -133,7 +133,8 @@ def flag(value: Any) -> bool:
 def text(value: Any) -> str:
     """Text of one line or more, without control characters."""
     if not isinstance(value, str):
-        hint = ' and carries its unit, such as "12 mo"' if isinstance(value, numbers.Number) else ""
+        number = isinstance(value, numbers.Number) and not isinstance(value, bool)
+        hint = ', such as "60 mg" or "12 mo" for a quantity' if number else ""
         raise Wrong(f"is not text; give text in quotes{hint}.")
     if len(value) > LONGEST_TEXT:
         raise Wrong(f"has more than {LONGEST_TEXT} characters; give less.")

@@ -133,6 +133,8 @@ class Results(Drawn):
     """
 
     SOURCE: ClassVar[str] = ""  # what the dictionary's names of its tables begin with
+    PRINTED: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Tables that `print` shows, and which columns of them; all of all where it is empty."""
 
     def tables(self) -> Mapping[str, pd.DataFrame]:
         """Every table by its name, the main one first."""
@@ -180,9 +182,16 @@ class Results(Drawn):
         return pd.DataFrame(tables[name]).copy()
 
     def __str__(self) -> str:
-        lines = [self.heading()]
+        lines, others = [self.heading()], []
         for name, table in self.tables().items():
-            lines += ["", f"{name}: {len(table)} rows", table.head(SHOWN).to_string(max_cols=10, float_format="%.4g")]
+            if self.PRINTED and name not in self.PRINTED:
+                others.append(f"{name} ({len(table)} rows)")
+                continue
+            some = table[list(self.PRINTED.get(name, table.columns))].head(SHOWN)
+            lines += ["", f"{name}: {len(table)} rows", some.to_string(max_cols=10, float_format="%.4g", na_rep="")]
+            lines += [f"... and {len(table) - SHOWN} more"] * (len(table) > SHOWN)
+        if others:
+            lines += ["", f"More tables, as in `.to_frame('{others[0].split()[0]}')`: {', '.join(others)}."]
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -293,6 +302,13 @@ class Frame(Drawn, pd.DataFrame):
     def to_frame(self) -> pd.DataFrame:
         """The same as a plain data frame."""
         return pd.DataFrame(self)
+
+    def __repr__(self) -> str:
+        few = len(self.columns) <= SHOWN  # then none is left out, however narrow the terminal is thought to be
+        with pd.option_context(*(("display.max_columns", SHOWN, "display.width", None) if few else ())):
+            return super().__repr__()
+
+    __str__ = __repr__
 
     def _repr_html_(self) -> str:
         return page(self.table, "", {self.table: self})

@@ -263,12 +263,13 @@ def trials(name: str | None = None) -> pd.DataFrame | dict[str, Any]:
 
 
 def _with_tables(
-    data: dict[str, Any], text: str, label: str, folder: Path
+    data: dict[str, Any], text: str, label: str, beside: Path, folder: Path
 ) -> tuple[dict[str, Any], str, dict[int, Courses]]:
     """A trial's data and text with the doses of a table of records in place of its name, on the same line.
 
     So a run keeps the doses themselves, and the table may change or go. Also the courses of single patients, by
-    position of their arm, whose regimen in the data is then the middle one of them.
+    position of their arm, whose regimen in the data is then the middle one of them. `beside` has the tables, `folder`
+    agents.
     """
     arms: Any = data.get("arm")
     arms = arms if isinstance(arms, list) else []
@@ -295,7 +296,7 @@ def _with_tables(
         patient, agent = table.text("patient", "") or None, table.text("agent", "") or None
         where = faults.where(("arm", k, "doses_from"))
         records = load_records(
-            folder / name if name else label, time=table.text("time", "days"), agent=agent, folder=folder,
+            beside / name if name else label, time=table.text("time", "days"), agent=agent, folder=folder,
             content=kept.encode() if kept else None,
         )  # fmt: skip
         if not each:
@@ -333,7 +334,8 @@ class _Reader:
     def __init__(self, path: Path, folder: Path, populations: Path, given: str | None = None) -> None:
         self.path, self.folder, self.populations = path, folder, populations
         data, self.text = load_toml(path) if given is None else parse_toml("trial", given.encode())
-        data, self.text, self.courses = _with_tables(data, self.text, path.name if given is None else "trial", folder)
+        name = path.name if given is None else "trial"
+        data, self.text, self.courses = _with_tables(data, self.text, name, path.parent, folder)
         label, lines = (path.name, self.text) if given is None else ("trial", "")  # nobody has seen the lines
         self.faults = Faults(label, lines, data, named=("arm", "endpoint", "comparison", "estimand"))
         self.root = Table(self.faults, data, TRIAL)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -53,6 +53,11 @@ class Analyses(Results):
 
     SOURCE = "analyses/"
     FIGURE = "reports.figures.analyses:endpoints_figure"
+    PRINTED: ClassVar = {
+        "endpoints": ("endpoint", "arm", "n", "estimate", "effect", "effect_low", "effect_high", "p", "conclusion"),
+        "estimands": ("estimand", "endpoint", "arm", "n", "estimate", "low", "high", "truth"),
+        "multiplicity": ("endpoint", "arm", "against", "claim", "p", "adjusted", "rejected"),
+    }
 
     endpoints: pd.DataFrame
     curves: pd.DataFrame

@@ -112,11 +112,12 @@ def _parameters(group: str | None, status: str | None) -> None:
 
 @_parameters.command("show")
 @click.argument("symbols", metavar="SYMBOL...", nargs=-1, required=True)
-def _show_parameters(symbols: Sequence[str]) -> None:
+@shared.AGENTS
+def _show_parameters(symbols: Sequence[str], folder: Path | None) -> None:
     """Explain parameters, also those of an agent (denosumab.CL): meaning, range, variability, status and source."""
     from ranklsim.pkpd.parameters import load_parameters
 
-    table = load_parameters(folder=Path.cwd())
+    table = load_parameters(folder=folder or Path.cwd())
     rows = [table.row(symbol) for symbol in symbols]  # all are known before the first is printed
     for number, (symbol, row) in enumerate(zip(symbols, rows, strict=True)):
         spread = "none" if row["cv"] == 0 else f"{row['distribution']}, {row['cv']:g}"

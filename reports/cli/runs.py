@@ -42,10 +42,19 @@ PLOT_FORMATS = (".svg", ".pdf", ".png")
     "URL",
     "Dask cluster that runs the trial, such as tcp://host:8786. Its workers must see DIR. Changes no result.",
 )
+@shared.TRIAL_AGENTS
 @shared.RESUME
 @shared.FORCE
 @shared.flag("--no-report", "Do not write the report; `ranklsim report DIR` writes it later.")
-def _run(trial: str, out: str | Path | None, no_report: bool, resume: bool, force: bool, **options: Any) -> None:
+def _run(
+    trial: str,
+    out: str | Path | None,
+    agents: Path | None,
+    no_report: bool,
+    resume: bool,
+    force: bool,
+    **options: Any,
+) -> None:
     """Run TRIAL and write its report. TRIAL is the name of a shipped trial or a TOML file.
 
     DIR then contains manifest.json, trial.toml, patients, visits, doses and events as Parquet, and report/index.html.
@@ -58,7 +67,7 @@ def _run(trial: str, out: str | Path | None, no_report: bool, resume: bool, forc
             if resume and tell is None:  # also without a terminal, report how much of the interrupted run is kept
                 tell = partial(click.echo, err=True)
             run = api.run(
-                trial,
+                shared.with_agents(trial, agents),
                 out,
                 resume=resume,
                 force=force,

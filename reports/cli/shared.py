@@ -241,6 +241,12 @@ AGENTS = option(
     "DIR",
     "Folder of your own agent files.  [default: the working folder]",
 )
+TRIAL_AGENTS = option(
+    "--agents",
+    click.Path(path_type=Path),
+    "DIR",
+    "Folder of your own agent files.  [default: that of the trial's file]",
+)
 RESULT = option("-o --out", FILE, "DIR", "Folder for the result.  [default: runs/ with the verb and the name]")
 RESUME = flag("--resume", "Continue the interrupted work in DIR.")
 FORCE = flag("--force", "Replace an earlier result.")
@@ -254,6 +260,26 @@ LAYERS = option(
     "[default: the trial's]",
 )
 ACCURACY = option("--rtol", TOLERANCE, "X", "Relative error of one integration step.  [default: 1e-5]")
+
+
+def with_agents(trial: str, folder: Path | None) -> Any:
+    """A trial with its agents from a folder; its name or path, as it is, where none is given.
+
+    Parameters
+    ----------
+    trial : str
+        Name or path.
+    folder : Path or None
+        What --agents says.
+    """
+    from ranklsim.cohorts.protocol.trial import load_trial
+    from ranklsim.pkpd.errors import BadInput
+
+    if folder is None:
+        return trial
+    if not folder.is_dir():
+        raise BadInput(f"--agents: there is no folder {folder}; give one with files of agents.")
+    return load_trial(trial, folder=folder)
 
 
 def given(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,9 +55,12 @@ from ranklsim.reports.cli import shared
 @shared.LAYERS
 @shared.PARAMETERS
 @shared.ACCURACY
+@shared.TRIAL_AGENTS
 @shared.RESUME
 @shared.FORCE
-def _replicate(trial: str, out: Path | None, no_null: bool, resume: bool, force: bool, **options: Any) -> None:
+def _replicate(
+    trial: str, out: Path | None, agents: Path | None, no_null: bool, resume: bool, force: bool, **options: Any
+) -> None:
     """Run TRIAL many times and estimate power, type I error, bias and coverage of its analyses.
 
     Endpoints, estimands, multiplicity and interim looks are analysed as in the report of the trial. DIR then contains
@@ -69,7 +72,7 @@ def _replicate(trial: str, out: Path | None, no_null: bool, resume: bool, force:
     out = shared.result_folder(out, "replicate", trial)
     with shared.resumable("analysis", resume, force), shared.progress_bar() as (progress, tell):
         api.replicate(
-            trial,
+            shared.with_agents(trial, agents),
             out,
             null=not no_null,
             resume=resume,
@@ -133,10 +136,17 @@ def _replicate(trial: str, out: Path | None, no_null: bool, resume: bool, force:
 @shared.PARAMETERS
 @shared.SEED
 @shared.WORKERS
+@shared.TRIAL_AGENTS
 @shared.RESUME
 @shared.FORCE
 def _sensitivity(
-    trial: str, out: Path | None, resume: bool, force: bool, endpoints: tuple[str, ...], **options: Any
+    trial: str,
+    out: Path | None,
+    agents: Path | None,
+    resume: bool,
+    force: bool,
+    endpoints: tuple[str, ...],
+    **options: Any,
 ) -> None:
     """Find the parameters on which the endpoints of TRIAL, durability and rebound depend, and what to measure next.
 
@@ -149,7 +159,7 @@ def _sensitivity(
     out = shared.result_folder(out, "sensitivity", trial)
     with shared.resumable("analysis", resume, force), shared.progress_bar() as (progress, _):
         api.sensitivity(
-            trial,
+            shared.with_agents(trial, agents),
             out,
             endpoints=endpoints or None,
             resume=resume,
@@ -176,6 +186,7 @@ def _sensitivity(
 @shared.option("--draws", shared.whole(10), "N", "Parameter vectors.  [default: the question's, or all that ship]")
 @shared.PARAMETERS
 @shared.WORKERS
+@shared.AGENTS
 @shared.RESUME
 @shared.FORCE
 def _design(question: str | None, out: Path | None, resume: bool, force: bool, **options: Any) -> None:

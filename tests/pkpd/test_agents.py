@@ -364,3 +364,14 @@ def test_the_numbers_of_an_own_agent_are_parameters(tmp_path):
             table.replace({symbol: 0.5})
     with pytest.raises(BadInput, match="unknown parameter"):
         load_parameters().row("abc-301.KD_mRANKL")
+
+
+def test_an_agent_in_neither_its_folder_nor_shipped_is_found_in_the_working_folder(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    write(tmp_path, "abc-301", OWN)
+    write(tmp_path, "zoledronate", OWN)
+    with pytest.raises(BadInput, match="unknown agent 'abc-301'"):
+        load_agent("abc-301", folder=tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    assert load_agent("abc-301", folder=tmp_path / "elsewhere").label == "ABC-301"
+    assert load_agent("zoledronate", folder=tmp_path / "elsewhere") == load_agent("zoledronate")

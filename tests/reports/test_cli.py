@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from helpers import change, check_sentence, said, trial_text
+from helpers import change, check_sentence, said, trial_text, two_arms
 
 from ranklsim import Agent, api
 from ranklsim.pkpd.agents import load_agent
@@ -755,3 +755,20 @@ def test_a_shell_completes_verbs_and_options(shell: str, capsys: pytest.CaptureF
     for name, value in (words | {"_RANKLSIM_COMPLETE": f"{shell}_complete"}).items():
         monkeypatch.setenv(name, value)
     assert any("--draws" in line for line in said(capsys)[1])
+
+
+def test_agents_lie_where_the_option_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial, folder = two_arms(tmp_path), tmp_path / "drugs"
+    folder.mkdir()
+    (tmp_path / "abc-301.toml").rename(folder / "abc-301.toml")
+    code, out, _ = said(capsys, "parameters", "show", "abc-301.CL", "--agents", folder)
+    assert (code, out[0]) == (0, "abc-301.CL")
+    assert said(capsys, "run", trial, "-o", tmp_path / "run", "--no-report")[0] == 2
+    assert said(capsys, "run", trial, "-o", tmp_path / "run", "--no-report", "--agents", folder)[0] == 0
+    for verb in ("run", "replicate", "sensitivity"):
+        code, out, err = said(capsys, verb, trial, "-o", tmp_path / "x", "--agents", tmp_path / "none")
+        assert (code, out, len(err)) == (2, [], 1)
+        assert "--agents: there is no folder" in err[0]
+    assert not (tmp_path / "x").exists()
