@@ -69,7 +69,7 @@ def read_interim(
         arms = endpoint.arms
     spending = table.choice("spending", SPENDING, None)
     alpha = table.number("alpha", ALPHA if multiplicity is None else multiplicity.alpha, above=0, below=0.5)
-    futility = _futility(table)
+    futility = None if endpoint is None else _futility(table, endpoint)
     if endpoint is None:
         return None
     events, error = _information(table, endpoint)
@@ -157,18 +157,19 @@ def _effect(table: Table, endpoint: Endpoint) -> float | None:
     claim, on_scale = endpoint.claim, endpoint.on_scale(value)
     for limit, better in ((claim.lower, "above"), (claim.upper, "below")):
         if limit is not None and (on_scale <= limit if better == "above" else on_scale >= limit):
-            limit *= 1 if ratio else endpoint.factor
-            table.fault("effect", f"{said} is not a benefit; give one {better} {limit:g}.")
+            end = f"{limit:g}" if ratio else f"{limit * endpoint.factor:g} {endpoint.effect_unit}"
+            table.fault("effect", f"{said} is not a benefit; give one {better} {end}.")
             return None
     return endpoint.on_scale(value)
 
 
-def _futility(interim: Table) -> Futility | None:
+def _futility(interim: Table, endpoint: Endpoint) -> Futility | None:
     table = interim.table("futility", FUTILITY)
     if table is None:
         return None
     below = table.quantity("below", "%", None, above=0, below=100)
     under, binding = table.choice("under", ("trend", "design"), "trend"), table.flag("binding")
     if under == "design" and "effect" not in interim:
-        table.fault("under", 'conditional power under the design needs its effect; give effect = "0.6".')
+        example = "0.6" if is_ratio(endpoint.effect_measure) else f"2 {endpoint.effect_unit}"
+        table.fault("under", f'conditional power under the design needs its effect; give effect = "{example}".')
     return None if below is None else Futility(below / 100, under, binding)

@@ -228,6 +228,10 @@ class Objectives:
         margin, equivalence = self._margin(table, spec), self._equivalence(table, spec)
         if "margin" in table and "equivalence" in table:
             table.fault("equivalence", "both margin and equivalence are given; leave one of them out.")
+        if comparator is None:
+            for key in ("margin", "equivalence"):
+                if key in table:
+                    table.fault(key, f"{key} is of a comparison; name the trial's control, or leave it out.")
         level = table.quantity("interval", "%", 95.0, least=50, below=100)
         if "interval" in table and not spec.tested:
             table.fault("interval", "the interval of this analysis is one of 95 %; leave it out.")
@@ -244,7 +248,7 @@ class Objectives:
             table.fault("equivalence", "equivalence has no meaning for this analysis; leave it out.")
             return None
         if len(given) != 2:
-            table.fault("equivalence", f"equivalence has {len(given)} margins, not two; write equivalence = {example}.")
+            table.fault("equivalence", f"equivalence needs two limits, and has {len(given)}; write {example}.")
             return None
         low, high = (table.parsed(("equivalence", k), text, spec.effect_unit) for k, text in enumerate(given))
         none = 1.0 if ratio else 0.0

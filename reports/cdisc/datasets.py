@@ -22,6 +22,7 @@ from ranklsim.cohorts.measures import DRUG
 from ranklsim.cohorts.running.storage import Run
 from ranklsim.cohorts.statistics.summaries import safety_set
 from ranklsim.cohorts.study import setting
+from ranklsim.cohorts.words import first_upper
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.analyses import per_protocol
@@ -307,7 +308,7 @@ def _adsl(run: Run, people: pd.DataFrame, names: Names) -> pd.DataFrame:
         PVFXFL=np.where(patients["prevalent_fracture"] > 0, "Y", "N"),
         PRIORFL=np.where(patients["prior_treatment"] > 0, "Y", "N"),
     )
-    frame["ACTARM"], frame["ACTARMCD"] = frame["ARM"], frame["ARMCD"]
+    frame["ACTARM"], frame["ACTARMCD"] = frame["ARM"].where(treated, ""), frame["ARMCD"].where(treated, "")
     rules = run.trial.per_protocol
     primary = next((spec for spec in run.trial.endpoints if spec.role == "primary"), None)
     if rules is not None and primary is not None:
@@ -602,7 +603,7 @@ def _adpp(run: Run, people: pd.DataFrame, agents: Mapping[str, Agent], plain: Na
             pd.DataFrame(
                 {
                     "patient": found["patient"].to_numpy(),
-                    "PARAM": f"{spec.what} {of.get(spec.of, spec.of)}, {when} ({unit})",
+                    "PARAM": f"{first_upper(spec.what)} {of.get(spec.of, spec.of)}, {when} ({unit})",
                     "PARAMCD": code,
                     "PARAMN": float(number),
                     "AVAL": np.exp(found["value"].to_numpy(float)),

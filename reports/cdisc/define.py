@@ -30,9 +30,12 @@ STANDARDS = {
     "STD.OCCDS": ("ADaM-OCCDSIG", "IG", "1.1", ""),
     "STD.NCA": ("ADaMIG-NCA", "IG", "1.0", ""),
     "STD.CT": ("CDISC/NCI", "CT", "2024-09-27", "SDTM"),
+    "STD.CT.ADAM": ("CDISC/NCI", "CT", "2024-09-27", "ADaM"),
 }
 """Identifier to name, type, version and publishing set."""
 OF_STANDARD = {"ADCE": "STD.OCCDS", "ADPC": "STD.NCA"}
+OF_ADAM = ("SBJTSTAT",)
+"""Codelists of the terminology of ADaM; the others are of SDTM."""
 VALUE_LEVEL = "AVAL"
 """The variable whose meaning depends on PARAMCD."""
 DIGITS = 6
@@ -205,7 +208,7 @@ def _codelists(odm: Any, used: set[str]) -> Iterator[Any]:
     frame = codelists()
     for codelist, own in frame[frame["codelist"].isin(used)].groupby("codelist", sort=True):
         code = str(own["code"].iloc[0])
-        more = {"StandardOID": "STD.CT"} if code else {"IsNonStandard": "Yes"}
+        more = {"StandardOID": "STD.CT.ADAM" if codelist in OF_ADAM else "STD.CT"} if code else {"IsNonStandard": "Yes"}
         kind = "integer" if codelist == "CNSR" else "text"
         made = odm.CodeList(OID=f"CL.{codelist}", Name=str(own["name"].iloc[0]), DataType=kind, **more)
         for row in own.to_dict("records"):

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ranklsim.cohorts.endpoints import Endpoint
 from ranklsim.reports.csr.context import Context
 from ranklsim.reports.layout.cells import Row, Table, plain
 from ranklsim.reports.layout.exhibit import Exhibit, Section
@@ -30,6 +31,15 @@ PURPOSES = {
 }
 """Role of an endpoint to the term of ARS; what is of no endpoint is descriptive, a term of ranklsim."""
 DESCRIPTIVE, PAGE, CSV = "TERM.DESCRIPTIVE", "TERM.HTML", "TERM.CSV"
+DATASETS = {
+    "14.1.1": ("ADSL", "EOSSTT"), "14.1.2": ("ADSL", ""), "14.1.3": ("ADEX", "EXDOSE"), "14.1.5": ("ADCE", "CEDECOD"),
+    "14.2.2": ("ADBMD", "PCHG"), "14.2.3": ("ADLB", "PCHG"), "14.2.16": ("ADPC", "AVAL"), "14.3.4": ("ADLB", "AVAL"),
+}  # fmt: skip
+"""Tables to the data set of `ranklsim cdisc` and the variable that they are of; none for true values and the model."""
+KINDS = {"event": ("ADTTE", "AVAL"), "exposure": ("ADPP", "AVAL")}
+"""The same of kinds of endpoint; a kind between two visits of a measure is of ADBMD or ADLB."""
+STATISTICS = {"mean (SD)": ("mean", "SD"), "median (Q1, Q3)": ("median", "Q1", "Q3"), "n (%)": ("n", "%")}
+"""What the values a, b and c of a line of baseline characteristics are."""
 _VALUE = re.compile(r"[<>]?[−-]?\d[\d.]*%?|–")
 
 
@@ -61,7 +71,6 @@ def reporting_event(c: Context, sections: Sequence[Section]) -> dict[str, Any]:
     dict
         A ReportingEvent of ARS, to be written as JSON.
     """
-    roles = {spec.name: spec.role for spec in c.trial.endpoints}
     analyses, methods, outputs, contents = [], [], [], []
     for exhibit in (e for section in sections for e in section.exhibits if e.kind == "Table" and e.number[:3] == "14."):
         found = [made for made in _analyses(c, exhibit) if made.results]
@@ -72,7 +81,7 @@ def reporting_event(c: Context, sections: Sequence[Section]) -> dict[str, Any]:
         for number, made in enumerate(found, 1):
             known = f"{output['id']}.{number}"
             method, results = _method(made, exhibit, known)
-            analyses.append(_analysis(made, exhibit, known, method["id"], results, roles, c))
+            analyses.append(_analysis(made, exhibit, known, method["id"], results, c))
             methods.append(method)
             listed.append({"name": made.name, "level": 2, "order": number, "analysisId": known})
         outputs.append(output)
@@ -176,11 +185,30 @@ def _output(exhibit: Exhibit) -> dict[str, Any]:
 def _method(made: _Analysis, exhibit: Exhibit, known: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What is done in an analysis, and its results with the identifiers of the method's operations."""
     operations = [
-        {"id": f"{known}.{own}", "name": f"{line}: {measure}" if line else measure, "order": number}
+        {"id": f"{known}.{own}", "name": f"{line}: {_named(line, measure)}" if line else measure, "order": number}
         for number, ((line, measure), own) in enumerate(made.operations.items(), 1)
     ]
     method = {"id": f"MTH.{known}", "name": exhibit.title, "description": exhibit.footnote, "operations": operations}
     return method, [result | {"operationId": f"{known}.{result['operationId']}"} for result in made.results]
+
+
+def _named(line: str, measure: str) -> str:
+    """What a value of a line is."""
+    for words, names in STATISTICS.items():
+        if line.endswith(words) and measure in "abc"[: len(names)]:
+            return names["abc".index(measure)]
+    return measure
+
+
+def _origin(exhibit: Exhibit, spec: Endpoint | None) -> dict[str, str]:
+    """The data set and variable that an analysis is of, where there is one."""
+    found = next((own for part, own in DATASETS.items() if f"{exhibit.number}.".startswith(f"{part}.")), None)
+    if spec is not None:
+        found = KINDS.get(spec.key)
+        if found is None and spec.columns:
+            of = "ADBMD" if spec.columns[0].startswith("BMD") else "ADLB"
+            found = of, "CHG" if spec.key == "change" and spec.unit != "%" else "PCHG"
+    return {name: value for name, value in zip(("dataset", "variable"), found or (), strict=False) if value}
 
 
 def _analysis(
@@ -189,17 +217,19 @@ def _analysis(
     known: str,
     method: str,
     results: list[dict[str, Any]],
-    roles: Mapping[str, str],
     c: Context,
 ) -> dict[str, Any]:
     used = {group["groupingId"] for result in results for group in result["resultGroups"]}
-    role = next((role for name, role in roles.items() if name in (made.about, exhibit.title.partition(":")[0])), "")
+    named = (made.about, exhibit.title.partition(":")[0])
+    spec = next((spec for spec in c.trial.endpoints if spec.name in named), None)
+    role = "" if spec is None else spec.role
     out = {
         "id": known,
         "name": made.name,
         "reason": {"controlledTerm": "SPECIFIED IN PROTOCOL" if role else "SPECIFIED IN SAP"},
         "purpose": PURPOSES.get(role, {"sponsorTermId": DESCRIPTIVE}),
         "methodId": method,
+        **_origin(exhibit, spec),
         "orderedGroupings": [
             {"order": number, "groupingId": grouping, "resultsByGroup": True}
             for number, grouping in enumerate((g for g in (ARMS, VISITS) if g in used), 1)

@@ -42,7 +42,7 @@ def _concentrations(c: Context, section: Section) -> None:
     if len(frames) > 1 and len(set(every)) == len(every):  # one drug an arm
         frames = {"the drug of each arm": pd.concat(frames.values(), ignore_index=True)}
     for k, (label, frame) in enumerate(frames.items(), start=1):
-        number, title = f"14.2.13.{k}", f"Serum concentration of {label} by visit"
+        number, title = f"14.2.16.{k}", f"Serum concentration of {label} by visit"
         known = frame[frame["mean"].notna()].reset_index(drop=True)
         if len(known):
             section.exhibits.append(

@@ -347,7 +347,7 @@ def test_a_level_below_the_limit_is_censored_and_the_ratio_that_of_the_truth(tmp
 
 def test_the_report_says_how_many_are_below_the_limit_and_the_data_sets_hold_the_exposures(linear, tmp_path):
     folder = write_report(linear.folder).parent / "tables"
-    (table,) = folder.glob("table-14.2.13.1*.csv")
+    (table,) = folder.glob("table-14.2.16.1*.csv")
     shown = pd.read_csv(table)
     at = shown[(shown["arm"] == "one") & (shown["month"] == 18)].iloc[0]
     seen = linear.visits.query("arm == 'one' and month == 18")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from helpers import change, trial_text
+from helpers import arm, change, trial_file, trial_text
 
 from ranklsim.cohorts.endpoints import Change, Durability, Estimand, Event, Rate, Responder
 from ranklsim.cohorts.protocol.trial import Trial, load_trial
@@ -166,3 +166,10 @@ def test_a_fault_is_one_sentence_with_its_line(tmp_path, part, place, sentence):
     assert sentence in messages[0]
     line = BASE.count("\n") + place  # of the lines that were added
     assert messages[0].startswith(f"questions.toml:{line}: "), messages[0]
+
+
+@pytest.mark.parametrize("claim", [{"margin": "1 %"}, {"equivalence": ["-1 %", "1 %"]}])
+def test_a_claim_with_margins_is_of_a_comparison(tmp_path, claim):
+    path = trial_file(tmp_path, control=None, arm=[arm("denosumab", doses=2)], endpoint=[change(**claim)])
+    with pytest.raises(BadInput, match="is of a comparison; name the trial's control, or leave it out"):
+        load_trial(path)

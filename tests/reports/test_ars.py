@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from ranklsim.reports.cdisc.metadata import LABELS, variables
+
 MODEL = {
     "ReportingEvent": "id! name! description label version# mainListOfContents!:ListOfContents "
     "otherListsOfContents*:ListOfContents referenceDocuments*:ReferenceDocument "
@@ -137,6 +139,19 @@ def test_every_reference_leads_somewhere_and_no_identifier_is_given_twice(event)
     assert [item["outputId"] for item in items] == [output["id"] for output in event["outputs"]]
     listed = [below["analysisId"] for item in items for below in item["sublist"]["listItems"]]
     assert listed == [analysis["id"] for analysis in event["analyses"]]
+
+
+@pytest.mark.slow
+def test_an_analysis_of_what_was_observed_names_its_data_set_and_variable(event):
+    known = {(name, variable.name) for name in LABELS for variable in variables(name)}
+    found = {a["id"]: (a.get("dataset"), a.get("variable")) for a in event["analyses"]}
+    named = {own for own in found.values() if own[0]}
+    assert {("ADSL", None), ("ADBMD", "PCHG"), ("ADLB", "PCHG")} <= named
+    assert all((name, variable) in known for name, variable in named if variable)
+    assert all(own == (None, None) for key, own in found.items() if key.startswith("OUT.14.2.5"))
+    operations = {o["name"] for m in event["methods"] for o in m["operations"] if m["id"].startswith("MTH.OUT.14.1.2")}
+    assert {"Age (yr), mean (SD): mean", "Age (yr), mean (SD): SD"} <= operations
+    assert not any(name.endswith((": a", ": b", ": c")) for name in operations)
 
 
 @pytest.mark.slow
