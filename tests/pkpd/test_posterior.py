@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from ranklsim.pkpd.fitting import posterior
 from ranklsim.pkpd.fitting.spec import Fitted
@@ -37,6 +37,25 @@ def test_draws_and_evidence_of_a_linear_model_are_those_in_closed_form(tmp_path:
     least = OBSERVED @ OBSERVED - OBSERVED @ DESIGN @ MEAN
     volume = np.prod([p.high - p.low for p in PARAMETERS])
     exact = -0.5 * least + 0.5 * np.linalg.slogdet(2 * np.pi * COVARIANCE)[1] - np.log(volume)
+    assert found.log_evidence == pytest.approx(exact, abs=0.15)
+
+
+def test_quantiles_and_evidence_in_ten_dimensions_are_those_in_closed_form() -> None:
+    """Thirty figures that tell some directions a hundred times better than others."""
+    rng = np.random.default_rng(11)
+    turned, _ = np.linalg.qr(rng.standard_normal((10, 10)))
+    design = np.linalg.qr(rng.standard_normal((30, 10)))[0] @ np.diag(np.geomspace(100, 1, 10)) @ turned
+    observed = design @ rng.uniform(-0.5, 0.5, 10) + rng.standard_normal(30)
+    flat = tuple(Fitted(f"x{k}", "none", 0.0, -9.0, 9.0) for k in range(10))
+    covariance = np.linalg.inv(design.T @ design)
+    mean, sd = covariance @ design.T @ observed, np.sqrt(np.diag(covariance))
+    found = posterior.sample(lambda theta: theta @ design.T - observed, flat, mean, design, particles=1000, seed=4)
+    assert found.effective > 500
+    for share in (0.05, 0.5, 0.95):
+        exact = mean + ndtri(share) * sd
+        assert (np.abs(np.quantile(found.theta, share, axis=0) - exact) / sd).max() < 0.25
+    least = float(np.square(design @ mean - observed).sum())
+    exact = -0.5 * least + 0.5 * np.linalg.slogdet(2 * np.pi * covariance)[1] - 10 * np.log(18)
     assert found.log_evidence == pytest.approx(exact, abs=0.15)
 
 
