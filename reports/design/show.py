@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -307,6 +308,12 @@ def compose(answer: Answer) -> tuple[Page, list[Section]]:
     if answer.sized is not None:
         sections.append(_size(answer, answer.sized))
     sections.append(_unknowns(answer))
+    for kind in ("Table", "Figure"):  # without a gap where a section has nothing to say
+        count = itertools.count(1)
+        for section in sections:
+            section.exhibits = [
+                replace(one, number=str(next(count))) if one.kind == kind else one for one in section.exhibits
+            ]
     return page, sections
 
 
@@ -635,7 +642,7 @@ def _unknowns(answer: Answer) -> Section:
             }
             for _, row in answer.pilots.iterrows()
         ]  # fmt: skip
-        note = "Gain: as in Table 4, if the pilot's result were known before the design is chosen."
+        note = "Gain: as in the table above, if the pilot's result were known before the design is chosen."
         exhibits.append(table("5", "What a pilot is worth", answer.pilots, told, note, numeric=tuple(told[0])[2:]))
     return Section("5", "What would change the answer", "unknowns", exhibits=exhibits)
 
