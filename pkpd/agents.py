@@ -219,6 +219,9 @@ class Agent:
         whole = "provenance" in given  # every attribute, as `replace` and the reader give them
         vars(self).update({"name": name} | given if whole else vars(_own(name, given)))
 
+    def __str__(self) -> str:
+        return describe(self)
+
     @cached_property
     def followed(self) -> list[tuple[str, str, float]]:
         """Names of parameter tables (``ORIGIN.FIELD``) that move a number: name, field, and by which factor.

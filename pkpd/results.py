@@ -201,7 +201,7 @@ class Results(Drawn):
         return page(self.heading(), self.SOURCE, self.tables())
 
 
-def page(heading: str, source: str, tables: Mapping[str, pd.DataFrame]) -> str:
+def page(heading: str, source: str, tables: Mapping[str, pd.DataFrame], of: str = "") -> str:
     """Tables as HTML; the title of each column's heading is its unit and meaning.
 
     Parameters
@@ -210,19 +210,22 @@ def page(heading: str, source: str, tables: Mapping[str, pd.DataFrame]) -> str:
     source : str
         What the dictionary's names of the tables begin with.
     tables : mapping of str to DataFrame
+    of : str
+        The dictionary's name of a table that has none here.
     """
     parts = [f"<h4>{escape(heading)}</h4>"]
     for name, table in tables.items():
         heads = []
         for column in map(str, table.columns):
-            unit, meaning = explain(source + name, column) or ("", "")
+            unit, meaning = explain(source + (name or of), column) or ("", "")
             heads.append(f'<th title="{escape(f"{meaning} ({unit})" if unit else meaning)}">{escape(column)}</th>')
         rows = "".join(
             "<tr>" + "".join(f"<td>{escape(_cell(value))}</td>" for value in row) + "</tr>"
             for row in table.head(SHOWN).itertuples(index=False)
         )
         more = f"<p>{len(table) - SHOWN} more rows</p>" if len(table) > SHOWN else ""
-        parts.append(f"<p><b>{escape(name)}</b></p><table><tr>{''.join(heads)}</tr>{rows}</table>{more}")
+        title = f"<p><b>{escape(name)}</b></p>" if name else ""
+        parts.append(f"{title}<table><tr>{''.join(heads)}</tr>{rows}</table>{more}")
     return "<div>" + "".join(parts) + "</div>"
 
 
@@ -311,7 +314,7 @@ class Frame(Drawn, pd.DataFrame):
     __str__ = __repr__
 
     def _repr_html_(self) -> str:
-        return page(self.table, "", {self.table: self})
+        return page(self.table, "", {"": self}, self.table)
 
 
 def unexplained(table: str, columns: Iterable[str]) -> list[str]:

@@ -576,10 +576,12 @@ def _adpc(run: Run, people: pd.DataFrame, agents: Mapping[str, Agent], plain: Na
         part["NRRLT"] = days(part["month"] - _dose_before(part, "month", doses, "planned_month"))
         part["ARRLT"] = days(part["actual_month"] - _dose_before(part, "actual_month", given, "month"))
         before_any = part["NRRLT"].isna()
-        part["ATPTN"] = np.where(due, 0.0, part["NRRLT"])
-        part["ATPT"] = np.where(
-            due, "PREDOSE", np.where(before_any, "", part["NRRLT"].map("{:.0f} DAYS POSTDOSE".format))
-        )
+        point = np.where(
+            due, 0.0, part["NRRLT"].clip(lower=1)
+        )  # a dose that no visit is planned for may be just before
+        part["ATPTN"] = point
+        after = pd.Series(point, part.index).map("{:.0f} DAYS POSTDOSE".format)
+        part["ATPT"] = np.where(due, "PREDOSE", np.where(before_any, "", after))
         parts.append(part)
     if not parts:
         return pd.DataFrame(columns=[variable.name for variable in variables("ADPC")])

@@ -153,7 +153,8 @@ def design(c: Context) -> list[Exhibit]:
             visits=pd.DataFrame(visits, columns=["what", "month"]),
             months=c.trial.months,
             who="",
-            note="Triangles: doses. Bars: months covered by dosing; white bars: placebo.",
+            note="Triangles: doses. Bars: months covered by dosing; white bars: placebo."
+            + " Where patients have doses of their own, those of the typical patient." * any(a.own for a in c.arms),
             headline=f"{len(c.arms)} arms are followed for {c.trial.months:g} months; treatment ends at month "
             f"{month_text(c.main_end)}.",
             alt=" ".join(f"{arm.label}: {arm.words}." for arm in c.arms),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import TypeAlias
 
 from ranklsim.cohorts.protocol.design import Arm, ends_of_treatment
@@ -80,7 +81,13 @@ class ArmView:
     @property
     def words(self) -> str:
         """All its regimens in words."""
-        said = "; ".join(course.words for course in self.courses) or "nothing"
+        parts: list[str] = []
+        for (label, dose), alike in groupby(self.courses, key=lambda course: (course.label, course.dose)):
+            some = list(alike)
+            single = len(some) > 1 and all(len(course.months) == 1 for course in some)
+            when = ", ".join(f"{course.start:.3g}" for course in some)
+            parts += [f"{label} {dose.words} at months {when}"] if single else [course.words for course in some]
+        said = "; ".join(parts) or "nothing"
         return f"doses of single patients, {self.own} courses; the typical patient: {said}" if self.own else said
 
 

@@ -213,12 +213,12 @@ def own_doses(folder: Path, *rows: str, each: str = "turn", head: str = HEAD, **
 
 
 def test_the_patients_of_an_arm_get_the_courses_of_a_table_in_turn(tmp_path: Path) -> None:
-    rows = ["a,0,60,.,.,1,denosumab", "a,230,60,.,.,1,denosumab", "b,0,60,182.625,1,1,denosumab",
+    rows = ["a,0,60,.,.,1,denosumab", "a,182.4,60,.,.,1,denosumab", "b,0,60,182.625,1,1,denosumab",
             "c,3,5,.,.,1,zoledronate"]  # fmt: skip
     trial = load_trial(own_doses(tmp_path, *rows))
     run = ranklsim.run(trial, tmp_path / "run")
     given = run.doses[run.doses["arm"] == "own"]
-    plan = {0: [("denosumab", 0.0), ("denosumab", 230.0)], 1: [("denosumab", 0.0), ("denosumab", 182.625)],
+    plan = {0: [("denosumab", 0.0), ("denosumab", 182.4)], 1: [("denosumab", 0.0), ("denosumab", 182.625)],
             2: [("zoledronate", 3.0)]}  # fmt: skip
     for patient, own in given.groupby("patient"):
         there = list(zip(own["agent"], (own["month"] * DAYS_PER_MONTH).round(9), strict=True))
@@ -230,9 +230,12 @@ def test_the_patients_of_an_arm_get_the_courses_of_a_table_in_turn(tmp_path: Pat
     assert again.arms == trial.arms
     assert ranklsim.run(again, tmp_path / "again").doses.equals(run.doses)
     # The typical patient has the course in the middle, by number of doses and the time of the last.
-    assert trial.arm("own").regimens == trial.arm("own").courses.doses["b"]
+    assert trial.arm("own").regimens == trial.arm("own").courses.doses["a"]
     page = ranklsim.report(run.folder).read_text(encoding="utf-8")
-    assert "doses of single patients, 3 courses; the typical patient: Denosumab 60 mg Q6M × 2" in page
+    assert "doses of single patients, 3 courses; the typical patient: Denosumab 60 mg at months 0, 5.99" in page
+    # A sample at the visit of month 6 is taken 0.2 days after one patient's dose, just before another's.
+    adpc = pd.read_parquet(ranklsim.cdisc(run.folder, tmp_path / "adam", formats=["parquet"]) / "adpc.parquet")
+    assert set(adpc.loc[adpc["AVISITN"] == 6, "ATPT"]) == {"1 DAYS POSTDOSE", "PREDOSE"}
 
 
 def test_doses_by_id_are_those_of_the_woman_of_the_population(tmp_path: Path) -> None:
