@@ -24,6 +24,7 @@ from ranklsim.cohorts.measures import UNITS
 from ranklsim.cohorts.statistics import dose_response as mcp
 from ranklsim.cohorts.statistics.ancova import LEVEL, ancova, ancova_design, left_out
 from ranklsim.cohorts.statistics.claims import Effect
+from ranklsim.cohorts.statistics.tails import t_quantile
 from ranklsim.pkpd.errors import BadInput, near
 from ranklsim.pkpd.reading import Shape, Table
 from ranklsim.pkpd.units import parse_quantity
@@ -38,22 +39,50 @@ class DoseDetail:
 
     Attributes
     ----------
+    arms : tuple of str, length k
+        The comparator first.
     doses, means : ndarray, shape (k,)
-        In the order of the arms, the comparator first.
+    covariance : ndarray, shape (k, k)
+        Of the means.
+    df : float
     signal : Signal
     models : tuple of Model
         Of the shapes with a significant contrast; none without a signal.
     weights : tuple of float
     target : Target or None
         None where none is asked, or there is no signal.
+    seed : int
+        Of bootstraps.
     """
 
+    arms: tuple[str, ...]
     doses: np.ndarray
     means: np.ndarray
+    covariance: np.ndarray
+    df: float
     signal: mcp.Signal
     models: tuple[mcp.Model, ...]
     weights: tuple[float, ...]
     target: mcp.Target | None
+    seed: int
+
+    def course(self) -> pd.DataFrame:
+        """The weighted curve with its band, and the difference of each arm to the comparator with its interval.
+
+        Returns
+        -------
+        DataFrame
+            Columns `arm` (empty for the curve, which there is with a signal), `dose` (mg), `effect`, `low`, `high`.
+        """
+        gap, variance = self.means[1:] - self.means[0], np.diag(self.covariance)
+        half = t_quantile(0.5 + LEVEL / 2, self.df) * np.sqrt(variance[1:] + variance[0] - 2 * self.covariance[0, 1:])
+        points = pd.DataFrame({"arm": self.arms[1:], "dose": self.doses[1:], "effect": gap})
+        points = points.assign(low=gap - half, high=gap + half)
+        if not self.models:
+            return points
+        found = mcp.course(self.models, self.doses, self.means, self.covariance, seed=self.seed, level=LEVEL)
+        curve = pd.DataFrame(dict(zip(("dose", "effect", "low", "high"), found, strict=True)))
+        return pd.concat([curve.assign(arm=""), points], ignore_index=True)[list(points)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +249,10 @@ class DoseResponse(BetweenVisits):
             df=float(df), p=min(1.0, 2 * float(mcp.normal_tail(abs(z)))), z=found.test,
             method=f"MCP-Mod, largest contrast: {self.shapes[best]}",
         )  # fmt: skip
-        return DoseDetail(doses, means, found, tuple(models), tuple(weights), target), effect_of, left_out(redundant)
+        detail = DoseDetail(
+            tuple(arms), doses, means, covariance, float(df), found, tuple(models), tuple(weights), target, seed
+        )
+        return detail, effect_of, left_out(redundant)
 
     def _words(self, detail: DoseDetail | None) -> str:
         """The target dose in a sentence."""

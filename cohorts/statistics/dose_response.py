@@ -499,9 +499,57 @@ def target_dose(
     seed : int
     level : float
     """
+    fine, mixed = _bootstrapped(models, doses, means, covariance, seed)
+    found = np.array([first_dose(fine, each, effect) for each in mixed])
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
+    top = float(doses.max())
+    return Target(effect, first_exactly(lambda at: averaged(models, at), top, effect), float(low), float(high))
+
+
+def averaged(models: Sequence[Model], at: np.ndarray) -> np.ndarray:
+    """The weighted effect above control at some doses.
+
+    Parameters
+    ----------
+    models : sequence of Model
+    at : ndarray
+    """
+    share = weights_of(np.array([model.gaic for model in models]))
+    return np.asarray(sum(w * model.above(at) for w, model in zip(share, models, strict=True)))
+
+
+def course(
+    models: Sequence[Model],
+    doses: np.ndarray,
+    means: np.ndarray,
+    covariance: np.ndarray,
+    *,
+    seed: int,
+    level: float = 0.95,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The weighted effect above control from dose 0 to the highest, with its pointwise bootstrap interval.
+
+    Parameters
+    ----------
+    models, doses, means, covariance, seed, level
+        As for `target_dose`.
+
+    Returns
+    -------
+    ndarray, four of shape (n,)
+        Doses, effect, low, high.
+    """
+    fine, mixed = _bootstrapped(models, doses, means, covariance, seed)
+    low, high = np.quantile(mixed, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return fine, averaged(models, fine), low, high
+
+
+def _bootstrapped(
+    models: Sequence[Model], doses: np.ndarray, means: np.ndarray, covariance: np.ndarray, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Doses, and the weighted effect at them in each draw of the means, models weighed anew."""
     top, weight = float(doses.max()), np.linalg.inv(covariance)
     fine = np.linspace(0.0, top, 401)
-    share = weights_of(np.array([model.gaic for model in models]))
     drawn = np.random.default_rng(seed).multivariate_normal(means, covariance, DRAWS, method="cholesky")
     curves, criteria = [], []
     for model in models:
@@ -516,14 +564,7 @@ def target_dose(
         steps = (wide - wide[:, :1])[..., 1:]
         curves.append(np.einsum("bfp,bp->bf", steps[best], b[:, 1:]))
     shares = weights_of(np.stack(criteria, axis=-1))
-    mixed = np.einsum("mbf,bm->bf", np.array(curves), shares)
-    found = np.array([first_dose(fine, each, effect) for each in mixed])
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
-
-    def curve(at: np.ndarray) -> np.ndarray:
-        return np.asarray(sum(w * model.above(at) for w, model in zip(share, models, strict=True)))
-
-    return Target(effect, first_exactly(curve, top, effect), float(low), float(high))
+    return fine, np.einsum("mbf,bm->bf", np.array(curves), shares)
 
 
 def chosen(found: Signal, doses: np.ndarray, means: np.ndarray, covariance: np.ndarray) -> list[Model]:
@@ -573,6 +614,6 @@ EXAMPLES: Mapping[str, str] = {
 """How each family is written: its curved parameters in the order of `Kind.parameters`."""
 
 __all__ = [
-    "EXAMPLES", "KINDS", "Largest", "Model", "Shape", "Signal", "Target", "chosen", "contrasts", "fit", "normal_tail",
-    "read", "signal", "target_dose", "weights_of",
+    "EXAMPLES", "KINDS", "Largest", "Model", "Shape", "Signal", "Target", "averaged", "chosen", "contrasts", "course",
+    "fit", "normal_tail", "read", "signal", "target_dose", "weights_of",
 ]  # fmt: skip

@@ -47,10 +47,35 @@ def _outcomes(c: Context, section: Section) -> None:
             note=_notes(c, frame),
         )
     )
-    for k, name in enumerate(c.analyses.curves["endpoint"].unique(), start=1):
+    followed = c.analyses.curves["endpoint"].unique()
+    for k, name in enumerate(followed, start=1):
         section.exhibits.append(_incidence(c, str(name), f"14.2.8.{k}"))
     found = [each for each in c.analysed if isinstance(each.detail, DoseDetail)]
-    section.exhibits += [_dose_response(c, each, f"14.2.8.{k}") for k, each in enumerate(found, start=2)]
+    for k, each in enumerate(found, start=1):
+        section.exhibits.append(_dose_curve(c, each, f"14.2.8.{len(followed) + k}"))
+        section.exhibits.append(_dose_response(c, each, f"14.2.8.{1 + k}"))
+
+
+def _dose_curve(c: Context, found: Analysed, number: str) -> Exhibit:
+    """The model average with its band, between the doses that were studied."""
+    spec, detail = found.spec, found.detail
+    assert isinstance(spec, DoseResponse)
+    said = next((result.note for result in found.results if result.arm == spec.top), "")
+    head = "No candidate shape has a significant contrast: differences of the arms alone."
+    if detail.models:
+        head = "Line and band: model average with its pointwise 95% CI (bootstrap of the means, models weighed anew)."
+    unit = "percentage points" if spec.in_points else spec.unit
+    return c.figure(
+        number,
+        f"{spec.name}: effect by dose",
+        detail.course(),
+        figures_analyses.dose_response,
+        arms=[c.by_name[arm] for arm in detail.arms[1:]],
+        target=None if detail.target is None else (detail.target.effect, detail.target.dose),
+        ylabel=f"Difference to {c.by_name[detail.arms[0]].label} ({unit})",
+        note=f"{head} Points: least-squares mean differences with 95% CI. {said}".strip(),
+        alt=f"{spec.name} against dose. {said}".strip(),
+    )
 
 
 def _dose_response(c: Context, found: Analysed, number: str) -> Exhibit:

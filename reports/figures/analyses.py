@@ -149,6 +149,48 @@ def tipping(
         return figure
 
 
+def dose_response(
+    frame: pd.DataFrame, arms: Sequence[ArmView], *, target: tuple[float, float] | None, ylabel: str
+) -> Figure:
+    """Differences of arms to the comparator by dose, the model average with its band, and the target dose.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Of `DoseDetail.course`.
+    arms : sequence of ArmView
+        In the order of their doses.
+    target : (float, float) or None
+        Effect and dose (infinite if none reaches it).
+    ylabel : str
+    """
+    curve, points = frame[frame["arm"] == ""], frame[frame["arm"] != ""].set_index("arm")
+    top = arms[-1]
+    with drawing(WIDTH, 3.2) as figure:
+        ax = figure.add_axes((0.1, 0.16, 0.74, 0.78))
+        ax.axhline(0, color=RULE, lw=0.7, zorder=1)
+        if len(curve):
+            x = curve["dose"].to_numpy(float)
+            ax.fill_between(x, curve["low"], curve["high"], color=top.color, alpha=0.18, lw=0, zorder=2)
+            ax.plot(x, curve["effect"], color=top.color, lw=1.8, zorder=3)
+        for row in points.to_dict("records"):
+            ax.plot([row["dose"]] * 2, [row["low"], row["high"]], color=INK, lw=1.1, zorder=4)
+            ax.plot(row["dose"], row["effect"], color=INK, marker="o", ms=6, mec="white", mew=0.7, zorder=5)
+        ax.set_xlim(left=0, right=1.04 * float(points["dose"].max()))
+        if target is not None:
+            effect, dose = target
+            ax.axhline(effect, color=SOFT, lw=0.9, ls=(0, (5, 2)), zorder=2)
+            words = f"target {effect:g}"
+            if np.isfinite(dose):
+                ax.axvline(dose, color=SOFT, lw=0.9, ls=(0, (1, 1.6)), zorder=2)
+                words += f":\n{dose:.3g} mg"
+            ax.text(1.01, effect, words, transform=ax.get_yaxis_transform(), va="center", fontsize=8.6, color=SOFT)
+        ax.set_xticks([0.0, *points["dose"].astype(float)])
+        ax.set_xlabel("Dose (mg)")
+        ax.set_ylabel(ylabel)
+        return figure
+
+
 def forest(frame: pd.DataFrame, arms: Sequence[ArmView], *, xlabel: str, ratio: bool, scale: float = 1.0) -> Figure:
     """Effects in subgroups, one line each, with numbers of patients, intervals in figures and p of interaction.
 

@@ -57,6 +57,21 @@ def test_fitted_models_and_target_doses_are_those_of_dosefinding_for_biom():
     np.testing.assert_allclose(fitted, [0.3216107, 0.7578039, 0.8721944, 0.9660905, 0.9750049], atol=2e-6)
 
 
+def test_the_band_of_a_single_line_is_that_of_its_slope_and_the_averaged_curve_reaches_the_target_at_its_dose():
+    line, emax = (mcp.fit(kind, DOSES, MEANS, ERRORS) for kind in ("linear", "Emax"))
+    doses, effect, low, high = mcp.course([line], DOSES, MEANS, ERRORS, seed=1)
+    np.testing.assert_allclose(effect, line.size * doses, atol=1e-9)
+    design = np.column_stack([np.ones(DOSES.size), DOSES])
+    error = np.sqrt(np.linalg.inv(design.T @ np.linalg.inv(ERRORS) @ design)[1, 1])
+    np.testing.assert_allclose(high - effect, 1.96 * error * doses, rtol=0.12, atol=1e-9)
+    np.testing.assert_allclose(effect - low, 1.96 * error * doses, rtol=0.12, atol=1e-9)
+    doses, effect, low, high = mcp.course([line, emax], DOSES, MEANS, ERRORS, seed=1)
+    target = mcp.target_dose([line, emax], DOSES, MEANS, ERRORS, 0.4, seed=1)
+    assert np.interp(target.dose, doses, effect) == pytest.approx(0.4, abs=1e-3)
+    assert np.interp(target.low, doses, high) >= 0.4 - 5e-3  # the same draws
+    assert np.interp(target.high, doses, low) >= 0.4 - 5e-3 or np.isinf(target.high)
+
+
 def test_the_generalised_approach_is_that_of_mcpmodgeneral_for_migraine():
     covariance = np.diag(VARIANCES)
     shapes = [Shape("linear"), Shape("Emax", (1.0,)), Shape("quadratic", (125.0,))]  # delta = -0.004
