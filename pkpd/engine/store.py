@@ -17,6 +17,7 @@ import stat
 import sys
 import tempfile
 import time
+import uuid
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -98,12 +99,12 @@ class Store:
         sealed = _seal(name, made_from, content) + content
         if self._usable:
             try:
-                _write_whole(self.base / "kernels" / name, sealed)
+                write_whole(self.base / "kernels" / name, sealed)
                 return
             except OSError as fault:
                 self._fall_back(f"compiled code can't be kept in {self.base} ({fault.strerror})")
         try:
-            _write_whole(self.temporary / name, sealed)
+            write_whole(self.temporary / name, sealed)
         except OSError as fault:
             say(f"compiled code can't be kept in {self.temporary} ({fault.strerror}); it is compiled at every start.")
 
@@ -170,19 +171,25 @@ def _seal(name: str, made_from: str, content: bytes) -> bytes:
     return hashlib.sha256(f"{name}\n{made_from}\n".encode() + content).digest()
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    """A file that is there with all its bytes or not at all, also after a loss of power."""
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is there with all its bytes or not at all, also after a loss of power.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder is made if it is missing.
+    content : bytes
+    """
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class KeptCode:

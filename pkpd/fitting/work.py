@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import uuid
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ranklsim.pkpd.engine.store import write_whole
 
 
 def keep(path: Path, content: object) -> None:
@@ -63,16 +63,7 @@ def kept_arrays(path: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """On the disk before it has its name, so that neither a kill nor a loss of power leaves half of it."""
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(_hash(content) + b"\n" + content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, _hash(content) + b"\n" + content)
 
 
 def _read(path: Path) -> bytes | None:

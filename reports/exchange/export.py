@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.arguments import by_name, checked, flag, number, optional, path, text
 from ranklsim.pkpd.arguments import folder as existing_folder
 from ranklsim.pkpd.dosing import Regimen
+from ranklsim.pkpd.engine.store import write_whole
 from ranklsim.pkpd.errors import BadInput, near, one_of
 from ranklsim.pkpd.exchange.petab import PROBLEM, petab_files, unheld_priors
 from ranklsim.pkpd.exchange.rscript import r_script
@@ -33,6 +33,7 @@ from ranklsim.pkpd.simulation import patient_constants
 from ranklsim.pkpd.typical import plan_course, symbols_for
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.exchange.nonmem import as_text, record_table
+from ranklsim.reports.layout.folders import new_folder
 
 FORMATS = {
     "sbml": "SBML of the typical patient under a regimen, or an arm of a trial",
@@ -137,7 +138,7 @@ def export(
                 f"--format: nonmem is of the patients of a run, and there is none in '{source}'; give the folder of a "
                 "run, or --format sbml for the typical patient."
             )
-        write_whole(target, as_text(record_table(open_run(Path(source)), time)))
+        write_whole(target, as_text(record_table(open_run(Path(source)), time)).encode())
         return target
     table = load_parameters(parameters, folder=own_folder)
     plan = _plan(str(source), arm, follow, own_folder, format)
@@ -150,7 +151,7 @@ def export(
     else:
         days = [month * DAYS_PER_MONTH for month in range(math.ceil(plan.months - 1e-9) + 1)]
         content = r_script(system, plan.title, notes, days)
-    write_whole(target, content)
+    write_whole(target, content.encode())
     return target
 
 
@@ -178,29 +179,10 @@ def _petab(source: str, target: Path, table: ParameterTable, force: bool) -> Pat
     agents = [evidence.agents[name] for name in evidence.agents]
     notes = _notes(table, _Plan([], agents, 0.0, spec.title)) | {"Doses": "in the tables of the problem"}
     texts = petab_files(spec, table, evidence, notes)
-    with tempfile.TemporaryDirectory(prefix=".ranklsim-", dir=target.parent) as folder:
-        made = Path(folder) / "new"
-        made.mkdir()
+    with new_folder(target) as made:
         for name, content in texts.items():
             (made / name).write_text(content, encoding="utf-8", newline="\n")
-        if target.exists():
-            os.replace(target, Path(folder) / "old")
-        os.replace(made, target)
     return target
-
-
-def write_whole(target: Path, content: str) -> None:
-    """A file that is there with all its text or not at all.
-
-    Parameters
-    ----------
-    target : Path
-    content : str
-    """
-    with tempfile.TemporaryDirectory(prefix=".ranklsim-", dir=target.parent) as folder:
-        made = Path(folder) / target.name
-        made.write_text(content, encoding="utf-8", newline="\n")
-        os.replace(made, target)
 
 
 def _plan(source: str, arm: str | None, follow: str, folder: Path | None, format: str) -> _Plan:
