@@ -124,7 +124,8 @@ def _run(
     "NAME=VALUE",
     "A value that differs from the typical patient: age, years_since_menopause (yr), weight (kg), height (cm), "
     "eGFR (mL/min/1.73m2), vitamin_D, CTX, P1NP (ng/mL), T_LS, T_TH, T_FN, T_R13, prevalent_fracture (0 or 1), "
-    "a symbol from `ranklsim parameters`, or a symbol of an agent (denosumab.CL). Can be repeated.",
+    "a symbol from `ranklsim parameters`, or a symbol of an agent (denosumab.CL). A value may have a unit of its own "
+    "(abc-301.KD_mRANKL=0.5nM). Can be repeated.",
     multiple=True,
 )
 @shared.option("--at", shared.MONTHS, "MONTHS", "Additional rows at these months, such as 0.1,1,6.")
@@ -142,15 +143,13 @@ def _run(
 @shared.option("-o --out", shared.FILE, "FILE.csv", "Table to write, one row a month; - for the terminal.", default="-")
 @shared.option("--plot", shared.FILE, "FILE.svg", "Figure to write (.svg, .pdf or .png).")
 @shared.FORCE
-def _simulate(settings: Sequence[tuple[str, float]], out: Path, plot: Path | None, force: bool, **options: Any) -> None:
+def _simulate(settings: Sequence[tuple[str, str]], out: Path, plot: Path | None, force: bool, **options: Any) -> None:
     """Simulate one typical patient, without variability between patients and without measurement error.
 
     Columns: month, drug concentrations, occupancy of RANKL by form, markers (CTX_pct is % of baseline), BMD
     (BMD_LS_pct is % change). A value at the time of a dose is the trough just before the dose.
     """
-    twice = {name for name, _ in settings if sum(name == other for other, _ in settings) > 1}
-    if twice:
-        raise BadInput(*(f"--set {name} is given more than once; give it once." for name in sorted(twice)))
+    covariates = shared.settings(settings, options.get("folder"))
     if plot is not None and plot.suffix.lower() not in PLOT_FORMATS:
         raise BadInput(f"--plot: '{plot}' does not end in one of {', '.join(PLOT_FORMATS)}.")
     targets = [target for target in (out, plot) if target is not None and target != STDOUT]
@@ -158,7 +157,7 @@ def _simulate(settings: Sequence[tuple[str, float]], out: Path, plot: Path | Non
     from ranklsim import api
 
     with shared.progress_bar() as (_, tell):
-        course = api.simulate(covariates=dict(settings), tell=tell, **shared.given(options))
+        course = api.simulate(covariates=covariates, tell=tell, **shared.given(options))
     with shared.new_files(targets, force) as paths:
         wanted = course.to_frame().round(12) + 0.0  # no -3e-14 for a change that is none
         text = wanted.to_csv(index=False, float_format="%.8g", lineterminator="\n")
@@ -352,7 +351,7 @@ def _reproduce(file: Path, resume: bool, force: bool, **options: Any) -> None:
 @shared.PARAMETERS
 @shared.AGENTS
 @shared.FORCE
-def _export(source: str, settings: Sequence[tuple[str, float]], **options: Any) -> None:
+def _export(source: str, settings: Sequence[tuple[str, str]], **options: Any) -> None:
     """Write the typical patient under a REGIMEN, or under an arm of a TRIAL, the patients of the run in DIR, or a FIT.
 
     A file of the typical patient has all states, outputs, doses, and parameters with their units and sources.
@@ -360,7 +359,7 @@ def _export(source: str, settings: Sequence[tuple[str, float]], **options: Any) 
     """
     from ranklsim import api
 
-    click.echo(api.export(source, covariates=dict(settings), **shared.given(options)))
+    click.echo(api.export(source, covariates=shared.settings(settings, options.get("folder")), **shared.given(options)))
 
 
 VERBS = (_run, _simulate, _report, _cdisc, _compare, _plan, _dossier, _bundle, _reproduce, _export)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -70,15 +71,14 @@ def _months(value: str) -> list[float]:
     return found
 
 
-def _setting(value: str) -> tuple[str, float]:
-    """Read NAME=VALUE; the value is a number in the unit that ``--help`` names."""
+def _setting(value: str) -> tuple[str, str]:
+    """Read NAME=VALUE; the value is a number in the unit that ``--help`` names, or one with a unit."""
     name, equals, number = (part.strip() for part in value.partition("="))
     if not (name and equals):
         raise click.BadParameter(f"'{value}' is not NAME=VALUE, such as age=63")
-    try:
-        return name, float(number)
-    except ValueError:
-        raise click.BadParameter(f"{name} = '{number}' is not a number; give it without unit, such as age=63") from None
+    if not re.match(r"[-+.\d]|nan$|inf$", number):
+        raise click.BadParameter(f"{name} = '{number}' is not a number; give one, such as age=63 or age=63yr")
+    return name, number
 
 
 def _assay(value: str) -> tuple[str, str]:
@@ -262,6 +262,34 @@ LAYERS = option(
 ACCURACY = option("--rtol", TOLERANCE, "X", "Relative error of one integration step.  [default: 1e-5]")
 
 
+def settings(given: Sequence[tuple[str, str]], folder: Path | None) -> dict[str, float]:
+    """Values of --set by name; one that has a unit is turned into the unit of its name.
+
+    Parameters
+    ----------
+    given : sequence of (str, str)
+        Names and values.
+    folder : Path or None
+        What --agents says.
+    """
+    from ranklsim.cohorts.people.criteria import covariates
+    from ranklsim.pkpd.parameters import load_parameters
+    from ranklsim.pkpd.units import parse_quantity
+
+    names = [name for name, _ in given]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise BadInput(*(f"--set {name} is given more than once; give it once." for name in twice))
+    found = {}
+    for name, value in given:
+        try:
+            found[name] = float(value)
+        except ValueError:
+            own = covariates().get(name)
+            unit = own.unit if own else str(load_parameters(folder=folder or Path.cwd()).row(name)["unit"])
+            found[name] = parse_quantity(value, unit, where=f"--set {name}")
+    return found
+
+
 def with_agents(trial: str, folder: Path | None) -> Any:
     """A trial with its agents from a folder; its name or path, as it is, where none is given.
 
@@ -273,7 +301,6 @@ def with_agents(trial: str, folder: Path | None) -> Any:
         What --agents says.
     """
     from ranklsim.cohorts.protocol.trial import load_trial
-    from ranklsim.pkpd.errors import BadInput
 
     if folder is None:
         return trial

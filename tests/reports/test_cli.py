@@ -772,3 +772,14 @@ def test_agents_lie_where_the_option_says(
         assert (code, out, len(err)) == (2, [], 1)
         assert "--agents: there is no folder" in err[0]
     assert not (tmp_path / "x").exists()
+
+
+def test_a_setting_may_have_a_unit_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    plain = said(capsys, "simulate", *COURSE, "--set", "weight=60", "--set", "denosumab.KD_mRANKL=0.05")
+    other = said(capsys, "simulate", *COURSE, "--set", "weight=60000 g", "--set", "denosumab.KD_mRANKL=50pM")
+    assert plain[0] == other[0] == 0
+    assert other[1] == plain[1]
+    for wrong, part in (("weight=60mo", "cannot be turned into"), ("KD=3nM", "did you mean 'Kd'?")):
+        code, out, err = said(capsys, "simulate", *COURSE, "--set", wrong)
+        assert (code, out, len(err)) == (2, [], 1)
+        check_sentence(err[0], part)
