@@ -37,6 +37,7 @@ def changed(path, target, name="run/visits.parquet", edit=lambda content: conten
     return target
 
 
+@pytest.mark.slow
 def test_a_bundle_run_again_has_the_same_bytes(made, capsys):
     one, path = made
     found = reproduce(path, workers=1)

@@ -100,6 +100,7 @@ def test_an_agent_that_is_wrong_is_refused_by_its_name(given: dict[str, object],
         Agent("abc", **given)
 
 
+@pytest.mark.slow
 def test_a_trial_as_a_mapping_with_an_agent_and_patients_as_objects_is_the_trial_of_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

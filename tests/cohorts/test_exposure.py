@@ -345,6 +345,7 @@ def test_a_level_below_the_limit_is_censored_and_the_ratio_that_of_the_truth(tmp
 # -- report and data sets --
 
 
+@pytest.mark.slow
 def test_the_report_says_how_many_are_below_the_limit_and_the_data_sets_hold_the_exposures(linear, tmp_path):
     folder = write_report(linear.folder).parent / "tables"
     (table,) = folder.glob("table-14.2.16.1*.csv")

@@ -48,6 +48,7 @@ def test_every_parameter_that_the_model_reads_is_named_in_a_file() -> None:
     assert set(read) <= set(constants)
 
 
+@pytest.mark.slow
 def test_the_equations_of_a_file_put_together_are_its_rates() -> None:
     v, x, p = equations.symbol, equations.Names({}), equations.Names({})
     for module, function, args in (

@@ -65,6 +65,7 @@ def doses_of(steps: list[tuple[int, float, float, float, int]]) -> Doses:
     return Doses(np.zeros(len(rows), dtype=np.int64), day.astype(float), agent.astype(np.int64), mg.astype(float))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, derandomize=True)
 @example({}, [(0, 1.0, 1.0, 5e-324, 1)])  # an instant after the start is the start
 @given(st.one_of(some, whole), st.lists(steps, max_size=1))
@@ -234,6 +235,7 @@ def test_osteoclasts_at_rest_are_those_of_the_lifelong_steady_state() -> None:
         assert joint.osteoclasts_at_rest(p, c) == pytest.approx(rest.states[f"OC_{c}"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_shipped_parameters_belong_together_and_what_does_not_is_named() -> None:
     drawn = pd.DataFrame(
         {"make_marrow": [1.0, 20.0, 1.0], "Ka": [1.0, 20.0, 1.0], "n": [1.0, 2.0, 1.0], "e_gut": [1.0, 1.0, 0.0]}

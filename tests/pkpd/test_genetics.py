@@ -44,6 +44,7 @@ def results() -> pd.DataFrame:
     return run_genetics(vectors=ensemble().head(VECTORS))
 
 
+@pytest.mark.slow
 def test_what_fails_is_what_is_known_to_fail(results: pd.DataFrame) -> None:
     wrong = results[results["passed"].eq(False)]
     failing = set()
@@ -55,6 +56,7 @@ def test_what_fails_is_what_is_known_to_fail(results: pd.DataFrame) -> None:
     assert len(wrong) == len(FAILING)
 
 
+@pytest.mark.slow
 def test_every_numbered_test_is_there_and_what_is_not_in_the_model_says_why(results: pd.DataFrame) -> None:
     assert set(range(1, 25)) <= set(results["test"])
     missing = results[results["passed"].isna()]
@@ -65,6 +67,7 @@ def test_every_numbered_test_is_there_and_what_is_not_in_the_model_says_why(resu
     assert not silent["passed"].any()
 
 
+@pytest.mark.slow
 def test_predictions_are_not_counted_as_data(results: pd.DataFrame) -> None:
     text = describe_genetics(results)
     judged = results[(results["basis"] != "P") & results["passed"].notna()]
@@ -73,6 +76,7 @@ def test_predictions_are_not_counted_as_data(results: pd.DataFrame) -> None:
     assert set(predictions) <= {"as stated", "not as stated", "not in the model"}
 
 
+@pytest.mark.slow
 def test_bounds_decide(results: pd.DataFrame) -> None:
     judged = results[results["predicted"].notna()]
     low, high = judged["low"].fillna(-np.inf), judged["high"].fillna(np.inf)
@@ -133,6 +137,7 @@ def test_another_parameter_table_changes_the_answer(results: pd.DataFrame) -> No
     assert shy[endpoint] < own[endpoint] - 5
 
 
+@pytest.mark.slow
 def test_the_page_in_the_docs_is_what_the_script_makes(results: pd.DataFrame) -> None:
     genetics = helpers.script("genetics")
     assert genetics.PAGE.read_text(encoding="utf-8") == genetics.page(results), "run scripts/genetics.py"
@@ -162,6 +167,7 @@ def test_osteoclasts_at_rest_are_the_same_by_newtons_method_and_by_bracketing() 
         assert quick[name] == pytest.approx(values, rel=1e-10), name
 
 
+@pytest.mark.slow
 def test_vectors_are_predicted_together_as_they_are_alone() -> None:
     vectors = ensemble().head(3)
     together = run_genetics(TABLE, vectors=vectors)

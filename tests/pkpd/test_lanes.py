@@ -63,6 +63,7 @@ def test_powers_are_within_the_bound_that_is_stated() -> None:
     assert (np.abs(found / right - 1) <= bound).all()
 
 
+@pytest.mark.slow
 def test_logarithm_is_within_one_unit_in_the_last_place() -> None:
     rng = np.random.default_rng(4)
     x = np.concatenate([10.0 ** rng.uniform(-300, 300, 20_000), 1 + rng.uniform(-0.3, 0.4, 20_000)])
@@ -88,7 +89,8 @@ def test_a_power_has_its_slope_at_zero() -> None:
     assert found[1] == pytest.approx(2.5 * 2**1.5, rel=1e-14)
 
 
-@pytest.mark.parametrize("slots", [Slots(1), pytest.param(Slots(2, 1, 1), marks=pytest.mark.slow)], ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize("slots", [Slots(1), Slots(2, 1, 1)], ids=str)
 def test_one_step_of_the_method_is_what_dense_algebra_gives(slots: Slots) -> None:
     """Newton, sparse elimination and stages against numpy on the same rates and Jacobian."""
     kernel = compiler.compiled(slots)

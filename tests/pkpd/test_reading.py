@@ -316,6 +316,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_hundred_kilobytes_take_less_than_a_second_and_a_hundred_megabytes(tmp_path, kind):
     readers = {

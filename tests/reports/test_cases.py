@@ -78,6 +78,7 @@ def test_replicate_refuses_looks_whose_information_is_known_in_hindsight_only(tm
         ranklsim.replicate(pocock(tmp_path), replicates=2)
 
 
+@pytest.mark.slow
 def test_with_planned_information_no_study_is_superior_beside_a_boundary_that_is_not_crossed(tmp_path: Path):
     found = ranklsim.replicate(pocock(tmp_path, planned_error="0.9 %"), replicates=40, workers=1)
     looks = found.looks

@@ -757,6 +757,7 @@ def test_a_shell_completes_verbs_and_options(shell: str, capsys: pytest.CaptureF
     assert any("--draws" in line for line in said(capsys)[1])
 
 
+@pytest.mark.slow
 def test_agents_lie_where_the_option_says(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -298,6 +298,7 @@ def test_a_damaged_portion_is_done_again(tmp_path: Path, monkeypatch: pytest.Mon
     assert places[0].read_bytes() == content
 
 
+@pytest.mark.slow
 def test_a_changed_population_is_another_question(tmp_path: Path) -> None:
     shipped = POPULATIONS / "low-bone-mass.toml"
     (tmp_path / "mine.toml").write_text(shipped.read_text(encoding="utf-8"), encoding="utf-8")

@@ -80,6 +80,7 @@ def test_one_of_a_list_is_given_by_its_name() -> None:
     assert not unexplained("evidence/observations", ranklsim.evidence(table="observations").columns)
 
 
+@pytest.mark.slow
 def test_a_run_and_its_analyses_know_themselves(small_run: Path, tmp_path: Path) -> None:
     check_folder(small_run, "run")
     run = open_run(small_run)

@@ -212,6 +212,7 @@ def own_doses(folder: Path, *rows: str, each: str = "turn", head: str = HEAD, **
     } | changes)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_patients_of_an_arm_get_the_courses_of_a_table_in_turn(tmp_path: Path) -> None:
     rows = ["a,0,60,.,.,1,denosumab", "a,182.4,60,.,.,1,denosumab", "b,0,60,182.625,1,1,denosumab",
             "c,3,5,.,.,1,zoledronate"]  # fmt: skip
