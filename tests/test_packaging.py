@@ -150,6 +150,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_nothing_needs_what_only_posix_systems_have(tmp_path: Path) -> None:
     """A run and its report where the names are missing that Windows does not have, with the lock that it has."""
     program = """

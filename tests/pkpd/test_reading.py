@@ -250,6 +250,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BOMBS)
 def test_a_parquet_file_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(kind):
     content = BOMBS[kind]()

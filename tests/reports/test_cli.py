@@ -188,6 +188,7 @@ def test_agents_shows_an_agent_from_a_file(ranklsim, tmp_path: Path) -> None:
         assert "Mine" in said.out
 
 
+@pytest.mark.slow
 def test_parameters_lists_every_symbol_and_explains_one(ranklsim) -> None:
     from ranklsim.pkpd.parameters import load_parameters
 

@@ -244,6 +244,7 @@ def petab_problem(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return ranklsim.export("default", folder, format="petab")
 
 
+@pytest.mark.slow
 def test_petablint_accepts_the_problem(petab_problem: Path) -> None:
     lint = pytest.importorskip("petab.v2.lint")
     assert not lint.lint_problem(str(petab_problem / "problem.yaml"))

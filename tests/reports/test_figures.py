@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ranklsim.cohorts.protocol.design import Arm
 from ranklsim.pkpd.dosing import Regimen
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.figures import drawing
@@ -39,8 +40,8 @@ def regimen(name: str, mg: float = 60.0, start: float = 0.0, every: float = 6.0,
     return Regimen(name, mg, start * DAYS_PER_MONTH, every * DAYS_PER_MONTH, doses)
 
 
-def arm(name: str, *regimens: Regimen) -> SimpleNamespace:
-    return SimpleNamespace(name=name, label=name.upper(), regimens=list(regimens))
+def arm(name: str, *regimens: Regimen) -> Arm:
+    return Arm(name, name.upper(), list(regimens))
 
 
 TWO = [arm("placebo", regimen("placebo", 0.0)), arm("test", regimen("mrankl"))]

@@ -25,7 +25,7 @@ from ranklsim.reports.qualify.run import qualify, read_qualification, requiremen
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERY = requirements()
-SLOW = ("IQ-03", "IQ-05", "SV-01", "SV-02", "SV-03", "SV-09", "DT-02", "DT-03", "DT-04", "DT-05")
+SLOW = ("IQ-03", "IQ-05", "IQ-06", "SV-01", "SV-02", "SV-03", "SV-09", "DT-02", "DT-03", "DT-04", "DT-05")
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,7 @@ def test_it_is_analysed_with_effect_conclusion_and_subgroups(folder: Path) -> No
     assert "Highest CTX" in set(found.subgroups["endpoint"])
 
 
+@pytest.mark.slow
 def test_the_report_shows_it(folder: Path) -> None:
     page = ranklsim.report(folder).read_text(encoding="utf-8")
     assert "Highest CTX (primary; highest CTX)" in page
