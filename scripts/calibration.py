@@ -11,11 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import gaussian_kde
 
 from ranklsim.cohorts import uncertainty
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.pkpd.agents import load_agent
+from ranklsim.pkpd.biology.ligand import gradient, potency
+from ranklsim.pkpd.biology.model import Model
 from ranklsim.pkpd.biology.skeleton import NAMES
+from ranklsim.pkpd.biology.values import Slots
+from ranklsim.pkpd.ensemble import ensemble as shipped_ensemble
 from ranklsim.pkpd.evidence.predictions import predict, summary
 from ranklsim.pkpd.evidence.records import load_evidence
 from ranklsim.pkpd.fitting.spec import load_spec
@@ -42,6 +47,7 @@ REGIMENS = {  # of docs/sequences.md, by arm
     "blosozumab 270 mg Q2W, then off": ("recker-270-q2w",),
     "OPG-Fc once (not fitted)": ("bekker-opg",),
 }
+STORES = {"waiting-cells": "waiting cells", "even-mixture": "half of each", "opg-drift": "falling OPG"}
 BARS = {
     ("percent_change", "LS", "on"): 0.7,
     ("percent_change", "TH", "on"): 0.55,
@@ -63,39 +69,53 @@ def lines(columns: list[str], rows: list[list[object]]) -> str:
 
 
 def fit() -> str:
-    """Misfit by endpoint, under each reading of the rebound."""
-    table, evidence = load_parameters(), load_evidence()
-    rows = evidence.subset(load_spec("default").chosen(evidence.observations))
-    key = ["endpoint", "site_or_marker", "phase"]
-    found = {mix: predict(rows, table.replace({"mix": mix})) for mix in (0.5, 1.0, 0.0)}
-    by = {mix: summary(frame).set_index(key) for mix, frame in found.items()}
-    cells: list[list[object]] = []
-    for name, row in by[0.5].iterrows():
-        bar = BARS.get(name, "")
-        rmse = [f"{by[mix].loc[name, 'RMSE']:.2f}" for mix in (0.5, 1.0, 0.0)]
-        cells.append([*name, int(row["n"]), rmse[0], bar, f"{row['bias']:+.2f}", *rmse[1:]])
-    frame = found[0.5]
+    """Misfit of denosumab and placebo by endpoint."""
+    evidence = load_evidence()
+    others = {arm for arms in REGIMENS.values() for arm in arms}
+    chosen = load_spec("default").chosen(evidence.observations) & ~evidence.observations["arm"].isin(others)
+    frame = predict(evidence.subset(chosen))
+    by = summary(frame).set_index(["endpoint", "site_or_marker", "phase"])
+    cells: list[list[object]] = [
+        [*name, int(row["n"]), f"{row['RMSE']:.2f}", BARS.get(name, ""), f"{row['bias']:+.2f}"]
+        for name, row in by.iterrows()
+    ]
     high = frame[(frame["site_or_marker"] == "CTX") & (frame["phase"] == "on") & (frame["dose_mg"] >= 60)]
     error = high["error"]
     cells.append(["percent_of_baseline", "CTX, 60 mg and above", "on", len(high), f"{(error**2).mean() ** 0.5:.2f}", 8,
-                  f"{error.mean():+.2f}", "", ""])  # fmt: skip
-    head = ["endpoint", "site or marker", "phase", "n", "RMSE", "bar", "bias", "RMSE, waiting cells only"]
-    return lines([*head, "RMSE, drift only"], cells)
+                  f"{error.mean():+.2f}"])  # fmt: skip
+    return lines(["endpoint", "site or marker", "phase", "n", "RMSE", "bar", "bias"], cells)
 
 
-def profiles() -> str | None:
-    """Profile intervals of the default fit."""
-    path = WORK / "default" / "estimates.csv"
-    if not path.is_file():
-        return None
-    return lines(
-        ["parameter", "unit", "estimate", "95 % profile interval", "both ends inside the bounds"],
-        [
-            [f"`{r['parameter']}`", r["unit"], f"{r['estimate']:.3g}", f"{r['low']:.3g} to {r['high']:.3g}",
-             "yes" if r["identified"] else "no"]
-            for r in pd.read_csv(path).to_dict("records")
-        ],
-    )  # fmt: skip
+def molecules() -> str:
+    """What the ensemble says of sRANKL, by share and by molecule."""
+    drawn = shipped_ensemble()
+    own = {symbol: drawn[symbol].to_numpy() for symbol in drawn if "." not in symbol}
+    p = Model(Slots()).constants(load_parameters().values | own)
+    rows = [
+        [name, meaning, *(f"{q:.3g}" for q in np.quantile(values, (0.05, 0.5, 0.95)))]
+        for name, meaning, values in (
+            ("`sig`", "share of sRANKL in the resting signal", p.sig),
+            ("`rho`", "potency at RANK of a free sRANKL molecule over a free mRANKL molecule", p.rho),
+            ("gradient", "free sRANKL in marrow over that in serum", gradient(p)),
+            ("potency", "of a free sRANKL molecule of the serum: `rho` times the gradient", potency(p)),
+        )
+    ]
+    return lines(["", "meaning", "5 %", "median", "95 %"], rows)
+
+
+def weights() -> str:
+    """Posterior over prior density at the values that structural variants hold (Savage-Dickey ratio)."""
+    drawn = shipped_ensemble()
+    rows = []
+    for symbol, values, log in (("mix", (0.0, 0.5, 1.0), False), ("rint", (0.5, 1.0, 3.0), True)):
+        row = load_parameters().row(symbol)
+        ends = np.log([row["low"], row["high"]]) if log else np.array([row["low"], row["high"]])
+        x = ((np.log(drawn[symbol]) if log else drawn[symbol]) - ends[0]) / (ends[1] - ends[0])
+        density = gaussian_kde(np.concatenate([x, -x, 2 - x]))  # reflected at both bounds
+        for value in values:
+            at = ((np.log(value) if log else value) - ends[0]) / (ends[1] - ends[0])
+            rows.append([f"`{symbol}` = {value:g}", f"{3 * density(at)[0]:.2g}"])
+    return lines(["held", "evidence over that of the ensemble"], rows)
 
 
 def ensemble() -> str | None:
@@ -129,27 +149,27 @@ def sequences() -> str:
 
 
 def stores() -> str | None:
-    """What each store of the rebound says of denosumab and zoledronate, fitted together."""
-    paths = sorted((WORK / "stores").glob("mix-*/residuals.csv"))
-    if not paths:
+    """What each store of the rebound says of denosumab and zoledronate, fitted with all else."""
+    paths = {label: WORK / name / "residuals.csv" for name, label in STORES.items()}
+    if not all(path.is_file() for path in paths.values()):
         return None
     rows, switched = [], {}
-    for path in paths:
+    for label, path in paths.items():
         frame, said = pd.read_csv(path), json.loads(path.with_name("fit.json").read_text("utf-8"))
-        mix = said["fixed"]["mix"]
         square = frame["weighted"] ** 2
         single, after = (
             frame["arm"].isin(REGIMENS[name]) for name in ("zoledronate once", "denosumab, then zoledronate")
         )
-        parts = [square[part].sum() for part in (~single & ~after, single, after)]
-        rows.append([f"{mix:g}", f"{said['objective']:.1f}", *(f"{part:.1f}" for part in parts)])
+        others = frame["arm"].isin({arm for arms in REGIMENS.values() for arm in arms})
+        parts = [square[part].sum() for part in (~others, single, after)]
+        rows.append([label, f"{said['objective']:.1f}", *(f"{part:.1f}" for part in parts)])
         for r in frame[after].to_dict("records"):
             name = f"{r['study']}, {r['site_or_marker']}, {r['endpoint']}"
             cells = switched.setdefault(name, [name, f"{r['observed']:g}", f"{r['sd']:.1f}"])
             cells.append(f"{r['predicted']:.1f}")
-    head = ["`mix`", "whitened sum of squares, priors included"]
+    head = ["store", "objective"]
     groups = ["squared errors over variances: denosumab and placebo", "zoledronate once", "zoledronate after denosumab"]
-    second = ["30 months after zoledronate", "published", "SD", *(f"`mix` {row[0]}" for row in rows)]
+    second = ["30 months after zoledronate", "published", "SD", *(row[0] for row in rows)]
     return lines([*head, *groups], rows) + "\n\n" + lines(second, list(switched.values()))
 
 
@@ -192,12 +212,12 @@ def structures() -> str:
     views = view_arms(trial.arms, {agent.name: agent for agent in agents})
     ends = {view.name: view.end for view in views if view.end < trial.months}
     draws, _ = uncertainty.draws_of(trial, table, agents)
-    endpoints = [e for e in trial.changes if e.measure == "BMD_LS" and e.kind == "percent"][:1]
+    endpoints = [(e, None) for e in trial.changes if e.measure == "BMD_LS" and e.kind == "percent"][:1]
     under = uncertainty.by_variant(trial, table, agents).rename(columns={"variant": "draw"})
     over = uncertainty.ensemble(trial, table, agents, draws)
     found = {
-        "structure": headlines(under, endpoints, None, ends, "treatment"),
-        "draw": headlines(over, endpoints, None, ends, "treatment"),
+        "structure": headlines(under, endpoints, ends, "treatment"),
+        "draw": headlines(over, endpoints, ends, "treatment"),
     }
     arms = [arm for arm in trial.arms if arm.name in ends and arm.name != trial.control]
     results = list(dict.fromkeys(found["draw"]["result"]))
@@ -230,8 +250,9 @@ def main() -> None:
     for page, blocks in {
         "calibration.md": {
             "fit": fit,
-            "profiles": profiles,
             "ensemble": ensemble,
+            "molecules": molecules,
+            "weights": weights,
             "variants": structures,
             "spreads": spreads,
         },

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 import ranklsim
+from ranklsim.pkpd.ensemble import ensemble
 from ranklsim.pkpd.evidence.predictions import predict
 from ranklsim.pkpd.evidence.records import load_evidence
 
@@ -90,16 +91,21 @@ def answer() -> str:
     def said(agent: str, name: str) -> str:
         row = rows[agent, wanted[name]]
         text = "{:.1f} % ({:.1f} to {:.1f})" if name == "gain" else "{:.0f} % ({:.0f} to {:.0f})"
-        return text.format(row["median"], row["low"], row["high"]).replace("-", "−")
+        numbers = (round(row[key], 1) + 0.0 for key in ("median", "low", "high"))  # no minus before a zero
+        return text.format(*numbers).replace("-", "−")
 
     both, cell, free = agents
+    low, middle, high = (f"{100 * share:.1f}" for share in np.quantile(ensemble()["sig"], (0.05, 0.5, 0.95)))
     return textwrap.fill(
         f"**The answer, under the condition that the model holds:** over {DRAWS} parameter vectors that agree with "
         f"published data, three years of an antibody that binds mRANKL alone bring {said(cell, 'gain')} at the lumbar "
         f"spine, where denosumab brings {said(both, 'gain')}; one that binds sRANKL alone brings {said(free, 'gain')}. "
         f"After the last dose CTX rises to {said(cell, 'peak')} of baseline, with denosumab to {said(both, 'peak')} "
-        "(typical patient; medians with 90 % intervals). The intervals are as wide as they are because nobody has "
-        "measured in people which share of the signal at RANK comes from sRANKL.",
+        "(typical patient; medians with 90 % intervals). The condition that matters most: nobody has measured in "
+        f"people which share of the signal at RANK comes from sRANKL. It is {middle} % ({low} to {high}) if serum and "
+        "mice tell it, one molecule of it is at most as potent as one on a cell, and marrow holds at most a thousand "
+        "times as much as serum. If sRANKL alone activated remodelling, an antibody against it would build bone too "
+        "([calibration](docs/calibration.md)).",
         120,
     )
 

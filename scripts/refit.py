@@ -16,17 +16,20 @@ import time
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+
+from ranklsim.pkpd.fitting.fit import make_problem
+from ranklsim.pkpd.fitting.posterior import centre
+from ranklsim.pkpd.fitting.spec import load_spec, transformed
 
 ROOT = Path(__file__).parents[1]
 DATA, WORK = ROOT / "pkpd" / "data", ROOT / "build" / "refit"
 RANKLSIM = [sys.executable, "-m", "ranklsim"]
 BAD_INPUT = 2  # exit code
 SPREADS = "fitted: fit `between_patient` (docs/calibration.md)"
-CENTRE = ("default", "bisphosphonates", "anabolics", "between_patient")  # the last: how far patients differ
 VECTORS = 1000  # of the ensemble that ships
 PATIENTS = 400  # of each arm, for the offsets
-STORES = (0.0, 0.5, 1.0)  # shares of waiting cells in the store of the rebound
 
 
 def fit(spec: str, *options: str, work: Path = WORK) -> Path:
@@ -97,27 +100,23 @@ def write(name: str, frame: pd.DataFrame) -> None:
 
 
 def first() -> None:
-    """Typical values, how far patients differ, and what that makes of means and medians."""
-    work = WORK / "first"
-    for name in CENTRE:
-        adopt(facts(fit(name, "--no-profile", work=work))["parameters"])
-    ranklsim(["validate", "--patients", str(PATIENTS)], work / "offsets")
-    (DATA / "evidence" / "offsets.csv").write_bytes((work / "offsets" / "offsets.csv").read_bytes())
+    """Typical values, spreads, and what these make of means and medians: twice, as each needs the other."""
+    for work in (WORK / "first", WORK / "again"):
+        for name in ("default", "between_patient"):  # the last: how far patients differ
+            adopt(facts(fit(name, "--no-profile", work=work))["parameters"])
+        ranklsim(["validate", "--patients", str(PATIENTS)], work / "offsets")
+        (DATA / "evidence" / "offsets.csv").write_bytes((work / "offsets" / "offsets.csv").read_bytes())
 
 
-def second() -> None:
-    """All of it again, with the offsets of the first round; profiles stay in build/refit, for the page."""
-    for name in CENTRE:
-        adopt(facts(fit(name, *(() if name == "default" else ("--no-profile",))))["parameters"])
-
-
-def stores() -> None:
-    """Denosumab and zoledronate together under each store of the rebound; for docs/sequences.md, nothing ships."""
-    (WORK / "stores").mkdir(exist_ok=True)
-    for mix in STORES:
-        spec = WORK / "stores" / f"mix-{mix:g}.toml"
-        spec.write_text(f'like = "sequences"\ntitle = "Share of waiting cells {mix:g}"\nfixed = {{ mix = {mix} }}\n')
-        ranklsim(["fit", str(spec), "--no-profile"], spec.with_suffix(""))
+def ensemble() -> None:
+    """Vectors from the posterior with these offsets, of equal weight, and their centre as the default."""
+    adopt(facts(fit("default", "--no-profile"))["parameters"])
+    drawn = pd.read_csv(fit("ensemble") / "samples.csv").drop(columns="objective").head(VECTORS)
+    write("ensemble.csv", drawn)
+    spec = load_spec("ensemble")
+    problem, parameters = make_problem(spec), spec.parameters
+    theta = np.array([[transformed(x, p.transform) for x in drawn[p.name]] for p in parameters]).T
+    adopt(problem.natural(centre(theta, parameters, problem.residuals_of, problem.jacobian)))
 
 
 def variants() -> None:
@@ -133,13 +132,7 @@ def variants() -> None:
     write("variant_fits.csv", pd.DataFrame(rows))
 
 
-def ensemble() -> None:
-    """Vectors from the posterior, of equal weight; every parameter of a vector was weighed."""
-    drawn = pd.read_csv(fit("ensemble") / "samples.csv")
-    write("ensemble.csv", drawn.drop(columns="objective").head(VECTORS))
-
-
-STEPS = {"first": first, "second": second, "variants": variants, "ensemble": ensemble, "stores": stores}
+STEPS = {"first": first, "ensemble": ensemble, "variants": variants}
 
 
 def main() -> None:

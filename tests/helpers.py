@@ -203,4 +203,5 @@ def offset(arm: str, column: str, month: float) -> float:
     """What the published statistic of a cohort exceeds the typical patient of a shipped arm by."""
     rows = load_evidence().observations
     name = column.removesuffix("_pct").removeprefix("BMD_")
-    return rows.loc[(rows["arm"] == arm) & (rows["site_or_marker"] == name) & (rows["month"] == month), "offset"].item()
+    here = (rows["arm"] == arm) & (rows["site_or_marker"] == name) & (rows["month"] == month)
+    return rows.loc[here & rows["endpoint"].str.startswith("percent"), "offset"].item()

@@ -7,10 +7,10 @@ trabecular bone, and what they form is what P1NP sees. As surfaces and precursor
 inhibitors, all trabecular formation wears down (`tolerance`): it recovers slowly, so formation falls below normal after
 the last dose, as it does after an antibody against sclerostin [4]_. What an agent adds fades as trabecular volume rises
 (`Model`). Two effects are on resorption. The signal at RANK changes at once, as when the osteoblast lineage makes more
-OPG (`e_signal`). RANKL synthesis rises (PTH) or falls with the bone that
-is formed but not without bound (`Kf`): resorption follows formation after a delay, the anabolic window, and does not
-where denosumab keeps formation low [3]_. Our assumptions: the form of adaptation, that formation makes the RANKL, and
-that cortical bone gains none.
+OPG (`e_signal`). RANKL synthesis of osteocytes and osteoblasts [5]_ rises (PTH) or falls with the bone that is formed
+but not without bound (`Kf`): resorption follows formation after a delay, the anabolic window, and does not where
+denosumab keeps formation low [3]_. Our assumptions: the form of adaptation, that formation makes the RANKL, and that
+cortical bone gains none.
 
 Parameters read here, with unit and meaning:
 
@@ -33,6 +33,7 @@ References
 .. [2] Chavassieux P et al. J Bone Miner Res 2019;34:1597-608 (romosozumab: early modelling; recalled).
 .. [3] Leder BZ et al. J Clin Endocrinol Metab 2014;99:1694-700. doi:10.1210/jc.2013-4440
 .. [4] Recker RR et al. J Bone Miner Res 2015;30:216-24. doi:10.1002/jbmr.2351; its year off treatment: Recknor 2015.
+.. [5] Xiong J et al. Bone 2014;66:146-54. doi:10.1016/j.bone.2014.06.006 (PTH acts through osteocyte RANKL; recalled)
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def modelling(x: Values, p: Values, room: float, slots: Slots) -> float:
 
 
 def synthesis(x: Values, p: Values, formation: float, slots: Slots) -> float:
-    """RANKL synthesis over normal, with whole-body bone formation over normal.
+    """RANKL synthesis of osteocytes and osteoblasts over normal, with whole-body bone formation over normal.
 
     Parameters
     ----------

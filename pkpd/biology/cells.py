@@ -11,7 +11,7 @@ Parameters read here, with unit and meaning:
 
     mix   1      share of the rebound store that is waiting cells (1: waiting cells only; 0: RANKL/OPG drift only)
     n     1      steepness of site activation in the signal
-    Ka    1      signal (to the power n) at which site activation is half of its most
+    Ka    1      signal (to the power n) times waiting cells at which activation of sites is half of its most
     r     1      share of the resting loss of waiting cells that is activation
     tW    day    time scale of the waiting pool
     f_om  1      share of the waiting pool's inflow that is osteomorphs (osteoclast fission)
@@ -84,15 +84,15 @@ def rates(x: Values, p: Values, c: str, activation: float, survival: float, kill
         Osteoclast death over normal (bisphosphonates).
     """
     waiting, sites, OC, OB = x[f"waiting_{c}"], x[f"sites_{c}"], x[f"OC_{c}"], x[f"OB_{c}"]
-    steep = at_least(activation, LEAST_SIGNAL) ** p.n
-    A = steep * (1 + p.Ka) / (steep + p.Ka)  # ASSUMED: bounded, since only so many surfaces can be activated
+    A = at_least(activation, LEAST_SIGNAL) ** p.n
     inflow = 1 - p.f_om + p.f_om * OC  # osteomorphs come from osteoclasts by fission
-    store = 1 + p.mix * (waiting - 1)
+    called = A * (1 + p.mix * (waiting - 1))
+    opened = called * (1 + p.Ka) / (called + p.Ka)  # ASSUMED: bounded, since only so many surfaces can be activated
     made = survival * (1 + p.Kg) / (survival + p.Kg)
     death = p.kd * (p.dm + (1 - p.dm) * (1 + p.Kd) / (survival + p.Kd)) * kill
     return {
         f"waiting_{c}": (inflow - waiting * (1 - p.r + p.r * A)) / p.tW,
-        f"sites_{c}": (A * store - sites) / p.tQ,
+        f"sites_{c}": (opened - sites) / p.tQ,
         f"OC_{c}": p.kd * made * sites - death * OC,
         f"drift_{c}": ((1 + p.gU) ** (1 - OB) - x[f"drift_{c}"]) / p.tU,  # positive however much bone is formed
         f"matrix1_{c}": (OC - x[f"matrix1_{c}"]) / p.tc,

@@ -17,9 +17,6 @@ from ranklsim.pkpd.biology.cells import LEAST_SIGNAL
 from ranklsim.pkpd.biology.ligand import SOURCES, gradient
 from ranklsim.pkpd.biology.values import Values, at_least
 
-RUNAWAY = 1e-9
-"""What is left of a waiting cell where osteoclasts make as many waiting cells as they use, or more."""
-
 
 def osteoclasts_at_rest(p: Values, c: str) -> Any:
     """Osteoclasts of compartment `c` at rest, over those of a normal genotype.
@@ -45,13 +42,16 @@ def osteoclasts_at_rest(p: Values, c: str) -> Any:
         at_least(p.RANK * ((1 - share) * surface[step] * p.hm + share * soluble * p.hs), LEAST_SIGNAL)
         for step, share in (("act", p.sig_act), ("keep", p.sig))
     )
-    steep = activation**p.n
-    A = steep * (1 + p.Ka) / (steep + p.Ka)
-    made = A * survival * (1 + p.Kg) / (survival + p.Kg)
-    made = made / (p.dm + (1 - p.dm) * (1 + p.Kd) / (survival + p.Kd))
+    A = activation**p.n
+    each = survival * (1 + p.Kg) / (survival + p.Kg)  # osteoclasts of a site, over normal
+    each = each / (p.dm + (1 - p.dm) * (1 + p.Kd) / (survival + p.Kd))
+    # Sites are (1 + Ka) y / (y + Ka), where y = still + again * osteoclasts: osteomorphs among the waiting cells.
     used = 1 - p.r + p.r * A
-    left = at_least(1 - made * p.mix * p.f_om / used, RUNAWAY)
-    return made * (1 - p.mix + p.mix * (1 - p.f_om) / used) / left
+    again = A * p.mix * p.f_om / used
+    still = A * (1 - p.mix + p.mix * (1 - p.f_om) / used)
+    most = (1 + p.Ka) * each
+    half = (still + p.Ka - most * again) / 2
+    return most * still / (half + (half**2 + again * most * still) ** 0.5)
 
 
 def calcium_spared(p: Values) -> Any:

@@ -58,6 +58,7 @@ from typing import Any
 from ranklsim.pkpd.biology.values import Slots, Values
 
 SOURCES = ("osteocyte", "marrow", "osteoblast", "lymphocyte")
+LINEAGE = ("osteocyte", "osteoblast")  # the sources whose synthesis bone-forming agents change
 COMPARTMENTS = ("T", "C")  # trabecular and cortical bone: they hear the sources in different shares
 HEARD = (("w", "T"), ("a", "T"), ("w", "C"))  # shares of the sources: of making and keeping (w), of activation (a)
 
@@ -244,7 +245,7 @@ def signal(x: Values, p: Values, bound: Values, c: str, step: str = "keep") -> f
 
 
 def rates(x: Values, p: Values, bound: Values, synthesis: float, slots: Slots) -> dict[str, float]:
-    """Time derivatives of `STATES` (nmol/L/day); `synthesis` is RANKL made over normal (anabolic agents change it).
+    """Time derivatives of `STATES` (nmol/L/day); `synthesis` is that of `LINEAGE` over normal (anabolic agents).
 
     Parameters
     ----------
@@ -253,16 +254,18 @@ def rates(x: Values, p: Values, bound: Values, synthesis: float, slots: Slots) -
     bound : Values
         Free and bound drug, as from `ligand.binding`.
     synthesis : float
-        RANKL made over normal; bone-forming agents change it.
+        RANKL made by each source of `LINEAGE` over normal; bone-forming agents change it.
     slots : Slots
         Number of agents of each kind.
     """
     binders = range(1, slots.binders + 1)
     drift = p.turn_T * x.drift_T + (1 - p.turn_T) * x.drift_C
-    made = synthesis * (1 + (1 - p.drift_OPG) * (1 - p.mix) * (drift - 1))
+    made = 1 + (1 - p.drift_OPG) * (1 - p.mix) * (drift - 1)
     change, released = {}, {}
     for source in SOURCES:
         pool, production = x[f"mRANKL_{source}"], p.kdeg * p[f"M0_{source}"] * p[f"make_{source}"] * made
+        if source in LINEAGE:
+            production = production * synthesis
         # Bound ligand is internalised at rint of the free rate; it still sheds unless the agent hinders the sheddase.
         shed_share = bound[f"open_{source}"] + sum(
             bound[f"held_{source}_{k}"] * (1 - p[f"block_shedding_{k}"]) for k in binders

@@ -30,23 +30,29 @@ ASSUMED_N = 40  # patients where no n is given
 
 
 class Scale(NamedTuple):
-    """Spread of one kind of figure: absolute, and as a share of the observed value up to `cap` (in quadrature)."""
+    """Spread of one kind of figure: absolute, and as a share of the value up to `cap` and of its rise over `above`.
+
+    The three are added in quadrature.
+    """
 
     absolute: float
     relative: float = 0.0
     cap: float = np.inf
+    above: float = np.inf
 
     def _at(self, value: float) -> float:
-        return float(np.hypot(self.absolute, self.relative * min(abs(value), self.cap)))
+        parts = (self.absolute, self.relative * min(abs(value), self.cap), self.relative * max(value - self.above, 0.0))
+        return float(np.linalg.norm(parts))
 
 
 # The trials of 60 mg Q6M that ship (FREEDOM, DEFEND, DECIDE, DAPS, DATA, phase 2) differ at the same visit by an SD of
 # 0.57 at the spine, 0.51 at the hip, 0.55 at the femoral neck (percentage points), and for CTX, P1NP and BSAP by 22, 23
 # and 18 % of their level. Less the sampling error of each, that leaves 0.45 points and 17 %. Markers not suppressed
-# differ less in proportion: by about 10 points at 80 to 110 % of baseline. Kinetics: 10 %, our assumption.
+# differ less in proportion: by about 10 points at 80 to 110 % of baseline. A rise over baseline, as under bone-forming
+# agents or after the last dose, is as uncertain in proportion as what is left of a fall. Kinetics: 10 %. Both: assumed.
 BETWEEN = {
     "percent_change": Scale(0.45),
-    "percent_of_baseline": Scale(1.0, 0.17, 60.0),
+    "percent_of_baseline": Scale(1.0, 0.17, 60.0, 100.0),
     "difference_to_control": Scale(0.5),
     "change_between": Scale(0.6),
     "retained_gain": Scale(10.0),

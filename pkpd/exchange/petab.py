@@ -55,6 +55,7 @@ CANNOT = (
     f"{LEFT_OUT} lists them with the reason.",
     "A published figure is that of a cohort; the offset of the arm's typical patient is taken off each measurement.",
     "Scenarios of the fit are experiments of their own, and their weights stand in the standard deviations.",
+    "Sizes in mice and after menopause, which a fit with `mice = true` weighs, are not in the problem.",
 )
 
 

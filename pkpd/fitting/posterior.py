@@ -45,7 +45,8 @@ MOST = 12  # moves of a stage; the last one has three times as many
 POOL = 3  # first points over particles
 TRAVEL = 0.8  # share of moves by trajectories on the polynomial
 EVERY = 4  # moves after which the polynomial is fitted again
-SEEN = 3400  # points that it is fitted to, at most: the latest
+SEEN = 6000  # points from which it is fitted, at most: the latest
+BEST = 0.9  # share of them that it is fitted to: those of the least objective
 LEAST_SEEN = 4  # points for each parameter, at least
 WELL = 0.8  # acceptance of trajectories that their stride is adapted to
 DE = 0.3  # share of the other moves by differential evolution
@@ -55,6 +56,7 @@ FAR = 2.0  # normal score at which an estimate on a bound is put
 BATCH = 400  # vectors at once
 ROUNDED = 1e-4  # share of the span within which a rounded draw may lie on a bound
 ENOUGH = 100  # independent draws that particles must be worth
+MIDDLE, CENTRING = 300, 2  # draws whose predictions the centre has the middle of, and steps towards it
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,7 @@ def sample(
             state.fitted_to = len(state.seen)
         if guide is None or state.moved % EVERY == 0:
             seen = slice(max(0, state.fitted_to - SEEN), state.fitted_to)
-            guide = Surrogate(state.seen[seen], state.gave[seen]) if state.fitted_to >= LEAST_SEEN * d else None
+            guide = _guide(state.seen[seen], state.gave[seen]) if state.fitted_to >= LEAST_SEEN * d else None
         accepted, size = _move(state, evaluate, first, guide, _random(seed, 2 * state.moves + 2))
         state.acceptance = accepted
         state.size = float(np.clip(state.size * np.exp(size), 0.05, 1.0))
@@ -359,6 +361,13 @@ def _move(
     return float(accepted.mean()), share - WANTED
 
 
+def _guide(seen: Array, gave: Array) -> Surrogate:
+    """Polynomial through the share BEST of the points, since what fits badly bends it where particles are."""
+    objective = np.square(gave).sum(axis=1)
+    near = objective <= np.quantile(objective, BEST)
+    return Surrogate(seen[near], gave[near])
+
+
 def _guided(guide: Surrogate, warmth: float, first: _Normal) -> Callable[[Array], tuple[Array, Array]]:
     """Logarithm of the density that the polynomial makes, and its gradient."""
 
@@ -379,22 +388,44 @@ def _random(seed: int, number: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=[seed, number]))
 
 
-def centre(theta: Array, parameters: tuple[Fitted, ...]) -> Array:
-    """Centre of draws: their mean in normal scores of the prior.
+def centre(
+    theta: Array,
+    parameters: tuple[Fitted, ...],
+    residuals: Callable[[Array], Array],
+    jacobian: Callable[[Array], Array],
+) -> Array:
+    """Centre of draws, in what they are and in what they predict.
+
+    The mean of draws in normal scores of the prior predicts otherwise than the draws do in the middle, as the model is
+    bent. Gauss-Newton steps move it towards the median of each residual over draws, as far as the distance from the
+    mean (by the covariance of the draws) pays for it in units of the residuals' errors.
 
     Parameters
     ----------
     theta : ndarray, shape (n, parameters)
-        On the fitted scale.
+        Draws on the fitted scale; the first `MIDDLE` tell the medians.
     parameters : tuple of Fitted
+    residuals : callable
+        As of `sample`.
+    jacobian : callable
+        From a vector (parameters,) to the slopes of its residuals (n_residuals, parameters).
 
     Returns
     -------
     ndarray, shape (parameters,)
     """
     space = _Space.of(parameters)
-    place = np.clip((theta - space.low) / (space.high - space.low), ROUNDED, 1 - ROUNDED)
-    return space.theta(ndtri(place).mean(axis=0))
+    z = ndtri(np.clip((theta - space.low) / (space.high - space.low), ROUNDED, 1 - ROUNDED))
+    mean, tight = z.mean(axis=0), np.linalg.inv(np.cov(z.T) + 1e-6 * np.eye(z.shape[1]))
+    found = residuals(theta[:MIDDLE])
+    middle = np.median(found[np.isfinite(found).all(axis=1)], axis=0)
+    here = mean
+    for _ in range(CENTRING):
+        at = space.theta(here)
+        slope = jacobian(at) * space.slope(here)
+        gap = slope.T @ (middle - residuals(at[None])[0]) - tight @ (here - mean)
+        here = here + np.linalg.solve(slope.T @ slope + tight, gap)
+    return space.theta(here)
 
 
 def summarise(found: Draws, parameters: tuple[Fitted, ...], level: float = 0.95) -> pd.DataFrame:

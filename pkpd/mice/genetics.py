@@ -56,8 +56,8 @@ def run_genetics(parameters: ParametersLike = None, *, vectors: pd.DataFrame | N
         ``published``, ``low`` and ``high`` (bounds of agreement, NaN where open), ``predicted`` (NaN if not in the
         model), ``passed`` (missing if not in the model), ``median``, ``lower`` and ``upper`` (middle 90 %) of the
         predictions of `vectors` and the ``share`` of them that agrees (NaN without vectors, or where a row is about a
-        range of parameters), ``independent`` (neither by construction nor a size by which shares of sources were
-        chosen), ``basis`` (R read, C recalled, P prediction), ``source``, ``note``.
+        range of parameters), ``independent`` (neither by construction nor a size that the posterior weighs),
+        ``basis`` (R read, C recalled, P prediction), ``source``, ``note``.
     """
     data = published()
     table = load_parameters(parameters)
@@ -197,7 +197,7 @@ def _terms(laboratory: Laboratory, own: str) -> dict[str, object]:
             ), axis=-1
         )  # fmt: skip
 
-    functions = (rest, after, untouched, start, change, drift, given, at, course, yearly, abs)
+    functions = (rest, after, untouched, start, change, drift, given, at, course, yearly, abs, np.log10)
     return {
         **{function.__name__: function for function in functions},
         "max": together(np.max),
@@ -306,7 +306,7 @@ def counts(frame: pd.DataFrame) -> list[str]:
     said = [
         f"{agree.sum()} of {len(judged)} published statements agree with the model, {(~agree).sum()} do not; "
         f"{frame['passed'].isna().sum()} are outside the model.",
-        f"Of the {apart.sum()} that are neither by construction nor sizes by which shares of sources were chosen, "
+        f"Of the {apart.sum()} that are neither by construction nor sizes that the posterior weighs, "
         f"{(agree & apart).sum()} agree.",
         f"{whole.sum()} of {len(whole)} numbered tests on data agree in every part; the others are "
         f"{failing or 'none'}.",

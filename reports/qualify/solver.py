@@ -409,8 +409,10 @@ def two_halves() -> Finding:
     """Largest relative difference between one dose of a drug and half a dose of each of two equal drugs."""
     table, drug = load_parameters(), load_agent("denosumab")
     twin = other_affinities(load_agent("mrankl-selective"), **drug.values)
-    one = simulate(table, typical(), [drug], q6m(60, 3), DAYS, rtol=1e-9)
-    two = simulate(table, typical(), [drug, twin], together(q6m(30, 3), q6m(30, 3, agent=1)), DAYS, rtol=1e-9)
+    one = simulate(table, typical(), [drug], q6m(60, 3), DAYS, rtol=1e-9, atol=1e-12)
+    two = simulate(
+        table, typical(), [drug, twin], together(q6m(30, 3), q6m(30, 3, agent=1)), DAYS, rtol=1e-9, atol=1e-12
+    )
     names = ("CTX", "OCC_mRANKL", "OCC_sRANKL", "sRANKL_total", "BMD_LS")
     gap = max(float(np.max(np.abs(one[n] - two[n]) / (np.abs(one[n]) + 1e-6))) for n in names)
     return Finding(gap, "Denosumab and an antibody with its values: CTX, occupancy, soluble RANKL and spine BMD.")

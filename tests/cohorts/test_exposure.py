@@ -122,7 +122,7 @@ def test_the_area_of_a_drug_without_target_is_dose_times_availability_over_clear
     wanted = drug.values["F"] * dose * 1e3 / (drug.values["CL"] * scale) / 1e3  # mg / L is ug/mL
     true = linear.visits.groupby("patient")["true_AUC_DRUG"].sum()
     gone = linear.visits.groupby("patient")["true_C_free"].last() < 1e-3
-    assert gone.sum() > 5
+    assert gone.sum() > 3
     np.testing.assert_allclose(true[gone], wanted[gone], rtol=2e-4)
 
 

@@ -11,12 +11,14 @@ from helpers import small_fit
 from scipy import stats
 from scipy.stats import norm
 
+from ranklsim.pkpd.ensemble import ensemble
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.evidence.errors import cov
 from ranklsim.pkpd.evidence.predictions import Predictor
 from ranklsim.pkpd.evidence.records import load_evidence
 from ranklsim.pkpd.fitting import fit as fitting
 from ranklsim.pkpd.fitting import work
+from ranklsim.pkpd.fitting.posterior import centre
 from ranklsim.pkpd.fitting.sizes import misfits, sizes
 from ranklsim.pkpd.fitting.spec import Fitted, load_spec, methods, transformed
 from ranklsim.pkpd.mice.genetics import value_of
@@ -195,18 +197,16 @@ def test_evidence_of_the_default_fit_leaves_out_only_agents_of_other_kinds_and_c
 
 
 @pytest.mark.slow
-def test_the_default_values_are_where_the_default_fit_ends() -> None:
-    """Downhill of the shipped values there is next to nothing: `make refit` would come back to them."""
-    spec = load_spec("default")
+def test_the_default_values_are_the_centre_of_the_ensemble() -> None:
+    spec, drawn = load_spec("ensemble"), ensemble()
     problem = fitting.make_problem(spec)
-    theta = np.array([p.start for p in spec.parameters])
-    slope, residual = problem.jacobian(theta), problem.residuals(theta)
-    step = -np.linalg.solve(slope.T @ slope, slope.T @ residual)
-    low, high = (np.array([getattr(p, end) for p in spec.parameters]) for end in ("low", "high"))
-    least = min(np.square(problem.residuals(np.clip(theta + f * step, low, high))).sum() for f in (0.1, 0.3, 1.0))
-    assert least > residual @ residual - 0.5
-    for p in spec.parameters:
-        assert problem.table.row(p.name)["status"] == "fitted"
+    theta = np.array([[transformed(x, p.transform) for x in drawn[p.name]] for p in spec.parameters]).T
+    start = np.array([p.start for p in spec.parameters])
+    found = centre(theta, spec.parameters, problem.residuals_of, problem.jacobian)
+    assert np.abs((found - start) / theta.std(axis=0)).max() < 0.02
+    low, high = np.quantile(theta, [0.25, 0.75], axis=0)
+    outside = [p.name for p, inside in zip(spec.parameters, (low < start) & (start < high), strict=True) if not inside]
+    assert not outside, "a parameter lies outside the central half of its draws"
 
 
 def test_a_spec_that_is_like_another_takes_what_it_does_not_say_from_it(tmp_path: Path) -> None:

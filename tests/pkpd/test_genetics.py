@@ -22,19 +22,27 @@ DATA = laboratory.published()
 # What the model can't do, by test (0: further experiments) and the start of the endpoint. A row that mends or breaks
 # changes this list, on purpose.
 FAILING = {
-    (4, "trabecular BV/TV, % change"): "by 5.5: what bounds osteoclasts bounds the loss",
+    (3, "serum sRANKL, fold"): "1.6: the ensemble has 0.6 to 6",
     (6, "trabecular loss by ovariectomy prevented"): "dense bone loses in proportion",
-    (7, "cortical volume from 8 to 24 months of age"): "by 0.1 %: a few cortical osteoclasts more than must be",
     (8, "trabecular BV/TV one month after"): "adult bone can't grow by 30 % in a month",
-    (8, "trabecular osteoclasts, % change"): "activation grows less than in proportion (n below 1)",
-    (8, "trabecular loss by ovariectomy prevented"): "lymphocytes carry most of what ovariectomy adds",
-    (9, "osteoclasts lost without osteocyte and without"): "94 %: as test 8",
-    (11, "cortical loss by ovariectomy"): "lymphocytes are 1 % of the cortical signal, and rise eightfold",
+    (8, "trabecular osteoclasts, % change"): "by 7: osteoclasts do not fall in proportion to what activates sites",
+    (8, "trabecular loss by ovariectomy prevented"): "lymphocytes and lining cells carry most of what ovariectomy adds",
+    (11, "trabecular osteoclasts at rest"): "by 0.2",
+    (11, "cortical loss by ovariectomy"): "lymphocytes are 1 % of the cortical signal, and rise sixfold",
+    (
+        13,
+        "trabecular osteoclasts, % change",
+    ): "by 3: what is not shed stays on the surface, and sRANKL is a small share",
     (15, "trabecular BV/TV after 10 days"): "adult turnover of 2 a year can't take 84 % in ten days",
+    (15, "serum TRAP5b after 10 days"): "by 10: activation of sites is bounded, and osteoclasts last",
     (15, "trabecular BV/TV after 28 days"): "as after 10 days",
     (16, "trabecular osteoclasts under saturating denosumab"): "full blockade leaves none, the mice a twentieth",
+    (18, "CTX at 6 months of 60 mg"): "by 1 in the typical woman; the median of a cohort is 6 points higher",
     (19, "trabecular remodelling 13 years after menopause"): "nothing goes on rising for years",
+    (22, "OPG input after 5 years"): "by 0.03: RANKL synthesis carries most of the drift",
+    (23, "serum free sRANKL at month 1"): "half of the shedding of bound surface RANKL is blocked in the middle",
     (0, "trabecular BV/TV, fold"): "as the osteoclasts of test 8",
+    (0, "trabecular osteoclasts, % of control"): "by 3: the ensemble has 0 to 100",
     (0, "trabecular BV/TV, % change"): "osteoclasts are bounded, so ten times the RANKL can't empty bone",
 }
 

@@ -141,6 +141,25 @@ def test_draws_are_right_however_wrong_the_polynomial_is() -> None:
     assert found.theta[:, 1].mean() == pytest.approx(mean, abs=0.08)
 
 
+def test_the_centre_of_draws_of_a_bent_model_predicts_what_they_do_in_the_middle() -> None:
+    """And that of draws of which nothing is predicted is their mean in normal scores."""
+    flat = tuple(Fitted(name, "none", 0.0, -1.0, 1.0) for name in "xy")
+    theta = np.random.default_rng(4).uniform(-0.98, 0.98, size=(300, 2))
+
+    def bent(here: np.ndarray) -> np.ndarray:
+        return np.column_stack([10 * np.exp(here.sum(axis=1)), 5 * here[:, 0]])
+
+    def slope(here: np.ndarray) -> np.ndarray:
+        up = [10 * np.exp(here.sum())] * 2
+        return np.array([up, [5.0, 0.0]])
+
+    found = posterior.centre(theta, flat, bent, slope)
+    middle = np.median(bent(theta), axis=0)
+    assert bent(found[None])[0] == pytest.approx(middle, abs=0.2)
+    straight = posterior.centre(theta, flat, lambda here: 0 * here, lambda here: np.zeros((2, 2)))
+    assert ndtri((straight + 1) / 2) == pytest.approx(ndtri((theta + 1) / 2).mean(axis=0))
+
+
 def test_few_particles_say_so() -> None:
     found = posterior.sample(residuals, PARAMETERS, np.zeros(3), DESIGN, particles=40)
     assert "more particles are needed" in found.trouble()

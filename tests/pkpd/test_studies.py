@@ -14,7 +14,7 @@ from ranklsim.pkpd.evidence.errors import RHO, cov
 from ranklsim.pkpd.evidence.predictions import Predictor
 from ranklsim.pkpd.evidence.records import Evidence, load_evidence
 from ranklsim.pkpd.evidence.studies import EFFECTS, study_cov, study_effects
-from ranklsim.pkpd.fitting.fit import Problem, make_problem
+from ranklsim.pkpd.fitting.fit import Problem, chosen_evidence, make_problem
 from ranklsim.pkpd.fitting.spec import load_spec
 from ranklsim.pkpd.parameters import load_parameters
 
@@ -112,8 +112,11 @@ def test_studies_that_contradict_each_other_leave_the_typical_patient_in_the_mid
 
 
 def test_the_sds_of_the_effects_are_those_of_the_shipped_figures() -> None:
-    """Maximum likelihood at the default values; `study_M0` is assumed, and within what the figures allow."""
-    problem = make_problem(load_spec("default"))
+    """Maximum likelihood for denosumab and placebo; `study_M0` is assumed, and within what the figures allow."""
+    evidence = chosen_evidence(load_spec("default"))
+    own = {arm.id for arm in evidence.arms.values() if set(arm.agent_names) <= {"denosumab", "placebo"}}
+    alone = evidence.subset(evidence.observations["arm"].isin(own))
+    problem = Problem(load_spec("default"), TABLE, alone)
     predictor = problem._predictor
     away = problem._misfit(predictor(TABLE))
 

@@ -13,6 +13,7 @@ from helpers import script
 import ranklsim
 from ranklsim import BadInput
 from ranklsim.cohorts.running.storage import open_run
+from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.results import Results, dictionary, unexplained
 
 DICTIONARY = script("dictionary")
@@ -69,7 +70,7 @@ def test_lists_are_explained(name: str) -> None:
 
 
 def test_one_of_a_list_is_given_by_its_name() -> None:
-    assert ranklsim.agents("denosumab").values["KD_sRANKL"] == 0.003
+    assert ranklsim.agents("denosumab").values["KD_sRANKL"] == pytest.approx(load_parameters()["denosumab.KD_sRANKL"])
     assert ranklsim.parameters("denosumab.CL")["unit"].tolist() == ["L/day"]
     assert set(ranklsim.parameters(group="cells", status="fitted")["group"]) == {"cells"}
     women = ranklsim.populations("postmenopausal-osteoporosis")
