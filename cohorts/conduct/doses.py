@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import betaincinv
-from scipy.stats import gamma
+from scipy.special import gammaincinv, ndtri
 
 from ranklsim.cohorts import streams
 from ranklsim.cohorts.conduct.hazards import thresholds
@@ -139,15 +139,13 @@ def _delay_days(delay: Delay, share: Array) -> Array:
     percentiles have the ratio given, found by bisection.
     """
     if delay.distribution == "lognormal":
-        from scipy.special import ndtri
-
         return np.asarray(delay.median * np.exp(np.log(delay.p95 / delay.median) / _P95 * ndtri(share)))
     low, high = 1e-3, 1e6
     for _ in range(100):  # the ratio falls as the shape rises
         middle = np.sqrt(low * high)
-        ratio = gamma.ppf(0.95, middle) / gamma.ppf(0.5, middle)
+        ratio = gammaincinv(middle, 0.95) / gammaincinv(middle, 0.5)
         low, high = (middle, high) if ratio > delay.p95 / delay.median else (low, middle)
-    return np.asarray(delay.median / gamma.ppf(0.5, low) * gamma.ppf(share, low))
+    return np.asarray(delay.median / gammaincinv(low, 0.5) * gammaincinv(low, share))
 
 
 def postpone(

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.integrate import cumulative_simpson
 
 from ranklsim.cohorts.measures import AREA, DRUG, PEAK
 
@@ -118,7 +118,7 @@ def _area(days: Array, doses: Array, values: Array, visits: Array) -> Array:
         if last > first:
             before = area[:, [first - 1]] if first else 0.0  # the moment of the dose adds nothing
             part = slice(first, last)
-            area[:, part] = before + cumulative_simpson(values[:, part], x=days[part], axis=1, initial=0.0)
+            area[:, part] = before + scipy.integrate.cumulative_simpson(values[:, part], x=days[part], axis=1, initial=0.0)
     place = np.clip(np.searchsorted(days, visits, side="left") - 1, 0, days.size - 2)
     step = days[place + 1] - days[place]
     share = np.clip((visits - days[place]) / step, 0.0, 1.0)

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ranklsim.cohorts.endpoints.base import Data, Endpoint, Setting, World, adjusted_for
 from ranklsim.cohorts.endpoints.estimands import SOON, Estimand, first_month, people
 from ranklsim.cohorts.endpoints.reading import Plan, counted
 from ranklsim.cohorts.statistics import rates
+from ranklsim.cohorts.statistics.tails import chi2_quantile
 from ranklsim.cohorts.words import EVENT_WORDS, month_text
 from ranklsim.pkpd.errors import RunFailed
 from ranklsim.pkpd.reading import Shape, Table
@@ -97,8 +97,8 @@ class Rate(Endpoint):
 
     def alone(self, own: pd.DataFrame) -> dict[str, Any]:
         events, years = float(own["count"].sum()), float(own["years"].sum())
-        low = stats.chi2.ppf(0.025, 2 * events) / 2 if events else 0.0
-        high = stats.chi2.ppf(0.975, 2 * events + 2) / 2
+        low = chi2_quantile(0.025, 2 * events) / 2 if events else 0.0
+        high = chi2_quantile(0.975, 2 * events + 2) / 2
         out = {"estimate": events / years, "low": low / years, "high": high / years}
         return out | {"events": events, "method": "exact Poisson interval"}
 

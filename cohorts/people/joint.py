@@ -17,6 +17,7 @@ References
 .. [2] Silverman BW, Young GA. Biometrika 1987;74:469-79. doi:10.1093/biomet/74.3.469
 .. [3] Sobol IM. USSR Comput Math Math Phys 1967;7:86-112. doi:10.1016/0041-5553(67)90144-9
 .. [4] Austin PC. Stat Med 2009;28:3083-107. doi:10.1002/sim.3697
+.. [5] Joe S, Kuo FY. SIAM J Sci Comput 2008;30:2635-54. doi:10.1137/070709359 (file new-joe-kuo-6)
 """
 
 from __future__ import annotations
@@ -33,7 +34,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtri
-from scipy.stats import qmc
 
 from ranklsim.cohorts import streams
 from ranklsim.cohorts.people.criteria import Range, admitted, parts, values_of
@@ -656,4 +656,35 @@ def sobol(dimensions: int) -> Array:
     dimensions : int
         Number of scores of a person.
     """
-    return ndtri(qmc.Sobol(dimensions, scramble=False).random(POINTS) + 0.5 / POINTS)
+    places = np.arange(POINTS, dtype=np.uint32)
+    gray = places ^ (places >> 1)  # the order of `scipy.stats.qmc.Sobol`
+    cloud = np.empty((POINTS, dimensions))
+    for k, directions in zip(range(dimensions), _directions(dimensions), strict=True):
+        whole = np.zeros(POINTS, dtype=np.uint32)
+        for bit, direction in enumerate(directions):
+            whole ^= ((gray >> bit) & 1) * direction
+        cloud[:, k] = whole / POINTS
+    return ndtri(cloud + 0.5 / POINTS)
+
+
+_POLYNOMIALS = (
+    (1, 0, (1,)), (2, 1, (1, 3)), (3, 1, (1, 3, 1)), (3, 2, (1, 1, 1)), (4, 1, (1, 1, 3, 3)), (4, 4, (1, 3, 5, 13)),
+    (5, 2, (1, 1, 5, 5, 17)), (5, 4, (1, 1, 5, 5, 5)), (5, 7, (1, 1, 7, 11, 19)), (5, 11, (1, 1, 5, 1, 1)),
+    (5, 13, (1, 1, 1, 3, 11)), (5, 14, (1, 3, 5, 5, 31)), (6, 1, (1, 3, 3, 9, 7, 49)), (6, 13, (1, 1, 1, 15, 21, 21)),
+)  # fmt: skip
+"""Degree, coefficients (as bits) and initial numbers of the second and further dimensions [5]_."""
+
+
+def _directions(dimensions: int) -> list[list[np.uint32]]:
+    """Direction numbers of each dimension, for the bits of a place from the lowest; as shares of `POINTS`."""
+    bits = POINTS.bit_length() - 1
+    found = [[1] * bits]
+    for degree, coefficients, first in _POLYNOMIALS[: dimensions - 1]:
+        m = list(first[:bits])
+        for i in range(degree, bits):
+            new = m[i - degree] ^ (m[i - degree] << degree)
+            for j in range(1, degree):
+                new ^= ((coefficients >> (degree - 1 - j)) & 1) * (m[i - j] << j)
+            m.append(new)
+        found.append(m)
+    return [[np.uint32(m << (bits - 1 - i)) for i, m in enumerate(each)] for each in found]

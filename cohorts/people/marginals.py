@@ -12,7 +12,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,7 +102,7 @@ def matched(
     label: str,
     marginals: tuple[Marginal, ...],
     scores: Array,
-    let_in: Callable[[tuple[Shape, ...]], NDArray[np.bool_]],
+    let_in: Callable[[tuple[Shape, ...]], tuple[NDArray[np.bool_], Mapping[int, Array]]],
 ) -> tuple[Shape, ...]:
     """Location and scale of each marginal before inclusion, such that the included have the published figures.
 
@@ -114,7 +114,7 @@ def matched(
     scores : ndarray, shape (n, n_marginals)
         Correlated normal scores of the cloud.
     let_in : callable
-        From shapes to who of the cloud is let in, shape (n,).
+        From shapes to who of the cloud is let in, shape (n,), and the values that say so, by place of the marginal.
 
     Raises
     ------
@@ -125,14 +125,14 @@ def matched(
     shapes = list(goals)
     worst = 0
     for _ in range(200):
-        who = let_in(tuple(shapes))
+        who, known = let_in(tuple(shapes))
         if who.sum() < FEWEST:
             break
         misfits = []
         for k, marginal in enumerate(marginals):
             middle, spread = goals[k]
             location, scale = shapes[k]
-            got = marginal.moments(marginal.quantile(scores[who, k], shapes[k]))
+            got = marginal.moments(known[k][who] if k in known else marginal.quantile(scores[who, k], shapes[k]))
             if marginal.distribution == "bernoulli":
                 misfits.append(abs(ndtr(got[0]) - ndtr(middle)) if np.isfinite(middle) else 0.0)
                 shapes[k] = (location + 0.7 * (middle - got[0]) if np.isfinite(middle + got[0]) else location, scale)

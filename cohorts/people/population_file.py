@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ranklsim.cohorts.people.criteria import Range, admitted, covariates
+from ranklsim.cohorts.people.criteria import Range, admitted, covariates, parts
 from ranklsim.cohorts.people.joint import (
     COLUMNS,
     Declared,
@@ -239,7 +239,16 @@ def _declared(name: str, file: tuple[str, bytes]) -> Declared:
     def people(shapes: tuple[Matched, ...]) -> Any:
         return assembled_of(marginals, shapes, scores)
 
-    shapes = matched(label, marginals, scores, lambda shapes: admitted(inclusion, people(shapes)))
+    asked = [part for each in inclusion for part in parts(each)]
+    direct = bool(asked) and set(asked) <= set(names)
+
+    def let_in(shapes: tuple[Matched, ...]) -> tuple[Any, dict[int, Any]]:
+        wanted = [k for k, name in enumerate(names) if name in asked or not direct]
+        known = {k: marginals[k].quantile(np.ascontiguousarray(scores[:, k]), shapes[k]) for k in wanted}
+        drawn = {names[k]: values for k, values in known.items()}
+        return admitted(inclusion, pd.DataFrame(drawn) if direct else assembled(drawn)), known
+
+    shapes = matched(label, marginals, scores, let_in)
     tilt = None
     if targets:
         cloud = people(shapes)

@@ -20,9 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 from ranklsim.cohorts.statistics.ancova import ALIKE, LEVEL, ancova_design, left_out
+from ranklsim.cohorts.statistics.tails import t_quantile, t_tail
 from ranklsim.pkpd.errors import BadInput, RunFailed
 
 Array = NDArray[np.float64]
@@ -60,8 +61,8 @@ class Censored:
         level : float
         """
         value, error = float(contrast @ self.slope), float(np.sqrt(contrast @ self.covariance @ contrast))
-        half = float(stats.t.ppf(0.5 + level / 2, self.df)) * error
-        p = 2 * float(stats.t.sf(abs(value) / error, self.df)) if error > 0 else np.nan
+        half = float(t_quantile(0.5 + level / 2, self.df)) * error
+        p = 2 * float(t_tail(abs(value) / error, self.df)) if error > 0 else np.nan
         out = {"estimate": value, "low": value - half, "high": value + half, "std_error": error, "df": float(self.df)}
         return out | {"p": p}
 
@@ -103,7 +104,7 @@ def fit(matrix: Array, value: Array, below: NDArray[np.bool_]) -> Censored:
     whole = np.column_stack([-matrix, value])  # (value - mean) / SD is linear in `at`
     for _ in range(MOST_STEPS):
         z = whole @ at
-        hazard = np.exp(stats.norm.logpdf(z) - special.log_ndtr(z))  # of values below z
+        hazard = np.exp(-(z**2) / 2 - np.log(2 * np.pi) / 2 - special.log_ndtr(z))  # of values below z
         slope = np.where(seen, -z, hazard)
         curve = np.where(seen, -1.0, -hazard * (z + hazard))
         gradient = whole.T @ slope

@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from ranklsim.cohorts.statistics.likelihood import Edge, highest, maximise
 from ranklsim.cohorts.statistics.proportions import model_matrix, no_ratio, wald
 from ranklsim.cohorts.statistics.survival import of_two_arms, refuse_empty, strata_of
+from ranklsim.cohorts.statistics.tails import chi2_tail
 from ranklsim.pkpd.errors import RunFailed
 
 Array = NDArray[np.float64]
@@ -70,7 +70,7 @@ def gray(table: pd.DataFrame, arms: Sequence[str], *, stratified: bool = False) 
         return out
     chi2 = float(score @ np.linalg.solve(variance, score))
     z = {"z": float(score[0] / np.sqrt(variance[0, 0]))} if len(arms) == 2 else {}
-    return out | {"chi2": chi2, "p": float(stats.chi2.sf(chi2, len(score)))} | z
+    return out | {"chi2": chi2, "p": float(chi2_tail(chi2, len(score)))} | z
 
 
 def _gray_score(time: Array, cause: NDArray[np.int64], group: NDArray[np.int64], n: int) -> tuple[Array, Array]:

@@ -32,8 +32,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import optimize, special
-from scipy.stats import qmc
+import scipy
+from scipy import special
 
 from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail
 from ranklsim.pkpd.errors import BadInput
@@ -173,7 +173,7 @@ class Largest:
         alpha : float
             One-sided.
         """
-        return float(optimize.brentq(lambda t: self.below(t) - (1 - alpha), -50.0, 1e3, xtol=1e-9))
+        return float(scipy.optimize.brentq(lambda t: self.below(t) - (1 - alpha), -50.0, 1e3, xtol=1e-9))
 
 
 def directions(rank: int) -> np.ndarray:
@@ -194,7 +194,7 @@ def directions(rank: int) -> np.ndarray:
         round_ = np.sqrt(1 - height**2)
         return np.column_stack([round_ * np.cos(turn), round_ * np.sin(turn), height])
     if rank not in _SPHERES:
-        uniform = qmc.Sobol(rank, scramble=True, rng=np.random.default_rng(rank)).random(MANY // 2)
+        uniform = scipy.stats.qmc.Sobol(rank, scramble=True, rng=np.random.default_rng(rank)).random(MANY // 2)
         z = normal_quantile(uniform)
         half = z / np.linalg.norm(z, axis=1, keepdims=True)
         _SPHERES[rank] = np.concatenate([half, -half])
@@ -368,7 +368,7 @@ def first_exactly(above: Callable[[np.ndarray], np.ndarray], top: float, effect:
     if not 0 < near < np.inf:
         return near
     k = int(np.searchsorted(doses, near, side="left"))
-    return float(optimize.brentq(lambda d: float(above(np.array([d]))[0]) - effect, doses[max(k - 1, 0)], doses[k]))
+    return float(scipy.optimize.brentq(lambda d: float(above(np.array([d]))[0]) - effect, doses[max(k - 1, 0)], doses[k]))
 
 
 def first_dose(doses: np.ndarray, above: np.ndarray, effect: float) -> float:
@@ -445,7 +445,7 @@ def fit(kind: str, doses: np.ndarray, means: np.ndarray, covariance: np.ndarray)
             for end, dose in zip(family.bounds, family.doses, strict=True)
         ]
         options = {"xatol": 1e-9, "fatol": 1e-12, "maxiter": 4000}
-        found = optimize.minimize(misfit, np.log(at), method="Nelder-Mead", bounds=ends, options=options)
+        found = scipy.optimize.minimize(misfit, np.log(at), method="Nelder-Mead", bounds=ends, options=options)
         at = np.exp(found.x)
     basis = _basis(kind, doses, top, at[None])[0]
     b = np.linalg.lstsq(np.linalg.cholesky(weight).T @ basis, np.linalg.cholesky(weight).T @ means)[0]

@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
+import scipy
+from scipy.special import betaincinv
 
 from ranklsim.cohorts.statistics.likelihood import Edge, highest, maximise
 from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail, t_quantile, t_tail
@@ -47,8 +48,8 @@ def proportion(events: float, n: int, *, method: str = "wilson", level: float = 
         return dict.fromkeys(("estimate", "low", "high"), np.nan)
     share = events / n
     if method == "exact":
-        low = stats.beta.ppf((1 - level) / 2, events, n - events + 1) if events else 0.0
-        high = stats.beta.ppf((1 + level) / 2, events + 1, n - events) if events < n else 1.0
+        low = betaincinv(events, n - events + 1, (1 - level) / 2) if events else 0.0
+        high = betaincinv(events + 1, n - events, (1 + level) / 2) if events < n else 1.0
         return {"estimate": share, "low": float(low), "high": float(high)}
     if method != "wilson":
         raise ValueError(f"unknown method {method!r}")
@@ -140,7 +141,7 @@ def interval_of_score(z: Any, measure: str, level: float) -> tuple[float, float]
         if side * of(farthest) <= limit:
             ends.append((0.0 if side == 1 else np.inf) if ratio else -float(side))
             continue
-        end = optimize.brentq(lambda value, s=side: s * of(value) - limit, least, most, xtol=1e-13)
+        end = scipy.optimize.brentq(lambda value, s=side: s * of(value) - limit, least, most, xtol=1e-13)
         ends.append(float(np.exp(end)) if ratio else float(end))
     return ends[0], ends[1]
 

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, special, stats
+import scipy
+from scipy import special
 
 from ranklsim.cohorts.statistics.likelihood import Edge, maximise
 from ranklsim.cohorts.statistics.proportions import model_matrix, no_ratio, telling, wald
+from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail
 from ranklsim.pkpd.errors import BadInput
 
 POISSON = "Poisson, the limit of the negative binomial without overdispersion"
@@ -116,8 +118,8 @@ class _Exact:
         x, n = self.events[0], sum(self.events)
         share = ratio * self.years[0] / (ratio * self.years[0] + self.years[1])
         if x > n * share:
-            return max(0.0, float(stats.norm.isf(stats.binom.sf(x - 1, n, share))))
-        return -max(0.0, float(stats.norm.isf(stats.binom.cdf(x, n, share))))
+            return max(0.0, -float(normal_quantile(special.betainc(x, n - x + 1, share))))
+        return -max(0.0, -float(normal_quantile(special.betaincc(x + 1, n - x, share)))) if x < n else 0.0
 
     def interval(self, level: float) -> tuple[float, float]:
         """Ratios that a two-sided test does not reject.
@@ -127,8 +129,8 @@ class _Exact:
         level : float
         """
         (x, other), tail = self.events, (1 - level) / 2
-        low = float(stats.beta.ppf(tail, x, other + 1)) if x else 0.0
-        high = float(stats.beta.isf(tail, x + 1, other)) if other else 1.0
+        low = float(special.betaincinv(x, other + 1, tail)) if x else 0.0
+        high = float(special.betainccinv(x + 1, other, tail)) if other else 1.0
         scale = self.years[1] / self.years[0]
         return scale * low / (1 - low), scale * high / (1 - high) if high < 1 else np.inf
 
@@ -155,7 +157,7 @@ def exact_ratio(events: tuple[int, int], years: tuple[float, float], *, level: f
     test = _Exact(events, years)
     low, high = test.interval(level)
     estimate = events[0] * years[1] / (events[1] * years[0]) if events[1] else np.inf
-    p = min(1.0, 2 * float(stats.norm.sf(abs(test(1.0)))))
+    p = min(1.0, 2 * float(normal_tail(abs(test(1.0)))))
     method = f"exact, of Poisson counts given their sum of {sum(events)}"
     return {"estimate": estimate, "low": low, "high": high, "p": p, "z": test, "method": method, "dispersion": np.nan}
 
@@ -195,7 +197,7 @@ class _fit:
             return 0.0
         for before, after in itertools.pairwise(grid):
             if at(after) <= 0:
-                return float(np.exp(optimize.brentq(at, before, after, xtol=1e-12)))
+                return float(np.exp(scipy.optimize.brentq(at, before, after, xtol=1e-12)))
         return 0.0  # beyond all bounds
 
     def _at(self, a: float, start: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import bdtrik
 
 from ranklsim.cohorts.events import DEATH, ENDS, RESCUE, STOPPED, SWITCH
 from ranklsim.cohorts.people.criteria import values_of
@@ -190,7 +190,7 @@ def median_interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, fl
         Coverage, 0 to 1.
     """
     x = np.sort(np.asarray(values, float)[np.isfinite(values)])
-    rank = int(stats.binom.ppf((1 - level) / 2, x.size, 0.5)) if x.size else 0
+    rank = max(0, int(np.ceil(bdtrik((1 - level) / 2, x.size, 0.5)))) if x.size else 0
     if rank == 0:
         return float("nan"), float("nan")
     return float(x[rank - 1]), float(x[x.size - rank])

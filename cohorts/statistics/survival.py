@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
+import scipy
 
 from ranklsim.cohorts.statistics.likelihood import Edge, highest, maximise
 from ranklsim.cohorts.statistics.proportions import FARTHEST, interval_of_score, model_matrix, no_ratio, score, wald
-from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail
+from ranklsim.cohorts.statistics.tails import chi2_tail, normal_quantile, normal_tail
 from ranklsim.pkpd.errors import BadInput, RunFailed
 
 CURVE = ("month", "estimate", "low", "high", "std_error")
@@ -173,7 +173,7 @@ def log_rank(table: pd.DataFrame, arms: Sequence[str], *, stratified: bool = Fal
     if np.linalg.matrix_rank(variance) < len(score):
         return out
     chi2 = float(score @ np.linalg.solve(variance, score))
-    return out | {"chi2": chi2, "p": float(stats.chi2.sf(chi2, len(score)))}
+    return out | {"chi2": chi2, "p": float(chi2_tail(chi2, len(score)))}
 
 
 def log_rank_ratio(
@@ -214,7 +214,7 @@ def log_rank_ratio(
     low, high = interval_of_score(z, "risk ratio", level)
     estimate = 0.0 if not seen[0] else np.inf
     if seen.all() and abs(z(np.exp(-FARTHEST))) > 0:
-        estimate = float(np.exp(optimize.brentq(lambda slope: z(np.exp(slope)), -FARTHEST, FARTHEST, xtol=1e-12)))
+        estimate = float(np.exp(scipy.optimize.brentq(lambda slope: z(np.exp(slope)), -FARTHEST, FARTHEST, xtol=1e-12)))
     p = 2 * float(normal_tail(abs(z(1.0))))
     return {"estimate": estimate, "low": low, "high": high, "p": p, "z": z}
 

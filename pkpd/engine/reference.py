@@ -10,8 +10,8 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.integrate import solve_ivp
 
 from ranklsim.pkpd.biology.model import Model
 from ranklsim.pkpd.biology.values import Values
@@ -106,7 +106,7 @@ def integrate(
             if stop > t + INSTANT:
                 with warnings.catch_warnings(), np.errstate(all="ignore"):
                     warnings.simplefilter("ignore")  # what it warns of is said below
-                    done = solve_ivp(rates, (t, stop), x, method=method, rtol=rtol, atol=atol * scale)
+                    done = scipy.integrate.solve_ivp(rates, (t, stop), x, method=method, rtol=rtol, atol=atol * scale)
                 finite = np.isfinite(done.y).all(axis=0)
                 if not finite.all() or (not done.success and lost):  # where it gives up, or goes on, depends on scipy
                     day = done.t[-1 if finite.all() else int(np.argmin(finite))]

@@ -24,9 +24,11 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from scipy import interpolate, optimize, special, stats
+import scipy
+from scipy import special
 
 from ranklsim.cohorts.protocol.endpoints import SPENDING, Futility
+from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail
 
 _POINTS, _KERNEL_POINTS = 321, 64
 _REACH = 9.0
@@ -59,7 +61,7 @@ def spent(share: np.ndarray, alpha: float, kind: str, shape: Sequence[float] = (
     """
     share = np.asarray(share, float)
     if kind == "O'Brien-Fleming":
-        return np.asarray(2 * stats.norm.sf(stats.norm.isf(alpha / 2) / np.sqrt(share)))
+        return np.asarray(2 * normal_tail(-normal_quantile(alpha / 2) / np.sqrt(share)))
     if kind == "Pocock":
         return np.asarray(alpha * np.log1p((math.e - 1) * share))
     if kind == "Hwang-Shih-DeCani":  # [6]_
@@ -115,7 +117,7 @@ def boundaries(
     side = spent(clock, alpha / 2, kind, shape)
     z = np.array(_limits(tuple(t.tolist()), tuple(np.diff(side, prepend=0.0).tolist())))
     frame = {"look": np.arange(1, t.size + 1), "information": t, "alpha_spent": 2 * side, "z": z}
-    return pd.DataFrame(frame | {"p": 2 * stats.norm.sf(z)})
+    return pd.DataFrame(frame | {"p": 2 * normal_tail(z)})
 
 
 @lru_cache(maxsize=1024)
@@ -129,7 +131,7 @@ def _limits(information: tuple[float, ...], step: tuple[float, ...]) -> tuple[fl
         following = _Step(inside, float(np.sqrt(now - before)))
         before, z = now, np.inf
         if following.above(_FARTHEST * scale) < wanted:
-            z = optimize.brentq(
+            z = scipy.optimize.brentq(
                 lambda z, f=following, s=scale, w=wanted: f.above(z * s) - w, 0.0, _FARTHEST, xtol=1e-10
             )
         limits.append(float(z))
@@ -147,7 +149,7 @@ class _Inside:
 
     def __init__(self, edge: float, values: np.ndarray) -> None:
         self.edge = edge
-        self.curve = interpolate.CubicSpline(edge * _gauss(_POINTS)[0], values)
+        self.curve = scipy.interpolate.CubicSpline(edge * _gauss(_POINTS)[0], values)
         self.upto = self.curve.antiderivative()
         self.mass = float(edge * _gauss(_POINTS)[1] @ values)
 
@@ -209,7 +211,7 @@ def conditional_power(z: float, share: float, final: float, drift: float | None 
     """
     rest = 1 - share
     drift = z / np.sqrt(share) if drift is None else drift
-    return float(stats.norm.sf((final - z * np.sqrt(share) - drift * rest) / np.sqrt(rest)))
+    return float(normal_tail((final - z * np.sqrt(share) - drift * rest) / np.sqrt(rest)))
 
 
 def futility_limit(share: float, final: float, rule: Futility, drift: float | None = None) -> float:
@@ -227,7 +229,7 @@ def futility_limit(share: float, final: float, rule: Futility, drift: float | No
         Mean of the final statistic under the design.
     """
     rest = 1 - share
-    reach = final - stats.norm.isf(rule.below) * np.sqrt(rest)
+    reach = final + normal_quantile(rule.below) * np.sqrt(rest)
     if rule.under == "trend":
         return float(reach * np.sqrt(share))
     assert drift is not None

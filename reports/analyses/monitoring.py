@@ -30,13 +30,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ranklsim.cohorts.conduct import enrolment
 from ranklsim.cohorts.endpoints import Endpoint, is_ratio
 from ranklsim.cohorts.endpoints.base import in_a_sentence
 from ranklsim.cohorts.events import COMPLETED
 from ranklsim.cohorts.protocol.endpoints import Futility, Interim
+from ranklsim.cohorts.statistics.tails import normal_tail
 from ranklsim.cohorts.study import Study, StudyTables, in_memory, setting
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.analyses import interim
@@ -296,7 +296,7 @@ def _repeated(row: Mapping[str, Any]) -> tuple[float, float]:
     found = row.get("found")
     if found is None or not np.isfinite(row["boundary_z"]):
         return np.nan, np.nan
-    return tuple(found.interval(1 - 2 * float(stats.norm.sf(row["boundary_z"]))))
+    return tuple(found.interval(1 - 2 * float(normal_tail(row["boundary_z"]))))
 
 
 def _decision(row: Mapping[str, Any], rule: Futility | None, *, last: bool) -> str:

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ranklsim.cohorts.endpoints import Effect
 from ranklsim.cohorts.people.criteria import values_of
+from ranklsim.cohorts.statistics.tails import chi2_tail
 from ranklsim.pkpd.errors import BadInput, RunFailed
 
 COLUMNS = ("factor", "level", "n", "n_control", "estimate", "low", "high", "std_error", "p_interaction", "note")
@@ -127,4 +127,4 @@ def heterogeneity(rows: pd.DataFrame, *, ratio: bool = False) -> float:
         return float("nan")
     centre, weight = centre[known], error[known] ** -2.0
     mean = (weight * centre).sum() / weight.sum()
-    return float(stats.chi2.sf((weight * (centre - mean) ** 2).sum(), known.sum() - 1))
+    return float(chi2_tail((weight * (centre - mean) ** 2).sum(), known.sum() - 1))

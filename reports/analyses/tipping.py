@@ -23,13 +23,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
+import scipy
 
 from ranklsim.cohorts.endpoints import Effect, Endpoint
 from ranklsim.cohorts.statistics import mmrm
 from ranklsim.cohorts.statistics.ancova import ancova_design
 from ranklsim.cohorts.statistics.claims import Claim
 from ranklsim.cohorts.statistics.imputation import IMPUTATIONS, last_visit, rubin
+from ranklsim.cohorts.statistics.tails import t_quantile, t_tail
 from ranklsim.pkpd.errors import BadInput, RunFailed
 
 CURVE = ("arm", "delta", "difference", "low", "high", "p", "holds")
@@ -141,8 +142,8 @@ class _Line:
         still, tilt, bend = self.variance
         found = rubin(self.estimates + delta * self.slope, still + 2 * delta * tilt + delta**2 * bend, self.df)
         gap, error = found["estimate"], found["std_error"]
-        half = float(stats.t.ppf(1 - level / 2, found["df"])) * error
-        p = 2 * float(stats.t.sf(abs(gap) / error, found["df"]))
+        half = float(t_quantile(1 - level / 2, found["df"])) * error
+        p = 2 * float(t_tail(abs(gap) / error, found["df"]))
         return {"difference": gap, "low": gap - half, "high": gap + half, "p": p}
 
 
@@ -273,7 +274,7 @@ def _point(room: Callable[[float], float], imputed: int, scale: float) -> tuple[
         low, high = high, 1.5 * high
         if high > _FARTHEST * scale:
             return np.nan, f"The result holds for every delta up to {low:.3g}."
-    return float(optimize.brentq(room, low, high, xtol=1e-6 * scale)), ""
+    return float(scipy.optimize.brentq(room, low, high, xtol=1e-6 * scale)), ""
 
 
 def _nice(step: float) -> float:

@@ -6,6 +6,7 @@ Modules that a verb needs are imported when the verb runs, so that ``ranklsim --
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import platform
 import sys
@@ -118,6 +119,8 @@ def main(args: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 1 run failed, 2 bad input, 130 interrupted.
     """
     words = list(sys.argv[1:] if args is None else args)
+    if args is None:  # a process of its own, whose modules and cells are many and live until its end
+        gc.set_threshold(100_000, 20, 100)
     if instruction := os.environ.get(COMPLETE):
         from click.shell_completion import shell_complete
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2
 
 from ranklsim.cohorts.events import (
     CLINICAL_VERTEBRAL,
@@ -24,6 +23,7 @@ from ranklsim.cohorts.events import (
     SWITCH,
     VERTEBRAL,
 )
+from ranklsim.cohorts.statistics.tails import chi2_quantile
 from ranklsim.pkpd.units import DAYS_PER_MONTH, DAYS_PER_YEAR
 
 TOTAL = "Total"
@@ -224,8 +224,8 @@ def poisson_interval(n: int, level: float = LEVEL) -> tuple[float, float]:
         Coverage, 0 to 1.
     """
     tail = 0.5 * (1 - level)
-    low = float(chi2.ppf(tail, 2 * n)) / 2 if n else 0.0
-    return low, float(chi2.ppf(1 - tail, 2 * n + 2)) / 2
+    low = float(chi2_quantile(tail, 2 * n)) / 2 if n else 0.0
+    return low, float(chi2_quantile(1 - tail, 2 * n + 2)) / 2
 
 
 def exposure_to(visits: pd.DataFrame, outputs: Sequence[str], arms: Sequence[str], until: float) -> pd.DataFrame:

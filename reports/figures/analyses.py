@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
-from scipy import stats
 
 from ranklsim.cohorts.endpoints import is_ratio
+from ranklsim.cohorts.statistics.tails import normal_quantile
 from ranklsim.cohorts.words import month_text
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.analyses.results import Analyses
@@ -64,7 +64,7 @@ def _panel(ax: Axes, own: pd.DataFrame, arm: ArmView, level: float) -> None:
     ax.fill_between(x, -2 * reach, -np.minimum(edge, 2 * reach), color=SHADE, lw=0, zorder=0)
     for side in (1, -1):
         ax.plot(x, side * edge, color=INK, lw=1.1, marker="_", ms=9, mew=1.6, zorder=2)
-        ax.axhline(side * stats.norm.isf(level / 2), color=RULE, lw=0.8, ls=(0, (1, 1.6)), zorder=1)
+        ax.axhline(side * normal_quantile(1 - level / 2), color=RULE, lw=0.8, ls=(0, (1, 1.6)), zorder=1)
     ax.axhline(0, color=RULE, lw=0.7, zorder=1)
     futile = own["futility_z"].to_numpy(float)
     if np.isfinite(futile).any():
@@ -84,7 +84,7 @@ def _names(ax: Axes, arm: ArmView, own: pd.DataFrame, level: float) -> None:
     """Labels of the lines, at the right of the panel."""
     entries = [
         (0.94, INK, "-", "_", "efficacy boundary (harm: below)"),
-        (0.78, RULE, (0, (1, 1.6)), "", f"{stats.norm.isf(level / 2):.2f}: one test at {level:g}"),
+        (0.78, RULE, (0, (1, 1.6)), "", f"{normal_quantile(1 - level / 2):.2f}: one test at {level:g}"),
         (0.62, arm.color, arm.dash, arm.marker, f"z of {arm.label}"),
     ]
     if own["futility_z"].notna().any():

@@ -18,10 +18,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import formulaic
 import numpy as np
 import pandas as pd
-from formulaic.errors import FormulaicError
 
 from ranklsim.cohorts.statistics.mmrm import criterion as reml_criterion
 from ranklsim.cohorts.statistics.mmrm.criterion import Block, Design
@@ -275,7 +273,7 @@ class ModelData:
                     f"C({inside[name][0]}, contr.sum)" if kinds.get(name) == "categorical" else name for name in factors
                 )
             )
-        summed = formulaic.Formula(" + ".join(["0", *coded])).get_model_matrix(self.frame)
+        summed = _formulaic().Formula(" + ".join(["0", *coded])).get_model_matrix(self.frame)
         turn = np.linalg.lstsq(summed.to_numpy(float), self.spec.get_model_matrix(self.frame).to_numpy(float))[0]
         there = zip(self.spec.term_indices.items(), summed.model_spec.term_indices.values(), strict=True)
         return {
@@ -384,10 +382,17 @@ def _known(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return frame if known.all() else frame[known]
 
 
+def _formulaic() -> Any:
+    """The library, which takes long to import; a formula that is `Plain` needs it for its type III tests alone."""
+    import formulaic
+
+    return formulaic
+
+
 def _parse(formula: str) -> Any:
     try:
-        parsed = formulaic.Formula(formula)
-    except FormulaicError as fault:
+        parsed = _formulaic().Formula(formula)
+    except _formulaic().errors.FormulaicError as fault:
         reason = str(fault).splitlines()[0].rstrip(".")
         raise BadInput(f'mmrm: the formula {formula!r} cannot be read ({reason}); write "y ~ arm * visit".') from None
     if not hasattr(parsed, "lhs") or not hasattr(parsed, "rhs"):
@@ -456,7 +461,7 @@ def _matrices(parsed: Any, frame: pd.DataFrame, formula: str) -> tuple[np.ndarra
     """Response and design; BadInput where the formula cannot be evaluated or gives what is not a number."""
     try:
         both = parsed.get_model_matrix(frame, na_action="ignore")
-    except FormulaicError as fault:
+    except _formulaic().errors.FormulaicError as fault:
         reason = str(fault).splitlines()[0].rstrip(".")
         raise BadInput(f"mmrm: the formula {formula!r} cannot be used with these data ({reason}).") from None
     y, x = both.lhs.to_numpy(float), both.rhs

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import fdtrc
 
 from ranklsim.cohorts.statistics.mmrm.covariance import FALLBACK, NAMES, structure
 from ranklsim.cohorts.statistics.mmrm.criterion import Criterion, NotConverged, minimise, refuse_improper
@@ -540,4 +540,4 @@ class Fit:
     def _jointly(self, rows: np.ndarray) -> dict[str, float]:
         estimate = rows @ self.estimates.to_numpy()
         num, den, f = self._inference.jointly(rows @ self._to_units, estimate)
-        return {"num_df": num, "den_df": den, "f": f, "p": float(stats.f.sf(f, num, den))}
+        return {"num_df": num, "den_df": den, "f": f, "p": float(fdtrc(num, den, f))}
