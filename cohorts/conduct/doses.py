@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import betaincinv
-from scipy.special import gammaincinv, ndtri
+from scipy.special import betaincinv, gammaincinv, ndtri
 
 from ranklsim.cohorts import streams
 from ranklsim.cohorts.conduct.hazards import thresholds

@@ -118,7 +118,8 @@ def _area(days: Array, doses: Array, values: Array, visits: Array) -> Array:
         if last > first:
             before = area[:, [first - 1]] if first else 0.0  # the moment of the dose adds nothing
             part = slice(first, last)
-            area[:, part] = before + scipy.integrate.cumulative_simpson(values[:, part], x=days[part], axis=1, initial=0.0)
+            within = scipy.integrate.cumulative_simpson(values[:, part], x=days[part], axis=1, initial=0.0)
+            area[:, part] = before + within
     place = np.clip(np.searchsorted(days, visits, side="left") - 1, 0, days.size - 2)
     step = days[place + 1] - days[place]
     share = np.clip((visits - days[place]) / step, 0.0, 1.0)

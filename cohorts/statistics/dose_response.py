@@ -368,7 +368,11 @@ def first_exactly(above: Callable[[np.ndarray], np.ndarray], top: float, effect:
     if not 0 < near < np.inf:
         return near
     k = int(np.searchsorted(doses, near, side="left"))
-    return float(scipy.optimize.brentq(lambda d: float(above(np.array([d]))[0]) - effect, doses[max(k - 1, 0)], doses[k]))
+
+    def short(d: float) -> float:
+        return float(above(np.array([d]))[0]) - effect
+
+    return float(scipy.optimize.brentq(short, doses[max(k - 1, 0)], doses[k]))
 
 
 def first_dose(doses: np.ndarray, above: np.ndarray, effect: float) -> float:

@@ -107,7 +107,7 @@ def core_part(title: str, anchor: str, *sources: str) -> Callable[[Part], Part]:
     return register
 
 
-def compose(c: Context, *, brief: bool = False) -> list[Section]:
+def compose(c: Context, *, brief: bool = False, begin: Callable[[Sequence[Exhibit]], object] = len) -> list[Section]:
     """All sections of one report: the core, then the appendices by number.
 
     An exhibit without content is left out, and a sentence says so.
@@ -117,6 +117,8 @@ def compose(c: Context, *, brief: bool = False) -> list[Section]:
     c : Context
     brief : bool
         Whether the core stands alone.
+    begin : callable, optional
+        Is told of exhibits as soon as it is certain that they stand in the report.
 
     Returns
     -------
@@ -131,11 +133,14 @@ def compose(c: Context, *, brief: bool = False) -> list[Section]:
         fill(c, section)
         _leave_out_void(section)
         behind.append(section)
+        if not brief:
+            begin(section.exhibits)
     core, pool = [], Behind(behind)
     for title, anchor, _, part in _CORE:
         core.append(Section("", title, anchor))
         part(c, core[-1], pool)
         _leave_out_void(core[-1])
+        begin(core[-1].exhibits)
     core = [section for section in core if section.paragraphs or section.exhibits or section.key]
     return core if brief else [*core, Section("", "Appendices", "appendices", paragraphs=[_NUMBERED]), *behind]
 

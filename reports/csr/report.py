@@ -36,6 +36,7 @@ from ranklsim.reports.csr.ars import reporting_event
 from ranklsim.reports.csr.contents import compose
 from ranklsim.reports.csr.context import Context
 from ranklsim.reports.figures.drawing import styled
+from ranklsim.reports.layout.ahead import Ahead
 from ranklsim.reports.layout.exhibit import Section
 from ranklsim.reports.layout.folders import check_folder, new_folder
 from ranklsim.reports.layout.page import Page
@@ -100,7 +101,8 @@ def write_report(
     try:
         with new_folder(target) as work, styled():
             context = Context(data)
-            sections = compose(context, brief=brief)
+            with Ahead() as ahead:
+                sections = compose(context, brief=brief, begin=ahead.draw)
             page = _page(context)
             page.write(work, sections, "report.html", basis=context.basis_line, brief=brief)
             event = json.dumps(

@@ -6,25 +6,18 @@ latter.
 
 from __future__ import annotations
 
-import gc
 import shutil
-import sys
-import threading
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from ranklsim.reports.layout.ahead import Ahead
 from ranklsim.reports.layout.cells import Record, listing
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.html import render
-
-LEAST = 4
-"""Figures for each process: fewer are drawn sooner than it is forked."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +55,8 @@ class Page:
         """
         if template == "page.html":
             sections = [replace(section, number=str(k)) for k, section in enumerate(sections, 1)]
-        draw([e for section in sections for e in section.exhibits if e.kind == "Figure"])
+        with Ahead() as ahead:
+            ahead.draw([e for section in sections for e in section.exhibits])
         text = render(template, sections, **vars(self), **values)
         for name in ("tables", "figures"):
             shutil.rmtree(folder / name, ignore_errors=True)
@@ -73,38 +67,6 @@ class Page:
                 path = folder / "figures" / f"{exhibit.stem}.svg"
                 path.write_text(exhibit.svg + "\n", encoding="utf-8", newline="")
         (folder / "index.html").write_text(text, encoding="utf-8", newline="")
-
-
-_DRAWN: list[Exhibit] = []
-"""What the processes draw that `draw` forks."""
-
-
-def _svg(k: int) -> str:
-    return _DRAWN[k].svg
-
-
-def draw(figures: Sequence[Exhibit]) -> None:
-    """Draw figures, on all processors where this process can be forked: a Linux process without other threads.
-
-    Parameters
-    ----------
-    figures : sequence of Exhibit
-        Those that are not drawn yet.
-    """
-    from ranklsim.pkpd.simulation import processors  # with all that a simulation needs: not for a page without figures
-
-    wanted = [figure for figure in figures if figure.picture is not None]
-    workers = min(processors(), len(wanted) // LEAST)
-    if workers < 2 or sys.platform != "linux" or threading.active_count() > 1:
-        return  # each is drawn where it is first wanted
-    _DRAWN[:] = wanted
-    try:
-        with warnings.catch_warnings(), get_context("fork").Pool(workers, gc.disable) as pool:
-            warnings.simplefilter("ignore", DeprecationWarning)  # of idle threads of linear algebra
-            for figure, text in zip(wanted, pool.imap(_svg, range(len(wanted))), strict=True):
-                figure.__dict__["svg"] = text
-    finally:
-        _DRAWN.clear()
 
 
 def table(
