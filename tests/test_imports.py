@@ -151,6 +151,11 @@ def test_the_writer_of_pages_does_not_load_the_statistics() -> None:
     assert not loaded_by("import ranklsim.reports.layout.page") & {"statsmodels", "scipy.stats", "numba"}
 
 
+def test_a_run_and_its_report_load_no_library_of_which_they_need_a_few_functions() -> None:
+    slow = {"scipy.stats", "scipy.integrate", "scipy.interpolate", "statsmodels", "formulaic", "polars", "sympy"}
+    assert not loaded_by("import ranklsim.cohorts.running.execution, ranklsim.reports.csr.report") & slow
+
+
 @pytest.mark.parametrize("statement", ["import ranklsim", "import ranklsim.reports.cli.main"])
 def test_the_door_loads_nothing_that_takes_time(statement: str) -> None:
     assert not loaded_by(statement) & {"numpy", "pandas", "scipy", "numba", "matplotlib", "jinja2"}

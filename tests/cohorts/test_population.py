@@ -3,10 +3,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import ndtri
+from scipy.stats import qmc
 
 from ranklsim.cohorts.conduct.patients import draw, typical
 from ranklsim.cohorts.people.criteria import admitted
-from ranklsim.cohorts.people.joint import COLUMNS
+from ranklsim.cohorts.people.joint import COLUMNS, POINTS, sobol
 from ranklsim.cohorts.people.population_file import POPULATIONS, list_populations, load_population
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.pkpd.biology.skeleton import NAMES, t_score
@@ -24,6 +26,12 @@ def a_trial(name="postmenopausal-osteoporosis", *, eligible=None, **overrides):
     trial = load_trial("modality")
     who = replace(trial.population, name=name, eligible=eligible or {})
     return replace(trial, population=who).with_overrides(**overrides)
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 7, len(COLUMNS)])
+def test_the_cloud_of_persons_is_the_sobol_sequence_of_scipy_to_the_last_bit(dimensions):
+    known = ndtri(qmc.Sobol(dimensions, scramble=False).random(POINTS) + 0.5 / POINTS)
+    assert np.array_equal(sobol(dimensions), known)
 
 
 @pytest.mark.slow

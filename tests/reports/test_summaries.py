@@ -12,7 +12,7 @@ from scipy import stats
 from ranklsim.cohorts.durability import crossing_month
 from ranklsim.cohorts.endpoints import Change, Durability
 from ranklsim.cohorts.endpoints.durability import lasting
-from ranklsim.cohorts.statistics import durability, summaries
+from ranklsim.cohorts.statistics import durability, summaries, tails
 from ranklsim.reports.analyses import baseline
 from ranklsim.reports.csr import unknowns
 from ranklsim.reports.sensitivity.analyse import rank_correlations
@@ -30,6 +30,21 @@ def long(arms: dict[str, np.ndarray], months: list[float], measure: str = "BMD_L
                 rows.append({"patient": start + k + 1, "arm": arm, "month": month, measure: value})
         start += len(values)
     return pd.DataFrame(rows)
+
+
+def test_tails_and_quantiles_are_those_of_scipy_to_the_last_bit():
+    for df, x in product((1, 2, 7), (0.0, 0.3, 4.0, 80.0)):
+        assert tails.chi2_tail(x, df) == stats.chi2.sf(x, df)
+    for df, q in product((1, 4, 2000), (0.01, 0.5, 0.975)):
+        assert tails.chi2_quantile(q, df) == stats.chi2.ppf(q, df)
+    assert np.isnan(tails.chi2_tail(1.0, 0))
+
+
+@pytest.mark.parametrize("n", [1, 5, 6, 7, 50, 333])
+def test_the_interval_of_a_median_takes_the_ranks_of_the_binomial_distribution(n):
+    rank = int(stats.binom.ppf(0.025, n, 0.5))
+    known = (float(rank), float(n + 1 - rank)) if rank else (np.nan, np.nan)
+    assert summaries.median_interval(np.arange(n, 0, -1.0)) == pytest.approx(known, nan_ok=True)
 
 
 def test_percent_change_is_of_the_patients_own_baseline_and_missing_visits_drop_out():
