@@ -115,7 +115,7 @@ def values_of(name: str, frame: pd.DataFrame) -> np.ndarray:
     ndarray, shape (n_patients,)
     """
     if name in LOWEST and name not in frame:
-        return frame[list(LOWEST[name])].to_numpy(dtype=float).min(axis=1)
+        return np.minimum.reduce([frame[part].to_numpy(dtype=float) for part in LOWEST[name]])
     return frame[name].to_numpy(dtype=float)
 
 

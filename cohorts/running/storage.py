@@ -285,12 +285,28 @@ class Run(Results):
             Missed measurements are NaN.
         """
         with self._opened(table) as file:
+            if columns and (whole := self._small(table, file)) is not None:
+                named = whole.select(list(dict.fromkeys([*columns, *(name for name, _, _ in only or ())])))
+                rows = named.filter(pq.filters_to_expression(only)) if only else named
+                return rows.select(columns).to_pandas(split_blocks=True)
             schema = pq.read_schema(file)
             texts = [field.name for field in schema if columns and field.type == pa.string() and field.name in columns]
             # Column by column and without a copy of what pandas has taken over: half the memory.
             return pq.read_table(
                 file, columns=columns, filters=only, read_dictionary=texts, pre_buffer=False, use_threads=False
             ).to_pandas(split_blocks=True, self_destruct=True)
+
+    def _small(self, table: str, file: Any) -> pa.Table | None:
+        """The whole of a table of one row group, kept since an analysis reads it many times; None of a longer one."""
+        if table not in self._kept:
+            texts = [field.name for field in pq.read_schema(file) if field.type == pa.string()]
+            small = pq.read_metadata(file).num_rows <= ROW_GROUP
+            self._kept[table] = pq.read_table(file, read_dictionary=texts, use_threads=False) if small else None
+        return self._kept[table]
+
+    @cached_property
+    def _kept(self) -> dict[str, pa.Table | None]:
+        return {}
 
     def seen(self, *columns: str, attended: bool = False, months: Collection[float] | None = None) -> pd.DataFrame:
         """Some columns of the visits, read anew at each call so that they need not be kept.

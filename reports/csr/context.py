@@ -88,6 +88,7 @@ class Context:
         self.drawn = drawn.loc[:, [c for c in drawn.columns if drawn[c].nunique() > 1]] if len(drawn) else drawn
         self.meanings = {symbol: str(data.parameters.row(symbol)["meaning"]) for symbol in self.drawn}
         self.result_column = "value" if self.control is None else "difference"
+        self._by_draw: dict[tuple[Any, ...], pd.DataFrame] = {}
         self._lasting: dict[tuple[str, str, float | None], pd.DataFrame] = {}
         self.primary = self._primary()
         self.analysed = analysed_endpoints(data)
@@ -277,8 +278,10 @@ class Context:
         return self._of_courses(self.data.uncertainty, spec)
 
     def _of_courses(self, courses: pd.DataFrame, spec: Change) -> pd.DataFrame:
-        span = (spec.measure, spec.from_month, spec.to_month)
-        return unknowns.endpoint_by_draw(courses, *span, self.reference(spec), spec.arms)
+        key = (id(courses), spec.measure, spec.from_month, spec.to_month, self.reference(spec), spec.arms)
+        if key not in self._by_draw:
+            self._by_draw[key] = unknowns.endpoint_by_draw(courses, *key[1:])
+        return self._by_draw[key]
 
     def _endpoints(self) -> pd.DataFrame:
         """All endpoints by arm, with the interval over unknown parameters where the draws contain the endpoint."""
@@ -380,7 +383,11 @@ class Context:
         return courses.drop(columns="draw").rename(columns={"variant": "draw"})
 
     def _headlines(self, courses: pd.DataFrame) -> pd.DataFrame:
-        drawn = [(spec, self.reference(spec)) for spec in self.trial.changes if self._can_draw(spec)]
+        drawn = [
+            (spec, self.reference(spec), self._of_courses(courses, spec))
+            for spec in self.trial.changes
+            if self._can_draw(spec)
+        ]
         return unknowns.headlines(courses, drawn, self.ends, self.end_words)
 
     @cached_property

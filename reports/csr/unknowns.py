@@ -170,7 +170,7 @@ def endpoint_words(spec: Change, reference: str | None) -> str:
 
 def headlines(
     courses: pd.DataFrame,
-    endpoints: Sequence[tuple[Change, str | None]],
+    endpoints: Sequence[tuple[Change, str | None, pd.DataFrame]],
     ends: Mapping[str, float],
     end_words: str,
 ) -> pd.DataFrame:
@@ -180,8 +180,9 @@ def headlines(
     ----------
     courses : DataFrame
         As ``uncertainty.parquet``; `draw` may be any label.
-    endpoints : sequence of (Change, str or None)
-        Of the trial, those that the courses hold, each with the arm that others are compared with.
+    endpoints : sequence of (Change, str or None, DataFrame)
+        Of the trial, those that the courses hold, each with the arm that others are compared with and its
+        `endpoint_by_draw`.
     ends : mapping
         Arm to the month at which its treatment ends, where it ends before the trial does.
     end_words : str
@@ -194,8 +195,7 @@ def headlines(
         highest CTX after the end, and share of the spine's gain kept 12 months later.
     """
     parts = []
-    for spec, reference in endpoints:
-        own = endpoint_by_draw(courses, spec.measure, spec.from_month, spec.to_month, reference, spec.arms)
+    for spec, reference, own in endpoints:
         column = "value" if reference is None else "difference"
         parts.append(own.assign(result=endpoint_words(spec, reference), value=own[column]))
     if ends:
@@ -241,10 +241,15 @@ def fan(uncertainty: pd.DataFrame, column: str, arms: Sequence[str]) -> pd.DataF
     arms : sequence of str
     """
     rows = []
-    default = uncertainty[uncertainty["draw"] == 0].set_index(["arm", "month"])[column]
-    drawn = uncertainty[uncertainty["draw"] != 0]
+    names, draws = uncertainty["arm"].to_numpy(object), uncertainty["draw"].to_numpy()
+    months, values = uncertainty["month"].to_numpy(float), uncertainty[column].to_numpy(float)
     for arm in arms:
-        for month, group in drawn[drawn["arm"] == arm].groupby("month", sort=True)[column]:
-            row = {"arm": arm, "month": float(month), "default": float(default.get((arm, month), np.nan))}
-            rows.append(row | interval_over_draws(group.to_numpy(float)))
+        mine = np.flatnonzero(names == arm)
+        mine = mine[np.argsort(months[mine], kind="stable")]
+        parts = np.split(mine, np.flatnonzero(np.diff(months[mine])) + 1) if mine.size else []
+        for part in parts:
+            default, drawn = values[part][draws[part] == 0], values[part][draws[part] != 0]
+            if drawn.size:
+                row = {"arm": arm, "month": months[part[0]], "default": default[0] if default.size else np.nan}
+                rows.append(row | interval_over_draws(drawn))
     return pd.DataFrame(rows, columns=["arm", "month", "default", "draws", "median", "q1", "q3", "low", "high"])

@@ -255,15 +255,24 @@ def limits(low: str, high: str, decimals: int = 2, kind: Kind = "body") -> Show:
     return Show((low, high), partial(interval, decimals=decimals), kind=kind)
 
 
-def by_arm(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Rows of a frame by their arm.
+def by_arm(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Rows by their arm.
 
     Parameters
     ----------
-    frame : DataFrame
-        One row for each arm, with a column `arm`.
+    rows : iterable of dict
+        One for each arm, with a key "arm".
     """
-    return {row["arm"]: row for row in frame.to_dict("records")}
+    return {row["arm"]: row for row in rows}
+
+
+def _groups(frame: pd.DataFrame, by: str, *, sort: bool) -> list[tuple[Any, list[dict[str, Any]]]]:
+    """Rows of a frame by their value in a column, in its order or that of the rows; those without one are left out."""
+    found: dict[Any, list[dict[str, Any]]] = {}
+    for row in frame.to_dict("records"):
+        if not pd.isna(row[by]):
+            found.setdefault(row[by], []).append(row)
+    return sorted(found.items()) if sort else list(found.items())
 
 
 def label_of(arms: Sequence[ArmView], name: str) -> str:
@@ -359,7 +368,7 @@ def crossed(
     Table
     """
     months, groups = by == "month", []
-    for key, at in frame.groupby(by, sort=months) if by else [("", frame)]:
+    for key, at in _groups(frame, by, sort=months) if by else [("", frame.to_dict("records"))]:
         records = by_arm(at)
         title = titles[str(key)] if titles else month_text(float(str(key))) if months else str(key)
         groups.append((title, key, [(head, records, show) for head, show in shows.items()]))
@@ -399,10 +408,10 @@ def by_part(
     Table
     """
     groups = []
-    for month, at in frame.groupby("month", sort=True):
-        parts = {str(key): by_arm(own) for key, own in at.groupby(column, sort=False)}
+    for month, at in _groups(frame, "month", sort=True):
+        parts = {key: by_arm(row for row in at if str(row[column]) == key) for key in names}
         lines: list[tuple[Text, Records, Show]] = [
-            (names[key], parts[key], shows[key]) for key in names if key in parts
+            (names[key], parts[key], shows[key]) for key in names if parts[key]
         ]
         if total is not None:
             lines.append(("sum", by_arm(at), total))
@@ -479,7 +488,7 @@ def endpoint_table(
         Endpoint to the arm that others are compared with in it.
     """
     groups = []
-    for name, at in frame.groupby("endpoint", sort=False):
+    for name, at in _groups(frame, "endpoint", sort=False):
         control = against[str(name)]
         records = by_arm(at)
         some = next(iter(records.values()))
@@ -516,7 +525,7 @@ def baseline_table(frame: pd.DataFrame, arms: Sequence[ArmView], counts: Mapping
     """
     what = {"mean": "mean (SD)", "median": "median (Q1, Q3)", "count": "n (%)"}
     lines: list[tuple[Text, Records, Show]] = []
-    for _, at in frame.groupby("variable", sort=False):
+    for _, at in _groups(frame, "variable", sort=False):
         records = by_arm(at)
         some = records[TOTAL]
         largest = max((abs(r["a"]) for r in records.values() if np.isfinite(r["a"])), default=0.0)
