@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from ranklsim.reports.figures.drawing import (
@@ -61,8 +62,8 @@ def spaghetti(frame: pd.DataFrame, arms: Sequence[ArmView], *, ylabel: str, xlab
     """
     with _panels(frame, arms, 1.55, ylabel, xlabel) as (figure, panels):
         for ax, arm, own in panels:
-            for _, course in own.groupby("patient", sort=True):
-                ax.plot(course["month"], course["value"], color=arm.color, lw=0.6, alpha=0.45)
+            courses = [course[["month", "value"]].to_numpy(float) for _, course in own.groupby("patient", sort=True)]
+            ax.add_collection(LineCollection(courses, colors=arm.color, linewidths=0.6, alpha=0.45))
             mean = own.groupby("month")["value"].mean()
             ax.plot(mean.index, mean.to_numpy(), color=INK, lw=1.7)
             ax.axhline(0, color=RULE, lw=0.7, zorder=0)

@@ -191,6 +191,8 @@ def by_visit(
         ends = _lines(ax, frame, own, months, (value, low, high), width=1.5, size=4.5, bar=1.0)
         if log:
             ax.set_yscale("log")
+            ax.yaxis.set_major_formatter("{x:g}")
+            ax.yaxis.set_minor_formatter(NullFormatter())
         else:
             ax.axhline(reference, color=INK, lw=0.8, zorder=1)
         if floor is not None:
@@ -557,19 +559,22 @@ def stacked_parts(frame: pd.DataFrame, arms: Sequence[ArmView], *, ylabel: str) 
         low, high = min(float(sums["down"].min()), 0), max(float(sums["up"].max()), 0)
         room = max(high - low, 0.1)
         for ax, _, own, lowest in grid:
+            bars: dict[str, list[tuple[int, float, float]]] = {}
             for j, month in enumerate(months):
                 up = down = 0.0
                 here = own[own["month"] == month].set_index("part")
-                for part, (color, hatch, _) in PART_COLORS.items():
-                    if part not in here.index:
-                        continue
-                    size = float(here.loc[part, "mean"])
-                    base = up if size >= 0 else down
-                    ax.bar(j, size, 0.62, bottom=base, color=color, hatch=hatch, edgecolor=SOFT, lw=0.5, zorder=2)
+                means = here["mean"].to_dict()
+                for part in (part for part in PART_COLORS if part in means):
+                    size = float(means[part])
+                    bars.setdefault(part, []).append((j, size, up if size >= 0 else down))
                     up, down = (up + size, down) if size >= 0 else (up, down + size)
                 if len(here):
                     sum_here = float(here["total"].iloc[0])
                     ax.plot([j], [sum_here], "o", ms=5, color="#D55E00", mec="white", mew=0.8, zorder=4)
+            for part, each in bars.items():
+                color, hatch, _ = PART_COLORS[part]
+                at, sizes, bases = zip(*each, strict=True)
+                ax.bar(at, sizes, 0.62, bottom=bases, color=color, hatch=hatch, edgecolor=SOFT, lw=0.5, zorder=2)
             ax.axhline(0, color=INK, lw=0.8, zorder=3)
             ax.set_ylim(low - 0.06 * room, high + 0.06 * room)
             ax.set_xticks(range(len(months)), [month_text(m) for m in months])

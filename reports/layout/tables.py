@@ -410,9 +410,7 @@ def by_part(
     groups = []
     for month, at in _groups(frame, "month", sort=True):
         parts = {key: by_arm(row for row in at if str(row[column]) == key) for key in names}
-        lines: list[tuple[Text, Records, Show]] = [
-            (names[key], parts[key], shows[key]) for key in names if parts[key]
-        ]
+        lines: list[tuple[Text, Records, Show]] = [(names[key], parts[key], shows[key]) for key in names if parts[key]]
         if total is not None:
             lines.append(("sum", by_arm(at), total))
         groups.append((month_text(float(str(month))), month, lines))
