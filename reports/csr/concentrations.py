@@ -51,7 +51,7 @@ def _concentrations(c: Context, section: Section) -> None:
                     title,
                     known,
                     figures.by_visit,
-                    ylabel="Serum concentration (ug/mL)",
+                    ylabel="Serum concentration (µg/mL)",
                     bars="bars: 95% CI of the geometric mean (patients)",
                     log=True,
                     note=NOTE,
@@ -61,7 +61,7 @@ def _concentrations(c: Context, section: Section) -> None:
         section.exhibits.append(
             c.listing(
                 number,
-                f"{title} (ug/mL)",
+                f"{title} (µg/mL)",
                 frame.sort_values(["arm", "month"], key=lambda x: x.map(c.names.index) if x.name == "arm" else x),
                 lambda row: {"Arm": c.by_name[row["arm"]].label, "Month": month_text(row["month"])} | _cells(row),
                 group="Arm",

@@ -191,8 +191,6 @@ def by_visit(
         ends = _lines(ax, frame, own, months, (value, low, high), width=1.5, size=4.5, bar=1.0)
         if log:
             ax.set_yscale("log")
-            ax.yaxis.set_major_formatter("{x:g}")
-            ax.yaxis.set_minor_formatter(NullFormatter())
         else:
             ax.axhline(reference, color=INK, lw=0.8, zorder=1)
         if floor is not None:
