@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import http.client
 import io
 import json
 import os
@@ -21,7 +22,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import urllib.parse
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -41,6 +44,7 @@ from ranklsim.pkpd import simulation  # noqa: E402
 from ranklsim.pkpd.fitting import fit  # noqa: E402
 from ranklsim.reports.cli import main as cli  # noqa: E402
 from ranklsim.reports.design import run as design  # noqa: E402
+from ranklsim.reports.explore import export, serve  # noqa: E402
 from ranklsim.reports.replicate import run as replicate  # noqa: E402
 from ranklsim.reports.sensitivity import run as sensitivity  # noqa: E402
 
@@ -77,6 +81,8 @@ class Accepted:
             (replicate, "_work", True),
             (sensitivity, "analyse", True),
             (design, "search", True),
+            (export, "course", True),
+            (serve.Server, "serve_forever", True),
         ]
         real = [(module, name, getattr(module, name)) for module, name, _ in places]
         for (module, name, ends), (_, _, function) in zip(places, real, strict=True):
@@ -140,7 +146,7 @@ def outcome(case: mutations.Case) -> str:
                 accepted.watching(),
             ):
                 warnings.simplefilter("always")
-                code = cli.main(list(case.words))
+                code = (asked if case.words[0] == mutations.ASKED else cli.main)(list(case.words))
         except Slow:
             pass
         finally:
@@ -169,6 +175,54 @@ def outcome(case: mutations.Case) -> str:
     if code and left and not kept:
         raise Fault(f"exit code {code}, and left behind: {sorted(left)[:5]}")
     return {0: "done", 1: "failed", 2: "refused"}[code]
+
+
+def asked(words: list[str]) -> int:
+    """Ask the server of the explorer as a browser does; it answers the page itself afterwards.
+
+    Parameters
+    ----------
+    words : list of str
+        `mutations.ASKED`, the path and what follows the ``?``, each NAME=VALUE.
+
+    Returns
+    -------
+    int
+        As a command's exit code: 0, 1 or 2; the status of HTTP where it is none that is promised.
+    """
+    quoted = ["=".join(urllib.parse.quote_plus(part, errors="surrogatepass") for part in word.split("=", 1))
+              for word in words[2:]]  # fmt: skip
+    path = f"/{urllib.parse.quote(''.join(words[1:2]))}?{'&'.join(quoted)}"
+    with serve.open_server("127.0.0.1", 0, "page", 3) as server:
+        thread = threading.Thread(target=SERVE, args=(server,))
+        thread.start()
+        try:
+            status, text = _reply(server, path)
+            if _reply(server, "/") != (200, "page"):
+                raise Fault("the server does not live on")
+        finally:
+            server.shutdown()
+            thread.join()
+    if status == 200:
+        print(text)
+        return 0
+    if status in (400, 403, 404, 422):
+        print(*json.loads(text)["faults"], sep="\n", file=sys.stderr)
+        return 1 if status == 422 else 2
+    return status
+
+
+SERVE = serve.Server.serve_forever
+
+
+def _reply(server: serve.Server, path: str) -> tuple[int, str]:
+    link = http.client.HTTPConnection(*server.server_address[:2], timeout=BOUND)
+    try:
+        link.request("GET", path)
+        reply = link.getresponse()
+        return reply.status, reply.read().decode()
+    finally:
+        link.close()
 
 
 def _listing() -> set[str]:

@@ -43,6 +43,10 @@ ODD_NUMBERS = (
 ODD_VALUES = (*ODD_TEXT, *ODD_NUMBERS, True, False, [], {}, [[]], [1, "a"], {"a": 1}, [[1]], datetime.date(2020, 1, 1))
 
 
+ASKED = "asked"
+"""In place of a verb: the words are what a browser asks of the server of `ranklsim explore`."""
+
+
 @dataclass
 class Case:
     """A command of ``ranklsim`` and the files that lie in its folder."""
@@ -265,6 +269,16 @@ def commands(run: dict[str, bytes]) -> dict[str, list[Case]]:
                 {},
             ),
         ],
+        "explore": [
+            ("'denosumab 60mg every 6mo for 12mo' 'mrankl-selective 60mg every 6mo x2' --draws 3 --export x.html", {}),
+            ("'denosumab 60mg every 6mo x2' --draws 3 --port 0 --host 127.0.0.1", {}),
+            ("placebo --draws 3 --vary kT --export x.html", {}),
+        ],
+        ASKED: [
+            ("course 'r=denosumab 60mg every 6mo x4' m=60 set=sig:0.2 set=kT:0.22", {}),
+            ("cohort 'r=denosumab 60mg every 6mo x4, zoledronate 5mg x1' m=48 at=36 pop=low-bone-mass", {}),
+            ("difference 'r=mrankl-selective 30mg every 3mo x4' 'against=denosumab 60mg every 6mo x2' m=24", {}),
+        ],
         "genetics": [("-o g.csv --parameters p.csv", {"p.csv": PARAMETERS})],
         "report": [("done --format docx,rtf", one)],
         "cdisc": [("done -o out --first-day 2001-02-03", one)],
@@ -316,10 +330,17 @@ def words(draw: Draw, given: list[str]) -> list[str]:
     changed = list(given)
     fixed = (
         {0}
-        | {k + 1 for k, word in enumerate(given[:-1]) if word == "-o"}
-        | {k for k, w in enumerate(given) if w == "-o"}
+        | {k + 1 for k, word in enumerate(given[:-1]) if word in ("-o", "--export")}
+        | {k for k, w in enumerate(given) if w in ("-o", "--export")}
     )
     places = [k for k in range(len(given)) if k not in fixed]
+    named = [k for k in places if "=" in given[k]] if given[0] == ASKED else []
+    if named and draw(st.booleans()):  # a value, and not its name too
+        place = draw(st.sampled_from(named))
+        name, _, value = given[place].partition("=")
+        odd = st.sampled_from([str(value) for value in (*ODD_TEXT, *ODD_NUMBERS)])
+        changed[place] = f"{name}={draw(st.one_of(odd, _misspelt(value), st.text(max_size=30)))}"
+        return changed
     if not places:
         return changed
     place = draw(st.sampled_from(places))
