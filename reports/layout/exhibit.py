@@ -117,7 +117,7 @@ class Exhibit:
     @property
     def stem(self) -> str:
         """File name without ending, such as ``figure-14.2.1.1-lumbar-spine-bmd``."""
-        words = re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+        words = re.sub(r"[^a-z0-9]+", "-", self.title.lower().replace("µ", "u")).strip("-")
         return f"{self.kind.lower()}-{self.number}-{words[:60].strip('-')}"
 
     def csv(self) -> str:
