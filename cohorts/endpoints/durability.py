@@ -12,6 +12,7 @@ References
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -221,7 +222,7 @@ def lasting(
             continue
         values = wide.to_numpy(float)
         middle = np.nanmedian(values, axis=0) if marker else np.nanmean(values, axis=0)
-        resampled = (bootstrap_medians if marker else bootstrap_means)(values, resampling(seed, arm))
+        resampled = _resampled(values, resampling(seed, arm), marker)
         every = outcome(months, np.vstack([middle, resampled]), spec, ends[arm])
         row |= {"n": int(np.isfinite(values[:, -1]).sum()), "estimate": float(every[0])}
         draws[arm] = every
@@ -236,6 +237,22 @@ def lasting(
         row["effect"] = float(gap[0])
         row["effect_low"], row["effect_high"] = percentiles(gap[1:])
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+_KEPT: dict[bytes, np.ndarray] = {}
+MOST_KEPT = 64
+"""Bootstraps of an arm and measure: each outcome after treatment is read off the same one."""
+
+
+def _resampled(values: np.ndarray, seed: Sequence[int], marker: bool) -> np.ndarray:
+    """Medians of a marker, or means, by visit of resamples; made once for the same values and seed."""
+    what = repr((values.shape, list(seed), marker)).encode()
+    key = hashlib.blake2b(np.ascontiguousarray(values).tobytes() + what, digest_size=16).digest()
+    if key not in _KEPT:
+        if len(_KEPT) >= MOST_KEPT:
+            _KEPT.clear()
+        _KEPT[key] = (bootstrap_medians if marker else bootstrap_means)(values, seed)
+    return _KEPT[key]
 
 
 def outcome(months: np.ndarray, curves: np.ndarray, spec: Durability, end: float) -> np.ndarray:

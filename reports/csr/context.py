@@ -88,6 +88,7 @@ class Context:
         self.drawn = drawn.loc[:, [c for c in drawn.columns if drawn[c].nunique() > 1]] if len(drawn) else drawn
         self.meanings = {symbol: str(data.parameters.row(symbol)["meaning"]) for symbol in self.drawn}
         self.result_column = "value" if self.control is None else "difference"
+        self._measured: tuple[str, pd.DataFrame] = "", pd.DataFrame()
         self._by_draw: dict[tuple[Any, ...], pd.DataFrame] = {}
         self._lasting: dict[tuple[str, str, float | None], pd.DataFrame] = {}
         self.primary = self._primary()
@@ -453,7 +454,9 @@ class Context:
             )
             names = [name for name in self.names if name in self.ends]
             control = self.control if self.control in names else None
-            visits = self.data.seen(measure)
+            if self._measured[0] != measure:  # the last one is kept: a large run takes long to read
+                self._measured = measure, self.data.seen(measure)
+            visits = self._measured[1]
             self._lasting[key] = lasting(visits, spec, self.ends, names, control, seed=self.seed)
         return self._lasting[key]
 
