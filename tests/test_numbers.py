@@ -52,6 +52,7 @@ STRUCTURE: dict[str, dict[float, str]] = {
     "cohorts/conduct/visits.py": {24: "hours in a day"},
     "cohorts/people/criteria.py": {3: "parts of a text"},
     "cohorts/people/joint.py": {
+        **dict.fromkeys((3, 5, 6, 7, 9, 11, 13, 14, 17, 19, 21, 31, 49), "polynomials of the Sobol sequence"),
         **{15: "power of two of the cloud's points", 0.1: "tolerance, SDs", 0.01: "least eigenvalue", 0.5: "middle"},
         **{32: "clouds kept", 4: "tables kept", 100: "percent"},
     },
