@@ -427,7 +427,8 @@ class Context:
         ----------
         arm : ArmView
         """
-        return any(course.kind != "none" and course.end > arm.end + 1e-6 for course in arm.courses)
+        after = [c for k, c in enumerate(arm.courses) if c.end > arm.end + 1e-6 or (k and c.start >= arm.end - 1e-6)]
+        return self.switch and any(course.kind != "none" for course in after)
 
     @property
     def rebound_words(self) -> str:

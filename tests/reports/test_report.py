@@ -84,6 +84,10 @@ class Page(HTMLParser):
             self.sections[self._section] += data
 
 
+LASTING = "14.2.12.1"
+"""Table of durability and rebound."""
+
+
 @pytest.fixture(scope="module")
 def page(small_report: Path) -> Page:
     return Page(small_report.read_text(encoding="utf-8"))
@@ -342,3 +346,24 @@ def test_only_tables_of_patients_bear_the_analysis_set(small_report: Path) -> No
     assert {number for number, _ in captions if number.startswith("16.")} <= of_nobody
     assert not of_nobody & {"9.1", "14.1.1", "14.1.2", "14.1.3", "14.2.1.1"}
     assert all("typical patient" in caption for number, caption in captions if number.startswith("14.2.7."))
+
+
+def test_treatment_that_goes_on_is_no_durability_and_no_rebound(tmp_path):
+    """All arms of `exit` leave denosumab, one of them for nothing: the others show what a further treatment keeps."""
+    c = Context(open_run(run(replace(load_trial("exit"), uncertainty_draws=0), tmp_path / "run", patients=32).folder))
+    stops = c.by_name["nothing"].label
+    assert [arm.label for arm in c.arms if not c.goes_on(arm)] == [stops]
+    sections = {section.anchor: section for section in compose(c)}
+    (found,) = (
+        e for section in sections.values() for e in section.exhibits if (e.kind, e.number) == ("Table", LASTING)
+    )
+    assert found.footnote.startswith("Arms that are treated further show what that treatment keeps, not durability.")
+    place = [plain(column.head) for column in found.table.columns].index("Note")
+    for group in found.table.groups:
+        for row in group.rows:
+            note = plain(row.cells[place - len(found.table.columns)].text)
+            label = next(text for cell in row.cells if (text := plain(cell.text)) in [arm.label for arm in c.arms])
+            assert note.startswith("Treated further: no durability.") == (label != stops), (label, note)
+    answer = " ".join(plain(text) for text in sections["answer"].key)
+    rebound = answer[answer.index("median CTX reached") :]
+    assert rebound.count("%") == 1
