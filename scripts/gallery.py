@@ -4,7 +4,8 @@
 .venv/bin/python scripts/gallery.py docs/start.md ...      these pages
 
 A page names the origin of a picture in a comment on the line below it: `<!-- from FILE -->`. FILE is relative to the
-folder in which the commands of the page run.
+folder in which the commands of the page run. A FILE in HTML is photographed by Chromium; it may be made by a command of
+its own, too slow for the tests: `<!-- from page.html by ranklsim explore ... -->`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,9 +25,11 @@ from ranklsim.reports.cli import main as cli
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-PAGES = [DOCS / "start.md", DOCS / "gallery.md", *sorted((DOCS / "tutorials").glob("*-*.md"))]
+PAGES = [DOCS / "start.md", DOCS / "gallery.md", DOCS / "explore.md", *sorted((DOCS / "tutorials").glob("*-*.md"))]
 FENCE = re.compile(r"(?:^`([\w./-]+)`\n\n)?^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PICTURE = re.compile(r"^!\[[^]]*\]\(([\w./-]+)\)\n<!-- from (\S+) -->$", re.MULTILINE)
+PICTURE = re.compile(r"^!\[[^]]*\]\(([\w./-]+)\)\n<!-- from (\S+)(?: by (.+))? -->$", re.MULTILINE)
+PHOTOGRAPH = (1300, 1000)
+"""Width and height of the window (px)."""
 
 
 def play(page: Path, folder: Path, few: Mapping[str, Sequence[str]] | None = None) -> None:
@@ -68,11 +72,31 @@ def pictures(page: Path, folder: Path) -> Iterator[tuple[Path, Path]]:
     RuntimeError
         If the origin is not one file.
     """
-    for target, origin in PICTURE.findall(page.read_text(encoding="utf-8")):
+    for target, origin, command in PICTURE.findall(page.read_text(encoding="utf-8")):
+        with contextlib.chdir(folder):
+            if command and cli.main(shlex.split(command)[1:]):
+                raise RuntimeError(f"{page.name}: this command failed: {command}")
         found = sorted(folder.glob(origin))
         if len(found) != 1:
             raise RuntimeError(f"{page.name}: {origin} is {len(found)} files; name one")
         yield (page.parent / target).resolve(), found[0]
+
+
+def take(origin: Path, target: Path) -> None:
+    """Copy a picture, or photograph a page.
+
+    Parameters
+    ----------
+    origin, target : Path
+    """
+    if origin.suffix != ".html":
+        shutil.copyfile(origin, target)
+        return
+    browser = next(name for name in ("chromium", "chromium-browser", "google-chrome") if shutil.which(name))
+    size = "{},{}".format(*PHOTOGRAPH)
+    words = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={origin.parent / 'browser'}"]
+    words += ["--hide-scrollbars", "--virtual-time-budget=60000", f"--window-size={size}", f"--screenshot={target}"]
+    subprocess.run([browser, *words, origin.as_uri()], check=True, capture_output=True)
 
 
 def main(pages: Sequence[Path]) -> None:
@@ -80,7 +104,7 @@ def main(pages: Sequence[Path]) -> None:
         with tempfile.TemporaryDirectory(prefix="gallery-") as folder:
             play(page, Path(folder))
             for target, origin in pictures(page, Path(folder)):
-                shutil.copyfile(origin, target)
+                take(origin, target)
                 print(os.path.relpath(target, ROOT))
 
 
