@@ -15,6 +15,7 @@ from ranklsim.reports.sensitivity.settle import ALL, questions, settle
 
 DOCS = Path(__file__).parent.parent / "docs"
 TABLE, PAGE = DOCS / "settle.csv", DOCS / "sensitivity.md"
+LITTLE = 0.05  # narrowing that is called none
 MARKS = ("<!-- table: scripts/settle.py -->", "<!-- end -->")
 
 
@@ -43,10 +44,11 @@ def page(found: pd.DataFrame) -> str:
     labels = {one["name"]: one["label"] for one in (*asked["experiment"], *asked["answer"])}
     lines.append("")
     for row in best.set_index("answer").loc[names].itertuples():
-        lines.append(
-            f"- {labels[row.Index]}: the most telling of the three is *{labels[row.experiment]}*; the interval would "
-            f"be {_number(row.width_after)} {row.unit} wide in place of {_number(row.width)}."
-        )
+        told = f"{labels[row.Index]}: the most telling of the three is *{labels[row.experiment]}*; the interval would "
+        told += f"be {_number(row.width_after)} {row.unit} wide in place of {_number(row.width)}."
+        if row.narrower < LITTLE:
+            told = f"{labels[row.Index]}: none of the three narrows the interval by {100 * LITTLE:.0f} %."
+        lines.append(f"- {told}")
     lines += ["", "| experiment | measured | standard error | predicted: median (90 %) |", "| --- | --- | --- | --- |"]
     for one in asked["experiment"]:
         for measure in one["measure"]:
