@@ -349,6 +349,8 @@ class _Group:
         settles, as its balance stays off zero: it keeps the mineral that the patient's covariates say, and has the age
         that it has under these doses (`Model.rebased`, at each dose, or each month of frequent ones).
         """
+        if not self.steady.any():
+            return {}
         owner = np.repeat(np.arange(len(self.rows)), np.diff(self.first))
         mine = (self.steady > 0) & (owner >= part.start) & (owner < part.stop)
         failed: dict[int, str] = {}

@@ -103,16 +103,18 @@ def as_doses(plan: pd.DataFrame, agents: Sequence[Agent]) -> Doses:
     place = {agent.name: k for k, agent in enumerate(agents)}
     idle = [agent.name for agent in agents if agent.kind == "none"]
     given = plan[plan["given"] & ~plan["agent"].isin(idle)]
-    infused = given["infusion_days"].to_numpy(dtype=float)
-    parts = {days: moments(days) for days in np.unique(infused)}
-    many = np.array([len(parts[days]) for days in infused], dtype=np.int64)
-    given = given.iloc[np.repeat(np.arange(len(given)), many)]
-    later = np.concatenate([np.empty(0), *(parts[days] for days in infused)]) if infused.any() else 0.0
+    later, share = np.zeros(1), np.ones(1)
+    if given["infusion_days"].any():
+        infused, which = np.unique(given["infusion_days"].to_numpy(dtype=float), return_inverse=True)
+        parts = [moments(float(days)) for days in infused]
+        many = np.array([len(part) for part in parts])[which]
+        given = given.iloc[np.repeat(np.arange(len(given)), many)]
+        later, share = np.concatenate([parts[k] for k in which]), np.repeat(1 / many, many)
     return Doses(
         patient=given["row"].to_numpy(dtype=np.int64),
         time=given["day"].to_numpy(dtype=float) + later,
         agent=given["agent"].map(place).to_numpy(dtype=np.int64),
-        amount=given["amount_mg"].to_numpy(dtype=float) / np.repeat(many, many),
+        amount=given["amount_mg"].to_numpy(dtype=float) * share,
         steady=given["steady"].to_numpy(dtype=float),
     )
 
