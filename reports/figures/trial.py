@@ -683,7 +683,7 @@ def correlations(frame: pd.DataFrame, arms: Sequence[ArmView], *, meanings: Mapp
                 -0.885, 1 + 0.08 / height, arm.label, transform=ax.transAxes, fontsize=9.6, weight="bold", va="bottom"
             )
             if k == len(own_arms) - 1:
-                ax.set_xlabel("Spearman rank correlation with the result (line: 95% CI)")
+                ax.set_xlabel("Spearman rank correlation (line: 95% CI)")
             else:
                 ax.tick_params(axis="x", labelbottom=False)
         return figure
