@@ -316,12 +316,19 @@ def bootstrap_medians(values: np.ndarray, seed: Sequence[int], replicates: int =
         times = summaries.resamples(n, size, rng).astype(np.int32)
         for j in range(visits):
             rank = order[: present[j], j]
-            upto = times[:, rank].cumsum(axis=1, dtype=np.int32)
+            upto = times.take(rank, axis=1).cumsum(axis=1, dtype=np.int32)
             drawn = upto[:, -1] if rank.size else np.zeros(size, int)
             known = np.flatnonzero(drawn)
-            middle = [(upto[known] < wanted[known, None]).sum(axis=1) for wanted in ((drawn + 1) // 2, drawn // 2 + 1)]
+            middle = [_reached(upto[known], wanted[known]) for wanted in ((drawn + 1) // 2, drawn // 2 + 1)]
             out[start + known, j] = (values[rank[middle[0]], j] + values[rank[middle[1]], j]) / 2
     return out
+
+
+def _reached(upto: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Place in each rising row at which it reaches what is wanted; long rows are searched by bisection."""
+    if upto.shape[1] < 1000:
+        return np.asarray((upto < wanted[:, None]).sum(axis=1))
+    return np.array([row.searchsorted(value) for row, value in zip(upto, wanted, strict=True)], dtype=int)
 
 
 def _why_none(spec: Durability) -> str:
