@@ -167,7 +167,7 @@ def dose_response(
     curve, points = frame[frame["arm"] == ""], frame[frame["arm"] != ""].set_index("arm")
     top = arms[-1]
     with drawing(WIDTH, 3.2) as figure:
-        ax = figure.add_axes((0.1, 0.16, 0.74, 0.78))
+        ax = figure.add_axes((0.12, 0.16, 0.72, 0.78))
         ax.axhline(0, color=RULE, lw=0.7, zorder=1)
         if len(curve):
             x = curve["dose"].to_numpy(float)
@@ -187,7 +187,7 @@ def dose_response(
             ax.text(1.01, effect, words, transform=ax.get_yaxis_transform(), va="center", fontsize=8.6, color=SOFT)
         ax.set_xticks([0.0, *points["dose"].astype(float)])
         ax.set_xlabel("Dose (mg)")
-        ax.set_ylabel(ylabel)
+        ax.set_ylabel(wrap_label(ylabel, 36))
         return figure
 
 
