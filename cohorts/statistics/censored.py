@@ -67,6 +67,9 @@ class Censored:
         return out | {"p": p}
 
 
+NO_MAXIMUM = "the likelihood of censored values has no maximum."
+
+
 def fit(matrix: Array, value: Array, below: NDArray[np.bool_]) -> Censored:
     """Maximum likelihood of normal values with a common variance, some below a limit.
 
@@ -111,7 +114,10 @@ def fit(matrix: Array, value: Array, below: NDArray[np.bool_]) -> Censored:
         gradient[-1] += seen.sum() / at[-1]
         hessian = (whole * curve[:, None]).T @ whole
         hessian[-1, -1] -= seen.sum() / at[-1] ** 2
-        step = np.linalg.solve(hessian, -gradient)
+        try:
+            step = np.linalg.solve(hessian, -gradient)
+        except np.linalg.LinAlgError:  # the SD goes to 0: the values seen lie on the model, and the others below it
+            raise RunFailed(NO_MAXIMUM) from None
         if float(np.abs(step).max()) <= CLOSE * float(np.abs(at).max()):
             break
         pace, reached = 1.0, _likelihood(at, whole, seen) - CLOSE
@@ -119,7 +125,7 @@ def fit(matrix: Array, value: Array, below: NDArray[np.bool_]) -> Censored:
             pace /= 2
         at = at + pace * step
     else:
-        raise RunFailed("the likelihood of censored values has no maximum.")
+        raise RunFailed(NO_MAXIMUM)
     # From slope / SD and 1 / SD to slope, by the chain rule.
     sd = 1.0 / float(at[-1])
     moves = np.column_stack([np.eye(k) * sd, -at[:-1] * sd**2])

@@ -373,3 +373,10 @@ def test_geometric_means_by_visit_are_those_of_a_lognormal(table):
     assert none["below"] == none["n"] == 40
     assert np.isnan(none["mean"])
     assert none["highest"] < none["limit"]
+
+
+def test_values_that_lie_on_the_model_beside_others_below_the_limit_have_no_likeliest_error():
+    """Three values determine the three coefficients exactly; the fourth is below its limit, and the SD falls to 0."""
+    matrix = np.array([[1.0, 0.0, 0.3], [1.0, 0.0, 0.8], [0.0, 1.0, 0.7], [0.0, 1.0, 0.9]])
+    with pytest.raises(RunFailed, match="has no maximum"):
+        censored.fit(matrix, np.array([0.4, -1.3, 1.1, 0.3]), np.array([False, True, False, False]))
