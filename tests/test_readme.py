@@ -47,11 +47,14 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands() -> list[tuple[str, str]]:
-    found = []
+    """Commands of the pages; of those that differ in the number of patients alone, which is small here, one."""
+    found: dict[str, tuple[str, str]] = {}
     for page in PAGES:
         for block in blocks(page, "sh"):
-            found += [(page.name, line) for line in block.splitlines() if line.startswith("ranklsim ")]
-    return found
+            for line in block.splitlines():
+                if line.startswith("ranklsim "):
+                    found.setdefault(re.sub(r" --patients \d+", "", line), (page.name, line))
+    return list(found.values())
 
 
 def write_agent(folder: Path) -> None:
