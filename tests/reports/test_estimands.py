@@ -282,3 +282,11 @@ def test_bootstrap_medians_are_medians_of_the_resampled_patients():
         drawn = np.repeat(values, weights, axis=0)
         assert row[:2] == pytest.approx(np.nanmedian(drawn[:, :2], axis=0))
     assert np.isnan(found[:, 2]).all()
+
+
+def test_bootstrap_medians_of_many_patients_are_medians_of_the_resampled_patients():
+    values = np.random.default_rng(5).normal(size=(1500, 1))
+    found = durability.bootstrap_medians(values, (1, 2), replicates=20)
+    times = summaries.resamples(1500, 20, np.random.default_rng([1, 2]))
+    known = [np.median(np.repeat(values[:, 0], weights)) for weights in times]
+    assert found[:, 0] == pytest.approx(known, abs=1e-15)
