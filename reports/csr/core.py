@@ -287,7 +287,7 @@ def _range(c: Context, row: dict[str, Any], other: ArmView | None) -> str:
     if other is not None:
         share, side = max(row["below"], 1 - row["below"]), "less" if row["below"] > 0.5 else "more"
         sure = f"; {side} in {'all' if share == 1 else f'{100 * share:.0f}% of'} draws"
-    return f"{text} (over all unknowns {wording.to_interval(low, high, digits)}{sure})"
+    return f"{text} (typical patient over all unknowns {wording.to_interval(low, high, digits)}{sure})"
 
 
 # -- the parts ---------------------------------------------------------------------------------------------------------
