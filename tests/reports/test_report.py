@@ -225,7 +225,7 @@ def test_the_answer_holds_the_numbers_of_the_primary_endpoint(page, context):
         size = rows.loc[arm, "difference"]
         side, ends = ("more", (low, high)) if size >= 0 else ("less", (-high, -low))
         ends = [round(end, 1) + 0.0 for end in ends]  # no minus before a zero
-        unknown = f"over all unknowns {ends[0]:.1f} to {ends[1]:.1f}"
+        unknown = f"typical patient over all unknowns {ends[0]:.1f} to {ends[1]:.1f}"
         assert f"{abs(size):.1f} points {side} than Placebo ({unknown}" in text
 
 
