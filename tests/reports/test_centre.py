@@ -9,7 +9,7 @@ from ranklsim.cohorts import uncertainty
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.parameters import load_parameters
-from ranklsim.reports.csr.unknowns import headlines
+from ranklsim.reports.csr.unknowns import endpoint_by_draw, headlines
 from ranklsim.reports.layout.arms import view_arms
 
 VECTORS = 200
@@ -23,7 +23,8 @@ def test_the_default_lies_in_the_central_half_of_its_ensemble_for_every_headline
     ends = {v.name: v.end for v in view_arms(trial.arms, {a.name: a for a in agents}) if v.end < trial.months}
     draws, _ = uncertainty.draws_of(trial, table, agents)
     over = uncertainty.ensemble(trial, table, agents, draws.head(VECTORS + 1), rtol=1e-5)
-    endpoints = [(e, None) for e in trial.changes if e.measure == "BMD_LS" and e.kind == "percent"][:1]
+    gain = next(e for e in trial.changes if e.measure == "BMD_LS" and e.kind == "percent")
+    endpoints = [(gain, None, endpoint_by_draw(over, gain.measure, gain.from_month, gain.to_month, None))]
     found = headlines(over, endpoints, ends, "treatment")
     outside = []
     for (result, arm), one in found.groupby(["result", "arm"]):
