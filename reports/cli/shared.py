@@ -274,18 +274,21 @@ def settings(given: Sequence[tuple[str, str]], folder: Path | None) -> dict[str,
     """
     from ranklsim.cohorts.people.criteria import covariates
     from ranklsim.pkpd.parameters import load_parameters
+    from ranklsim.pkpd.simulation import covariate_symbols
     from ranklsim.pkpd.units import parse_quantity
 
     names = [name for name, _ in given]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadInput(*(f"--set {name} is given more than once; give it once." for name in twice))
-    found = {}
+    found, table = {}, load_parameters(folder=folder or Path.cwd())
     for name, value in given:
         try:
             found[name] = float(value)
         except ValueError:
             own = covariates().get(name)
-            unit = own.unit if own else str(load_parameters(folder=folder or Path.cwd()).row(name)["unit"])
+            if own is None and "." not in name and name not in table.frame.index:
+                covariate_symbols(table, {name: 1.0}, "--set")  # refuses the name
+            unit = own.unit if own else str(table.row(name, "--set")["unit"])
             found[name] = parse_quantity(value, unit, where=f"--set {name}")
     return found
 

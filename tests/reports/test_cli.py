@@ -781,7 +781,11 @@ def test_a_setting_may_have_a_unit_of_its_own(capsys: pytest.CaptureFixture[str]
     other = said(capsys, "simulate", *COURSE, "--set", "weight=60000 g", "--set", "denosumab.KD_mRANKL=50pM")
     assert plain[0] == other[0] == 0
     assert other[1] == plain[1]
-    for wrong, part in (("weight=60mo", "cannot be turned into"), ("KD=3nM", "did you mean 'Kd'?")):
+    for wrong, part in (
+        ("weight=60mo", "cannot be turned into"),
+        ("KD=3nM", "did you mean 'Kd'?"),
+        ("wieght=60kg", "--set: unknown covariate 'wieght'; did you mean 'weight'?"),
+    ):
         code, out, err = said(capsys, "simulate", *COURSE, "--set", wrong)
         assert (code, out, len(err)) == (2, [], 1)
         check_sentence(err[0], part)
