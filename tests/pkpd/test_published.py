@@ -102,9 +102,14 @@ def test_exposure_after_one_dose_is_the_labels() -> None:
     c = course("denosumab 60mg x1", list(days / 30.4375), weight=66)["C_denosumab"].to_numpy()
     assert c.max() == pytest.approx(6.75, rel=0.15), LABEL
     assert np.trapezoid(c, days) == pytest.approx(316, rel=0.15), LABEL
-    late = (days >= 30) & (days <= 90)
-    half_life = np.log(2) / -np.polyfit(days[late], np.log(c[late]), 1)[0]
-    assert half_life == pytest.approx(25.4, rel=0.2), "the label; over the same time Choi 2025 has 32 days"
+
+
+@pytest.mark.xfail(strict=True, reason="the label has 25 days, Choi 2025 over the same time 32: docs/calibration.md")
+def test_half_life_from_month_1_to_3_is_the_labels() -> None:
+    days = np.arange(30, 90.5, 0.5)
+    c = course("denosumab 60mg x1", list(days / 30.4375), weight=66)["C_denosumab"].to_numpy()
+    half_life = np.log(2) / -np.polyfit(days, np.log(c), 1)[0]
+    assert half_life == pytest.approx(25.4, rel=0.15), LABEL
 
 
 @pytest.mark.parametrize(("weight", "exposure"), [(45, 1.48), (120, 0.54)])

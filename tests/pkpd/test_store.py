@@ -168,6 +168,7 @@ def test_a_damaged_kernel_is_made_again_and_gives_the_same_numbers(tmp_path):
     expected, said = _simulated(tmp_path)
     assert said == ""
     files = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    assert _simulated(tmp_path) == (expected, "")
     text = next(path for path in files if path.name == "text")
     text.write_bytes(text.read_bytes().replace(b"FIRST_STEP = 0.5", b"FIRST_STEP = 9.5"))
     largest = max(files, key=lambda path: path.stat().st_size)

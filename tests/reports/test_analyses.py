@@ -395,7 +395,7 @@ def test_a_subgroup_in_which_an_arm_has_nobody_says_so_and_the_others_stay():
 
 @pytest.mark.slow
 def test_a_graph_that_shares_alpha_equally_is_holms_procedure():
-    for _ in range(6):
+    for _ in range(20):
         p, n = RNG.uniform(0, 0.1, 4), 4
         even = (np.ones((n, n)) - np.eye(n)) / (n - 1)
         assert multiplicity.graphical(p, [1 / n] * n, even) == pytest.approx(multiplicity.adjusted(p, "Holm"))

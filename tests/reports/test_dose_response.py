@@ -127,10 +127,11 @@ def test_without_an_effect_the_signal_is_found_in_one_of_forty_trials_on_either_
         assert (side.max(axis=1) >= found.critical).mean() == pytest.approx(0.025, abs=3 * np.sqrt(0.025 * 0.975 / n))
 
 
+@pytest.mark.slow
 def test_claim_interval_and_p_of_a_dose_response_never_contradict():
     rng, doses = np.random.default_rng(6), np.array([0.0, 14.0, 60.0, 210.0])
     shapes = [Shape("linear"), Shape("Emax", (10.0,)), Shape("quadratic", (90.0,)), Shape("exponential", (60.0,))]
-    for _ in range(50):
+    for _ in range(200):
         means = rng.normal(0, 1.2, 4)
         test = mcp.signal(shapes, doses, means, np.eye(4) * 0.2, float(rng.integers(5, 60))).test
         (low, high), z = test.interval(0.95), test(0.0)

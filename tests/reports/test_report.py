@@ -317,10 +317,11 @@ def test_methods_asked_for_are_the_ones_reported(context):
 
 
 @pytest.mark.slow
-def test_a_trial_so_small_that_an_arm_is_hardly_seen_still_gets_its_report(tmp_path: Path) -> None:
-    run(replace(load_trial("modality"), uncertainty_draws=3), tmp_path / "run", patients=7)
+@pytest.mark.parametrize("patients", [4, 7])
+def test_a_trial_so_small_that_an_arm_is_hardly_seen_still_gets_its_report(tmp_path: Path, patients: int) -> None:
+    run(replace(load_trial("modality"), uncertainty_draws=3), tmp_path / "run", patients=patients)
     text = write_report(tmp_path / "run").read_text(encoding="utf-8")
-    assert "7 simulated patients" in text
+    assert f"{patients} simulated patients" in text
     assert "nan%" not in text.lower()
 
 
