@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import extremes
@@ -83,16 +84,33 @@ def test_any_vector_and_regimen_is_integrated_or_refused_for_a_reason(
         assert first_breach(name, values) is None, name
 
 
-@pytest.mark.slow
-def test_of_vectors_within_ranges_hardly_any_needs_the_reference() -> None:
-    found = extremes.survey(
+@pytest.fixture(scope="module")
+def surveyed() -> dict[str, Any]:
+    return extremes.survey(
         TABLE, ["denosumab", "zoledronate", "teriparatide"], 100, hardest=3
     )  # 10,000 and the 50 hardest of them: `scripts/extremes.py`
-    shares = found["shares"]
-    assert shares["corners"].pop("reference", 0.0) <= 0.02  # every parameter on an end of its range
-    assert not any(way.get("reference", 0.0) for way in shares.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "way",
+    [
+        "uniform",
+        "log-uniform",
+        pytest.param("corners", marks=pytest.mark.xfail(strict=True, reason="0.6 % of 2,500: docs/engine.md")),
+        "one to five",
+    ],
+)
+def test_of_vectors_within_ranges_none_needs_the_reference(surveyed: dict[str, Any], way: str) -> None:
+    assert not surveyed["shares"][way].get("reference", 0.0)
+
+
+@pytest.mark.slow
+def test_vectors_within_ranges_are_integrated_and_the_hardest_not_far_from_cvode(surveyed: dict[str, Any]) -> None:
+    found, shares = surveyed, surveyed["shares"]
     assert shares["one to five"]["integrated"] > 0.98
     assert shares["uniform"]["integrated"] > 0.6
+    assert len(found["errors"]) == 3
     assert max(found["errors"]) < 10  # of what is allowed: PTH where it is steepest in calcium
 
 
