@@ -56,10 +56,10 @@ test: $(STAMP)  ## run the tests
 quick: $(STAMP)  ## run the tests that are not marked slow, of every folder: under 90 seconds on two cores
 	@$(BIN)/$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
-# SECONDS=600 VERBS="run fit" for a longer look at some verbs; what goes wrong is kept in tests/fuzz/cases.
+# SECONDS=600 VERBS="run fit" for a longer look at some verbs, SEED=7 for one search again; what goes wrong is kept in tests/fuzz/cases.
 .PHONY: fuzz
 fuzz: $(STAMP)  ## run every verb on changed input for a minute; each fault becomes a case of the tests
-	@$(BIN)/python tests/fuzz/fuzz.py $(if $(filter command line,$(origin SECONDS)),$(SECONDS),60) $(VERBS)
+	@$(BIN)/python tests/fuzz/fuzz.py $(if $(filter command line,$(origin SECONDS)),$(SECONDS),60) $(VERBS) $(if $(SEED),--seed $(SEED))
 
 # PATIENTS=500 for a quick look.
 .PHONY: bench

@@ -357,6 +357,9 @@ def main() -> int:
                 for verb, count in json.loads(tally.read_text("utf-8")).items():
                     counts.setdefault(verb, Counter()).update(count)
                 tally.unlink()
+            if 0 < child.returncode <= 100 and current.exists():
+                print("the search itself failed, which is told above", file=sys.stderr)
+                return 2
             if current.exists():  # it did not come to its end
                 case = json.loads(current.read_text("utf-8"))
                 CASES.mkdir(exist_ok=True)

@@ -442,8 +442,8 @@ def _tree(draw: Draw, data: dict[str, Any]) -> dict[str, Any]:
 
 @st.composite
 def _of_csv(draw: Draw, now: bytes) -> bytes:
-    rows: list[list[object]] = [list(row) for row in csv.reader(io.StringIO(now.decode("utf-8", "replace")))]
-    rows = [row for row in rows if row]
+    lines = io.StringIO(now.decode("utf-8", "replace"), newline="")  # as they are: a lone CR ends a line too
+    rows: list[list[object]] = [list(row) for row in csv.reader(lines) if row]
     if not rows:
         return now
     how = draw(st.sampled_from(["cell", "cell", "cell", "row", "column", "order", "heading", "separator", "ragged"]))
