@@ -1,4 +1,4 @@
-"""Simulate patients: from persons and doses to everything that can be known of them at given times."""
+"""Simulation of patients: from persons and doses to outputs at given times."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def processors() -> int:
 
 
 def outputs(agents: Sequence[Agent]) -> dict[str, tuple[str, str]]:
-    """Everything that `simulate` returns: name to unit and meaning.
+    """Outputs of `simulate`: name to unit and meaning.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ def simulate(
 
 
 class _Meetings:
-    """Who meets which agent as the how-manieth of its kind, and the doses of agents that do something, in order."""
+    """Slots of the agents of each patient (first, second, ... of its kind), and the doses of active agents in order."""
 
     def __init__(self, agents: Sequence[Agent], doses: Doses, n: int) -> None:
         self.agents, self.n = agents, n
@@ -634,7 +634,7 @@ def _check(
 def covariate_symbols(
     parameters: ParameterTable, covariates: Mapping[str, float], where: str = "covariates"
 ) -> dict[str, float]:
-    """Turn covariates, named as people name them, into parameter symbols.
+    """Convert named covariates, such as weight, into parameter symbols.
 
     Parameters
     ----------

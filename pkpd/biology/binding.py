@@ -1,8 +1,8 @@
 """Free drug in plasma when several drugs share several RANKL pools: the root of `ligand.free_equation`.
 
-With one drug the balance is concave and rising in free drug, so Newton from below climbs to the root and never passes
-it. With several, full Newton steps are taken while they stay inside the physical range and shrink the misfit; else a
-sweep of one-drug steps, which from below can only climb (more of one drug frees more of the other).
+With one drug the balance is concave and increasing in free drug, so Newton steps from below approach the root and never
+pass it. With several drugs, full Newton steps are used while they stay inside the physical range and reduce the misfit.
+Otherwise a sweep of one-drug steps is used; from below, these can only increase (more of one drug frees the other).
 """
 
 from __future__ import annotations

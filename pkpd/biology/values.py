@@ -1,5 +1,4 @@
-"""How the model's text names things: plain attributes for what there is one of, ``name_1`` for what there are several
-of.
+"""Named values in the text of the equations: ``name`` for a single value, ``name_1`` for the first of several.
 
 The same text is run on floats (reference), on arrays over patients (start values, outputs) and on symbols (Jacobian and
 compiled kernel), so it uses arithmetic and powers only, and never asks the value of a state with ``if``.

@@ -1,1 +1,1 @@
-"""From the model's text to compiled code that integrates many patients side by side, and the reference beside it."""
+"""The compiled solver, generated from the text of the equations, and the scipy reference."""

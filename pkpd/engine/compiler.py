@@ -1,11 +1,11 @@
-"""From the model's one text to fast code: rates, sparse Jacobian, elimination and outputs, generated, compiled, cached.
+"""Generation of compiled code from the text of the equations: rates, sparse Jacobian, elimination, outputs.
 
-`Model.rates` and `Model.outputs` are run once on SymPy symbols. What only a patient's constants go into is taken out
-and computed once a patient (`prepare`). Free drug, the root of equations without closed form, stays a symbol: Newton
-steps find it, and it stands in the Jacobian as unknowns of its own beside the states, so that all stays sparse. The
-elimination of that matrix is done on paper, in an order that fills in little, and becomes straight-line code like the
-rest (`lanes`). Numba compiles the functions with the integrator, and `store` keeps them in the user's cache folder
-under a hash of all text that they depend on, so a second start only loads them.
+`Model.rates` and `Model.outputs` are run once on SymPy symbols. Expressions that depend only on a
+patient's constants are computed once for each patient (`prepare`). Free drug, the root of equations without closed
+form, remains a symbol. Newton steps find its value. In the Jacobian it is an unknown beside the states, which keeps the
+matrix sparse. The elimination of that matrix is planned symbolically, in an order with little fill-in, and becomes
+straight-line code (`lanes`). Numba compiles the functions with the integrator. `store` keeps them in the user's cache
+folder under a hash of all texts on which they depend, so a second start only loads them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ NEWTON_STEPS = 60  # to free drug, three to six of which are needed
 
 
 def compiled(slots: Slots, tell: Callable[[str], None] | None = None) -> ModuleType:
-    """Load the generated module for `slots`, generating it first where this text has not been seen yet.
+    """Load the generated module for `slots`; generate it first if it is not in the cache.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def code_store() -> Store:
 
 @lru_cache(maxsize=1)
 def _fingerprint() -> str:
-    """Hash of the model's text and of what turns it into code."""
+    """Hash of the text of the equations and of the code that compiles it."""
     versions = [version(name) for name in ("sympy", "numba", "llvmlite")]
     seen = hashlib.blake2b(digest_size=8)
     text = [_BIOLOGY / f"{part}.py" for part in _TEXT.split()]
@@ -167,7 +167,7 @@ def _program(slots: Slots) -> Program:
 
 
 class _Recorder(Values):
-    """Stands in for a patient's constants while tracing: makes a symbol of every name that is read."""
+    """Placeholder for a patient's constants during tracing: returns a symbol for every name that is read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -250,7 +250,7 @@ class Program:
 
     # -- what is of the patient alone --------------------------------------------------------------------------------
     def _hoisted(self, e: Any) -> Any:
-        """`e` with a symbol in place of each largest part into which nothing but a patient's constants goes."""
+        """`e` with a symbol in place of each largest part that depends only on a patient's constants."""
         from ranklsim.pkpd.engine import lanes
 
         if e.is_number:
@@ -284,7 +284,7 @@ class Program:
         return self._symbol[e]
 
     def _differentiate(self) -> None:
-        """The calculation of the rates as steps, and the sparse matrix of what moves what.
+        """The calculation of the rates as intermediate steps, and the sparse matrix of their dependence.
 
         Unknowns are the states, free drug, and every intermediate step that a state moves. Their rows say: rate,
         balance, and step less its expression. All entries are derivatives of short expressions; carrying them through
@@ -315,7 +315,7 @@ class Program:
     def _reader(
         self, to: Emitter, states: ir.Value | int | None = None, free: Mapping[Any, Any] | None = None
     ) -> Callable[[Any], Any]:
-        """How expressions find their symbols; `states` is where states stand, other than at the patient's own."""
+        """A function that loads the value of a symbol; `states` is the address of the states if not the own."""
         place = self.place
 
         def read(symbol: Any) -> Any:
@@ -336,13 +336,13 @@ class Program:
         return read
 
     def _prepare(self, to: Emitter, call: Callable[[str], ir.Function]) -> None:
-        """Constants from the parameters; later ones are made of earlier ones."""
+        """Constants from the parameters; later constants may depend on earlier ones."""
         for i, e in enumerate(self.constants):
             (value,) = to.evaluate([e], self._reader(to))
             to.store(value, self.place["constants"] + i)
 
     def _solve_free(self, to: Emitter, states: Any) -> dict[Any, Any]:
-        """Newton steps to free drug, from its last value or from below; not a number where they do not converge.
+        """Newton steps to free drug, from its last value or from below; NaN if they do not converge.
 
         With one drug the balance is concave and rising, so a step from anywhere lands below the root, and from there on
         they climb to it. With several, steps are kept between what is free for certain and what there is.
@@ -486,7 +486,7 @@ class Program:
             to.store(v[i], i, out)
 
     def _each_state(self, to: Emitter, body: Callable[..., Any], carried: Any = None) -> Any:
-        """A loop over states; `body` gets the index (and what is carried), and gives what is carried."""
+        """A loop over states; `body` takes the index (and a carried value) and returns the carried value."""
         from llvmlite import ir
 
         b = to.builder
@@ -573,7 +573,7 @@ class Program:
         self._each_state(to, state)
 
     def _advance(self, to: Emitter, call: Callable[[str], ir.Function]) -> None:
-        """Lanes whose step is accepted go to its end; the size of their states so far; whether one left its limits."""
+        """Move lanes with an accepted step to its end; update the size of their states; check their limits."""
         from llvmlite import ir
 
         from ranklsim.pkpd.engine import lanes
@@ -620,7 +620,7 @@ def _solved(to: Emitter, matrix: list[list[Any]], right: list[Any]) -> list[Any]
 
 
 def _elimination_order(unknowns: int, entries: Mapping[tuple[int, int], Any]) -> list[int]:
-    """Order of pivots that fills in little (Markowitz: fewest entries left times fewest below, on the diagonal)."""
+    """Order of diagonal pivots with little fill-in (Markowitz: smallest product of entries in row and column)."""
     rows: dict[int, set[int]] = {i: {i} for i in range(unknowns)}
     columns: dict[int, set[int]] = {i: {i} for i in range(unknowns)}
     for i, j in entries:
@@ -643,7 +643,7 @@ def _elimination_order(unknowns: int, entries: Mapping[tuple[int, int], Any]) ->
 
 
 def _kept(n: int, order: Sequence[int], entries: Mapping[tuple[int, int], Any]) -> list[tuple[int, int]]:
-    """Entries after elimination that a solution for the first `n` unknowns, with the others' right side 0, asks for."""
+    """Entries after elimination that are needed to solve for the first `n` unknowns, if all other right sides are 0."""
     filled = set(entries) | {(i, i) for i in order}
     later = set(order)
     for pivot in order:

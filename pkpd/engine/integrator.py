@@ -1,9 +1,9 @@
-"""Integration of many patients, eight side by side, each with steps of her own.
+"""Integration of many patients, eight side by side, each with her own steps.
 
 The method is that of `rodas`; the vector code of a step is generated from the model's text (`compiler`). A lane takes
-the next patient when it is through with one. Every dose is stepped on exactly and no step crosses one; values at
-sampling times come from the method's own polynomial. A patient's steps depend on nothing but that patient, so results
-do not change with batch, order, threads or neighbours. The part below the line is appended to the generated module,
+the next patient when it has finished one. A step ends exactly at every dose. Values at sampling times come from the
+method's polynomial. The steps of a patient depend on that patient only, so results do not depend on batch, order,
+threads or neighbouring lanes. The part below the line is appended to the generated module,
 where the names in capitals and the lane functions are defined.
 """
 
@@ -171,7 +171,7 @@ def integrate(
 
 @njit(nogil=True, error_model="numpy")
 def _halt(w, lane, i, m, day, rtol, atol, code, out, status, halt):
-    """Give up patient i in lane lane, and note why: state and day."""
+    """End the integration of patient i in a lane, and record the reason: state and day."""
     out[i] = np.nan
     s = _culprit(w, lane, m, rtol, atol)
     status[i], halt[i, 0], halt[i, 1], halt[i, 2] = code, day, s, w[(_X + s) * LANES + lane]
@@ -179,7 +179,7 @@ def _halt(w, lane, i, m, day, rtol, atol, code, out, status, halt):
 
 @njit(nogil=True, error_model="numpy")
 def _culprit(w, lane, m, rtol, atol):
-    """State of lane lane outside its limits, else the first that is not a number, else that of the largest error."""
+    """State of a lane outside its limits; else the first that is NaN; else that with the largest error."""
     for s in range(m):
         x = w[(_X + s) * LANES + lane]
         if x < w[(_LOW + s) * LANES + lane] or x > w[(_HIGH + s) * LANES + lane]:
@@ -216,7 +216,7 @@ def _constants_of(p, w):
 
 @njit(nogil=True, error_model="numpy")
 def _take(w, lane, i, start, steep, low, high, constants):
-    """Put patient i into lane lane."""
+    """Put patient i into a lane."""
     for s in range(start.shape[1]):
         x = start[i, s]
         w[(_X + s) * LANES + lane] = x
@@ -231,7 +231,7 @@ def _take(w, lane, i, start, steep, low, high, constants):
 
 @njit(nogil=True, error_model="numpy")
 def _dose(w, lane, i, t, h, event, first, event_time, event_state, event_amount, remembered, after_dose):
-    """Give what is due in lane lane, and go on with the step that did after the last dose of that kind.
+    """Give the doses that are due in a lane; start with the step size that succeeded after the last similar dose.
 
     Returns whether a state is above its limit now.
     """
@@ -249,7 +249,7 @@ def _dose(w, lane, i, t, h, event, first, event_time, event_state, event_amount,
 
 @njit(nogil=True, error_model="numpy")
 def _between(w, lane, share, out):
-    """States of lane lane at a share of the step, by the method's polynomial; at its end, the end itself."""
+    """States of a lane at a share of the step, by the method's polynomial; at share 1 the end of the step."""
     m = out.shape[0]
     for s in range(m):
         new = w[(_NEW + s) * LANES + lane]

@@ -1,8 +1,8 @@
-"""Eight patients side by side: from SymPy expressions to LLVM vector code, as functions that numba code can call.
+"""LLVM vector code from SymPy expressions, for eight patients side by side, as functions that numba code can call.
 
-Every value is a vector of eight doubles, one lane a patient. An operation treats all lanes alike and no lane looks at
-another, so what a lane computes does not depend on its neighbours. The vectors are written down as such, so nothing
-hinges on whether a compiler finds the loop; a processor with shorter registers takes two or four of them for one.
+Every value is a vector of eight doubles, one lane for each patient. An operation is the same in all lanes, and no lane
+reads another, so a result does not depend on neighbouring lanes. The code is written with explicit vectors, so it does
+not need a compiler's loop vectoriser. A processor with shorter registers uses two or four registers for a vector.
 
 `exp` and `log` are polynomials after reduction of the argument [1]_, within 2 units in the last place of double
 precision for ``exp`` on -708 to 709.7 (below and above as at those ends: 3e-308, 2e308) and 1 for ``log`` (minus
@@ -41,7 +41,7 @@ _ROOT_HALF = 0x3FE6A09E667F3BCD
 
 
 class power(sp.Function):
-    """``b**e`` as one thing, so that its derivative by b is ``e * b**(e - 1)``, also at b = 0."""
+    """``b**e`` as one function, so that its derivative by b is ``e * b**(e - 1)``, also at b = 0."""
 
     def fdiff(self, argindex: int = 1) -> Any:
         b, e = self.args
@@ -49,14 +49,14 @@ class power(sp.Function):
 
 
 class exp(sp.Function):
-    """The exponential function as one thing."""
+    """The exponential function as one function of the generated code."""
 
     def fdiff(self, argindex: int = 1) -> Any:
         return self
 
 
 class log(sp.Function):
-    """Natural logarithm as one thing."""
+    """The natural logarithm as one function of the generated code."""
 
     def fdiff(self, argindex: int = 1) -> Any:
         return 1 / self.args[0]
@@ -134,11 +134,11 @@ class Emitter:
         return self.builder.bitcast(self.builder.and_(bits, _ints(0x7FFFFFFFFFFFFFFF)), VECTOR)
 
     def largest(self, a: ir.Value, b: ir.Value) -> ir.Value:
-        """The larger of two, and `a` where either is not a number."""
+        """The larger of two values; `a` if either is NaN."""
         return self.builder.select(self.builder.fcmp_ordered("<", a, b), b, a)
 
     def any(self, mask: ir.Value) -> ir.Value:
-        """Whether a mask holds in any lane."""
+        """Whether a mask is true in any lane."""
         return self.builder.icmp_unsigned(
             "!=", self.builder.bitcast(mask, ir.IntType(LANES)), ir.Constant(ir.IntType(LANES), 0)
         )
@@ -289,7 +289,7 @@ class Emitter:
 
 
 def lowered(e: Any) -> Any:
-    """`e` with every power of an exponent that is no whole number as `power`.
+    """`e` with `power` in place of every power whose exponent is not a whole number.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""The reference: scipy integrates the model's text itself, uncompiled, for cross-checks of the fast engine.
+"""The reference: scipy integrates the equations uncompiled, to check the compiled engine.
 
-Slow (seconds a patient) and independent of everything generated: it shares only the text of the equations.
+It is slow (seconds for each patient). It shares only the text of the equations with the engine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where compiled code is kept between starts: written whole, verified by hash, in a folder that others can't write.
+"""Storage of compiled code between starts: written atomically and verified by hash, in a folder that is private.
 
 A file holds bytes and the hash of them and of what they were made from. A file that is damaged, or was made from
 something else, counts as absent: its content is made again, which is said once. Code is loaded from these files, so a
