@@ -1,6 +1,6 @@
 """Drugs as data: route, kinetics, binding, access to tissues, and other effects on bone.
 
-An agent is one TOML file. Twelve ship in ``data/agents``; a user's own agent is a file of the same form in the folder
+An agent is one TOML file. Fifteen ship in ``data/agents``; a user's own agent is a file of the same form in the folder
 of the trial that names it, and needs no code. Every number in a file stands with its unit, the range that a
 reasonable opponent could claim, its status (measured, fitted or assumed) and its source:
 

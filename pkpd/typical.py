@@ -111,7 +111,10 @@ def plan_course(
     given = [prefix + name for name, value in one.items() if value is not None]
     regimens: list[Regimen] = []
     if regimen is not None and given:
-        faults.append(f"{prefix}regimen is complete by itself: leave out {', '.join(given)}.")
+        faults.append(
+            f"{prefix}regimen is complete by itself: leave out {', '.join(given)}, or name the drug by {prefix}agent "
+            f"instead of {prefix}regimen."
+        )
     elif regimen is not None:
         try:
             regimens = parse_regimen(regimen, folder=folder, where=f"{prefix}regimen")

@@ -16,7 +16,7 @@ from ranklsim.cohorts.protocol.trial import TRIAL, Layers, list_trials, load_tri
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
-SHIPPED = ["biosimilar", "discontinuation", "dose_ranging", "exit", "freedom", "modality"]
+SHIPPED = ["biosimilar", "discontinuation", "dose_ranging", "exit", "freedom", "modality", "source"]
 
 SWITCH = """\
 title   = "Leaving denosumab"

@@ -42,6 +42,7 @@ from ranklsim.cohorts.running import execution  # noqa: E402
 from ranklsim.cohorts.validation import bands  # noqa: E402
 from ranklsim.pkpd import simulation  # noqa: E402
 from ranklsim.pkpd.fitting import fit  # noqa: E402
+from ranklsim.pkpd.mice import genetics  # noqa: E402
 from ranklsim.reports.cli import main as cli  # noqa: E402
 from ranklsim.reports.design import run as design  # noqa: E402
 from ranklsim.reports.explore import export, serve  # noqa: E402
@@ -77,6 +78,7 @@ class Accepted:
             (execution, "_work", False),
             (simulation, "simulate", False),
             (fit, "fit", False),
+            (genetics, "_predict", False),
             (bands, "bands", False),
             (replicate, "_work", True),
             (sensitivity, "analyse", True),

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from helpers import check_sentence
 
+from ranklsim.cohorts.courses import simulate
 from ranklsim.pkpd.agents import (
     FIELDS,
     STATUSES,
@@ -23,6 +24,7 @@ from ranklsim.pkpd.agents import (
 from ranklsim.pkpd.dosing import parse_regimen
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import load_parameters
+from ranklsim.pkpd.units import DAYS_PER_MONTH
 
 SHIPPED = list_agents()
 NUMBERS = [(agent, number) for agent in SHIPPED for number in agent.provenance]
@@ -40,10 +42,11 @@ def faults(folder, name="abc-301"):
     return caught.value.messages
 
 
-def test_twelve_agents_ship_and_placebo_comes_first():
+def test_fifteen_agents_ship_and_placebo_comes_first():
     assert [agent.name for agent in SHIPPED] == [
-        "placebo", "alendronate", "blosozumab", "denosumab", "denosumab-biosimilar", "mrankl-selective",
-        "mrankl-selective-noshed", "opg-fc", "romosozumab", "srankl-selective", "teriparatide", "zoledronate",
+        "placebo", "alendronate", "blosozumab", "bone-targeted", "denosumab", "denosumab-biosimilar",
+        "lymphocyte-sparing", "marrow-limited", "mrankl-selective", "mrankl-selective-noshed", "opg-fc", "romosozumab",
+        "srankl-selective", "teriparatide", "zoledronate",
     ]  # fmt: skip
 
 
@@ -89,6 +92,33 @@ def test_selective_agents_are_denosumab_but_for_what_they_bind():
         "srankl-selective": {"KD_mRANKL": math.inf},
     }.items():
         assert load_agent(name).values == denosumab | changed
+
+
+def test_agents_with_a_reach_of_their_own_are_denosumab_but_for_where_they_go():
+    denosumab = load_agent("denosumab").values
+    for name, hardly in {
+        "bone-targeted": {"reach_marrow", "reach_lymphocyte"},
+        "marrow-limited": {"reach_osteocyte"},
+        "lymphocyte-sparing": {"reach_lymphocyte"},
+    }.items():
+        own = load_agent(name).values
+        assert {field for field in own if own[field] != denosumab[field]} == hardly
+        assert all(own[field] <= denosumab[field] / 2 for field in hardly)
+
+
+def test_an_agent_spares_the_source_that_it_hardly_reaches():
+    mean = {}  # share of RANKL with drug over two years, by agent and source
+    for name in ("denosumab", "bone-targeted", "marrow-limited", "lymphocyte-sparing"):
+        course = simulate(agent=name, dose="60mg", every="6mo", doses=4, follow="6mo").set_index("month")
+        mean[name] = course.loc[24.0, ["EXPOSURE_mRANKL_marrow", "EXPOSURE_mRANKL_lymphocyte"]] / (24 * DAYS_PER_MONTH)
+        mean[name]["BMD_LS"] = course.loc[24.0, "BMD_LS_pct"]
+    for name in ("bone-targeted", "lymphocyte-sparing"):
+        assert mean[name]["EXPOSURE_mRANKL_lymphocyte"] < 0.3 * mean["denosumab"]["EXPOSURE_mRANKL_lymphocyte"]
+        assert mean[name]["BMD_LS"] > 0.9 * mean["denosumab"]["BMD_LS"]
+    assert (
+        mean["marrow-limited"]["EXPOSURE_mRANKL_marrow"] > mean["denosumab"]["EXPOSURE_mRANKL_marrow"]
+    )  # drug is left
+    assert mean["marrow-limited"]["BMD_LS"] < 0.9 * mean["denosumab"]["BMD_LS"]  # osteocytes keep osteoclasts
 
 
 def test_what_a_hypothetical_agent_takes_over_counts_as_assumed():

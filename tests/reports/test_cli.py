@@ -148,7 +148,7 @@ def test_trials_lists_the_five_that_ship(ranklsim) -> None:
     said = ranklsim("trials")
     assert said.code == 0
     listed = {line.split()[0] for line in said.out.splitlines()[1:]}
-    assert {"modality", "freedom", "discontinuation", "exit", "dose_ranging"} <= listed
+    assert {"modality", "freedom", "discontinuation", "exit", "dose_ranging", "source"} <= listed
 
 
 def test_trials_show_prints_a_file_that_runs_as_it_is(ranklsim, tmp_path: Path) -> None:

@@ -290,7 +290,7 @@ def test_a_place_that_cannot_be_written_is_named_in_one_sentence(small_run, tmp_
     assert len(fault.value.messages) == 1
 
 
-@pytest.mark.parametrize("trial", ["exit", "freedom", "dose_ranging", "discontinuation"])
+@pytest.mark.parametrize("trial", ["exit", "freedom", "dose_ranging", "discontinuation", "source"])
 def test_the_other_shipped_trials_have_a_report_too(trial, tmp_path):
     run(trial, tmp_path / "run", patients=14, layers=["patients", "residual"])
     page = Page(write_report(tmp_path / "run").read_text(encoding="utf-8"))
