@@ -86,7 +86,7 @@ def rates(x: Values, p: Values, c: str, activation: float, survival: float, kill
     waiting, sites, OC, OB = x[f"waiting_{c}"], x[f"sites_{c}"], x[f"OC_{c}"], x[f"OB_{c}"]
     A = at_least(activation, LEAST_SIGNAL) ** p.n
     inflow = 1 - p.f_om + p.f_om * OC  # osteomorphs come from osteoclasts by fission
-    called = A * (1 + p.mix * (waiting - 1))
+    called = A * (1 - p.mix + p.mix * waiting)  # exact where few cells wait
     opened = called * (1 + p.Ka) / (called + p.Ka)  # ASSUMED: bounded, since only so many surfaces can be activated
     made = survival * (1 + p.Kg) / (survival + p.Kg)
     death = p.kd * (p.dm + (1 - p.dm) * (1 + p.Kd) / (survival + p.Kd)) * kill

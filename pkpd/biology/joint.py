@@ -3,9 +3,9 @@
 Each quantity follows from several parameters in closed form. Its lowest and highest value stand in ``data/limits.csv``,
 and samplers draw only parameters that keep within them (`ParameterTable.implausible`).
 
-Osteoclasts at rest are those of the balance of `cells.rates`, where the RANKL pools are as `ligand.rates` leaves them
-without drug. Formation is taken as normal, so that nothing has drifted. What gut and kidney can spare or shed is the
-balance of `calcium.rates` at half and at twice the patient's serum calcium.
+Osteoclasts at rest, and the time for which cells wait there, are those of the balance of `cells.rates`, where the RANKL
+pools are as `ligand.rates` leaves them without drug. Formation is taken as normal, so that nothing has drifted. What
+gut and kidney can spare or shed is the balance of `calcium.rates` at half and at twice the patient's serum calcium.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ranklsim.pkpd.biology.ligand import SOURCES, gradient
 from ranklsim.pkpd.biology.values import Values, at_least
 
 
-def osteoclasts_at_rest(p: Values, c: str) -> Any:
-    """Osteoclasts of compartment `c` at rest, over those of a normal genotype.
+def signals_at_rest(p: Values, c: str) -> tuple[Any, Any]:
+    """Signal at RANK in compartment `c` at rest, over that of a normal genotype: for activation, and for survival.
 
     Parameters
     ----------
@@ -42,6 +42,34 @@ def osteoclasts_at_rest(p: Values, c: str) -> Any:
         at_least(p.RANK * ((1 - share) * surface[step] * p.hm + share * soluble * p.hs), LEAST_SIGNAL)
         for step, share in (("act", p.sig_act), ("keep", p.sig))
     )
+    return activation, survival
+
+
+def wait_at_rest(p: Values, c: str) -> Any:
+    """Hours for which a cell of the waiting pool of compartment `c` waits at rest.
+
+    Parameters
+    ----------
+    p : Values
+        The patient's constants.
+    c : str
+        Compartment, ``T`` or ``C``.
+    """
+    activation, _ = signals_at_rest(p, c)
+    return 24 * p.tW / (1 - p.r + p.r * activation**p.n)
+
+
+def osteoclasts_at_rest(p: Values, c: str) -> Any:
+    """Osteoclasts of compartment `c` at rest, over those of a normal genotype.
+
+    Parameters
+    ----------
+    p : Values
+        The patient's constants.
+    c : str
+        Compartment, ``T`` or ``C``.
+    """
+    activation, survival = signals_at_rest(p, c)
     A = activation**p.n
     each = survival * (1 + p.Kg) / (survival + p.Kg)  # osteoclasts of a site, over normal
     each = each / (p.dm + (1 - p.dm) * (1 + p.Kd) / (survival + p.Kd))
@@ -81,6 +109,8 @@ MOLECULES: dict[str, Callable[[Values], Any]] = {"gradient": gradient}
 """What a fit of `rho` holds besides: the share of sRANKL (`sig`) is one that molecules can have."""
 
 QUANTITIES: dict[str, Callable[[Values], Any]] = {
+    "wait_T": lambda p: wait_at_rest(p, "T"),
+    "wait_C": lambda p: wait_at_rest(p, "C"),
     "rest_T": lambda p: osteoclasts_at_rest(p, "T"),
     "rest_C": lambda p: osteoclasts_at_rest(p, "C"),
     "spared": calcium_spared,

@@ -55,7 +55,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ranklsim.pkpd.biology.values import Slots, Values
+from ranklsim.pkpd.biology.values import Slots, Values, at_least
 
 SOURCES = ("osteocyte", "marrow", "osteoblast", "lymphocyte")
 LINEAGE = ("osteocyte", "osteoblast")  # the sources whose synthesis bone-forming agents change
@@ -70,6 +70,8 @@ EXPOSURES = {f"exposure_{tissue}": ("day", f"time integral of the share of {tiss
              for tissue in TISSUES}  # fmt: skip
 EXPOSURES |= {"exposure_s": ("day", "time integral of the share of soluble RANKL that carries drug")}
 STATES |= EXPOSURES
+FELT = 20
+"""Times that the relative error of a state may be felt in free drug before it weighs more (`steepness`)."""
 
 
 def individual(p: Values, slots: Slots) -> dict[str, float]:
@@ -284,9 +286,28 @@ def rates(x: Values, p: Values, bound: Values, synthesis: float, slots: Slots) -
     return change
 
 
-def steepness() -> dict[str, float]:
-    """Weights of the error of `EXPOSURES`: none, since nothing depends on them."""
-    return dict.fromkeys(EXPOSURES, 0.0)
+def steepness(p: Values, slots: Slots) -> dict[str, Any]:
+    """How many times the relative error of a state is felt, for an integrator: none of `EXPOSURES`, more of what binds.
+
+    Of a drug that nearly fills a tight pool, free drug is the small difference of drug and pool. A relative error of
+    either is felt at most about sqrt(pool / KD) / 2 times in it. Up to `FELT` times needs no care.
+
+    Parameters
+    ----------
+    p : Values
+        The patient's constants.
+    slots : Slots
+        Number of agents of each kind.
+    """
+    pool = settled(p)
+    surface, soluble = at_least(1 / p.rint, 1.0), at_least(p.ksel_i / p.kcpx, 1.0)  # pools grow under drug
+    found, most = dict.fromkeys(EXPOSURES, 0.0), 1.0
+    for k in range(1, slots.binders + 1):
+        tight = surface * sum(p[f"am_{source}_{k}"] * pool[f"mRANKL_{source}"] for source in SOURCES)
+        felt = (tight + soluble * p[f"as_{k}"] * pool["sRANKL"]) ** 0.5 / 2
+        found[f"drug_{k}"] = at_least(felt / FELT, 1.0)
+        most = at_least(most, found[f"drug_{k}"])
+    return found | {name: most for name in pool}
 
 
 def start(p: Values) -> dict[str, float]:

@@ -131,7 +131,7 @@ class Model:
         p : Values
             The patient's constants.
         """
-        return dict.fromkeys(self.states, 1.0) | ligand.steepness() | calcium.steepness(p)
+        return dict.fromkeys(self.states, 1.0) | ligand.steepness(p, self.slots) | calcium.steepness(p)
 
     def rates(self, x: Values, p: Values, free: Sequence[Any]) -> dict[str, Any]:
         """Time derivative (per day) of every state; `free` is free drug of each binder (nmol/L), see `ligand`.

@@ -19,9 +19,9 @@ from ranklsim import api
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.cohorts.running.execution import run
 from ranklsim.pkpd.agents import load_agent
-from ranklsim.pkpd.biology import joint
+from ranklsim.pkpd.biology import cells, joint
 from ranklsim.pkpd.biology.model import Model
-from ranklsim.pkpd.biology.values import Slots
+from ranklsim.pkpd.biology.values import Slots, Values
 from ranklsim.pkpd.dosing import parse_regimen
 from ranklsim.pkpd.engine import reference
 from ranklsim.pkpd.ensemble import ensemble
@@ -92,15 +92,7 @@ def surveyed() -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "way",
-    [
-        "uniform",
-        "log-uniform",
-        pytest.param("corners", marks=pytest.mark.xfail(strict=True, reason="0.6 % of 2,500: docs/engine.md")),
-        "one to five",
-    ],
-)
+@pytest.mark.parametrize("way", solver.WAYS)
 def test_of_vectors_within_ranges_none_needs_the_reference(surveyed: dict[str, Any], way: str) -> None:
     assert not surveyed["shares"][way].get("reference", 0.0)
 
@@ -241,8 +233,8 @@ def test_who_is_refused_is_missing_and_leaves_the_others_as_they_are() -> None:
         assert np.isnan(found[name][2]).all(), name
 
 
-def test_osteoclasts_at_rest_are_those_of_the_lifelong_steady_state() -> None:
-    """Without drift, the closed form is what `steady_state` finds with its own root."""
+def test_osteoclasts_and_time_of_waiting_at_rest_are_those_of_the_lifelong_steady_state() -> None:
+    """Without drift, the closed forms are what `steady_state` finds with its own root."""
     persons = pd.DataFrame({
         "mix": 1.0, "make_osteocyte": [1.0, 2.0, 1.0, 1.0, 0.5], "OPG_local": [1.0, 1.0, 0.3, 1.0, 1.0],
         "sRANKL_given": [0.0, 0.0, 0.0, 0.5, 0.0], "RANK": [1.0, 1.0, 1.0, 1.0, 0.7],
@@ -252,17 +244,28 @@ def test_osteoclasts_at_rest_are_those_of_the_lifelong_steady_state() -> None:
     rest = steady_state(TABLE, persons)
     for c in "TC":
         assert joint.osteoclasts_at_rest(p, c) == pytest.approx(rest.states[f"OC_{c}"], rel=1e-6)
+        used = 1 - p.f_om + p.f_om * rest.states[f"OC_{c}"]
+        assert joint.wait_at_rest(p, c) == pytest.approx(24 * p.tW * rest.states[f"waiting_{c}"] / used, rel=1e-6)
+
+
+def test_few_waiting_cells_that_much_calls_are_counted_exactly() -> None:
+    p, x = Values(TABLE.values | {"mix": 1.0, "n": 1.0, "Ka": 1.0}), Values(cells.start() | {"waiting_T": 3e-20})
+    opened = 1 + p.tQ * cells.rates(x, p, "T", 1e20, 1.0, 1.0)["sites_T"]
+    assert opened == pytest.approx(3 * 2 / (3 + 1), rel=1e-12)
 
 
 @pytest.mark.slow
 def test_shipped_parameters_belong_together_and_what_does_not_is_named() -> None:
-    drawn = pd.DataFrame(
-        {"make_marrow": [1.0, 20.0, 1.0], "Ka": [1.0, 20.0, 1.0], "n": [1.0, 2.0, 1.0], "e_gut": [1.0, 1.0, 0.0]}
-    )
-    first, second, third = TABLE.implausible(drawn)
+    drawn = pd.DataFrame({
+        "make_marrow": [1.0, 20.0, 1.0, 20.0], "Ka": [1.0, 20.0, 1.0, 1.0], "n": [1.0, 2.0, 1.0, 5.0],
+        "e_gut": [1.0, 1.0, 0.0, 1.0],
+    })  # fmt: skip
+    first, second, third, fourth = TABLE.implausible(drawn)
     assert first == ""
     assert second.startswith("osteoclasts at rest of trabecular bone would be")
     assert third.startswith("calcium that gut and kidney can spare at half the normal serum calcium would be 1.45")
+    assert fourth.startswith("time for which cells wait for RANKL at rest of trabecular bone would be 0.")
+    assert fourth.endswith("hours, not at least 1")
     assert (TABLE.implausible(ensemble()) == "").all()
     assert [text for text in TABLE.shared_limits("make_marrow") if "f_om" in text and "20 times normal" in text]
     assert TABLE.shared_limits("kT") == []
