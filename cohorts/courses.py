@@ -26,11 +26,11 @@ from ranklsim.pkpd.biology.model import OUTPUTS
 from ranklsim.pkpd.dosing import warn_of_far_doses
 from ranklsim.pkpd.errors import FROM_COMMAND_LINE, BadInput, near, option_prefix, shown
 from ranklsim.pkpd.given import AGENT, AGENTS, AgentLike, with_agents
+from ranklsim.pkpd.machine import processors
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
 from ranklsim.pkpd.reading import MOST_DOSES, MOST_MONTHS
 from ranklsim.pkpd.records import load_records
 from ranklsim.pkpd.results import Frame, of_model
-from ranklsim.pkpd.simulation import processors
 from ranklsim.pkpd.typical import Case, Plan, plan_course, plan_of, simulate_cases, symbols_for
 from ranklsim.pkpd.units import DAYS_PER_YEAR
 

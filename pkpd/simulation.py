@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -64,14 +63,6 @@ class Doses:
     agent: NDArray[np.int64]
     amount: Array
     steady: Array | None = None
-
-
-def processors() -> int:
-    """Processors that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on this system
-        return os.cpu_count() or 1
 
 
 def outputs(agents: Sequence[Agent]) -> dict[str, tuple[str, str]]:

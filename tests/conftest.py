@@ -15,12 +15,15 @@ import pytest
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.cohorts.running.execution import run
 from ranklsim.cohorts.running.storage import Run
+from ranklsim.reports.figures import painters
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
+
+painters.MOST = 0  # the tests share the processors already
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from ranklsim.cohorts.running.storage import TABLES
+from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.evidence.records import load_evidence
 from ranklsim.reports.qualify.solver import NO_DOSES, anyone, other_affinities, q6m, together  # noqa: F401  (shared)
 
@@ -205,3 +207,21 @@ def offset(arm: str, column: str, month: float) -> float:
     name = column.removesuffix("_pct").removeprefix("BMD_")
     here = (rows["arm"] == arm) & (rows["site_or_marker"] == name) & (rows["month"] == month)
     return rows.loc[here & rows["endpoint"].str.startswith("percent"), "offset"].item()
+
+
+def drawn_by(k: int, home: int, fault: str, form: str) -> bytes:
+    """A picture for the tests of painters: its number and the process that drew it, or the fault of that place.
+
+    Parameters
+    ----------
+    k : int
+    home : int
+        The process of the test.
+    fault : str
+        Where it can't be drawn: "" for nowhere, "away" for other processes, "everywhere".
+    form : str
+        "svg".
+    """
+    if fault == "everywhere" or (fault == "away" and os.getpid() != home):
+        raise BadInput("no such arm.")
+    return f"{k} by {os.getpid()} as {form}".encode()

@@ -14,6 +14,7 @@ import ranklsim
 
 ROOMS = (
     "pkpd.errors",
+    "pkpd.machine",
     "pkpd.units",
     "pkpd.tomltext",
     "pkpd.reading",

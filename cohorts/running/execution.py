@@ -33,8 +33,8 @@ from ranklsim.pkpd import arguments
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.agents import to_toml as agent_text
 from ranklsim.pkpd.errors import BadInput, RanklsimError
+from ranklsim.pkpd.machine import processors
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
-from ranklsim.pkpd.simulation import processors
 
 PORTION, LEAST = 5000, 500
 """Patients of a portion: at most, and at least where there are as many workers as portions."""

@@ -34,8 +34,8 @@ def _say_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if ctx.params["verbose"]:
         from ranklsim.cohorts.running.scheduler import LIBRARIES, versions
         from ranklsim.pkpd.engine.compiler import code_store
+        from ranklsim.pkpd.machine import processors
         from ranklsim.pkpd.parameters import load_parameters
-        from ranklsim.pkpd.simulation import processors
 
         found = versions()
         click.echo(f"Python {platform.python_version()}, {platform.platform()}, {processors()} processors")

@@ -12,6 +12,7 @@ import click
 
 from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.reports.cli import shared
+from ranklsim.reports.figures.painters import painters
 
 STDOUT = Path("-")
 PLOT_FORMATS = (".svg", ".pdf", ".png")
@@ -59,6 +60,20 @@ def _run(
 
     DIR then contains manifest.json, trial.toml, patients, visits, doses and events as Parquet, and report/index.html.
     """
+    # Painters import what they need while this process imports and runs; one processor leaves none for them.
+    with painters(0 if no_report or options["workers"] == 1 else None):
+        _run_and_report(trial, out, agents, no_report, resume, force, options)
+
+
+def _run_and_report(
+    trial: str,
+    out: str | Path | None,
+    agents: Path | None,
+    no_report: bool,
+    resume: bool,
+    force: bool,
+    options: dict[str, Any],
+) -> None:
     from ranklsim import api
     from ranklsim.cohorts.running import execution
 
@@ -188,9 +203,10 @@ def _report(folder: str | Path, formats: list[str], brief: bool, slides: bool) -
 
     DIR may be a URL, as in `ranklsim run -o`.
     """
-    from ranklsim import api
+    with painters():
+        from ranklsim import api
 
-    click.echo(api.report(folder, formats=[*formats, "pptx"] if slides else formats, brief=brief))
+        click.echo(api.report(folder, formats=[*formats, "pptx"] if slides else formats, brief=brief))
 
 
 @shared.verb("cdisc", "Write a run's data as CDISC (ADaM) data sets.", "cdisc runs/modality -o runs/modality-adam")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from ranklsim.cohorts.endpoints import Change, Durability, Endpoint
 from ranklsim.cohorts.endpoints.change import ChangeDetail
@@ -19,12 +18,15 @@ from ranklsim.cohorts.statistics import summaries
 from ranklsim.cohorts.words import month_text
 from ranklsim.reports.analyses.results import Analyses, analyse, analysed_endpoints
 from ranklsim.reports.csr import unknowns
-from ranklsim.reports.figures.drawing import png, svg_text
+from ranklsim.reports.figures.ahead import Picture
 from ranklsim.reports.layout import tables, wording
 from ranklsim.reports.layout.arms import ArmView, view_arms
 from ranklsim.reports.layout.cells import Record, Table, listing
 from ranklsim.reports.layout.exhibit import Exhibit
 from ranklsim.reports.sensitivity.analyse import rank_correlations
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BASELINE = {
     "age": ("Age", "yr", "mean"),
@@ -220,11 +222,7 @@ class Context:
             return shell
         spoken = " ".join(part for part in (f"{title}.", headline or alt, f"Numbers: {shell.stem}.csv") if part)
         shown = self.arms if arms is None else arms
-        redraw = partial(draw, frame, shown, **options)
-
-        def picture(form: str) -> bytes:
-            return png(redraw()) if form == "png" else svg_text(redraw(), shell.anchor, spoken).encode()
-
+        picture = Picture(partial(draw, frame, shown, **options), shell.anchor, spoken)
         said = " ".join(part for part in (f"{who}." if who else "", note) if part)
         return replace(shell, footnote=said, headline=headline, picture=picture, alt=spoken)
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from ranklsim.cohorts.durability import LEAST_GAIN
 from ranklsim.cohorts.running.storage import Run
@@ -24,6 +23,9 @@ from ranklsim.reports.figures.drawing import first_figure
 from ranklsim.reports.layout import tables, wording
 from ranklsim.reports.layout.arms import ArmView, shifted
 from ranklsim.reports.layout.exhibit import Exhibit, Section
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 AFTER_SITES = ("LS", "TH")
 AFTER_MARKERS = ("CTX", "P1NP")

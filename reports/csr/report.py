@@ -35,8 +35,7 @@ from ranklsim.reports.csr import (  # noqa: F401  (each registers its sections)
 from ranklsim.reports.csr.ars import reporting_event
 from ranklsim.reports.csr.contents import compose
 from ranklsim.reports.csr.context import Context
-from ranklsim.reports.figures.drawing import styled
-from ranklsim.reports.layout.ahead import Ahead
+from ranklsim.reports.figures.ahead import Ahead
 from ranklsim.reports.layout.exhibit import Section
 from ranklsim.reports.layout.folders import check_folder, new_folder
 from ranklsim.reports.layout.page import Page
@@ -99,16 +98,16 @@ def write_report(
     data = open_run(run_folder)
     check_folder(target, f'content="{MARK}"', {"index.html", DOCUMENT, SLIDES, RESULTS}, force=True)
     try:
-        with new_folder(target) as work, styled():
+        with new_folder(target) as work:
             context = Context(data)
+            page = _page(context)
             with Ahead() as ahead:
                 sections = compose(context, brief=brief, begin=ahead.draw)
-            page = _page(context)
-            page.write(work, sections, "report.html", basis=context.basis_line, brief=brief)
-            event = json.dumps(
-                reporting_event(context, sections), ensure_ascii=False, separators=(",", ":"), allow_nan=False
-            )
-            (work / RESULTS).write_text(event + "\n", encoding="utf-8", newline="")
+                event = json.dumps(
+                    reporting_event(context, sections), ensure_ascii=False, separators=(",", ":"), allow_nan=False
+                )
+                (work / RESULTS).write_text(event + "\n", encoding="utf-8", newline="")
+                page.write(work, sections, "report.html", drawn=ahead.finish, basis=context.basis_line, brief=brief)
             _write_formats(work, page, str(data.manifest["started"]), sections, formats)
     except OSError as fault:
         why = f"{target}: the report can't be written there ({fault.strerror}); give a folder that you may write to."

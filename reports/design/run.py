@@ -23,9 +23,9 @@ from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.dosing import warn_of_far_doses
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.given import AGENT, AgentLike, with_agents
+from ranklsim.pkpd.machine import processors
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
 from ranklsim.pkpd.reading import MOST_PATIENTS
-from ranklsim.pkpd.simulation import processors
 from ranklsim.reports.design.optimise import optimised
 from ranklsim.reports.design.patients import design_arms, in_patients
 from ranklsim.reports.design.question import Question, dose_for, load_question, parse_question

@@ -31,8 +31,8 @@ from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.dosing import Dose, Regimen, parse_regimen
 from ranklsim.pkpd.errors import BadInput, near, shown
 from ranklsim.pkpd.evidence.records import load_evidence
+from ranklsim.pkpd.machine import processors
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
-from ranklsim.pkpd.simulation import processors
 from ranklsim.pkpd.typical import Case, Plan, plan_course, simulate_cases
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.explore import texts

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from ranklsim.cohorts.endpoints import is_ratio
 from ranklsim.cohorts.statistics.tails import normal_quantile
@@ -19,6 +17,10 @@ from ranklsim.reports.analyses.results import Analyses
 from ranklsim.reports.figures.drawing import INK, RULE, SHADE, SOFT, WIDTH, drawing, shown, spread, wrap_label
 from ranklsim.reports.layout.arms import ArmView
 from ranklsim.reports.layout.tables import num, p_value
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _PANEL = 2.5  # inches
 _TALLEST = 8.0
@@ -206,6 +208,8 @@ def forest(frame: pd.DataFrame, arms: Sequence[ArmView], *, xlabel: str, ratio: 
     scale : float
         By which effects are multiplied (100 for shares in percent).
     """
+    from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+
     look = next(arm for arm in arms if (frame["arm"] == arm.name).any())
     rows = frame.to_dict("records")
     lines: list[tuple[str, dict[str, object] | None]] = []

@@ -15,18 +15,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from html import escape
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from ranklsim.cohorts.words import month_text
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.layout.arms import ArmView
+
+if TYPE_CHECKING:  # imported where it is used: a report whose painters draw does without
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 DPI = 200  # of pictures
 WIDTH = 6.2  # inches; text stays legible when printed at 12 cm
@@ -74,6 +74,8 @@ def styled() -> Iterator[None]:
     if _STYLED.get():
         yield
         return
+    import matplotlib as mpl
+
     with mpl.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from font", UserWarning)
         mpl.rcdefaults()
@@ -94,6 +96,9 @@ def drawing(width: float, height: float) -> Iterator[Figure]:
     width, height : float
         Inches.
     """
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
     with styled():
         figure = Figure(figsize=(width, height))
         FigureCanvasSVG(figure)
@@ -322,6 +327,8 @@ def dosing(ax: Axes, arms: Sequence[ArmView], *, words: bool = True) -> None:
     words : bool
         Whether the marks are explained.
     """
+    from matplotlib.patches import Rectangle
+
     treated, plan = _plan(arms)
     if plan is not None:
         start, last, end = plan

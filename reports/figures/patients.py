@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
 
 from ranklsim.reports.figures.drawing import (
     INK,
@@ -23,6 +21,10 @@ from ranklsim.reports.figures.drawing import (
     wrap_label,
 )
 from ranklsim.reports.layout.arms import ArmView
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLUMNS = 2
 _FOOT = 0.34  # inches from the bottom to the words below the lowest axes
@@ -60,6 +62,8 @@ def spaghetti(frame: pd.DataFrame, arms: Sequence[ArmView], *, ylabel: str, xlab
     frame : DataFrame
         Columns `patient`, `arm`, `month`, `value`.
     """
+    from matplotlib.collections import LineCollection
+
     with _panels(frame, arms, 1.55, ylabel, xlabel) as (figure, panels):
         for ax, arm, own in panels:
             courses = [course[["month", "value"]].to_numpy(float) for _, course in own.groupby("patient", sort=True)]

@@ -9,15 +9,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogLocator, NullFormatter
 
 from ranklsim.cohorts.words import month_text
 from ranklsim.reports.figures.drawing import (
@@ -40,6 +35,10 @@ from ranklsim.reports.figures.drawing import (
     wrap_label,
 )
 from ranklsim.reports.layout.arms import PREDICTED, ArmView
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PART_COLORS = {
     "remodelling": ("#1F3A5F", "", "remodelling"),
@@ -342,6 +341,8 @@ def design(frame: pd.DataFrame, arms: Sequence[ArmView], *, visits: pd.DataFrame
     months : float
         Length of the trial.
     """
+    from matplotlib.patches import Rectangle
+
     lane, below = 0.66, 0.62
     kinds = list(dict.fromkeys(visits["what"]))
     total = 0.15 + lane * len(arms) + 0.26 * len(kinds) + below
@@ -399,6 +400,8 @@ def flow(frame: pd.DataFrame, arms: Sequence[ArmView]) -> Figure:
     arms : sequence of ArmView
         In the order in which they are drawn.
     """
+    from matplotlib.patches import Rectangle
+
     rows = frame.set_index("arm")
     total = rows.loc["Total"]
     columns = len(arms)
@@ -506,6 +509,9 @@ def key_results(
 
 def _legend(figure: Figure, wide: float, total: float) -> None:
     """What the marks of `key_results` are, in a line at the top."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Rectangle
+
     y, x = 1 - 0.13 / total, 0.012
     look: dict[str, Any] = {"transform": figure.transFigure}
     for width, mark, words in (
@@ -528,6 +534,8 @@ def _legend(figure: Figure, wide: float, total: float) -> None:
 
 def _two_intervals(ax: Axes, row: pd.Series, arm: ArmView, y: float, span: float) -> None:
     """A result with its interval over patients above, and its range over what is not known below."""
+    from matplotlib.patches import Rectangle
+
     ax.plot([row["low"], row["high"]], [y + 0.17] * 2, color=arm.color, lw=3.2, solid_capstyle="butt", zorder=3)
     ax.plot([row["estimate"]], [y + 0.17], marker=arm.marker, ms=7, color=arm.color, mec="white", mew=0.8, zorder=4)
     if np.isfinite(row["structure_low"]):
@@ -549,6 +557,8 @@ def stacked_parts(frame: pd.DataFrame, arms: Sequence[ArmView], *, ylabel: str) 
     arms : sequence of ArmView
     ylabel : str
     """
+    from matplotlib.patches import Rectangle
+
     months = sorted(frame["month"].unique())
     with _arm_grid(frame, arms, ylabel, panel=1.55, above=0.62) as (figure, grid):
         total = figure.get_figheight()
@@ -699,6 +709,8 @@ def scatter(frame: pd.DataFrame, arms: Sequence[ArmView], *, ylabel: str, names:
     names : mapping
         Symbol -> axis label with unit.
     """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     with _arm_grid(frame, arms, ylabel, panel=1.9, above=0.35, between=0.95, below=0.62) as (figure, grid):
         low, high = float(frame["value"].min()), float(frame["value"].max())
         room = max(high - low, 0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,8 +27,12 @@ _TAGS = {
 }
 
 
+_FIGURE = re.compile("\0([^\0]*)\0")
+"""The place of a figure in a page: no text that a user gives can hold this character."""
+
+
 def render(template: str, sections: Sequence[Section], **values: object) -> str:
-    """A page of `sections` from a template, with the common style sheet.
+    """A page of `sections` from a template, with the common style sheet; `with_figures` then sets its figures.
 
     Parameters
     ----------
@@ -46,6 +51,20 @@ def render(template: str, sections: Sequence[Section], **values: object) -> str:
     )
     css = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
     return environment.get_template(template).render(sections=sections, css=css, words=words, body=body, **values)
+
+
+def with_figures(page: str, exhibits: Sequence[Exhibit]) -> str:
+    """A page with the figures that `render` left out, since they may still be drawn meanwhile.
+
+    Parameters
+    ----------
+    page : str
+        As of `render`.
+    exhibits : sequence of Exhibit
+        All of its sections.
+    """
+    figures = {exhibit.anchor: exhibit for exhibit in exhibits if isinstance(exhibit.body, str)}
+    return _FIGURE.sub(lambda mark: figures[mark[1]].svg, page)
 
 
 def words(text: Text) -> Markup:
@@ -68,7 +87,7 @@ def words(text: Text) -> Markup:
 
 
 def body(exhibit: Exhibit) -> Markup:
-    """A figure as its SVG, or a table inside a region that scrolls sideways on a narrow screen.
+    """The place of a figure (`with_figures`), or a table inside a region that scrolls sideways on a narrow screen.
 
     Parameters
     ----------
@@ -76,7 +95,7 @@ def body(exhibit: Exhibit) -> Markup:
         The figure or table.
     """
     if isinstance(exhibit.body, str):
-        return Markup(exhibit.svg)
+        return Markup(f"\0{exhibit.anchor}\0")
     table = exhibit.body
     rows = sum(len(group.rows) for group in table.groups)
     css = f"{table.look}{' fixed' if any(c.width for c in table.columns) else ''}"

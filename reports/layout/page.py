@@ -14,10 +14,9 @@ from typing import Any
 
 import pandas as pd
 
-from ranklsim.reports.layout.ahead import Ahead
 from ranklsim.reports.layout.cells import Record, listing
 from ranklsim.reports.layout.exhibit import Exhibit, Section
-from ranklsim.reports.layout.html import render
+from ranklsim.reports.layout.html import render, with_figures
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,15 @@ class Page:
     keyhead: str
     footer: str
 
-    def write(self, folder: Path, sections: Sequence[Section], template: str = "page.html", **values: object) -> None:
+    def write(
+        self,
+        folder: Path,
+        sections: Sequence[Section],
+        template: str = "page.html",
+        *,
+        drawn: Callable[[], object] = lambda: None,
+        **values: object,
+    ) -> None:
         """Write ``index.html``, with ``tables/`` and ``figures/`` beside it.
 
         Parameters
@@ -50,23 +57,26 @@ class Page:
             Those of "page.html" are numbered as they come, since one may be left out.
         template : str
             File of `html.TEMPLATES`.
+        drawn : callable, optional
+            Is called before the first figure is needed.
         values
             What else the template names.
         """
         if template == "page.html":
             sections = [replace(section, number=str(k)) for k, section in enumerate(sections, 1)]
-        with Ahead() as ahead:
-            ahead.draw([e for section in sections for e in section.exhibits])
         text = render(template, sections, **vars(self), **values)
+        exhibits = [e for section in sections for e in section.exhibits]
         for name in ("tables", "figures"):
             shutil.rmtree(folder / name, ignore_errors=True)
             (folder / name).mkdir()
-        for exhibit in (e for section in sections for e in section.exhibits):
+        for exhibit in exhibits:
             (folder / "tables" / f"{exhibit.stem}.csv").write_text(exhibit.csv(), encoding="utf-8", newline="")
+        drawn()
+        for exhibit in exhibits:
             if isinstance(exhibit.body, str):
                 path = folder / "figures" / f"{exhibit.stem}.svg"
                 path.write_text(exhibit.svg + "\n", encoding="utf-8", newline="")
-        (folder / "index.html").write_text(text, encoding="utf-8", newline="")
+        (folder / "index.html").write_text(with_figures(text, exhibits), encoding="utf-8", newline="")
 
 
 def table(

@@ -26,9 +26,9 @@ from ranklsim.pkpd.errors import BadInput, RunFailed
 from ranklsim.pkpd.fitting import fit as fitting
 from ranklsim.pkpd.fitting import posterior
 from ranklsim.pkpd.fitting.spec import Spec, load_spec
+from ranklsim.pkpd.machine import processors
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
 from ranklsim.pkpd.results import Results
-from ranklsim.pkpd.simulation import processors
 from ranklsim.reports.figures.drawing import INK, RULE, SOFT, WIDTH, drawing, first_figure, panels, svg_text, two_lines
 from ranklsim.reports.layout.cells import Text
 from ranklsim.reports.layout.exhibit import Exhibit, Section

@@ -25,8 +25,8 @@ from ranklsim.pkpd import arguments
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.evidence.predictions import COLUMNS, summary
 from ranklsim.pkpd.evidence.records import FIGURE, Arm, Evidence, load_evidence
+from ranklsim.pkpd.machine import processors
 from ranklsim.pkpd.parameters import PARAMETERS, ParameterTable, load_parameters
-from ranklsim.pkpd.simulation import processors
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.figures.drawing import INK, RULE, SHADE, WIDTH, drawing, panels, svg_text, thinned
 from ranklsim.reports.figures.predictive import check_section

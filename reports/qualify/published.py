@@ -10,9 +10,9 @@ import pandas as pd
 
 from ranklsim.cohorts.validation.bands import bands
 from ranklsim.pkpd.evidence.records import load_evidence
+from ranklsim.pkpd.machine import processors
 from ranklsim.pkpd.mice.genetics import run_genetics
 from ranklsim.pkpd.parameters import load_parameters
-from ranklsim.pkpd.simulation import processors
 from ranklsim.reports.pages.validation import misfit_by_kind
 from ranklsim.reports.qualify.finding import Finding
 

@@ -31,8 +31,8 @@ from ranklsim.cohorts.running.execution import RTOL
 from ranklsim.cohorts.statistics.proportions import proportion
 from ranklsim.pkpd import arguments
 from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.machine import processors
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, load_parameters
-from ranklsim.pkpd.simulation import processors
 from ranklsim.pkpd.units import parse_quantity
 from ranklsim.reports.layout.folders import fingerprint, work_folder, write_result
 from ranklsim.reports.replicate import analyse as analyses

@@ -21,9 +21,9 @@ from ranklsim.pkpd import arguments
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.ensemble import ensemble as shipped_ensemble
 from ranklsim.pkpd.ensemble import fit_for
+from ranklsim.pkpd.machine import processors
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
 from ranklsim.pkpd.ranges import chosen, ranges, read_vectors
-from ranklsim.pkpd.simulation import processors
 from ranklsim.reports.layout.folders import fingerprint, work_folder, write_result
 from ranklsim.reports.sensitivity.analyse import Sensitivity, analyse
 from ranklsim.reports.sensitivity.sample import Settings, ask

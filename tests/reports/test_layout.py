@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.csr import outcomes
 from ranklsim.reports.csr.mechanism import _latent, alike
 from ranklsim.reports.layout import tables
-from ranklsim.reports.layout.ahead import Ahead
 from ranklsim.reports.layout.cells import listing, unbroken
 from ranklsim.reports.layout.exhibit import Exhibit, csv_text
 from ranklsim.reports.layout.html import body
@@ -112,50 +109,3 @@ def test_a_text_that_a_spreadsheet_would_run_has_an_apostrophe_and_a_number_has_
     ]  # fmt: skip
     assert set(back["value"]) == {"-1.5"}
     assert frame["text"].tolist()[:9] == texts[:9]
-
-
-def figures(count, draw):
-    """Figures that are drawn by a function of their number."""
-    frame = pd.DataFrame({"x": [1.0]})
-    return [
-        Exhibit("Figure", f"14.{k}", "Anything", frame, "", "", picture=lambda form, k=k: draw(k).encode())
-        for k in range(count)
-    ]
-
-
-def test_figures_are_drawn_in_other_processes_while_this_one_goes_on(monkeypatch):
-    monkeypatch.setattr("threading.active_count", lambda: 1)
-    monkeypatch.setattr("ranklsim.pkpd.simulation.processors", lambda: 3)
-    drawn = figures(20, lambda k: f"{k} by {os.getpid()}")
-    with Ahead() as ahead:
-        ahead.draw(drawn[:8])
-        ahead.draw(drawn[:12])
-        ahead.draw(drawn)
-    assert [figure.__dict__["svg"].split(" by ")[0] for figure in drawn] == [str(k) for k in range(20)]
-    assert len({figure.svg.split(" by ")[1] for figure in drawn} - {str(os.getpid())}) >= 2
-    with Ahead() as again:
-        again.draw(drawn)  # nothing is left to do
-    assert drawn[0].svg.startswith("0 by ")
-
-
-def test_a_figure_that_cannot_be_drawn_elsewhere_is_drawn_here_with_its_fault(monkeypatch):
-    monkeypatch.setattr("threading.active_count", lambda: 1)
-    monkeypatch.setattr("ranklsim.pkpd.simulation.processors", lambda: 2)
-    home = os.getpid()
-
-    def only_here(k):
-        if os.getpid() != home:
-            raise ValueError("not in this process")
-        return str(k)
-
-    drawn = figures(6, only_here)
-    with Ahead() as ahead:
-        ahead.draw(drawn)
-    assert [figure.svg for figure in drawn] == [str(k) for k in range(6)]
-
-    def never(k):
-        raise BadInput("no such arm.")
-
-    with pytest.raises(BadInput, match="no such arm"), Ahead() as ahead:
-        ahead.draw(figures(6, never))
-    assert not ahead._children
