@@ -22,7 +22,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple, overload
 
@@ -32,7 +32,7 @@ from ranklsim.pkpd.arguments import checked, text
 from ranklsim.pkpd.arguments import folder as existing_folder
 from ranklsim.pkpd.errors import BadInput, near, shown
 from ranklsim.pkpd.limits import limit_of
-from ranklsim.pkpd.reading import MOST_TOML_BYTES, Faults, Shape, Table, load_toml, parse_toml, plain, read_content
+from ranklsim.pkpd.reading import MOST_TOML_BYTES, Faults, Shape, Table, parse_toml, plain, read_content
 from ranklsim.pkpd.results import Frame
 from ranklsim.pkpd.tomltext import Key, quoted
 from ranklsim.pkpd.units import parse_quantity, unit_of
@@ -577,7 +577,7 @@ def _find(name: str, folder: Path | None, passed: Sequence[Path] = ()) -> Path |
 def _is_trial_file(path: Path) -> bool:
     """Whether a file is a trial that happens to have an agent's name; what can't be read is not."""
     try:
-        return "arm" in load_toml(path)[0]
+        return "arm" in _data(path)
     except BadInput:
         return False
 
@@ -587,7 +587,7 @@ def _is_agent_file(path: Path) -> bool:
     if not _NAME.fullmatch(path.stem):
         return False
     try:
-        data, _ = load_toml(path)
+        data = _data(path)
     except BadInput:
         try:
             text = read_content(path, most=MOST_TOML_BYTES).decode("utf-8", errors="replace")
@@ -602,8 +602,30 @@ def _suggestion(name: str, folder: Path | None) -> str:
     return near(name, names, also=f"`ranklsim agents` lists all {len(names)}.")
 
 
+def _content(path: Path) -> bytes:
+    return read_content(path, what="TOML file", most=MOST_TOML_BYTES)
+
+
+def _data(path: Path) -> Mapping[str, object]:
+    return _parsed(path.name, _content(path))[0]
+
+
+MOST_READ = 256
+
+
+@lru_cache(maxsize=MOST_READ)
+def _parsed(name: str, content: bytes) -> tuple[dict[str, object], str]:
+    """`parse_toml`, once for each content: a run asks for the same agents by each of their parameters."""
+    return parse_toml(name, content)
+
+
+_READ: dict[tuple[Path, bytes, int], tuple[Agent, Agent | None]] = {}
+"""Agents by file, content and the one that they are like, which stands beside, so that its number stays its own."""
+
+
 def _load(path: Path, folder: Path | None, passed: tuple[Path, ...]) -> Agent:
-    data, text = load_toml(path)
+    content = _content(path)
+    data, text = _parsed(path.name, content)
     base = None
     if isinstance(like := data.get("like"), str):
         chain = (*passed, path)
@@ -615,7 +637,12 @@ def _load(path: Path, folder: Path | None, passed: tuple[Path, ...]) -> Agent:
                 raise BadInput(f"{place}: `like` leads in a circle, {names} -> '{like}'; one of them must stand alone.")
             raise BadInput(f"{place}: unknown agent '{like}'; {_suggestion(like, folder)}")
         base = _load(base_path, folder, chain)
-    return _Reader(path, data, text, base).agent()
+    key = path, content, id(base)
+    if key not in _READ:
+        if len(_READ) >= MOST_READ:
+            _READ.clear()
+        _READ[key] = _Reader(path, data, text, base).agent(), base
+    return _READ[key][0]
 
 
 _TEXTS = {

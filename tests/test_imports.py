@@ -154,6 +154,7 @@ def test_the_writer_of_pages_does_not_load_the_statistics() -> None:
 
 def test_a_run_and_its_report_load_no_library_of_which_they_need_a_few_functions() -> None:
     slow = {"scipy.stats", "scipy.integrate", "scipy.interpolate", "statsmodels", "formulaic", "polars", "sympy"}
+    slow |= {"scipy.optimize", "matplotlib"}
     assert not loaded_by("import ranklsim.cohorts.running.execution, ranklsim.reports.csr.report") & slow
 
 

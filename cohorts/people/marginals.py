@@ -44,7 +44,7 @@ class Marginal:
     source: str
     doi: str
 
-    def quantile(self, score: Array, shape: Shape) -> Array:
+    def quantile(self, score: Array, shape: Shape, chance: Array | None = None) -> Array:
         """Values at normal scores, for a location and scale (of the logarithm where lognormal).
 
         Parameters
@@ -53,6 +53,8 @@ class Marginal:
             Standard normal scores.
         shape : (float, float)
             Location and scale before the limits apply; of the logarithm if lognormal.
+        chance : ndarray, shape (n,), optional
+            ``ndtr(score)``, where it is known already.
         """
         location, scale = shape
         if self.distribution == "bernoulli":
@@ -62,7 +64,7 @@ class Marginal:
             low, high = (float(np.log(end - self.origin)) if end > self.origin else -np.inf for end in (low, high))
         if np.isfinite(low) or np.isfinite(high):
             below, within = ndtr((low - location) / scale), ndtr((high - location) / scale)
-            score = ndtri(below + ndtr(score) * (within - below))
+            score = ndtri(below + (ndtr(score) if chance is None else chance) * (within - below))
         value = location + scale * score
         value = self.origin + np.exp(value) if self.distribution == "lognormal" else value
         return np.clip(value, self.low, self.high)  # of rounding only: the score is inside already
@@ -123,6 +125,7 @@ def matched(
     """
     goals = [marginal.goal for marginal in marginals]
     shapes = list(goals)
+    chances = ndtr(scores)
     worst = 0
     for _ in range(200):
         who, known = let_in(tuple(shapes))
@@ -132,7 +135,8 @@ def matched(
         for k, marginal in enumerate(marginals):
             middle, spread = goals[k]
             location, scale = shapes[k]
-            got = marginal.moments(known[k][who] if k in known else marginal.quantile(scores[who, k], shapes[k]))
+            values = known[k][who] if k in known else marginal.quantile(scores[who, k], shapes[k], chances[who, k])
+            got = marginal.moments(values)
             if marginal.distribution == "bernoulli":
                 misfits.append(abs(ndtr(got[0]) - ndtr(middle)) if np.isfinite(middle) else 0.0)
                 shapes[k] = (location + 0.7 * (middle - got[0]) if np.isfinite(middle + got[0]) else location, scale)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from ranklsim.cohorts.people.criteria import Range, admitted, covariates, parts
 from ranklsim.cohorts.people.joint import (
@@ -239,12 +240,14 @@ def _declared(name: str, file: tuple[str, bytes]) -> Declared:
     def people(shapes: tuple[Matched, ...]) -> Any:
         return assembled_of(marginals, shapes, scores)
 
+    columns = [np.ascontiguousarray(scores[:, k]) for k in range(len(names))]
+    chances = [ndtr(column) for column in columns]
     asked = [part for each in inclusion for part in parts(each)]
     direct = bool(asked) and set(asked) <= set(names)
 
     def let_in(shapes: tuple[Matched, ...]) -> tuple[Any, dict[int, Any]]:
         wanted = [k for k, name in enumerate(names) if name in asked or not direct]
-        known = {k: marginals[k].quantile(np.ascontiguousarray(scores[:, k]), shapes[k]) for k in wanted}
+        known = {k: marginals[k].quantile(columns[k], shapes[k], chances[k]) for k in wanted}
         drawn = {names[k]: values for k, values in known.items()}
         return admitted(inclusion, pd.DataFrame(drawn) if direct else assembled(drawn)), known
 

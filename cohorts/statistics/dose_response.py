@@ -35,6 +35,7 @@ import numpy as np
 import scipy
 from scipy import special
 
+from ranklsim.cohorts.statistics.roots import root
 from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail
 from ranklsim.pkpd.errors import BadInput
 
@@ -173,7 +174,7 @@ class Largest:
         alpha : float
             One-sided.
         """
-        return float(scipy.optimize.brentq(lambda t: self.below(t) - (1 - alpha), -50.0, 1e3, xtol=1e-9))
+        return root(lambda t: self.below(t) - (1 - alpha), -50.0, 1e3, 1e-9)
 
 
 def directions(rank: int) -> np.ndarray:
@@ -372,7 +373,7 @@ def first_exactly(above: Callable[[np.ndarray], np.ndarray], top: float, effect:
     def short(d: float) -> float:
         return float(above(np.array([d]))[0]) - effect
 
-    return float(scipy.optimize.brentq(short, doses[max(k - 1, 0)], doses[k]))
+    return root(short, doses[max(k - 1, 0)], doses[k], 2e-12)
 
 
 def first_dose(doses: np.ndarray, above: np.ndarray, effect: float) -> float:

@@ -19,8 +19,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import scipy
 
+from ranklsim.cohorts.statistics.roots import root
 from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail
 from ranklsim.pkpd.errors import RunFailed
 
@@ -142,7 +142,7 @@ class Edge:
         far, near = self.side * FAR, -self.side * FAR
         end = near
         if abs(self._root(near)) > z:
-            end = scipy.optimize.brentq(lambda slope: abs(self._root(slope)) - z, far, near, xtol=1e-10)
+            end = root(lambda slope: abs(self._root(slope)) - z, far, near, 1e-10)
         limit, holds = float(np.exp(end)), abs(self.score) < z
         if holds and -self.side * end < 0:
             limit = 1.0

@@ -14,16 +14,16 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy
 from scipy.special import betaincinv
 
 from ranklsim.cohorts.statistics.likelihood import Edge, highest, maximise
+from ranklsim.cohorts.statistics.roots import root
 from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail, t_quantile, t_tail
 from ranklsim.pkpd.errors import BadInput
 
@@ -141,9 +141,13 @@ def interval_of_score(z: Any, measure: str, level: float) -> tuple[float, float]
         if side * of(farthest) <= limit:
             ends.append((0.0 if side == 1 else np.inf) if ratio else -float(side))
             continue
-        end = scipy.optimize.brentq(lambda value, s=side: s * of(value) - limit, least, most, xtol=1e-13)
+        end = root(partial(_beyond, of, side * limit), least, most, 1e-13)
         ends.append(float(np.exp(end)) if ratio else float(end))
     return ends[0], ends[1]
+
+
+def _beyond(score: Callable[[float], float], limit: float, value: float) -> float:
+    return score(value) - limit
 
 
 FARTHEST = 20.0

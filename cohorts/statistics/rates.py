@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy
 from scipy import special
 
 from ranklsim.cohorts.statistics.likelihood import Edge, maximise
 from ranklsim.cohorts.statistics.proportions import model_matrix, no_ratio, telling, wald
+from ranklsim.cohorts.statistics.roots import root
 from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail
 from ranklsim.pkpd.errors import BadInput
 
@@ -197,7 +197,7 @@ class _fit:
             return 0.0
         for before, after in itertools.pairwise(grid):
             if at(after) <= 0:
-                return float(np.exp(scipy.optimize.brentq(at, before, after, xtol=1e-12)))
+                return float(np.exp(root(at, before, after, 1e-12)))
         return 0.0  # beyond all bounds
 
     def _at(self, a: float, start: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy
 
 from ranklsim.cohorts.statistics.likelihood import Edge, highest, maximise
 from ranklsim.cohorts.statistics.proportions import FARTHEST, interval_of_score, model_matrix, no_ratio, score, wald
+from ranklsim.cohorts.statistics.roots import root
 from ranklsim.cohorts.statistics.tails import chi2_tail, normal_quantile, normal_tail
 from ranklsim.pkpd.errors import BadInput, RunFailed
 
@@ -214,7 +214,7 @@ def log_rank_ratio(
     low, high = interval_of_score(z, "risk ratio", level)
     estimate = 0.0 if not seen[0] else np.inf
     if seen.all() and abs(z(np.exp(-FARTHEST))) > 0:
-        estimate = float(np.exp(scipy.optimize.brentq(lambda slope: z(np.exp(slope)), -FARTHEST, FARTHEST, xtol=1e-12)))
+        estimate = float(np.exp(root(lambda slope: z(np.exp(slope)), -FARTHEST, FARTHEST, 1e-12)))
     p = 2 * float(normal_tail(abs(z(1.0))))
     return {"estimate": estimate, "low": low, "high": high, "p": p, "z": z}
 

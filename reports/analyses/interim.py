@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,7 @@ import scipy
 from scipy import special
 
 from ranklsim.cohorts.protocol.endpoints import SPENDING, Futility
+from ranklsim.cohorts.statistics.roots import root
 from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail
 
 _POINTS, _KERNEL_POINTS = 321, 64
@@ -131,9 +132,7 @@ def _limits(information: tuple[float, ...], step: tuple[float, ...]) -> tuple[fl
         following = _Step(inside, float(np.sqrt(now - before)))
         before, z = now, np.inf
         if following.above(_FARTHEST * scale) < wanted:
-            z = scipy.optimize.brentq(
-                lambda z, f=following, s=scale, w=wanted: f.above(z * s) - w, 0.0, _FARTHEST, xtol=1e-10
-            )
+            z = root(partial(_excess, following, scale, wanted), 0.0, _FARTHEST, 1e-10)
         limits.append(float(z))
         edge = min(z, _FARTHEST) * scale
         inside = _Inside(edge, following.density(edge * _gauss(_POINTS)[0]))
@@ -157,6 +156,10 @@ class _Inside:
         """Mass above some values."""
         last = self.edge * _gauss(_POINTS)[0][-1]
         return np.where(at >= last, 0.0, np.where(at <= -last, self.mass, self.upto(last) - self.upto(at)))
+
+
+def _excess(step: _Step, scale: float, wanted: float, z: float) -> float:
+    return step.above(z * scale) - wanted
 
 
 @dataclass(frozen=True)

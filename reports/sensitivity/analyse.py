@@ -170,13 +170,14 @@ def rank_correlations(draws: pd.DataFrame, result: pd.Series) -> pd.DataFrame:
         `beyond_chance` (Bonferroni at 5 % over all parameters), `partial`, `partial_low`, `partial_high` (given the
         ranks of all other parameters [5]_; NaN unless there are more vectors than parameters), `draws`.
     """
-    common = [d for d in draws.index if d in result.index and np.isfinite(result.loc[d])]
-    y = result.loc[common].astype(float)
-    varying = [c for c in draws.columns if draws.loc[common, c].nunique() > 1]
+    y = result[np.isfinite(result.to_numpy(float))].astype(float)
+    common = draws.index.intersection(y.index, sort=False)
+    y, shown = y.loc[common], draws.loc[common].astype(float)
+    varying = [c for c, many in zip(draws.columns, shown.nunique() > 1, strict=True) if many]
     n, k = len(common), len(varying)
     if n <= 3 or not k or np.ptp(y) == 0:
         return pd.DataFrame(columns=RANKED)
-    ranks = np.column_stack([draws.loc[common, varying].astype(float).rank(), y.rank()])
+    ranks = np.column_stack([shown[varying].rank(), y.rank()])
     matrix = np.corrcoef(ranks, rowvar=False)
     rho = matrix[:-1, -1]
     partial = np.full(k, np.nan)
