@@ -7,7 +7,7 @@ are asked for; replicates, cuts at interim looks and analysis sets hold theirs i
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import pandas as pd
@@ -69,6 +69,7 @@ class StudyTables:
     trial: Trial
     agents: Mapping[str, Agent]
     tables: Mapping[str, pd.DataFrame]
+    _seen: dict[tuple[object, ...], pd.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def patients(self) -> pd.DataFrame:
@@ -107,12 +108,15 @@ class StudyTables:
         months : collection of float, optional
             Only visits planned at these months.
         """
-        visits = self.tables["visits"]
-        if attended:
-            visits = visits[visits["attended"].astype(bool)]
-        if months is not None:
-            visits = visits[visits["month"].isin(list(months))]
-        return visits[["patient", "arm", "month", *columns]]
+        asked = (columns, attended, None if months is None else tuple(months))
+        if asked not in self._seen:  # several endpoints and estimands are about the same measure
+            visits = self.tables["visits"]
+            if attended:
+                visits = visits[visits["attended"].astype(bool)]
+            if months is not None:
+                visits = visits[visits["month"].isin(list(months))]
+            self._seen[asked] = visits[["patient", "arm", "month", *columns]]
+        return self._seen[asked].copy(deep=False)
 
 
 def in_memory(study: Study, *columns: str, patients: Collection[int] | None = None) -> StudyTables:

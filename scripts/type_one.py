@@ -129,11 +129,11 @@ def shown(study: StudyTables, looks: dict[str, Trial], size: int) -> Iterator[tu
         moved = replace(found[of], spec=replace(found[of].spec, **claim)).at_margin()
         row = next(row for row in moved.rows() if row["arm"] == "b")
         yield name, row["shown"], False
-    table = results.endpoint_table([found[name] for name in FAMILY])
+    family = [found[name] for name in FAMILY]
     hypotheses = tuple((name, "b") for name in FAMILY)
     for method, more in METHODS.items():
         planned = replace(trial, multiplicity=Multiplicity(method, 0.05, hypotheses, **more), interim=None)
-        decided = results.decisions(replace(study, trial=planned), table, results.unmonitored())
+        decided = results.decisions(replace(study, trial=planned), family, results.unmonitored())
         yield f"three endpoints, any: {method}", bool(decided["rejected"].any()), False
     if size == SIZES[-1]:
         seen = monitor(study, adjusted=False).looks

@@ -192,10 +192,11 @@ def masked(
         A copy, sorted as `visits`.
     """
     start, end = months
-    out = visits[["patient", "arm", "month", measure]].copy()
-    gone = first_month(happened, estimand.with_strategy("hypothetical"), out["patient"])
-    values, month = out[measure].to_numpy(), out["month"].to_numpy(float)
-    out[measure] = np.where(month > gone + SOON, np.array(np.nan, values.dtype), values)
+    values, month = visits[measure].to_numpy(), visits["month"].to_numpy(float)
+    gone = first_month(happened, estimand.with_strategy("hypothetical"), visits["patient"])
+    values = np.where(month > gone + SOON, np.array(np.nan, values.dtype), values)
+    own = {name: visits[name].array for name in ("patient", "arm", "month")}
+    out = pd.DataFrame(own | {measure: values}, index=visits.index, copy=False)
     last = first_month(happened, estimand.with_strategy("while on treatment"), out["patient"])
     if np.isfinite(last).any():
         seen = out[(month <= last + SOON) & (month >= start) & out[measure].notna()]
@@ -236,4 +237,4 @@ def people(patients: pd.DataFrame, covariates: Sequence[str] = ()) -> pd.DataFra
     """
     columns = [name for name in ("patient", "arm", "stratum", "last_month") if name in patients]
     more: Mapping[str, np.ndarray] = {name: values_of(name, patients) for name in covariates}
-    return pd.DataFrame({name: patients[name].array for name in columns} | dict(more))
+    return pd.DataFrame({name: patients[name].array for name in columns} | dict(more), copy=False)

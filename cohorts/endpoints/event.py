@@ -139,7 +139,7 @@ class Event(Endpoint):
         time = time - self.from_month
         here = np.flatnonzero(time > 0)
         columns: dict[str, Any] = {name: own[name].array.take(here) for name in own}
-        return pd.DataFrame(columns | {"time": time[here], "event": event[here], "cause": cause[here]})
+        return pd.DataFrame(columns | {"time": time[here], "event": event[here], "cause": cause[here]}, copy=False)
 
     def _reached(self, happened: pd.DataFrame, patients: pd.Series) -> np.ndarray:
         """Month at which each patient's count of the event reaches `least`; infinite if never."""

@@ -171,8 +171,8 @@ def effect_of_shares(spec: Endpoint, table: pd.DataFrame, arm: str, comparator: 
         found: dict[str, Any] = dict(proportions.odds_ratio(table, arm, comparator, spec.covariates))
         return found | {"method": f"logistic, strata{adjusted_for(spec.covariates)}"}
     if measure == "risk difference" and spec.analysis == "Miettinen-Nurminen":
-        cells = table.groupby("arm", observed=True)["event"].agg(["sum", "size"])
-        (x1, n1), (x0, n0) = (map(int, cells.loc[a]) if a in cells.index else (0, 0) for a in (arm, comparator))
+        group, event = np.asarray(table["arm"], dtype=object), table["event"].to_numpy(bool)
+        (x1, n1), (x0, n0) = ((int(event[group == a].sum()), int((group == a).sum())) for a in (arm, comparator))
         return proportions.risk_difference(x1, n1, x0, n0) | {"method": "Miettinen-Nurminen score"}
     pooled = proportions.mantel_haenszel(table, arm, comparator, measure=measure)
     return pooled | {"method": "Mantel-Haenszel over strata"}

@@ -33,6 +33,7 @@ import pandas as pd
 
 from ranklsim.cohorts.statistics import mmrm
 from ranklsim.cohorts.statistics.ancova import LEVEL, ancova_design
+from ranklsim.cohorts.statistics.mmrm.criterion import distinct_rows
 from ranklsim.cohorts.statistics.tails import t_quantile, t_tail
 from ranklsim.pkpd.errors import BadInput
 
@@ -102,17 +103,17 @@ def _completed(
     rng = np.random.default_rng([seed, 1 + list(STRATEGIES).index(strategy)])
     for first in range(0, len(wide), SLICE):
         some, them = wide.iloc[first : first + SLICE], patients.iloc[first : first + SLICE]
-        own = _means(fit, some, them, estimates)
-        other = _means(fit, some, them.assign(arm=reference), estimates)
+        own = fit.means_at(them, wide.columns, estimates)
+        other = fit.means_at(them.assign(arm=reference), wide.columns, estimates)
         seen = some.notna().to_numpy()
         values = some.to_numpy(float)
         out = np.repeat(values[None], count, axis=0)
         last = np.where(seen.any(axis=1), seen.shape[1] - 1 - seen[:, ::-1].argmax(axis=1), -1)
-        patterns, member_of = np.unique(seen, axis=0, return_inverse=True)
+        patterns, member_of = distinct_rows(seen)
         for k, pattern in enumerate(patterns):
             if pattern.all():
                 continue
-            members = np.flatnonzero(member_of.ravel() == k)
+            members = np.flatnonzero(member_of == k)
             mean = _assumed(own[:, members], other[:, members], int(last[members[0]]), strategy)
             drawn = _drawn(values[members], mean, covariances, pattern, rng)
             out[:, members[:, None], np.flatnonzero(~pattern)] = drawn
@@ -130,13 +131,6 @@ def _parameters(fit: mmrm.Fit, count: int, seed: int) -> tuple[np.ndarray, np.nd
     estimates, covariances = fit.draws(count, np.random.default_rng([seed, 0]))
     _LATEST[:] = [(fit, count, seed, (estimates, covariances[:, 0]))]
     return _LATEST[0][3]
-
-
-def _means(fit: mmrm.Fit, wide: pd.DataFrame, patients: pd.DataFrame, estimates: np.ndarray) -> np.ndarray:
-    """Means of every patient at every visit for each draw, shape (draws, patients, visits)."""
-    visits = len(wide.columns)
-    rows = patients.loc[patients.index.repeat(visits)].assign(month=np.tile(wide.columns, len(patients)))
-    return fit.means(rows.reset_index(drop=True), estimates.T).T.reshape(len(estimates), len(patients), visits)
 
 
 def _assumed(own: np.ndarray, reference: np.ndarray, last: int, strategy: str) -> np.ndarray:

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
+from ranklsim.cohorts.people.criteria import values_of
 from ranklsim.cohorts.statistics import imputation, mmrm, summaries
 from ranklsim.cohorts.statistics.ancova import left_out
 from ranklsim.cohorts.statistics.mmrm.covariance import NAMES
@@ -50,9 +52,8 @@ class Repeated:
     Attributes
     ----------
     spec : ranklsim.cohorts.protocol.design.Endpoint
-    by_visit : DataFrame
-        Columns `COLUMNS`, a row a visit and arm: LS means, and differences to the control arm; plain means without
-        intervals where no model could be fitted; n = 0 and NaN for an arm without data.
+    columns : dict of str to ndarray
+        Those of `by_visit`.
     patients : int
         Patients with the reference value and at least one later one.
     table : DataFrame
@@ -66,12 +67,18 @@ class Repeated:
     """
 
     spec: Any
-    by_visit: pd.DataFrame
+    columns: dict[str, np.ndarray]
     patients: int
     table: pd.DataFrame
     fit: mmrm.Fit | None = None
     formula: str = ""
     note: str = ""
+
+    @cached_property
+    def by_visit(self) -> pd.DataFrame:
+        """Columns `COLUMNS`, a row a visit and arm: LS means, and differences to the control arm; plain means without
+        intervals where no model could be fitted; n = 0 and NaN for an arm without data."""
+        return pd.DataFrame(self.columns)
 
     @property
     def method(self) -> str:
@@ -88,9 +95,9 @@ class Repeated:
         """The rows of `endpoint`, one by one."""
         facts = summaries.endpoint_facts(self.spec) | {"method": self.method, "note": self.note}
         facts["statistic"] = "Mean" if self.fit is None else "LS mean"
-        at = np.flatnonzero(self.by_visit["month"].to_numpy(float) == self.spec.to_month)
-        columns = {name: self.by_visit[name].tolist() for name in COLUMNS[1:]}
-        return [facts | {name: values[k] for name, values in columns.items()} for k in at]
+        at = np.flatnonzero(self.columns["month"] == self.spec.to_month)
+        return [facts | {name: self.columns[name][k].item() for name in COLUMNS[2:]} | {"arm": self.columns["arm"][k]}
+                for k in at]  # fmt: skip
 
     def terms(self) -> str:
         """The model in words, for a footnote."""
@@ -104,7 +111,7 @@ class Repeated:
         }
         words |= {name: name.replace("_", " ") for name in self.spec.covariates}
         used = [word for term, word in words.items() if all(part in self.formula for part in term.split(":"))]
-        return ", ".join(word for word in used if len(self.by_visit["month"].unique()) > 1 or "visit" not in word)
+        return ", ".join(word for word in used if np.unique(self.columns["month"]).size > 1 or "visit" not in word)
 
 
 def analyse(
@@ -122,14 +129,13 @@ def analyse(
     control : str or None
         Reference of the differences; None leaves them empty.
     """
-    change = summaries.change_from(visits, spec.measure, spec.from_month, kind=spec.kind)
-    month = change["month"].to_numpy(float)
-    change = change[(month > spec.from_month) & (month <= spec.to_month)]
-    month = change["month"].to_numpy(float)
-    empty = pd.DataFrame(columns=list(COLUMNS))
-    at_end = set(change["arm"].array[month == spec.to_month].unique())
+    own = summaries.changes(
+        visits, spec.measure, spec.from_month, kind=spec.kind, months=(spec.from_month, spec.to_month)
+    )
+    month, arm = own["month"], _codes_among(own["arm"], arms)
+    at_end = {arms[k] for k in np.unique(arm[month == spec.to_month]) if k >= 0}
     if not at_end:
-        return Repeated(spec, empty, 0, change, note="No patient had both values.")
+        return Repeated(spec, _ordered({}, arms), 0, pd.DataFrame(own), note="No patient had both values.")
     notes = []
     absent = [arm for arm in arms if arm not in at_end]
     if absent:
@@ -141,41 +147,53 @@ def analyse(
     present = [arm for arm in arms if arm in at_end]
     if control is not None and control in present:
         present = [control, *(arm for arm in present if arm != control)]  # the first is what others are compared with
-    arm = _among(change["arm"], present)
-    here = arm.codes >= 0
-    table = summaries.with_covariates(change[here].assign(arm=arm[here]), visits, patients, spec)
-    months, code = np.unique(table["month"].to_numpy(float), return_inverse=True)
-    cells = np.bincount(code * len(present) + arm.codes[here], minlength=months.size * len(present))
+    arm = np.array([present.index(name) if name in at_end else -1 for name in [*arms, ""]])[arm]
+    rows = np.flatnonzero(arm >= 0)
+    months, code = np.unique(month[rows], return_inverse=True)
+    cells = np.bincount(code * len(present) + arm[rows], minlength=months.size * len(present))
     thin = (cells.reshape(months.size, len(present)) == 0).any(axis=1)
     if thin.any():
-        table = table[~thin[code]]
+        rows = rows[~thin[code]]
         notes.append(f"Month {listed([month_text(m) for m in months[thin]])} is left out: an arm has no value there.")
     if np.sum(~thin) == 1:
         notes.append("There is one visit only, so the model is the analysis of covariance at that visit.")
-    strata, stratum = np.unique(np.asarray(table["stratum"], dtype=str), return_inverse=True)
-    table = table.assign(stratum=pd.Categorical.from_codes(stratum, strata.astype(object)))
+    table = _table(own, rows, pd.Categorical.from_codes(arm[rows], present), patients, spec.covariates)
     redundant = _redundant(table, spec.covariates)
     notes += [left_out(redundant)] if redundant else []
     kept = [name for name in spec.covariates if name not in redundant]
-    fit, formula, why, by_visit = _fitted(table, kept, arms, control, spec.errors)
+    fit, formula, why, columns = _fitted(table, kept, arms, control, spec.errors)
     if fit is None:
         notes.append(f"No model could be fitted ({why}): plain means are given, without intervals.")
     else:
         if why:
             notes.append(why)
         notes += [fit.message] if fit.message else []
-    return Repeated(spec, by_visit, table["patient"].nunique(), table, fit, formula, " ".join(notes))
+    return Repeated(spec, columns, np.unique(table["patient"].to_numpy()).size, table, fit, formula, " ".join(notes))
 
 
-def _among(arm: pd.Series, levels: Sequence[str]) -> pd.Categorical:
-    """Arms as a category with some levels in an order; missing where an arm is none of them."""
+def _codes_among(arm: Any, levels: Sequence[str]) -> np.ndarray:
+    """Places of arms among some levels; -1 where an arm is none of them."""
     if isinstance(arm.dtype, pd.CategoricalDtype):
-        turn = [levels.index(name) if name in levels else -1 for name in arm.cat.categories]
-        return pd.Categorical.from_codes(np.array([*turn, -1])[arm.cat.codes], list(levels))
-    return pd.Categorical.from_codes(pd.Index(levels).get_indexer(np.asarray(arm, dtype=object)), list(levels))
+        turn = [levels.index(name) if name in levels else -1 for name in arm.categories]
+        return np.array([*turn, -1])[arm.codes]
+    return np.asarray(pd.Index(levels).get_indexer(np.asarray(arm, dtype=object)))
 
 
-_Found: TypeAlias = tuple[mmrm.Fit | None, str, str, pd.DataFrame]
+def _table(
+    own: Mapping[str, Any], rows: np.ndarray, arm: pd.Categorical, patients: pd.DataFrame, covariates: Sequence[str]
+) -> pd.DataFrame:
+    """What a model is fitted to: some rows of the changes, with the stratum and the covariates of each patient."""
+    who = own["patient"][rows]
+    place = pd.Index(patients["patient"].to_numpy()).get_indexer(who)
+    known = patients["stratum"] if "stratum" in patients else [""] * len(patients)
+    strata, code = np.unique(np.asarray(known, dtype=str), return_inverse=True)
+    used, stratum = np.unique(code[place], return_inverse=True)
+    columns = {"patient": who, "arm": arm} | {name: own[name][rows] for name in ("month", "value", "baseline")}
+    columns["stratum"] = pd.Categorical.from_codes(stratum, strata[used].astype(object))
+    return pd.DataFrame(columns | {name: values_of(name, patients)[place] for name in covariates}, copy=False)
+
+
+_Found: TypeAlias = tuple[mmrm.Fit | None, str, str, dict[str, np.ndarray]]
 _LATEST: dict[tuple[object, ...], _Found] = {}
 """Models of the latest tables: an estimand whose strategies change nothing asks for the model of its endpoint again."""
 _HELD = 4
@@ -187,8 +205,8 @@ def _fitted(
     """The model of a table, its formula, what it lacks, and its rows by visit."""
     columns = ("patient", "month", "value", "baseline", *covariates)
     key = (
-        *(table[name].to_numpy(float).tobytes() for name in columns), table["arm"].cat.codes.to_numpy().tobytes(),
-        table["stratum"].cat.codes.to_numpy().tobytes(), tuple(table["stratum"].cat.categories),
+        *(table[name].to_numpy(float).tobytes() for name in columns),
+        *(_codes(table, name).tobytes() for name in ("arm", "stratum")), *table["stratum"].array.categories,
         tuple(covariates), tuple(arms), control, errors,
     )  # fmt: skip
     if key not in _LATEST:
@@ -197,8 +215,7 @@ def _fitted(
         while len(_LATEST) >= _HELD:
             _LATEST.pop(next(iter(_LATEST)), None)
         _LATEST[key] = (fit, formula, why, by_visit)
-    fit, formula, why, by_visit = _LATEST[key]
-    return fit, formula, why, by_visit.copy()
+    return _LATEST[key]
 
 
 def sensitivity(
@@ -253,14 +270,20 @@ def imputable(
     """
     spec, table = found.spec, found.table
     arms = [str(arm) for arm in table["arm"].cat.categories]
-    start = visits[(visits["month"] == spec.from_month) & visits[spec.measure].notna() & visits["arm"].isin(arms)]
-    people = summaries.with_covariates(start, visits, patients, spec).set_index("patient")[
-        ["arm", "baseline", "stratum", *spec.covariates]
-    ]
-    people["stratum"] = people["stratum"].astype(str)
-    known = people["stratum"].isin(set(table["stratum"])) if "stratum" in found.formula else people["arm"].notna()
-    people = people[known]  # a stratum in which nobody was seen again has no place in the model
-    return arms, table.pivot(index="patient", columns="month", values="value").reindex(people.index), people
+    values, start = visits[spec.measure].to_numpy(), visits["month"].to_numpy() == spec.from_month
+    arm = _codes_among(visits["arm"].array, arms)
+    rows = np.flatnonzero(start & ~np.isnan(values) & (arm >= 0))
+    own = {"patient": visits["patient"].to_numpy(), "month": visits["month"].to_numpy()}
+    own |= {"value": values, "baseline": values}
+    people = _table(own, rows, pd.Categorical.from_codes(arm[rows], arms), patients, spec.covariates)
+    if "stratum" in found.formula:  # a stratum in which nobody was seen again has no place in the model
+        people = people[people["stratum"].isin(table["stratum"].array.categories)]
+    people = people.set_index("patient").drop(columns=["month", "value"])
+    months, column = np.unique(table["month"].to_numpy(), return_inverse=True)
+    place = people.index.get_indexer(table["patient"])
+    wide = np.full((len(people), months.size), np.nan, dtype=values.dtype)
+    wide[place[place >= 0], column[place >= 0]] = table["value"].to_numpy()[place >= 0]
+    return arms, pd.DataFrame(wide, index=people.index, columns=months), people
 
 
 def _redundant(table: pd.DataFrame, covariates: Sequence[str]) -> list[str]:
@@ -295,7 +318,8 @@ def _fit(
 def _applicable(formula: str, table: pd.DataFrame, covariates: Sequence[str] = ()) -> str:
     """The formula without what does not vary: one arm, one visit, one stratum, a constant reference value."""
     names = ("arm", "month", "baseline", "stratum", *covariates)
-    spread = {name: table[name].nunique() > 1 for name in names}
+    values = {name: _codes(table, name) if name in ("arm", "stratum") else table[name].to_numpy() for name in names}
+    spread = {name: bool(np.fmin.reduce(each) < np.fmax.reduce(each)) for name, each in values.items()}
     span = table["baseline"].max() - table["baseline"].min()
     spread["baseline"] = bool(span > 1e-9 * max(1.0, abs(table["baseline"]).max()))
     left, right = formula.split(" ~ ")
@@ -303,9 +327,15 @@ def _applicable(formula: str, table: pd.DataFrame, covariates: Sequence[str] = (
     return f"{left} ~ {' + '.join(' * '.join(parts) for parts in kept if parts) or '1'}"
 
 
-def _by_visit(fit: mmrm.Fit, table: pd.DataFrame, arms: Sequence[str], control: str | None) -> pd.DataFrame:
+def _codes(table: pd.DataFrame, name: str) -> np.ndarray:
+    """Places of the levels of a factor."""
+    return np.asarray(table[name].array.codes)
+
+
+def _by_visit(fit: mmrm.Fit, table: pd.DataFrame, arms: Sequence[str], control: str | None) -> dict[str, np.ndarray]:
     """LS means and differences as `COLUMNS`; an arm or visit that does not vary is not in the formula."""
-    here = {name: list(table[name].unique()) for name in ("arm", "month")}
+    here: dict[str, list[Any]] = {"month": np.unique(table["month"].to_numpy()).tolist()}
+    here["arm"] = [table["arm"].array.categories[k] for k in np.unique(_codes(table, "arm"))]
     factors = [name for name, levels in here.items() if len(levels) > 1]
     numbers = [name for name in table.columns if name not in ("patient", "arm", "month", "value", "stratum")]
     first = np.unique(table["patient"].to_numpy(), return_index=True)[1]  # one row of each patient
@@ -329,7 +359,7 @@ def _by_visit(fit: mmrm.Fit, table: pd.DataFrame, arms: Sequence[str], control: 
     return _ordered(out, arms)
 
 
-def _plain(table: pd.DataFrame, arms: Sequence[str], control: str | None) -> pd.DataFrame:
+def _plain(table: pd.DataFrame, arms: Sequence[str], control: str | None) -> dict[str, np.ndarray]:
     """Means by visit and arm without intervals."""
     cells = table.groupby(["month", "arm"], observed=True)["value"].agg(["size", "mean"])
     rows: dict[Any, dict[str, Any]] = {key: {"n": n, "estimate": mean} for key, n, mean in cells.itertuples(name=None)}
@@ -340,12 +370,11 @@ def _plain(table: pd.DataFrame, arms: Sequence[str], control: str | None) -> pd.
     return _ordered(rows, arms)
 
 
-def _ordered(rows: Mapping[Any, Mapping[str, Any]], arms: Sequence[str]) -> pd.DataFrame:
+def _ordered(rows: Mapping[Any, Mapping[str, Any]], arms: Sequence[str]) -> dict[str, np.ndarray]:
     """All arms at all visits, in the order of visits and of the trial's arms."""
     cells = [(month, arm) for month in sorted({month for month, _ in rows}) for arm in arms]
     found = [rows.get(cell, {"n": 0}) for cell in cells]
-    out: dict[str, Any] = {"month": [float(month) for month, _ in cells], "arm": [arm for _, arm in cells]}
-    out["n"] = [int(row["n"]) for row in found]
-    for name in COLUMNS[3:]:
-        out[name] = np.array([row.get(name, np.nan) for row in found], dtype=float)
-    return pd.DataFrame(out)
+    out = {"month": np.array([month for month, _ in cells], dtype=float)}
+    out["arm"] = np.array([arm for _, arm in cells], dtype=object)
+    out["n"] = np.array([row["n"] for row in found], dtype=np.int64)
+    return out | {name: np.array([row.get(name, np.nan) for row in found], dtype=float) for name in COLUMNS[3:]}

@@ -71,13 +71,35 @@ def change_from(visits: pd.DataFrame, measure: str, from_month: float = 0.0, *, 
     ValueError
         If `kind` is none of the three.
     """
+    columns = changes(visits, measure, from_month, kind=kind)
+    del columns["baseline"]
+    return pd.DataFrame(columns, copy=False)
+
+
+def changes(
+    visits: pd.DataFrame,
+    measure: str,
+    from_month: float = 0.0,
+    *,
+    kind: str = "percent",
+    months: tuple[float, float] = (-np.inf, np.inf),
+) -> dict[str, Any]:
+    """The columns of `change_from` as arrays, with `baseline`, the value at `from_month`.
+
+    Parameters
+    ----------
+    visits, measure, from_month, kind
+        As in `change_from`.
+    months : (float, float)
+        Only visits after the first and up to the second.
+    """
     if kind not in ("percent", "absolute", "of_baseline"):
         raise ValueError(f"kind {kind!r}: use 'percent', 'absolute' or 'of_baseline'")
     values, month, who = visits[measure].to_numpy(), visits["month"].to_numpy(), visits["patient"].to_numpy()
     known = ~np.isnan(values)
     first = np.flatnonzero(known & (month == from_month))
     place = pd.Index(who[first]).get_indexer(who)
-    rows = np.flatnonzero(known & (place >= 0))
+    rows = np.flatnonzero(known & (place >= 0) & (month > months[0]) & (month <= months[1]))
     seen, start = values[rows], values[first[place[rows]]]
     if kind == "percent":
         value = 100.0 * (seen / start - 1.0)
@@ -85,7 +107,8 @@ def change_from(visits: pd.DataFrame, measure: str, from_month: float = 0.0, *, 
         value = 100.0 * seen / start
     else:
         value = seen - start
-    return pd.DataFrame({"patient": who[rows], "arm": visits["arm"].array[rows], "month": month[rows], "value": value})
+    found = {"patient": who[rows], "arm": visits["arm"].array[rows], "month": month[rows], "value": value}
+    return found | {"baseline": start}
 
 
 def mean_interval(values: np.ndarray, level: float = LEVEL) -> dict[str, float]:

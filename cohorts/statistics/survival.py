@@ -101,11 +101,11 @@ def cumulative_incidence(time: np.ndarray, cause: np.ndarray, *, of: int = 1, le
     # The sums cancel; what is left below their rounding is zero.
     error = np.sqrt(np.where(variance > 1e-14, variance, 0.0))
     low, high = _log_log(share, error, level)
-    columns = (np.concatenate([[0.0], column]) for column in (months, share, low, high, error))
-    frame = pd.DataFrame(dict(zip(CURVE, columns, strict=True)))
-    if time.max() > frame["month"].max():
-        frame = pd.concat([frame, frame.tail(1).assign(month=float(time.max()))], ignore_index=True)
-    return frame
+    steps = np.column_stack([months, share, low, high, error])
+    steps = np.concatenate([np.zeros((1, len(CURVE))), steps])
+    if time.max() > steps[-1, 0]:
+        steps = np.concatenate([steps, [[time.max(), *steps[-1, 1:]]]])
+    return pd.DataFrame(steps, columns=list(CURVE))
 
 
 def at_month(curve: pd.DataFrame, month: float) -> dict[str, float]:
@@ -118,10 +118,11 @@ def at_month(curve: pd.DataFrame, month: float) -> dict[str, float]:
     month : float
         The month.
     """
-    known = curve[curve["month"] <= month + 1e-9]
-    if known.empty or curve["month"].max() < month - 1e-9:
+    months = curve["month"].to_numpy(float)
+    known = np.searchsorted(months, month + 1e-9, side="right")
+    if not known or months[-1] < month - 1e-9:
         return dict.fromkeys(CURVE[1:], np.nan)
-    return {name: float(known.iloc[-1][name]) for name in CURVE[1:]}
+    return {name: float(curve[name].to_numpy()[known - 1]) for name in CURVE[1:]}
 
 
 def numbers_at_risk(time: np.ndarray, months: Sequence[float]) -> np.ndarray:

@@ -107,7 +107,8 @@ def analyse(study: Study | str | Path, analysed: Sequence[Analysed] | None = Non
     """
     study = open_run(study) if isinstance(study, str | Path) else study
     trial = study.trial
-    endpoints = endpoint_table(analysed_endpoints(study) if analysed is None else analysed)
+    analysed = analysed_endpoints(study) if analysed is None else analysed
+    endpoints = endpoint_table(analysed)
     curves, risks, drawn = [], [], set()
     for spec in trial.endpoints:
         same = repr(replace(spec, name="", role="", margin=None, equivalence=None, against=None, arms=()))
@@ -124,7 +125,7 @@ def analyse(study: Study | str | Path, analysed: Sequence[Analysed] | None = Non
         for arm in (each.name for each in trial.arms)
         if setting(study, spec).compares(arm)
     ]
-    decided = decisions(study, endpoints, seen)
+    decided = decisions(study, analysed, seen)
     return Analyses(
         concluded(trial, endpoints, decided, seen.outcome)[list(COLUMNS)],
         _joined(curves, ["endpoint", "arm", *survival.CURVE]),
@@ -195,7 +196,7 @@ hypothesis is rejected for what is claimed and never for harm."""
 
 
 def decisions(
-    study: Study, endpoints: pd.DataFrame, seen: monitoring.Monitored, *, at_margin: bool = False
+    study: Study, analysed: Sequence[Analysed], seen: monitoring.Monitored, *, at_margin: bool = False
 ) -> pd.DataFrame:
     """Adjusted p and decision of every hypothesis, each the claim of an endpoint in an arm against its comparator.
 
@@ -206,8 +207,8 @@ def decisions(
     Parameters
     ----------
     study : Study
-    endpoints : DataFrame
-        As from `endpoint_table`.
+    analysed : sequence of Analysed
+        Every endpoint, as from `analysed_endpoints`.
     seen : Monitored
         The trial at its looks; empty where none is tested.
     at_margin : bool
@@ -223,7 +224,7 @@ def decisions(
         return pd.DataFrame(columns=list(HYPOTHESES))
     looked_at = "" if trial.interim is None else trial.interim.endpoint
     over_looks = seen.outcome.set_index("arm")["p_adjusted"].astype(float).to_dict() if len(seen.outcome) else {}
-    known = dict(zip(zip(endpoints["endpoint"], endpoints["arm"], strict=True), endpoints["p_claim"], strict=True))
+    known = {(row["endpoint"], row["arm"]): row["p_claim"] for each in analysed for row in each.rows()}
     stopped = monitoring.stopped(seen, trial.interim)
     early: dict[str, pd.DataFrame] = {}
     if stopped is not None:

@@ -188,7 +188,7 @@ def _rows(study: StudyTables, protocol: Protocol, design: str) -> tuple[Rows, Ro
     seen = monitored(study, protocol, design)
     decided: dict[tuple[str, str], dict[str, float]] = {}
     if trial.multiplicity is not None:
-        frame = results.decisions(study, results.endpoint_table(moved), seen, at_margin=null)
+        frame = results.decisions(study, moved, seen, at_margin=null)
         keys = zip(frame["endpoint"], frame["arm"], strict=True)
         values = zip(frame["p"], frame["adjusted"], strict=True)
         decided = {key: {"p_claim": p, "adjusted": adjusted} for key, (p, adjusted) in zip(keys, values, strict=True)}

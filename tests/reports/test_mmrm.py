@@ -17,6 +17,7 @@ import statsmodels.formula.api as smf
 from scipy import stats
 
 from ranklsim.cohorts.statistics.mmrm import Fit, fit
+from ranklsim.cohorts.statistics.mmrm import criterion as reml_criterion
 from ranklsim.cohorts.statistics.mmrm.covariance import NAMES, Structure, structure
 from ranklsim.cohorts.statistics.mmrm.criterion import Criterion, pool, standardise
 from ranklsim.cohorts.statistics.mmrm.data import ModelData
@@ -441,6 +442,47 @@ def test_subjects_of_one_pattern_are_pooled_without_changing_any_cross_product()
     y = read.frame["y"].to_numpy()
     np.testing.assert_allclose(sum(np.einsum("rvp,rv->p", b.x, b.y) for b in read.blocks), x.T @ y, rtol=1e-12)
     assert sum(block.n for block in read.blocks) == read.frame["patient"].nunique()
+
+
+@pytest.mark.parametrize("reml", [True, False])
+def test_patterns_of_visits_side_by_side_and_one_by_one_have_the_same_criterion(
+    monkeypatch: pytest.MonkeyPatch, reml: bool
+) -> None:
+    data = trial(11, subjects=60)
+    data = data[np.random.default_rng(11).random(len(data)) < 0.8]
+    read = ModelData.read("y ~ arm * month + baseline", data, "patient", "month", "arm", None)
+    together = read.design
+    assert len(together.stacks) == 2  # one for each arm
+    monkeypatch.setattr(reml_criterion, "LARGEST", 1)
+    apart = standardise(read.blocks, together.subjects, together.rows, together.visits, together.groups)
+    assert len(apart.stacks) == len(read.blocks) > 10
+    shape = structure("us", together.visits).chart()
+    one, other = (Criterion(design, shape, reml=reml) for design in (together, apart))
+    at = one.start()
+    points = one.point(at), other.point(at)
+    assert points[0].m2ll == pytest.approx(points[1].m2ll, rel=1e-13)
+    for ask in ("gradient", "hessian"):
+        found = [getattr(each, ask)(at, point) for each, point in zip((one, other), points, strict=True)]
+        np.testing.assert_allclose(*found, rtol=1e-10, atol=1e-10)
+    several = np.stack([at, at + 0.01])
+    for mine, theirs in zip(one.coefficients(several), other.coefficients(several), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(one.coefficients(several)[0][0], points[0].b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("formula", ["y ~ arm * month + baseline", "y ~ arm * month + np.square(baseline)"])
+def test_means_of_subjects_at_visits_are_those_of_their_rows(formula: str) -> None:
+    data = trial(12)
+    model = fit(formula, data, subject="patient", visit="month", arm="arm")
+    people = data.drop_duplicates("patient")[["arm", "baseline"]]
+    visits = model.covariance.columns[1:]
+    sets = np.array([1.0, 2.0])[:, None] * model.estimates.to_numpy()
+    found = model.means_at(people, visits, sets)
+    assert found.shape == (2, len(people), len(visits))
+    for k, month in enumerate(visits):
+        np.testing.assert_allclose(found[:, :, k].T, model.means(people.assign(month=month), sets.T), rtol=1e-12)
+    with pytest.raises(BadInput, match="not among the levels"):
+        model.means_at(people, [99], sets)
 
 
 def test_the_design_that_is_searched_is_orthonormal() -> None:

@@ -227,5 +227,5 @@ def test_a_model_asked_for_again_is_the_same_and_another_table_has_another_model
     turned = table.assign(value=-table["value"])
     one, again, other = (repeated._fitted(t, (), ["a", "b"], "a") for t in (table, table.copy(), turned))
     assert again[0] is one[0]
-    gaps = [found[3]["difference"].iloc[1] for found in (one, again, other)]
+    gaps = [found[3]["difference"][1] for found in (one, again, other)]
     assert gaps[0] == gaps[1] == pytest.approx(-gaps[2])

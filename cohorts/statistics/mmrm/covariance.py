@@ -52,6 +52,17 @@ class Structure:
         """
         raise NotImplementedError
 
+    def matrices(self, at: np.ndarray) -> np.ndarray:
+        """Covariance matrices (..., m, m).
+
+        Parameters
+        ----------
+        at : ndarray, shape (..., size)
+            Parameters.
+        """
+        each = [self.matrix(one) for one in at.reshape(-1, self.size)]
+        return np.array(each).reshape(*at.shape[:-1], *each[0].shape)
+
     def first(self, at: np.ndarray) -> np.ndarray:
         """First derivatives (size, m, m).
 
@@ -110,6 +121,9 @@ class _Linear(Structure):
     def matrix(self, at: np.ndarray) -> np.ndarray:
         return np.tensordot(at, self.basis, 1)
 
+    def matrices(self, at: np.ndarray) -> np.ndarray:
+        return np.tensordot(at, self.basis, 1)
+
     def first(self, at: np.ndarray) -> np.ndarray:
         return self.basis
 
@@ -143,13 +157,14 @@ class _Cholesky(Structure):
 
     def __init__(self, m: int) -> None:
         self.rows, self.columns = np.tril_indices(m)
-        self.diagonal = self.rows == self.columns
+        self.diagonal, self.main = self.rows == self.columns, np.arange(m)
         self.size, self.m = self.rows.size, m
 
     def _factor(self, at: np.ndarray) -> np.ndarray:
-        factor = np.zeros((self.m, self.m))
+        factor = np.zeros((*at.shape[:-1], self.m, self.m))
+        factor[..., self.rows, self.columns] = at
         with np.errstate(over="ignore"):  # a step too far gives an infinite matrix, which the search rejects
-            factor[self.rows, self.columns] = np.where(self.diagonal, np.exp(at), at)
+            factor[..., self.main, self.main] = np.exp(at[..., self.diagonal])
         return factor
 
     def _pace(self, factor: np.ndarray) -> np.ndarray:
@@ -157,8 +172,11 @@ class _Cholesky(Structure):
         return np.where(self.diagonal, factor[self.rows, self.columns], 1.0)
 
     def matrix(self, at: np.ndarray) -> np.ndarray:
+        return self.matrices(at)
+
+    def matrices(self, at: np.ndarray) -> np.ndarray:
         factor = self._factor(at)
-        return factor @ factor.T
+        return np.asarray(factor @ factor.swapaxes(-1, -2))
 
     def first(self, at: np.ndarray) -> np.ndarray:
         factor = self._factor(at)

@@ -19,6 +19,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -45,14 +46,126 @@ class Block:
     x: np.ndarray
     y: np.ndarray
 
+
+@dataclass(frozen=True)
+class Stack:
+    """Blocks of one group side by side, so that the algebra of all of them is one call.
+
+    Blocks with fewer rows or visits than the largest are filled up with zeros: `seen` (B, v) has their positions and
+    then any other, `known` (B, v) says which are theirs. `n` (B,) subjects; `x` (B, r, v, p) and `y` (B, r, v); `both`
+    (B v v, p p), `of_y` (B v v, p) and `square` (B v v) are X_s'X_t, X_s'y_t and y_s'y_t of every pair of visits.
+    """
+
+    group: int
+    seen: np.ndarray
+    known: np.ndarray
+    n: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    both: np.ndarray
+    of_y: np.ndarray
+    square: np.ndarray
+
+    @classmethod
+    def of(cls, blocks: Sequence[Block]) -> Stack:
+        """Those blocks.
+
+        Parameters
+        ----------
+        blocks : sequence of Block
+            All of one group.
+        """
+        count, p = len(blocks), blocks[0].x.shape[2]
+        r, v = (max(block.x.shape[axis] for block in blocks) for axis in (0, 1))
+        seen, known = np.zeros((count, v), dtype=np.int64), np.zeros((count, v), dtype=bool)
+        x, y = np.zeros((count, r, v, p)), np.zeros((count, r, v))
+        for k, block in enumerate(blocks):
+            rows, visits = block.y.shape
+            seen[k, :visits], known[k, :visits] = block.seen, True
+            x[k, :rows, :visits], y[k, :rows, :visits] = block.x, block.y
+        wide = x.reshape(count, r, v * p)
+        turned = wide.transpose(0, 2, 1)
+        both = (turned @ wide).reshape(count, v, p, v, p).transpose(0, 1, 3, 2, 4).reshape(-1, p * p)
+        of_y = (turned @ y).reshape(count, v, p, v).transpose(0, 1, 3, 2).reshape(-1, p)
+        square = (y.transpose(0, 2, 1) @ y).reshape(-1)
+        n = np.array([block.n for block in blocks])
+        return cls(blocks[0].group, seen, known, n, x, y, both, of_y, square)
+
     @cached_property
-    def products(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """X_s'X_t, X_s'y_t and y_s'y_t of every pair of visits, shapes (v v, p p), (v v, p) and (v v)."""
-        rows, v, p = self.x.shape
-        wide = self.x.reshape(rows, v * p)
-        both = (wide.T @ wide).reshape(v, p, v, p).transpose(0, 2, 1, 3).reshape(v * v, p * p)
-        right = (wide.T @ self.y).reshape(v, p, v).transpose(0, 2, 1).reshape(v * v, p)
-        return both, right, (self.y.T @ self.y).reshape(v * v)
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Index of each block's part of a matrix over visits, for shape (B, v, v)."""
+        return self.seen[:, :, None], self.seen[:, None, :]
+
+    @cached_property
+    def inside(self) -> np.ndarray:
+        """Whether both visits of a pair are the block's own, shape (B, v, v)."""
+        return self.known[:, :, None] & self.known[:, None, :]
+
+    @cached_property
+    def filling(self) -> np.ndarray:
+        """What makes a covariance matrix of what is filled up: an identity; shape (B, v, v)."""
+        return np.eye(self.seen.shape[1]) * ~self.known[:, None]
+
+    def part(self, full: np.ndarray) -> np.ndarray:
+        """Covariance matrix of each block's visits, an identity where it is filled up; shape (..., B, v, v).
+
+        Parameters
+        ----------
+        full : ndarray, shape (..., m, m)
+            Over all visits.
+        """
+        return np.where(self.inside, full[(..., *self.pairs)], self.filling)
+
+    def derivatives(self, first: np.ndarray) -> np.ndarray:
+        """Each block's part of derivatives over all visits, shape (B, size, v, v); anything where it is filled up.
+
+        Parameters
+        ----------
+        first : ndarray, shape (size, m, m)
+        """
+        return np.ascontiguousarray(first[(slice(None), *self.pairs)].swapaxes(0, 1))
+
+    def spread(self, matrix: np.ndarray) -> np.ndarray:
+        """Sum over rows of X M X' (B, v, v) for a matrix M of the coefficients.
+
+        Parameters
+        ----------
+        matrix : ndarray, shape (p, p)
+        """
+        return (self.both @ matrix.reshape(-1)).reshape(self.inside.shape)
+
+
+LARGEST = 1_000_000
+"""Elements of the largest array of a stack."""
+
+
+def stacked(blocks: Sequence[Block]) -> list[Stack]:
+    """Blocks of each group in as few stacks as have no larger arrays than `LARGEST`, or one block.
+
+    Parameters
+    ----------
+    blocks : sequence of Block
+    """
+
+    def size(block: Block) -> int:
+        rows, visits, p = block.x.shape
+        parameters = visits * (visits + 1) // 2
+        return visits * max(visits * p * p, parameters * max(visits, rows))
+
+    found: list[list[Block]] = []
+    for block in sorted(blocks, key=lambda block: (block.group, -block.seen.size)):
+        fits = found and found[-1][0].group == block.group
+        if fits and max(size(found[-1][0]), size(block)) * (len(found[-1]) + 1) <= LARGEST:
+            found[-1].append(block)
+        else:
+            found.append([block])
+    return [Stack.of(each) for each in found]
+
+
+def _times(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Matrices (B, k, v, v) times one of each block (B, v, v)."""
+    count, k, v, _ = left.shape
+    return (left.reshape(count, k * v, v) @ right).reshape(count, k, v, v)
 
 
 @dataclass(frozen=True)
@@ -72,6 +185,11 @@ class Design:
     to_terms: np.ndarray
     scale: float
     log_determinant: float  # of X'X
+
+    @cached_property
+    def stacks(self) -> list[Stack]:
+        """The blocks side by side."""
+        return stacked(self.blocks)
 
     @property
     def p(self) -> int:
@@ -139,13 +257,26 @@ def patterns(subject: np.ndarray, visit: np.ndarray, group: np.ndarray) -> list[
     seen = np.zeros((starts.size, visit.max() + 2), dtype=np.int64)
     seen[np.cumsum(np.diff(subject, prepend=-1) > 0) - 1, visit] = 1
     seen[:, -1] = group[starts]
-    known, member_of = np.unique(seen, axis=0, return_inverse=True)
+    known, member_of = distinct_rows(seen)
     found = []
     for k, pattern in enumerate(known):
         at = np.flatnonzero(pattern[:-1])
-        members = starts[member_of.ravel() == k]
+        members = starts[member_of == k]
         found.append((at, int(pattern[-1]), order[members[:, None] + np.arange(at.size)]))
     return found
+
+
+def distinct_rows(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Different rows of a matrix in lexicographic order, and the place of each row among them.
+
+    Parameters
+    ----------
+    matrix : ndarray of bool or int, shape (n, k)
+        Numbers from 0 on.
+    """
+    rows = np.ascontiguousarray(matrix, dtype=">u4")  # bytes in this order sort as the numbers do
+    first, place = np.unique(rows.view(f"V{4 * rows.shape[1]}").ravel(), return_index=True, return_inverse=True)[1:]
+    return matrix[first], place
 
 
 def _same_products(wide: np.ndarray) -> np.ndarray:
@@ -213,13 +344,16 @@ class Point:
     """The criterion at one value of the covariance parameters (all in the units of `Design`).
 
     `m2ll` is -2 log-likelihood up to `Criterion.offset`; `phi` the covariance (p, p) of the coefficients `b`; `slope`
-    the derivatives (groups, m, m) of `m2ll` by the elements of each group's covariance matrix.
+    the derivatives (groups, m, m) of `m2ll` by the elements of each group's covariance matrix. Of each stack, `weights`
+    (B, v, v) are the inverse covariance matrices, zero where they are filled up, and `spreads` the sums of X A⁻¹ X'
+    (REML alone).
     """
 
     m2ll: float
     b: np.ndarray
     phi: np.ndarray
     weights: list[np.ndarray]
+    spreads: list[np.ndarray]
     slope: np.ndarray = field(repr=False)
 
 
@@ -231,25 +365,25 @@ class Criterion:
         free = design.rows - (design.p if reml else 0)
         self.offset = free * (np.log(2 * np.pi) + 2 * np.log(design.scale)) + (design.log_determinant if reml else 0.0)
 
-    def matrices(self, at: np.ndarray) -> list[np.ndarray]:
-        """Each group's covariance matrix.
+    def matrices(self, at: np.ndarray) -> np.ndarray:
+        """Each group's covariance matrix, shape (..., groups, m, m).
 
         Parameters
         ----------
-        at : ndarray, shape (groups x size,)
+        at : ndarray, shape (..., groups x size)
             Parameters of all groups in a row.
         """
-        return [self.structure.matrix(part) for part in self.split(at)]
+        return self.structure.matrices(self.split(at))
 
-    def split(self, at: np.ndarray) -> list[np.ndarray]:
-        """Each group's parameters.
+    def split(self, at: np.ndarray) -> np.ndarray:
+        """Each group's parameters, shape (..., groups, size).
 
         Parameters
         ----------
-        at : ndarray, shape (groups x size,)
+        at : ndarray, shape (..., groups x size)
             Parameters of all groups in a row.
         """
-        return np.split(at, self.design.groups)
+        return at.reshape(*at.shape[:-1], self.design.groups, -1)
 
     def point(self, at: np.ndarray) -> Point | None:
         """Value, coefficients and slope; None where a covariance matrix is not positive definite.
@@ -264,16 +398,16 @@ class Criterion:
         a, right, total = np.zeros(d.p * d.p), np.zeros(d.p), 0.0
         weights = []
         try:
-            for block in d.blocks:
-                root = np.linalg.cholesky(full[block.group][np.ix_(block.seen, block.seen)])
-                inverse = _inverse(root)
-                w = inverse.T @ inverse
+            for stack in d.stacks:
+                root = np.linalg.cholesky(stack.part(full[stack.group]))
+                inverse = np.linalg.inv(root)
+                w = (inverse.transpose(0, 2, 1) @ inverse) * stack.inside
                 weights.append(w)
-                both, of_y, square = block.products
                 flat = w.reshape(-1)
-                a += flat @ both
-                right += flat @ of_y
-                total += float(flat @ square) + 2 * block.n * float(np.log(np.diag(root)).sum())
+                a += flat @ stack.both
+                right += flat @ stack.of_y
+                determinants = np.log(np.diagonal(root, axis1=1, axis2=2)).sum(axis=1)
+                total += float(flat @ stack.square) + 2 * float(stack.n @ determinants)
             root = np.linalg.cholesky(a.reshape(d.p, d.p))
         except (np.linalg.LinAlgError, ValueError):  # not positive definite; not finite
             return None
@@ -282,15 +416,18 @@ class Criterion:
         b = phi @ right
         m2ll = total - float(right @ b) + (2 * float(np.log(np.diag(root)).sum()) if self.reml else 0.0)
         slope = np.zeros((d.groups, d.visits, d.visits))
-        for block, w in zip(d.blocks, weights, strict=True):
-            middle = self._residual_products(block, b)
+        spreads = []
+        for stack, w in zip(d.stacks, weights, strict=True):
+            e = stack.y - stack.x @ b
+            middle = e.transpose(0, 2, 1) @ e
             if self.reml:
-                middle = middle + _spread(block, phi)
-            slope[block.group][np.ix_(block.seen, block.seen)] += block.n * w - w @ middle @ w
-        return Point(m2ll, b, phi, weights, slope)
+                spreads.append(stack.spread(phi))
+                middle = middle + spreads[-1]
+            np.add.at(slope[stack.group], stack.pairs, stack.n[:, None, None] * w - w @ middle @ w)
+        return Point(m2ll, b, phi, weights, spreads, slope)
 
-    def coefficients(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """Coefficients and the root of their covariance at many values of the parameters at once.
+    def coefficients(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Coefficients, the root of their covariance, and the covariance matrices at many values of the parameters.
 
         Parameters
         ----------
@@ -299,33 +436,27 @@ class Criterion:
 
         Returns
         -------
-        tuple of ndarray, shapes (count, p) and (count, p, p), or None
+        tuple of ndarray, shapes (count, p), (count, p, p) and (count, groups, m, m), or None
             None where a covariance matrix of any of them is not positive definite, or as good as singular.
         """
         d, count = self.design, len(at)
         a, right = np.zeros((count, d.p * d.p)), np.zeros((count, d.p))
         try:
-            full = np.array([self.matrices(each) for each in at])
+            full = self.matrices(at)
             deviations = np.sqrt(np.diagonal(full, axis1=2, axis2=3))
             if _singular(full).any() or (deviations.min(axis=2) < SMALL * deviations.max(axis=2)).any():
                 return None
-            for block in d.blocks:
-                inner = full[:, block.group][:, block.seen[:, None], block.seen]
+            for stack in d.stacks:
+                inner = stack.part(full[:, stack.group])
                 np.linalg.cholesky(inner)
-                w = np.linalg.inv(inner).reshape(count, -1)
-                both, of_y, _ = block.products
-                a += w @ both
-                right += w @ of_y
+                w = (np.linalg.inv(inner) * stack.inside).reshape(count, -1)
+                a += w @ stack.both
+                right += w @ stack.of_y
             np.linalg.cholesky(a.reshape(count, d.p, d.p))
         except (np.linalg.LinAlgError, ValueError):
             return None
         phi = np.linalg.inv(a.reshape(count, d.p, d.p))
-        return (phi @ right[..., None])[..., 0], np.linalg.cholesky((phi + phi.transpose(0, 2, 1)) / 2)
-
-    @staticmethod
-    def _residual_products(block: Block, b: np.ndarray) -> np.ndarray:
-        e = block.y - block.x @ b
-        return e.T @ e
+        return (phi @ right[..., None])[..., 0], np.linalg.cholesky((phi + phi.transpose(0, 2, 1)) / 2), full
 
     def gradient(self, at: np.ndarray, point: Point) -> np.ndarray:
         """Derivatives of `Point.m2ll` by the parameters.
@@ -340,8 +471,8 @@ class Criterion:
         parts = zip(self.split(at), point.slope, strict=True)
         return np.concatenate([np.tensordot(self.structure.first(part), slope, 2) for part, slope in parts])
 
-    def sandwiches(self, at: np.ndarray, point: Point) -> np.ndarray:
-        """X'V⁻¹ V_k V⁻¹X for every parameter k, shape (size, p, p): minus the derivative of A.
+    def hessian(self, at: np.ndarray, point: Point) -> np.ndarray:
+        """Second derivatives of `Point.m2ll` by the parameters, coefficients following along.
 
         Parameters
         ----------
@@ -350,22 +481,16 @@ class Criterion:
         point : Point
             The criterion there.
         """
-        firsts = [self.structure.first(part) for part in self.split(at)]
-        size, p = self.structure.size, self.design.p
-        out = np.zeros((self.design.groups, size, p * p))
-        for block, w in zip(self.design.blocks, point.weights, strict=True):
-            inner = w @ firsts[block.group][:, block.seen[:, None], block.seen] @ w
-            out[block.group] += inner.reshape(size, -1) @ block.products[0]
-        return out.reshape(-1, p, p)
+        return self.curvature(at, point)[0]
 
-    def hessian(self, at: np.ndarray, point: Point, sandwiches: np.ndarray | None = None) -> np.ndarray:
-        """Second derivatives of `Point.m2ll` by the parameters, coefficients following along.
+    def curvature(self, at: np.ndarray, point: Point) -> tuple[np.ndarray, np.ndarray]:
+        """Second derivatives of `Point.m2ll` by the parameters, and X'V⁻¹ V_k V⁻¹X (p, p) of every parameter k.
 
-        With P = V⁻¹ - V⁻¹X A⁻¹ X'V⁻¹ and V_k, V_kl the derivatives of V, the elements are [1]_
+        With P = V⁻¹ - V⁻¹X A⁻¹ X'V⁻¹ and V_k, V_kl the derivatives of V, the elements of the first are [1]_
 
             tr(P V_kl) - tr(P V_k P V_l) + 2 y'P V_k P V_l P y - y'P V_kl P y
 
-        for REML; for ML the traces are those with V⁻¹ in place of P.
+        for REML; for ML the traces are those with V⁻¹ in place of P. The second are minus the derivatives of A.
 
         Parameters
         ----------
@@ -373,38 +498,41 @@ class Criterion:
             Parameters of all groups in a row.
         point : Point
             The criterion there.
-        sandwiches : ndarray, shape (groups x size, p, p), optional
-            From `sandwiches`, if known.
         """
-        s, size = self.structure, self.structure.size
+        s, d, size = self.structure, self.design, self.structure.size
         parts = self.split(at)
         firsts = [s.first(part) for part in parts]
-        pulls = np.zeros((self.design.groups, size, self.design.p))
-        local = np.zeros((self.design.groups, size, size))
-        for block, w in zip(self.design.blocks, point.weights, strict=True):
-            first = firsts[block.group][:, block.seen[:, None], block.seen]
-            e = block.y - block.x @ point.b
-            u = e @ w
-            heart = u.T @ u
+        pulls = np.zeros((d.groups, size, d.p))
+        local = np.zeros((d.groups, size, size))
+        sandwiches = np.zeros((d.groups, size, d.p * d.p))
+        for k, (stack, w) in enumerate(zip(d.stacks, point.weights, strict=True)):
+            first = stack.derivatives(firsts[stack.group])
+            count, rows, visits, _ = stack.x.shape
+            u = (stack.y - stack.x @ point.b) @ w
+            heart = u.transpose(0, 2, 1) @ u
             if self.reml:
-                heart = heart + w @ _spread(block, point.phi) @ w
-            left = (first @ w).reshape(size, -1)
-            right = (first @ (2 * heart - block.n * w)).transpose(0, 2, 1).reshape(size, -1)
-            local[block.group] += left @ right.T
-            turned = np.matmul(u, np.matmul(first, w))
-            pulls[block.group] += turned.reshape(size, -1) @ block.x.reshape(-1, self.design.p)
+                heart = heart + w @ point.spreads[k] @ w
+            left = _times(first, w)
+            right = _times(first, 2 * heart - stack.n[:, None, None] * w).transpose(0, 1, 3, 2)
+            flat = (count, size, visits * visits)
+            local[stack.group] += (left.reshape(flat) @ right.reshape(flat).transpose(0, 2, 1)).sum(axis=0)
+            turned = u @ left.transpose(0, 2, 1, 3).reshape(count, visits, size * visits)
+            turned = turned.reshape(count, rows, size, visits).transpose(2, 0, 1, 3).reshape(size, -1)
+            pulls[stack.group] += turned @ stack.x.reshape(-1, d.p)
+            inner = _times(left.transpose(0, 1, 3, 2), w).transpose(1, 0, 2, 3).reshape(size, -1)
+            sandwiches[stack.group] += inner @ stack.both
         for g, part in enumerate(parts):
             local[g] += s.curvature(part, point.slope[g])
-        out = np.zeros((self.design.groups, size, self.design.groups, size))
-        for g in range(self.design.groups):
+        out = np.zeros((d.groups, size, d.groups, size))
+        for g in range(d.groups):
             out[g, :, g] = (local[g] + local[g].T) / 2
         total = out.reshape(at.size, at.size)
-        pull = pulls.reshape(at.size, -1)
+        pull, of_all = pulls.reshape(at.size, -1), sandwiches.reshape(at.size, d.p, d.p)
         total -= 2 * pull @ point.phi @ pull.T
         if self.reml:
-            turned = np.matmul(point.phi, self.sandwiches(at, point) if sandwiches is None else sandwiches)
-            total -= turned.reshape(at.size, -1) @ turned.transpose(0, 2, 1).reshape(at.size, -1).T
-        return total
+            moved = np.matmul(point.phi, of_all)
+            total -= moved.reshape(at.size, -1) @ moved.transpose(0, 2, 1).reshape(at.size, -1).T
+        return total, of_all
 
     def start(self) -> np.ndarray:
         """Parameters from the moments of the residuals, made positive definite."""
@@ -424,12 +552,6 @@ class Criterion:
             np.fill_diagonal(correlations, 1.0)
             out.append(_first_possible(self.structure, correlations, deviations))
         return np.concatenate(out)
-
-
-def _spread(block: Block, phi: np.ndarray) -> np.ndarray:
-    """Sum over rows of X A⁻¹ X' (v, v), where A⁻¹ is `phi`."""
-    v = block.seen.size
-    return (block.products[0] @ phi.reshape(-1)).reshape(v, v)
 
 
 def _inverse(root: np.ndarray) -> np.ndarray:
@@ -460,8 +582,8 @@ NEARLY_SINGULAR = 1e-7  # smallest eigenvalue of a correlation matrix that still
 SMALL = 1e-6  # standard deviation of a visit that is as good as none, relative to that of another
 
 
-def minimise(criterion: Criterion) -> np.ndarray:
-    """Parameters at the minimum, by Newton steps with exact Hessian and backtracking.
+def minimise(criterion: Criterion) -> tuple[np.ndarray, Point]:
+    """Parameters at the minimum and the criterion there, by Newton steps with exact Hessian and backtracking.
 
     Where the Hessian is not positive definite, the absolute values of its eigenvalues take their place, which
     leads away from saddle points.
@@ -488,13 +610,14 @@ def minimise(criterion: Criterion) -> np.ndarray:
         promise = float(-gradient @ step)
         if promise < 1e-10:  # of -2 log-likelihood: below what any digit shows
             _refuse_flat(criterion, at, values)
-            return at if criterion.point(at + step) is None else at + step
+            last = criterion.point(at + step)
+            return (at, point) if last is None else (at + step, last)
         step *= min(1.0, LONGEST / float(np.linalg.norm(step)))
         moved = _backtrack(criterion, at, point, step, float(gradient @ step))
         if moved is None:
             if promise < 1e-6:  # rounding hides what is left
                 _refuse_flat(criterion, at, values)
-                return at
+                return at, point
             raise NotConverged("the likelihood cannot be improved although its gradient is not zero")
         at, point = moved
         refuse_improper(criterion, at)
@@ -522,7 +645,7 @@ def refuse_improper(criterion: Criterion, at: np.ndarray) -> None:
     at : ndarray, shape (groups x size,)
         Parameters at the minimum.
     """
-    matrices = np.array(criterion.matrices(at))
+    matrices = criterion.matrices(at)
     if _singular(matrices).any():
         raise NotConverged("the covariance matrix becomes singular")
     deviations = np.sqrt(np.diagonal(matrices, axis1=1, axis2=2))

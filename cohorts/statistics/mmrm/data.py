@@ -13,7 +13,7 @@ from __future__ import annotations
 import ast
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -93,10 +93,11 @@ class ModelData:
         if frame.empty:
             raise BadInput("mmrm: no row of the data has a response and all covariates.")
         notes += _as_factors(frame, {visit, *([group] if group else []), *([arm] if arm else [])}, subject, visit)
-        _refuse_repeats(frame, subject, visit)
+        who = pd.factorize(frame[subject])[0]
+        _refuse_repeats(frame, who, subject, visit)
         for role, column in (("group", group), ("arm", arm)):
             if column is not None:
-                _refuse_two(frame, subject, column, role)
+                _refuse_two(frame, who, subject, column, role)
         if plain is not None:
             y, x, terms, factors = *plain.fitted(frame), plain.factors
         else:
@@ -107,7 +108,7 @@ class ModelData:
                 _factors(made.model_spec, frame),
             )
         _refuse_infinite(y, x, terms)
-        blocks, codes = _pooled(frame, x, y, subject, visit, group)
+        blocks, codes = _pooled(frame, x, y, who, visit, group)
         _refuse_redundant(blocks, terms)
         covariates = [name for name in wanted if name not in factors and name != subject]
         return cls(
@@ -248,13 +249,35 @@ class ModelData:
         rows : DataFrame
             Any rows with the variables of the formula.
         """
-        for name, levels in self.levels.items():
-            if unknown := set(rows[name]) - set(levels):
-                raise BadInput(f"mmrm: {name} = {unknown.pop()!r} is not among the levels that were fitted.")
+        _refuse_unknown(rows, self.levels)
         if self.plain is not None:
             return self.plain.matrix(rows)
         typed = rows.assign(**{name: rows[name].astype(self.frame[name].dtype) for name in self.levels})
         return np.asarray(self.spec.get_model_matrix(typed, na_action="ignore").to_numpy(float))
+
+    def design_at(self, people: pd.DataFrame, visits: Sequence[Any]) -> np.ndarray:
+        """Rows of the design for subjects at all of some visits, those of a subject side by side.
+
+        Parameters
+        ----------
+        people : DataFrame
+            A row for each subject with the variables of the formula but the visit.
+        visits : sequence
+            Levels of the visit.
+        """
+        n, m = len(people), len(visits)
+        if self.plain is None:
+            rows = people.iloc[np.repeat(np.arange(n), m)].assign(**{self.visit: np.tile(visits, n)})
+            return self.design_of(rows.reset_index(drop=True))
+        columns = {name: people[name] for name in self.plain.columns if name != self.visit}
+        _refuse_unknown(columns, self.levels)
+        codes, numbers = self.plain.split(columns)
+        codes, numbers = ({k: np.repeat(x, m) for k, x in each.items()} for each in (codes, numbers))
+        if self.visit in self.levels:
+            own = pd.Series(visits)
+            _refuse_unknown({self.visit: own}, self.levels)
+            codes[self.visit] = np.tile(_codes_of(own, self.levels[self.visit]), n)
+        return self.plain.coded(codes, numbers, n * m)
 
     def type_three(self) -> dict[str, np.ndarray]:
         """For each term but the intercept, the combinations of coefficients that are zero under its type III test.
@@ -332,13 +355,17 @@ class Plain:
 
     def matrix(self, rows: pd.DataFrame) -> np.ndarray:
         """Rows of the design for any rows whose factors have known levels."""
-        codes, numbers = {}, {}
-        for name in self.columns:
-            if name in self.factors:
-                codes[name] = _codes_of(rows[name], self.factors[name])
-            else:
-                numbers[name] = rows[name].to_numpy(float)
-        return self.coded(codes, numbers, len(rows))
+        return self.coded(*self.split({name: rows[name] for name in self.columns}), len(rows))
+
+    def split(self, columns: Mapping[str, pd.Series]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Places of the levels of factors, and the values of covariates, among some columns of the formula.
+
+        Parameters
+        ----------
+        columns : mapping of str to Series
+        """
+        codes = {name: _codes_of(x, self.factors[name]) for name, x in columns.items() if name in self.factors}
+        return codes, {name: x.to_numpy(float) for name, x in columns.items() if name not in self.factors}
 
     def coded(self, codes: Mapping[str, np.ndarray], numbers: Mapping[str, np.ndarray], count: int) -> np.ndarray:
         """Rows of the design from the places of levels of factors, and the values of covariates.
@@ -358,6 +385,12 @@ class Plain:
                 column = (own[name][:, :, None] * column[:, None, :]).reshape(count, -1)
             parts.append(column)
         return np.hstack(parts)
+
+
+def _refuse_unknown(columns: Mapping[str, pd.Series] | pd.DataFrame, levels: Mapping[str, list[Any]]) -> None:
+    for name, known in levels.items():
+        if name in columns and (unknown := set(columns[name]) - set(known)):
+            raise BadInput(f"mmrm: {name} = {unknown.pop()!r} is not among the levels that were fitted.")
 
 
 def _codes_of(column: pd.Series, levels: list[Any]) -> np.ndarray:
@@ -430,14 +463,14 @@ def _as_factors(frame: pd.DataFrame, always: set[str], subject: str, visit: str)
             if unused:
                 frame[name] = column.cat.remove_unused_categories()
         elif name in always or not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
-            frame[name] = pd.Categorical(column, categories=sorted(column.unique()))
+            levels, codes = np.unique(column.to_numpy(), return_inverse=True)
+            frame[name] = pd.Categorical.from_codes(codes, levels)
     return notes
 
 
-def _refuse_repeats(frame: pd.DataFrame, subject: str, visit: str) -> None:
+def _refuse_repeats(frame: pd.DataFrame, who: np.ndarray, subject: str, visit: str) -> None:
     codes = frame[visit].cat.codes.to_numpy(np.int64)
-    pairs = pd.factorize(frame[subject])[0] * (codes.max() + 1) + codes
-    if np.unique(pairs).size < pairs.size:
+    if np.bincount(who * (codes.max() + 1) + codes).max() > 1:
         repeated = frame.duplicated([subject, visit])
         first = frame[repeated].iloc[0]
         raise BadInput(
@@ -446,8 +479,8 @@ def _refuse_repeats(frame: pd.DataFrame, subject: str, visit: str) -> None:
         )
 
 
-def _refuse_two(frame: pd.DataFrame, subject: str, column: str, role: str) -> None:
-    who, codes = pd.factorize(frame[subject])[0], frame[column].cat.codes.to_numpy()
+def _refuse_two(frame: pd.DataFrame, who: np.ndarray, subject: str, column: str, role: str) -> None:
+    codes = frame[column].cat.codes.to_numpy()
     first = np.full(who.max() + 1, -1)
     first[who[::-1]] = codes[::-1]
     if (first[who] != codes).any():
@@ -479,9 +512,8 @@ def _refuse_infinite(y: np.ndarray, x: np.ndarray, terms: list[str]) -> None:
 
 
 def _pooled(
-    frame: pd.DataFrame, x: np.ndarray, y: np.ndarray, subject: str, visit: str, group: str | None
+    frame: pd.DataFrame, x: np.ndarray, y: np.ndarray, subjects: np.ndarray, visit: str, group: str | None
 ) -> tuple[list[Block], tuple[list[Any], list[Any]]]:
-    subjects = pd.factorize(frame[subject])[0]
     groups = frame[group].cat.codes.to_numpy() if group else np.zeros(len(frame), dtype=np.int64)
     blocks = reml_criterion.pool(x, y, subjects, frame[visit].cat.codes.to_numpy(np.int64), groups.astype(np.int64))
     return blocks, (list(frame[visit].cat.categories), list(frame[group].cat.categories) if group else [])

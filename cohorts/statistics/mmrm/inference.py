@@ -76,8 +76,7 @@ class Inference:
         self.covariance = self.phi
         if fixed is not None:
             return
-        sandwiches = criterion.sandwiches(at, point)
-        hessian = criterion.hessian(at, point, sandwiches)
+        hessian, sandwiches = criterion.curvature(at, point)
         try:
             root = np.linalg.cholesky(hessian)
         except np.linalg.LinAlgError:
@@ -103,15 +102,14 @@ class Inference:
             second = None if self.method == "kenward-roger-linear" else structure.second(part)
             bends.append(None if second is None else np.einsum("kl,klst->st", w[g, :, g], second))
         middle = np.zeros_like(self.phi)
-        for block, weight in zip(design.blocks, point.weights, strict=True):
-            own = first[block.group][:, block.seen[:, None], block.seen]
-            mixed = np.tensordot(w[block.group, :, block.group], own, 1)
-            core = (own @ weight @ mixed).sum(axis=0)
-            bend = bends[block.group]
+        for stack, weight in zip(design.stacks, point.weights, strict=True):
+            own = stack.derivatives(first[stack.group])
+            mixed = np.tensordot(w[stack.group, :, stack.group], own, (1, 1)).swapaxes(0, 1)
+            core = (own @ weight[:, None] @ mixed).sum(axis=1)
+            bend = bends[stack.group]
             if bend is not None:
-                core = core - bend[np.ix_(block.seen, block.seen)] / 4
-            turned = np.matmul(weight @ core @ weight, block.x).reshape(-1, design.p)
-            middle += block.x.reshape(-1, design.p).T @ turned
+                core = core - bend[stack.pairs] / 4
+            middle += ((weight @ core @ weight).reshape(-1) @ stack.both).reshape(middle.shape)
         mixed = np.tensordot(self.w, sandwiches, 1)
         middle -= (sandwiches @ self.phi @ mixed).sum(axis=0)
         return self.phi + 2 * self.phi @ ((middle + middle.T) / 2) @ self.phi

@@ -24,7 +24,7 @@ import pandas as pd
 from scipy.special import fdtrc
 
 from ranklsim.cohorts.statistics.mmrm.covariance import FALLBACK, NAMES, structure
-from ranklsim.cohorts.statistics.mmrm.criterion import Criterion, NotConverged, minimise, refuse_improper
+from ranklsim.cohorts.statistics.mmrm.criterion import Criterion, NotConverged, Point, minimise, refuse_improper
 from ranklsim.cohorts.statistics.mmrm.data import ModelData
 from ranklsim.cohorts.statistics.mmrm.empirical import ERRORS, MODEL, Empirical
 from ranklsim.cohorts.statistics.mmrm.inference import METHODS, Fixed, Inference, two_sided
@@ -146,18 +146,16 @@ def _fitted(
     if natural.size * design.groups > design.rows - design.p:
         raise NotConverged("it has more parameters than the data have degrees of freedom")
     search = Criterion(design, natural.chart(), reml=reml)
-    found = at = minimise(search)
+    found, point = minimise(search)
+    at = found
     if search.structure is not natural:
         at = np.concatenate([natural.start(matrix) for matrix in search.matrices(found)])
     criterion = Criterion(design, natural, reml=reml)
-    point = criterion.point(at)
-    if point is None:
-        raise NotConverged("the covariance matrix becomes singular")
     fixed = None if df in METHODS[:3] else Fixed(used.fixed_df(df), np.linalg.inv(design.to_terms))
     inference = Inference(criterion, at, point, df, fixed)
     m2ll = point.m2ll + criterion.offset
     parameters = natural.size * design.groups
-    matrices = [design.scale**2 * matrix for matrix in criterion.matrices(at)]
+    matrices = list(design.scale**2 * criterion.matrices(at))
     estimates = design.ols + design.scale * design.to_terms @ point.b
     if errors != MODEL:
         inference = Empirical(inference, used.whitened(matrices, estimates), errors)
@@ -180,7 +178,7 @@ def _fitted(
         _inference=inference,
         _to_units=design.scale * design.to_terms,
         _search=search,
-        _found=found,
+        _found=(found, point),
     )
 
 
@@ -233,7 +231,7 @@ class Fit:
     _inference: Inference = field(repr=False)
     _to_units: np.ndarray = field(repr=False)
     _search: Criterion = field(repr=False)
-    _found: np.ndarray = field(repr=False)
+    _found: tuple[np.ndarray, Point] = field(repr=False)
 
     @property
     def converged(self) -> bool:
@@ -466,6 +464,24 @@ class Fit:
         """
         return self._data.design_of(rows) @ (self.estimates.to_numpy() if estimates is None else estimates)
 
+    def means_at(self, people: pd.DataFrame, visits: Sequence[Any], estimates: np.ndarray) -> np.ndarray:
+        """The model's means of subjects at all of some visits, for many sets of coefficients.
+
+        Parameters
+        ----------
+        people : DataFrame
+            A row for each subject with the variables of the formula but the visit, levels as in the data.
+        visits : sequence
+            Levels of the visit.
+        estimates : ndarray, shape (n, p)
+
+        Returns
+        -------
+        ndarray, shape (n, subjects, visits)
+        """
+        means = self._data.design_at(people, visits) @ estimates.T
+        return means.T.reshape(len(estimates), len(people), len(visits))
+
     def draws(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Draws from the approximate posterior of coefficients and covariance matrix, for multiple imputation.
 
@@ -489,17 +505,15 @@ class Fit:
             If the data are so few that hardly any draw is a proper covariance matrix.
         """
         search, design = self._search, self._search.design
-        point = search.point(self._found)
-        assert point is not None
-        root = np.linalg.cholesky(2 * np.linalg.inv(search.hessian(self._found, point)))
+        found, point = self._found
+        root = np.linalg.cholesky(2 * np.linalg.inv(search.hessian(found, point)))
         before = rng.bit_generator.state
-        normal = rng.standard_normal((count, self._found.size + design.p))
-        at = self._found + normal[:, : self._found.size] @ root.T
+        normal = rng.standard_normal((count, found.size + design.p))
+        at = found + normal[:, : found.size] @ root.T
         together = search.coefficients(at)
         if together is not None:
-            b, spread = together
-            b = b + np.einsum("kab,kb->ka", spread, normal[:, self._found.size :])
-            matrices = np.array([search.matrices(each) for each in at])
+            b, spread, matrices = together
+            b = b + np.einsum("kab,kb->ka", spread, normal[:, found.size :])
             return design.ols + b @ self._to_units.T, design.scale**2 * matrices
         rng.bit_generator.state = before  # some are not possible: one after another
         estimates: list[np.ndarray] = []
@@ -507,7 +521,7 @@ class Fit:
         for _ in range(100 * count):
             if len(estimates) == count:
                 break
-            at = self._found + root @ rng.standard_normal(self._found.size)
+            at = found + root @ rng.standard_normal(found.size)
             drawn = search.point(at)
             if drawn is None:  # outside the parameter space
                 continue
@@ -517,7 +531,7 @@ class Fit:
                 continue
             b = drawn.b + np.linalg.cholesky(drawn.phi) @ rng.standard_normal(design.p)
             estimates.append(design.ols + self._to_units @ b)
-            covariances.append(np.array([design.scale**2 * matrix for matrix in search.matrices(at)]))
+            covariances.append(design.scale**2 * search.matrices(at))
         if len(estimates) < count:
             raise RunFailed("mmrm: the data are too few to draw covariance parameters; most draws are not possible.")
         return np.array(estimates), np.array(covariances)
