@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from ranklsim.cohorts import events as kinds
+from ranklsim.cohorts.conduct.visits import limits_of
 from ranklsim.cohorts.endpoints import Exposure
 from ranklsim.cohorts.measures import DRUG
 from ranklsim.cohorts.running.storage import Run
@@ -541,10 +542,12 @@ def _adpc(run: Run, people: pd.DataFrame, agents: Mapping[str, Agent], plain: Na
 
     A sample on the day of a dose is taken before it, so that its reference is the dose before. Time points are those of
     the plan: PREDOSE where a dose is planned for the visit and given then or late, else days since the planned dose
-    before; actual times are those of samples and doses as they were.
+    before; actual times are those of samples and doses as they were. A concentration below the limit of quantitation is
+    null, as in the template of admiral; what an analysis puts in its place is its own decision.
     """
     known = run.columns("visits")
     codes = agent_codes([name for name in agents if f"C_{name}" in known])
+    limits = limits_of(run.trial, run.parameters, [f"C_{name}" for name in codes])
     parts = []
     for number, (name, code) in enumerate(codes.items(), 1):
         doses = run.doses[run.doses["agent"] == name]
@@ -557,8 +560,9 @@ def _adpc(run: Run, people: pd.DataFrame, agents: Mapping[str, Agent], plain: Na
             PARAM=f"{plain.agents[name][:150]} Concentration, Serum, Free (ug/mL)",
             PARAMCD=code,
             PARAMN=float(number),
-            AVAL=value,
+            AVAL=np.where(below, np.nan, value),
             AVALU="ug/mL",
+            ALLOQ=limits[f"C_{name}"],
             BLQFL=np.where(below, "Y", ""),
             PCORRES=_reported(value, below),
             FRLTU="DAYS",

@@ -312,7 +312,17 @@ def test_a_result_below_the_limit_is_flagged_and_stands_as_the_laboratory_report
         below = frame["BLQFL"] == "Y"
         assert below.any()
         assert (frame[reported].str.startswith("<") == below).all()
-        np.testing.assert_allclose(frame[reported].str.lstrip("<").astype(float), frame["AVAL"], rtol=1e-5)
+        limit = frame["ALLOQ"] if name == "ADPC" else frame["AVAL"]
+        stands = frame["AVAL"].where(~below, limit)
+        np.testing.assert_allclose(frame[reported].str.lstrip("<").astype(float), stands, rtol=1e-5)
+
+
+def test_a_concentration_below_the_limit_is_null_and_nothing_is_imputed(datasets):
+    adpc = datasets["ADPC"]
+    assert (adpc["AVAL"].isna() == (adpc["BLQFL"] == "Y")).all()
+    assert (adpc.loc[adpc["AVISITN"] == 0, "BLQFL"] == "Y").all()
+    assert (adpc["ALLOQ"] == 0.02).all()
+    assert adpc["AVAL"].min() >= 0.02
 
 
 def test_time_points_of_concentrations_are_those_of_the_plan(datasets, trial):
