@@ -155,7 +155,7 @@ def play(
     while pending.size:
         run.store(pending, simulated(pending))
         pending = np.empty(0, dtype=np.int64) if ideal else run.decide(pending)
-    return run.course(ideal)
+    return run.course()
 
 
 def treated_as(
@@ -409,7 +409,7 @@ class _Run:
             changed |= mine
         return rows[changed]
 
-    def course(self, ideal: bool) -> Course:
+    def course(self) -> Course:
         """The end of it."""
         conduct, trial, last = self.trial.conduct, self.trial, self.last
         n = self.number.size

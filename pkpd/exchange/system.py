@@ -203,7 +203,7 @@ def make_system(
     system = System({}, constants, states, start, steps, rates, outputs, [], placed)
     _prune(system)
     given = _doses(system, regimens)
-    values, sources = dict(table.values) | dict(own or {}), _sources(table, placed, own or {})
+    values, sources = dict(table.values) | dict(own or {}), _sources(placed, own or {})
     read = set().union(
         *(
             e.free_symbols
@@ -334,9 +334,7 @@ def _of_dose(dose: Given, weight: float) -> dict[str, Quantity]:
     }
 
 
-def _sources(
-    table: ParameterTable, placed: Mapping[str, tuple[Agent, str, int]], own: Mapping[str, float]
-) -> dict[str, Quantity]:
+def _sources(placed: Mapping[str, tuple[Agent, str, int]], own: Mapping[str, float]) -> dict[str, Quantity]:
     """Numbers of the agents by their names in the equations."""
     person = pd.DataFrame([dict(own)])
     found = {}

@@ -178,10 +178,10 @@ def _key_figure(c: Context, key: pd.DataFrame) -> Exhibit:
         arms=[replace(arm, label=short(c, arm)) for arm in shown if arm.name != c.control] or shown,
         panels={name: words for name, words in titles.items() if (key["panel"] == name).any()},
         reference={REBOUND: 100.0},
-        note="Solid: estimate and 95% CI, the chance of which patients are in the trial. Hatched: 90% of the typical "
-        "patient's results over parameter values that published figures allow, its median upright; thin: with other "
-        "structures of the model too. The typical patient is not the mean of the patients, so that the two need not "
-        "share a centre. Rebound: of the median of the patients.",
+        note="Solid: estimate and 95% CI, the chance of which patients are in the trial. Hatched: what "
+        "the model expects of a typical patient, 90% over parameter values that published figures allow, its median "
+        "upright; thin: with other structures of the model too. Patients differ from what is expected by chance, and "
+        "as their mean is not the typical patient. Rebound: of the median of the patients.",
         headline=_most(c, key),
         alt=f"{titles[GAIN][0] if GAIN in titles else titles[REBOUND][0]}: {listed(spoken)}.",
     )
@@ -273,21 +273,22 @@ def _predicted(c: Context, rows: dict[tuple[str, str], dict[str, Any]], arm: Arm
 
 
 def _range(c: Context, row: dict[str, Any], other: ArmView | None) -> str:
-    """A predicted change or difference over what is not known, or at default values where nothing was drawn."""
+    """A predicted change or difference: of these patients by chance, and expected over all that is not known."""
     unit, digits, sign = c.primary.unit, _digits(c.primary.unit), 1.0
     text = f"a change of {_size(row['estimate'], unit)}"
     if other is not None:
         sign = -1.0 if row["estimate"] < 0 else 1.0
         text = f"{_size(abs(row['estimate']), unit)} {'less' if sign < 0 else 'more'} than {short(c, other)}"
+    low, high = sorted((sign * row["low"], sign * row["high"]))
+    chance = f"95% CI {wording.to_interval(low, high, digits)}"
     if not np.isfinite(row["structure_low"]):
-        low, high = sorted((sign * row["low"], sign * row["high"]))
-        return f"{text} (95% CI {wording.to_interval(low, high, digits)}), if default values are true"
+        return f"{text} ({chance}), if default values are true"
     low, high = sorted((sign * row["structure_low"], sign * row["structure_high"]))
     sure = ""
     if other is not None:
         share, side = max(row["below"], 1 - row["below"]), "less" if row["below"] > 0.5 else "more"
-        sure = f"; {side} in {'all' if share == 1 else f'{100 * share:.0f}% of'} draws"
-    return f"{text} (typical patient over all unknowns {wording.to_interval(low, high, digits)}{sure})"
+        sure = f", {side} in {'all' if share == 1 else f'{100 * share:.0f}% of'} draws"
+    return f"{text} ({chance}; expected {wording.to_interval(low, high, digits)}{sure})"
 
 
 # -- the parts ---------------------------------------------------------------------------------------------------------

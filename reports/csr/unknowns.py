@@ -42,21 +42,6 @@ def interval_over_draws(values: np.ndarray, level: float = PARAMETER_LEVEL) -> d
     return {"draws": x.size, "median": median, "q1": q1, "q3": q3, "low": low, "high": high}
 
 
-def default_course(uncertainty: pd.DataFrame, outputs: Sequence[str]) -> pd.DataFrame:
-    """The typical patient at default values (draw 0): columns `output`, `month`, `arm`, `value`.
-
-    Parameters
-    ----------
-    uncertainty : DataFrame
-        As ``uncertainty.parquet``.
-    outputs : sequence of str
-        Columns.
-    """
-    default = uncertainty[uncertainty["draw"] == 0]
-    long = default.melt(id_vars=["month", "arm"], value_vars=list(outputs), var_name="output")
-    return long[["output", "month", "arm", "value"]].astype({"value": float})
-
-
 def endpoint_by_draw(
     uncertainty: pd.DataFrame,
     measure: str,

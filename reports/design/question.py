@@ -690,7 +690,7 @@ class _Reader:
             root.fault("factor", "there is no factor; give one or more tables [[factor]].")
         self.base = next((arm for arm in trial.arms if any(self._kind(r.agent) != "none" for r in arm.regimens)), None)
         factors = [factor for table, key in tables if key and (factor := self._factor(table, key))]
-        self._twice(factors, [table for table, _ in tables])
+        self._twice(factors)
         requirements = [r for table in root.tables("require", REQUIRE) if (r := self._requirement(table, factors))]
         preferences = [each for table in root.tables("prefer", PREFER) if (each := self._preference(table, factors))]
         pilots = [pilot for table in root.tables("learn", LEARN) if (pilot := self._pilot(table))]
@@ -801,7 +801,7 @@ class _Reader:
         count = max(LEAST_DOSES, math.ceil(A_DECADE * math.log10(high / low)) + 1)
         return Factor(arm, key, tuple(np.geomspace(low, high, count).tolist()), spans=True) if arm else None
 
-    def _twice(self, factors: Sequence[Factor], tables: Sequence[Table]) -> None:
+    def _twice(self, factors: Sequence[Factor]) -> None:
         for k, factor in enumerate(factors):
             if factor.name in [other.name for other in factors[:k]]:
                 self.root.fault(("factor", k), f"{factor.key} of {factor.arm} is chosen twice; keep one table.")

@@ -516,7 +516,7 @@ def _legend(figure: Figure, wide: float, total: float) -> None:
     look: dict[str, Any] = {"transform": figure.transFigure}
     for width, mark, words in (
         (0.3, "solid", "estimate and 95% CI: chance of patients"),
-        (0.3, "hatched", "90% over what is not known (median upright)"),
+        (0.3, "hatched", "expected: 90% over what is not known"),
         (0.3, "thin", "with other structures of the model"),
     ):
         span = width / wide

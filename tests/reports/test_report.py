@@ -225,8 +225,9 @@ def test_the_answer_holds_the_numbers_of_the_primary_endpoint(page, context):
         size = rows.loc[arm, "difference"]
         side, ends = ("more", (low, high)) if size >= 0 else ("less", (-high, -low))
         ends = [round(end, 1) + 0.0 for end in ends]  # no minus before a zero
-        unknown = f"typical patient over all unknowns {ends[0]:.1f} to {ends[1]:.1f}"
-        assert f"{abs(size):.1f} points {side} than Placebo ({unknown}" in text
+        chance = sorted(rows.loc[arm, ["difference_low", "difference_high"]] * (1 if size >= 0 else -1))
+        said = f"95% CI {chance[0]:.1f} to {chance[1]:.1f}; expected {ends[0]:.1f} to {ends[1]:.1f}"
+        assert f"{abs(size):.1f} points {side} than Placebo ({said}" in text
 
 
 def test_the_interval_over_parameters_is_that_of_the_draws(context, small_run):

@@ -252,11 +252,6 @@ class Fit:
         return self.m2ll + 2 * self._counted
 
     @property
-    def bic(self) -> float:
-        """Schwarz's criterion with the number of subjects, smaller is better; parameters as in `aic`."""
-        return self.m2ll + float(np.log(self.n_subjects)) * self._counted
-
-    @property
     def _counted(self) -> int:
         return self.n_parameters + (0 if self.reml else len(self.estimates))
 
@@ -266,12 +261,6 @@ class Fit:
         out = self._singly(np.eye(len(self.estimates)))
         out.insert(0, "term", self.estimates.index)
         return out
-
-    @property
-    def estimate_covariance(self) -> pd.DataFrame:
-        """Covariance of the coefficients; under Kenward-Roger the adjusted one, with empirical errors theirs."""
-        matrix = self._to_units @ self._inference.covariance @ self._to_units.T
-        return pd.DataFrame(matrix, index=self.estimates.index, columns=self.estimates.index)
 
     def contrast(self, L: Contrast, *, joint: bool = False, labels: Sequence[object] | None = None) -> pd.DataFrame:
         """Linear combinations of the coefficients.
