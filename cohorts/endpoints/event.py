@@ -278,4 +278,4 @@ def found_by_visit(table: pd.DataFrame, first: float) -> pd.DataFrame:
         Months of that visit since `from_month`.
     """
     seen = table["event"].to_numpy(bool) | (table["time"].to_numpy() >= first - SOON)
-    return table if seen.all() else table[seen].reset_index(drop=True)
+    return table if seen.all() else pd.DataFrame({name: table[name].array[seen] for name in table}, copy=False)
