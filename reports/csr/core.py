@@ -18,7 +18,7 @@ from ranklsim.cohorts.endpoints.change import ChangeDetail
 from ranklsim.cohorts.statistics.claims import SUPERIORITY
 from ranklsim.cohorts.study import setting
 from ranklsim.cohorts.words import MEASURES, first_upper, listed, month_text
-from ranklsim.reports.csr import monitoring, outcomes, overview
+from ranklsim.reports.csr import monitoring, outcomes, overview, safety
 from ranklsim.reports.csr.contents import Behind, core_part
 from ranklsim.reports.csr.context import NOT_KNOWN, Context
 from ranklsim.reports.figures import trial as figures
@@ -61,7 +61,7 @@ def within_words(sentences: Iterable[Text], most: int = WORDS) -> list[Text]:
     """
     kept, used = [], 0
     for sentence in sentences:
-        size = len(plain(sentence).split())
+        size = _words([sentence])
         if used + size <= most:
             kept.append(sentence)
             used += size
@@ -219,12 +219,29 @@ def _sentences(c: Context, key: pd.DataFrame) -> list[Text]:
         parts = [_told(c, rows[GAIN, arm.name], arm, reference, first=k == 0) for k, arm in enumerate(known)]
         span = wording.span_words({"from_month": c.primary.from_month, "to_month": c.primary.to_month})
         said.append(f"{first_upper(span)} {MEASURES[c.primary.measure]} changed by {listed(parts)}.")
-    said += [_predicted(c, rows, arm, reference) for arm in own if arm.basis == PREDICTED]
+    predicted = [arm for arm in own if arm.basis == PREDICTED]
     peaks = [arm for arm in c.arms if (REBOUND, arm.name) in rows and arm.treated and not c.goes_on(arm)]
+    after: list[Text] = []
     if peaks:
         parts = [f"{num(rows[REBOUND, arm.name]['estimate'], 0)}% ({short(c, arm)})" for arm in peaks]
-        said.append(f"After {c.end_words} median CTX reached {listed(parts)} of baseline.")
-    return said
+        after.append(f"After {c.end_words} median CTX reached {listed(parts)} of baseline.")
+    whole = [_predicted(c, rows, arm, reference) for arm in predicted]
+    if _words(said + whole + after) > WORDS:  # every arm in few words, rather than some arms in many
+        whole = [_predicted(c, rows, arm, reference, brief=True) for arm in predicted]
+    return said + whole + after + _on_lymphocytes(c)
+
+
+def _words(sentences: Iterable[Text]) -> int:
+    return sum(len(plain(sentence).split()) for sentence in sentences)
+
+
+def _on_lymphocytes(c: Context) -> list[Text]:
+    """How much of the RANKL of lymphocytes carried drug, under agents that bind RANKL."""
+    frame = safety.outside_bone(c)
+    binds = frame.groupby("arm")["median"].max() > 0  # any RANKL
+    found = frame[frame["output"] == safety.LYMPHOCYTES].set_index("arm")["median"]
+    parts = [f"{num(found[arm.name], 0)}% ({short(c, arm)})" for arm in c.arms if binds.get(arm.name, False)]
+    return [f"Mean share of the RANKL on lymphocytes that carried drug: {listed(parts)}."] if parts else []
 
 
 def short(c: Context, arm: ArmView) -> str:
@@ -263,12 +280,21 @@ def _size(value: float, unit: str) -> str:
     return f"{num(value, _digits(unit))} {'points' if unit == '%' else unit}"
 
 
-def _predicted(c: Context, rows: dict[tuple[str, str], dict[str, Any]], arm: ArmView, control: ArmView | None) -> Text:
-    """What is predicted of a hypothetical arm, against control and the best known agent."""
+def _predicted(
+    c: Context,
+    rows: dict[tuple[str, str], dict[str, Any]],
+    arm: ArmView,
+    control: ArmView | None,
+    *,
+    brief: bool = False,
+) -> Text:
+    """What is predicted of a hypothetical arm, against control and the best known agent; in brief, against one."""
     known = best_known(c)
-    parts = [_range(c, rows[GAIN, arm.name], control)]
+    parts = []
     if known is not None and (KNOWN, arm.name) in rows:
         parts.append(_range(c, rows[KNOWN, arm.name], known))
+    if not parts or not brief:
+        parts.insert(0, _range(c, rows[GAIN, arm.name], control))
     return (Span(short(c, arm), "strong"), " ", tag("predicted"), f" {'; '.join(parts)}.")
 
 

@@ -16,11 +16,25 @@ from ranklsim.reports.layout.exhibit import Section
 SWITCHES = {DEATH: "deaths", HYPOCALCAEMIA: "hypocalcaemia"} | dict.fromkeys(FRACTURES, "fractures")
 """Key of ``[conduct]`` that makes a trial record an event."""
 
+LYMPHOCYTES = "EXPOSURE_mRANKL_lymphocyte"
+
 TISSUES = {
-    "EXPOSURE_mRANKL_lymphocyte": "mRANKL of lymphocytes",
+    LYMPHOCYTES: "mRANKL of lymphocytes",
     "EXPOSURE_mRANKL_marrow": "mRANKL of marrow adipogenic and stromal cells",
     "EXPOSURE_sRANKL": "sRANKL in serum",
 }
+
+
+def outside_bone(c: Context) -> pd.DataFrame:
+    """Mean occupancy of RANKL outside bone during treatment, by arm: as from `happenings.exposure_to`.
+
+    Parameters
+    ----------
+    c : Context
+        The run.
+    """
+    visits = _of_treated(c, c.data.seen("actual_month", *(f"true_{name}" for name in TISSUES), attended=True))
+    return happenings.exposure_to(visits, list(TISSUES), c.names, c.main_end)
 
 
 @report_section("12", "Safety", "safety")
@@ -175,8 +189,7 @@ def _tissue(c: Context, section: Section) -> None:
         "is an exposure of these tissues, not a rate of adverse events, for which the model has no data. The model has "
         "no separate pool for mammary tissue, so its exposure cannot be distinguished from that of other cells."
     )
-    visits = _of_treated(c, c.data.seen("actual_month", *(f"true_{name}" for name in TISSUES), attended=True))
-    frame = happenings.exposure_to(visits, list(TISSUES), c.names, c.main_end)
+    frame = outside_bone(c)
     frame.insert(0, "words", frame["output"].map(TISSUES))
     shows = {
         "n": tables.count(),
