@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts.endpoints import is_ratio
+from ranklsim.cohorts.statistics.claims import is_ratio
 from ranklsim.cohorts.statistics.tails import normal_quantile
 from ranklsim.cohorts.words import month_text
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.reports.analyses.results import Analyses
 from ranklsim.reports.figures.drawing import INK, RULE, SHADE, SOFT, WIDTH, drawing, shown, spread, wrap_label
 from ranklsim.reports.layout.arms import ArmView
 from ranklsim.reports.layout.tables import num, p_value
@@ -21,6 +20,8 @@ from ranklsim.reports.layout.tables import num, p_value
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from ranklsim.reports.analyses.results import Analyses
 
 _PANEL = 2.5  # inches
 _TALLEST = 8.0

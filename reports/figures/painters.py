@@ -135,6 +135,7 @@ def _drawn(task: bytes) -> bytes | None:
 
 def _warm_up() -> None:
     """Import what pictures need and measure a text, while nothing is asked."""
+    from ranklsim.pkpd import dosing  # noqa: F401  (doses of arms)
     from ranklsim.reports.figures import analyses, patients, trial  # noqa: F401
     from ranklsim.reports.figures.drawing import drawing, svg_text
 

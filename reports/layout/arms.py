@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from ranklsim.cohorts.protocol.design import Arm, ends_of_treatment
-from ranklsim.pkpd.agents import Agent
-from ranklsim.pkpd.dosing import Dose, Regimen
 from ranklsim.pkpd.units import DAYS_PER_MONTH
+
+if TYPE_CHECKING:  # a painter draws arms without reading trials
+    from ranklsim.cohorts.protocol.design import Arm
+    from ranklsim.pkpd.agents import Agent
+    from ranklsim.pkpd.dosing import Dose, Regimen
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 Dash: TypeAlias = "str | tuple[float, tuple[float, ...]]"
@@ -163,6 +165,8 @@ def view_arms(arms: Sequence[Arm], agents: Mapping[str, Agent]) -> list[ArmView]
         In the order of the trial. `end` is the month at which treatment ends (`durability.ends_of_treatment`); for an
         arm that is given nothing, that of the others.
     """
+    from ranklsim.cohorts.protocol.design import ends_of_treatment
+
     ends = ends_of_treatment(arms, agents)
     looks: list[str] = []
     for arm in arms:
