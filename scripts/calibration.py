@@ -26,7 +26,7 @@ from ranklsim.pkpd.evidence.records import load_evidence
 from ranklsim.pkpd.fitting.spec import load_spec
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.variants import fits, variants
-from ranklsim.reports.csr.unknowns import headlines
+from ranklsim.reports.csr.unknowns import endpoint_by_draw, headlines
 from ranklsim.reports.layout.arms import view_arms
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -212,13 +212,13 @@ def structures() -> str:
     views = view_arms(trial.arms, {agent.name: agent for agent in agents})
     ends = {view.name: view.end for view in views if view.end < trial.months}
     draws, _ = uncertainty.draws_of(trial, table, agents)
-    endpoints = [(e, None) for e in trial.changes if e.measure == "BMD_LS" and e.kind == "percent"][:1]
+    gain = next(e for e in trial.changes if e.measure == "BMD_LS" and e.kind == "percent")
     under = uncertainty.by_variant(trial, table, agents).rename(columns={"variant": "draw"})
     over = uncertainty.ensemble(trial, table, agents, draws)
-    found = {
-        "structure": headlines(under, endpoints, ends, "treatment"),
-        "draw": headlines(over, endpoints, ends, "treatment"),
-    }
+    found = {}
+    for name, courses in (("structure", under), ("draw", over)):
+        own = endpoint_by_draw(courses, gain.measure, gain.from_month, gain.to_month, None)
+        found[name] = headlines(courses, [(gain, None, own)], ends, "treatment")
     arms = [arm for arm in trial.arms if arm.name in ends and arm.name != trial.control]
     results = list(dict.fromkeys(found["draw"]["result"]))
 

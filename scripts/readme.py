@@ -17,8 +17,9 @@ from ranklsim.pkpd.agents import load_agent
 from ranklsim.pkpd.ensemble import ensemble
 from ranklsim.pkpd.evidence.predictions import predict
 from ranklsim.pkpd.evidence.records import load_evidence
+from ranklsim.pkpd.machine import processors
 from ranklsim.pkpd.parameters import load_parameters
-from ranklsim.pkpd.simulation import Doses, processors, simulate
+from ranklsim.pkpd.simulation import Doses, simulate
 from ranklsim.pkpd.units import DAYS_PER_MONTH as MONTH
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -142,7 +142,7 @@ class Predictor:
         for group in self._groups:
             for i, arm in enumerate(group.arms):
                 own = group.persons.iloc[[i] * len(rows)].reset_index(drop=True).dropna(axis=1)
-                persons[arm.id] = own.assign(**{name: rows[name] for name in rows if name not in own})
+                persons[arm.id] = pd.DataFrame({**rows, **own}, index=own.index)  # `assign` is slow
         return self._predict(parameters or load_parameters(), persons, len(rows), workers, rtol, lambda *_: None)
 
     def of_persons(

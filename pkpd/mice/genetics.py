@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.arguments import checked, instance
 from ranklsim.pkpd.errors import RunFailed
+from ranklsim.pkpd.evidence.records import load_evidence
 from ranklsim.pkpd.mice.laboratory import Laboratory, published
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, load_parameters
 from ranklsim.pkpd.results import Frame
@@ -179,6 +180,12 @@ def _terms(laboratory: Laboratory, own: str) -> dict[str, object]:
         """A column of the typical woman's course at a month."""
         return laboratory.treated(regimen, (0.0, float(month)))[column][:, -1]
 
+    def offset(arm: str, marker: str, month: float) -> float:
+        """What the published statistic of a cohort of the evidence exceeds the same of its typical woman by."""
+        seen = load_evidence().observations
+        known = (seen["arm"] == arm) & (seen["site_or_marker"] == marker) & np.isclose(seen["month"], month, atol=1e-3)
+        return float(seen.loc[known, "offset"].iloc[0])
+
     def course(column: str, regimen: str, first: int, last: int) -> Array:
         """A column of her course at every month from `first` to `last`, which is the last dimension."""
         months = tuple(float(month) for month in range(first, last + 1))
@@ -197,7 +204,7 @@ def _terms(laboratory: Laboratory, own: str) -> dict[str, object]:
             ), axis=-1
         )  # fmt: skip
 
-    functions = (rest, after, untouched, start, change, drift, given, at, course, yearly, abs, np.log10)
+    functions = (rest, after, untouched, start, change, drift, given, at, offset, course, yearly, abs, np.log10)
     return {
         **{function.__name__: function for function in functions},
         "max": together(np.max),

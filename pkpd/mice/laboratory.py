@@ -63,6 +63,7 @@ class Laboratory:
         self.mouse = {symbol: self[symbol] * mouse["times"] for symbol in mouse["faster"]} | {
             symbol: self[symbol] / mouse["times"] for symbol in mouse["shorter"]
         }
+        self.mouse |= mouse["set"]
         self._known: dict[Any, Any] = {}
         self._variants: dict[tuple[tuple[str, float], ...], Laboratory] = {}
 
@@ -129,7 +130,7 @@ class Laboratory:
         values : mapping of str to float or array
             What differs from the women.
         """
-        return self.vectors.assign(**values).astype(float)
+        return pd.DataFrame({**self.vectors, **values}, index=self.vectors.index).astype(float)  # `assign` is slow
 
     def lifelong(self, genotype: str, held: Mapping[str, float] | None = None) -> Steady:
         """Steady state of a genotype.

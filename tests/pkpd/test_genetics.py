@@ -22,28 +22,21 @@ DATA = laboratory.published()
 # What the model can't do, by test (0: further experiments) and the start of the endpoint. A row that mends or breaks
 # changes this list, on purpose.
 FAILING = {
-    (3, "serum sRANKL, fold"): "1.6: the ensemble has 0.6 to 6",
-    (6, "trabecular loss by ovariectomy prevented"): "dense bone loses in proportion",
+    (3, "serum sRANKL, fold"): "by 0.2: the ensemble has 0.8 to 6",
     (8, "trabecular BV/TV one month after"): "adult bone can't grow by 30 % in a month",
-    (8, "trabecular osteoclasts, % change"): "by 7: osteoclasts do not fall in proportion to what activates sites",
-    (8, "trabecular loss by ovariectomy prevented"): "lymphocytes and lining cells carry most of what ovariectomy adds",
-    (11, "trabecular osteoclasts at rest"): "by 0.2",
-    (11, "cortical loss by ovariectomy"): "lymphocytes are 1 % of the cortical signal, and rise sixfold",
+    (8, "trabecular osteoclasts, % change"): "by 2: osteoclasts do not fall in proportion to what activates sites",
+    (8, "trabecular loss by ovariectomy prevented"): "by 3, as these osteoclasts",
     (
         13,
         "trabecular osteoclasts, % change",
-    ): "by 3: what is not shed stays on the surface, and sRANKL is a small share",
+    ): "by 2: what is not shed stays on the surface, and sRANKL is a small share",
     (15, "trabecular BV/TV after 10 days"): "adult turnover of 2 a year can't take 84 % in ten days",
-    (15, "serum TRAP5b after 10 days"): "by 10: activation of sites is bounded, and osteoclasts last",
+    (15, "serum TRAP5b after 10 days"): "by 14: activation of sites is bounded, and osteoclasts last",
     (15, "trabecular BV/TV after 28 days"): "as after 10 days",
     (16, "trabecular osteoclasts under saturating denosumab"): "full blockade leaves none, the mice a twentieth",
-    (18, "CTX at 6 months of 60 mg"): "by 1 in the typical woman; the median of a cohort is 6 points higher",
     (19, "trabecular remodelling 13 years after menopause"): "nothing goes on rising for years",
-    (22, "OPG input after 5 years"): "by 0.03: RANKL synthesis carries most of the drift",
+    (21, "CTX peak with zoledronate 6 months after"): "by 2 where nothing drifts: waiting cells alone overshoot little",
     (23, "serum free sRANKL at month 1"): "half of the shedding of bound surface RANKL is blocked in the middle",
-    (0, "trabecular BV/TV, fold"): "as the osteoclasts of test 8",
-    (0, "trabecular osteoclasts, % of control"): "by 3: the ensemble has 0 to 100",
-    (0, "trabecular BV/TV, % change"): "osteoclasts are bounded, so ten times the RANKL can't empty bone",
 }
 
 
@@ -99,8 +92,9 @@ def test_no_genotype_has_a_parameter_of_its_own() -> None:
         assert set(genotype) <= {"label", "set", "serum_sRANKL"}
 
 
-def test_a_mouse_differs_in_rates_and_times_alone() -> None:
+def test_a_mouse_differs_in_rates_and_times_and_in_its_growth_alone() -> None:
     units = TABLE.frame["unit"]
+    assert set(DATA["mouse"]["set"]) == {"fade"}
     assert {units[symbol] for symbol in DATA["mouse"]["faster"]} == {"1/yr"}
     assert {units[symbol] for symbol in DATA["mouse"]["shorter"]} == {"day"}
 
@@ -123,7 +117,7 @@ def test_the_data_file_names_only_what_exists() -> None:
 def test_ratios_of_lifelong_genotypes_do_not_depend_on_the_mouses_time_scale() -> None:
     mouse = laboratory.Laboratory(TABLE)
     slow = laboratory.Laboratory(TABLE)
-    slow.mouse = {}
+    slow.mouse = DATA["mouse"]["set"]
     for genotype in ("osteocyte-null", "OPG-null", "sRANKL-null"):
         for of in ("OC_T", "V_T"):
             ratio = [lab.rest(genotype)[of] / lab.rest("normal")[of] for lab in (mouse, slow)]
