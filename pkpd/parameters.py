@@ -249,25 +249,6 @@ class ParameterTable:
         own = {symbol: vectors[symbol].to_numpy(float) for symbol in vectors if symbol in self.frame.index}
         return implausible(Model(Slots()).constants(self.values | own), len(vectors), molecules=molecules)
 
-    def together(self, where: str = "parameters", values: Mapping[str, float] | None = None) -> ParameterTable:
-        """This table, if its numbers can belong together, those of one person laid over them.
-
-        Parameters
-        ----------
-        where : str
-            What a complaint names (a file, an option).
-        values : mapping of str to float, optional
-            Of the person, by symbol; those of agents have no part in this.
-
-        Raises
-        ------
-        BadInput
-            If they cannot (`implausible`).
-        """
-        if reason := self.implausible(pd.DataFrame([dict(values or {})], index=[0]))[0]:
-            raise BadInput(f"{where}: {reason}; these numbers cannot belong together, so change one of them.")
-        return self
-
     def shared_limits(self, symbol: str) -> list[str]:
         """Limits that a parameter keeps together with others, a sentence each.
 
@@ -300,9 +281,7 @@ PARAMETERS: Kind = _given
 """Kind of an argument `parameters` (`pkpd.arguments`)."""
 
 
-def load_parameters(
-    path: ParametersLike = None, *, folder: Path | None = None, together: bool = True
-) -> ParameterTable:
+def load_parameters(path: ParametersLike = None, *, folder: Path | None = None) -> ParameterTable:
     """Load the shipped parameter table, or a structural variant or a user's file laid over it.
 
     Parameters
@@ -313,8 +292,6 @@ def load_parameters(
         holds a number. A table is returned as it is, if it knows a folder of agents or none is given.
     folder : Path, optional
         Where a user's own agents are (``abc-301.KD_mRANKL`` is then a parameter).
-    together : bool
-        Whether values or a file are refused whose numbers cannot belong together (`ParameterTable.together`).
 
     Returns
     -------
@@ -324,7 +301,7 @@ def load_parameters(
     ------
     BadInput
         If the file can't be read, misses a column, names an unknown symbol or unit, or holds a value outside its range;
-        all faults of the file at once, each with its line. If its numbers cannot belong together.
+        all faults of the file at once, each with its line.
     """
     if isinstance(path, ParameterTable):
         if path.folder or folder is None:
@@ -336,8 +313,7 @@ def load_parameters(
     if path is None:
         return shipped
     if isinstance(path, Mapping):
-        table = shipped.replace(path)
-        return table.together() if together else table
+        return shipped.replace(path)
     path = Path(path)
     if not path.suffix and not path.exists():
         return shipped.replace(variant(str(path)).values, str(path))
@@ -363,8 +339,7 @@ def load_parameters(
             break
     if faults:
         raise BadInput(*first_faults(str(path), faults))
-    table = shipped.replace(values, str(path))
-    return table.together(str(path)) if together else table
+    return shipped.replace(values, str(path))
 
 
 @checked(symbol=text, group=text, status=text, parameters=PARAMETERS, folder=existing_folder)

@@ -30,9 +30,7 @@ from ranklsim.pkpd.units import DAYS_PER_MONTH
 
 # Trials that gave calcium and vitamin D to all from the start (protocols, recalled). In FLEX they had been taken for
 # years; Grey gave none; who was switched in practice took what she took.
-SUPPLEMENTED = (
-    "FREEDOM FREEDOM_EXT DEFEND McClung2006 PHASE2_20010223 DECIDE DATA DAPS Cosman2022_seq Recker2015".split()
-)
+SUPPLEMENTED = "FREEDOM DEFEND PHASE2_20010223 DECIDE DATA DAPS ARCH FRAME STRUCTURE Recker2015".split()
 TABLES = "bmd btm time_courses discontinuation exit pk ligand fractures safety covariates".split()
 OUT = Path(__file__).resolve().parent.parent / "pkpd" / "data" / "evidence"
 SITES = {"1/3 radius": "R13", "serum denosumab": "denosumab", "AUCss": "denosumab", "Ca": "CA"}
@@ -42,7 +40,11 @@ SITES = {"1/3 radius": "R13", "serum denosumab": "denosumab", "AUCss": "denosuma
 
 @dataclass(frozen=True)
 class Arm:
-    """Protocol of one arm; `family` names the patients, where arms or studies share them."""
+    """Protocol of one arm.
+
+    `study` is the trial in which its women were enrolled, whoever reports of them: papers on one trial are one study,
+    and a paper on three trials is none. `family` names the patients, where arms share them.
+    """
 
     id: str
     study: str
@@ -91,15 +93,16 @@ ARMS = [
         "10.1056/NEJMoa0809493"),
     Arm("freedom-denosumab", "FREEDOM", "Denosumab 60 mg Q6M", "denosumab 60mg every 6mo x6", "36 mo", PMO, FREEDOM,
         3902, "10.1056/NEJMoa0809493"),
-    Arm("freedom-extension", "FREEDOM_EXT", "Denosumab 60 mg Q6M, long-term", "denosumab 60mg every 6mo x10", "60 mo",
+    Arm("freedom-extension", "FREEDOM", "Denosumab 60 mg Q6M, long-term", "denosumab 60mg every 6mo x10", "60 mo",
         PMO, FREEDOM, 2343, "10.1002/jbmr.1479", "those of FREEDOM who went on", family="freedom-denosumab"),
     Arm("defend-placebo", "DEFEND", "Placebo", "placebo every 6mo x8", "48 mo", LOW, DEFEND, 166,
         "10.1210/jc.2007-2814"),
     Arm("defend-denosumab", "DEFEND", "Denosumab 60 mg Q6M, then off", "denosumab 60mg every 6mo x4", "48 mo", LOW,
         DEFEND, 166, "10.1210/jc.2007-2814"),
-    Arm("phase2-placebo", "McClung2006", "Placebo", "placebo every 6mo x2", "12 mo", LOW, doi="10.1056/NEJMoa044459"),
-    Arm("phase2-alendronate", "McClung2006", "Alendronate 70 mg QW", "alendronate 70mg every 1wk for 12mo", "12 mo",
-        LOW, doi="10.1056/NEJMoa044459"),
+    Arm("phase2-placebo", "PHASE2_20010223", "Placebo", "placebo every 6mo x2", "12 mo", LOW,
+        doi="10.1056/NEJMoa044459"),
+    Arm("phase2-alendronate", "PHASE2_20010223", "Alendronate 70 mg QW", "alendronate 70mg every 1wk for 12mo",
+        "12 mo", LOW, doi="10.1056/NEJMoa044459"),
     Arm("phase2-14-60", "PHASE2_20010223", "Denosumab 14 mg, then 60 mg Q6M",
         "denosumab 14mg every 6mo x4, denosumab 60mg every 6mo x4", "48 mo", LOW, 'CTX = "0.63 ng/mL"', 53,
         "10.1016/j.bone.2008.04.007"),
@@ -131,13 +134,13 @@ ARMS = [
         doi="10.1503/cmaj.161207"),
     *(Arm(f"grey-{mg}", "Grey2017_ZOL", f"Zoledronate {mg} mg once", f"zoledronate {mg}mg x1", "60 mo",
           "postmenopausal osteopenia", doi="10.1503/cmaj.161207", always_on=True) for mg in ("1", "2.5", "5")),
-    Arm("arch-romosozumab", "Cosman2022_seq", "Romosozumab 12 mo, then alendronate (ARCH)",
+    Arm("arch-romosozumab", "ARCH", "Romosozumab 12 mo, then alendronate (ARCH)",
         "romosozumab 210mg every 1mo x12, alendronate 70mg every 1wk for 12mo", "24 mo", PMO,
         doi="10.1007/s00198-021-06174-0"),
-    Arm("frame-romosozumab", "Cosman2022_seq", "Romosozumab 12 mo, then denosumab (FRAME)",
+    Arm("frame-romosozumab", "FRAME", "Romosozumab 12 mo, then denosumab (FRAME)",
         "romosozumab 210mg every 1mo x12, denosumab 60mg every 6mo x2", "24 mo", PMO,
         doi="10.1007/s00198-021-06174-0"),
-    Arm("structure-romosozumab", "Cosman2022_seq", "Romosozumab 12 mo after alendronate (STRUCTURE)",
+    Arm("structure-romosozumab", "STRUCTURE", "Romosozumab 12 mo after alendronate (STRUCTURE)",
         "alendronate 70mg every 1wk for 60mo, romosozumab 210mg every 1mo x12", "72 mo", PMO,
         doi="10.1007/s00198-021-06174-0", note="5 years of alendronate before are our assumption"),
     *(Arm(f"flex-{name}", "FLEX", label, f"alendronate 35mg every 1wk for 24mo, alendronate 70mg every 1wk for {last}",

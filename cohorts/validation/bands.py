@@ -9,7 +9,8 @@ Variability between patients is drawn by the rules of `population`, with the cor
 because the protocol of an arm gives none. Scores are a Latin hypercube [1]_ with those correlations, induced by its
 ranks [2]_, so that few patients give a stable mean. The interval is that of groups of the published size drawn from the
 cohort, each patient measured with the table's error at each visit. It contains sampling and measurement error only.
-Studies differ by more (`evidence.errors.BETWEEN`), and parameters are uncertain.
+Studies differ by more. A second interval is that of a new study of this size: its women have a target pool and a
+turnover of their own, and it differs in what these do not explain (`evidence.studies`). Parameters are uncertain too.
 
 References
 ----------
@@ -33,9 +34,10 @@ from ranklsim.cohorts.conduct.patients import around
 from ranklsim.cohorts.people.population_file import load_population
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.pkpd.evidence.errors import ASSUMED_N, RECALLED
+from ranklsim.pkpd.evidence.errors import ASSUMED_N
 from ranklsim.pkpd.evidence.predictions import Predictor, predict
 from ranklsim.pkpd.evidence.records import Arm, Evidence, gap
+from ranklsim.pkpd.evidence.studies import new_study_sd
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.pkpd.simulation import covariate_symbols
 
@@ -49,7 +51,7 @@ RTOL = 1e-4  # of a cohort: what it errs by is far below what 200 patients do
 CHUNK = 50  # patients of each arm at once
 PERCENT = ("percent_change", "percent_of_baseline", "change_between")  # ratios of two measurements
 DRAWN = ("percent_change", "percent_of_baseline", "concentration")  # endpoints that are points of a curve
-COURSE = "study arm endpoint site_or_marker month typical predicted low high n statistic".split()
+COURSE = "study arm endpoint site_or_marker month typical predicted low high low_study high_study n statistic".split()
 EARLY = (0.1, 0.25, 0.5)  # months at which a curve of a marker is drawn besides whole ones
 
 
@@ -61,8 +63,8 @@ class Bands:
     ----------
     predictions : DataFrame
         As from `evidence_predictions.predict`, with ``predicted``, ``low``, ``high`` of the cohort, ``typical`` the
-        prediction of the arm's typical patient, and ``low_study``, ``high_study``: the interval widened by the
-        difference between studies that `evidence_errors` assumes.
+        prediction of the arm's typical patient, and ``low_study``, ``high_study``: the interval for a new
+        study, NaN where the figure has no value in a study one SD away.
     courses : DataFrame
         Columns `COURSE`: the curve on which the points of one arm, endpoint and site lie.
     patients : int
@@ -139,26 +141,30 @@ def bands(
     if patients:
         curve = [groups.figure(row, [at + k]) for k, row in enumerate(grid)]
         courses[["predicted", "low", "high"]] = np.array(curve).reshape(-1, 3)
+        points_of = pd.DataFrame(grid).assign(value=courses["predicted"])
+        _widen(courses, Predictor(replace(evidence, observations=points_of), parameters), parameters)
         frame = frame.assign(**{name: points[name] for name in points})
         frame["predicted"] = frame["predicted"].where(frame["statistic"] != "typical", frame["typical"])
         frame["used"] = np.isfinite(frame["predicted"])
         frame["reason"] = np.where(frame["used"], "", "the endpoint does not exist in the simulated courses")
     else:
-        courses[["low", "high"]] = np.nan
+        courses[["low", "high", "low_study", "high_study"]] = np.nan
         courses["predicted"] = typical[at:]
     courses["typical"] = typical[at:]
     seen = frame["observed"].to_numpy(float), frame["below"].to_numpy(bool)
     frame["error"] = gap(frame["predicted"].to_numpy(float), *seen)
-    factor = np.where(frame["verification"] == "recalled", RECALLED, 1.0)
-    between = frame["sd"] ** 2 / factor - frame["spread"] ** 2  # variance, by the definition of `error_sd`
-    z = float(ndtri(0.5 + LEVEL / 2))
-    for side, sign in (("low", -1), ("high", 1)):
-        half = np.sqrt((frame[side] - frame["predicted"]) ** 2 + z**2 * np.maximum(between, 0.0))
-        frame[f"{side}_study"] = frame["predicted"] + sign * half
+    _widen(frame, Predictor(evidence, parameters), parameters)
     single_group = np.array([len(those) == 1 for those in sets])
     starts = np.cumsum([0, *(len(those) for those in sets)])[:-1]
     of_one = np.where(single_group, drawn[:, starts], np.nan) if patients else np.empty((0, len(frame)))
     return Bands(frame, courses, patients, of_one)
+
+
+def _widen(frame: pd.DataFrame, predictor: Predictor, parameters: ParameterTable) -> None:
+    """Set ``low_study`` and ``high_study``: an interval, and the difference between studies, as of normal errors."""
+    between = float(ndtri(0.5 + LEVEL / 2)) * new_study_sd(predictor, parameters)
+    for side, sign in (("low", -1), ("high", 1)):
+        frame[f"{side}_study"] = frame["predicted"] + sign * np.hypot(frame[side] - frame["predicted"], between)
 
 
 def cohort(evidence: Evidence, parameters: ParameterTable, patients: int, seed: int) -> dict[str, pd.DataFrame]:

@@ -126,15 +126,15 @@ def _scale(row: dict, usual: dict[str, Scale], of_markers: dict[str, Scale]) -> 
     return usual[name] if row["site_or_marker"] in NAMES else of_markers.get(name, usual[name])
 
 
-def error_sd(observations: pd.DataFrame, rest: float = 1.0) -> Array:
+def error_sd(observations: pd.DataFrame, rest: float | Array = 1.0) -> Array:
     """Standard deviation that a fit should give each figure.
 
     Parameters
     ----------
     observations : DataFrame, n rows
         As in `Evidence.observations`.
-    rest : float
-        Share of the variance between studies that counts here, 0 to 1.
+    rest : float or ndarray, shape (n,)
+        Factor of the variance between studies, of each row or of all.
 
     Returns
     -------
@@ -142,10 +142,25 @@ def error_sd(observations: pd.DataFrame, rest: float = 1.0) -> Array:
         In the unit of the row: root of sampling variance (`sampling_se`) plus variance between studies (`BETWEEN`),
         the sum doubled where `verification` is recalled.
     """
-    rows = observations.to_dict("records")
-    between = np.array([_scale(row, BETWEEN, BETWEEN_MARKER)._at(row["value"]) for row in rows], dtype=float)
     factor = np.where(observations["verification"] == "recalled", RECALLED, 1.0)
-    return np.sqrt(factor * (sampling_se(observations) ** 2 + rest * between**2))
+    return np.sqrt(factor * (sampling_se(observations) ** 2 + rest * between_sd(observations) ** 2))
+
+
+def between_sd(observations: pd.DataFrame) -> Array:
+    """SD between studies of the same treatment (`BETWEEN`).
+
+    Parameters
+    ----------
+    observations : DataFrame, n rows
+        As in `Evidence.observations`.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        In the unit of the row.
+    """
+    rows = observations.to_dict("records")
+    return np.array([_scale(row, BETWEEN, BETWEEN_MARKER)._at(row["value"]) for row in rows], dtype=float)
 
 
 def blocks(observations: pd.DataFrame) -> NDArray[np.int64]:
@@ -165,7 +180,7 @@ def blocks(observations: pd.DataFrame) -> NDArray[np.int64]:
     return np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.int64)
 
 
-def cov(observations: pd.DataFrame, rho: float = RHO, rest: float = 1.0) -> Array:
+def cov(observations: pd.DataFrame, rho: float = RHO, rest: float | Array = 1.0) -> Array:
     """Covariance of all figures: blocks of compound symmetry.
 
     Parameters
@@ -174,7 +189,7 @@ def cov(observations: pd.DataFrame, rho: float = RHO, rest: float = 1.0) -> Arra
         As in `Evidence.observations`.
     rho : float
         Correlation between any two points of one curve, 0 to below 1.
-    rest : float
+    rest : float or ndarray, shape (n,)
         As of `error_sd`.
 
     Returns

@@ -238,6 +238,28 @@ class Evidence:
         return Evidence(self.path, self.arms, rows, self.not_used, self.agents)
 
 
+def class_of(evidence: Evidence, arm: str) -> str:
+    """What an arm was given, in a word.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    arm : str
+        Its id.
+
+    Returns
+    -------
+    str
+        Kind of its only agent that acts: ``denosumab`` (any binder), ``bisphosphonate``, ``anabolic``; ``placebo`` if
+        none does, ``sequences`` if several do.
+    """
+    acting = [name for name in evidence.arms[arm].agent_names if evidence.agents[name].kind != "none"]
+    if len(acting) > 1:
+        return "sequences"
+    kind = evidence.agents[acting[0]].kind if acting else "none"
+    return {"none": "placebo", "binder": "denosumab"}.get(kind, kind)
+
+
 @checked(folder=path_argument, table=text)
 def evidence(folder: str | Path | None = None, *, table: str = "arms") -> Frame:
     """Published study arms and their figures, or those of a folder of your own.

@@ -9,7 +9,8 @@ each other do not bend the typical patient. J belongs to the values of the table
 covariance is the same throughout a fit, and in all fits to the same figures.
 
 The effects explain a part of the variance between studies of each figure (`errors.BETWEEN`); the share `study_rest` of
-it stays.
+it stays. Studies of an agent that forms bone differ by more from what the model says of them; theirs is multiplied by
+`study_rest_anabolic`.
 
 References
 ----------
@@ -23,8 +24,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ranklsim.pkpd.errors import RunFailed
-from ranklsim.pkpd.evidence.errors import RHO, cov
+from ranklsim.pkpd.evidence.errors import RHO, between_sd, cov
 from ranklsim.pkpd.evidence.predictions import Predictor
+from ranklsim.pkpd.evidence.records import Evidence, class_of
 from ranklsim.pkpd.parameters import ParameterTable
 
 Array = NDArray[np.float64]
@@ -44,12 +46,7 @@ def study_effects(predictor: Predictor, table: ParameterTable) -> Array:
     Returns
     -------
     ndarray, shape (n_observations, len(EFFECTS))
-        In the unit of the figure.
-
-    Raises
-    ------
-    RunFailed
-        If a figure has no value on one of the sides.
+        In the unit of the figure; NaN where it has no value on one of the sides.
     """
     vectors = [
         {name: table[name] * np.exp(side * table[sd]) for name in names}
@@ -58,14 +55,7 @@ def study_effects(predictor: Predictor, table: ParameterTable) -> Array:
     ]
     moved = pd.DataFrame(vectors)
     up_down = predictor.of_vectors(moved.fillna({name: table[name] for name in moved}), table)
-    change = (up_down[0::2] - up_down[1::2]).T / 2
-    if not (known := np.isfinite(change).all(axis=1)).all():
-        row = predictor.evidence.observations.iloc[int(np.argmin(known))]
-        raise RunFailed(
-            f"observations.csv:{row['line']}: {row['endpoint']} of {row['site_or_marker']} has no value in a study one "
-            f"SD away ({', '.join(EFFECTS)}); make these SDs smaller, or leave the row out."
-        )
-    return np.asarray(change, dtype=float)
+    return np.asarray((up_down[0::2] - up_down[1::2]).T / 2, dtype=float)
 
 
 def study_cov(predictor: Predictor, table: ParameterTable) -> Array:
@@ -81,17 +71,61 @@ def study_cov(predictor: Predictor, table: ParameterTable) -> Array:
     Returns
     -------
     ndarray, shape (n_observations, n_observations)
-        As from `errors.cov`, with the share `study_rest` of the variance between studies, plus the covariance by the
+        As from `errors.cov`, with what `study_rest` leaves of the variance between studies, plus the covariance by the
         effects for two figures of one study.
 
     Raises
     ------
     RunFailed
-        As from `study_effects`.
+        If a figure has no value on one of the sides of an effect.
     """
     evidence = predictor.evidence
     seen = evidence.observations
     study = np.array([evidence.arms[arm].study for arm in seen["arm"]])  # a row's own may be a later paper on it
     change = study_effects(predictor, table)
+    if not (known := np.isfinite(change).all(axis=1)).all():
+        row = seen.iloc[int(np.argmin(known))]
+        raise RunFailed(
+            f"observations.csv:{row['line']}: {row['endpoint']} of {row['site_or_marker']} has no value in a study one "
+            f"SD away ({', '.join(EFFECTS)}); make these SDs smaller, or leave the row out."
+        )
     together = np.where(study[:, None] == study[None, :], change @ change.T, 0.0)
-    return np.asarray(cov(seen, RHO, table["study_rest"]) + together, dtype=float)
+    return np.asarray(cov(seen, RHO, study_rest(evidence, table)) + together, dtype=float)
+
+
+def study_rest(evidence: Evidence, table: ParameterTable) -> Array:
+    """Factor of the variance between studies that the effects leave, of each figure.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    table : ParameterTable
+
+    Returns
+    -------
+    ndarray, shape (n_observations,)
+        `study_rest_anabolic` in an arm whose only agent that acts forms bone, `study_rest` in the others.
+    """
+    of = {name: class_of(evidence, name) for name in evidence.arms}
+    names = ["study_rest_anabolic" if of[arm] == "anabolic" else "study_rest" for arm in evidence.observations["arm"]]
+    return np.array([table[name] for name in names], dtype=float)
+
+
+def new_study_sd(predictor: Predictor, table: ParameterTable) -> Array:
+    """SD between studies of each figure: what a new one, however large, differs by from the typical one.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        Of the figures.
+    table : ParameterTable
+        With the SDs of the effects.
+
+    Returns
+    -------
+    ndarray, shape (n_observations,)
+        Of the effects of a study, and what they leave; NaN where a figure has no value in a study one SD away.
+    """
+    evidence = predictor.evidence
+    rest = study_rest(evidence, table) * between_sd(evidence.observations) ** 2
+    return np.sqrt(rest + np.square(study_effects(predictor, table)).sum(axis=1))

@@ -66,25 +66,31 @@ class Problem:
         Values of everything that is not fitted.
     evidence : Evidence
         Already cut down to the rows that the fit uses.
+
+    Attributes
+    ----------
+    covariance : ndarray, shape (n_observations, n_observations)
+        Of the figures around what is predicted of them.
     """
 
     spec: Spec
     table: ParameterTable
     evidence: Evidence
     evaluations: int = 0
+    covariance: Array = field(init=False, repr=False)
     _whiten: Array = field(init=False, repr=False)
     _predictor: Predictor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._predictor = Predictor(self.evidence, self.table, rtol=RTOL)
-        covariance = (
+        self.covariance = (
             study_cov(self._predictor, self.table) if self.spec.studies else cov(self.evidence.observations, RHO)
         )
-        self._whiten = np.linalg.inv(np.linalg.cholesky(covariance))
+        self._whiten = np.linalg.inv(np.linalg.cholesky(self.covariance))
         seen = self.evidence.observations
         self.observed = seen["value"].to_numpy(float) - seen["offset"].to_numpy(float)
         self._below = np.flatnonzero(seen["below"].to_numpy(bool))
-        self._sd = np.sqrt(np.diag(covariance))
+        self._sd = np.sqrt(np.diag(self.covariance))
 
     @property
     def names(self) -> list[str]:
@@ -133,7 +139,7 @@ class Problem:
         """
         parts = []
         for scenario in self.spec.scenarios:
-            misfit = self._misfit(self.predict(theta, scenario.fixed))
+            misfit = self.misfit(self.predict(theta, scenario.fixed))
             if not np.isfinite(misfit).all():
                 row = self.evidence.observations.iloc[int(np.flatnonzero(~np.isfinite(misfit))[0])]
                 raise RunFailed(
@@ -156,9 +162,20 @@ class Problem:
         ]
         return np.concatenate([*parts, np.array(priors, dtype=float)])
 
-    def _misfit(self, predicted: Array) -> Array:
-        """Predicted less observed, shape (..., n_observations).
+    def misfit(self, predicted: Array) -> Array:
+        """Predicted less observed.
 
+        Parameters
+        ----------
+        predicted : ndarray, shape (..., n_observations)
+            Of typical patients.
+
+        Returns
+        -------
+        ndarray, shape (..., n_observations)
+
+        Notes
+        -----
         A figure below a limit of quantitation counts by the probability that it is (method M3 of Beal 2001,
         doi:10.1023/A:1012299115260): the square of its misfit over SD is -2 ln of that probability.
         """
@@ -207,7 +224,7 @@ class Problem:
             possible = table.implausible(vectors, molecules=self._by_molecule) == ""
             if possible.any():
                 found = self._predictor.of_vectors(vectors[possible], table, rtol=rtol, workers=workers)
-                misfit[possible] = self._misfit(found)
+                misfit[possible] = self.misfit(found)
                 if spec.mice:
                     in_mice[possible] = misfits(vectors[possible], table, rtol)
             parts.append(np.sqrt(scenario.weight) * (misfit @ self._whiten.T))

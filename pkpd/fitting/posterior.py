@@ -109,15 +109,24 @@ class Draws:
 
 
 @dataclass(frozen=True)
-class _Space:
-    """From normal scores to the fitted scale, and what the prior adds to the logarithm of the density."""
+class Scores:
+    """From normal scores of the prior to the fitted scale, and back.
+
+    Attributes
+    ----------
+    low, high : ndarray, shape (d,)
+        Bounds on the fitted scale.
+    constant : float
+        What the prior adds to the logarithm of the density.
+    """
 
     low: Array
     high: Array
     constant: float
 
     @classmethod
-    def of(cls, parameters: tuple[Fitted, ...]) -> _Space:
+    def of(cls, parameters: tuple[Fitted, ...]) -> Scores:
+        """Those of the parameters of a fit."""
         low, high = (np.array([getattr(p, end) for p in parameters]) for end in ("low", "high"))
         constant = 0.0
         for p in parameters:
@@ -128,12 +137,15 @@ class _Space:
         return cls(low, high, float(constant))
 
     def theta(self, z: Array) -> Array:
+        """Vectors on the fitted scale at scores `z`."""
         return np.asarray(self.low + (self.high - self.low) * ndtr(z), dtype=float)
 
     def scores(self, theta: Array) -> Array:
-        return np.clip(ndtri((theta - self.low) / (self.high - self.low)), -FAR, FAR)
+        """Scores of vectors on the fitted scale; those of a rounded draw on a bound are finite."""
+        return ndtri(np.clip((theta - self.low) / (self.high - self.low), ROUNDED, 1 - ROUNDED))
 
     def slope(self, z: Array) -> Array:
+        """Change of the fitted scale with each score, at scores `z`."""
         return np.asarray((self.high - self.low) * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi), dtype=float)
 
 
@@ -180,12 +192,12 @@ def sample(
     """
     if fault := bad_draws(len(parameters), particles):
         raise BadInput(f"posterior: {fault}")
-    space, d = _Space.of(parameters), len(parameters)
+    space, d = Scores.of(parameters), len(parameters)
 
     def evaluate(z: Array) -> Array:
         return np.concatenate([residuals(space.theta(z[i : i + BATCH])) for i in range(0, len(z), BATCH)])
 
-    middle = space.scores(centre)
+    middle = np.clip(space.scores(centre), -FAR, FAR)
     slope = jacobian * space.slope(middle)
     first = _Normal(middle, np.asarray(WIDER * np.linalg.inv(slope.T @ slope + np.eye(d)), dtype=float))
     if kept and (old := kept_arrays(kept)):
@@ -414,8 +426,8 @@ def centre(
     -------
     ndarray, shape (parameters,)
     """
-    space = _Space.of(parameters)
-    z = ndtri(np.clip((theta - space.low) / (space.high - space.low), ROUNDED, 1 - ROUNDED))
+    space = Scores.of(parameters)
+    z = space.scores(theta)
     mean, tight = z.mean(axis=0), np.linalg.inv(np.cov(z.T) + 1e-6 * np.eye(z.shape[1]))
     found = residuals(theta[:MIDDLE])
     middle = np.median(found[np.isfinite(found).all(axis=1)], axis=0)

@@ -247,8 +247,9 @@ def _result(found: Bands, used: pd.DataFrame, misfit: pd.DataFrame) -> Section:
             "The 90% interval says where the figure of a group of the published size would fall if the parameters were "
             "right: patients differ, and DXA and assays err at both visits; drug concentrations are taken without "
             "assay error. It leaves out that studies differ by more than chance and that parameters are uncertain, so "
-            f"it holds fewer than 90 of 100 figures of large trials: here {inside:.0f}%. Widened by the difference "
-            f"between studies that the fit assumes, it holds {wide:.0f}%.",
+            f"it holds fewer than 90 of 100 figures of large trials: here {inside:.0f}%. That of a new study includes "
+            "that its women have a target pool and a turnover of their own, and what else studies differ by: it holds "
+            f"{wide:.0f}%.",
         ]
     else:
         how += [
@@ -391,8 +392,8 @@ def _curves(evidence: Evidence, found: Bands, first: int) -> Section | None:
     )
     if found.patients:
         words += (
-            "the cohort's mean where the points are means, its median where they are medians. Band: 90% interval for a "
-            "group of the median size of the points. "
+            "the cohort's mean where the points are means, its median where they are medians. Dark band: 90% interval "
+            "for a group of the median size of the points, by chance alone; light band: for a new study of that size. "
         )
     else:
         words += "the arm's typical patient. "
@@ -443,10 +444,9 @@ def _panel(ax: Axes, arm: Arm, evidence: Evidence, points: pd.DataFrame, course:
         if end > start:
             ax.axvspan(start, end, color=SHADE, lw=0, zorder=0)
     months = course["month"].to_numpy(float)
-    if course["low"].notna().any():
-        ax.fill_between(
-            months, course["low"].astype(float), course["high"].astype(float), color=color, alpha=0.15, lw=0
-        )
+    for which in ("_study", "") if course["low"].notna().any() else ():
+        ends = (course[f"{side}{which}"].astype(float) for side in ("low", "high"))
+        ax.fill_between(months, *ends, color=color, alpha=0.15, lw=0)
     rest = 0.0 if points["endpoint"].iloc[0] != "percent_of_baseline" else 100.0
     ax.axhline(rest, color=RULE, lw=0.8, zorder=0.5)
     ax.plot(months, course["predicted"].astype(float), color=color, lw=1.6)

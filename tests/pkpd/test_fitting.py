@@ -305,9 +305,9 @@ def test_a_figure_below_its_limit_counts_by_the_probability_that_it_is(tmp_path:
     sd = float(np.sqrt(cov(problem.evidence.observations, fitting.RHO)[0, 0]))
     for off in (-3.0, -0.5, 0.0, 2.0):
         predicted = problem.observed + off * sd
-        found = censored._misfit(predicted.copy())
+        found = censored.misfit(predicted.copy())
         assert (found[0] / sd) ** 2 == pytest.approx(-2 * stats.norm.logcdf(-off))
-        np.testing.assert_allclose(found[1:], problem._misfit(predicted)[1:])
+        np.testing.assert_allclose(found[1:], problem.misfit(predicted)[1:])
 
 
 def test_two_fits_to_mice_differ_by_the_likelihood_of_the_sizes(tmp_path: Path) -> None:
