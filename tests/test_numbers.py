@@ -24,7 +24,7 @@ STRUCTURE: dict[str, dict[float, str]] = {
     "pkpd/biology/pharmacokinetics.py": {1000: "nmol of a kDa in mg"},
     "pkpd/biology/skeleton.py": {100: "percent", 1e-3: "least mineralised share, a guard"},
     "pkpd/mice/genetics.py": {
-        **{100: "percent", 12: "months in a year"},
+        **{100: "percent", 12: "months in a year", 1e-3: "of a month, which is written with four digits"},
         **{5: "a column", 7: "a column", 3: "percentiles", 0.0005: "shown as 0", 1000: "shown whole"},
         **{200: "vectors", 0.05: "a percentile", 0.5: "a percentile, and half of the vectors", 0.95: "a percentile"},
     },
