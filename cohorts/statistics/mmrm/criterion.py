@@ -443,7 +443,10 @@ class Criterion:
         a, right = np.zeros((count, d.p * d.p)), np.zeros((count, d.p))
         try:
             full = self.matrices(at)
-            deviations = np.sqrt(np.diagonal(full, axis1=2, axis2=3))
+            variances = np.diagonal(full, axis1=2, axis2=3)
+            if not (variances > 0).all():
+                return None
+            deviations = np.sqrt(variances)
             if _singular(full).any() or (deviations.min(axis=2) < SMALL * deviations.max(axis=2)).any():
                 return None
             for stack in d.stacks:
