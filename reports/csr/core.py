@@ -236,7 +236,9 @@ def _words(sentences: Iterable[Text]) -> int:
 
 
 def _on_lymphocytes(c: Context) -> list[Text]:
-    """How much of the RANKL of lymphocytes carried drug, under agents that bind RANKL."""
+    """How much of the RANKL of lymphocytes carried drug, under agents that bind RANKL and are the question."""
+    if c.switch or all(arm.basis != PREDICTED for arm in c.arms):
+        return []
     frame = safety.outside_bone(c)
     binds = frame.groupby("arm")["median"].max() > 0  # any RANKL
     found = frame[frame["output"] == safety.LYMPHOCYTES].set_index("arm")["median"]
