@@ -249,6 +249,25 @@ class ParameterTable:
         own = {symbol: vectors[symbol].to_numpy(float) for symbol in vectors if symbol in self.frame.index}
         return implausible(Model(Slots()).constants(self.values | own), len(vectors), molecules=molecules)
 
+    def together(self, where: str = "parameters", values: Mapping[str, float] | None = None) -> ParameterTable:
+        """This table, if its numbers can belong together, those of one person laid over them.
+
+        Parameters
+        ----------
+        where : str
+            What a complaint names (a file, an option).
+        values : mapping of str to float, optional
+            Of the person, by symbol; those of agents have no part in this.
+
+        Raises
+        ------
+        BadInput
+            If they cannot (`implausible`).
+        """
+        if reason := self.implausible(pd.DataFrame([dict(values or {})], index=[0]))[0]:
+            raise BadInput(f"{where}: {reason}; these numbers cannot belong together, so change one of them.")
+        return self
+
     def shared_limits(self, symbol: str) -> list[str]:
         """Limits that a parameter keeps together with others, a sentence each.
 
@@ -281,7 +300,9 @@ PARAMETERS: Kind = _given
 """Kind of an argument `parameters` (`pkpd.arguments`)."""
 
 
-def load_parameters(path: ParametersLike = None, *, folder: Path | None = None) -> ParameterTable:
+def load_parameters(
+    path: ParametersLike = None, *, folder: Path | None = None, together: bool = True
+) -> ParameterTable:
     """Load the shipped parameter table, or a structural variant or a user's file laid over it.
 
     Parameters
@@ -292,6 +313,8 @@ def load_parameters(path: ParametersLike = None, *, folder: Path | None = None) 
         holds a number. A table is returned as it is, if it knows a folder of agents or none is given.
     folder : Path, optional
         Where a user's own agents are (``abc-301.KD_mRANKL`` is then a parameter).
+    together : bool
+        Whether values or a file are refused whose numbers cannot belong together (`ParameterTable.together`).
 
     Returns
     -------
@@ -301,7 +324,7 @@ def load_parameters(path: ParametersLike = None, *, folder: Path | None = None) 
     ------
     BadInput
         If the file can't be read, misses a column, names an unknown symbol or unit, or holds a value outside its range;
-        all faults of the file at once, each with its line.
+        all faults of the file at once, each with its line. If its numbers cannot belong together.
     """
     if isinstance(path, ParameterTable):
         if path.folder or folder is None:
@@ -313,7 +336,8 @@ def load_parameters(path: ParametersLike = None, *, folder: Path | None = None) 
     if path is None:
         return shipped
     if isinstance(path, Mapping):
-        return shipped.replace(path)
+        table = shipped.replace(path)
+        return table.together() if together else table
     path = Path(path)
     if not path.suffix and not path.exists():
         return shipped.replace(variant(str(path)).values, str(path))
@@ -339,7 +363,8 @@ def load_parameters(path: ParametersLike = None, *, folder: Path | None = None) 
             break
     if faults:
         raise BadInput(*first_faults(str(path), faults))
-    return shipped.replace(values, str(path))
+    table = shipped.replace(values, str(path))
+    return table.together(str(path)) if together else table
 
 
 @checked(symbol=text, group=text, status=text, parameters=PARAMETERS, folder=existing_folder)

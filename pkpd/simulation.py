@@ -640,7 +640,8 @@ def covariate_symbols(
     Raises
     ------
     BadInput
-        One sentence for each name that is unknown and each value out of its range.
+        One sentence for each name that is unknown and each value out of its range; or one, if they are plausible one by
+        one and cannot belong together.
     """
     named = COVARIATES | CONDUCT | {f"T_{site}": f"BMD0_{site}" for site in NAMES}
     symbols, faults = {}, []
@@ -658,4 +659,6 @@ def covariate_symbols(
             faults += wrong
     if faults:
         raise BadInput(*faults)
+    if symbols:
+        parameters.together(where, symbols)
     return symbols

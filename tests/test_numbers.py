@@ -19,7 +19,7 @@ ROUNDING = 1e-6
 STRUCTURE: dict[str, dict[float, str]] = {
     "pkpd/biology/binding.py": {60: "most steps to a root"},
     "pkpd/biology/joint.py": {0.5: "a square root", 24: "hours in a day"},
-    "pkpd/biology/ligand.py": {0.5: "a square root", 20: "times that an error is felt before it weighs more"},
+    "pkpd/biology/ligand.py": {0.5: "a square root", 11: "times that an error is felt before it weighs more"},
     "pkpd/biology/model.py": {100: "percent", 1000: "pmol in nmol"},
     "pkpd/biology/pharmacokinetics.py": {1000: "nmol of a kDa in mg"},
     "pkpd/biology/skeleton.py": {100: "percent", 1e-3: "least mineralised share, a guard"},

@@ -240,7 +240,7 @@ class Run(Results):
         """The parameter table of the run."""
         from ranklsim.pkpd.parameters import load_parameters
 
-        return load_parameters(self.inputs / "parameters.csv", folder=self.inputs / "agents")
+        return load_parameters(self.inputs / "parameters.csv", folder=self.inputs / "agents", together=False)
 
     @cached_property
     def population(self) -> Population:

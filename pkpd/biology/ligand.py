@@ -70,7 +70,7 @@ EXPOSURES = {f"exposure_{tissue}": ("day", f"time integral of the share of {tiss
              for tissue in TISSUES}  # fmt: skip
 EXPOSURES |= {"exposure_s": ("day", "time integral of the share of soluble RANKL that carries drug")}
 STATES |= EXPOSURES
-FELT = 20
+FELT = 11
 """Times that the relative error of a state may be felt in free drug before it weighs more (`steepness`)."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -19,7 +20,7 @@ from ranklsim import api
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.cohorts.running.execution import run
 from ranklsim.pkpd.agents import load_agent
-from ranklsim.pkpd.biology import cells, joint
+from ranklsim.pkpd.biology import cells, joint, ligand
 from ranklsim.pkpd.biology.model import Model
 from ranklsim.pkpd.biology.values import Slots, Values
 from ranklsim.pkpd.dosing import parse_regimen
@@ -29,7 +30,7 @@ from ranklsim.pkpd.errors import BadInput, Caution, RunFailed
 from ranklsim.pkpd.limits import first_breach, limit_of, limits
 from ranklsim.pkpd.mice.steady import steady_state
 from ranklsim.pkpd.parameters import load_parameters
-from ranklsim.pkpd.simulation import Doses, covariate_symbols, simulate
+from ranklsim.pkpd.simulation import Doses, covariate_symbols, patient_constants, simulate
 from ranklsim.reports.qualify import solver
 
 TABLE = load_parameters()
@@ -246,6 +247,41 @@ def test_osteoclasts_and_time_of_waiting_at_rest_are_those_of_the_lifelong_stead
         assert joint.osteoclasts_at_rest(p, c) == pytest.approx(rest.states[f"OC_{c}"], rel=1e-6)
         used = 1 - p.f_om + p.f_om * rest.states[f"OC_{c}"]
         assert joint.wait_at_rest(p, c) == pytest.approx(24 * p.tW * rest.states[f"waiting_{c}"] / used, rel=1e-6)
+
+
+@pytest.mark.parametrize("pool", [0.1, 10.0, 1e3])  # nmol/L of sRANKL, KD 1 pmol/L
+def test_the_error_of_drug_weighs_as_it_is_felt_in_free_drug(pool: float) -> None:
+    agents, none = [load_agent("denosumab")], {f"make_{source}": 0.0 for source in ligand.SOURCES}
+    given = pool * min(TABLE["ksel"], TABLE["kcpx"])
+    persons = pd.DataFrame([none | {"denosumab.KD_sRANKL": 1e-3, "sRANKL_given": given}])
+    model, p, _ = patient_constants(TABLE, persons, agents)
+    free = np.geomspace(1e-6, 10 * pool, 10_000)
+    drug = free * (1 + pool * p.as_1 / (1 + p.as_1 * free))
+    felt = (np.gradient(np.log(free)) / np.gradient(np.log(drug))).max()
+    assert model.steepness(p)["drug_1"] == pytest.approx(max(1.0, felt / ligand.FELT), rel=0.1)
+
+
+@pytest.mark.parametrize("name", solver.BINDERS)
+def test_no_shipped_vector_has_a_pool_so_tight_that_errors_weigh_more(name: str) -> None:
+    model, p, _ = patient_constants(TABLE, ensemble(), [load_agent(name)])
+    weights = model.steepness(p)
+    assert all(np.all(weights[state] == 1) for state in ("drug_1", "sRANKL", "mRANKL_osteocyte"))
+
+
+@pytest.mark.parametrize("way", ["file", "values", "person"])
+def test_given_numbers_that_cannot_belong_together_are_refused_in_one_sentence(tmp_path: Path, way: str) -> None:
+    given = {"n": 5.0, "make_marrow": 20.0}
+    file = tmp_path / "mine.csv"
+    file.write_text("symbol,value\n" + "".join(f"{s},{v}\n" for s, v in given.items()), encoding="utf-8")
+    taken: dict[str, Callable[[], Any]] = {
+        "file": lambda: load_parameters(file),
+        "values": lambda: load_parameters(given),
+        "person": lambda: covariate_symbols(TABLE, given, "--set"),
+    }
+    begin = {"file": re.escape(str(file)), "values": "parameters", "person": "--set"}
+    said = rf"^{begin[way]}: time for which cells wait .* would be 0\.05\d* hours, not at least 1; .* one of them\.$"
+    with pytest.raises(BadInput, match=said):
+        taken[way]()
 
 
 def test_few_waiting_cells_that_much_calls_are_counted_exactly() -> None:
