@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pages import put
 from scipy.stats import gaussian_kde
 
 from ranklsim.cohorts import uncertainty
@@ -262,11 +262,7 @@ def main() -> None:
         for name, make in blocks.items():
             block = make()
             if block is not None:
-                begin, end = f"<!-- {name}: scripts/calibration.py -->", f"<!-- end of {name} -->"
-                put = f"{begin}\n\n{block}\n\n{end}"
-                text, times = re.subn(f"{begin}.*?{end}", lambda _: put, text, flags=re.DOTALL)  # noqa: B023
-                if times != 1:
-                    raise SystemExit(f"{page} holds {begin} ... {end} {times} times; it must be there once.")
+                text = put(text, name, "calibration", f"\n{block}\n")
         (DOCS / page).write_text(text, encoding="utf-8")
 
 

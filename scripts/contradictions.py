@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pages import put, table
 
 from ranklsim.pkpd.fitting.descent import descend
 from ranklsim.pkpd.fitting.fit import Problem, make_problem
@@ -26,7 +27,6 @@ from ranklsim.pkpd.mice.genetics import value_of
 from ranklsim.pkpd.mice.laboratory import Laboratory, published
 
 PAGE = Path(__file__).parent.parent / "docs" / "genetics.md"
-MARKS = ("<!-- contradictions: scripts/contradictions.py -->", "<!-- end of contradictions -->")
 STEPS, ENOUGH = 25, 0.1  # of a search: steps at most; fall of the objective below which it ends
 DIFFERENCE = 0.03  # step of the slope of a statement, in steps that matter
 WEIGHT = 30.0  # SDs that a statement as far from its bound as the default is counts
@@ -91,13 +91,10 @@ def main() -> None:
                 "What moves": moving(problem, best, end[:-1], scale),
             }
         )
-    table = pd.DataFrame(told)
-    print(table.to_string(), file=sys.stderr, flush=True)
-    lines = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
-    text = PAGE.read_text(encoding="utf-8")
-    begin, end = (text.index(mark) for mark in MARKS)
-    said = "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
-    PAGE.write_text(f"{text[: begin + len(MARKS[0])]}\n\n{said}\n\n{text[end:]}", encoding="utf-8")
+    found = pd.DataFrame(told)
+    print(found.to_string(), file=sys.stderr, flush=True)
+    block = f"\n{table(found.columns, found.itertuples(index=False))}\n"
+    PAGE.write_text(put(PAGE.read_text(encoding="utf-8"), "contradictions", "contradictions", block), encoding="utf-8")
 
 
 def predicted(problem: Problem, row: Mapping[str, Any], theta: np.ndarray) -> np.ndarray:

@@ -8,12 +8,12 @@ Published figures with source, verification and use stand in docs/freedom_publis
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pages import put
 from scipy import stats
 
 from ranklsim.cohorts.endpoints import Event
@@ -184,10 +184,8 @@ def main(arguments: list[str]) -> None:
     ends = ["simulated", "simulated_low", "simulated_high"]
     frame.assign(**frame[ends].round(3)).to_csv(OUT, index=False, lineterminator="\n")
     said = f"Seed {run.trial.seed}, {len(run.patients):,} women.\n\n"
-    begin, end = "<!-- tables: scripts/freedom.py -->", "<!-- end of tables -->"
-    text = PAGE.read_text(encoding="utf-8")
-    new = re.sub(f"{begin}.*?{end}", lambda _: f"{begin}\n{said}{tables(frame)}{end}", text, flags=re.DOTALL)
-    PAGE.write_text(new, encoding="utf-8")
+    block = f"{said}{tables(frame)}".removesuffix("\n")
+    PAGE.write_text(put(PAGE.read_text(encoding="utf-8"), "tables", "freedom", block), encoding="utf-8")
     print(frame[["figure", "arm", "month", *ends, "published", "inside", "overlap"]].to_string())
 
 

@@ -10,7 +10,6 @@ figures err.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pages import put, table
 
 from ranklsim.pkpd.ensemble import ensemble
 from ranklsim.pkpd.evidence.errors import error_sd
@@ -166,11 +166,6 @@ def left_out(posterior: Posterior) -> tuple[pd.DataFrame, pd.DataFrame]:
     return frame, pd.DataFrame(ways)
 
 
-def lines(head: list[str], rows: list[list[object]]) -> str:
-    body = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in row) + " |" for row in body)
-
-
 def _rms(values: pd.Series, digits: int) -> str:
     return f"{np.sqrt(np.mean(values**2)):.{digits}f}" if len(values) else ""
 
@@ -188,7 +183,7 @@ def by_class(frame: pd.DataFrame) -> str:
             some = mine[(mine["site_or_marker"] == site) & (mine["endpoint"] == endpoint)]
             cells.append(" / ".join(_rms(some[f"{part}error"], digits) for part in ("in_", "")) if len(some) else "")
         rows.append(cells)
-    return lines(["in sample / left out", "n", "error over SD", "in 90 % band, %", "CTX", "LS", "TH"], rows)
+    return table(["in sample / left out", "n", "error over SD", "in 90 % band, %", "CTX", "LS", "TH"], rows)
 
 
 def by_unit(frame: pd.DataFrame, ways: pd.DataFrame) -> str:
@@ -207,22 +202,15 @@ def by_unit(frame: pd.DataFrame, ways: pd.DataFrame) -> str:
         ]))  # fmt: skip
     rows.sort(key=lambda row: -row[0])
     head = ["left out", "n", "k", "worth", "way", "ways apart, SD", "error over SD", "in 90 % band, %", "worst figure"]
-    return lines(head, [row for _, row in rows])
-
-
-def put(text: str, name: str, block: str) -> str:
-    """A page with a block between its marks."""
-    begin, end = f"<!-- {name}: scripts/left_out.py -->", f"<!-- end of {name} -->"
-    text, times = re.subn(f"{begin}.*?{end}", lambda _: f"{begin}\n\n{block}\n\n{end}", text, flags=re.DOTALL)
-    if times != 1:
-        raise SystemExit(f"{PAGE.name} holds {begin} ... {end} {times} times; it must be there once.")
-    return text
+    return table(head, [row for _, row in rows])
 
 
 def main() -> None:
     frame, ways = left_out(Posterior.shipped(make_problem(load_spec("ensemble"))))
     frame.to_csv(TABLE, index=False, float_format="%.4g", lineterminator="\n")
-    text = put(put(PAGE.read_text(encoding="utf-8"), "classes", by_class(frame)), "left out", by_unit(frame, ways))
+    text = PAGE.read_text(encoding="utf-8")
+    for name, block in {"classes": by_class(frame), "left out": by_unit(frame, ways)}.items():
+        text = put(text, name, "left_out", f"\n{block}\n")
     PAGE.write_text(text, encoding="utf-8")
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pages import put
 
 import ranklsim
 from ranklsim.cohorts.validation.bands import cohort
@@ -142,20 +142,11 @@ def answer() -> str:
 BLOCKS = {"figures": table, "misfits": misfits, "answer": answer}
 
 
-def put(text: str, name: str, block: str) -> str:
-    """The README's text with another block between the marks of that name."""
-    begin, end = f"<!-- {name}: scripts/readme.py -->", f"<!-- end of {name} -->"
-    renewed, times = re.subn(f"{begin}.*?{end}", lambda _: f"{begin}\n{block}\n{end}", text, flags=re.DOTALL)
-    if times != 1:
-        raise SystemExit(f"{README} holds {begin} ... {end} {times} times; it must be there once.")
-    return renewed
-
-
 def main() -> None:
     """Renew every block."""
     text = README.read_text(encoding="utf-8")
     for name, block in BLOCKS.items():
-        text = put(text, name, block())
+        text = put(text, name, "readme", block())
     README.write_text(text, encoding="utf-8")
 
 

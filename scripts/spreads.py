@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pages import put
 
 from ranklsim.cohorts.running.storage import Run, open_run
 from ranklsim.cohorts.validation.variability import LOG, published_spreads
@@ -20,7 +20,6 @@ from ranklsim.pkpd.evidence.errors import IQR_WIDTH
 from ranklsim.pkpd.evidence.records import load_evidence
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "calibration.md"
-BEGIN, END = "<!-- freedom: scripts/spreads.py -->", "<!-- end of freedom -->"
 MONTHS = (1.0, 6.0, 12.0, 24.0, 36.0)
 ARMS = {"denosumab": "60 mg Q6M", "placebo": "placebo"}
 SUBSTITUTE = "defend"  # where FREEDOM published no spread
@@ -103,11 +102,8 @@ def table(frame: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    fresh = f"{BEGIN}\n\n{table(compared(open_run(sys.argv[1])))}\n\n{END}"
-    if BEGIN not in text:
-        raise SystemExit(f"{PAGE} has no '{BEGIN}'")
-    PAGE.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: fresh, text, flags=re.DOTALL), encoding="utf-8")
+    block = f"\n{table(compared(open_run(sys.argv[1])))}\n"
+    PAGE.write_text(put(PAGE.read_text(encoding="utf-8"), "freedom", "spreads", block), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ as many studies as are there.
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import threadpoolctl
+from pages import put
 
 from ranklsim.cohorts.conduct.patients import with_population
 from ranklsim.cohorts.protocol.endpoints import Multiplicity
@@ -38,7 +38,6 @@ from ranklsim.reports.replicate import sample
 from ranklsim.reports.replicate.analyse import TEXT, Protocol, apart_of
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "replicates.md"
-BEGIN, END = "<!-- type I error: scripts/type_one.py -->", "<!-- end of type I error -->"
 NOMINAL = 0.025
 AT_ONCE = 20  # studies of a portion
 SIZES = (30, 300)  # patients of a study: its first ones, and all
@@ -204,9 +203,8 @@ def main() -> None:
     table = written(asked.folder)
     print(table)
     if asked.page:
-        text = PAGE.read_text(encoding="utf-8")
-        found = re.sub(f"({BEGIN}\n).*?({END})", lambda m: f"{m[1]}\n{table}\n\n{m[2]}", text, flags=re.S)
-        PAGE.write_text(found, encoding="utf-8")
+        text = put(PAGE.read_text(encoding="utf-8"), "type I error", "type_one", f"\n{table}\n")
+        PAGE.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,12 @@ def _predict(laboratory: Laboratory, row: Row) -> tuple[float, str]:
     return predicted, "no number: no lifelong steady state" if np.isnan(predicted) else ""
 
 
+@lru_cache(maxsize=1)
+def _figures() -> pd.DataFrame:
+    """Published figures in women; read once, as each row that names one asks for them again and again."""
+    return load_evidence().observations
+
+
 def _variants(row: Row, variants: Mapping[str, dict[str, float]]) -> Iterator[tuple[str, dict[str, float]]]:
     if "variants" not in row:
         yield "", {}
@@ -182,7 +189,7 @@ def _terms(laboratory: Laboratory, own: str) -> dict[str, object]:
 
     def offset(arm: str, marker: str, month: float) -> float:
         """What the published statistic of a cohort of the evidence exceeds the same of its typical woman by."""
-        seen = load_evidence().observations
+        seen = _figures()
         known = (seen["arm"] == arm) & (seen["site_or_marker"] == marker) & np.isclose(seen["month"], month, atol=1e-3)
         return float(seen.loc[known, "offset"].iloc[0])
 
