@@ -12,7 +12,6 @@ References
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -28,7 +27,7 @@ from ranklsim.cohorts.measures import BMD_MEASURES, MARKER_MEASURES
 from ranklsim.cohorts.measures import MEASURES as MEASURED
 from ranklsim.cohorts.statistics import summaries
 from ranklsim.cohorts.statistics.claims import Effect
-from ranklsim.cohorts.statistics.durability import bootstrap_means, percentiles, resampling
+from ranklsim.cohorts.statistics.durability import bootstrap_means, once, percentiles, resampled, resampling
 from ranklsim.cohorts.statistics.summaries import BOOTSTRAPS
 from ranklsim.cohorts.words import MEASURES
 from ranklsim.pkpd.errors import one_of
@@ -222,8 +221,8 @@ def lasting(
             continue
         values = wide.to_numpy(float)
         middle = np.nanmedian(values, axis=0) if marker else np.nanmean(values, axis=0)
-        resampled = _resampled(values, resampling(seed, arm), marker)
-        every = outcome(months, np.vstack([middle, resampled]), spec, ends[arm])
+        curves = once(bootstrap_medians if marker else bootstrap_means, values, resampling(seed, arm))
+        every = outcome(months, np.vstack([middle, curves]), spec, ends[arm])
         row |= {"n": int(np.isfinite(values[:, -1]).sum()), "estimate": float(every[0])}
         draws[arm] = every
         row["low"], row["high"] = percentiles(every[1:])
@@ -237,22 +236,6 @@ def lasting(
         row["effect"] = float(gap[0])
         row["effect_low"], row["effect_high"] = percentiles(gap[1:])
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-_KEPT: dict[bytes, np.ndarray] = {}
-MOST_KEPT = 64
-"""Bootstraps of an arm and measure: each outcome after treatment is read off the same one."""
-
-
-def _resampled(values: np.ndarray, seed: Sequence[int], marker: bool) -> np.ndarray:
-    """Medians of a marker, or means, by visit of resamples; made once for the same values and seed."""
-    what = repr((values.shape, list(seed), marker)).encode()
-    key = hashlib.blake2b(np.ascontiguousarray(values).tobytes() + what, digest_size=16).digest()
-    if key not in _KEPT:
-        if len(_KEPT) >= MOST_KEPT:
-            _KEPT.clear()
-        _KEPT[key] = (bootstrap_medians if marker else bootstrap_means)(values, seed)
-    return _KEPT[key]
 
 
 def outcome(months: np.ndarray, curves: np.ndarray, spec: Durability, end: float) -> np.ndarray:
@@ -307,21 +290,40 @@ def bootstrap_medians(values: np.ndarray, seed: Sequence[int], replicates: int =
         NaN where a resample holds no value at that visit.
     """
     n, visits = values.shape
-    rng = np.random.default_rng(list(seed))
     order = np.argsort(values, axis=0)  # NaN last
+    place = np.empty_like(order)
+    np.put_along_axis(place, order, np.arange(n)[:, None], axis=0)
     present = np.isfinite(values).sum(axis=0)
+    near = int(NEAR * np.sqrt(n))
+    low, high = np.maximum(present // 2 - near, 0), np.minimum(present // 2 + near, present)
+    asked = np.hstack([place < low, place < present]).astype(np.float32)  # which holds counts of patients exactly
     out = np.full((replicates, visits), np.nan)
-    for start in range(0, replicates, 100):  # bounds memory for large trials
-        size = min(100, replicates - start)
-        times = summaries.resamples(n, size, rng).astype(np.int32)
+    for rows, times in resampled(n, seed, replicates):
+        below, drawn = np.hsplit((times.astype(np.float32) @ asked).astype(np.int32), 2)
         for j in range(visits):
-            rank = order[: present[j], j]
-            upto = times.take(rank, axis=1).cumsum(axis=1, dtype=np.int32)
-            drawn = upto[:, -1] if rank.size else np.zeros(size, int)
-            known = np.flatnonzero(drawn)
-            middle = [_reached(upto[known], wanted[known]) for wanted in ((drawn + 1) // 2, drawn // 2 + 1)]
-            out[start + known, j] = (values[rank[middle[0]], j] + values[rank[middle[1]], j]) / 2
+            known = np.flatnonzero(drawn[:, j])
+            if not known.size:
+                continue
+            total, first = drawn[known, j], low[j]
+            middle = (total + 1) // 2, total // 2 + 1
+            upto = _upto(times, order[first : high[j], j])[known] + below[known, j, None]
+            if (below[known, j] >= middle[0]).any() or (upto[:, -1] < middle[1]).any():  # a median is further away
+                first, upto = 0, _upto(times, order[: present[j], j])[known]
+            lower, upper = (order[first + _reached(upto, wanted), j] for wanted in middle)
+            out[rows.start + known, j] = (values[lower, j] + values[upper, j]) / 2
     return out
+
+
+NEAR = 3.0
+"""Places, over the root of the patients, from the middle one among which the median of a resample is looked for first.
+
+The place has a standard deviation of half of that root.
+"""
+
+
+def _upto(times: np.ndarray, rank: np.ndarray) -> np.ndarray:
+    """How often the patients of a rank and those before are in each resample."""
+    return times.take(rank, axis=1).cumsum(axis=1, dtype=np.int32)
 
 
 def _reached(upto: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -43,6 +43,9 @@ CHUNKS = "chunks"
 ROW_GROUP = 100_000
 """Rows of a row group: what a reader of one column holds at a time, whatever the portions were."""
 
+MOST_HELD, HELD = 1_000_000, 64_000_000
+"""Rows of the longest table whose columns are kept once they are read, and bytes that are kept of each."""
+
 
 def write_table(path: Path, parts: Iterable[pa.Table]) -> Written:
     """Write tables of one schema, one after another, as one Parquet file.
@@ -285,27 +288,43 @@ class Run(Results):
             Missed measurements are NaN.
         """
         with self._opened(table) as file:
-            if columns and (whole := self._small(table, file)) is not None:
-                named = whole.select(list(dict.fromkeys([*columns, *(name for name, _, _ in only or ())])))
-                rows = named.filter(pq.filters_to_expression(only)) if only else named
+            asked = [*(columns or ()), *(name for name, _, _ in only or ())]
+            if columns and (held := self._held(table, file, asked)) is not None:
+                rows = held.filter(pq.filters_to_expression(only)) if only else held
                 return rows.select(columns).to_pandas(split_blocks=True)
-            schema = pq.read_schema(file)
-            texts = [field.name for field in schema if columns and field.type == pa.string() and field.name in columns]
             # Column by column and without a copy of what pandas has taken over: half the memory.
-            return pq.read_table(
-                file, columns=columns, filters=only, read_dictionary=texts, pre_buffer=False, use_threads=False
-            ).to_pandas(split_blocks=True, self_destruct=True)
+            return self._read(file, columns or [], filters=only).to_pandas(split_blocks=True, self_destruct=True)
 
-    def _small(self, table: str, file: Any) -> pa.Table | None:
-        """The whole of a table of one row group, kept since an analysis reads it many times; None of a longer one."""
+    @staticmethod
+    def _read(file: Any, columns: list[str], **options: Any) -> pa.Table:
+        """Columns of a file, texts as categories; all of them as they are if none is named."""
+        texts = [field.name for field in pq.read_schema(file) if field.type == pa.string() and field.name in columns]
+        return pq.read_table(
+            file, columns=columns or None, read_dictionary=texts, pre_buffer=False, use_threads=False, **options
+        )
+
+    def _held(self, table: str, file: Any, columns: list[str]) -> pa.Table | None:
+        """Columns of a table, which are kept since an analysis reads them many times; None of a table of many rows.
+
+        A table of one row group is read whole. Of a longer one, those asked for last are kept.
+        """
         if table not in self._kept:
-            texts = [field.name for field in pq.read_schema(file) if field.type == pa.string()]
-            small = pq.read_metadata(file).num_rows <= ROW_GROUP
-            self._kept[table] = pq.read_table(file, read_dictionary=texts, use_threads=False) if small else None
-        return self._kept[table]
+            about = pq.read_metadata(file)
+            self._kept[table] = {} if about.num_rows <= MOST_HELD else None
+            if about.num_rows <= ROW_GROUP:
+                columns = [*columns, *about.schema.names]
+        if (kept := self._kept[table]) is None:
+            return None
+        if missing := [name for name in dict.fromkeys(columns) if name not in kept]:
+            kept |= zip(missing, self._read(file, missing).columns, strict=True)
+        kept |= {name: kept.pop(name) for name in dict.fromkeys(columns)}
+        found = pa.table({name: kept[name] for name in columns})
+        while missing and len(kept) > 1 and sum(column.nbytes for column in kept.values()) > HELD:
+            del kept[next(iter(kept))]
+        return found
 
     @cached_property
-    def _kept(self) -> dict[str, pa.Table | None]:
+    def _kept(self) -> dict[str, dict[str, pa.ChunkedArray] | None]:
         return {}
 
     def seen(self, *columns: str, attended: bool = False, months: Collection[float] | None = None) -> pd.DataFrame:

@@ -10,8 +10,10 @@ References
 
 from __future__ import annotations
 
+import hashlib
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -36,17 +38,84 @@ def bootstrap_means(values: np.ndarray, seed: Sequence[int], replicates: int = B
     ndarray, shape (replicates, n_visits)
         NaN where a resample holds no value at that visit.
     """
-    n = len(values)
-    rng = np.random.default_rng(list(seed))
-    present = np.isfinite(values).astype(float)
-    filled = np.where(present > 0, values, 0.0)
+    present = np.isfinite(values)
+    filled, known = np.where(present, values, 0.0), present.astype(float)
     out = np.empty((replicates, values.shape[1]))
-    for start in range(0, replicates, 100):  # bounds memory for large trials
-        size = min(100, replicates - start)
-        weight = resamples(n, size, rng).astype(float)
+    for rows, times in resampled(len(values), seed, replicates):
+        weight = times.astype(float)
         with np.errstate(invalid="ignore"):
-            out[start : start + size] = (weight @ filled) / (weight @ present)
+            out[rows] = (weight @ filled) / (weight @ known)
     return out
+
+
+PORTION = 100
+"""Resamples made at once, which bounds the memory for large trials."""
+
+MOST_TIMES = 16_000_000
+"""Patients times resamples that are kept, a byte each, for the next measure of the arm."""
+
+
+def resampled(n: int, seed: Sequence[int], replicates: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """How often each of `n` patients is in each resample, a portion of the resamples at a time.
+
+    All measures of an arm have the same resamples, which are therefore kept unless they are too many.
+
+    Parameters
+    ----------
+    n, replicates : int
+    seed : sequence of int
+
+    Yields
+    ------
+    rows : slice
+        Numbers of the resamples.
+    times : ndarray, shape (resamples, n)
+        Not to be written to.
+    """
+    drawn = _kept if n * replicates <= MOST_TIMES else _drawn
+    starts = range(0, replicates, PORTION)
+    for start, times in zip(starts, drawn(n, tuple(seed), replicates), strict=True):
+        yield slice(start, start + len(times)), times
+
+
+def _drawn(n: int, seed: tuple[int, ...], replicates: int) -> Iterator[np.ndarray]:
+    rng = np.random.default_rng(list(seed))
+    for start in range(0, replicates, PORTION):
+        yield resamples(n, min(PORTION, replicates - start), rng)
+
+
+@lru_cache(maxsize=8)
+def _kept(n: int, seed: tuple[int, ...], replicates: int) -> list[np.ndarray]:
+    return [times.astype(np.uint8 if times.max() < 256 else np.int64) for times in _drawn(n, seed, replicates)]
+
+
+_KEPT: dict[bytes, np.ndarray] = {}
+MOST_KEPT = 64
+"""Bootstraps of an arm and measure: each outcome after treatment is read off the same one."""
+
+
+def once(bootstrap: Callable[..., np.ndarray], values: np.ndarray, seed: Sequence[int]) -> np.ndarray:
+    """A bootstrap, made once for the same values and seed.
+
+    Parameters
+    ----------
+    bootstrap : callable
+        `bootstrap_means`, or another function of values and seed.
+    values : ndarray, shape (n_patients, n_visits)
+    seed : sequence of int
+
+    Returns
+    -------
+    ndarray
+        Not to be written to.
+    """
+    what = repr((values.shape, list(seed), bootstrap.__name__)).encode()
+    key = hashlib.blake2b(np.ascontiguousarray(values).tobytes() + what, digest_size=16).digest()
+    if key not in _KEPT:
+        if len(_KEPT) >= MOST_KEPT:
+            _KEPT.clear()
+        _KEPT[key] = bootstrap(values, seed)
+    return _KEPT[key]
 
 
 def retention(
@@ -98,7 +167,7 @@ def retention(
         if not months.size or end > months.max() or end < months.min():
             continue
         values = wide.to_numpy(float)
-        curves = np.vstack([np.nanmean(values, axis=0), bootstrap_means(values, resampling(seed, arm))])
+        curves = np.vstack([np.nanmean(values, axis=0), once(bootstrap_means, values, resampling(seed, arm))])
         gains = at_month(months, curves, end)
         row["n"] = int(np.isfinite(values[:, np.abs(months - end).argmin()]).sum())
         row["gain"], (row["gain_low"], row["gain_high"]) = float(gains[0]), percentiles(gains[1:])

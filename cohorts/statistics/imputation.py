@@ -86,13 +86,16 @@ def impute(
     BadInput
         If the strategy is unknown, or the model has a covariance matrix for each group or no such reference arm.
     """
-    return np.concatenate(list(_completed(fit, wide, patients, reference, strategy, count, seed)), axis=1)
+    out = np.repeat(wide.to_numpy(float)[None], count, axis=0)
+    for rows, gone, drawn in _imputed(fit, wide, patients, reference, strategy, count, seed):
+        out[:, rows[:, None], np.flatnonzero(gone)] = drawn
+    return out
 
 
-def _completed(
+def _imputed(
     fit: mmrm.Fit, wide: pd.DataFrame, patients: pd.DataFrame, reference: str, strategy: str, count: int, seed: int
-) -> Iterator[np.ndarray]:
-    """What `impute` gives, for `SLICE` patients at a time."""
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Rows of patients who miss the same visits, which these are, and what `impute` puts there, `SLICE` at a time."""
     if strategy not in STRATEGIES:
         raise BadInput(f"imputation: strategy = {strategy!r} is unknown; use one of {', '.join(STRATEGIES)}.")
     if isinstance(fit.covariance.index, pd.MultiIndex):
@@ -102,22 +105,21 @@ def _completed(
     estimates, covariances = _parameters(fit, count, seed)
     rng = np.random.default_rng([seed, 1 + list(STRATEGIES).index(strategy)])
     for first in range(0, len(wide), SLICE):
-        some, them = wide.iloc[first : first + SLICE], patients.iloc[first : first + SLICE]
+        values = wide.iloc[first : first + SLICE].to_numpy(float)
+        seen = ~np.isnan(values)
+        some = np.flatnonzero(~seen.all(axis=1))
+        if not some.size:
+            continue
+        them = patients.iloc[first + some]
         own = fit.means_at(them, wide.columns, estimates)
-        other = fit.means_at(them.assign(arm=reference), wide.columns, estimates)
-        seen = some.notna().to_numpy()
-        values = some.to_numpy(float)
-        out = np.repeat(values[None], count, axis=0)
+        other = own if strategy == "MAR" else fit.means_at(them.assign(arm=reference), wide.columns, estimates)
+        values, seen = values[some], seen[some]
         last = np.where(seen.any(axis=1), seen.shape[1] - 1 - seen[:, ::-1].argmax(axis=1), -1)
         patterns, member_of = distinct_rows(seen)
         for k, pattern in enumerate(patterns):
-            if pattern.all():
-                continue
             members = np.flatnonzero(member_of == k)
             mean = _assumed(own[:, members], other[:, members], int(last[members[0]]), strategy)
-            drawn = _drawn(values[members], mean, covariances, pattern, rng)
-            out[:, members[:, None], np.flatnonzero(~pattern)] = drawn
-        yield out
+            yield first + some[members], ~pattern, _drawn(values[members], mean, covariances, pattern, rng)
 
 
 _LATEST: list[tuple[mmrm.Fit, int, int, tuple[np.ndarray, np.ndarray]]] = []
@@ -210,8 +212,11 @@ def last_visit(
     count, seed : int
         Number of imputations, and their seed.
     """
-    completed = _completed(fit, wide, patients, reference, strategy, count, seed)
-    return np.concatenate([values[:, :, -1].copy() for values in completed], axis=1).T
+    out = np.repeat(wide.iloc[:, -1].to_numpy(float)[None], count, axis=0)
+    for rows, gone, drawn in _imputed(fit, wide, patients, reference, strategy, count, seed):
+        if gone[-1]:
+            out[:, rows] = drawn[:, :, -1]
+    return out.T
 
 
 def analyse(

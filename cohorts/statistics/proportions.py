@@ -388,15 +388,19 @@ def independent(columns: Sequence[np.ndarray], first: int) -> list[int]:
         How many are not asked.
     """
     kept = list(range(first))
-    basis = [np.ones(len(columns[0])) / np.sqrt(len(columns[0]))]
+    n = len(columns[0])
+    basis = np.empty((len(columns) + 1, n))
+    basis[0] = np.ones(n) / np.sqrt(n)
+    size = 1
     for k, column in enumerate(columns):
         left = column.astype(float)
         for _ in range(2):  # twice is enough for orthogonality to rounding
-            left = left - sum(((part @ left) * part for part in basis), np.zeros_like(left))
-        size = float(np.linalg.norm(left))
-        if size <= 1e-8 * max(float(np.linalg.norm(column)), 1e-300):
+            left -= (basis[:size] @ left) @ basis[:size]
+        length = float(np.linalg.norm(left))
+        if length <= 1e-8 * max(float(np.linalg.norm(column)), 1e-300):
             continue
-        basis.append(left / size)
+        basis[size] = left / length
+        size += 1
         if k >= first:
             kept.append(k)
     return kept

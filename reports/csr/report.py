@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import threadpoolctl
+
 from ranklsim.cohorts.running import places
 from ranklsim.cohorts.running.storage import open_run
 from ranklsim.pkpd import arguments
@@ -98,7 +100,8 @@ def write_report(
     data = open_run(run_folder)
     check_folder(target, f'content="{MARK}"', {"index.html", DOCUMENT, SLIDES, RESULTS}, force=True)
     try:
-        with new_folder(target) as work:
+        # Sums of the linear algebra do not depend on the machine's processors, which painters have a use for.
+        with threadpoolctl.threadpool_limits(1), new_folder(target) as work:
             context = Context(data)
             page = _page(context)
             with Ahead() as ahead:
