@@ -389,7 +389,7 @@ class Plain:
 
 def _refuse_unknown(columns: Mapping[str, pd.Series] | pd.DataFrame, levels: Mapping[str, list[Any]]) -> None:
     for name, known in levels.items():
-        if name in columns and (unknown := set(columns[name].unique()) - set(known)):
+        if name in columns and (unknown := set(columns[name].unique().tolist()) - set(known)):
             raise BadInput(f"mmrm: {name} = {unknown.pop()!r} is not among the levels that were fitted.")
 
 
