@@ -23,7 +23,7 @@ References
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import combinations
@@ -527,17 +527,47 @@ def assembled(drawn: dict[str, Array]) -> pd.DataFrame:
     drawn : dict of str to ndarray, shape (n,)
         Covariate to its values, in canonical units.
     """
+    x = derived(drawn)
+    return pd.DataFrame({name: x[name] for name in COLUMNS})
+
+
+def derived(drawn: Mapping[str, Array]) -> dict[str, Array]:
+    """Covariates that were drawn, and those that follow from them.
+
+    Parameters
+    ----------
+    drawn : mapping of str to ndarray, shape (n,)
+        Some covariates to their values, in canonical units: with the age at menopause the age, of `BODY` two or none.
+    """
     x = dict(drawn)
     if AT_MENOPAUSE in x:
         x["years_since_menopause"] = x["age"] - x.pop(AT_MENOPAUSE)
-    if "height" not in x:
-        x["height"] = 100 * np.sqrt(x["weight"] / x["BMI"])
-    metres = x["height"] / 100
-    if "weight" not in x:
-        x["weight"] = x["BMI"] * metres**2
-    elif "BMI" not in x:
-        x["BMI"] = x["weight"] / metres**2
-    return pd.DataFrame({name: x[name] for name in COLUMNS})
+    if any(name in x for name in BODY):
+        if "height" not in x:
+            x["height"] = 100 * np.sqrt(x["weight"] / x["BMI"])
+        metres = x["height"] / 100
+        if "weight" not in x:
+            x["weight"] = x["BMI"] * metres**2
+        elif "BMI" not in x:
+            x["BMI"] = x["weight"] / metres**2
+    return x
+
+
+BODY = ("weight", "height", "BMI")
+"""Two of these give the third."""
+
+
+def sources(name: str, drawn: Collection[str]) -> set[str]:
+    """Those of the covariates drawn from which another one follows, or itself.
+
+    Parameters
+    ----------
+    name : str
+    drawn : collection of str
+    """
+    if name in drawn:
+        return {name}
+    return {"age", AT_MENOPAUSE} if name == "years_since_menopause" else {*BODY} & {*drawn}
 
 
 def coordinate(name: str, people: pd.DataFrame) -> Array:

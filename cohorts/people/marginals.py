@@ -125,17 +125,18 @@ def matched(
     """
     goals = [marginal.goal for marginal in marginals]
     shapes = list(goals)
-    chances = ndtr(scores)
+    columns = np.ascontiguousarray(scores.T)
+    chances = ndtr(columns)
     worst = 0
     for _ in range(200):
         who, known = let_in(tuple(shapes))
         if who.sum() < FEWEST:
             break
-        misfits = []
+        rows, misfits = np.flatnonzero(who), []
         for k, marginal in enumerate(marginals):
             middle, spread = goals[k]
             location, scale = shapes[k]
-            values = known[k][who] if k in known else marginal.quantile(scores[who, k], shapes[k], chances[who, k])
+            values = known[k][rows] if k in known else marginal.quantile(columns[k][rows], shapes[k], chances[k][rows])
             got = marginal.moments(values)
             if marginal.distribution == "bernoulli":
                 misfits.append(abs(ndtr(got[0]) - ndtr(middle)) if np.isfinite(middle) else 0.0)

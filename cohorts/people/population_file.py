@@ -26,10 +26,12 @@ from ranklsim.cohorts.people.joint import (
     assembled,
     assembled_of,
     coordinate,
+    derived,
     filled_correlation,
     mix,
     scores_of,
     sobol,
+    sources,
 )
 from ranklsim.cohorts.people.marginals import DISTRIBUTIONS, Array, Empirical, Marginal, matched
 from ranklsim.cohorts.people.marginals import Shape as Matched
@@ -242,14 +244,13 @@ def _declared(name: str, file: tuple[str, bytes]) -> Declared:
 
     columns = [np.ascontiguousarray(scores[:, k]) for k in range(len(names))]
     chances = [ndtr(column) for column in columns]
-    asked = [part for each in inclusion for part in parts(each)]
-    direct = bool(asked) and set(asked) <= set(names)
+    asked = set().union(*(sources(part, names) for each in inclusion for part in parts(each)))
+    at_once = [k for k, name in enumerate(names) if name in asked]
 
     def let_in(shapes: tuple[Matched, ...]) -> tuple[Any, dict[int, Any]]:
-        wanted = [k for k, name in enumerate(names) if name in asked or not direct]
-        known = {k: marginals[k].quantile(columns[k], shapes[k], chances[k]) for k in wanted}
-        drawn = {names[k]: values for k, values in known.items()}
-        return admitted(inclusion, pd.DataFrame(drawn) if direct else assembled(drawn)), known
+        known = {k: marginals[k].quantile(columns[k], shapes[k], chances[k]) for k in at_once}
+        drawn = derived({names[k]: values for k, values in known.items()})
+        return admitted(inclusion, pd.DataFrame(drawn, index=range(len(scores)))), known
 
     shapes = matched(label, marginals, scores, let_in)
     tilt = None
