@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -218,10 +219,12 @@ def drawn_by(k: int, home: int, fault: str, form: str) -> bytes:
     home : int
         The process of the test.
     fault : str
-        Where it can't be drawn: "" for nowhere, "away" for other processes, "everywhere".
+        Where it can't be drawn: "" for nowhere, "away" for other processes, "everywhere"; "asleep" is never drawn away.
     form : str
         "svg".
     """
     if fault == "everywhere" or (fault == "away" and os.getpid() != home):
         raise BadInput("no such arm.")
+    if fault == "asleep" and os.getpid() != home:
+        time.sleep(3600)
     return f"{k} by {os.getpid()} as {form}".encode()

@@ -16,6 +16,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -25,6 +26,9 @@ from ranklsim.pkpd.machine import processors
 
 MOST = 2
 """With more painters, the process that makes the figures is slower than they."""
+
+PATIENCE = 120.0
+"""Seconds for a picture, the start of the painter included, after which it hangs: its pictures are drawn elsewhere."""
 
 _ENTRY = "from ranklsim.reports.figures.painters import serve; serve()"
 
@@ -54,12 +58,18 @@ class Painter:
         Raises
         ------
         Exception
-            If the picture can't be sent, or if the painter has ended.
+            If the picture can't be sent, or if the painter has ended; it is ended if it takes longer than `PATIENCE`.
         """
         task = pickle.dumps(picture)
-        pickle.dump(task, self._stream(self._process.stdin))
-        self._stream(self._process.stdin).flush()
-        found: bytes | None = pickle.load(self._stream(self._process.stdout))
+        watch = threading.Timer(PATIENCE, self._process.kill)
+        watch.daemon = True
+        watch.start()
+        try:
+            pickle.dump(task, self._stream(self._process.stdin))
+            self._stream(self._process.stdin).flush()
+            found: bytes | None = pickle.load(self._stream(self._process.stdout))
+        finally:
+            watch.cancel()
         return found
 
     @staticmethod

@@ -75,6 +75,16 @@ def test_a_figure_that_cannot_be_drawn_elsewhere_is_drawn_here_with_its_fault(tw
 
 
 @pytest.mark.slow
+def test_a_painter_that_hangs_is_ended_and_its_figures_are_drawn_here(two_painters, monkeypatch) -> None:
+    monkeypatch.setattr(painters, "PATIENCE", 1.0)
+    drawn = figures(6, "asleep")
+    with Ahead() as ahead:
+        ahead.draw(drawn)
+    assert places(drawn) == [(str(k), str(HERE)) for k in range(6)]
+    assert not any(thread.is_alive() for thread in ahead._threads)
+
+
+@pytest.mark.slow
 def test_the_report_has_the_same_bytes_with_and_without_painters(small_run: Path, tmp_path, two_painters) -> None:
     write_report(small_run, out=tmp_path / "with", formats=["html", "docx", "pptx"])
     with painters.painters(0):
