@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ranklsim.pkpd.engine import compiler
 from ranklsim.pkpd.engine import store as stores
 from ranklsim.pkpd.engine.store import KEPT_DAYS, Store
 
@@ -164,9 +166,11 @@ def _simulated(folder: Path) -> tuple[str, str]:
 
 
 @pytest.mark.slow
-def test_a_damaged_kernel_is_made_again_and_gives_the_same_numbers(tmp_path):
-    expected, said = _simulated(tmp_path)
-    assert said == ""
+def test_a_damaged_kernel_is_made_again_and_gives_the_same_numbers(tmp_path, capsys):
+    exec(RUN, {"__name__": "here"})
+    expected = capsys.readouterr().out
+    kernel = f"kernels/kernel_1_0_0_{compiler._fingerprint()}"  # compiled here or before
+    shutil.copytree(compiler.code_store().base / kernel, tmp_path / kernel, ignore=shutil.ignore_patterns("*.tmp"))
     files = sorted(path for path in tmp_path.rglob("*") if path.is_file())
     assert _simulated(tmp_path) == (expected, "")
     text = next(path for path in files if path.name == "text")
@@ -175,5 +179,5 @@ def test_a_damaged_kernel_is_made_again_and_gives_the_same_numbers(tmp_path):
     largest.write_bytes(largest.read_bytes()[:-100])
     again, said = _simulated(tmp_path)
     assert again == expected
-    assert said.count("is damaged") == 2
+    assert [line.count("is damaged") for line in said.splitlines()] == [1, 1]
     assert _simulated(tmp_path) == (expected, "")
