@@ -35,8 +35,9 @@ $(STAMP): requirements/lock.txt pyproject.toml
 		"$(PYTHON)" -m venv --clear $(VENV); fi
 	@rm -f $(VENV)/.set-up-*
 	@echo "Setting up $(VENV) from requirements/lock.txt"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/lock.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements/lock.txt
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib pkpd cohorts reports || true # on all processors, which pip does on one
 	@touch $@
 
 .PHONY: demo
@@ -44,7 +45,7 @@ demo: $(STAMP)  ## run the four-arm trial `modality` and print the path of its r
 	@scripts/demo "$(BIN)" "$(TRIAL)" "$(OUT)"
 
 # On every core, up to four; the tests of a file that share something stay together (tests/conftest.py).
-PYTEST := python -m pytest -n auto --maxprocesses=4 --dist loadgroup
+PYTEST := python -m pytest -n auto --maxprocesses=4 --dist loadgroup --no-loadscope-reorder
 # The workers share the cores, so that threads of linear algebra within one only stand in each other's way.
 test quick lowest: export OMP_NUM_THREADS = 1
 

@@ -30,12 +30,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file on one worker, so that its fixtures are made once (``--dist loadgroup``).
 
     The tests that read `small_report` stay together too. Slow tests without a fixture of their file go to any worker.
+    Groups with slow tests come first, so that all workers end at nearly the same time.
     """
+    group, slow = {}, set()
     for item in items:
-        if "small_report" in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group("small_report"))
-        elif not item.get_closest_marker("slow") or any(hasattr(item.module, name) for name in item.fixturenames):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        is_slow = item.get_closest_marker("slow") is not None
+        group[item] = item.nodeid
+        if mark := item.get_closest_marker("xdist_group"):
+            group[item] = mark.args[0]
+        elif "small_report" in item.fixturenames:
+            group[item] = "small_report"
+        elif not is_slow or any(hasattr(item.module, name) for name in item.fixturenames):
+            group[item] = item.path.stem
+        if not mark and group[item] != item.nodeid:
+            item.add_marker(pytest.mark.xdist_group(group[item]))
+        if is_slow:
+            slow.add(group[item])
+    items.sort(key=lambda item: group[item] not in slow)
 
 
 @pytest.fixture(scope="session")

@@ -160,7 +160,8 @@ sys.modules["fcntl"] = None
 sys.modules["msvcrt"] = types.SimpleNamespace(LK_NBLCK=2, locking=lambda handle, mode, size: print("locked", size))
 del os.getuid, os.sched_getaffinity
 from ranklsim.reports.cli.main import main
-sys.exit(main(["run", "exit", "--patients", "6", "--layers", "patients", "--workers", "1", "-o", "run"]))
+code = main(["run", "exit", "--patients", "6", "--layers", "patients", "--workers", "1", "-o", "run", "--no-report"])
+sys.exit(code or main(["report", "run", "--brief"]))
 """
     made = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "locked 1" in made.stdout

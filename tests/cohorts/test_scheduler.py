@@ -151,7 +151,7 @@ def test_a_run_behind_a_url_has_the_same_bytes_and_a_report(trial_file, local):
     }
     assert open_run(url).visits.equals(local.visits)
     assert not (there.folder / "chunks").exists()
-    page = write_report(url)
+    page = write_report(url, brief=True)
     assert str(page) == f"{url}/report/index.html"
     assert "ranklsim-report" in page.read_text(encoding="utf-8")[:2000]
     assert list((there.folder / "report" / "tables").iterdir())

@@ -25,13 +25,14 @@ from ranklsim.reports.qualify.run import qualify, read_qualification, requiremen
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERY = requirements()
+TOGETHER = pytest.mark.xdist_group("test_qualify")  # what several requirements are about is computed once
 SLOW = ("IQ-03", "IQ-05", "IQ-06", "SV-01", "SV-02", "SV-03", "SV-09", "DT-02", "DT-03", "DT-04", "DT-05")
 
 
 @pytest.mark.parametrize(
     "each",
     [
-        pytest.param(each, id=each.requirement, marks=[pytest.mark.slow] * (each.requirement in SLOW))
+        pytest.param(each, id=each.requirement, marks=[TOGETHER, *[pytest.mark.slow] * (each.requirement in SLOW)])
         for each in EVERY
         if each.group != "published trials" and each.requirement != "IQ-02"  # a checkout may have changes
     ],
