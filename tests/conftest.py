@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -47,6 +48,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if is_slow:
             slow.add(group[item])
     items.sort(key=lambda item: group[item] not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """Whatever is imported stays, and is no more looked through for garbage, which took a fifth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,12 +22,14 @@ from ranklsim.reports.figures.drawing import spread
 
 INK, PALE = "#222222", "#EDEDED"
 # Curves that are not agents: black and Okabe-Ito blue, vermilion, green, told apart by dash as well.
-STYLES = (("#000000", "-"), ("#0072B2", (0, (5, 1.5))), ("#D55E00", (0, (3, 1, 1, 1))), ("#009E73", (0, (1, 1))))
+COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+STYLES = tuple(zip(COLORS, DASHES, strict=True))
+CURVES = (*STYLES, *zip(COLORS, DASHES[1:] + DASHES[:1], strict=True))
 SITES = {"LS": "Lumbar spine", "TH": "Total hip", "FN": "Femoral neck", "R13": "1/3 radius"}
 NAME_HEIGHT = 0.15  # of a panel, between two names
 MOST_PANELS, MOST_CURVES = 6, 8
 STYLE = {"font.size": 8, "svg.fonttype": "path", "svg.hashsalt": "ranklsim", "axes.linewidth": 0.6}
-CURVES = (*STYLES, *((color, dash) for (color, _), (_, dash) in zip(STYLES, STYLES[1:] + STYLES[:1], strict=True)))
 MOST_MARKS = 60  # doses of one regimen that are marked one by one
 NOTE = "Typical patient: no variability between patients, no measurement error. Simulated data"
 

@@ -347,4 +347,3 @@ def test_a_hundred_kilobytes_take_less_than_a_second_and_a_hundred_megabytes(tmp
             assert time.process_time() - begun < 1
             assert peak_memory() - before < 100
             assert all(len(message) <= 8000 and message.isprintable() for message in refused.value.messages)
-    gc.unfreeze()

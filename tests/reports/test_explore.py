@@ -141,7 +141,8 @@ def test_a_regimen_reads_back_from_the_arm_of_the_trial_file() -> None:
 
 
 @pytest.mark.slow
-def test_the_women_of_the_page_are_those_of_the_trial_that_it_gives(tmp_path: Path) -> None:
+def test_the_women_of_the_page_are_those_of_the_trial_that_it_gives(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(texts, "PATIENTS", 200)
     one, other = "denosumab 60mg every 6mo x2", "placebo every 6mo x2"
     arms = [texts.arm(name, name, parse_regimen(text)) for name, text in (("A", one), ("B", other))]
     path = tmp_path / "explore.toml"
