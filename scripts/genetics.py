@@ -32,7 +32,8 @@ def _interventions() -> list[str]:
         what = [f"`{symbol}` x {_fold(value)}" for symbol, value in part.get("times", {}).items()]
         what += [f"rise of `{symbol}` in proportion to `{to}`" for symbol, to in part.get("needs", {}).items()]
         what += [f"`{symbol}` = {value:g}" for symbol, value in part.get("set", {}).items()]
-        what += [f"serum sRANKL times `{part['serum_sRANKL']}`"] if "serum_sRANKL" in part else []
+        if "serum_sRANKL" in part:
+            what.append(f"serum sRANKL times `{part['serum_sRANKL']}`, for {part.get('dose', 1):g} of its dose")
         what += [f"`{symbol}` from {value:g} to the women's" for symbol, value in part.get("before", {}).items()]
         why = "; ".join(text for text in (part["source"], part.get("note", "")) if text)
         rows.append((part["label"], ", ".join(what), why))

@@ -109,8 +109,10 @@ def first() -> None:
 
 
 def ensemble() -> None:
-    """Vectors from the posterior with these offsets, of equal weight, and their centre as the default."""
-    adopt(facts(fit("default", "--no-profile"))["parameters"])
+    """Vectors from the posterior with these offsets, of equal weight, and their centre as the default.
+
+    They begin around those that ship, so that `first` may be left out where only data have changed.
+    """
     drawn = pd.read_csv(fit("ensemble") / "samples.csv").drop(columns="objective").head(VECTORS)
     write("ensemble.csv", drawn)
     spec = load_spec("ensemble")

@@ -40,8 +40,9 @@ from ranklsim.pkpd.fitting import work
 from ranklsim.pkpd.fitting.descent import FAR, descend
 from ranklsim.pkpd.fitting.posterior import Draws, sample
 from ranklsim.pkpd.fitting.sizes import misfits, sizes
-from ranklsim.pkpd.fitting.spec import SAMPLER, Fitted, Spec
+from ranklsim.pkpd.fitting.spec import SAMPLER, Fitted, Spec, transformed
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
+from ranklsim.pkpd.reading import first_faults, read_content, read_csv
 
 Array = NDArray[np.float64]
 
@@ -445,14 +446,15 @@ def fit(
     -------
     Fit
         The best start. `Fit.converged` says whether it converged; it is not raised, since a caller may want to see it.
-        Draws begin around the estimate of least squares.
+        Draws begin around the estimate of least squares, or around earlier draws (`Spec.around`).
 
     Raises
     ------
     BadInput
-        From `make_problem`.
+        From `make_problem` and `earlier_draws`.
     """
     problem = problem or make_problem(spec, parameters)
+    earlier = earlier_draws(spec)
     rows = []
     for number, theta in enumerate(_starting_points(spec)):
         kept = folder / f"start-{number:03d}.json" if folder else None
@@ -483,12 +485,45 @@ def fit(
             spec.parameters,
             theta,
             found.jacobian,
+            around=earlier,
             seed=spec.seed,
             kept=folder / "draws.npz" if folder else None,
             progress=progress,
             **options,
         )
     return found
+
+
+def earlier_draws(spec: Spec) -> Array | None:
+    """Earlier draws (`Spec.around`) on the fitted scale, shape (n, parameters); None if the specification has none.
+
+    Parameters
+    ----------
+    spec : Spec
+
+    Raises
+    ------
+    BadInput
+        If the file can't be read, lacks a parameter or is too short, or a draw lies beyond the bounds of the fit.
+    """
+    if spec.around is None:
+        return None
+    name, least = str(spec.around), 2 * len(spec.parameters)
+    sheet = read_csv(name, read_content(spec.around), [p.name for p in spec.parameters])
+    faults, draws = list(sheet.faults), []
+    for row in sheet.rows():
+        values = [row.number(p.name, needed=True) for p in spec.parameters]
+        for p, value in zip(spec.parameters, values, strict=True):
+            if value < p.within[0] or value > p.within[1]:
+                row.fault(p.name, f"{value:g} is beyond the bounds of the fit, {p.within[0]:g} to {p.within[1]:g}.")
+        faults += row.faults
+        if not row.faults:
+            draws.append([transformed(x, p.transform) for x, p in zip(values, spec.parameters, strict=True)])
+    if faults:
+        raise BadInput(*first_faults(name, faults))
+    if len(draws) < least:
+        raise BadInput(f"{name}: {len(draws)} draws of {len(spec.parameters)} parameters; give at least {least}.")
+    return np.array(draws)
 
 
 def _starting_points(spec: Spec) -> Iterator[Array]:
@@ -706,7 +741,7 @@ def _crossing(theta: Array, rise: Array, threshold: float) -> float | None:
 
 
 def fingerprint(problem: Problem) -> str:
-    """Fingerprint (hexadecimal) of specification, table and rows, which a resumed fit must share.
+    """Fingerprint (hexadecimal) of specification, table, rows and earlier draws, which a resumed fit must share.
 
     Parameters
     ----------
@@ -716,6 +751,8 @@ def fingerprint(problem: Problem) -> str:
     seen.update(problem.spec.text.encode())
     seen.update(problem.table.hash.encode())
     seen.update(problem.evidence.observations.to_csv(index=False).encode())
+    if (earlier := earlier_draws(problem.spec)) is not None:
+        seen.update(earlier.tobytes())
     return seen.hexdigest()
 
 

@@ -38,6 +38,7 @@ from ranklsim.pkpd.fitting.work import keep_arrays, kept_arrays
 Array = NDArray[np.float64]
 
 WIDER = 2.0  # variance of the first particles over that of Laplace's approximation
+AROUND = 1.35  # and over that of earlier draws, around which they begin
 KEEP = 0.5  # effective share of the particles after a step of temperature
 LIKE = 0.6  # median correlation with the place after resampling below which a stage ends
 FORGOT = 0.15  # largest correlation below which the last stage ends
@@ -156,6 +157,7 @@ def sample(
     jacobian: Array,
     *,
     particles: int = PARTICLES,
+    around: Array | None = None,
     seed: int = 1,
     kept: Path | None = None,
     progress: Callable[[str, float], None] | None = None,
@@ -174,6 +176,9 @@ def sample(
     jacobian : ndarray, shape (n_residuals, parameters)
         Of the residuals there.
     particles : int
+    around : ndarray, shape (m, parameters), optional
+        Earlier draws on the fitted scale, of a posterior that is much like this one. Particles begin around them, and
+        not around the estimate: fewer steps of temperature lead from there to the same posterior.
     seed : int
         Same seed, same draws.
     kept : path, optional
@@ -197,9 +202,13 @@ def sample(
     def evaluate(z: Array) -> Array:
         return np.concatenate([residuals(space.theta(z[i : i + BATCH])) for i in range(0, len(z), BATCH)])
 
-    middle = np.clip(space.scores(centre), -FAR, FAR)
-    slope = jacobian * space.slope(middle)
-    first = _Normal(middle, np.asarray(WIDER * np.linalg.inv(slope.T @ slope + np.eye(d)), dtype=float))
+    if around is not None:
+        earlier = space.scores(around)
+        first = _Normal(earlier.mean(axis=0), AROUND * np.cov(earlier.T))
+    else:
+        middle = np.clip(space.scores(centre), -FAR, FAR)
+        slope = jacobian * space.slope(middle)
+        first = _Normal(middle, np.asarray(WIDER * np.linalg.inv(slope.T @ slope + np.eye(d)), dtype=float))
     if kept and (old := kept_arrays(kept)):
         state = _State(**{name: value if value.ndim else value.item() for name, value in old.items()})
     else:

@@ -87,6 +87,7 @@ SPEC = Shape(
         "mice": "true",
         "studies": "true",
         "evidence": '"my-evidence"',
+        "around": '"samples.csv"',
         "parameter": "one or more tables [[parameter]]",
         "include": "one or more tables [[include]]",
         "exclude": "one or more tables [[exclude]]",
@@ -186,6 +187,7 @@ class Spec:
     mice: bool
     studies: bool
     evidence: Path | None
+    around: Path | None
     parameters: tuple[Fitted, ...]
     include: tuple[Rule, ...]
     exclude: tuple[Rule, ...]
@@ -342,7 +344,9 @@ class _Reader:
         for i, p in enumerate(fitted):
             if p.name.endswith(SPREAD) and kind != between:
                 root.fault(("parameter", i, "name"), f'{p.name} is a spread: it needs kind = "{between}".')
-        evidence = root.text("evidence", "")
+        evidence, around = root.text("evidence", ""), root.text("around", "")
+        if around and method != SAMPLER:
+            root.fault("around", f'earlier draws are where method = "{SAMPLER}" begins; leave the key out.')
         spec = Spec(
             path=self.path,
             text=self.text + self.below,
@@ -357,6 +361,7 @@ class _Reader:
             mice=root.flag("mice"),
             studies=root.flag("studies"),
             evidence=self.path.parent / evidence if evidence else None,
+            around=self.path.parent / around if around else None,
             parameters=fitted,
             include=self._rules("include", INCLUDE),
             exclude=self._rules("exclude", EXCLUDE),

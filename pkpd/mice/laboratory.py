@@ -109,7 +109,7 @@ class Laboratory:
                 values[symbol] = values.get(symbol, self[symbol]) * fold
             if "serum_sRANKL" in part:  # over normal: add to what the normal surface sheds
                 shed = self["fsh"] * self["kdeg"] * self["M0"]
-                values["sRANKL_given"] = (self[part["serum_sRANKL"]] - 1) * shed
+                values["sRANKL_given"] = part.get("dose", 1.0) * (self[part["serum_sRANKL"]] - 1) * shed
         return values
 
     def before(self, intervention: str) -> dict[str, float]:

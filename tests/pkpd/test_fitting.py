@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +145,7 @@ def test_points_of_one_curve_do_not_count_as_independent(tmp_path: Path) -> None
         ("options = { max_nfev = 200 }", POSTERIOR.format("particles = 3"), "6: 3 particles for 2 parameters"),
         ("options = { max_nfev = 200 }", POSTERIOR.format("particles = 9000000"), "give 20 to 6250000"),
         ("options = { max_nfev = 200 }", POSTERIOR.format("walkers = 30"), "takes no option 'walkers'"),
+        ("starts  = 1", 'around = "old.csv"', "small.toml:4: earlier draws are where method"),
         ("sd = 1.0", "sd = inf", "sd = inf is not a finite number"),
         ("starts  = 1", "starts  = true", "`starts` = true has the wrong form; give starts = 3."),
     ],
@@ -222,6 +224,29 @@ def test_a_spec_that_is_like_another_takes_what_it_does_not_say_from_it(tmp_path
     path.write_text('like = "nothing"\n', "utf-8")
     with pytest.raises(BadInput, match="like is 'nothing'"):
         load_spec(path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ("kT,c0\n" + "0.3,0.1\n" * 3, "old.csv: 3 draws of 2 parameters; give at least 4."),
+        (
+            "kT,c0\n" + "0.3,0.1\n" * 4 + "9,0.1\n",
+            "old.csv:6: column kT: 9 is beyond the bounds of the fit, 0.08 to 0.6.",
+        ),
+        ("kT,c0\n" + "0.3,0.1\n" * 4 + "0.3,\n", "old.csv:6: column c0: it is empty; give a number."),
+        ("kT\n0.3\n", "old.csv:1: column c0 is missing"),
+    ],
+)
+def test_earlier_draws_that_the_fit_cannot_begin_around_are_told_by_line(
+    tmp_path: Path, rows: str, sentence: str
+) -> None:
+    path = small(tmp_path)
+    text = path.read_text("utf-8").replace("options = { max_nfev = 200 }", 'method = "posterior"\naround = "old.csv"')
+    path.write_text(text, "utf-8")
+    (tmp_path / "old.csv").write_text(rows, "utf-8")
+    with pytest.raises(BadInput, match=re.escape(sentence)):
+        fitting.earlier_draws(load_spec(path))
 
 
 def test_draws_from_the_posterior_are_of_typical_values_only(tmp_path: Path) -> None:

@@ -40,6 +40,19 @@ def test_draws_and_evidence_of_a_linear_model_are_those_in_closed_form(tmp_path:
     assert found.log_evidence == pytest.approx(exact, abs=0.15)
 
 
+def test_draws_that_begin_around_earlier_ones_are_of_the_same_posterior() -> None:
+    """The earlier ones lie a standard deviation off and are half as wide."""
+    rng = np.random.default_rng(5)
+    earlier = MEAN + np.sqrt(np.diag(COVARIANCE)) + 0.5 * rng.multivariate_normal(np.zeros(3), COVARIANCE, size=400)
+    found = posterior.sample(residuals, PARAMETERS, np.zeros(3), DESIGN, particles=2000, around=earlier, seed=3)
+    assert found.effective > 1000
+    sd = np.sqrt(np.diag(COVARIANCE))
+    assert np.abs((found.theta.mean(axis=0) - MEAN) / sd).max() < 4 / np.sqrt(found.effective)
+    assert np.abs(found.theta.std(axis=0) / sd - 1).max() < 4 / np.sqrt(2 * found.effective)
+    begun_at_estimate = posterior.sample(residuals, PARAMETERS, MEAN, DESIGN, particles=2000, seed=3)
+    assert found.log_evidence == pytest.approx(begun_at_estimate.log_evidence, abs=0.2)
+
+
 def test_quantiles_and_evidence_in_ten_dimensions_are_those_in_closed_form() -> None:
     """Thirty figures that tell some directions a hundred times better than others."""
     rng = np.random.default_rng(11)
