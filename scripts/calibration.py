@@ -25,7 +25,7 @@ from ranklsim.pkpd.evidence.predictions import predict, summary
 from ranklsim.pkpd.evidence.records import load_evidence
 from ranklsim.pkpd.fitting.spec import load_spec
 from ranklsim.pkpd.parameters import load_parameters
-from ranklsim.pkpd.variants import fits, variants
+from ranklsim.pkpd.variants import variants
 from ranklsim.reports.csr.unknowns import endpoint_by_draw, headlines
 from ranklsim.reports.layout.arms import view_arms
 
@@ -225,24 +225,23 @@ def structures() -> str:
     def text(x: float) -> str:
         return "none" if np.isnan(x) else f"{x:.1f}" if abs(x) < 30 else f"{x:.0f}"
 
-    def cells(frame: pd.DataFrame, label: str, question: str, misfit: str) -> list[object]:
+    def cells(frame: pd.DataFrame, label: str, question: str, rise: str) -> list[object]:
         value = frame.set_index(["result", "arm"])["value"]
         shown = [" / ".join(text(value[result, arm.name]) for result in results) for arm in arms]
-        return [question, label, misfit, *shown]
+        return [question, label, rise, *shown]
 
     drawn = found["draw"]
-    misfit = fits().set_index("variant")["objective"]
     rows = [cells(drawn[drawn["draw"] == 0], "default", "", "")]
     for v in variants():
         own = found["structure"][found["structure"]["draw"] == v.name]
-        rows.append(cells(own, v.label, v.question, f"{misfit[v.name]:.1f}"))
+        rows.append(cells(own, v.label, v.question, f"{v.rise:.1f}" + (", refuted" if v.refuted else "")))
     wide = drawn[drawn["draw"] != 0].groupby(["result", "arm"])["value"].quantile([0.05, 0.95]).unstack()
     spans = [
         " / ".join(f"{text(wide.loc[(r, a.name), 0.05])} to {text(wide.loc[(r, a.name), 0.95])}" for r in results)
         for a in arms
     ]
     rows.append(["", "ensemble, 90 %", "", *spans])
-    return lines(["question", "structure", "misfit", *(f"{a.label}: gain % / peak CTX % / kept %" for a in arms)], rows)
+    return lines(["question", "structure", "rise", *(f"{a.label}: gain % / peak CTX % / kept %" for a in arms)], rows)
 
 
 def main() -> None:

@@ -241,16 +241,19 @@ def _list_evidence(folder: Path | None) -> None:
     )
 
 
-@shared.verb("variants", "List structural variants of the model that fit equally well.", "variants")
+@shared.verb("variants", "List structural variants of the model, and how well they fit.", "variants")
 def _variants() -> None:
-    """List the structural variants that published figures cannot distinguish from the default, for --parameters.
+    """List other structures of the model, for --parameters.
 
-    Misfit: the objective (weighted squares and priors) of the variant's own fit to the same figures. A difference of 4
-    is one that the figures can show, if the rest of the model is right.
+    Rise: of -2 ln of likelihood and prior over the default, each at its own best fit to the same figures and mice. The
+    odds against a variant are exp(rise / 2); above 100 to 1 it counts as refuted, and no range in a report holds it.
     """
     from ranklsim import api
 
-    shared.print_table(row | {"misfit": f"{row['misfit']:.1f}"} for row in api.variants().to_dict("records"))
+    shared.print_table(
+        row | {"rise": f"{row['rise']:.1f}", "refuted": "yes" if row["refuted"] else "no"}
+        for row in api.variants().to_dict("records")
+    )
 
 
 def _count(number: int, noun: str) -> str:

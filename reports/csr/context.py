@@ -16,6 +16,7 @@ from ranklsim.cohorts.endpoints.durability import lasting
 from ranklsim.cohorts.running.storage import Run
 from ranklsim.cohorts.statistics import summaries
 from ranklsim.cohorts.words import month_text
+from ranklsim.pkpd.variants import variants
 from ranklsim.reports.analyses.results import Analyses, analyse, analysed_endpoints
 from ranklsim.reports.csr import unknowns
 from ranklsim.reports.figures.ahead import Picture
@@ -302,7 +303,7 @@ class Context:
         DataFrame
             With columns ``parameter_median``, ``_low``, ``_high``, ``_draws``, ``_default`` over the parameter draws,
             ``parameter_below`` (share of them in which the result is below 0), and ``unknown_low``, ``unknown_high``
-            over these and other structures of the model; NaN where there is none.
+            over these and the other structures of the model that the data do not refute; NaN where there is none.
         """
         frame = table.copy()
         names = {"median": "parameter_median", "low": "parameter_low", "high": "parameter_high"}
@@ -313,10 +314,11 @@ class Context:
         if self._can_draw(spec):
             column = "value" if self.reference(spec) is None else "difference"
             draws, other = self.by_draw(spec), self._of_courses(self._structures, spec)
+            other = other[other["draw"].isin(self._open)]
             for at, arm in frame["arm"].items():
                 own = draws.loc[draws["arm"] == arm].set_index("draw")[column]
-                variants = other.loc[(other["arm"] == arm) & (other["draw"] != ""), column]
-                over = unknowns.whole_range(own.drop(0).to_numpy(float), variants.to_numpy(float))
+                structures = other.loc[other["arm"] == arm, column]
+                over = unknowns.whole_range(own.drop(0).to_numpy(float), structures.to_numpy(float))
                 over["below"] = float((own.drop(0) < 0).mean())
                 for source, target in names.items():
                     frame.loc[at, target] = over[source]
@@ -375,6 +377,11 @@ class Context:
         return "parameter vectors that agree with published figures" if agree else "draws from plausible ranges"
 
     @cached_property
+    def _open(self) -> set[str]:
+        """Names of the structural variants that the data do not refute."""
+        return {one.name for one in variants() if not one.refuted}
+
+    @cached_property
     def _structures(self) -> pd.DataFrame:
         """Courses of the typical patient under each structure, whose name stands for the draw; "" is the default."""
         default = self.data.uncertainty[self.data.uncertainty["draw"] == 0].assign(variant="")
@@ -403,7 +410,7 @@ class Context:
         return self._headlines(self.data.uncertainty)
 
     def whole_range(self, result: str, arm: str) -> dict[str, float]:
-        """Range of one headline result over parameter vectors and structures (`unknowns.whole_range`).
+        """Range of one headline result over parameter vectors and open structures (`unknowns.whole_range`).
 
         Parameters
         ----------
@@ -415,7 +422,7 @@ class Context:
         drawn, other = (f[(f["result"] == result) & (f["arm"] == arm)] for f in (self.by_vector, self.by_structure))
         return unknowns.whole_range(
             drawn.loc[drawn["draw"] != 0, "value"].to_numpy(float),
-            other.loc[other["variant"] != "", "value"].to_numpy(float),
+            other.loc[other["variant"].isin(self._open), "value"].to_numpy(float),
         )
 
     def goes_on(self, arm: ArmView) -> bool:

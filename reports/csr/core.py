@@ -180,8 +180,8 @@ def _key_figure(c: Context, key: pd.DataFrame) -> Exhibit:
         reference={REBOUND: 100.0},
         note="Solid: estimate and 95% CI, the chance of which patients are in the trial. Hatched: what "
         "the model expects of a typical patient, 90% over parameter values that published figures allow, its median "
-        "upright; thin: with other structures of the model too. Patients differ from what is expected by chance, and "
-        "as their mean is not the typical patient. Rebound: of the median of the patients.",
+        "upright; thin: with the other structures of the model that these leave open too. Patients differ from what is "
+        "expected by chance, and as their mean is not the typical patient. Rebound: of the median of the patients.",
         headline=_most(c, key),
         alt=f"{titles[GAIN][0] if GAIN in titles else titles[REBOUND][0]}: {listed(spoken)}.",
     )
@@ -403,7 +403,8 @@ def _table(c: Context, frame: pd.DataFrame) -> Exhibit:
         who=c.population,
         note="Estimate and comparison: of the patients. Over what is not known: the same comparison (or change, where "
         "there is none) of the typical patient, median and 90% of the parameter vectors; with other structures: the "
-        f"range of both. Methods: Tables 14.2.1.1 and 14.2.8.1. Not known: section {NOT_KNOWN}.",
+        "range of both, over those that published figures leave open. Methods: Tables 14.2.1.1 and 14.2.8.1. Not "
+        f"known: section {NOT_KNOWN}.",
     )
 
 

@@ -15,7 +15,7 @@ from ranklsim.cohorts.durability import LEAST_GAIN
 from ranklsim.cohorts.statistics import summaries
 from ranklsim.cohorts.uncertainty import SOON
 from ranklsim.cohorts.words import listed, month_text
-from ranklsim.pkpd.variants import variants
+from ranklsim.pkpd.variants import REFUTED, variants
 from ranklsim.reports.csr import unknowns
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import NOT_KNOWN, Context, nearest
@@ -357,9 +357,10 @@ def _structures(c: Context) -> list[Exhibit]:
     wide = frame.pivot(index=["result", "variant"], columns="arm", values="value")[[arm.name for arm in shown]]
     order = [(result, name) for result in frame["result"].unique() for name in ("", *(v.name for v in variants()))]
     wide = wide.loc[[key for key in order if key in wide.index]].reset_index()
-    told = {v.name: (v.question, v.label) for v in variants()} | {"": ("Default", "Default structure")}
+    told = {v.name: (v.question, v.label, v.rise) for v in variants()} | {"": ("Default", "Default structure", np.nan)}
     wide.insert(1, "question", wide["variant"].map(lambda name: told[name][0]))
     wide.insert(2, "structure", wide["variant"].map(lambda name: told[name][1]))
+    wide.insert(3, "rise", wide["variant"].map(lambda name: told[name][2]))
     return [
         c.listing(
             "14.2.7.2",
@@ -368,15 +369,24 @@ def _structures(c: Context) -> list[Exhibit]:
             lambda row: {
                 "Result": row["result"],
                 "Structure": row["structure"],
+                "Odds against": _odds(row["rise"]),
                 **{arm.label: tables.num(row[arm.name], 1) for arm in shown},
             },
             numeric=[arm.label for arm in shown],
             group="Result",
             who=c.typical,
-            note="Each structure has a fit of its own to the same published figures, none of which it fits noticeably "
-            "worse than the default. `ranklsim variants` lists them; `--parameters NAME` runs a trial with one.",
+            note="Each structure has a fit of its own to the same published figures. Odds against: what these say of "
+            "it beside the default structure; from 100 to 1 on it counts as refuted, and no range in this report holds "
+            "it. `ranklsim variants` lists them; `--parameters NAME` runs a trial with one.",
         )
     ]
+
+
+def _odds(rise: float) -> str:
+    """Odds against a structure that fits so much worse than the default; empty for the default itself."""
+    if np.isnan(rise):
+        return ""
+    return "refuted" if rise > REFUTED else f"{np.exp(rise / 2):.{1 if rise > 0 else 2}f} to 1"
 
 
 def _importance(c: Context) -> list[Exhibit]:
