@@ -93,7 +93,10 @@ def variant(name: str) -> Variant:
 
 
 def fits() -> pd.DataFrame:
-    """Quality of the fits: columns `variant`, `objective` (whitened squares and priors), `figures`, `rise`."""
+    """Quality of the fits: columns `variant`, `objective` (whitened squares and priors) and `rise` (`Variant.rise`).
+
+    The rows ``default`` and ``women`` are the default structure, fitted to all data and to those of women.
+    """
     return pd.read_csv(DATA / "variant_fits.csv")
 
 

@@ -18,6 +18,7 @@ from ranklsim.cohorts.running.execution import run
 from ranklsim.cohorts.running.storage import open_run
 from ranklsim.cohorts.statistics import summaries
 from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.variants import variants
 from ranklsim.reports.csr.appendix import potency_in_words
 from ranklsim.reports.csr.context import Context
 from ranklsim.reports.csr.core import within_words
@@ -96,6 +97,17 @@ def page(small_report: Path) -> Page:
 @pytest.fixture(scope="module")
 def context(small_run: Path) -> Context:
     return Context(open_run(small_run))
+
+
+def test_a_range_over_structures_leaves_out_what_the_data_refute(context):
+    frame = context.by_structure
+    frame = frame[frame["arm"] == "srankl"]
+    first = frame["result"].iloc[0]
+    value = frame[frame["result"] == first].set_index("variant")["value"]
+    left = value.drop(["", *(one.name for one in variants() if one.refuted)])
+    over = context.whole_range(first, "srankl")
+    assert (over["structure_low"], over["structure_high"]) == (left.min(), left.max())
+    assert value["soluble-activation"] > over["both_high"], "a refuted structure would have sRANKL do what both do"
 
 
 def test_the_page_is_well_formed_and_its_ids_are_unique(page):
