@@ -130,8 +130,7 @@ def variants() -> None:
     columns: dict[str, dict[str, float]] = {}
     rows = [{"variant": ("women", "default")[mice], "objective": x, "rise": 0.0} for mice, x in default.items()]
     for name in names:
-        folder = fit(name, "--no-profile")
-        found = facts(folder)
+        found = facts(fit(name, "--no-profile", "--parameters", name))  # which begins where it ended last
         columns[name] = found["fixed"] | found["parameters"]
         rise = found["objective"] - default[load_spec(name).mice]
         rows.append({"variant": name, "objective": found["objective"], "rise": round(rise, 1)})

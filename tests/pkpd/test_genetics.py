@@ -22,20 +22,19 @@ DATA = laboratory.published()
 # What the model can't do, by test (0: further experiments) and the start of the endpoint. A row that mends or breaks
 # changes this list, on purpose.
 FAILING = {
-    (3, "serum sRANKL, fold"): "by 0.2: the ensemble has 0.8 to 6",
+    (3, "serum sRANKL, fold"): "by 0.3: the ensemble has 0.7 to 7",
     (8, "trabecular BV/TV one month after"): "adult bone can't grow by 30 % in a month",
-    (8, "trabecular osteoclasts, % change"): "by 2: osteoclasts do not fall in proportion to what activates sites",
-    (8, "trabecular loss by ovariectomy prevented"): "by 3, as these osteoclasts",
     (
         13,
         "trabecular osteoclasts, % change",
     ): "by 2: what is not shed stays on the surface, and sRANKL is a small share",
     (15, "trabecular BV/TV after 10 days"): "adult turnover of 2 a year can't take 84 % in ten days",
-    (15, "serum TRAP5b after 10 days"): "by 14: activation of sites is bounded, and osteoclasts last",
+    (15, "serum TRAP5b after 10 days"): "by 4: activation of sites is bounded, and osteoclasts last",
     (15, "trabecular BV/TV after 28 days"): "as after 10 days",
     (16, "trabecular osteoclasts under saturating denosumab"): "full blockade leaves none, the mice a twentieth",
     (19, "trabecular remodelling 13 years after menopause"): "nothing goes on rising for years",
-    (21, "CTX peak with zoledronate 6 months after"): "by 2 where nothing drifts: waiting cells alone overshoot little",
+    (21, "CTX peak after 5 years over that after 1 year"): "by 0.3 where nothing drifts, as the next",
+    (21, "CTX peak with zoledronate 6 months after"): "by 3 where nothing drifts: waiting cells alone overshoot little",
     (23, "serum free sRANKL at month 1"): "half of the shedding of bound surface RANKL is blocked in the middle",
 }
 
