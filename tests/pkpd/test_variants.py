@@ -32,7 +32,7 @@ def test_a_structure_is_refuted_by_the_odds_of_its_own_fit() -> None:
     told = variants.fits().set_index("variant")
     for one in variants.variants():
         base = told.loc["default" if load_spec(one.name).mice else "women", "objective"]
-        assert one.rise == pytest.approx(told.loc[one.name, "objective"] - base, abs=0.06)
+        assert one.rise == pytest.approx(told.loc[one.name, "objective"] - base, abs=0.15)  # of four digits each
         assert one.refuted == (np.exp(one.rise / 2) > 100)
     # Published: mice without sRANKL have as many osteoclasts as others (Asano 2019), so sRANKL alone can't activate.
     known = variants.variant("soluble-activation")
