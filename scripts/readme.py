@@ -133,8 +133,8 @@ def answer() -> str:
         "(typical patient; medians with 90 % intervals). The condition that matters most: nobody has measured in "
         f"people which share of the signal at RANK comes from sRANKL. It is {middle} % ({low} to {high}) if serum and "
         "mice tell it, one molecule of it is at most as potent as one on a cell, and marrow holds at most a thousand "
-        "times as much as serum. If sRANKL alone activated remodelling, an antibody against it would build bone too "
-        "([calibration](docs/calibration.md)).",
+        "times as much as serum. If sRANKL alone activated remodelling, an antibody against it would build bone too; "
+        "trials in women and mice without sRANKL speak against it ([calibration](docs/calibration.md)).",
         120,
     )
 
