@@ -53,8 +53,8 @@ def example(folder: Path) -> str:
     head = ("outcome, central 90 % of the vectors", "most important: total order (95 % interval)", "first order",
             "rank correlation over the ensemble (partial)")  # fmt: skip
     k = sobol["symbol"].nunique()
-    said = f"{len(screened)} parameters, {settings['trajectories']} trajectories, N = {settings['samples']}, K = {k}, seed "
-    return f"{said}of the trial. The last column is over the shipped ensemble.\n\n{table(head, rows)}"
+    counts = f"{len(screened)} parameters, {settings['trajectories']} trajectories, N = {settings['samples']}, K = {k}"
+    return f"{counts}, seed of the trial. The last column is over the shipped ensemble.\n\n{table(head, rows)}"
 
 
 def _size(value: float) -> str:

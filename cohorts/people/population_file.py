@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import threadpoolctl
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
@@ -178,6 +179,11 @@ def built_population(name: str, files: Mapping[str, bytes]) -> Population:
     """
     file = (f"{name}.toml", files[f"{name}.toml"])
     root = _open(*file)
+    with threadpoolctl.threadpool_limits(1):  # a product of matrices has other last bits on another number of threads
+        return _built(name, file, root, files)
+
+
+def _built(name: str, file: tuple[str, bytes], root: Table, files: Mapping[str, bytes]) -> Population:
     if "table" not in root:
         return _declared(name, file)
     table = root.text("table", "")

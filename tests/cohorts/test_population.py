@@ -1,12 +1,15 @@
+import pickle
 import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import threadpoolctl
 from scipy.special import ndtri
 from scipy.stats import qmc
 
 from ranklsim.cohorts.conduct.patients import draw, typical
+from ranklsim.cohorts.people import population_file
 from ranklsim.cohorts.people.criteria import admitted
 from ranklsim.cohorts.people.joint import COLUMNS, POINTS, sobol
 from ranklsim.cohorts.people.population_file import POPULATIONS, list_populations, load_population
@@ -178,6 +181,16 @@ def test_criteria_that_nobody_fulfils_are_found_by_file_and_line(parameters, tmp
     (tmp_path / "nobody.toml").write_text(text, encoding="utf-8")
     with pytest.raises(BadInput, match=rf"^nobody\.toml:{line}: eligible: fewer than 1 in 2000"):
         draw(load_trial(tmp_path / "nobody.toml"), parameters, [1])
+
+
+@pytest.mark.parametrize("name", ["postmenopausal-osteoporosis", "chronic-kidney-disease"])
+def test_a_population_does_not_depend_on_the_number_of_threads(name):
+    found = []
+    for threads in (1, 2):
+        population_file._declared.cache_clear()
+        with threadpoolctl.threadpool_limits(threads):
+            found.append(load_population(name).tilt)
+    assert pickle.dumps(found[0]) == pickle.dumps(found[1])
 
 
 def test_an_unknown_population_gets_the_closest_name():
