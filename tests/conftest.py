@@ -27,6 +27,7 @@ QUIET = ("--disable-background-networking", "--disable-component-update", "--dis
 painters.MOST = 0  # the tests share the processors already
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file on one worker, so that its fixtures are made once (``--dist loadgroup``).
 

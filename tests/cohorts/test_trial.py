@@ -408,6 +408,8 @@ def test_no_value_anywhere_makes_anything_but_a_trial_or_sentences_with_the_file
         try:
             for key in path[:-1]:
                 holder = holder[key]
+            if isinstance(holder, dict) != isinstance(path[-1], str):  # a change before put another kind there
+                continue
             if value is None:
                 del holder[path[-1]]
             else:
