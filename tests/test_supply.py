@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from importlib.metadata import PackageNotFoundError, metadata, version
+from pathlib import Path
 
 import pytest
 import sbom
@@ -90,3 +92,9 @@ def test_the_bill_of_materials_has_all_that_an_installation_brings_and_the_same_
     assert {line["ref"] for line in bill["dependencies"]} == refs
     assert {other for line in bill["dependencies"] for other in line.get("dependsOn", [])} <= refs
     assert len(Bom.from_json(bill).components) == len(versions)
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="tests share out among processes only there")
+def test_tests_that_share_something_are_sent_to_one_worker(request: pytest.FixtureRequest) -> None:
+    """Else module fixtures are made on each."""
+    assert request.node.nodeid.endswith(f"@{Path(__file__).stem}")
