@@ -112,7 +112,7 @@ def misfits() -> str:
 def answer() -> str:
     """What the selective antibodies do, over the vectors that agree with published data."""
     wanted = {"gain": "change of BMD_LS at 36 mo", "peak": "highest CTX after treatment"}
-    agents = ["denosumab", "mrankl-selective", "srankl-selective"]
+    agents = ["denosumab", "mrankl-selective", "srankl-selective", "placebo"]
     given = {"dose": "60 mg", "every": "6 mo", "doses": 6, "follow": "36 mo"}
     found = ranklsim.sweep(agents=agents, of=list(wanted.values()), draws=DRAWS, **given)
     rows = {(row["agent"], row["quantity"]): row for _, row in found.iterrows()}
@@ -123,12 +123,13 @@ def answer() -> str:
         numbers = (round(row[key], 1) + 0.0 for key in ("median", "low", "high"))  # no minus before a zero
         return text.format(*numbers).replace("-", "−")
 
-    both, cell, free = agents
+    both, cell, free, none = agents
     low, middle, high = (f"{100 * share:.1f}" for share in np.quantile(ensemble()["sig"], (0.05, 0.5, 0.95)))
     return textwrap.fill(
         f"**The answer, under the condition that the model holds:** over {DRAWS} parameter vectors that agree with "
         f"published data, three years of an antibody that binds mRANKL alone bring {said(cell, 'gain')} at the lumbar "
-        f"spine, where denosumab brings {said(both, 'gain')}; one that binds sRANKL alone brings {said(free, 'gain')}. "
+        f"spine, where denosumab brings {said(both, 'gain')}; one that binds sRANKL alone brings {said(free, 'gain')}, "
+        f"and no treatment {said(none, 'gain')}. "
         f"After the last dose CTX rises to {said(cell, 'peak')} of baseline, with denosumab to {said(both, 'peak')} "
         "(typical patient; medians with 90 % intervals). The condition that matters most: nobody has measured in "
         f"people which share of the signal at RANK comes from sRANKL. It is {middle} % ({low} to {high}) if serum and "

@@ -48,6 +48,8 @@ def _explore(
         from ranklsim.reports.explore.export import export as exported
 
         shared.check_targets([export], force)
+        if export.suffix.lower() not in (".html", ".htm"):
+            raise BadInput(f"--export: {export} does not end in .html; the page is one HTML file.")
         with shared.progress_bar() as (progress, _):
             html = exported(texts, vary, draws, progress)
         with shared.new_files([export], force) as (path,):

@@ -238,6 +238,7 @@ def test_an_internal_error_is_a_sentence_and_the_server_lives_on(server, monkeyp
         (("placebo",) * 5, "there are 5 regimens; give at most 4."),
         (("denosumab 60mg every 6mo",), "denosumab every 6mo has no end; say how many doses, as in x4, or 'for 24mo'."),
         (("--export", "x.html", "--vary", "sgi"), "--vary: unknown parameter 'sgi'; did you mean 'sig'?"),
+        (("--export", "x.pdf"), "--export: x.pdf does not end in .html; the page is one HTML file."),
     ],
 )  # fmt: skip
 def test_the_verb_refuses_what_it_cannot_use(words, sentence, server, capsys, tmp_path, monkeypatch) -> None:

@@ -346,4 +346,5 @@ def test_the_affinity_of_an_own_agent_is_recovered_from_a_made_up_phase_2(tmp_pa
     row = found.estimates.iloc[0]
     assert row["low"] <= truth <= row["high"]
     assert row["estimate"] == pytest.approx(truth, rel=0.5)
+    assert any("ev has no offsets.csv, so means and medians" in said for said in found.warnings)
     assert load_parameters(tmp_path / "out" / "parameters.csv", folder=folder)["abc-301.KD_mRANKL"] == row["estimate"]
