@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,11 @@ class Problem:
         self.observed = seen["value"].to_numpy(float) - seen["offset"].to_numpy(float)
         self._below = np.flatnonzero(seen["below"].to_numpy(bool))
         self._sd = np.sqrt(np.diag(self.covariance))
+
+    @cached_property
+    def earlier(self) -> Array | None:
+        """Earlier draws around which those of a posterior begin (`earlier_draws`)."""
+        return earlier_draws(self.spec)
 
     @property
     def names(self) -> list[str]:
@@ -454,7 +460,7 @@ def fit(
         From `make_problem` and `earlier_draws`.
     """
     problem = problem or make_problem(spec, parameters)
-    earlier = earlier_draws(spec)
+    earlier = problem.earlier
     rows = []
     for number, theta in enumerate(_starting_points(spec)):
         kept = folder / f"start-{number:03d}.json" if folder else None
@@ -523,7 +529,15 @@ def earlier_draws(spec: Spec) -> Array | None:
         raise BadInput(*first_faults(name, faults))
     if len(draws) < least:
         raise BadInput(f"{name}: {len(draws)} draws of {len(spec.parameters)} parameters; give at least {least}.")
-    return np.array(draws)
+    theta = np.array(draws)
+    spread = np.ptp(theta, axis=0)
+    if alike := [p.name for p, size in zip(spec.parameters, spread, strict=True) if size == 0]:
+        why = f"{', '.join(alike)} never differs"
+    elif np.linalg.matrix_rank((theta - theta.mean(axis=0)) / spread) < len(spread):
+        why = "some parameters follow from the others"
+    else:
+        return theta
+    raise BadInput(f"{name}: in these draws {why}; give draws in which every parameter varies by itself.")
 
 
 def _starting_points(spec: Spec) -> Iterator[Array]:
@@ -751,8 +765,8 @@ def fingerprint(problem: Problem) -> str:
     seen.update(problem.spec.text.encode())
     seen.update(problem.table.hash.encode())
     seen.update(problem.evidence.observations.to_csv(index=False).encode())
-    if (earlier := earlier_draws(problem.spec)) is not None:
-        seen.update(earlier.tobytes())
+    if problem.earlier is not None:
+        seen.update(problem.earlier.tobytes())
     return seen.hexdigest()
 
 

@@ -264,8 +264,9 @@ def _below(data: dict[str, Any], path: Path, text: str, seen: list[Path]) -> tup
     seen.append(base.resolve())
     read, more = load_toml(base)
     under: dict[str, Any] = dict(read)
-    if isinstance(under.get("evidence"), str):
-        under["evidence"] = str((base.parent / under["evidence"]).resolve())
+    for key in ("evidence", "around"):
+        if isinstance(under.get(key), str) and under[key]:
+            under[key] = str((base.parent / under[key]).resolve())
     merged = under | {key: value for key, value in data.items() if key not in ("like", "parameter")}
     own, fixed = data.get("parameter", []), data.get("fixed", {})
     if isinstance(own, list) and isinstance(fixed, dict):  # its own come first, so that a complaint finds their lines

@@ -209,22 +209,22 @@ def fit(
     except (TypeError, ValueError) as fault:  # of lmfit or scipy: an option's value, a search that can't begin
         raise RunFailed(f"{plan.path}: {plan.method} stopped ({' '.join(str(fault).split()).rstrip('.')}).") from fault
     texts = {" ".join(str(warning.message).split()) for warning in caught if "lmfit" in warning.filename}
-    texts |= {_no_offsets(problem)} - {""}
+    texts.update(_no_offsets(problem))
     result = replace(result, noticed=tuple(sorted(f"{plan.path}: {text.rstrip('.')}." for text in texts)))
     _write(result, folder, command)
     return result
 
 
-def _no_offsets(problem: fitting.Problem) -> str:
-    """What it means that a user's own figures of groups have no offsets; empty if they have, or need none."""
+def _no_offsets(problem: fitting.Problem) -> list[str]:
+    """What it means that a user's own figures of groups have no offsets; nothing if they have, or need none."""
     own, seen = problem.spec.evidence, problem.evidence.observations
     groups = seen["statistic"].ne("typical")
     if own is None or problem.spec.kind != "typical" or (own / "offsets.csv").exists() or not groups.any():
-        return ""
-    return (
+        return []
+    return [
         f"{own} has no offsets.csv, so means and medians of groups are compared with a typical patient, from whom they "
         f"differ; `ranklsim validate --evidence {own} -o before` writes one, to be copied into {own}"
-    )
+    ]
 
 
 def _refuse_idle(problem: fitting.Problem) -> None:

@@ -236,6 +236,11 @@ def test_a_spec_that_is_like_another_takes_what_it_does_not_say_from_it(tmp_path
         ),
         ("kT,c0\n" + "0.3,0.1\n" * 4 + "0.3,\n", "old.csv:6: column c0: it is empty; give a number."),
         ("kT\n0.3\n", "old.csv:1: column c0 is missing"),
+        ("kT,c0\n" + "0.3,0.1\n0.2,0.1\n" * 4, "old.csv: in these draws c0 never differs; give draws in which every"),
+        (
+            "kT,c0\n" + "".join(f"{0.2 * 1.1**k},{0.05 * k}\n" for k in range(1, 6)),
+            "old.csv: in these draws some parameters follow from the others",
+        ),
     ],
 )
 def test_earlier_draws_that_the_fit_cannot_begin_around_are_told_by_line(
@@ -247,6 +252,16 @@ def test_earlier_draws_that_the_fit_cannot_begin_around_are_told_by_line(
     (tmp_path / "old.csv").write_text(rows, "utf-8")
     with pytest.raises(BadInput, match=re.escape(sentence)):
         fitting.earlier_draws(load_spec(path))
+
+
+def test_earlier_draws_of_a_fit_that_another_is_like_are_where_that_one_says(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('like = "ensemble"\ntitle = "Mine"\n', "utf-8")
+    around = load_spec(path).around
+    assert around is not None
+    assert around.samefile(load_spec("ensemble").around)
+    path.write_text('like = "ensemble"\naround = ""\n', "utf-8")
+    assert load_spec(path).around is None
 
 
 def test_draws_from_the_posterior_are_of_typical_values_only(tmp_path: Path) -> None:

@@ -174,16 +174,16 @@ OFF = dict.fromkeys(("patients", "residual", "parameters"), False)
 CASES: dict[str, dict[str, Any]] = {
     "fractures only": YEAR | {"arm": PAIR, "endpoint": [FRACTURES], "conduct": {"fractures": True}},
     "placebo alone": YEAR | {"arm": SOLE, "endpoint": [change("E", "MMRM", to=12)]},
-    "responders only, and labels in other scripts": YEAR | {
-        "title": "安慰剂 😀" * 99, "arm": [PAIR[0] | {"label": "安慰剂"}, PAIR[1] | {"label": "ديnosumab " * 20}],
-        "endpoint": [endpoint("דנוסומאב", "logistic", "primary",
-                              responder={"of": "BMD_TH", "at": "12 mo", "gain": ">= 3 %"})]},
+    "responders only": YEAR | {"arm": PAIR, "endpoint": [
+        endpoint("R", "logistic", "primary", responder={"of": "BMD_TH", "at": "12 mo", "gain": ">= 3 %"})]},
     "visits at month 0 only": YEAR | {"arm": PAIR, "visits": {"BMD": [0], "markers": [0]}, "endpoint": [FRACTURES],
                                       "conduct": {"fractures": True}},
     "one patient, all layers off": YEAR | {"arm": SOLE, "control": None, "endpoint": [change("E", "MMRM", to=12)],
                                            "population": {"patients": 1}, "layers": OFF},
     "nobody left": YEAR | {"arm": PAIR, "endpoint": [change("E", "MMRM", to=12)], "population": {"patients": 2},
                            "conduct": {"dropout": "99 %/yr", "dropout_arms": {"placebo": 50, "denosumab": 50}}},
+    "labels in other scripts": YEAR | {"title": "安慰剂 😀" * 99, "endpoint": [change("דנוסומאב", to=12)],
+                                       "arm": [PAIR[0] | {"label": "安慰剂"}, PAIR[1] | {"label": "ديnosumab " * 20}]},
 }  # fmt: skip
 
 
