@@ -196,6 +196,17 @@ def test_a_brief_report_is_the_core_alone(small_run, tmp_path):
     assert all(link[1:] in page.ids for link in page.links if link.startswith("#"))
 
 
+def test_the_same_run_gives_the_same_bytes_whatever_formats_are_written_beside_the_page(
+    small_run, small_report, tmp_path
+):
+    again, first = write_report(small_run, out=tmp_path / "again").parent, small_report.parent
+    files, before = ({p.relative_to(at) for p in at.rglob("*") if p.is_file()} for at in (again, first))
+    assert files <= before
+    assert {name.suffix for name in before - files} == {".docx", ".rtf", ".pptx", ".parquet"}
+    for name in files:
+        assert (again / name).read_bytes() == (first / name).read_bytes(), name
+
+
 def test_every_exhibit_has_its_numbers_as_csv_and_every_figure_its_svg(small_report, page):
     numbers = {Path(name).stem for name in page.links if name.startswith("tables/")}
     assert numbers == {path.stem for path in (small_report.parent / "tables").glob("*.csv")}
