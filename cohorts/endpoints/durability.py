@@ -27,7 +27,7 @@ from ranklsim.cohorts.measures import BMD_MEASURES, MARKER_MEASURES
 from ranklsim.cohorts.measures import MEASURES as MEASURED
 from ranklsim.cohorts.statistics import summaries
 from ranklsim.cohorts.statistics.claims import Effect
-from ranklsim.cohorts.statistics.durability import bootstrap_means, once, percentiles, resampled, resampling
+from ranklsim.cohorts.statistics.durability import bootstrap_means, curves_of, once, percentiles, resampled, resampling
 from ranklsim.cohorts.statistics.summaries import BOOTSTRAPS
 from ranklsim.cohorts.words import MEASURES
 from ranklsim.pkpd.errors import one_of
@@ -211,15 +211,13 @@ def lasting(
     for arm in arms:
         row: dict[str, object] = dict.fromkeys(COLUMNS, np.nan) | {"arm": arm, "n": 0, "note": ""}
         rows.append(row)
-        wide = change[change["arm"] == arm].pivot(index="patient", columns="month", values="value").sort_index(axis=1)
-        months = wide.columns.to_numpy(float)
-        if wide.empty:
+        months, values = curves_of(change, arm)
+        if not values.size:
             row["note"] = "No patient of this arm is left for the analysis."
             continue
         if not (months[0] <= ends[arm] < months[-1] - 1e-9):
             row["note"] = "No visit follows the end of treatment."
             continue
-        values = wide.to_numpy(float)
         middle = np.nanmedian(values, axis=0) if marker else np.nanmean(values, axis=0)
         curves = once(bootstrap_medians if marker else bootstrap_means, values, resampling(seed, arm))
         every = outcome(months, np.vstack([middle, curves]), spec, ends[arm])

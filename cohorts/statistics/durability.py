@@ -151,8 +151,7 @@ def retention(
     """
     rows = []
     for arm, end in ends.items():
-        wide = change[change["arm"] == arm].pivot(index="patient", columns="month", values="value").sort_index(axis=1)
-        months = wide.columns.to_numpy(float)
+        months, values = curves_of(change, arm)
         names = [
             f"{a}_{m:g}{b}"
             for m in later
@@ -166,7 +165,6 @@ def retention(
         rows.append(row)
         if not months.size or end > months.max() or end < months.min():
             continue
-        values = wide.to_numpy(float)
         curves = np.vstack([np.nanmean(values, axis=0), once(bootstrap_means, values, resampling(seed, arm))])
         gains = at_month(months, curves, end)
         row["n"] = int(np.isfinite(values[:, np.abs(months - end).argmin()]).sum())
@@ -182,6 +180,30 @@ def retention(
             back = np.asarray(crossing_month(months, curves, end))
             row["back_month"], (row["back_low"], row["back_high"]) = float(back[0]), percentiles(back[1:])
     return pd.DataFrame(rows)
+
+
+def curves_of(change: pd.DataFrame, arm: str) -> tuple[np.ndarray, np.ndarray]:
+    """The courses of an arm's patients.
+
+    Parameters
+    ----------
+    change : DataFrame
+        As from `change_from`.
+    arm : str
+
+    Returns
+    -------
+    months : ndarray, shape (n_visits,)
+        Ascending.
+    values : ndarray, shape (n_patients, n_visits)
+        Patients in order of their names; NaN where a visit was missed.
+    """
+    own = change[(change["arm"] == arm).to_numpy()]
+    rows, patients = pd.factorize(own["patient"], sort=True)
+    months, columns = np.unique(own["month"].to_numpy(float), return_inverse=True)
+    values = np.full((len(patients), len(months)), np.nan)
+    values[rows, columns] = own["value"].to_numpy(float)
+    return months, values
 
 
 def resampling(seed: int, arm: str) -> tuple[int, int]:

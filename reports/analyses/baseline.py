@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.people.joint import coordinate
+from ranklsim.cohorts.statistics.summaries import QUARTILES, quantiles
 
 
 def characteristics(
@@ -31,17 +32,19 @@ def characteristics(
         median, Q1, Q3 or count, percent, -.
     """
     rows = []
+    of_arm = patients["arm"].to_numpy(object)
+    members = {arm: of_arm == arm for arm in arms} | {"Total": np.ones(len(patients), bool)}
     for column, (label, unit, kind) in variables.items():
         if column not in patients:
             continue
-        for arm in [*arms, "Total"]:
-            x = (patients if arm == "Total" else patients[patients["arm"] == arm])[column].to_numpy(float)
-            x = x[np.isfinite(x)]
+        everybody = patients[column].to_numpy(float)
+        for arm, own in members.items():
+            x = everybody[own & np.isfinite(everybody)]
             a = b = c = np.nan
             if kind == "mean" and x.size:
                 a, b = x.mean(), x.std(ddof=1) if x.size > 1 else np.nan
             elif kind == "median" and x.size:
-                b, a, c = np.percentile(x, [25, 50, 75])
+                b, a, c = quantiles(x, QUARTILES)
             elif kind == "count" and x.size:
                 a, b = (x > 0).sum(), 100.0 * (x > 0).mean()
             row = {"variable": column, "label": label, "unit": unit, "kind": kind, "arm": arm, "n": x.size}

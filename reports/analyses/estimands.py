@@ -19,7 +19,9 @@ together, whereas the estimate is conditional on strata.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -99,13 +101,14 @@ def estimated(study: Study, *, at_margin: bool = False) -> list[dict[str, Any]]:
             "strategies": _strategies_in_words(estimand),
         }
         by_arm = estimate(study, endpoint, estimand, control)
+        true = truths(study, endpoint, estimand, control, twins, study.twin_events) if len(twins) else {}
         for arm in estimand.arms:
             row: dict[str, Any] = (
                 dict.fromkeys(COLUMNS, np.nan) | facts | {"arm": arm, "note": "", "method": ""} | by_arm[arm]
             )
             row |= _claimed(endpoint, estimand, row.pop("effect", None), at_margin)
-            if len(twins):
-                row |= truth(study, endpoint, estimand, (arm, control), twins, study.twin_events)
+            if arm in true:
+                row |= true[arm]
                 row["bias"] = row["estimate"] - row["truth"]
                 known = np.isfinite([row["low"], row["high"], row["truth"]]).all()
                 row["covered"] = float(row["low"] <= row["truth"] <= row["high"]) if known else np.nan
@@ -165,15 +168,15 @@ def _never(events: pd.DataFrame, patients: pd.DataFrame, estimand: Estimand) -> 
 # -- truth -------------------------------------------------------------------------------------------------------------
 
 
-def truth(
+def truths(
     study: Study,
     endpoint: Endpoint,
     estimand: Estimand,
-    arms: tuple[str, str],
+    against: str,
     twins: pd.DataFrame,
     twin_events: pd.DataFrame,
-) -> dict[str, Any]:
-    """True value of an estimand over all twins.
+) -> dict[str, dict[str, Any]]:
+    """True value of an estimand over all twins, in each of its arms.
 
     Parameters
     ----------
@@ -181,38 +184,35 @@ def truth(
         Its patients.
     endpoint : Endpoint
     estimand : Estimand
-    arms : (str, str)
-        The arm, and that with which it is compared.
+    against : str
+        The arm with which they are compared.
     twins, twin_events : DataFrame
         As in a run folder.
 
     Returns
     -------
-    dict
-        `truth`, `truth_error` (of the logarithm of a ratio), `twins` (patients), and `note` where there is none.
+    dict of str to dict
+        By arm: `truth`, `truth_error` (of the logarithm of a ratio), NaN where there is none, and `twins` (patients).
     """
     everyone = study.patients[study.patients["patient"].isin(set(twins["patient"]))]
     everyone = in_population(everyone, estimand)
-    out: dict[str, Any] = {"truth": np.nan, "truth_error": np.nan, "twins": len(everyone)}
+    found = {arm: {"truth": np.nan, "truth_error": np.nan, "twins": len(everyone)} for arm in estimand.arms}
     if everyone.empty:
-        return out
-    worlds = [_world(everyone, estimand, name, twins, twin_events) for name in arms]
-    try:
-        value, error = endpoint.contrast(estimand.summary, *(_outcome(world, endpoint, estimand) for world in worlds))
-    except (BadInput, RunFailed):
-        return out
-    return out | {"truth": value, "truth_error": error}
-
-
-def _world(
-    everyone: pd.DataFrame, estimand: Estimand, arm: str, twins: pd.DataFrame, twin_events: pd.DataFrame
-) -> World:
-    """All patients in one arm, in the world of an estimand."""
-    courses, happened = (
-        frame[(frame["arm"] == arm) & (frame["conduct"] == estimand.world) & frame["patient"].isin(everyone["patient"])]
+        return found
+    members = [
+        frame[(frame["conduct"] == estimand.world) & frame["patient"].isin(everyone["patient"])]
         for frame in (twins, twin_events)
-    )
-    return world_of(everyone, arm, courses, happened)
+    ]
+
+    @cache
+    def outcome(arm: str) -> pd.DataFrame:
+        courses, happened = (frame[frame["arm"] == arm] for frame in members)
+        return _outcome(world_of(everyone, arm, courses, happened), endpoint, estimand)
+
+    for arm, row in found.items():
+        with suppress(BadInput, RunFailed):
+            row["truth"], row["truth_error"] = endpoint.contrast(estimand.summary, outcome(arm), outcome(against))
+    return found
 
 
 def world_of(everyone: pd.DataFrame, arm: str, courses: pd.DataFrame, happened: pd.DataFrame) -> World:

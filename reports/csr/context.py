@@ -89,7 +89,8 @@ class Context:
         self.n_draws = int((draws["draw"] != 0).sum()) if len(draws) else 0
         drawn = draws.set_index("draw") if len(draws) else pd.DataFrame()
         self.drawn = drawn.loc[:, [c for c in drawn.columns if drawn[c].nunique() > 1]] if len(drawn) else drawn
-        self.meanings = {symbol: str(data.parameters.row(symbol)["meaning"]) for symbol in self.drawn}
+        meanings = data.parameters.frame["meaning"].to_dict()
+        self.meanings = {s: str(meanings.get(s) or data.parameters.row(s)["meaning"]) for s in self.drawn}
         self.result_column = "value" if self.control is None else "difference"
         self._measured: tuple[str, pd.DataFrame] = "", pd.DataFrame()
         self._by_draw: dict[tuple[Any, ...], pd.DataFrame] = {}
@@ -305,25 +306,22 @@ class Context:
             ``parameter_below`` (share of them in which the result is below 0), and ``unknown_low``, ``unknown_high``
             over these and the other structures of the model that the data do not refute; NaN where there is none.
         """
-        frame = table.copy()
         names = {"median": "parameter_median", "low": "parameter_low", "high": "parameter_high"}
         names |= {"draws": "parameter_draws", "both_low": "unknown_low", "both_high": "unknown_high"}
         names["below"] = "parameter_below"
-        for name in (*names.values(), "parameter_default"):
-            frame[name] = np.nan
+        found = np.full((len(table), len(names) + 1), np.nan)
         if self._can_draw(spec):
             column = "value" if self.reference(spec) is None else "difference"
             draws, other = self.by_draw(spec), self._of_courses(self._structures, spec)
-            other = other[other["draw"].isin(self._open)]
-            for at, arm in frame["arm"].items():
-                own = draws.loc[draws["arm"] == arm].set_index("draw")[column]
-                structures = other.loc[other["arm"] == arm, column]
-                over = unknowns.whole_range(own.drop(0).to_numpy(float), structures.to_numpy(float))
-                over["below"] = float((own.drop(0) < 0).mean())
-                for source, target in names.items():
-                    frame.loc[at, target] = over[source]
-                frame.loc[at, "parameter_default"] = float(own.get(0, np.nan))
-        return frame
+            values, structures = draws[column].to_numpy(float), other[column].to_numpy(float)
+            default, open_ = (draws["draw"] == 0).to_numpy(), other["draw"].isin(self._open).to_numpy()
+            for row, arm in zip(found, table["arm"], strict=True):
+                own = (draws["arm"] == arm).to_numpy()
+                drawn = values[own & ~default]
+                over = unknowns.whole_range(drawn, structures[open_ & (other["arm"] == arm).to_numpy()])
+                over["below"] = float((drawn < 0).mean()) if drawn.size else np.nan
+                row[:] = [*(over[name] for name in names), *values[own & default], np.nan][: len(row)]
+        return table.assign(**dict(zip((*names.values(), "parameter_default"), found.T, strict=True)))
 
     def _importance(self) -> pd.DataFrame:
         """Rank correlations of the primary endpoint's difference with every drawn parameter, by arm."""
@@ -419,11 +417,17 @@ class Context:
         arm : str
             Name of the arm.
         """
-        drawn, other = (f[(f["result"] == result) & (f["arm"] == arm)] for f in (self.by_vector, self.by_structure))
         return unknowns.whole_range(
-            drawn.loc[drawn["draw"] != 0, "value"].to_numpy(float),
-            other.loc[other["variant"].isin(self._open), "value"].to_numpy(float),
+            *(values.get((result, arm), np.empty(0)) for values in (self._drawn_results, self._open_results))
         )
+
+    @cached_property
+    def _drawn_results(self) -> dict[Any, np.ndarray]:
+        return _by_result(self.by_vector[self.by_vector["draw"] != 0])
+
+    @cached_property
+    def _open_results(self) -> dict[Any, np.ndarray]:
+        return _by_result(self.by_structure[self.by_structure["variant"].isin(self._open)])
 
     def goes_on(self, arm: ArmView) -> bool:
         """Whether an arm is treated further after the end of treatment, so that what is left then is no durability.
@@ -492,6 +496,11 @@ class Context:
             return None
         change = summaries.change_from(visits, marker, kind="of_baseline")
         return summaries.median_by_visit(change, self.names, self.control)
+
+
+def _by_result(frame: pd.DataFrame) -> dict[Any, np.ndarray]:
+    """Values of headline results, by result and arm."""
+    return {key: own.to_numpy(float) for key, own in frame.groupby(["result", "arm"], sort=False)["value"]}
 
 
 def month_span(first: float, last: float) -> str:

@@ -23,6 +23,7 @@ from ranklsim.cohorts.events import (
     SWITCH,
     VERTEBRAL,
 )
+from ranklsim.cohorts.statistics.summaries import QUARTILES, quantiles
 from ranklsim.cohorts.statistics.tails import chi2_quantile
 from ranklsim.pkpd.units import DAYS_PER_MONTH, DAYS_PER_YEAR
 
@@ -180,6 +181,7 @@ def counted(
     .. [1] Garwood F. Fiducial limits for the Poisson distribution. Biometrika 1936;28:437-42 (recalled).
     """
     time = followed(patients, arms).set_index("arm")["patient_years"]
+    sizes = {arm: len(members) for arm, members in _by_arm(patients, arms)}
     rows = []
     for kind in kinds:
         own = events[events["event"] == kind]
@@ -189,7 +191,7 @@ def counted(
             details += [detail for detail in found if detail] if len(found) > 1 else []
         for detail in details:
             some = own if detail == "" else own[own["detail"] == detail]
-            for arm, members in _by_arm(patients, arms):
+            for arm, randomised in sizes.items():
                 hers = some if arm == TOTAL else some[some["arm"] == arm]
                 first = hers.groupby("patient")["month"].min()
                 n, years = len(hers), float(time[arm])
@@ -199,9 +201,9 @@ def counted(
                         "event": kind,
                         "detail": detail,
                         "arm": arm,
-                        "randomised": len(members),
+                        "randomised": randomised,
                         "patients": len(first),
-                        "percent": 100.0 * len(first) / len(members) if len(members) else np.nan,
+                        "percent": 100.0 * len(first) / randomised if randomised else np.nan,
                         "events": n,
                         "count": int(hers["count"].sum()),
                         "rate": 100.0 * n / years if years else np.nan,
@@ -255,7 +257,7 @@ def exposure_to(visits: pd.DataFrame, outputs: Sequence[str], arms: Sequence[str
         mean = 100 * last[f"true_{output}"].to_numpy(float) / days
         for arm in arms:
             x = mean[(last["arm"] == arm).to_numpy()]
-            q1, median, q3 = np.percentile(x, [25, 50, 75]) if x.size else (np.nan,) * 3
+            q1, median, q3 = quantiles(x, QUARTILES)
             rows.append({"output": output, "arm": arm, "n": x.size, "median": median, "q1": q1, "q3": q3})
     return pd.DataFrame(rows)
 

@@ -337,13 +337,11 @@ def _fan(c: Context, number: str, column: str, what: str, ylabel: str, reference
 def _results(c: Context) -> pd.DataFrame:
     """Endpoints, rebound and durability of the typical patient over the draws."""
     rows = []
-    for words, arm in itertools.product(c.by_vector["result"].unique(), c.names):
-        own = c.by_vector[(c.by_vector["result"] == words) & (c.by_vector["arm"] == arm)]
-        values = own.set_index("draw")["value"]
-        over = unknowns.interval_over_draws(values.drop(index=0, errors="ignore").to_numpy(float))
+    default = c.by_vector[c.by_vector["draw"] == 0].set_index(["result", "arm"])["value"].to_dict()
+    for key in itertools.product(c.by_vector["result"].unique(), c.names):
+        over = c.whole_range(*key)
         if over["draws"]:
-            whole = c.whole_range(str(words), str(arm))
-            rows.append({"result": words, "arm": arm, "default": values.get(0, np.nan)} | over | whole)
+            rows.append({"result": key[0], "arm": key[1], "default": default.get(key, np.nan)} | over)
     columns = ["result", "arm", "default", "draws", "median", "q1", "q3", "low", "high"]
     return pd.DataFrame(rows, columns=[*columns, "structure_low", "structure_high", "both_low", "both_high"])
 

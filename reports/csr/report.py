@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 import threadpoolctl
 
 from ranklsim.cohorts.running import places
@@ -101,7 +102,9 @@ def write_report(
     check_folder(target, f'content="{MARK}"', {"index.html", DOCUMENT, SLIDES, RESULTS}, force=True)
     try:
         # Sums of the linear algebra do not depend on the machine's processors, which painters have a use for.
-        with threadpoolctl.threadpool_limits(1), new_folder(target) as work:
+        # Texts of many small frames are compared and taken sooner as Python's than as Arrow's.
+        texts = pd.option_context("mode.string_storage", "python")
+        with threadpoolctl.threadpool_limits(1), texts, new_folder(target) as work:
             context = Context(data)
             page = _page(context)
             with Ahead() as ahead:

@@ -110,8 +110,7 @@ def _policy_truth(c: Context, spec: Any) -> dict[str, dict[str, Any]]:
     others = tuple(c.trial.compared(spec))
     policy = Estimand("treatment policy", spec.name, False, {}, others, {}, "MAR", "difference of means")
     twins, happened = c.data.twins, c.data.twin_events
-    control = str(c.reference(spec))
-    return {arm: estimands.truth(c.data, spec, policy, (arm, control), twins, happened) for arm in others}
+    return estimands.truths(c.data, spec, policy, str(c.reference(spec)), twins, happened)
 
 
 def _gone_at_once(c: Context, spec: Any, frame: pd.DataFrame, decimals: int) -> str:

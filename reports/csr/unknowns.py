@@ -13,6 +13,7 @@ import pandas as pd
 
 from ranklsim.cohorts.durability import after_treatment
 from ranklsim.cohorts.endpoints import Change
+from ranklsim.cohorts.statistics.summaries import QUARTILES, quantiles
 
 PARAMETER_LEVEL = 0.90
 """Level of every interval over the draws of the unknown parameters."""
@@ -37,8 +38,8 @@ def interval_over_draws(values: np.ndarray, level: float = PARAMETER_LEVEL) -> d
     x = x[np.isfinite(x)]
     if not x.size:
         return {"draws": 0} | dict.fromkeys(("median", "q1", "q3", "low", "high"), np.nan)
-    tail = 50 * (1 - level)
-    low, q1, median, q3, high = np.percentile(x, [tail, 25, 50, 75, 100 - tail])
+    tail = 0.5 * (1 - level)
+    low, q1, median, q3, high = quantiles(x, [tail, *QUARTILES, 1 - tail])
     return {"draws": x.size, "median": median, "q1": q1, "q3": q3, "low": low, "high": high}
 
 
