@@ -83,7 +83,7 @@ def philox(key: NDArray[np.uint64], counter: NDArray[np.uint64]) -> NDArray[np.u
     return words
 
 
-@numba.vectorize("float64(uint64, uint64, uint64, uint64, uint64)", cache=True)
+@numba.vectorize(cache=True)  # compiled or loaded when the first number is asked for, not by the import
 def _uniform(k0: Any, k1: Any, patient: Any, index: Any, replicate: Any) -> Any:
     """First word of a counter (patient, index, replicate, 0) as a double in (0, 1)."""
     x0, _, _, _ = _rounds(patient, index, replicate, np.uint64(0), k0, k1)
