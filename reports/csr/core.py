@@ -6,7 +6,7 @@ Nothing is computed here that the sections do not have.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ import pandas as pd
 
 from ranklsim.cohorts.endpoints import Change
 from ranklsim.cohorts.endpoints.change import ChangeDetail
+from ranklsim.cohorts.statistics import durability
 from ranklsim.cohorts.statistics.claims import SUPERIORITY
 from ranklsim.cohorts.study import setting
 from ranklsim.cohorts.words import MEASURES, first_upper, listed, month_text
@@ -32,6 +33,9 @@ WORDS = 120
 """Words of the answer, at most."""
 
 ROLES = ("primary", "key secondary")
+
+POINTS = {"%": "points"}
+"""Unit of a difference where it is not that of the changes."""
 
 GAIN, KNOWN, REBOUND = "gain", "known", "rebound"
 """Panels of the figure of the answer."""
@@ -103,12 +107,12 @@ def key_results(c: Context) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns `panel` (`GAIN`, `KNOWN`, `REBOUND`), `arm`, `estimate`, `low`, `high` (95% CI over patients),
-        `unknown_median`, `unknown_low`, `unknown_high` (90% over unknown parameters), `structure_low`,
-        `structure_high` (with other structures of the model too), `below` (share of the parameter draws in which a
-        difference is below 0).
+        Columns `panel` (`GAIN`, `KNOWN`, `REBOUND`), `arm`, `month` (of the estimate), `estimate`, `low`, `high`
+        (95% CI over patients), `unknown_median`, `unknown_low`, `unknown_high` (90% over unknown parameters),
+        `structure_low`, `structure_high` (with other structures of the model too), `below` (share of the parameter
+        draws in which a difference is below 0).
     """
-    columns = ["panel", "arm", "estimate", "low", "high", "unknown_median", "unknown_low", "unknown_high"]
+    columns = ["panel", "arm", "month", "estimate", "low", "high", "unknown_median", "unknown_low", "unknown_high"]
     columns += ["structure_low", "structure_high", "below"]
     parts = []
     if c.primary is not None and len(c.endpoints):
@@ -117,13 +121,15 @@ def key_results(c: Context) -> pd.DataFrame:
         known = best_known(c)
         if known is not None:
             parts.append(_panel(KNOWN, _against(c, known), compared=True))
-    if c.ends and c.marker_medians("CTX") is not None:
+    if c.ends and (medians := c.marker_medians("CTX")) is not None:
+        month = durability.peak_after(medians, c.ends).set_index("arm")["peak_month"]
         found = c.lasts("CTX", "peak").rename(columns={"estimate": "value"})
         rows = []
         for row in found[found["value"].notna()].to_dict("records"):
             whole = c.whole_range(c.rebound_words, row["arm"])
             rows.append(
-                {"panel": REBOUND, "arm": row["arm"], "estimate": row["value"], "low": row["low"], "high": row["high"],
+                {"panel": REBOUND, "arm": row["arm"], "month": month[row["arm"]],
+                 "estimate": row["value"], "low": row["low"], "high": row["high"],
                  "unknown_median": whole["median"], "unknown_low": whole["low"], "unknown_high": whole["high"],
                  "structure_low": whole["both_low"], "structure_high": whole["both_high"], "below": np.nan}
             )  # fmt: skip
@@ -139,7 +145,7 @@ def _panel(panel: str, rows: pd.DataFrame, *, compared: bool) -> pd.DataFrame:
     names = ("difference", "difference_low", "difference_high") if compared else ("estimate", "ci_low", "ci_high")
     more = {"parameter_median": "unknown_median", "parameter_low": "unknown_low", "parameter_high": "unknown_high"}
     more |= {"unknown_low": "structure_low", "unknown_high": "structure_high", "parameter_below": "below"}
-    kept = rows[["arm", *names, *more]].rename(columns=more)
+    kept = rows[["arm", "to_month", *names, *more]].rename(columns={**more, "to_month": "month"})
     return kept.rename(columns=dict(zip(names, ("estimate", "low", "high"), strict=True))).assign(panel=panel)
 
 
@@ -158,7 +164,7 @@ def _against(c: Context, known: ArmView) -> pd.DataFrame:
 def _key_figure(c: Context, key: pd.DataFrame) -> Exhibit:
     titles = {}
     if c.primary is not None:
-        unit = "points" if c.primary.unit == "%" else c.primary.unit
+        unit = POINTS.get(c.primary.unit, c.primary.unit)
         what, reference = first_upper(MEASURES[c.primary.measure]), c.reference(c.primary)
         span = f"months {month_text(c.primary.from_month)} to {month_text(c.primary.to_month)}"
         own = f"change ({c.primary.unit})" if reference is None else f"minus {short(c, c.by_name[reference])} ({unit})"
@@ -178,10 +184,11 @@ def _key_figure(c: Context, key: pd.DataFrame) -> Exhibit:
         arms=[replace(arm, label=short(c, arm)) for arm in shown if arm.name != c.control] or shown,
         panels={name: words for name, words in titles.items() if (key["panel"] == name).any()},
         reference={REBOUND: 100.0},
-        note="Solid: estimate and 95% CI, the chance of which patients are in the trial. Hatched: what "
-        "the model expects of a typical patient, 90% over parameter values that published figures allow, its median "
-        "upright; thin: with the other structures of the model that these leave open too. Patients differ from what is "
-        "expected by chance, and as their mean is not the typical patient. Rebound: of the median of the patients.",
+        note="Solid: estimate and 95% CI, the chance of which patients are in the trial. Hatched: a typical patient, "
+        "90% over draws of parameter values that published figures allow, the median upright. Thin: what is expected, "
+        "over these and over the other structures of the model that published figures leave open. Patients differ from "
+        "what is expected by chance, and because their mean is not the typical patient. Rebound: of the median of the "
+        "patients.",
         headline=_most(c, key),
         alt=f"{titles[GAIN][0] if GAIN in titles else titles[REBOUND][0]}: {listed(spoken)}.",
     )
@@ -190,11 +197,15 @@ def _key_figure(c: Context, key: pd.DataFrame) -> Exhibit:
 def _most(c: Context, key: pd.DataFrame) -> str:
     """The arm with the largest change, and the one with the highest rebound."""
     said = []
-    for panel, words in ((GAIN, "changed most"), (REBOUND, "had the highest CTX after treatment")):
+    reference = None if c.primary is None else c.reference(c.primary)
+    gained = "changed most" if reference is None else f"differed most from {short(c, c.by_name[reference])}"
+    for panel, words in ((GAIN, gained), (REBOUND, "had the highest CTX after treatment")):
         own = key[key["panel"] == panel]
         if len(own):
             top = own.loc[own["estimate"].abs().idxmax()]
-            size = f"{num(top['estimate'], 0)}%" if panel == REBOUND else _size(top["estimate"], c.primary.unit)
+            size = f"{num(top['estimate'], 0)}%"
+            if panel == GAIN:
+                size = _size(top["estimate"], c.primary.unit, compared=reference is not None)
             said.append(f"{short(c, c.by_name[top['arm']])} {words} ({size})")
     return f"{'; '.join(said)}."
 
@@ -215,20 +226,36 @@ def _sentences(c: Context, key: pd.DataFrame) -> list[Text]:
     reference = c.by_name.get(c.reference(c.primary) or "")
     own = [arm for arm in c.arms if (GAIN, arm.name) in rows]
     known = [arm for arm in own if arm.basis != PREDICTED]
-    if known:
-        parts = [_told(c, rows[GAIN, arm.name], arm, reference, first=k == 0) for k, arm in enumerate(known)]
-        span = wording.span_words({"from_month": c.primary.from_month, "to_month": c.primary.to_month})
-        said.append(f"{first_upper(span)} {MEASURES[c.primary.measure]} changed by {listed(parts)}.")
+    parts = [_told(c, rows[GAIN, arm.name], arm, reference, first=k == 0) for k, arm in enumerate(known)]
+    told = [f"{first_upper(_span(c))} {MEASURES[c.primary.measure]} changed by {listed(parts)}."] if known else []
+    named = bool(told) and _words(said + told) <= WORDS  # else it is left out, and what follows names its own quantity
+    said += told
     predicted = [arm for arm in own if arm.basis == PREDICTED]
     peaks = [arm for arm in c.arms if (REBOUND, arm.name) in rows and arm.treated and not c.goes_on(arm)]
-    after: list[Text] = []
-    if peaks:
-        parts = [f"{num(rows[REBOUND, arm.name]['estimate'], 0)}% ({short(c, arm)})" for arm in peaks]
-        after.append(f"After {c.end_words} median CTX reached {listed(parts)} of baseline.")
-    whole = [_predicted(c, rows, arm, reference) for arm in predicted]
+    whole = [_predicted(c, rows, arm, reference, named=named) for arm in predicted]
+    after = _rebound(c, rows, peaks, brief=False)
     if _words(said + whole + after) > WORDS:  # every arm in few words, rather than some arms in many
-        whole = [_predicted(c, rows, arm, reference, brief=True) for arm in predicted]
+        whole = [
+            _predicted(c, rows, arm, reference, named=named or k > 0, brief=True) for k, arm in enumerate(predicted)
+        ]
+        after = _rebound(c, rows, peaks, brief=True)
     return said + whole + after + _on_lymphocytes(c)
+
+
+def _rebound(
+    c: Context, rows: dict[tuple[str, str], dict[str, Any]], arms: Sequence[ArmView], *, brief: bool
+) -> list[Text]:
+    """The highest median CTX after treatment in each arm with its month; in brief, with the span of all months."""
+    found = [(short(c, arm), rows[REBOUND, arm.name]) for arm in arms]
+    months = sorted({month_text(r["month"]) for _, r in found}, key=float)
+    each = len(months) > 1 and not brief
+    parts = [
+        f"{num(r['estimate'], 0)}% ({arm}{', month ' + month_text(r['month']) if each else ''})" for arm, r in found
+    ]
+    span = " to ".join(dict.fromkeys((*months[:1], *months[-1:])))
+    when = "" if each else f" at month{'s' if len(months) > 1 else ''} {span}"
+    end = c.end_words if c.switch else "treatment"
+    return [f"After {end} median CTX reached {listed(parts)} of baseline{when}."] if found else []
 
 
 def _words(sentences: Iterable[Text]) -> int:
@@ -243,7 +270,7 @@ def _on_lymphocytes(c: Context) -> list[Text]:
     binds = frame.groupby("arm")["median"].max() > 0  # any RANKL
     found = frame[frame["output"] == safety.LYMPHOCYTES].set_index("arm")["median"]
     parts = [f"{num(found[arm.name], 0)}% ({short(c, arm)})" for arm in c.arms if binds.get(arm.name, False)]
-    return [f"Mean share of the RANKL on lymphocytes that carried drug: {listed(parts)}."] if parts else []
+    return [f"Mean share of RANKL on lymphocytes that carried drug during treatment: {listed(parts)}."] if parts else []
 
 
 def short(c: Context, arm: ArmView) -> str:
@@ -265,58 +292,97 @@ def short(c: Context, arm: ArmView) -> str:
 
 def _told(c: Context, row: dict[str, Any], arm: ArmView, reference: ArmView | None, *, first: bool) -> str:
     """One arm's change, or its difference to the reference arm, with its interval over patients."""
-    unit = c.primary.unit
-    interval = f"(95% CI {wording.to_interval(row['low'], row['high'], _digits(unit))})"
+    unit, less = c.primary.unit, reference is not None and row["estimate"] < 0
+    low, high = (-row["high"], -row["low"]) if less else (row["low"], row["high"])
+    interval = f"(95% CI {wording.to_interval(low, high, _digits(unit))})"
     if reference is None:
-        return f"{_size(row['estimate'], unit)} under {short(c, arm)} {interval}"
-    more = "more" if row["estimate"] >= 0 else "less"
+        return f"{_size(row['estimate'], unit, compared=False)} under {short(c, arm)} {interval}"
     than = f" than under {reference.label}" if first else ""
-    return f"{_size(abs(row['estimate']), unit)} {more} under {short(c, arm)}{than} {interval}"
+    size = _size(abs(row["estimate"]), unit, compared=True)
+    return f"{size} {'less' if less else 'more'} under {short(c, arm)}{than} {interval}"
 
 
 def _digits(unit: str) -> int:
     return 1 if unit == "%" else 3
 
 
-def _size(value: float, unit: str) -> str:
-    return f"{num(value, _digits(unit))} {'points' if unit == '%' else unit}"
+def _size(value: float, unit: str, *, compared: bool) -> str:
+    """A change in its unit; of percent changes, a difference is in points."""
+    return f"{num(value, _digits(unit))}" + ("%" if unit == "%" and not compared else f" {POINTS.get(unit, unit)}")
+
+
+def _span(c: Context) -> str:
+    """The months of the primary change."""
+    return wording.span_words({"from_month": c.primary.from_month, "to_month": c.primary.to_month})
 
 
 def _predicted(
     c: Context,
     rows: dict[tuple[str, str], dict[str, Any]],
     arm: ArmView,
-    control: ArmView | None,
+    reference: ArmView | None,
     *,
+    named: bool,
     brief: bool = False,
 ) -> Text:
-    """What is predicted of a hypothetical arm, against control and the best known agent; in brief, against one."""
+    """What is predicted of a hypothetical arm, against control and the best known agent; in brief, against one.
+
+    `named`: a sentence before says what was measured, and when.
+    """
     known = best_known(c)
     parts = []
     if known is not None and (KNOWN, arm.name) in rows:
         parts.append(_range(c, rows[KNOWN, arm.name], known))
     if not parts or not brief:
-        parts.insert(0, _range(c, rows[GAIN, arm.name], control))
-    return (Span(short(c, arm), "strong"), " ", tag("predicted"), f" {'; '.join(parts)}.")
+        parts.insert(0, _range(c, rows[GAIN, arm.name], reference))
+    verb = "changed" if reference is None else "differed"
+    what = "" if named else f" in {MEASURES[c.primary.measure]} {_span(c)}"
+    return (Span(short(c, arm), "strong"), " ", tag("predicted"), f" {verb}{what} {listed(parts)}.")
 
 
 def _range(c: Context, row: dict[str, Any], other: ArmView | None) -> str:
-    """A predicted change or difference: of these patients by chance, and expected over all that is not known."""
-    unit, digits, sign = c.primary.unit, _digits(c.primary.unit), 1.0
-    text = f"a change of {_size(row['estimate'], unit)}"
+    """A predicted change or difference: of these patients by chance, and expected over all that is not known.
+
+    A difference keeps its sign, since chance may give it another one than is expected. The share of the draws on one
+    side of zero is said where the expected range holds zero.
+    """
+    unit, digits = c.primary.unit, _digits(c.primary.unit)
+    text = f"by {_size(row['estimate'], unit, compared=other is not None)}"
     if other is not None:
-        sign = -1.0 if row["estimate"] < 0 else 1.0
-        text = f"{_size(abs(row['estimate']), unit)} {'less' if sign < 0 else 'more'} than {short(c, other)}"
-    low, high = sorted((sign * row["low"], sign * row["high"]))
-    chance = f"95% CI {wording.to_interval(low, high, digits)}"
-    if not np.isfinite(row["structure_low"]):
+        text = f"{text} from {short(c, other)}"
+    chance = f"95% CI {wording.to_interval(row['low'], row['high'], digits)}"
+    low, high = row["structure_low"], row["structure_high"]
+    if not np.isfinite(low):
         return f"{text} ({chance}), if default values are true"
-    low, high = sorted((sign * row["structure_low"], sign * row["structure_high"]))
-    sure = ""
-    if other is not None:
-        share, side = max(row["below"], 1 - row["below"]), "less" if row["below"] > 0.5 else "more"
-        sure = f", {side} in {'all' if share == 1 else f'{100 * share:.0f}% of'} draws"
-    return f"{text} ({chance}; expected {wording.to_interval(low, high, digits)}{sure})"
+    shown = expected(low, high, row["below"] if other is not None else np.nan, digits)
+    return f"{text} ({chance}; expected {shown})"
+
+
+def expected(low: float, high: float, below: float, digits: int) -> str:
+    """The range of a result, with the side of zero on which most draws are if the range holds zero.
+
+    Parameters
+    ----------
+    low, high : float
+        Range over parameter values and structures.
+    below : float
+        Share of the draws of parameter values below zero, 0 to 1; NaN if zero is not of interest.
+    digits : int
+        Digits after the point; up to two more where rounding to zero would hide on which side the result is.
+
+    Returns
+    -------
+    str
+        Such as "0.3 to 0.6" or "−0.02 to 0.06, above 0 in 52% of draws".
+    """
+    open_sign = low < 0 < high
+    hidden = any if open_sign else all
+    more = next((k for k in range(2) if not hidden(float(num(abs(x), digits + k)) == 0 for x in (low, high))), 2)
+    text = wording.to_interval(low, high, digits + more)
+    if not open_sign or not np.isfinite(below):
+        return text
+    share, side = max(below, 1 - below), "below" if below > 0.5 else "above"
+    return f"{text}, {side} 0 in {'all' if share == 1 else f'{min(99, round(100 * share))}% of'} draws"
 
 
 # -- the parts ---------------------------------------------------------------------------------------------------------

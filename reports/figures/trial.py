@@ -516,8 +516,8 @@ def _legend(figure: Figure, wide: float, total: float) -> None:
     look: dict[str, Any] = {"transform": figure.transFigure}
     for width, mark, words in (
         (0.3, "solid", "estimate and 95% CI: chance of patients"),
-        (0.3, "hatched", "expected: 90% over what is not known"),
-        (0.3, "thin", "with other structures of the model"),
+        (0.3, "hatched", "typical patient: 90% of draws"),
+        (0.3, "thin", "expected: with other structures too"),
     ):
         span = width / wide
         if mark == "hatched":

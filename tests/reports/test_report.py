@@ -21,7 +21,7 @@ from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.variants import variants
 from ranklsim.reports.csr.appendix import potency_in_words
 from ranklsim.reports.csr.context import Context
-from ranklsim.reports.csr.core import within_words
+from ranklsim.reports.csr.core import expected, within_words
 from ranklsim.reports.csr.report import compose, write_report
 from ranklsim.reports.layout.cells import plain
 
@@ -234,12 +234,52 @@ def test_the_answer_holds_the_numbers_of_the_primary_endpoint(page, context):
     assert f"{abs(rows.loc['denosumab', 'difference']):.1f} points more under Denosumab than under Placebo" in text
     for arm in ("mrankl", "srankl"):
         low, high = rows.loc[arm, ["unknown_low", "unknown_high"]]
-        size = rows.loc[arm, "difference"]
-        side, ends = ("more", (low, high)) if size >= 0 else ("less", (-high, -low))
-        ends = [round(end, 1) + 0.0 for end in ends]  # no minus before a zero
-        chance = sorted(rows.loc[arm, ["difference_low", "difference_high"]] * (1 if size >= 0 else -1))
-        said = f"95% CI {chance[0]:.1f} to {chance[1]:.1f}; expected {ends[0]:.1f} to {ends[1]:.1f}"
-        assert f"{abs(size):.1f} points {side} than Placebo ({said}" in text
+        size, *chance = rows.loc[arm, ["difference", "difference_low", "difference_high"]]
+        said = f"95% CI {chance[0]:.1f} to {chance[1]:.1f}; expected {low:.1f} to {high:.1f}".replace("-0.0", "0.0")
+        assert f"differed by {size:.1f} points from Placebo ({said}" in text, "each number is arm minus control"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "below", "said"),
+    [
+        (0.31, 0.62, 0.0, "0.3 to 0.6"),
+        (0.02, 0.62, 0.0, "0.0 to 0.6"),
+        (0.012, 0.041, 0.0, "0.01 to 0.04"),
+        (-0.61, 0.32, 0.7, "−0.6 to 0.3, below 0 in 70% of draws"),
+        (-0.02, 0.06, 0.48, "−0.02 to 0.06, above 0 in 52% of draws"),
+        (-0.004, 0.31, 0.001, "−0.004 to 0.310, above 0 in 99% of draws"),
+        (-0.3, 0.6, 0.0, "−0.3 to 0.6, above 0 in all draws"),  # other structures alone give less than zero
+        (-0.3, 0.6, np.nan, "−0.3 to 0.6"),
+    ],
+)
+def test_an_expected_range_and_the_share_of_the_draws_agree_on_the_side_of_zero(low, high, below, said):
+    assert expected(low, high, below, 1) == said
+
+
+@pytest.mark.parametrize("named", [("known", "new"), ("new",)])
+def test_the_answer_of_a_trial_without_placebo_names_site_and_months(tmp_path, named):
+    control = 'control = "known"' if len(named) > 1 else ""
+    arms = "\n".join(
+        f'[[arm]]\nname = "{name}"\nregimen = [{{agent = "{agent}", dose = "60 mg", every = "6 mo", doses = 2}}]'
+        for name, agent in (("known", "denosumab"), ("new", "mrankl-selective"))
+        if name in named
+    )
+    (tmp_path / "trial.toml").write_text(
+        f"""title = "Two arms"\nseed = 1\nmonths = 24\nuncertainty_draws = 3\n{control}
+[population]\nname = "postmenopausal-osteoporosis"\npatients = 8
+[visits]\nBMD = [0, 12, 24]\nmarkers = [0, 6, 12, 18, 24]
+{arms}
+[[endpoint]]\nname = "gain"\nrole = "primary"\nanalysis = "ANCOVA"
+change = {{ of = "BMD_LS", from = "0 mo", to = "12 mo", as = "percent" }}
+""",
+        encoding="utf-8",
+    )
+    c = Context(open_run(run(load_trial(tmp_path / "trial.toml"), tmp_path / "run").folder))
+    (answer,) = (section for section in compose(c) if section.anchor == "answer")
+    first = plain(answer.key[0])
+    for words in ("lumbar spine BMD", "from baseline to month 12"):
+        assert words in first.replace("From", "from"), first
+    assert all(re.search(r"month \d+", text) for text in map(plain, answer.key) if "CTX" in text)
 
 
 def test_the_interval_over_parameters_is_that_of_the_draws(context, small_run):
