@@ -282,18 +282,18 @@ class Claim:
             return NOT_ESTIMABLE
         shown, against = self.shown(effect), self.against(effect)
         if self.kind == SUPERIORITY:
-            return "superior" if shown else "inferior" if against else not_shown(self.kind)
+            return "superior" if shown else WORSE[self.kind] if against else not_shown(self.kind)
         if self.kind == EQUIVALENCE:
-            return "equivalent" if shown else "not equivalent" if against else not_shown(self.kind)
+            return "equivalent" if shown else WORSE[self.kind] if against else not_shown(self.kind)
         if not shown:
-            return "inferior by more than the margin" if against else not_shown(self.kind)
+            return WORSE[self.kind] if against else not_shown(self.kind)
         better = replace(self, kind=SUPERIORITY, lower=None if self.lower is None else effect.none,
                          upper=None if self.upper is None else effect.none)  # fmt: skip
         if better.shown(effect):
             return "non-inferior, and superior"
-        return "non-inferior, though worse" if better.against(effect) else "non-inferior; superiority not shown"
+        return THOUGH_WORSE if better.against(effect) else "non-inferior; superiority not shown"
 
-    def decided(self, shown: bool, why: str) -> str:
+    def decided(self, shown: bool, why: str, alone: str = "") -> str:
         """The conclusion that a procedure over several hypotheses or looks comes to.
 
         Parameters
@@ -301,13 +301,29 @@ class Claim:
         shown : bool
         why : str
             Such as "adjusted p 0.08"; stands in brackets.
+        alone : str
+            The conclusion by the claim alone. Harm that it tells is told here too.
+
+        Returns
+        -------
+        str
+            Such as "superior (adjusted p 0.012)" or "inferior; superiority not shown (adjusted p 1.000)".
         """
         said = SHOWN[self.kind] if shown else not_shown(self.kind)
+        if shown and alone == THOUGH_WORSE:
+            said = alone
+        elif not shown and alone == WORSE[self.kind]:
+            said = f"{alone}; {said}"
         return f"{said} ({why})" if why else said
 
 
 SHOWN = {SUPERIORITY: "superior", NON_INFERIORITY: "non-inferior", EQUIVALENCE: "equivalent"}
 """A claim that is shown, in a word."""
+
+WORSE = {SUPERIORITY: "inferior", NON_INFERIORITY: "inferior by more than the margin", EQUIVALENCE: "not equivalent"}
+"""The opposite of a claim, shown by itself."""
+
+THOUGH_WORSE = "non-inferior, though worse"
 
 
 def not_shown(kind: str) -> str:

@@ -280,15 +280,14 @@ def concluded(trial: Trial, endpoints: pd.DataFrame, decided: pd.DataFrame, stop
         Columns of `monitoring.OUTCOME`.
     """
     out = endpoints.set_index(["endpoint", "arm"])
-    said: dict[tuple[str, str], str] = {}
+    said: dict[tuple[str, str], tuple[bool, str]] = {}
     if trial.interim is not None:
-        claim = trial.endpoint(trial.interim.endpoint).claim
         for row in stops.to_dict("records"):
-            said[trial.interim.endpoint, row["arm"]] = claim.decided(row["rejected"], row["decision"])
+            said[trial.interim.endpoint, row["arm"]] = row["rejected"], row["decision"]
     for row in decided.to_dict("records"):
-        claim, here = trial.endpoint(row["endpoint"]).claim, (row["endpoint"], row["arm"])
-        said[here] = claim.decided(row["rejected"], f"adjusted p {p_value(row['adjusted'])}")
-    for here, words in said.items():
+        said[row["endpoint"], row["arm"]] = row["rejected"], f"adjusted p {p_value(row['adjusted'])}"
+    for here, (shown, why) in said.items():
         if out.loc[here, "claim"]:
-            out.loc[here, "conclusion"] = words
+            alone = str(out.loc[here, "conclusion"])
+            out.loc[here, "conclusion"] = trial.endpoint(here[0]).claim.decided(shown, why, alone)
     return out.reset_index()[list(endpoints.columns)]

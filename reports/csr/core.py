@@ -470,7 +470,7 @@ def _table(c: Context, frame: pd.DataFrame) -> Exhibit:
         note="Estimate and comparison: of the patients. Over what is not known: the same comparison (or change, where "
         "there is none) of the typical patient, median and 90% of the parameter vectors; with other structures: the "
         "range of both, over those that published figures leave open. Methods: Tables 14.2.1.1 and 14.2.8.1. Not "
-        f"known: section {NOT_KNOWN}.",
+        f"known: section {NOT_KNOWN}." + (f" {outcomes.P_OF_CLAIM}" if c.trial.multiplicity is not None else ""),
     )
 
 

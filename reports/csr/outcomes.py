@@ -22,6 +22,13 @@ from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.tables import DASH, num, p_value, with_interval
 from ranklsim.reports.layout.wording import to_interval
 
+P_OF_CLAIM = (
+    "p of a claim, adjusted or not: twice the one-sided p, so that harm has a p near 1. A claim is shown where its "
+    "adjusted p is at most alpha. An effect whose own interval lies beyond the limit on the side of harm is called "
+    "inferior."
+)
+"""Footnote of every table that shows an adjusted p."""
+
 
 @report_section("11.4.1.1", "Fractures, responders, exposures, durability and dose response", "outcomes")
 def _outcomes(c: Context, section: Section) -> None:
@@ -246,6 +253,7 @@ def _notes(c: Context, frame: pd.DataFrame) -> str:
     notes = []
     for kind, own in frame[frame["method"].astype(bool)].groupby("kind", sort=True):
         notes.append(f"{KINDS[str(kind)].plural}: {'; '.join(sorted(own['method'].unique()))}.")
+    notes += [P_OF_CLAIM] if c.trial.multiplicity is not None else []
     notes.append("Patients who left count up to then; all that was seen counts. n: patients with the values needed.")
     notes += dict.fromkeys(note for spec in c.trial.endpoints for note in spec.notes)
     return " ".join(notes)
@@ -305,8 +313,7 @@ def _decisions(c: Context, section: Section) -> None:
             ),
             numeric=["p", "Adjusted p"],
             who=c.population,
-            note=f"{first_upper(procedure(plan.method))}; two-sided alpha {plan.alpha:g}. p: twice the one-sided p of "
-            "what is claimed, so that harm has a p near 1. A claim is shown where its adjusted p is at most alpha.",
+            note=f"{first_upper(procedure(plan.method))}; two-sided alpha {plan.alpha:g}. {P_OF_CLAIM}",
         )
     )
 

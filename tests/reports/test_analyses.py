@@ -350,6 +350,21 @@ def test_conclusions_follow_from_where_the_interval_lies(low, high, options, wor
 
 
 @pytest.mark.parametrize(
+    ("low", "high", "margin", "shown", "words"),
+    [
+        (-1.0, -0.2, None, False, "inferior; superiority not shown (p 1.000)"),
+        (-0.2, 1.0, None, False, "superiority not shown (p 1.000)"),
+        (0.2, 1.0, None, True, "superior (p 1.000)"),
+        (-0.8, -0.3, 1.0, True, "non-inferior, though worse (p 1.000)"),
+        (-3.2, -1.3, 1.0, False, "inferior by more than the margin; non-inferiority not shown (p 1.000)"),
+    ],
+)
+def test_harm_is_told_where_a_procedure_over_several_hypotheses_decides(low, high, margin, shown, words):
+    claim, effect = claim_of(margin=margin), effect_of(low, high)
+    assert claim.decided(shown, "p 1.000", claim.conclusion(effect)) == words
+
+
+@pytest.mark.parametrize(
     ("low", "high", "words"),
     [(-1.0, 1.2, "equivalent"), (-1.0, 1.6, "equivalence not shown"), (1.6, 2.0, "not equivalent"),
      (-2.0, -1.6, "not equivalent"), (-2.0, 2.0, "equivalence not shown")],
