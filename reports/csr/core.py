@@ -227,7 +227,9 @@ def _sentences(c: Context, key: pd.DataFrame) -> list[Text]:
     own = [arm for arm in c.arms if (GAIN, arm.name) in rows]
     known = [arm for arm in own if arm.basis != PREDICTED]
     parts = [_told(c, rows[GAIN, arm.name], arm, reference, first=k == 0) for k, arm in enumerate(known)]
-    told = [f"{first_upper(_span(c))} {MEASURES[c.primary.measure]} changed by {listed(parts)}."] if known else []
+    told: list[Text] = (
+        [f"{first_upper(_span(c))} {MEASURES[c.primary.measure]} changed by {listed(parts)}."] if known else []
+    )
     named = bool(told) and _words(said + told) <= WORDS  # else it is left out, and what follows names its own quantity
     said += told
     predicted = [arm for arm in own if arm.basis == PREDICTED]
