@@ -75,15 +75,20 @@ def words(text: Text) -> Markup:
     text : Text
         Spans with their emphasis, or a str.
     """
+    return Markup(_words(text))
+
+
+def _words(text: Text) -> str:
+    # Strings are put together as such: the formatting of markupsafe takes a third of the time of a page.
     match text:
         case str():
-            return escape(text).replace("\n", Markup("<br>")).replace("\u200b", Markup("<wbr>"))
+            return str(escape(text)).replace("\n", "<br>").replace("\u200b", "<wbr>")
         case Span():
-            return Markup(_TAGS[text.style]).format(text.text, text.target)
+            return _TAGS[text.style].format(escape(text.text), escape(text.target))
         case Bullets():
-            return Markup("<ul>{}</ul>").format(_joined("<li>{}</li>", text.items))
+            return f"<ul>{''.join(f'<li>{_words(item)}</li>' for item in text.items)}</ul>"
         case _:
-            return Markup("").join(words(piece) for piece in text)
+            return "".join(map(_words, text))
 
 
 def body(exhibit: Exhibit) -> Markup:
@@ -100,55 +105,44 @@ def body(exhibit: Exhibit) -> Markup:
     rows = sum(len(group.rows) for group in table.groups)
     css = f"{table.look}{' fixed' if any(c.width for c in table.columns) else ''}"
     css += " long" if table.look == "listing" and rows > LONG else ""
-    columns = Markup("").join(Markup('<col style="width:{}%">').format(c.width) for c in table.columns if c.width)
-    over = Markup('<span class="population">{}</span>').format(exhibit.population) if exhibit.population else ""
-    head = Markup("<tr>{}</tr>").format(Markup("").join(map(_head, table.columns))) if table.heads else ""
+    columns = "".join(f'<col style="width:{c.width}%">' for c in table.columns if c.width)
+    columns = f"<colgroup>{columns}</colgroup>" if columns else ""
+    number, title = escape(exhibit.number), escape(exhibit.title)
+    over = f'<span class="population">{escape(exhibit.population)}</span>' if exhibit.population else ""
+    head = f"<tr>{''.join(map(_head, table.columns))}</tr>" if table.heads else ""
     return Markup(
-        '<div class="scroll" role="region" aria-label="Table {0}: {1}" tabindex="0"><table class="{2}"><caption>'
-        '<span class="cap"><span class="number">Table {0}</span> {1}{3}</span></caption>{4}<thead>{5}</thead>{6}'
+        f'<div class="scroll" role="region" aria-label="Table {number}: {title}" tabindex="0">'
+        f'<table class="{css}"><caption><span class="cap"><span class="number">Table {number}</span> {title}{over}'
+        f"</span></caption>{columns}<thead>{head}</thead>{''.join(_group(table, group) for group in table.groups)}"
         "</table></div>"
-    ).format(
-        exhibit.number,
-        exhibit.title,
-        css,
-        over,
-        Markup("<colgroup>{}</colgroup>").format(columns) if columns else "",
-        head,
-        Markup("").join(_group(table, group) for group in table.groups),
     )
 
 
-def _joined(form: str, texts: Sequence[Text]) -> Markup:
-    return Markup("").join(Markup(form).format(words(text)) for text in texts)
+def _head(column: Column) -> str:
+    css = ' class="num"' if column.right else ""
+    return f'<th scope="col"{css}>{_words(column.head)}</th>' if column.head else "<td></td>"
 
 
-def _head(column: Column) -> Markup:
-    if not column.head:
-        return Markup("<td></td>")
-    css = Markup(' class="num"') if column.right else ""
-    return Markup('<th scope="col"{}>{}</th>').format(css, words(column.head))
-
-
-def _group(table: Table, group: Group) -> Markup:
-    title, rows = words(group.title), []
+def _group(table: Table, group: Group) -> str:
+    title, rows = _words(group.title), []
     if title and not table.beside:
-        whole = '<tr class="group"><th scope="rowgroup" colspan="{}">{}</th></tr>'
-        rows.append(Markup(whole).format(len(table.columns), title))
+        whole = f'<th scope="rowgroup" colspan="{len(table.columns)}">{title}</th>'
+        rows.append(f'<tr class="group">{whole}</tr>')
     for k, row in enumerate(group.rows):
-        beside = Markup('<th scope="rowgroup" rowspan="{}">{}</th>').format(len(group.rows), title)
-        rows.append(_row(table, row, beside if table.beside and k == 0 else Markup("")))
-    return Markup("<tbody>{}</tbody>").format(Markup("").join(rows))
+        beside = f'<th scope="rowgroup" rowspan="{len(group.rows)}">{title}</th>'
+        rows.append(_row(table, row, beside if table.beside and k == 0 else ""))
+    return f"<tbody>{''.join(rows)}</tbody>"
 
 
-def _row(table: Table, row: Row, beside: Markup) -> Markup:
+def _row(table: Table, row: Row, beside: str) -> str:
     first, *others = row.cells
-    stat = Markup(' class="stat"') if table.look.startswith("arms") else ""
+    stat = ' class="stat"' if table.look.startswith("arms") else ""
     columns = table.columns[len(table.columns) - len(others) :]
-    inside = Markup("").join(_cell(table, column, cell) for column, cell in zip(columns, others, strict=True))
-    css = "" if row.kind == "body" else Markup(' class="{}"').format(row.kind)
-    return Markup('<tr{}>{}<th scope="row"{}>{}</th>{}</tr>').format(css, beside, stat, words(first.text), inside)
+    inside = "".join(_cell(table, column, cell) for column, cell in zip(columns, others, strict=True))
+    css = "" if row.kind == "body" else f' class="{row.kind}"'
+    return f'<tr{css}>{beside}<th scope="row"{stat}>{_words(first.text)}</th>{inside}</tr>'
 
 
-def _cell(table: Table, column: Column, cell: Cell) -> Markup:
-    css = "" if table.look != "listing" else Markup(' class="{}"').format("num" if column.right else "text")
-    return Markup("<td{}>{}</td>").format(css, words(cell.text))
+def _cell(table: Table, column: Column, cell: Cell) -> str:
+    css = "" if table.look != "listing" else f' class="{"num" if column.right else "text"}"'
+    return f"<td{css}>{_words(cell.text)}</td>"
