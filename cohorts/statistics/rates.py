@@ -168,6 +168,8 @@ class _fit:
     def __init__(self, count: np.ndarray, design: np.ndarray, offset: np.ndarray, *, determined: bool = True) -> None:
         self.determined = determined
         self.count, self.design, self.offset = count, design, offset
+        self._whole = count.astype(int)
+        self._counts = np.arange(self._whole.max() + 1)  # few, so that a function of a count is taken from a table
         start = np.zeros(design.shape[1])
         start[(design == 1).all(axis=0)] = np.log(count.sum() / np.exp(offset).sum())
         self.slope, self.likelihood, _ = self._at(0.0, start)
@@ -207,11 +209,12 @@ class _fit:
         y, linear = self.count, np.clip(self.design @ slope + self.offset, -700, 700)
         mean = np.exp(linear)
         spread = 1 + a * mean
+        constant = -special.gammaln(self._counts + 1.0)
         if a == 0:
-            likelihood = y * linear - mean - special.gammaln(y + 1)
+            likelihood = y * linear - mean + constant[self._whole]
         else:
-            likelihood = special.gammaln(y + 1 / a) - special.gammaln(1 / a) - special.gammaln(y + 1)
-            likelihood += y * (linear + np.log(a)) - (y + 1 / a) * np.log1p(a * mean)
+            constant += special.gammaln(self._counts + 1 / a) - special.gammaln(1 / a)
+            likelihood = constant[self._whole] + y * (linear + np.log(a)) - (y + 1 / a) * np.log1p(a * mean)
         weight = (mean / spread) * ((1 + a * y) / spread)
         score = self.design.T @ ((y - mean) / spread)
         return float(likelihood.sum()), score, (self.design * weight[:, None]).T @ self.design
@@ -221,8 +224,7 @@ class _fit:
         y, mean = self.count, np.exp(self.design @ slope + self.offset)
         spread = 1 + a * mean
         # digamma(y + 1/a) - digamma(1/a), a sum over 0 ... y - 1, which is exact for whole counts
-        most = int(y.max())
-        steps = np.concatenate([[0.0], np.cumsum(a / (1 + a * np.arange(most)))])[y.astype(int)]
+        steps = np.concatenate([[0.0], np.cumsum(a / (1 + a * self._counts[:-1]))])[self._whole]
         return float(((np.log1p(a * mean) - steps) / a**2 + (y - mean) / (a * spread)).sum())
 
     def _adjustment(self, a: float, slope: np.ndarray) -> float:

@@ -157,9 +157,10 @@ def rows_by_visit(frame: pd.DataFrame, arms: Sequence[str]) -> dict[tuple[float,
     """
     months, visit = np.unique(frame["month"].to_numpy(float), return_inverse=True)
     arm = pd.Categorical(frame["arm"], categories=list(arms)).codes.astype(int)
-    cell = np.where(arm >= 0, visit * len(arms) + arm, len(months) * len(arms))
+    last = len(months) * len(arms)  # whoever is in none of the arms
+    cell = np.where(arm >= 0, visit * len(arms) + arm, last).astype(np.min_scalar_type(last))  # sorted in one pass
     order = np.argsort(cell, kind="stable")
-    parts = np.split(order, np.searchsorted(cell[order], np.arange(1, len(months) * len(arms) + 1)))
+    parts = np.split(order, np.searchsorted(cell[order], np.arange(1, last + 1)))
     return dict(zip(itertools.product(months.tolist(), arms), parts, strict=False))
 
 
