@@ -11,6 +11,7 @@ processor seconds of this process; two cores mean seconds on the clock, so leave
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -328,38 +329,57 @@ def replicated() -> dict[str, Any]:
     return found
 
 
-SECONDS = {"modality": (5.0, 5.8), "report of 40,000": (12.0, 16.8)}
-"""Of `ranklsim run modality` with its report, and of the report of 40,000 patients: asked, and at commit 281cf02 on two
-quiet processors (at commit 0b26361 it was 12.2 and 32.0)."""
+EARLIER = "0b26361"
+"""The commit that the report's time is compared with, in an environment of its own."""
+
+ASKED = {"modality": 5 / 12, "report of 40,000": 12 / 32}
+"""What was asked of `ranklsim run modality` with its report and of the report of 40,000 patients, as a share of the
+time at `EARLIER`: 5 of 12 seconds, and 12 of 32."""
+
+
+def earlier() -> Path | None:
+    """The program at the commit `EARLIER`, set up by its own Makefile in build/; None in a clone without it."""
+    place = OUT.parent / EARLIER
+    if not (place / ".venv").exists():
+        root = str(OUT.parent.parent)
+        for words in (
+            ["git", "clone", "--quiet", "--no-checkout", root, str(place)],
+            ["git", "-C", str(place), "checkout", "--quiet", EARLIER],
+            ["make", "-C", str(place), "setup"],
+        ):
+            if subprocess.run(words, capture_output=True).returncode:
+                return None
+    return place / ".venv" / "bin" / "ranklsim"
 
 
 def reported() -> dict[str, Any]:
-    """Seconds on the clock and of processors of `ranklsim run modality` with its report and without, and of the report
-    of 40,000 patients; over those asked and those at an earlier commit."""
-    found: dict[str, Any] = {}
-
-    def measured(name: str, *words: str, times: int = 3) -> float:
-        spent = []
-        for _ in range(times):
-            before, start = os.times(), time.perf_counter()
-            subprocess.run([sys.executable, "-m", "ranklsim", *words], check=True, capture_output=True)
-            after = os.times()
-            cpu = after.children_user + after.children_system - before.children_user - before.children_system
-            spent.append((time.perf_counter() - start, cpu))
-        found[f"{name}_s"], found[f"{name}_cpu_s"] = min(spent)[0], min(cpu for _, cpu in spent)
-        return float(found[f"{name}_s"])
-
+    """Seconds on the clock of `ranklsim run modality` with its report and of the report of 40,000 patients, in turns
+    with those of the commit `EARLIER`; and of the run without its report."""
+    programs = {"now": Path(sys.executable).with_name("ranklsim")}
+    if before := earlier():
+        programs["before"] = before
+    clock: dict[tuple[str, str], float] = {}
     with tempfile.TemporaryDirectory() as folder:
-        run = ("run", "modality", "-o", f"{folder}/run", "--force")
-        measured("without_report", *run, "--no-report")
-        clocks = {"modality": measured("modality", *run)}
-        measured("run of 40,000", *run, "--no-report", "--patients", "40000", times=1)
-        clocks["report of 40,000"] = measured("report of 40,000", "report", f"{folder}/run", times=1)
-    for name, clock in clocks.items():
-        asked, before = SECONDS[name]
-        found[f"{name}, over what was asked"], found[f"{name}, over commit 281cf02"] = clock / asked, clock / before
-        print(f"  {name}: {clock:.1f} s, {clock / asked:.2f} of what was asked, {clock / before:.2f} of commit 281cf02")
-    print(f"  modality without its report: {found['without_report_s']:.1f} s")
+        for name, words, times in (
+            ("modality, first time", ("run", "modality", "-o", "{}", "--force"), 1),
+            ("modality without its report", ("run", "modality", "-o", "{}", "--force", "--no-report"), 3),
+            ("modality", ("run", "modality", "-o", "{}", "--force"), 5),
+            ("40,000", ("run", "modality", "-o", "{}", "--force", "--no-report", "--patients", "40000"), 1),
+            ("report of 40,000", ("report", "{}"), 2),
+        ):
+            for _, (when, program) in itertools.product(range(times), programs.items()):
+                own = [word.format(f"{folder}/{when}") for word in words]
+                start = time.perf_counter()
+                subprocess.run([str(program), *own], check=True, capture_output=True)
+                spent = time.perf_counter() - start
+                clock[when, name] = min(clock.get((when, name), np.inf), spent)
+    found: dict[str, Any] = {f"{name}, seconds {when}": spent for (when, name), spent in clock.items()}
+    print(f"  modality without its report: {clock['now', 'modality without its report']:.1f} s")
+    for name, share in ASKED.items():
+        now, then = clock["now", name], clock.get(("before", name), np.nan)
+        found[f"{name}, over commit {EARLIER}"] = now / then
+        beside = f"{now / then:.2f} of commit {EARLIER}, {share:.2f} asked" if before else f"no commit {EARLIER} here"
+        print(f"  {name}: {now:.1f} s, {beside}")
     return found
 
 
