@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,7 +31,7 @@ import pandas as pd
 
 from ranklsim.pkpd.arguments import checked, text
 from ranklsim.pkpd.arguments import folder as existing_folder
-from ranklsim.pkpd.errors import BadInput, near, shown
+from ranklsim.pkpd.errors import BadInput, Caution, near, shown
 from ranklsim.pkpd.limits import limit_of
 from ranklsim.pkpd.reading import MOST_TOML_BYTES, Faults, Shape, Table, parse_toml, plain, read_content
 from ranklsim.pkpd.results import Frame
@@ -328,7 +329,7 @@ def load_agent(name: str, *, folder: Path | None = None, where: str = "") -> Age
     return _load(path, folder, ())
 
 
-def list_agents(folder: Path | None = None) -> list[Agent]:
+def list_agents(folder: Path | None = None, *, leave_out: bool = False) -> list[Agent]:
     """All agents that a trial in `folder` can name: the shipped ones and those of the folder, placebo first.
 
     Other TOML files of the folder, such as trials, are passed over.
@@ -337,13 +338,23 @@ def list_agents(folder: Path | None = None) -> list[Agent]:
     ----------
     folder : Path, optional
         Folder of a user's own agents.
+    leave_out : bool
+        Whether an agent file that is at fault is left out with a warning (`Caution`), because nobody asked for it.
 
     Raises
     ------
     BadInput
         If an agent file of the folder is at fault.
     """
-    return [load_agent(name, folder=folder) for name in agent_names(folder)]
+    found = []
+    for name in agent_names(folder):
+        try:
+            found.append(load_agent(name, folder=folder))
+        except BadInput as fault:
+            if not leave_out:
+                raise
+            warnings.warn(f"{fault.messages[0]} The agent '{name}' is left out.", Caution, stacklevel=2)
+    return found
 
 
 @overload

@@ -93,7 +93,10 @@ def with_agents(given: Iterable[str | Agent], folder: Path | None) -> tuple[list
     files = {f"{name}.toml": to_toml(agent).encode() for name, agent in own.items()}
     for name in agent_names(beside):
         if name not in own and (beside / f"{name}.toml").is_file():
-            files[f"{name}.toml"] = to_toml(load_agent(name, folder=beside)).encode()
+            try:
+                files[f"{name}.toml"] = to_toml(load_agent(name, folder=beside)).encode()
+            except BadInput:  # told if a trial names it
+                files[f"{name}.toml"] = (beside / f"{name}.toml").read_bytes()
     return names, place(files)
 
 

@@ -50,7 +50,7 @@ def _explore(
         shared.check_targets([export], force)
         if export.suffix.lower() not in (".html", ".htm"):
             raise BadInput(f"--export: {export} does not end in .html; the page is one HTML file.")
-        with shared.progress_bar() as (progress, _):
+        with shared.progress_bar(lines=True) as (progress, _):
             html = exported(texts, vary, draws, progress)
         with shared.new_files([export], force) as (path,):
             path.write_text(html, encoding="utf-8", newline="")

@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import textwrap
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -23,6 +24,8 @@ from ranklsim.pkpd.errors import BadInput
 
 EXIT_CODES = "Exit codes: 0 done, 1 run failed, 2 bad input, 130 interrupted."
 RESUMABLE = EXIT_CODES.replace("interrupted.", "interrupted (continue with --resume).")
+BETWEEN_LINES = 15.0
+"""Seconds between lines on the progress of work whose stderr is not a terminal."""
 _LAYERS = ("patients", "residual", "parameters")
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -419,13 +422,20 @@ def _cell(value: object) -> str:
 
 
 @contextlib.contextmanager
-def progress_bar() -> Iterator[tuple[Callable[[int, int], None] | None, Callable[[str], None] | None]]:
+def progress_bar(
+    *, lines: bool = False
+) -> Iterator[tuple[Callable[[int, int], None] | None, Callable[[str], None] | None]]:
     """Yield two functions for a terminal; both are None if stderr is not a terminal.
 
     The first takes the numbers of patients done and in all, and draws a bar on stderr. The second prints a sentence.
+
+    Parameters
+    ----------
+    lines : bool
+        Whether the first prints a line every `BETWEEN_LINES` seconds if stderr is not a terminal.
     """
     if not sys.stderr.isatty():
-        yield None, None
+        yield _progress_lines() if lines else None, None
         return
     from tqdm import tqdm
 
@@ -437,6 +447,21 @@ def progress_bar() -> Iterator[tuple[Callable[[int, int], None] | None, Callable
             bar.update(done - bar.n)
 
         yield progress, lambda text: bar.write(text, file=sys.stderr)
+
+
+def _progress_lines() -> Callable[[int, int], None]:
+    """A function that prints from time to time how many patients are done, and about how long the others take."""
+    began = told = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= BETWEEN_LINES and 0 < done < total:
+            told = now
+            left = (now - began) * (total - done) / done
+            click.echo(f"{100 * done / total:.0f}% of {total} patients, about {left:.0f} s left", err=True)
+
+    return progress
 
 
 # -- files -------------------------------------------------------------------------------------------------------------

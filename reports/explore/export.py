@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ranklsim.pkpd.agents import Agent, agents, load_agent
+from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.dosing import parse_regimen
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import load_parameters
@@ -80,8 +80,7 @@ def _choices(agent: Agent) -> dict[str, Any]:
 
 def _usual(agent: Agent) -> tuple[str, str]:
     """Dose ("" of a placebo) and interval of an agent's reference regimen, without spaces."""
-    listed = agents(folder=Path.cwd()).set_index("name")
-    dose, _, every = str(listed.loc[agent.name, "reference_regimen"]).rpartition("every ")
+    dose, _, every = agent.reference_regimen.rpartition("every ")
     return dose.replace(" ", ""), every.replace(" ", "")
 
 
@@ -125,6 +124,7 @@ def export(regimens: Sequence[str], vary: str, draws: int, progress: Callable[[i
     """
     grid = grid_of(regimens, vary)
     asked = [Asked(text, MONTHS) for text in regimens_of(grid)]
+    known = config(_first(regimens, asked), draws)
     default = load_parameters(folder=Path.cwd()).row(vary)["value"]
     cells, done = {}, 0
     work = list(product(asked, grid["set"][vary]))
@@ -138,7 +138,7 @@ def export(regimens: Sequence[str], vary: str, draws: int, progress: Callable[[i
         if progress:
             progress(done * (draws + 1), len(work) * (draws + 1))
     packed = base64.b64encode(gzip.compress(json.dumps(cells, separators=(",", ":")).encode(), 9, mtime=0)).decode()
-    return page(config(_first(regimens, asked), draws, grid=grid | {"cells": packed, "read_off": READ_OFF}))
+    return page(known | {"grid": grid | {"cells": packed, "read_off": READ_OFF}})
 
 
 def _first(regimens: Sequence[str], asked: Sequence[Asked]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from ranklsim import __version__
 from ranklsim.cohorts.courses import LEVEL
 from ranklsim.cohorts.people.population_file import find_population, list_populations
-from ranklsim.pkpd.agents import Agent, agents, load_agent
+from ranklsim.pkpd.agents import Agent, list_agents
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
 from ranklsim.pkpd.ranges import DECADE
 from ranklsim.reports.explore import texts
@@ -37,9 +37,9 @@ def _control(parameters: ParameterTable, symbol: str, group: str) -> dict[str, A
             "low": low, "high": high, "log": bool(log), "status": row["status"]}  # fmt: skip
 
 
-def _agent(agent: Agent, regimen: str) -> dict[str, Any]:
+def _agent(agent: Agent) -> dict[str, Any]:
     """What the page knows of an agent."""
-    return {"name": agent.name, "label": agent.label, "kind": agent.kind, "regimen": regimen,
+    return {"name": agent.name, "label": agent.label, "kind": agent.kind, "regimen": agent.reference_regimen,
             "hypothetical": agent.hypothetical}  # fmt: skip
 
 
@@ -49,7 +49,7 @@ def _title(population: str) -> str:
     return str(tomllib.loads(path.read_text(encoding="utf-8"))["title"]) if path else population
 
 
-def config(regimens: Sequence[str] = START, draws: int = DRAWS, **more: Any) -> dict[str, Any]:
+def config(regimens: Sequence[str] = START, draws: int = DRAWS) -> dict[str, Any]:
     """What the script of the page must know.
 
     Parameters
@@ -58,12 +58,9 @@ def config(regimens: Sequence[str] = START, draws: int = DRAWS, **more: Any) -> 
         Those that are shown first.
     draws : int
         Vectors behind a band.
-    **more
-        Further entries (``grid``, of an exported page).
     """
     parameters = load_parameters(folder=Path.cwd())
-    listed = agents(folder=Path.cwd())
-    drugs = [load_agent(name, folder=Path.cwd()) for name in listed["name"]]
+    drugs = list_agents(Path.cwd(), leave_out=True)
     controls = [_control(parameters, symbol, "") for symbol in parameters.uncertain()]
     for drug in drugs:
         has = {number.field: number.value for number in drug.provenance}
@@ -74,13 +71,10 @@ def config(regimens: Sequence[str] = START, draws: int = DRAWS, **more: Any) -> 
     return {
         "version": __version__, "state": STATE, "draws": draws, "most": MOST, "longest": LONGEST,
         "level": round(100 * LEVEL), "patients": texts.PATIENTS, "regimens": list(regimens),
-        "agents": [
-            _agent(drug, usual) for drug, usual in zip(drugs, listed["reference_regimen"], strict=True)
-        ],
+        "agents": [_agent(drug) for drug in drugs],
         "controls": controls, "trial": texts.TRIAL, "estimand": texts.ESTIMAND, "seed": texts.SEED,
         "visits": texts.VISITS,
         "populations": [{"name": name, "title": _title(name)} for name in list_populations()],
-        **more,
     }  # fmt: skip
 
 

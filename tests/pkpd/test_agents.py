@@ -22,7 +22,7 @@ from ranklsim.pkpd.agents import (
     to_toml,
 )
 from ranklsim.pkpd.dosing import parse_regimen
-from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.errors import BadInput, Caution
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
@@ -192,6 +192,8 @@ def test_a_broken_agent_file_of_the_folder_is_not_passed_over(tmp_path):
     write(tmp_path, "abc-301", ABC + "CL = 0.1 L/day\n")
     with pytest.raises(BadInput, match=r"^abc-301\.toml:4: .*quotes"):
         list_agents(tmp_path)
+    with pytest.warns(Caution, match=r"^abc-301\.toml:4: .*quotes.* The agent 'abc-301' is left out\.$"):
+        assert list_agents(tmp_path, leave_out=True) == SHIPPED
 
 
 @pytest.mark.parametrize("name", ["denosumb", "Denosumab", "../denosumab", "DENOSUMAB"])

@@ -25,6 +25,7 @@ import ranklsim
 from ranklsim.pkpd.dosing import parse_regimen
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.parameters import load_parameters
+from ranklsim.reports.cli import shared
 from ranklsim.reports.explore import export, page, serve, texts
 from ranklsim.reports.explore.course import Asked, cohort, course, difference, fracture_risk, read_query
 from ranklsim.reports.explore.serve import Server, open_server
@@ -258,6 +259,23 @@ def test_the_verb_refuses_what_it_cannot_use(words, sentence, server, capsys, tm
 def small_grid(monkeypatch) -> None:
     for name, value in (("FACTORS", (0.5, 1.0)), ("EVERY", ("6mo",)), ("LENGTHS", (12, 36)), ("LEVELS", (1.0,))):
         monkeypatch.setattr(export, name, value)
+
+
+def test_a_broken_agent_file_that_nobody_names_is_left_out_and_work_without_a_terminal_tells_how_far_it_is(
+    small_grid, tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shared, "BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(export, "_women", lambda _: {})
+    (tmp_path / "abc.toml").write_text('label = "ABC"\nlike = "denosumab"\n')
+    code, out, err = said(capsys, "explore", "placebo every 6mo for 12mo", "--export", "page.html", "--draws", "3")
+    assert (code, out) == (0, ["page.html"])
+    assert err[0].startswith("warning: abc.toml: ")
+    assert err[0].endswith("The agent 'abc' is left out.")
+    assert all(re.fullmatch(r"\d+% of \d+ patients, about \d+ s left", line) for line in err[1:])
+    assert len(err) > 2
+    code, _, err = said(capsys, "explore", "abc 60mg every 6mo for 12mo", "--export", "other.html", "--draws", "3")
+    assert (code, len(err)) == (2, 1)
 
 
 @pytest.mark.slow
