@@ -21,6 +21,7 @@ import click
 from click.types import FuncParamType
 
 from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.machine import unwritable
 
 EXIT_CODES = "Exit codes: 0 done, 1 run failed, 2 bad input, 130 interrupted."
 RESUMABLE = EXIT_CODES.replace("interrupted.", "interrupted (continue with --resume).")
@@ -487,10 +488,10 @@ def check_targets(targets: Sequence[Path], force: bool) -> None:
             faults.append(f"{target} is a folder; give a file in it, such as {target / 'typical.csv'}.")
         elif not target.parent.is_dir():
             faults.append(f"{target}: the folder {target.parent} does not exist; make it, or give another path.")
-        elif not os.access(target.parent, os.W_OK):
-            faults.append(f"{target}: no permission to write in {target.parent}; give another path.")
         elif target.exists() and not force:
             faults.append(f"{target} exists; give another name, or --force to replace it.")
+        elif why := unwritable(target.parent):
+            faults.append(f"{target}: {why}; give another path.")
     if len(set(targets)) < len(targets):
         faults.append(f"{targets[0]} cannot be both the table and the figure; give two names.")
     if faults:

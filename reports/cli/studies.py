@@ -316,10 +316,13 @@ def _genetics(out: Path | None, page: Path | None, parameters: Path | None, forc
     """
     if out is not None:
         shared.check_targets([out], force)
+    from ranklsim.reports.pages.genetics import check_page, write_page
+
+    if page is not None:
+        check_page(page, force=force)
     from ranklsim.pkpd.ensemble import ensemble, fit_for
     from ranklsim.pkpd.mice.genetics import VECTORS, describe_genetics, run_genetics
     from ranklsim.pkpd.parameters import load_parameters
-    from ranklsim.reports.pages.genetics import write_page
 
     table = load_parameters(parameters)
     frame = run_genetics(table, vectors=fit_for(ensemble().head(VECTORS), table, []))

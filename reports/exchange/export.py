@@ -27,6 +27,7 @@ from ranklsim.pkpd.exchange.sbml import library, sbml_text
 from ranklsim.pkpd.exchange.system import System, make_system
 from ranklsim.pkpd.fitting.fit import chosen_evidence
 from ranklsim.pkpd.fitting.spec import load_spec
+from ranklsim.pkpd.machine import unwritable
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
 from ranklsim.pkpd.records import UNITS
 from ranklsim.pkpd.simulation import patient_constants
@@ -130,6 +131,8 @@ def export(
             else "lies in a folder that does not exist; make it, or give another path"
         )  # fmt: skip
         raise BadInput(f"--out: {target} {why}.")
+    if why := unwritable(target.parent):
+        raise BadInput(f"--out: {target}: {why}; give another path.")
     if time not in UNITS:
         raise BadInput(f"--time: '{time}' is not a unit of time here; give {one_of(UNITS)}.")
     if format == "nonmem":
@@ -162,6 +165,8 @@ def _petab(source: str, target: Path, table: ParameterTable, force: bool) -> Pat
             f"--out: {target} exists; give another folder" + (", or --force to replace it." if not force else ", since "
             "it holds no PEtab problem.")
         )  # fmt: skip
+    if target.parent.is_dir() and (why := unwritable(target.parent)):
+        raise BadInput(f"--out: {target}: {why}; give another path.")
     if not target.parent.is_dir():
         raise BadInput(f"--out: {target} lies in a folder that does not exist; make it, or give another path.")
     spec = load_spec(source)

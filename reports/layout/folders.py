@@ -20,6 +20,7 @@ from ranklsim import __version__
 from ranklsim.cohorts.protocol.trial import Trial
 from ranklsim.pkpd.agents import Agent, to_toml
 from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.machine import unwritable
 from ranklsim.pkpd.parameters import ParameterTable
 from ranklsim.reports.layout.exhibit import csv_text
 
@@ -64,13 +65,30 @@ def _refuse_foreign(folder: Path, files: Set[str]) -> None:
             raise BadInput(f"{path}: is no part of a report, and the folder is made anew; move it elsewhere first.")
 
 
+def check_place(target: Path) -> None:
+    """Refuse a folder that can't be made or written, before any work is done.
+
+    Parameters
+    ----------
+    target : Path
+        Folder of the result.
+
+    Raises
+    ------
+    BadInput
+        If a file is in its place or in that of a folder above it, or no file can be made there.
+    """
+    near = next(place for place in (target, *target.absolute().parents) if os.path.lexists(place))
+    if not near.is_dir():
+        own = near == target
+        raise BadInput(f"{target}: {'' if own else f'{near} '}is a file; give {'a folder' if own else 'another path'}.")
+    if why := unwritable(near):
+        raise BadInput(f"{target}: {why}; give another path.")
+
+
 def _holds_something(target: Path) -> bool:
     """Whether a folder is there and not empty; refused if it can't be made or written."""
-    if target.exists() and not target.is_dir():
-        raise BadInput(f"{target}: is a file; give a folder.")
-    near = next(place for place in (target, *target.absolute().parents) if place.is_dir())
-    if not os.access(near, os.W_OK):
-        raise BadInput(f"{target}: no permission to write in {near}; give another path.")
+    check_place(target)
     return target.is_dir() and any(not path.name.endswith(".tmp") for path in target.iterdir())
 
 

@@ -32,7 +32,7 @@ from ranklsim.pkpd.results import Results
 from ranklsim.reports.figures.drawing import INK, RULE, SOFT, WIDTH, drawing, first_figure, panels, svg_text, two_lines
 from ranklsim.reports.layout.cells import Text
 from ranklsim.reports.layout.exhibit import Exhibit, Section
-from ranklsim.reports.layout.folders import work_folder, write_result
+from ranklsim.reports.layout.folders import check_place, work_folder, write_result
 from ranklsim.reports.layout.page import Page, table
 from ranklsim.reports.layout.tables import num, sig, with_interval
 
@@ -186,6 +186,7 @@ def fit(
     RunFailed
         If the method can't begin, or a figure has no prediction.
     """
+    check_place(Path(out))
     table = load_parameters(parameters)
     plan = load_spec(spec, table)
     table = load_parameters(table, folder=plan.evidence)

@@ -17,6 +17,24 @@ MARK = "ranklsim-genetics"
 TOP = frozenset({"index.html"})
 
 
+def check_page(folder: Path, *, force: bool = False) -> None:
+    """Refuse a folder that the page can't be written to.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the result.
+    force : bool
+        Whether to replace an earlier result.
+
+    Raises
+    ------
+    BadInput
+        If the folder can't be made, or holds something else.
+    """
+    check_folder(folder, f'content="{MARK}"', TOP, force)
+
+
 def write_page(folder: Path, results: pd.DataFrame, *, force: bool = False, command: str = "") -> Path:
     """Write the page.
 
@@ -41,7 +59,7 @@ def write_page(folder: Path, results: pd.DataFrame, *, force: bool = False, comm
     BadInput
         If the folder holds something else.
     """
-    check_folder(folder, f'content="{MARK}"', TOP, force)
+    check_page(folder, force=force)
     shown = genetics_table(results)
     key: list[Text] = list(counts(results))
     footnote = (

@@ -19,6 +19,7 @@ import pytest
 from helpers import change, check_sentence, said, trial_text, two_arms
 
 from ranklsim import Agent, api
+from ranklsim.pkpd import machine
 from ranklsim.pkpd.agents import load_agent
 from ranklsim.reports.cli import main as cli
 
@@ -608,6 +609,21 @@ def test_no_permission_is_said_in_one_sentence(ranklsim, tmp_path: Path, monkeyp
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     refused(ranklsim("simulate", *COURSE, "-o", "x.csv"), "x.csv", "no permission")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", ["genetics --page", "validate -o", "fit women -o", "cdisc run -o", "plan modality -o"])
+@pytest.mark.parametrize(("place", "why"), [("file/x", "file is a file;"), ("new", "no file can be made in")])
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(
+    ranklsim, tmp_path: Path, finished: Path, monkeypatch, verb: str, place: str, why: str
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(machine.tempfile, "TemporaryFile", full)
+    words = [str(finished / word) if word == "run" else word for word in verb.split()]
+    refused(ranklsim(*words, place), place, why)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_no_permission_for_a_run_is_said_in_one_sentence(ranklsim, tmp_path: Path, finished: Path, monkeypatch) -> None:
