@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -12,12 +13,16 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from ranklsim.cohorts.protocol.design import Arm
 from ranklsim.pkpd.dosing import Regimen
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.figures import drawing
 from ranklsim.reports.figures import trial as figures
+from ranklsim.reports.figures.plain import PlainFigure
 from ranklsim.reports.layout import arms as arm_views
 
 
@@ -107,6 +112,51 @@ def test_the_users_own_matplotlibrc_changes_nothing(frame):
     plain = drawing.svg_text(figures.by_visit(frame, views, ylabel="z"), "x", "y")
     with mpl.rc_context({"font.size": 20, "axes.facecolor": "red", "svg.fonttype": "path"}):
         assert drawing.svg_text(figures.by_visit(frame, views, ylabel="z"), "x", "y") == plain
+
+
+def _as_it_is(ax: Axes) -> None:
+    ax.plot([0.0, 7.0, 40.0], [3.0, 2.0, 5.0])
+
+
+def _with_given_words(ax: Axes) -> None:
+    ax.plot([1.0, 20.0], [1.0, 2.0])
+    ax.set_xticks([0, 3, 21], ["none", "a few", "all"], rotation=40, fontsize=7)
+    ax.set_yticks([])
+    ax.tick_params(axis="x", length=0)
+
+
+def _logarithmic_with_a_grid(ax: Axes) -> None:
+    ax.plot([1.0, 900.0], [0.02, 3.0])
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.grid(axis="y")
+    ax.set_axisbelow(True)
+    ax.invert_yaxis()
+
+
+def _of_large_numbers_on_the_other_side(ax: Axes) -> None:
+    ax.plot([1e9, 1e9 + 1.0], [0.0, 3e7])
+    ax.yaxis.tick_right()
+    ax.tick_params(labelsize=6, labelbottom=True, top=True)
+    ax.minorticks_on()
+
+
+@pytest.mark.parametrize(
+    "draw", [_as_it_is, _with_given_words, _logarithmic_with_a_grid, _of_large_numbers_on_the_other_side]
+)
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_ticks_that_are_drawn_together_look_as_those_of_matplotlib(draw: Callable[[Axes], None], layout: str | None):
+    pictures = []
+    for kind in (PlainFigure, Figure):
+        figure = kind(figsize=(3, 4), layout=layout)
+        FigureCanvasAgg(figure)
+        for ax in figure.subplots(2, 1, sharex=True):
+            draw(ax)
+            ax.set_xlabel("x")
+            ax.set_ylabel("y")
+        figure.canvas.draw()
+        pictures.append(np.asarray(figure.canvas.buffer_rgba()))
+    assert (pictures[0] == pictures[1]).all()
 
 
 def test_arms_of_one_agent_get_shades_and_other_marks():
