@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
-from ranklsim.pkpd.biology.model import OUTPUTS
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -88,6 +86,8 @@ def of_model(column: str) -> tuple[str, str] | None:
     column : str
         Such as ``CTX``, ``BMD_LS_pct``, ``CTX_pct_low`` or ``C_denosumab``.
     """
+    from ranklsim.pkpd.biology.model import OUTPUTS  # with numba; a drawn table needs no meaning of its columns
+
     if column in OUTPUTS:
         return OUTPUTS[column]
     if column.startswith("C_"):

@@ -158,6 +158,12 @@ def test_a_run_and_its_report_load_no_library_of_which_they_need_a_few_functions
     assert not loaded_by("import ranklsim.cohorts.running.execution, ranklsim.reports.csr.report") & slow
 
 
+def test_a_painter_loads_neither_the_engine_nor_the_statistics() -> None:
+    loaded = loaded_by("from ranklsim.reports.figures import painters; painters._warm_up()")
+    assert "matplotlib" in loaded
+    assert not loaded & {"numba", "scipy", "yaml", "ranklsim.pkpd.biology.model"}
+
+
 @pytest.mark.parametrize("statement", ["import ranklsim", "import ranklsim.reports.cli.main"])
 def test_the_door_loads_nothing_that_takes_time(statement: str) -> None:
     assert not loaded_by(statement) & {"numpy", "pandas", "scipy", "numba", "matplotlib", "jinja2"}

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts.statistics.claims import is_ratio
-from ranklsim.cohorts.statistics.tails import normal_quantile
 from ranklsim.cohorts.words import month_text
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.figures.drawing import INK, RULE, SHADE, SOFT, WIDTH, drawing, shown, spread, wrap_label
@@ -41,20 +39,24 @@ def boundaries(frame: pd.DataFrame, arms: Sequence[ArmView], *, level: float, pl
     planned : bool
         Whether information is relative to a plan, not to what there was at the end.
     """
+    from ranklsim.cohorts.statistics.tails import normal_quantile  # scipy takes long to import
+
     kept = frame[frame["boundary_z"].notna()]
+    single = float(normal_quantile(1 - level / 2))
     own_arms = shown(kept, arms)
     height = 0.25 + len(own_arms) * (_PANEL + 0.62) + 0.2
     with drawing(WIDTH, height) as figure:
         for k, arm in enumerate(own_arms):
             bottom = height - 0.25 - (k + 1) * (_PANEL + 0.62) + 0.3
             ax = figure.add_axes((0.085, bottom / height, 0.66, _PANEL / height))
-            _panel(ax, kept[kept["arm"] == arm.name], arm, level)
+            _panel(ax, kept[kept["arm"] == arm.name], arm, level, single)
             if k == len(own_arms) - 1:
                 ax.set_xlabel(f"Information (% of that {'planned' if planned else 'of the end'})")
         return figure
 
 
-def _panel(ax: Axes, own: pd.DataFrame, arm: ArmView, level: float) -> None:
+def _panel(ax: Axes, own: pd.DataFrame, arm: ArmView, level: float, single: float) -> None:
+    """One arm: its statistics, the boundaries, and the quantile `single` of one test at `level`."""
     x = 100 * own["share"].to_numpy(float)
     z, limit = own["z"].to_numpy(float), own["boundary_z"].to_numpy(float)
     finite = limit[np.isfinite(limit) & (limit <= _TALLEST)]
@@ -67,7 +69,7 @@ def _panel(ax: Axes, own: pd.DataFrame, arm: ArmView, level: float) -> None:
     ax.fill_between(x, -2 * reach, -np.minimum(edge, 2 * reach), color=SHADE, lw=0, zorder=0)
     for side in (1, -1):
         ax.plot(x, side * edge, color=INK, lw=1.1, marker="_", ms=9, mew=1.6, zorder=2)
-        ax.axhline(side * normal_quantile(1 - level / 2), color=RULE, lw=0.8, ls=(0, (1, 1.6)), zorder=1)
+        ax.axhline(side * single, color=RULE, lw=0.8, ls=(0, (1, 1.6)), zorder=1)
     ax.axhline(0, color=RULE, lw=0.7, zorder=1)
     futile = own["futility_z"].to_numpy(float)
     if np.isfinite(futile).any():
@@ -80,14 +82,14 @@ def _panel(ax: Axes, own: pd.DataFrame, arm: ArmView, level: float) -> None:
         ax.plot([share, at], [1.0, 1.03], transform=ax.get_xaxis_transform(), color=RULE, lw=0.6, clip_on=False)
         ax.text(at, 1.04, words, transform=ax.get_xaxis_transform(), ha="center", fontsize=8.2, color=SOFT)
     ax.text(1.03, 1.04, "calendar month", transform=ax.transAxes, fontsize=8.2, color=SOFT)
-    _names(ax, arm, own, level)
+    _names(ax, arm, own, level, single)
 
 
-def _names(ax: Axes, arm: ArmView, own: pd.DataFrame, level: float) -> None:
+def _names(ax: Axes, arm: ArmView, own: pd.DataFrame, level: float, single: float) -> None:
     """Labels of the lines, at the right of the panel."""
     entries = [
         (0.94, INK, "-", "_", "efficacy boundary (harm: below)"),
-        (0.78, RULE, (0, (1, 1.6)), "", f"{normal_quantile(1 - level / 2):.2f}: one test at {level:g}"),
+        (0.78, RULE, (0, (1, 1.6)), "", f"{single:.2f}: one test at {level:g}"),
         (0.62, arm.color, arm.dash, arm.marker, f"z of {arm.label}"),
     ]
     if own["futility_z"].notna().any():
@@ -283,6 +285,8 @@ def endpoints_figure(found: Analyses) -> Figure:
     ----------
     found : Analyses
     """
+    from ranklsim.cohorts.statistics.claims import is_ratio  # scipy takes long to import
+
     rows = found.endpoints[np.isfinite(found.endpoints["effect"].to_numpy(float))]
     kinds = list(dict.fromkeys(rows["effect_measure"]))
     if not kinds:
