@@ -174,10 +174,10 @@ def svg_text(figure: Figure, anchor: str, alt: str) -> str:
     alt : str
         What a screen reader says.
     """
-    buffer = io.StringIO()
+    from ranklsim.reports.figures.plain import svg
+
     with styled():
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = buffer.getvalue()
+        text = svg(figure)
     text = text[text.index("<svg") :]
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.S)
     text = re.sub(r'\bid="([^"]+)"', rf'id="{anchor}-\1"', text)

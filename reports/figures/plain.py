@@ -8,16 +8,62 @@ can't be set.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from io import StringIO
+from typing import Any, ClassVar
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis, Tick, XAxis, XTick, YAxis, YTick
 from matplotlib.backend_bases import RendererBase
+from matplotlib.backends.backend_svg import FigureCanvasSVG, RendererSVG
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from matplotlib.ticker import NullLocator
-from matplotlib.transforms import Bbox
+from matplotlib.transforms import Bbox, IdentityTransform, Transform
+
+
+class _Words(Text):
+    """Text whose layout is remembered, also for further figures."""
+
+    def _get_layout(self, renderer: RendererBase) -> Any:
+        layouts = getattr(renderer, "layouts", None)
+        if layouts is None or self.get_wrap():
+            return super()._get_layout(renderer)
+        key = (
+            *(self.get_text(), hash(self.get_fontproperties()), self.get_linespacing(), self.get_parse_math()),
+            *(self.get_ha(), self.get_va(), self._multialignment, self.get_rotation(), self.get_rotation_mode()),
+        )
+        if key not in layouts:
+            layouts[key] = super()._get_layout(renderer)
+        return layouts[key]
+
+
+class _Renderer(RendererSVG):
+    """Writes SVG, and knows the layouts of texts that were written before."""
+
+    layouts: ClassVar[dict[tuple[Any, ...], Any]] = {}
+
+
+def svg(figure: Figure) -> str:
+    """The figure as an SVG document.
+
+    Parameters
+    ----------
+    figure : Figure
+    """
+    document, dpi = StringIO(), figure.dpi
+    figure.dpi = FigureCanvasSVG.fixed_dpi
+    try:
+        width, height = figure.get_size_inches() * figure.dpi
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        renderer = _Renderer(width, height, document, image_dpi=dpi, metadata=nothing)
+        figure.draw(renderer)
+        renderer.finalize()
+    finally:
+        figure.dpi = dpi
+    return document.getvalue()
 
 
 class _Ticks(Tick):
@@ -26,6 +72,10 @@ class _Ticks(Tick):
     along: str  # "x" or "y"
     places: np.ndarray  # in data coordinates
     words: list[str]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label1.__class__ = self.label2.__class__ = _Words  # Tick makes them
 
     def draw(self, renderer: RendererBase) -> None:
         """Draw the grid, the marks and the labels."""
@@ -147,8 +197,24 @@ class _PlainY(_Plain, YAxis):
     _tick_class = _YTicks
 
 
+class _Background(Rectangle):
+    """The rectangle of the axes, which is that of their coordinates."""
+
+    def get_patch_transform(self) -> Transform:
+        return IdentityTransform()
+
+
 class PlainAxes(Axes):
     """Axes whose ticks are drawn together."""
+
+    def _gen_axes_patch(self) -> Rectangle:
+        return _Background((0.0, 0.0), 1.0, 1.0)
+
+    def text(self, x: float, y: float, s: str, fontdict: dict[str, Any] | None = None, **kwargs: Any) -> Text:
+        """As of `Axes.text`."""
+        words = _Words(x, y, s, **{"transform": self.transData, "clip_on": False} | (fontdict or {}) | kwargs)
+        self.add_artist(words)
+        return words
 
     def _init_axis(self) -> None:
         self.xaxis, self.yaxis = _PlainX(self, clear=False), _PlainY(self, clear=False)

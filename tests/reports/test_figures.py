@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -20,9 +21,8 @@ from matplotlib.figure import Figure
 from ranklsim.cohorts.protocol.design import Arm
 from ranklsim.pkpd.dosing import Regimen
 from ranklsim.pkpd.units import DAYS_PER_MONTH
-from ranklsim.reports.figures import drawing
+from ranklsim.reports.figures import drawing, plain
 from ranklsim.reports.figures import trial as figures
-from ranklsim.reports.figures.plain import PlainFigure
 from ranklsim.reports.layout import arms as arm_views
 
 
@@ -147,7 +147,7 @@ def _of_large_numbers_on_the_other_side(ax: Axes) -> None:
 @pytest.mark.parametrize("layout", [None, "constrained"])
 def test_ticks_that_are_drawn_together_look_as_those_of_matplotlib(draw: Callable[[Axes], None], layout: str | None):
     pictures = []
-    for kind in (PlainFigure, Figure):
+    for kind in (plain.PlainFigure, Figure):
         figure = kind(figsize=(3, 4), layout=layout)
         FigureCanvasAgg(figure)
         for ax in figure.subplots(2, 1, sharex=True):
@@ -157,6 +157,15 @@ def test_ticks_that_are_drawn_together_look_as_those_of_matplotlib(draw: Callabl
         figure.canvas.draw()
         pictures.append(np.asarray(figure.canvas.buffer_rgba()))
     assert (pictures[0] == pictures[1]).all()
+
+
+def test_a_figure_is_written_as_matplotlib_writes_it_with_layouts_that_are_new_or_remembered(frame):
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with drawing.styled():
+        figure = figures.by_visit(frame, arm_views.view_arms(TWO, AGENTS), ylabel="two\nlines")
+        figure.axes[0].text(0.5, 0.5, "a long text that has to be broken " * 4, wrap=True)
+        figure.savefig(theirs := io.StringIO(), format="svg", metadata=nothing)
+        assert plain.svg(figure) == plain.svg(figure) == theirs.getvalue()
 
 
 def test_arms_of_one_agent_get_shades_and_other_marks():
