@@ -12,12 +12,12 @@ from io import StringIO
 from typing import Any, ClassVar
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis, Tick, XAxis, XTick, YAxis, YTick
 from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_svg import FigureCanvasSVG, RendererSVG
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.ticker import NullLocator
@@ -85,7 +85,7 @@ class _Ticks(Tick):
                 self.gridline.draw(renderer)
         for marks in (self.tick1line, self.tick2line):
             if marks.get_visible():
-                marks.set(**{f"{self.along}data": self.places})
+                self.put(marks, self.places)
                 marks.draw(renderer)
         for label in (self.label1, self.label2):
             if label.get_visible():
@@ -93,19 +93,32 @@ class _Ticks(Tick):
                     label.draw(renderer)
         self.stale = False
 
-    def each(self, part: Artist) -> Iterator[None]:
+    def each(self, part: Line2D | Text) -> Iterator[None]:
         """Put a label or line at one place after the other."""
         for at, words in zip(self.places, self.words, strict=True):
-            part.set(**({f"{self.along}data": (at,)} if part is self.gridline else {self.along: at, "text": words}))
+            if isinstance(part, Line2D):
+                self.put(part, np.array([at]))
+            else:
+                part.set(**{self.along: at, "text": words})
             yield
+
+    def put(self, line: Line2D, places: np.ndarray) -> None:
+        """Put a line at places along the axis, where it stays across."""
+        raise NotImplementedError
 
 
 class _XTicks(_Ticks, XTick):
     along = "x"
 
+    def put(self, line: Line2D, places: np.ndarray) -> None:
+        line.set_data(places, line.get_ydata(orig=True))
+
 
 class _YTicks(_Ticks, YTick):
     along = "y"
+
+    def put(self, line: Line2D, places: np.ndarray) -> None:
+        line.set_data(line.get_xdata(orig=True), places)
 
 
 class _Plain(Axis):
