@@ -27,7 +27,7 @@ from ranklsim.pkpd.biology.model import Model
 from ranklsim.pkpd.biology.values import Slots
 from ranklsim.pkpd.errors import BadInput, near, option_prefix, shown
 from ranklsim.pkpd.limits import implausible, joint_limits, limit_of
-from ranklsim.pkpd.reading import MOST_FAULTS, TOO_SMALL, Sheet, finite, first_faults, read_content, read_csv
+from ranklsim.pkpd.reading import TOO_SMALL, Sheet, finite, first_faults, read_content, read_csv, unread
 from ranklsim.pkpd.results import Frame
 from ranklsim.pkpd.units import check_unit
 from ranklsim.pkpd.variants import variant
@@ -359,7 +359,8 @@ def load_parameters(
             values |= found
         except BadInput as fault:
             faults += fault.messages
-        if len(faults) > MOST_FAULTS:
+        if last := unread(faults, where):
+            faults += last
             break
     if faults:
         raise BadInput(*first_faults(str(path), faults))

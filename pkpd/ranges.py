@@ -36,7 +36,7 @@ from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.ensemble import ensemble
 from ranklsim.pkpd.errors import BadInput, near, shown
 from ranklsim.pkpd.parameters import ParameterTable, load_parameters
-from ranklsim.pkpd.reading import MOST_FAULTS, finite, first_faults, read_content, read_csv
+from ranklsim.pkpd.reading import finite, first_faults, read_content, read_csv, unread
 from ranklsim.pkpd.simulation import COVARIATES
 
 EXPERIMENTS = Path(__file__).parent / "data" / "experiments.csv"
@@ -201,6 +201,9 @@ def _read_intervals(path: str | Path, parameters: ParameterTable) -> dict[str, t
     found: dict[str, tuple[float, float]] = {}
     faults = list(sheet.faults)
     for row in sheet.rows():
+        if last := unread(faults, row.where):
+            faults += last
+            break
         try:
             symbol = parameters.known(row.text(name), row.where)
         except BadInput as fault:
@@ -213,8 +216,6 @@ def _read_intervals(path: str | Path, parameters: ParameterTable) -> dict[str, t
             row.fault("low", f"{low:g} to {high:g} is no interval; low must be below high.")
         faults += row.faults
         found[symbol] = low, high
-        if len(faults) > MOST_FAULTS:
-            break
     if faults:
         raise BadInput(*first_faults(str(path), faults))
     return found
@@ -261,6 +262,9 @@ def read_vectors(path: str | Path, parameters: ParameterTable) -> pd.DataFrame:
     if not sheet.cells:
         faults.append(f"{path}: there is no vector below the heading; give one a row.")
     for symbol in sheet.columns:
+        if last := unread(faults, f"{path}:{sheet.head}"):
+            faults += last
+            break
         try:
             row = parameters.row(symbol, f"{path}:{sheet.head}")
         except BadInput as fault:
@@ -274,8 +278,6 @@ def read_vectors(path: str | Path, parameters: ParameterTable) -> pd.DataFrame:
                 f"{path}:{sheet.lines[wrong[0]]}: {symbol} = {shown(texts[wrong[0]])} is no number from "
                 f"{row['low']:g} to {row['high']:g}, its range."
             )
-        if len(faults) > MOST_FAULTS:
-            break
     if not faults:
         reasons = parameters.implausible(pd.DataFrame(frame))
         faults = [f"{path}:{sheet.lines[k]}: {reason}." for k, reason in enumerate(reasons) if reason]

@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import combinations
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, Unpack
 
@@ -45,6 +46,9 @@ MOST_CELLS, MOST_COLUMNS = 2_000_000, 2_000
 LARGEST_WHOLE = 2**63
 TOO_SMALL, TOO_LARGE = 1e-12, 1e9  # of a quantity in any unit that is asked for; beyond these a number is a slip
 MOST_FAULTS = 20  # of one file, told one by one
+MOST_COLLECTED = 300  # faults of a table, after which its rows are not read any more
+MOST_ALIKE = 3  # rows of a table with the same fault, told one by one
+NEXT_LINES = 8  # of further rows with the same fault, named
 
 # Beyond these a number is a slip, wherever it is given.
 MOST_MONTHS = 1200
@@ -56,6 +60,10 @@ MOST_VISITS = 1000  # of one kind
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 _FILE_NAME = re.compile(r"[^\W_][\w. -]*")
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
+_OF_A_ROW = re.compile(
+    r"[^\n]*?(?::|, row )(?P<place>\d+): (?P<column>column (?:'[^']*'|[\w-]+):)?(?P<said>.*)", re.DOTALL
+)
+_VALUE = re.compile(r"'[^']*'|[-+]?\d[\d.]*(?:e[-+]?\d+)?")
 _OTHER_FORMATS = {
     b"PK\x03\x04": "an Excel workbook or another archive",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
@@ -1108,16 +1116,70 @@ def check_columns(where: str, columns: Sequence[str]) -> None:
 def first_faults(name: str, faults: Sequence[str]) -> list[str]:
     """The first `MOST_FAULTS` of a table's faults, and how many more there are.
 
+    A fault that more than `MOST_ALIKE` rows have, such as each row of a column in the place of another, is told once.
+
     Parameters
     ----------
     name : str
         What messages call the file.
     faults : sequence of str
+        All of them, each beginning with the place of its row.
     """
-    more = len(faults) - MOST_FAULTS
+    alike: dict[str, list[str]] = {}
+    for fault in faults:
+        alike.setdefault(_kind_of(fault), []).append(fault)
+    told = [fault for same in alike.values() for fault in (same if len(same) <= MOST_ALIKE else [_together(same)])]
+    more = len(told) - MOST_FAULTS
     return [
-        *faults[:MOST_FAULTS],
+        *told[:MOST_FAULTS],
         *([f"{name}: there are {more} more faults; correct these first."] if more > 0 else []),
+    ]
+
+
+def unread(faults: Sequence[str], where: str) -> list[str]:
+    """The last fault of a table that has so many that the rows below are not read; empty if it has fewer.
+
+    Parameters
+    ----------
+    faults : sequence of str
+        Those of the rows up to this one.
+    where : str
+        File and line of the row.
+    """
+    return [f"{where}: the rows below were not read; correct those above first."] * (len(faults) >= MOST_COLLECTED)
+
+
+def _kind_of(fault: str) -> str:
+    """A fault of a row without its row, its values and its remedy; any other fault is of its own kind."""
+    found = _OF_A_ROW.fullmatch(fault)
+    if found is None:
+        return fault
+    return f"{found['column']} {_VALUE.sub('', found['said'].partition(';')[0])}"
+
+
+def _together(same: Sequence[str]) -> str:
+    """Faults of one kind as one: the first, how many there are, and where the next ones are."""
+    places = [found["place"] for fault in same[1:] if (found := _OF_A_ROW.fullmatch(fault))]
+    more = ", and so on" if len(places) > NEXT_LINES else ""
+    return f"{same[0]} This is the first of {len(same)} such rows; the next are {', '.join(places[:NEXT_LINES])}{more}."
+
+
+def exchanged(sheet: Sheet, words: Mapping[str, Collection[str]]) -> list[str]:
+    """Faults of pairs of columns each of which holds the words of the other in every row.
+
+    Parameters
+    ----------
+    sheet : Sheet
+    words : mapping
+        Column to the words that it may hold.
+    """
+    cells = {column: set(sheet.column(column)) - {""} for column in words if column in sheet.columns}
+    return [
+        f"{sheet.name}:{sheet.head}: columns {one} and {other} are exchanged: every cell of each is a word of the "
+        "other; exchange the two names."
+        for one, other in combinations(cells, 2)
+        if cells[one] and cells[other]
+        if cells[one] <= set(words[other]) - set(words[one]) and cells[other] <= set(words[one]) - set(words[other])
     ]
 
 

@@ -17,6 +17,7 @@ References
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from ranklsim.cohorts.people.criteria import covariates
-from ranklsim.pkpd.errors import BadInput, near, one_of
+from ranklsim.pkpd.errors import BadInput, Caution, near, one_of
 from ranklsim.pkpd.parquet import read_parquet
 from ranklsim.pkpd.reading import first_faults, read_csv
 from ranklsim.pkpd.records import COLUMNS as RECORD_COLUMNS
@@ -41,6 +42,13 @@ _NUMBERS_WOMEN = re.compile(r"u?subj(ect)?_?(id|no)?|id|pat(ient)?_?(id|no|numbe
 _MEASURED = ("CTX", "P1NP", "vitamin_D")  # by an assay that cannot find 0
 _MOST_BELOW = 0.5  # share of values below the limit; with more, a line has too little to go on
 _MISSING = {"", "na", "nan", "n/a", "null", "none", "."}
+_DOUBTFUL = {
+    "T": (-np.inf, 1.0, "a T-score below the mean of the young is negative, such as -2.5"),
+    "weight": (-np.inf, 110.0, "weight is in kg; give another unit under `units`"),
+    "vitamin_D": (-np.inf, 50.0, "vitamin D is in ng/mL, and 1 ng/mL is 2.5 nmol/L"),
+    "CTX": (0.02, np.inf, "CTX is in ng/mL; give another unit under `units`"),
+}
+"""Covariate to the range in which the median of a group of women lies, and what is said where it does not."""
 _YES_NO = {"yes": 1.0, "no": 0.0, "y": 1.0, "n": 0.0, "true": 1.0, "false": 0.0}
 
 
@@ -127,6 +135,8 @@ def read_table(name: str, content: bytes, layout: Layout) -> pd.DataFrame:
         faults.append(f"{name}: has no column of a covariate; {near('', list(covariates()))}")
     if faults:
         raise BadInput(*first_faults(name, faults))
+    for doubt in _doubts(name, frame, layout):
+        warnings.warn(doubt, Caution, stacklevel=2)
     frame = _coordinates(frame)
     frame.attrs |= {"below": below, "ids": ids}
     return frame
@@ -280,6 +290,22 @@ def _consistent(name: str, places: list[str], frame: pd.DataFrame, faults: list[
             f"menopause before the age of 20; put it or the age ({frame['age'][k]:g} yr) right."
             for k in np.flatnonzero(early)
         ]
+
+
+def _doubts(name: str, frame: pd.DataFrame, layout: Layout) -> list[str]:
+    """Sentences on columns whose values all lie where another unit, or another sign, would put them."""
+    said = []
+    for covariate in frame:
+        values = frame[covariate].dropna()
+        least, most, meant = _DOUBTFUL.get("T" if covariate.startswith("T_") else str(covariate), (-np.inf, np.inf, ""))
+        if len(values) < FEWEST or covariate in layout.units or least <= values.median() <= most:
+            continue
+        said.append(
+            f"{name}: column '{layout.columns.get(str(covariate), covariate)}': half of the values are "
+            f"{'above' if values.median() > most else 'below'} {most if values.median() > most else least:g} "
+            f"(all are {values.min():g} to {values.max():g}); {meant}."
+        )
+    return said
 
 
 def _coordinates(frame: pd.DataFrame) -> pd.DataFrame:

@@ -12,6 +12,8 @@ arms, `evidence_errors` says how far each figure can be trusted.
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -25,20 +27,21 @@ from ranklsim.pkpd.arguments import checked, text
 from ranklsim.pkpd.arguments import path as path_argument
 from ranklsim.pkpd.biology.skeleton import NAMES
 from ranklsim.pkpd.dosing import Regimen, check_sequence, parse_regimen
-from ranklsim.pkpd.errors import BadInput, near, one_of
+from ranklsim.pkpd.errors import BadInput, Caution, near, one_of
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.reading import (
-    MOST_FAULTS,
     MOST_MONTHS,
     MOST_PATIENTS,
     Row,
     Shape,
     Sheet,
     Table,
+    exchanged,
     first_faults,
     open_toml,
     read_content,
     read_csv,
+    unread,
 )
 from ranklsim.pkpd.results import Frame
 from ranklsim.pkpd.simulation import MARKERS, covariate_symbols
@@ -103,6 +106,11 @@ ENDPOINTS = {
 }
 LIMITED = ("concentration", "Cmax", "percent_of_baseline")
 """Endpoints of which a figure may be below a limit of quantitation, written as ``<0.02``."""
+SHARES = ("percent_of_baseline", "retained_gain", "AUC_ratio")
+"""Endpoints in % whose values are near 100 rather than near 0."""
+SMALL_SHARE, SMALL_CHANGE, FEW = 2.0, 0.3, 3
+"""All values (%) of an endpoint below these, of shares and of changes, are fractions rather than percent; `FEW` values
+or more tell."""
 STATISTICS = ("mean", "ls_mean", "geometric_mean", "median", "unstated", "typical")
 SPREADS = {"SE": 1, "SD": 1, "CI95": 2, "IQR": 2, "range": 2}  # type -> how many numbers give it
 PHASES = {
@@ -338,7 +346,29 @@ def load_evidence(path: str | Path | None = None) -> Evidence:
             faults += fault.messages
     if faults:
         raise BadInput(*faults)
+    for doubt in _doubts(arms, observations):
+        warnings.warn(doubt, Caution, stacklevel=2)
     return Evidence(folder, arms, observations, not_used, agents)
+
+
+def _doubts(arms: Mapping[str, Arm], observations: pd.DataFrame) -> list[str]:
+    """Sentences on columns whose values all lie where another unit, or another sign, would put them."""
+    said = []
+    for name, own in observations.groupby("endpoint", sort=False):
+        low, high = own["value"].min(), own["value"].max()
+        small = SMALL_SHARE if name in SHARES else SMALL_CHANGE
+        if ENDPOINTS[str(name)].unit == "%" and len(own) >= FEW and max(-low, high) < small:
+            said.append(
+                f"observations.csv: column value: the {len(own)} figures of {name} are all from {low:g} to {high:g} %; "
+                "5 % is written as 5 with unit %, or as 0.05 with unit 1."
+            )
+    scores = [value for arm in arms.values() for name, value in arm.covariates.items() if name.startswith("T_")]
+    if scores and min(scores) > 0:
+        said.append(
+            f"arms.toml: the T-scores of all arms are above 0, from {min(scores):g} to {max(scores):g}; that of low "
+            "BMD is negative, such as -2.5."
+        )
+    return said
 
 
 # --- arms ---
@@ -429,8 +459,15 @@ def _read_observations(
         if column not in COLUMNS:
             hint = near(column, COLUMNS, f"the columns are {', '.join(COLUMNS)}.")
             faults.append(f"{sheet.name}:{sheet.head}: column {column}: there is no such column; {hint}")
-    faults += sheet.faults
-    rows = []
+    named = {
+        "endpoint": ENDPOINTS,
+        "site_or_marker": (*SITES, *MARKERS, *agents),
+        "statistic": STATISTICS,
+        "phase": PHASES,
+    }
+    if turned := exchanged(sheet, named | {"verification": VERIFICATIONS, "arm": ids or ()}):
+        raise BadInput(*turned)
+    rows, wrong = [], list(sheet.faults)
     first: dict[tuple[object, ...], int] = {}
     for row in sheet.rows():
         figure = _Figure(row, arms, ids, agents)
@@ -442,12 +479,14 @@ def _read_observations(
                 f"the same figure (arm, endpoint, site_or_marker, month) stands in line {first[key]}; "
                 "keep one of the two.",
             )
-        faults += row.faults
-        if len(faults) > MOST_FAULTS:
-            raise BadInput(f"{sheet.name}:{row.line}: the rows below were not read; correct those above first.")
+        wrong += row.faults
+        if last := unread(wrong, row.where):
+            wrong += last
+            break
         first.setdefault(key, row.line)
         own = figure.numbers | {"unit": figure.unit, "line": row.line, "below": figure.below}
         rows.append(dict.fromkeys(COLUMNS, "") | row.cells | own)
+    faults += first_faults(sheet.name, wrong)
     if not rows:
         faults.append(f"{sheet.name}:2: there is no observation; give one figure a row.")
     frame = pd.DataFrame(rows, columns=[*COLUMNS, "line", "below"])
@@ -648,7 +687,7 @@ def _read_offsets(path: Path, observations: pd.DataFrame) -> pd.Series:
         rows.append({column: row.text(column) for column in FIGURE} | numbers)
         faults += row.faults
     if faults:
-        raise BadInput(*faults)
+        raise BadInput(*first_faults(sheet.name, faults))
     offsets = pd.DataFrame(rows, columns=[*FIGURE, "offset"]).drop_duplicates(list(FIGURE))
     return observations[list(FIGURE)].merge(offsets, how="left", on=list(FIGURE))["offset"].fillna(0.0).astype(float)
 

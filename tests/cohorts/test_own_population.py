@@ -1,6 +1,7 @@
 """Populations of one's own: a file, or a table of women, beside the trial."""
 
 import pickle
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from ranklsim.cohorts.people.population_file import POPULATIONS, load_population
 from ranklsim.cohorts.protocol.trial import load_trial
 from ranklsim.cohorts.running.execution import run
 from ranklsim.cohorts.running.storage import open_run
-from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.errors import BadInput, Caution
 from ranklsim.pkpd.parameters import load_parameters
 
 KNOWN = ["age", "years_since_menopause", "weight", "height", "eGFR", "T_LS", "T_TH", "prevalent_fracture", "CTX"]
@@ -271,6 +272,20 @@ def test_a_table_with_tabs_or_with_y_and_n_is_the_same(tmp_path, women):
 def test_a_table_of_another_kind_is_told_what_it_is(tmp_path, women, how, message):
     with pytest.raises(BadInput, match=message):
         resaved(tmp_path, women, **how)
+
+
+@pytest.mark.parametrize(
+    ("column", "factor", "said"),
+    [("T_LS", -1, "negative"), ("weight", 2.2046, "in kg"), ("CTX", 1e-3, "in ng/mL")],
+)
+def test_a_column_in_another_unit_or_of_the_other_sign_is_warned_of(tmp_path, women, column, factor, said):
+    women = women.assign(T_LS=-women["T_LS"].abs().clip(lower=1.1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write(tmp_path, women)
+    with pytest.warns(Caution, match=rf"patients\.csv: column '{column}': half of the values are .*{said}") as caught:
+        write(tmp_path, women.assign(**{column: women[column] * factor}))
+    assert len(caught) == 1
 
 
 def test_a_table_of_few_women_is_refused(tmp_path, women):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +16,7 @@ import pytest
 from helpers import EVIDENCE_COLUMNS, evidence_folder
 
 from ranklsim.pkpd.agents import Agent, load_agent
-from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.errors import BadInput, Caution
 from ranklsim.pkpd.evidence import predictions as evidence_predictions
 from ranklsim.pkpd.evidence.errors import BETWEEN, PATIENTS, blocks, cov, error_sd, sampling_se
 from ranklsim.pkpd.evidence.predictions import Predictor, predict, summary
@@ -204,6 +205,52 @@ def test_line_numbers_count_quoted_line_breaks_and_blank_lines(tmp_path: Path) -
     text = (path / "observations.csv").read_text().replace("\nS,x", "\n\nS,x")
     (path / "observations.csv").write_text(text)
     assert faults(path)[0].startswith("observations.csv:5: column arm")
+
+
+def test_a_fault_of_a_whole_column_is_told_once_with_the_number_of_rows_and_the_first(tmp_path: Path) -> None:
+    several = [{"month": str(month), "value": str(month / 7)} for month in range(1, 31)]
+    turned = [row | {"month": row["value"], "value": "x"} for row in several]
+    (said,) = faults(folder(tmp_path, *turned))
+    assert said.startswith("observations.csv:2: column value: 'x' is not a number; ")
+    assert said.endswith("This is the first of 30 such rows; the next are 3, 4, 5, 6, 7, 8, 9, 10, and so on.")
+    three = faults(folder(tmp_path, *[row | {"value": "x"} for row in several[:3]]))
+    assert [fault.split(":")[1] for fault in three] == ["2", "3", "4"]
+
+
+def test_two_columns_in_the_place_of_each_other_are_told_in_one_sentence(tmp_path: Path) -> None:
+    rows = [{"endpoint": site, "site_or_marker": "percent_change"} for site in ("LS", "TH")]
+    assert faults(folder(tmp_path, *rows)) == [
+        "observations.csv:1: columns endpoint and site_or_marker are exchanged: every cell of each is a word of the "
+        "other; exchange the two names."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"value": "0.05"}, "observations.csv: column value: the 3 figures of percent_change are all from 0.05 to "),
+        ({"endpoint": "percent_of_baseline", "site_or_marker": "CTX", "value": "0.12"}, "are all from 0.12 to 0.12 %"),
+        ({"value": "5"}, None),
+        ({"value": "0.05", "unit": "1"}, None),
+        ({"endpoint": "percent_of_baseline", "site_or_marker": "CTX", "value": "12"}, None),
+    ],
+)
+def test_fractions_in_the_place_of_percent_are_warned_of(tmp_path: Path, row: dict[str, str], said: str | None) -> None:
+    path = folder(tmp_path, *[row | {"spread": "", "spread_type": "", "month": str(month)} for month in (1, 6, 12)])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        load_evidence(path)
+        load_evidence()  # nothing that ships is doubtful
+    assert len(caught) == (said is not None)
+    assert said is None or said in str(caught[0].message)
+
+
+def test_positive_t_scores_of_all_arms_are_warned_of(tmp_path: Path) -> None:
+    path = folder(tmp_path, {})
+    arms = (path / "arms.toml").read_text(encoding="utf-8")
+    (path / "arms.toml").write_text(arms.replace("T_LS = -", "T_LS = "), encoding="utf-8")
+    with pytest.warns(Caution, match=r"arms\.toml: the T-scores of all arms are above 0"):
+        load_evidence(path)
 
 
 def test_units_are_converted_exactly_with_their_spread(tmp_path: Path) -> None:
