@@ -6,6 +6,7 @@ A library call raises; only the command line turns an exception into one sentenc
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from contextvars import ContextVar
 
@@ -110,6 +111,20 @@ def near(name: str, known: Iterable[str], otherwise: str = "", *, also: str = ""
     if close := closest(name, names):
         return f"did you mean '{close}'? {also}".rstrip()
     return otherwise or also or f"use {one_of(names)}."
+
+
+def counted(number: float, noun: str) -> str:
+    """A number with its noun, in the singular after 1: "1 study" or "3 studies".
+
+    Parameters
+    ----------
+    number : float
+        A whole number.
+    noun : str
+        In the singular.
+    """
+    plural = f"{noun[:-1]}ies" if re.search("[^aeiou]y$", noun) else f"{noun}s"
+    return f"{number:.0f} {noun if number == 1 else plural}"
 
 
 def one_of(names: Iterable[str]) -> str:

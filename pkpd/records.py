@@ -20,7 +20,7 @@ import pandas as pd
 
 from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.dosing import Regimen, course_faults
-from ranklsim.pkpd.errors import BadInput, near, one_of, option_prefix
+from ranklsim.pkpd.errors import BadInput, counted, near, one_of, option_prefix
 from ranklsim.pkpd.reading import MOST_DOSES, MOST_MONTHS, Row, Sheet, finite, first_faults, read_content, read_csv
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 
@@ -65,7 +65,9 @@ class Records:
         """
         if patient is None and len(self.doses) > 1:
             more = "" if option_prefix() else ' In an arm of a trial, each = "ID" or each = "turn" takes all of them.'
-            raise BadInput(f"{where}: the table has {len(self.doses)} patients; name one of them by its ID.{more}")
+            raise BadInput(
+                f"{where}: the table has {counted(len(self.doses), 'patient')}; name one of them by its ID.{more}"
+            )
         if patient is not None and patient not in self.doses:
             raise BadInput(f"{where}: the table has no patient '{patient}'; {near(patient, list(self.doses))}")
         found = next(iter(self.doses.values())) if patient is None else self.doses[patient]

@@ -28,7 +28,7 @@ from ranklsim.cohorts.running.scheduler import versions
 from ranklsim.cohorts.running.storage import MANIFEST, Run, open_run
 from ranklsim.cohorts.words import listed
 from ranklsim.pkpd import arguments
-from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.errors import BadInput, counted
 from ranklsim.pkpd.reading import MOST_BYTES, file_name, parse_json
 
 CONTENTS, LOCK, README, RUN = "bundle.json", "lock.txt", "README.txt", "run/"
@@ -76,7 +76,7 @@ class Comparison(NamedTuple):
     def sentences(self) -> list[str]:
         """What was found: one sentence if all is the same, else one for each file that differs."""
         if self.same:
-            return [f"The same bytes in all {len(self.files)} files."]
+            return [f"The same bytes in all {counted(len(self.files), 'file')}."]
         differ = self.files[~self.files["same"]]
         other = [f"Versions differ from those of the original: {listed(self.versions)}."] if self.versions else []
         return [f"{row.file}: {row.difference}" for row in differ.itertuples()] + other
@@ -292,7 +292,7 @@ def _difference(original: Run, made: Run, table: str) -> str:
     for column in columns:
         first, second = (one.read(table, [column])[column] for one in (original, made))
         if len(first) != len(second):
-            return f"has {len(second)} rows in place of {len(first)}."
+            return f"has {counted(len(second), 'row')} in place of {len(first)}."
         if not pd.api.types.is_numeric_dtype(first) or not pd.api.types.is_numeric_dtype(second):
             other = first.astype(object).ne(second.astype(object)) & ~(first.isna() & second.isna())
             size = 0.0
@@ -308,7 +308,7 @@ def _difference(original: Run, made: Run, table: str) -> str:
     if not differ:
         return "has the same values in other bytes."
     largest = f"; the largest difference is {worst[1]:.3g} in {worst[0]} ({100 * worst[2]:.2g} % of its largest value)"
-    return f"differs in {rows} rows of {listed(differ)}{largest if worst[0] else ''}."
+    return f"differs in {counted(rows, 'row')} of {listed(differ)}{largest if worst[0] else ''}."
 
 
 def _files(one: Run) -> dict[str, dict[str, Any]]:

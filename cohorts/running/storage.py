@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ranklsim.cohorts.running.places import Written, is_local, place, replacing, sha256
-from ranklsim.pkpd.errors import BadInput, RanklsimError, RunFailed
+from ranklsim.pkpd.errors import BadInput, RanklsimError, RunFailed, counted
 from ranklsim.pkpd.reading import file_name, parse_json, read_content
 from ranklsim.pkpd.results import Results
 
@@ -205,7 +205,7 @@ class Run(Results):
         return repr(self)
 
     def __repr__(self) -> str:
-        return f"Run('{self.folder}': {self.manifest['trial']}, {self.manifest['patients']} patients)"
+        return f"Run('{self.folder}': {self.manifest['trial']}, {counted(self.manifest['patients'], 'patient')})"
 
     __str__ = __repr__
 

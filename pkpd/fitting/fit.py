@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr
 from scipy.stats import chi2
 
-from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.pkpd.errors import BadInput, RunFailed, counted
 from ranklsim.pkpd.evidence.errors import RHO, cov
 from ranklsim.pkpd.evidence.predictions import Predictor, predict
 from ranklsim.pkpd.evidence.records import Evidence, load_evidence
@@ -528,7 +528,10 @@ def earlier_draws(spec: Spec) -> Array | None:
     if faults:
         raise BadInput(*first_faults(name, faults))
     if len(draws) < least:
-        raise BadInput(f"{name}: {len(draws)} draws of {len(spec.parameters)} parameters; give at least {least}.")
+        raise BadInput(
+            f"{name}: {counted(len(draws), 'draw')} of {counted(len(spec.parameters), 'parameter')}; give at least "
+            f"{least}."
+        )
     theta = np.array(draws)
     spread = np.ptp(theta, axis=0)
     if alike := [p.name for p, size in zip(spec.parameters, spread, strict=True) if size == 0]:
@@ -607,7 +610,7 @@ def _one_start(
         converged = bool(getattr(result, "success", True)) and not getattr(result, "aborted", False)
         message = str(getattr(result, "message", ""))
     if lost:
-        message = f"{message.rstrip('.')}; {lost} of {count} vectors could not be simulated"
+        message = f"{message.rstrip('.')}; {lost} of {counted(count, 'vector')} could not be simulated"
     return {
         "start": number,
         "objective": best,

@@ -51,7 +51,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from ranklsim.pkpd.errors import BadInput, near, shown
+from ranklsim.pkpd.errors import BadInput, counted, near, shown
 from ranklsim.pkpd.parameters import SPREAD, ParameterTable, load_parameters
 from ranklsim.pkpd.reading import Faults, Shape, Table, as_kind, load_toml
 
@@ -287,8 +287,7 @@ def bad_draws(parameters: int, particles: int) -> str:
     least, most = max(20, 4 * parameters), MOST_DRAWN // (4 * parameters)  # each half must span all parameters
     if least <= particles <= most:
         return ""
-    noun = "parameter" if parameters == 1 else "parameters"
-    return f"{particles} particles for {parameters} {noun}; give {least} to {most}."
+    return f"{particles} particles for {counted(parameters, 'parameter')}; give {least} to {most}."
 
 
 def _stopped(method: str, parameters: int, options: Mapping[str, Option]) -> str:

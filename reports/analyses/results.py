@@ -18,7 +18,7 @@ from ranklsim.cohorts.running.storage import open_run
 from ranklsim.cohorts.statistics import multiplicity, survival
 from ranklsim.cohorts.study import Study, in_memory, setting
 from ranklsim.pkpd import arguments
-from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.pkpd.errors import BadInput, RunFailed, counted
 from ranklsim.pkpd.results import Results
 from ranklsim.reports.analyses import estimands, monitoring, subgroups
 from ranklsim.reports.layout.tables import p_value
@@ -76,7 +76,8 @@ class Analyses(Results):
 
     def heading(self) -> str:
         """What the result is, in one line."""
-        return f"Analyses of {self.endpoints['endpoint'].nunique()} endpoints in {self.endpoints['arm'].nunique()} arms"
+        number = self.endpoints[["endpoint", "arm"]].nunique()
+        return f"Analyses of {counted(number['endpoint'], 'endpoint')} in {counted(number['arm'], 'arm')}"
 
 
 def _study(value: Any) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from ranklsim.pkpd.errors import counted
 from ranklsim.reports.cli import shared
 
 
@@ -214,7 +215,7 @@ def _check_evidence(folder: Path) -> None:
     studies = len({arm.study for arm in found.arms.values()})
     idle = [name for name in found.arms if not seen[["arm", "control"]].eq(name).any(axis=None)]
     click.echo(
-        f"{folder}: {_count(len(found.arms), 'arm')} of {_count(studies, 'study')}, {_count(len(seen), 'figure')}."
+        f"{folder}: {counted(len(found.arms), 'arm')} of {counted(studies, 'study')}, {counted(len(seen), 'figure')}."
     )
     counts = seen.groupby(["endpoint", "site_or_marker", "phase"], sort=True).agg(
         figures=("value", "size"),
@@ -224,7 +225,7 @@ def _check_evidence(folder: Path) -> None:
     if len(counts):
         shared.print_table(counts.reset_index().astype({"figures": str, "arms": str}).to_dict("records"))
     if len(found.not_used):
-        click.echo(f"{_count(len(found.not_used), 'row')} in not_used.csv, each with its reason.")
+        click.echo(f"{counted(len(found.not_used), 'row')} in not_used.csv, each with its reason.")
     if idle:
         click.echo(f"No figure belongs to {', '.join(idle)}.")
 
@@ -254,11 +255,6 @@ def _variants() -> None:
         row | {"rise": f"{row['rise']:.1f}", "refuted": "yes" if row["refuted"] else "no"}
         for row in api.variants().to_dict("records")
     )
-
-
-def _count(number: int, noun: str) -> str:
-    plural = noun.removesuffix("y") + "ies" if noun.endswith("y") else noun + "s"
-    return f"{number} {noun if number == 1 else plural}"
 
 
 VERBS = (_trials, _questions, _agents, _parameters, _populations, _evidence, _variants)

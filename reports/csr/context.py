@@ -16,6 +16,7 @@ from ranklsim.cohorts.endpoints.durability import lasting
 from ranklsim.cohorts.running.storage import Run
 from ranklsim.cohorts.statistics import summaries
 from ranklsim.cohorts.words import month_text
+from ranklsim.pkpd.errors import counted
 from ranklsim.pkpd.variants import variants
 from ranklsim.reports.analyses.results import Analyses, analyse, analysed_endpoints
 from ranklsim.reports.csr import unknowns
@@ -370,9 +371,10 @@ class Context:
 
     @property
     def vectors(self) -> str:
-        """Name of what was drawn, as it follows a number: "vectors of the shipped ensemble"."""
-        agree = self.data.manifest["draws"] == "ensemble"
-        return "parameter vectors that agree with published figures" if agree else "draws from plausible ranges"
+        """How many parameter vectors were drawn, and from what."""
+        if self.data.manifest["draws"] == "ensemble":
+            return f"{counted(self.n_draws, 'parameter vector')} in agreement with published figures"
+        return f"{counted(self.n_draws, 'draw')} from plausible ranges"
 
     @cached_property
     def _open(self) -> set[str]:

@@ -15,6 +15,7 @@ from ranklsim.cohorts.statistics import durability, summaries
 from ranklsim.cohorts.statistics.mmrm.covariance import NAMES
 from ranklsim.cohorts.statistics.repeated import ERROR_WORDS, Repeated
 from ranklsim.cohorts.words import MEASURES, listed, month_text
+from ranklsim.pkpd.errors import counted
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import SITES, Context, nearest
 from ranklsim.reports.figures import patients as figures_patients
@@ -66,7 +67,7 @@ def _endpoint_section(c: Context, section: Section) -> None:
         )
     if c.n_draws:
         what = "difference to control" if c.control else "change"
-        notes.append(f"Unknown parameters: {what} of the typical patient over {c.n_draws} draws.")
+        notes.append(f"Unknown parameters: {what} of the typical patient over {counted(c.n_draws, 'draw')}.")
     missing = [e.name for e in c.trial.changes if e.name not in set(c.endpoints["endpoint"])]
     if missing:
         section.paragraphs.append(f"No patient had both values needed for: {listed(missing)}.")
@@ -121,7 +122,8 @@ def _visit_table(c: Context, found: Repeated, number: str) -> Exhibit:
     note = (
         f"{unit} from {start}. LS mean: least-squares mean at the mean value at {start} and observed strata. Mixed "
         f"model for repeated measures with {found.terms()}; {covariance}; REML; Satterthwaite "
-        f"degrees of freedom. Fitted to {fit.n_observations} values of {found.patients} patients with at least one "
+        f"degrees of freedom. Fitted to {counted(fit.n_observations, 'value')} of "
+        f"{counted(found.patients, 'patient')} with at least one "
         f"value after {start}; n: patients with a value at the visit. Differences are not adjusted for multiplicity."
     )
     decimals = 2 if spec.kind == "percent" else 3

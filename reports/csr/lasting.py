@@ -67,7 +67,7 @@ def _durable(c: Context, section: Section) -> None:
             group="Arms",
             numeric=["Draws"],
             who=c.typical,
-            note=f"Typical patient under each of {c.n_draws} {c.vectors}: median and 90% interval of the difference. "
+            note=f"Typical patient under each of {c.vectors}: median and 90% interval of the difference. "
             "The interval does not depend on the number of patients. Draws without a value in one of the arms (no "
             "gain, or not back at baseline by the last month) are excluded; column Draws counts the others.",
         )

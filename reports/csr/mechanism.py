@@ -15,6 +15,7 @@ from ranklsim.cohorts.durability import LEAST_GAIN
 from ranklsim.cohorts.statistics import summaries
 from ranklsim.cohorts.uncertainty import SOON
 from ranklsim.cohorts.words import listed, month_text
+from ranklsim.pkpd.errors import counted
 from ranklsim.pkpd.variants import REFUTED, variants
 from ranklsim.reports.csr import unknowns
 from ranklsim.reports.csr.contents import report_section
@@ -118,7 +119,7 @@ def _course(c: Context) -> Exhibit:
     """Occupancy and drive of the typical patient in time, with its range over what is not known, and the patients."""
     courses = [unknowns.fan(c.data.uncertainty, name, c.names).assign(output=name) for name in COURSE]
     seen = latent_by_visit(c, list(COURSE))
-    band = f"band: 90% over {c.n_draws} {c.vectors}" if c.n_draws else "no parameters were drawn"
+    band = f"band: 90% over {c.vectors}" if c.n_draws else "no parameters were drawn"
     return c.figure(
         "14.2.5.1",
         "Occupancy of RANKL by modality, and the drive that is left, in time",
@@ -311,8 +312,8 @@ def _where_from(c: Context) -> str:
         )
     return (
         f"Parameters or an agent of this run are not the shipped ones, so the shipped ensemble does not apply. "
-        f"{len(symbols)} parameters that no human data fix ({', '.join(symbols)}) were drawn {c.n_draws} times from "
-        f"their plausible ranges (Table 16.1.1), and {same}. These draws were not selected for agreement with "
+        f"The values of what no human data fix ({', '.join(symbols)}) come from {counted(c.n_draws, 'draw')} "
+        f"of the plausible ranges (Table 16.1.1), and {same}. The draws were not selected for agreement with "
         "published figures, and the intervals are only as wide as the ranges stated."
     )
 
@@ -329,7 +330,7 @@ def _fan(c: Context, number: str, column: str, what: str, ylabel: str, reference
         ylabel=ylabel,
         reference=reference,
         who=c.typical,
-        note=f"{c.n_draws} {c.vectors}; no variability between patients, no measurement error.",
+        note=f"{c.vectors}; no variability between patients, no measurement error.",
         headline=_fan_headline(frame, c.arms, noun, month),
     )
 

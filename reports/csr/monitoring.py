@@ -11,6 +11,7 @@ from ranklsim.cohorts.conduct import enrolment
 from ranklsim.cohorts.endpoints import Endpoint
 from ranklsim.cohorts.protocol.endpoints import Interim
 from ranklsim.cohorts.words import first_lower, first_upper, listed, month_text
+from ranklsim.pkpd.errors import counted
 from ranklsim.reports.analyses.monitoring import CROSSED, FUTILE, HARM, NOT_CROSSED, UNTESTED
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import INTERIM, Context
@@ -110,7 +111,7 @@ def _at_a_look(row: dict[str, Any], stop: pd.Series, spec: Endpoint) -> str:
     what = {CROSSED: f"the boundary was crossed for {spec.claim.kind}", HARM: "the boundary was crossed by harm",
             FUTILE: "the futility rule, which binds, ended the test"}[row["decision"]]  # fmt: skip
     when = f"look {row['look']} ({stop['due']}; month {month_text(round(stop['month'], 1))})"
-    seen = f"{num(100 * row['share'], 0)}% of the information, {row['enrolled']} patients enrolled"
+    seen = f"{num(100 * row['share'], 0)}% of the information, {counted(row['enrolled'], 'patient')} enrolled"
     if row["decision"] == FUTILE:
         return f"{what} at {when}, with {seen}."
     return (

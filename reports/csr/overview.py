@@ -10,6 +10,7 @@ import pandas as pd
 from ranklsim.cohorts.protocol.trial import Conduct, Trial
 from ranklsim.cohorts.statistics import summaries
 from ranklsim.cohorts.words import first_upper, listed, month_text
+from ranklsim.pkpd.errors import counted
 from ranklsim.reports.csr import outcomes
 from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import BASELINE, NOT_KNOWN, Context, month_span
@@ -42,12 +43,13 @@ def _synopsis_rows(c: Context) -> list[tuple[str, Text]]:
     layers = [
         f"between-patient variability {'on' if t.layers.patients else 'off (every patient is the typical patient)'}",
         f"residual (assay, precision) error {'on' if t.layers.residual else 'off'}",
-        f"parameter uncertainty {f'on ({c.n_draws} draws)' if c.n_draws else 'off'}",
+        f"parameter uncertainty {'on (' + counted(c.n_draws, 'draw') + ')' if c.n_draws else 'off'}",
     ]
     rows: list[tuple[str, Text]] = [
         (
             "Methodology",
-            f"Simulated trial, {len(c.arms)} arms, allocation {_ratio(t, c.names)}, {t.months:g} months; each patient "
+            f"Simulated trial, {counted(len(c.arms), 'arm')}, allocation {_ratio(t, c.names)}, {t.months:g} months; "
+            f"each patient "
             "follows from a model of RANKL, bone cells and bone",
         ),
         ("Number of patients", _patient_words(c)),
@@ -91,7 +93,7 @@ def _method_words(c: Context) -> str:
         else "no adjustment for multiplicity"
     )
     if c.n_draws:
-        said.append(f"90% intervals over {c.n_draws} {c.vectors}")
+        said.append(f"90% intervals over {c.vectors}")
     return first_upper("; ".join(said))
 
 
@@ -155,7 +157,7 @@ def design(c: Context) -> list[Exhibit]:
             who="",
             note="Triangles: doses. Bars: months covered by dosing; white bars: placebo."
             + " Where patients have doses of their own, those of the typical patient." * any(a.own for a in c.arms),
-            headline=f"{len(c.arms)} arms are followed for {c.trial.months:g} months; treatment ends at month "
+            headline=f"{counted(len(c.arms), 'arm')}, {c.trial.months:g} months of follow-up; treatment ends at month "
             f"{month_text(c.main_end)}.",
             alt=" ".join(f"{arm.label}: {arm.words}." for arm in c.arms),
         ),

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ranklsim.cohorts.statistics import summaries
 from ranklsim.cohorts.words import first_lower, first_upper, listed
+from ranklsim.pkpd.errors import counted
 from ranklsim.reports.analyses import baseline
 from ranklsim.reports.csr import happenings, robustness
 from ranklsim.reports.csr.contents import report_section
@@ -30,7 +31,7 @@ def _disposition(c: Context, section: Section) -> None:
     ends = [(int(total["completed"]), "completed the trial"), (int(total["dropout"]), "dropped out")]
     if "death" in total:
         ends.append((int(total["death"]), "died"))
-    said = f"Of {n} patients randomised, {listed([f'{tables.share(k, n)} {did}' for k, did in ends])}."
+    said = f"Of {counted(n, 'patient')} randomised, {listed([f'{tables.share(k, n)} {did}' for k, did in ends])}."
     drawn = len(c.arms) <= FLOW_ARMS
     if drawn:
         section.exhibits.append(c.figure("14.1.1", "Flow of patients (CONSORT)", frame, figures.flow, headline=said))
@@ -145,13 +146,16 @@ def _intercurrent(c: Context, section: Section) -> None:
 def _analysed(c: Context, section: Section) -> None:
     """The patients of each analysis set."""
     section.paragraphs.append(
-        f"Full analysis set: all {c.n} patients randomised ({c.sizes}), in the arm to which they were randomised. Each "
+        f"Full analysis set: all {counted(c.n, 'patient')} randomised ({c.sizes}), in the arm to which they were "
+        f"randomised. Each "
         "table says how many of them had the values that it needs (n)."
     )
     never = c.n - len(c.treated)
     section.paragraphs.append(
-        f"Safety set: the {len(c.treated)} patients who received at least one dose (or whose arm has no planned dose), "
-        f"in the arm of that dose; {f'{never} patients received none' if never else 'it includes every patient'}. The "
+        f"Safety set: the {counted(len(c.treated), 'patient')} who received at least one dose (or whose arm has no "
+        f"planned dose), "
+        f"in the arm of that dose; "
+        f"{counted(never, 'patient') + ' received none' if never else 'it includes every patient'}. The "
         "tables of section 12 describe this set."
     )
     section.paragraphs += robustness.set_words(c)

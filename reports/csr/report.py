@@ -20,7 +20,7 @@ import threadpoolctl
 from ranklsim.cohorts.running import places
 from ranklsim.cohorts.running.storage import open_run
 from ranklsim.pkpd import arguments
-from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.errors import BadInput, counted
 from ranklsim.reports.csr import (  # noqa: F401  (each registers its sections)
     appendix,
     concentrations,
@@ -142,7 +142,7 @@ def _write_formats(folder: Path, page: Page, started: str, sections: Sequence[Se
 
 def _page(c: Context) -> Page:
     """The parts of the page other than its sections."""
-    size = f"{c.n} simulated patients · {len(c.arms)} arms · {c.trial.months:g} months"
+    size = f"{counted(c.n, 'simulated patient')} · {counted(len(c.arms), 'arm')} · {c.trial.months:g} months"
     return Page(
         mark=MARK,
         kind="Trial report",

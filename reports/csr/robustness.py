@@ -14,7 +14,7 @@ from ranklsim.cohorts.statistics.claims import SUPERIORITY
 from ranklsim.cohorts.statistics.repeated import Repeated
 from ranklsim.cohorts.study import setting
 from ranklsim.cohorts.words import first_lower, first_upper, listed, month_text
-from ranklsim.pkpd.errors import RunFailed
+from ranklsim.pkpd.errors import RunFailed, counted
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.analyses import estimands, per_protocol, tipping
 from ranklsim.reports.csr.contents import report_section
@@ -368,7 +368,10 @@ def set_words(c: Context) -> list[str]:
         return []
     kept = table[~table["any"]]
     sizes = ", ".join(f"{arm.label} {int((kept['arm'] == arm.name).sum())}" for arm in c.arms)
-    return [f"Per-protocol set: {len(kept)} patients ({sizes}) without a major protocol deviation (table 14.1.4.1)."]
+    return [
+        f"Per-protocol set: {counted(len(kept), 'patient')} ({sizes}) without a major protocol deviation (table "
+        f"14.1.4.1)."
+    ]
 
 
 @report_section("11.4.2.6", "Use of an efficacy subset of patients", "subset")

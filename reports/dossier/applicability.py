@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.running.storage import Run
+from ranklsim.pkpd.errors import counted
 from ranklsim.pkpd.evidence.records import Evidence, load_evidence
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.layout.tables import sig
@@ -49,7 +50,7 @@ def _of_arm(run: Run, name: str, evidence: Evidence) -> list[tuple[str, str, str
             why = "hypothetical: no such agent exists" if known.hypothetical else "no published figure ships"
             rows.append(("agent", label, "given", why, NONE))
             continue
-        count = f"{len(seen)} figures of {seen['study'].nunique()} studies"
+        count = f"{counted(len(seen), 'figure')} of {counted(seen['study'].nunique(), 'study')}"
         rows.append(("agent", label, "given", count, INSIDE))
         given = np.concatenate([[r.dose_mg for r in one.regimens if r.agent == agent] for one in studied.values()])
         rows.append(_range("dose (mg)", label, doses["amount_mg"].min(), doses["amount_mg"].max(), given))

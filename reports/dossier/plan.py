@@ -23,7 +23,7 @@ from ranklsim.cohorts.protocol.trial import Trial, load_trial
 from ranklsim.cohorts.running.execution import Prepared, prepare
 from ranklsim.cohorts.words import listed, month_text
 from ranklsim.pkpd import arguments
-from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.errors import BadInput, counted
 from ranklsim.pkpd.evidence.records import load_evidence
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike
 from ranklsim.pkpd.reading import file_name, parse_json, read_content
@@ -233,14 +233,16 @@ def methods_in_words(ready: Prepared) -> list[str]:
     counts = ready.parameters.frame["status"].value_counts()
     draws = int((ready.draws["draw"] != 0).sum())
     return [
-        f"Data: the model was fitted to published figures: {len(seen)} figures of {seen['study'].nunique()} studies "
+        f"Data: the model was fitted to published figures: {counted(len(seen), 'figure')} of "
+        f"{counted(seen['study'].nunique(), 'study')} "
         "ship with it. No data of single patients are used.",
         f"Model: differential equations of drug, RANKL by form and source, bone cells, markers and bone at four sites, "
-        f"with {len(ready.parameters.frame)} parameters: "
+        f"with {counted(len(ready.parameters.frame), 'parameter')}: "
         f"{listed([f'{int(n)} {status}' for status, n in counts.items()])}.",
         f"Simulation: {trial.population.patients} virtual patients of the population {trial.population.name} in "
-        f"{len(trial.arms)} arms over {trial.months:g} months, seed {trial.seed}; sources of variation that are on: "
-        f"{layers}. Unknown parameters: {draws} vectors. Relative error of one integration step: "
+        f"{counted(len(trial.arms), 'arm')} over {trial.months:g} months, seed {trial.seed}; sources of variation "
+        f"that are on: "
+        f"{layers}. Unknown parameters: {counted(draws, 'vector')}. Relative error of one integration step: "
         f"{ready.identity['rtol']:g}.",
         f"Software: ranklsim {ready.identity['ranklsim']} with "
         f"{listed([f'{name} {v}' for name, v in ready.identity['libraries'].items()])}.",
@@ -303,7 +305,8 @@ def arm_table(number: str, trial: Trial) -> Exhibit:
     for arm in trial.arms:
         doses = arm.doses()
         given = [
-            f"{agent}: {len(own)} doses of {listed([f'{mg:g} mg' for mg in sorted(own['amount_mg'].unique())])}, "
+            f"{agent}: {counted(len(own), 'dose')} of "
+            f"{listed([f'{mg:g} mg' for mg in sorted(own['amount_mg'].unique())])}, "
             f"months {month_text(own['month'].min())} to {month_text(own['month'].max())}"
             for agent, own in doses.groupby("agent", sort=False)
         ]

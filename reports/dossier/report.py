@@ -15,6 +15,7 @@ from ranklsim.cohorts.protocol.midd import Midd
 from ranklsim.cohorts.running.bundle import lock
 from ranklsim.cohorts.running.execution import Prepared
 from ranklsim.cohorts.words import listed
+from ranklsim.pkpd.errors import counted
 from ranklsim.reports.csr.context import BASELINE, Context
 from ranklsim.reports.csr.unknowns import endpoint_words
 from ranklsim.reports.dossier.applicability import INSIDE, sentence
@@ -59,7 +60,7 @@ class Material:
         """Number of deviations, in words."""
         n = len(self.deviations)
         return "The run deviates in nothing from the plan." if not n else (
-            f"The run deviates from the plan in {n} point{'s' if n > 1 else ''}: "
+            f"The run deviates from the plan in {counted(n, 'point')}: "
             f"{'; '.join(self.deviations['item'].head(5))}{' and others' if n > 5 else ''}."
         )  # fmt: skip
 

@@ -98,17 +98,19 @@ def share(count: int, of: int) -> str:
     return f"{count} ({100 * count / of:.1f}%)" if of else DASH
 
 
-def sig(value: float) -> str:
-    """A parameter value with up to four significant digits; infinite (a KD of no binding) is "none".
+def sig(value: float, digits: int = 4) -> str:
+    """A parameter value with up to so many significant digits; infinite (a KD of no binding) is "none".
 
     Parameters
     ----------
     value : float
         In the unit of the parameter table.
+    digits : int
+        Significant digits.
     """
     if np.isnan(value):
         return DASH
-    return "none" if np.isinf(value) else f"{float(f'{value:.4g}'):.10g}".replace("-", "−")
+    return "none" if np.isinf(value) else f"{float(f'{value:.{digits}g}'):.10g}".replace("-", "−")
 
 
 def unit_words(unit: object) -> str:

@@ -22,7 +22,7 @@ from ranklsim import __version__
 from ranklsim.cohorts.validation import variability
 from ranklsim.pkpd import arguments
 from ranklsim.pkpd.biology.skeleton import NAMES
-from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.pkpd.errors import BadInput, RunFailed, counted
 from ranklsim.pkpd.fitting import fit as fitting
 from ranklsim.pkpd.fitting import posterior
 from ranklsim.pkpd.fitting.spec import Spec, load_spec
@@ -316,7 +316,7 @@ def _troubles(result: Result) -> list[str]:
             if p.name in stuck:
                 low = x - p.low < p.high - x
                 bounds.append(
-                    f"{p.name} at its {'lower' if low else 'upper'} bound {p.natural(p.low if low else p.high):.4g}"
+                    f"{p.name} at its {'lower' if low else 'upper'} bound {sig(p.natural(p.low if low else p.high))}"
                 )
         said.append(f"{spec.path}: the fit ends on a bound, {' and '.join(bounds)}; the data want it beyond.")
     return said
@@ -373,9 +373,10 @@ def _compose(result: Result) -> tuple[Page, list[Section]]:
         MARK,
         f"Fit to published {result.noun}",
         spec.title,
-        f"{len(spec.parameters)} parameters, {rows} {result.noun}"
-        f"{f', {spec.patients} patients an arm' if result.of_spreads else ''}; {spec.method}, {spec.starts} start"
-        f"{'s' * (spec.starts > 1)}, seed {spec.seed}; objective {found.objective:.6g}; ranklsim {__version__}",
+        f"{counted(len(spec.parameters), 'parameter')}, {rows} {result.noun}"
+        f"{', ' + counted(spec.patients, 'patient') + ' an arm' if result.of_spreads else ''}; {spec.method}, "
+        f"{counted(spec.starts, 'start')}, "
+        f"seed {spec.seed}; objective {sig(found.objective, 6)}; ranklsim {__version__}",
         "What the data say" if result.converged else "Not converged: do not use these values",
         f"Fitted with ranklsim {__version__}; fit.json names every version, and the fingerprint of spec and evidence.",
     )
@@ -436,7 +437,7 @@ def _estimates(result: Result) -> Section:
     paragraphs = [f"Intervals are {how}, priors included."]
     if len(spec.scenarios) > 1:
         held = "; ".join(
-            ", ".join(f"{name} = {value:g}" for name, value in scenario.fixed.items())
+            ", ".join(f"{name} = {sig(value)}" for name, value in scenario.fixed.items())
             + f" (weight {scenario.weight:g})"
             for scenario in spec.scenarios
         )
@@ -456,7 +457,7 @@ def _unknown_words(result: Result) -> list[str]:
     for row in estimates[~estimates["identified"] & ~estimates["on_bound"]].to_dict("records"):
         p = next(p for p in result.spec.parameters if p.name == row["parameter"])
         ends = [
-            f"{side} {bound:.4g}"
+            f"{side} {sig(bound)}"
             for side, end, bound in (
                 ("down to", row["low"], p.natural(p.low)),
                 ("up to", row["high"], p.natural(p.high)),
@@ -523,7 +524,7 @@ def _unknown(result: Result) -> Section:
     values = result.found.eigenvalues()
     shown = [
         {
-            "Eigenvalue": f"{row['eigenvalue']:.3g}",
+            "Eigenvalue": sig(row["eigenvalue"], 3),
             "Direction (weights of the three strongest)": row["direction"],
             "": "not identified" if row["eigenvalue"] < fitting.FLAT else "",
         }
@@ -656,9 +657,9 @@ def _residuals(result: Result) -> Section:
             "Study": row["study"],
             "Arm": row["arm"],
             "Figure": f"{row['endpoint'].replace('_', ' ')}, {row['site_or_marker']}",
-            "Month": f"{row['time_months']:.3g}",
-            "Observed": f"{'<' if row.get('below') else ''}{row['observed']:.3g}",
-            "Predicted": f"{row['predicted']:.3g}",
+            "Month": sig(row["time_months"], 3),
+            "Observed": ("<" if row.get("below") else "") + sig(row["observed"], 3),
+            "Predicted": sig(row["predicted"], 3),
             "SDs": num(row["weighted"], 1, sign=True),
         }
         for row in worst.to_dict("records")
@@ -677,15 +678,15 @@ def _spreads(rows: pd.DataFrame) -> Exhibit:
             "Study": row["study"],
             "Arm": row["arm"],
             "Figure": f"{row['endpoint'].replace('_', ' ')}, {row['site_or_marker']}",
-            "Month": f"{row['time_months']:.3g}",
+            "Month": sig(row["time_months"], 3),
             "n": f"{row['patients']:.0f}",
             "Measure": row["measure"],
             "Published": num(row["observed"], 2),
             "Simulated": num(row["predicted"], 2),
             "Ratio (90% interval)": with_interval(row["ratio"], row["low"], row["high"], 2),
-            "Published middle": f"{row['value']:.3g}",
-            "Cohort": f"{row['cohort']:.3g}",
-            "Typical": f"{row['typical']:.3g}",
+            "Published middle": sig(row["value"], 3),
+            "Cohort": sig(row["cohort"], 3),
+            "Typical": sig(row["typical"], 3),
         }
         for row in rows.to_dict("records")
     ]
@@ -711,7 +712,7 @@ def _starts(result: Result) -> Section:
     shown = [
         {
             "Start": str(row["start"] + 1),
-            "Objective": f"{row['objective']:.6g}",
+            "Objective": sig(row["objective"], 6),
             "Converged": "yes" if row["converged"] else "no",
             "Evaluations": str(row["evaluations"]),
             "Message": row["message"],

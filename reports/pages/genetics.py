@@ -74,9 +74,9 @@ def write_page(folder: Path, results: pd.DataFrame, *, force: bool = False, comm
             "Test": f"Test {row['Test']}" if row["Test"] != "further" else "Further experiments",
             "Genotype and endpoint": f"{row['Genotype']}: {row['Endpoint']}".removeprefix("-: "),
             "Published": row["Published"],
-            "Agrees if": row["Agrees if"],
-            "Predicted": row["Predicted"],
-            "Median (90% of vectors)": row["Median (90 % of vectors)"],
+            "Agrees if": row["Agrees if"].replace("-", "−"),
+            "Predicted": row["Predicted"].replace("-", "−"),
+            "Median (90% of vectors)": row["Median (90 % of vectors)"].replace("-", "−"),
             "Result": " ".join(
                 text for text in (row["Result"], row["Independent"] and f"({row['Independent']})") if text
             ),

@@ -23,6 +23,7 @@ from ranklsim.cohorts.validation.predictive_check import predictive_check
 from ranklsim.cohorts.words import first_upper
 from ranklsim.pkpd import arguments
 from ranklsim.pkpd.biology.skeleton import NAMES
+from ranklsim.pkpd.errors import counted
 from ranklsim.pkpd.evidence.predictions import COLUMNS, summary
 from ranklsim.pkpd.evidence.records import FIGURE, Arm, Evidence, load_evidence
 from ranklsim.pkpd.machine import processors
@@ -197,7 +198,8 @@ def _compose(
         MARK,
         "Goodness of fit",
         f"{len(used)} published figures beside the model: {_worst_words(misfit)}",
-        f"{len({arm.study for arm in evidence.arms.values()})} studies, {len(evidence.arms)} arms; {who}; parameters "
+        f"{counted(len({arm.study for arm in evidence.arms.values()}), 'study')}, "
+        f"{counted(len(evidence.arms), 'arm')}; {who}; parameters "
         f"{parameters.hash}; ranklsim {__version__}{'; ' + command if command else ''}",
         "How well the model predicts",
         f"Points are published figures, curves are simulated. ranklsim {__version__}.",
@@ -292,7 +294,7 @@ def _kind_words(misfit: pd.DataFrame, name: str) -> str:
     mine = misfit[(misfit["endpoint"] == kind) & (misfit["site_or_marker"] == name)].set_index("phase")
     parts = [
         f"{words} {_plain(mine.loc[phase, 'RMSE'])} (bias {_plain(mine.loc[phase, 'bias'], sign=True)}, "
-        f"{mine.loc[phase, 'n']} figures)"
+        f"{counted(mine.loc[phase, 'n'], 'figure')})"
         for phase, (_, _, words) in PHASES.items()
         if phase in mine.index
     ]

@@ -16,6 +16,7 @@ from ranklsim.cohorts.endpoints import (
     is_ratio,
 )
 from ranklsim.cohorts.words import listed
+from ranklsim.pkpd.errors import counted
 from ranklsim.reports.layout.arms import ArmView, view_arms
 from ranklsim.reports.layout.exhibit import Exhibit
 from ranklsim.reports.layout.page import table
@@ -294,7 +295,7 @@ class View:
     @property
     def studies(self) -> str:
         """How many studies, in words."""
-        return f"{self.plan.replicates} {'study' if self.plan.replicates == 1 else 'studies'}"
+        return counted(self.plan.replicates, "study")
 
     @property
     def patients(self) -> str:

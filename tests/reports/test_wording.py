@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 
+from ranklsim.pkpd.errors import counted
 from ranklsim.reports.csr import efficacy, mechanism
+from ranklsim.reports.layout.tables import sig
 
 ARMS: Any = [SimpleNamespace(name=name, label=name.upper(), treated=True) for name in ("a", "b", "c")]
 
@@ -34,3 +37,19 @@ def test_a_gain_that_became_a_loss_is_not_a_negative_share() -> None:
     assert "Nothing was left 12 months after the end of treatment under B: mean lumbar spine BMD was below" in said
     assert "C had no gain to keep (mean change 1% or less)." in said
     assert "−37" not in said
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "said"),
+    [(1, "study", "1 study"), (3, "study", "3 studies"), (1, "day", "1 day"), (0, "day", "0 days"), (2.0, "arm", "2 arms"),
+     (1, "parameter vector", "1 parameter vector")],
+)  # fmt: skip
+def test_a_noun_is_in_the_singular_after_one(number: float, noun: str, said: str) -> None:
+    assert counted(number, noun) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "said"), [(-0.12345, 3, "−0.123"), (1234.5, 4, "1234"), (-2e-7, 3, "−2e−07")]
+)
+def test_a_number_of_some_digits_has_a_true_minus_sign(value: float, digits: int, said: str) -> None:
+    assert sig(value, digits) == said
