@@ -41,15 +41,13 @@ def test_a_gain_that_became_a_loss_is_not_a_negative_share() -> None:
 
 @pytest.mark.parametrize(
     ("number", "noun", "said"),
-    [(1, "study", "1 study"), (3, "study", "3 studies"), (1, "day", "1 day"), (0, "day", "0 days"), (2.0, "arm", "2 arms"),
-     (1, "parameter vector", "1 parameter vector")],
+    [(1, "study", "1 study"), (3, "study", "3 studies"), (1, "day", "1 day"), (0, "day", "0 days"),
+     (2.0, "arm", "2 arms"), (1, "parameter vector", "1 parameter vector")],
 )  # fmt: skip
 def test_a_noun_is_in_the_singular_after_one(number: float, noun: str, said: str) -> None:
     assert counted(number, noun) == said
 
 
-@pytest.mark.parametrize(
-    ("value", "digits", "said"), [(-0.12345, 3, "−0.123"), (1234.5, 4, "1234"), (-2e-7, 3, "−2e−07")]
-)
+@pytest.mark.parametrize(("value", "digits", "said"), [(-0.12345, 3, "−0.123"), (-2e-7, 3, "−2e−07")])
 def test_a_number_of_some_digits_has_a_true_minus_sign(value: float, digits: int, said: str) -> None:
     assert sig(value, digits) == said
