@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from ranklsim.pkpd.ensemble import ensemble
-from ranklsim.pkpd.mice.genetics import VECTORS, counts, genetics_table, run_genetics
+from ranklsim.pkpd.mice.genetics import VECTORS, changes, counts, genetics_table, run_genetics
 from ranklsim.pkpd.mice.laboratory import published
 from ranklsim.pkpd.parameters import load_parameters
 
@@ -29,20 +29,9 @@ def page(results: pd.DataFrame) -> str:
 def _interventions() -> list[str]:
     rows = []
     for part in published()["intervention"].values():
-        what = [f"`{symbol}` x {_fold(value)}" for symbol, value in part.get("times", {}).items()]
-        what += [f"rise of `{symbol}` in proportion to `{to}`" for symbol, to in part.get("needs", {}).items()]
-        what += [f"`{symbol}` = {value:g}" for symbol, value in part.get("set", {}).items()]
-        if "serum_sRANKL" in part:
-            what.append(f"serum sRANKL times `{part['serum_sRANKL']}`, for {part.get('dose', 1):g} of its dose")
-        what += [f"`{symbol}` from {value:g} to the women's" for symbol, value in part.get("before", {}).items()]
         why = "; ".join(text for text in (part["source"], part.get("note", "")) if text)
-        rows.append((part["label"], ", ".join(what), why))
+        rows.append((part["label"], ", ".join(changes(part, load_parameters())), why))
     return _table(("intervention", "change", "evidence"), rows)
-
-
-def _fold(value: float | str) -> str:
-    """A multiple, or the symbol of one and its value."""
-    return f"`{value}` ({load_parameters()[value]:g})" if isinstance(value, str) else f"{value:g}"
 
 
 def _rows(results: pd.DataFrame) -> list[str]:

@@ -26,7 +26,7 @@ from ranklsim.pkpd.arguments import checked, instance
 from ranklsim.pkpd.errors import RunFailed
 from ranklsim.pkpd.evidence.records import load_evidence
 from ranklsim.pkpd.mice.laboratory import Laboratory, published
-from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, load_parameters
+from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
 from ranklsim.pkpd.results import Frame
 
 COLUMNS = (
@@ -318,23 +318,46 @@ def counts(frame: pd.DataFrame) -> list[str]:
     agree = judged["passed"].astype(bool)
     apart = judged["independent"].astype(bool)
     said = [
-        f"{agree.sum()} of {len(judged)} published statements agree with the model, {(~agree).sum()} do not; "
-        f"{frame['passed'].isna().sum()} are outside the model.",
-        f"Of the {apart.sum()} that are neither by construction nor sizes that the posterior weighs, "
-        f"{(agree & apart).sum()} agree.",
-        f"{whole.sum()} of {len(whole)} numbered tests on data agree in every part; the others are "
-        f"{failing or 'none'}.",
-        f"{guesses['passed'].sum()} of {len(guesses)} expected effects of hypothetical agents, which are not data, are "
-        "as expected.",
+        f"{agree.sum()} of {len(judged)} published statements agree with the model, and {(~agree).sum()} do not. "
+        f"{frame['passed'].isna().sum()} more are about something that the model does not contain.",
+        f"{apart.sum()} of these statements are evidence of their own: the model could disagree with them, and the "
+        f"ensemble was drawn without them. {(agree & apart).sum()} of them agree.",
+        f"The statements on data form {len(whole)} numbered tests. In {whole.sum()} tests every statement agrees. The "
+        f"other tests are {failing or 'none'}.",
+        f"{len(guesses)} statements are no data: they say what we expect of hypothetical agents. The model does as "
+        f"expected in {guesses['passed'].sum()} of them.",
     ]
     told = judged[judged["share"].notna()]
     if len(told):
         said.insert(
             1,
-            f"Of the {len(told)} that a vector of the ensemble predicts, {told['share'].sum():.0f} agree in the mean "
-            f"over the vectors, and {(told['share'] >= 0.5).sum()} in at least half of them.",
+            f"{len(told)} statements have a prediction under each parameter vector of the ensemble. On average over "
+            f"the vectors {told['share'].sum():.0f} of them agree. {(told['share'] >= 0.5).sum()} of them agree under "
+            "at least half of the vectors.",
         )
     return said
+
+
+def changes(part: Mapping[str, Any], table: ParameterTable) -> list[str]:
+    """What a genotype or an intervention changes, each with the symbol of its parameter in backquotes.
+
+    Parameters
+    ----------
+    part : mapping
+        A genotype or an intervention of `published`.
+    table : ParameterTable
+        The women's parameters, for the value of a multiple that is a parameter.
+    """
+    what = [
+        f"`{symbol}` x " + (f"`{by}` ({table[by]:g})" if isinstance(by, str) else f"{by:g}")
+        for symbol, by in part.get("times", {}).items()
+    ]
+    what += [f"rise of `{symbol}` in proportion to `{to}`" for symbol, to in part.get("needs", {}).items()]
+    what += [f"`{symbol}` = {value:g}" for symbol, value in part.get("set", {}).items()]
+    if "serum_sRANKL" in part:
+        dose = f", for {part['dose']:g} of its dose" if "dose" in part else ""
+        what.append(f"serum sRANKL times `{part['serum_sRANKL']}`{dose}")
+    return what + [f"`{symbol}` from {value:g} to the women's" for symbol, value in part.get("before", {}).items()]
 
 
 def _result(passed: bool | None, basis: str) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from ranklsim import __version__
-from ranklsim.pkpd.mice.genetics import counts, genetics_table
-from ranklsim.reports.layout.cells import Record, Text
+from ranklsim.pkpd.mice.genetics import changes, counts, genetics_table
+from ranklsim.pkpd.mice.laboratory import published
+from ranklsim.pkpd.parameters import load_parameters
+from ranklsim.reports.layout.cells import Record, Text, code
 from ranklsim.reports.layout.exhibit import Section
 from ranklsim.reports.layout.folders import check_folder, new_folder
 from ranklsim.reports.layout.page import Page, table
@@ -63,9 +67,10 @@ def write_page(folder: Path, results: pd.DataFrame, *, force: bool = False, comm
     shown = genetics_table(results)
     key: list[Text] = list(counts(results))
     footnote = (
-        "Predicted: by the default parameters. Median and middle 90%: of vectors of the ensemble. By construction: the "
-        "model cannot but agree. Chosen: shares of sources and folds were set with this size in view. Basis: R read at "
-        "its source, C recalled, P prediction for a hypothetical agent."
+        "Predicted: by the default parameters. Median (90%): of parameter vectors of the ensemble. By construction: "
+        "the genotype or the agent is defined so that the model must agree. Chosen: the size was used when the "
+        "parameters were set. Basis: R, we read it at its source; C, we recall it; P, we predict it for a "
+        "hypothetical agent. Table 2 has the parameters of each genotype."
     )
     weighed = ["" if one else "by construction, or chosen" for one in _ordered(results)["independent"]]
     records = shown.assign(Test=shown["Test"].replace("-", "further"), Independent=weighed)
@@ -73,10 +78,10 @@ def write_page(folder: Path, results: pd.DataFrame, *, force: bool = False, comm
         {
             "Test": f"Test {row['Test']}" if row["Test"] != "further" else "Further experiments",
             "Genotype and endpoint": f"{row['Genotype']}: {row['Endpoint']}".removeprefix("-: "),
-            "Published": row["Published"],
-            "Agrees if": row["Agrees if"].replace("-", "−"),
-            "Predicted": row["Predicted"].replace("-", "−"),
-            "Median (90% of vectors)": row["Median (90 % of vectors)"].replace("-", "−"),
+            "Published": _minus(row["Published"]),
+            "Agrees if": _minus(row["Agrees if"]),
+            "Predicted": _minus(row["Predicted"]),
+            "Median (90% of vectors)": _minus(row["Median (90 % of vectors)"]),
             "Result": " ".join(
                 text for text in (row["Result"], row["Independent"] and f"({row['Independent']})") if text
             ),
@@ -94,12 +99,39 @@ def write_page(folder: Path, results: pd.DataFrame, *, force: bool = False, comm
     )
     exhibit = table("1", "Every statement", records, rows, footnote, numeric=["Predicted"], group="Test")
     how = [
-        "Every genotype is the typical woman with synthesis, shedding, anchoring, OPG or RANK set to none or to a "
-        "multiple, on the time scale of a mouse."
+        "A virtual genotype is the typical woman with other values of a few parameters, on the time scale of a mouse. "
+        "For example, a knock-out of RANKL sets its synthesis to 0. No genotype has parameters of its own. We chose "
+        "the bounds within which a prediction agrees."
     ]
+    parts = [*published()["genotype"].values(), *published()["intervention"].values()]
+    parameters = load_parameters()
+    changed: list[Record] = [
+        {"Genotype or intervention": part["label"], "Parameters that it changes": _code(changes(part, parameters))}
+        for part in parts
+    ]
+    frame = pd.DataFrame(
+        [(part["label"], ", ".join(changes(part, parameters)).replace("`", "")) for part in parts],
+        columns=["label", "changes"],
+    )
+    of_each = table(
+        "2", "Genotypes and interventions", frame, changed,
+        "SOURCE stands for osteocyte, marrow, osteoblast and lymphocyte. 0: none; 1: normal. `ranklsim parameters "
+        "show NAME` explains a parameter.",
+    )  # fmt: skip
     with new_folder(folder) as work:
-        page.write(work, [Section("1", "Result", "result", key=key, paragraphs=[*how], exhibits=[exhibit])])
+        page.write(work, [Section("1", "Result", "result", key=key, paragraphs=[*how], exhibits=[exhibit, of_each])])
     return folder / "index.html"
+
+
+def _minus(text: str) -> str:
+    """A text whose negative numbers have a true minus sign."""
+    return re.sub(r"(?<!\w)-(?=\d)", "−", text)
+
+
+def _code(texts: Sequence[str]) -> Text:
+    """Texts as a list in one line, with what stands in backquotes as code."""
+    pieces = (", ".join(texts) or "nothing").split("`")
+    return tuple(code(piece) if k % 2 else piece for k, piece in enumerate(pieces))
 
 
 def _ordered(results: pd.DataFrame) -> pd.DataFrame:

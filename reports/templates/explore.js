@@ -2,7 +2,7 @@
 const K = JSON.parse(document.getElementById("config").textContent);
 const $ = (id) => document.getElementById(id);
 const NAMES = "ABCD", SPARE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#4D4D4D"];
-const DASHES = ["", "7 3", "2 2", "8 3 2 3"];
+const DASHES = ["", "6 6", "2 5", "9 4 2 4"];  // gaps as wide as dashes: a curve below the other is seen
 const SOURCES = ["osteocyte", "osteoblast", "marrow", "lymphocyte"];
 const DAYS = 30.4375, UNITS = { day: 1 / DAYS, wk: 7 / DAYS, mo: 1, yr: 12 };
 const INTERVALS = ["1day", "1wk", "2wk", "4wk", "1mo", "2mo", "3mo", "4mo", "6mo", "9mo", "12mo", "18mo", "24mo"];
@@ -62,11 +62,11 @@ const usualPart = (name, length) => ({ agent: name, ...usualOf(name), length });
 
 // --- controls ---
 
-function slider(label, value, values, words, move, meaning = "") {  // a range over a list of values
+function slider(label, value, values, words, move, symbol = "") {  // a range over a list of values
   const list = values.some((v) => same(v, value)) ? values : [...values, value].sort((a, b) => (months(a) || a) - (months(b) || b));
   const box = document.createElement("label");
   box.className = "slider";
-  box.innerHTML = `<span>${label}</span><span class="out"></span><input type="range" min="0" max="${list.length - 1}" step="1" aria-label="${label}${meaning && `: ${meaning}`}">${meaning && `<span class="meaning">${meaning}</span>`}`;
+  box.innerHTML = `<span>${label}${symbol && ` <code>${symbol}</code>`}</span><span class="out"></span><input type="range" min="0" max="${list.length - 1}" step="1" aria-label="${symbol && `${symbol}: `}${label}">`;
   const [out, input] = [box.querySelector(".out"), box.querySelector("input")];
   const say = () => { const w = words(list[input.value]); out.textContent = w; input.setAttribute("aria-valuetext", w); };
   input.value = list.findIndex((v) => same(v, value));
@@ -178,12 +178,12 @@ function unknown(c) {
   });
   const unit = c.unit === "1" ? "" : ` ${c.unit}`, at = state.set[c.symbol] ?? c.value;
   const mark = (box, v) => box.classList.toggle("moved", !same(v, c.value));
-  const box = slider(esc(c.symbol), at, [...new Set([...grid, c.value])].sort((a, b) => a - b),
+  const box = slider(esc(c.meaning), at, [...new Set([...grid, c.value])].sort((a, b) => a - b),
     (v) => `${tidy(v)}${unit}${same(v, c.value) ? " (default)" : ""}`, (v) => {
       if (same(v, c.value)) delete state.set[c.symbol]; else state.set[c.symbol] = v;
       mark(box, v);
       changed();
-    }, esc(c.meaning));
+    }, esc(c.symbol));
   mark(box, at);
   return box;
 }

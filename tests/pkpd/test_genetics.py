@@ -15,6 +15,7 @@ from ranklsim.pkpd.mice import laboratory, steady
 from ranklsim.pkpd.mice.genetics import VECTORS, describe_genetics, genetics_table, run_genetics, value_of
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.simulation import patient_constants
+from ranklsim.reports.pages.genetics import write_page
 
 TABLE = load_parameters()
 DATA = laboratory.published()
@@ -74,6 +75,15 @@ def test_predictions_are_not_counted_as_data(results: pd.DataFrame) -> None:
     assert f"{judged['passed'].sum()} of {len(judged)} published statements agree" in text
     predictions = genetics_table(results).query("Basis == 'P'")["Result"]
     assert set(predictions) <= {"as stated", "not as stated", "not in the model"}
+
+
+@pytest.mark.slow
+def test_the_page_names_the_parameters_of_each_genotype_and_has_true_minus_signs(results, tmp_path) -> None:
+    page = write_page(tmp_path / "page", results).read_text(encoding="utf-8")
+    assert "<code>make_osteoblast</code> = 0, <code>make_osteocyte</code> = 0" in page
+    assert "<code>make_lymphocyte</code> x <code>ovx_lymphocyte</code> (" in page
+    assert "−80 to −30" in page
+    assert not re.search(r">-\d", page)
 
 
 @pytest.mark.slow

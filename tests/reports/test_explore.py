@@ -342,6 +342,11 @@ def test_axe_finds_nothing_that_keeps_people_out_and_the_page_fits_its_window(se
     seen.set_viewport_size({"width": width, "height": 900})
     seen.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
     assert seen.evaluate("document.documentElement.scrollWidth") <= width
+    if width >= 800:  # no table is cut
+        wide = "[...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth).length"
+        assert seen.evaluate(wide) == 0
+    names = seen.locator("#unknowns label.slider > span:first-child").all_inner_texts()
+    assert "share of sRANKL in the resting osteoclastogenic signal sig" in names, "words with the symbol beside them"
     found = Axe().run(seen, options={"resultTypes": ["violations"]})
     said = [f"{v['id']}: {v['help']}: {v['nodes'][0]['html'][:160]}" for v in found.response["violations"]]
     assert said == []
