@@ -11,7 +11,7 @@ import pandas as pd
 
 from ranklsim.cohorts.words import month_text
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.reports.figures.drawing import INK, RULE, SHADE, SOFT, WIDTH, drawing, shown, spread, wrap_label
+from ranklsim.reports.figures.drawing import INK, RULE, SHADE, SOFT, WIDTH, apart, drawing, shown, spread, wrap_label
 from ranklsim.reports.layout.arms import ArmView
 from ranklsim.reports.layout.tables import num, p_value
 
@@ -255,10 +255,11 @@ def forest(frame: pd.DataFrame, arms: Sequence[ArmView], *, xlabel: str, ratio: 
         for x, words, side in heads:
             ax.text(x, 0.95, words, transform=where, fontsize=8.6, color=SOFT, ha=side, va="center")
         first, last = ax.get_xlim()
+        bars: list[tuple[float, float, float, float]] = []
+        points: dict[bool, list[tuple[float, float]]] = {True: [], False: []}  # of all patients, of subgroups
         for k, (words, row) in enumerate(lines):
             ax.text(-1.28, -k, words, transform=where, fontsize=9.0, va="center", weight="normal" if row else "bold")
             if row is None:
-                ax.axhline(-k + 0.5, color=RULE, lw=0.6, zorder=0)
                 ax.text(1.06, -k, interaction[k], transform=where, fontsize=8.8, va="center", color=SOFT)
                 continue
             sizes = f"{row['n']} / {row['n_control']}"
@@ -266,14 +267,17 @@ def forest(frame: pd.DataFrame, arms: Sequence[ArmView], *, xlabel: str, ratio: 
             centre, left, right = (scale * float(str(row[name])) for name in ("estimate", "low", "high"))
             if np.isfinite(centre) and (centre > 0 or not ratio):
                 if np.isfinite(left) and np.isfinite(right):
-                    ends = (max(left, first), min(right, last))
-                    ax.plot(ends, (-k, -k), color=look.color, lw=1.4, solid_capstyle="butt", zorder=3)
-                size = 6.5 if row["factor"] == "All" else 5.0
-                marker = "D" if row["factor"] == "All" else "s"
+                    bars.append((max(left, first), -k, min(right, last), -k))
                 if first <= centre <= last:
-                    ax.plot([centre], [-k], marker=marker, ms=size, color=look.color, mec="white", mew=0.6, zorder=4)
+                    points[row["factor"] == "All"].append((centre, -k))
             shown = f"{num(centre)} ({num(left)}, {num(right)})" if np.isfinite(left) else "not estimable"
             ax.text(1.06, -k, shown, transform=where, fontsize=8.8, va="center")
+        rules = [-k + 0.5 for k, (_, row) in enumerate(lines) if row is None]
+        apart(ax, [(0.0, y, 1.0, y) for y in rules], transform=where, color=RULE, lw=0.6, zorder=0)
+        apart(ax, bars, color=look.color, lw=1.4, zorder=3)
+        for every, marker, size in ((True, "D", 6.5), (False, "s", 5.0)):
+            at = np.array(points[every]).reshape(-1, 2)
+            ax.plot(*at.T, ls="", marker=marker, ms=size, color=look.color, mec="white", mew=0.6, zorder=4)
         ax.set_xlabel(xlabel)
         return figure
 

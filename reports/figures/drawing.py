@@ -11,11 +11,11 @@ import io
 import re
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -235,6 +235,19 @@ def spread(positions: Sequence[float], gap: float, low: float, high: float) -> n
     return out
 
 
+def power_of_ten(value: float) -> str:
+    """A label of a logarithmic axis, such as "10⁻²"; a number that is no power of ten as it is.
+
+    Parameters
+    ----------
+    value : float
+        Greater than 0.
+    """
+    exponent = round(np.log10(value))
+    raised = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"10{raised}" if np.isclose(value, 10.0**exponent, rtol=1e-9, atol=0.0) else f"{value:g}"
+
+
 def wrap_label(label: str, width: int = 19) -> str:
     """An arm's name on lines of at most `width` characters; a dose stays with its unit.
 
@@ -305,6 +318,21 @@ def month_axis(ax: Axes, months: Sequence[float], label: str | None, first: floa
     if label:
         ax.set_xlabel(label)
     return labelled
+
+
+def apart(ax: Axes, segments: Iterable[tuple[float, float, float, float]], **look: Any) -> None:
+    """Separate straight lines as one object, whose ends are not extended.
+
+    Parameters
+    ----------
+    ax : Axes
+    segments : iterable of (float, float, float, float)
+        x and y of one end, then of the other.
+    look
+        As of `Axes.plot`.
+    """
+    ends = np.array([(a, b, c, d, np.nan, np.nan) for a, b, c, d in segments], float).reshape(-1, 2)
+    ax.plot(*ends.T, solid_capstyle="butt", **look)
 
 
 def _plan(arms: Sequence[ArmView]) -> tuple[list[ArmView], tuple[float, float, float] | None]:
@@ -383,7 +411,8 @@ def shown(frame: pd.DataFrame, arms: Sequence[ArmView]) -> list[ArmView]:
         Column `arm`.
     arms : sequence of ArmView
     """
-    return [arm for arm in arms if (frame["arm"] == arm.name).any()]
+    names = set(frame["arm"])
+    return [arm for arm in arms if arm.name in names]
 
 
 def notes(figure: Figure, lines: Sequence[str]) -> None:
@@ -467,14 +496,14 @@ def numbers_at_visits(
     """
     height = ax.get_window_extent().height / ax.figure.dpi
     ax.text(0.0, -top / height, heading, transform=ax.transAxes, fontsize=8.6, color=SOFT, ha="left", va="center")
-    counts = frame.set_index(["arm", "month"])["n"]
-    digits = len(str(int(counts.max())))
+    counts = dict(zip(zip(frame["arm"], frame["month"], strict=True), frame["n"], strict=True))
+    digits = len(str(int(frame["n"].max())))
     shown = thinned(labelled, (0.0195 * digits + 0.012) * np.ptp(ax.get_xlim()))  # a digit's width, and a gap
     for k, arm in enumerate(arms):
         y = -(top + 0.165 * (k + 1)) / height
         ax.plot([-0.075], [y], marker=arm.marker, ms=4.5, color=arm.color, transform=ax.transAxes, clip_on=False)
         for month in shown:
-            if (arm.name, month) in counts.index:
-                text = f"{int(counts.loc[(arm.name, month)])}"
+            if (arm.name, month) in counts:
+                text = f"{int(counts[arm.name, month])}"
                 where = ax.get_xaxis_transform()
                 ax.text(month, y, text, transform=where, fontsize=8.6, ha="center", va="center", color=INK)

@@ -66,7 +66,8 @@ def spaghetti(frame: pd.DataFrame, arms: Sequence[ArmView], *, ylabel: str, xlab
 
     with _panels(frame, arms, 1.55, ylabel, xlabel) as (figure, panels):
         for ax, arm, own in panels:
-            courses = [course[["month", "value"]].to_numpy(float) for _, course in own.groupby("patient", sort=True)]
+            values, rows = own[["month", "value"]].to_numpy(float), own.groupby("patient").indices
+            courses = [values[rows[patient]] for patient in sorted(rows)]
             ax.add_collection(LineCollection(courses, colors=arm.color, linewidths=0.6, alpha=0.45))
             mean = own.groupby("month")["value"].mean()
             ax.plot(mean.index, mean.to_numpy(), color=INK, lw=1.7)

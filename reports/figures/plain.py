@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis, Tick, XAxis, XTick, YAxis, YTick
 from matplotlib.backend_bases import RendererBase
+from matplotlib.backends.backend_mixed import MixedModeRenderer
 from matplotlib.backends.backend_svg import FigureCanvasSVG, RendererSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -56,9 +57,10 @@ def svg(figure: Figure) -> str:
     document, dpi = StringIO(), figure.dpi
     figure.dpi = FigureCanvasSVG.fixed_dpi
     try:
-        width, height = figure.get_size_inches() * figure.dpi
+        size = figure.get_size_inches()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        renderer = _Renderer(width, height, document, image_dpi=dpi, metadata=nothing)
+        lines = _Renderer(*(figure.dpi * size), document, image_dpi=dpi, metadata=nothing)
+        renderer = MixedModeRenderer(figure, *size, dpi, lines)  # scales of colours are pixels
         figure.draw(renderer)
         renderer.finalize()
     finally:

@@ -21,6 +21,7 @@ from ranklsim.reports.figures.drawing import (
     SHADE,
     SOFT,
     WIDTH,
+    apart,
     dosing,
     drawing,
     end_labels,
@@ -28,6 +29,7 @@ from ranklsim.reports.figures.drawing import (
     month_axis,
     notes,
     numbers_at_visits,
+    power_of_ten,
     shown,
     strip_height,
     thinned,
@@ -77,6 +79,10 @@ def _arm_grid(
                 ax.tick_params(axis="y", labelleft=False)
             panels.append((ax, arm, frame[frame["arm"] == arm.name], k + columns >= len(own)))
         yield figure, panels
+
+
+def _by_arm(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    return {str(name): own for name, own in frame.groupby("arm", sort=False)}
 
 
 _Ends = list[tuple[float, float, ArmView]]
@@ -131,22 +137,21 @@ def _lines(
 
     No bar is drawn where an end is missing or on the wrong side.
     """
-    value, low, high = columns
     step = 0.0045 * max(months[-1] - months[0], 1) if size else 0.0
+    groups = _by_arm(frame[frame[columns[0]].notna()].sort_values("month", kind="stable"))
     ends = []
     for k, arm in enumerate(arms):
-        own = frame[(frame["arm"] == arm.name) & frame[value].notna()].sort_values("month")
-        if own.empty:
+        if arm.name not in groups:
             continue
-        x = own["month"].to_numpy(float) + step * (k - (len(arms) - 1) / 2)
-        y = own[value].to_numpy(float)
+        x, y, low, high = groups[arm.name][["month", *columns]].to_numpy(float).T
+        x = x + step * (k - (len(arms) - 1) / 2)
         if width:
             ax.plot(x, y, color=arm.color, ls=arm.dash, lw=width, zorder=3)
         if size:
-            whisker = np.vstack([y - own[low].to_numpy(float), own[high].to_numpy(float) - y])
-            whisker = np.where(np.isfinite(whisker), np.maximum(whisker, 0), 0)
-            look = {"color": arm.color, "mec": "white", "mew": 0.5, "elinewidth": bar, "capsize": 0, "zorder": 4}
-            ax.errorbar(x, y, yerr=whisker, fmt=arm.marker, ms=size, **look)
+            low, high = np.where(low < y, low, y), np.where(high > y, high, y)
+            low, high = np.where(np.isfinite(low), low, y), np.where(np.isfinite(high), high, y)
+            apart(ax, zip(x, low, x, high, strict=True), color=arm.color, lw=bar, zorder=4)
+            ax.plot(x, y, ls="", marker=arm.marker, ms=size, color=arm.color, mec="white", mew=0.5, zorder=4.1)
         ends.append((float(x[-1]), float(y[-1]), arm))
     return ends
 
@@ -190,6 +195,7 @@ def by_visit(
         ends = _lines(ax, frame, own, months, (value, low, high), width=1.5, size=4.5, bar=1.0)
         if log:
             ax.set_yscale("log")
+            ax.yaxis.set_major_formatter(lambda value, _: power_of_ten(value))  # matplotlib's own parses TeX
         else:
             ax.axhline(reference, color=INK, lw=0.8, zorder=1)
         if floor is not None:
@@ -285,12 +291,16 @@ def course(frame: pd.DataFrame, arms: Sequence[ArmView], *, titles: Mapping[str,
 
     def draw(ax: Axes, own: pd.DataFrame) -> _Ends:
         months = sorted(own["month"].unique())
+        bands = _by_arm(own.sort_values("month", kind="stable"))
+        points = _by_arm(seen[seen["output"] == own["output"].iloc[0]])
         for arm in arms:
-            mine = own[own["arm"] == arm.name].sort_values("month")
-            ax.fill_between(mine["month"], mine["low"], mine["high"], color=arm.color, alpha=0.13, lw=0, zorder=2)
-            points = seen[(seen["arm"] == arm.name) & (seen["output"] == own["output"].iloc[0])]
-            look = {"ls": "", "marker": arm.marker, "ms": 3.4, "mec": "white", "mew": 0.4}
-            ax.plot(points["month"], points["median"], color=arm.color, zorder=4, **look)
+            if arm.name in bands:
+                x, low, high = bands[arm.name][["month", "low", "high"]].to_numpy(float).T
+                ax.fill_between(x, low, high, color=arm.color, alpha=0.13, lw=0, zorder=2)
+            if arm.name in points:
+                look = {"ls": "", "marker": arm.marker, "ms": 3.4, "mec": "white", "mew": 0.4}
+                x, y = points[arm.name][["month", "median"]].to_numpy(float).T
+                ax.plot(x, y, color=arm.color, zorder=4, **look)
         return _lines(ax, own, arms, months, ("default", "low", "high"), width=1.3, size=0.0, bar=0.0)
 
     return _panels(frame, arms, titles, ["%"] * len(titles), draw)
@@ -557,7 +567,8 @@ def stacked_parts(frame: pd.DataFrame, arms: Sequence[ArmView], *, ylabel: str) 
     arms : sequence of ArmView
     ylabel : str
     """
-    from matplotlib.patches import Rectangle
+    from matplotlib.patches import PathPatch, Rectangle
+    from matplotlib.path import Path
 
     months = sorted(frame["month"].unique())
     with _arm_grid(frame, arms, ylabel, panel=1.55, above=0.62) as (figure, grid):
@@ -567,22 +578,22 @@ def stacked_parts(frame: pd.DataFrame, arms: Sequence[ArmView], *, ylabel: str) 
         low, high = min(float(sums["down"].min()), 0), max(float(sums["up"].max()), 0)
         room = max(high - low, 0.1)
         for ax, _, own, lowest in grid:
-            bars: dict[str, list[tuple[int, float, float]]] = {}
+            means = {(month, part): mean for month, part, mean in own[["month", "part", "mean"]].to_numpy()}
+            bars: dict[str, list[Path]] = {}
             for j, month in enumerate(months):
                 up = down = 0.0
-                here = own[own["month"] == month].set_index("part")
-                means = here["mean"].to_dict()
-                for part in (part for part in PART_COLORS if part in means):
-                    size = float(means[part])
-                    bars.setdefault(part, []).append((j, size, up if size >= 0 else down))
+                for part in (part for part in PART_COLORS if (month, part) in means):
+                    size = float(means[month, part])
+                    a, b, base = j - 0.31, j + 0.31, up if size >= 0 else down
+                    corners = [(a, base), (b, base), (b, base + size), (a, base + size), (a, base)]
+                    bars.setdefault(part, []).append(Path(corners, closed=True))
                     up, down = (up + size, down) if size >= 0 else (up, down + size)
-                if len(here):
-                    sum_here = float(here["total"].iloc[0])
-                    ax.plot([j], [sum_here], "o", ms=5, color="#D55E00", mec="white", mew=0.8, zorder=4)
             for part, each in bars.items():
                 color, hatch, _ = PART_COLORS[part]
-                at, sizes, bases = zip(*each, strict=True)
-                ax.bar(at, sizes, 0.62, bottom=bases, color=color, hatch=hatch, edgecolor=SOFT, lw=0.5, zorder=2)
+                look = {"facecolor": color, "hatch": hatch, "edgecolor": SOFT, "lw": 0.5, "zorder": 2}
+                ax.add_patch(PathPatch(Path.make_compound_path(*each), **look))
+            dots = own.groupby("month")["total"].first().reindex(months).to_numpy(float)
+            ax.plot(range(len(months)), dots, "o", ms=5, color="#D55E00", mec="white", mew=0.8, zorder=4)
             ax.axhline(0, color=INK, lw=0.8, zorder=3)
             ax.set_ylim(low - 0.06 * room, high + 0.06 * room)
             ax.set_xticks(range(len(months)), [month_text(m) for m in months])

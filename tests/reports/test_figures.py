@@ -167,6 +167,7 @@ def test_a_figure_is_written_as_matplotlib_writes_it_with_layouts_that_are_new_o
     with drawing.styled():
         figure = figures.by_visit(frame, arm_views.view_arms(TWO, AGENTS), ylabel="two\nlines")
         figure.axes[0].text(0.5, 0.5, "a long text that has to be broken " * 4, wrap=True)
+        figure.colorbar(figure.axes[0].scatter([0.0, 1.0], [0.0, 1.0], c=[0.0, 1.0]), ax=figure.axes[0])
         figure.savefig(theirs := io.StringIO(), format="svg", metadata=nothing)
         assert plain.svg(figure) == plain.svg(figure) == theirs.getvalue()
 
@@ -213,6 +214,22 @@ def test_an_arm_that_is_given_nothing_ends_with_the_others():
 )
 def test_intervals_read_as_a_protocol_puts_them(every, words):
     assert arm_views.interval_words(every) == words
+
+
+def test_a_power_of_ten_is_written_with_its_exponent_and_another_number_in_full():
+    assert [drawing.power_of_ten(x) for x in (1e-12, 0.1, 1.0, 2.0, 1e3)] == ["10⁻¹²", "10⁻¹", "10⁰", "2", "10³"]
+
+
+def test_a_mean_whose_interval_is_missing_or_on_the_wrong_side_has_a_point_and_no_bar(frame):
+    frame.loc[0, "ci_low"] = np.nan
+    frame.loc[1, "ci_high"] = -np.inf
+    frame.loc[2, ["ci_low", "ci_high"]] = frame.loc[2, "mean"] + 1.0, np.inf
+    figure = figures.by_visit(frame, arm_views.view_arms(TWO, AGENTS), ylabel="z")
+    bars = next(line for line in figure.axes[0].lines if line.get_solid_capstyle() == "butt")
+    low, high, _ = bars.get_ydata().reshape(4, 3).T
+    mean = frame["mean"].to_numpy()[:4]
+    assert (mean - low).tolist() == pytest.approx([0, 1, 0, 1])
+    assert (high - mean).tolist() == pytest.approx([1, 0, 0, 1])
 
 
 def test_numbers_of_patients_below_an_axis_do_not_touch():
