@@ -18,8 +18,8 @@ from ranklsim.reports.layout.exhibit import Exhibit
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LEAST = 4
-"""Figures that a painter draws sooner than this process has imported matplotlib."""
+LEAST = 12
+"""Figures that a painter draws sooner than this process has imported matplotlib and drawn half of them."""
 
 
 @dataclass(frozen=True)
