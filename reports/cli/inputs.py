@@ -255,6 +255,11 @@ def _variants() -> None:
         row | {"rise": f"{row['rise']:.1f}", "refuted": "yes" if row["refuted"] else "no"}
         for row in api.variants().to_dict("records")
     )
+    click.echo(
+        "\nThe structures that cannot simulate mice are compared with the default in women alone. A negative rise is a "
+        "better fit.\nModelling that does not fade fits women better, and is not the default: bone without osteoclasts "
+        "would have no bound.\ndocs/calibration.md explains both."
+    )
 
 
 VERBS = (_trials, _questions, _agents, _parameters, _populations, _evidence, _variants)

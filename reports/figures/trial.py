@@ -675,7 +675,7 @@ def correlations(frame: pd.DataFrame, arms: Sequence[ArmView], *, meanings: Mapp
     """
     own_arms = shown(frame, arms)
     counts = [int((frame["arm"] == arm.name).sum()) for arm in own_arms]
-    told = {symbol: textwrap.wrap(f"{str(symbol).rpartition('.')[2]}: {meanings.get(str(symbol), '')}", 52)
+    told = {symbol: textwrap.wrap(f"{str(symbol).rpartition('.')[2]}: {meanings.get(str(symbol), '')}", 41)
             for symbol in frame["symbol"]}  # fmt: skip
     row, head = max(0.34, 0.06 + 0.125 * max((len(lines) for lines in told.values()), default=1)), 0.42
     total = sum(row * c + head for c in counts) + 0.55

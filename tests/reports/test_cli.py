@@ -102,6 +102,14 @@ def everything(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def test_the_table_of_variants_says_why_a_negative_rise_does_not_make_a_default(ranklsim) -> None:
+    said = ranklsim("variants")
+    assert said.code == 0
+    assert re.search(r"^constant-modelling .* -\d", said.out, re.MULTILINE)
+    assert "A negative rise is a better fit." in said.out
+    assert said.out.endswith("docs/calibration.md explains both.\n")
+
+
 # --- what it does -----------------------------------------------------------------------------------------------------
 
 

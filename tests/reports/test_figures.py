@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 
 from ranklsim.cohorts.protocol.design import Arm
 from ranklsim.pkpd.dosing import Regimen
+from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.figures import drawing, plain
 from ranklsim.reports.figures import trial as figures
@@ -245,3 +246,19 @@ def test_numbers_of_patients_below_an_axis_do_not_touch():
     assert len(boxes) >= 6
     gaps = [right[0] - left[2] for left, right in pairwise(boxes)]
     assert min(gaps) > 2
+
+
+def test_the_words_of_every_parameter_stand_beside_the_bars_and_not_below_them() -> None:
+    meanings = load_parameters().frame["meaning"].to_dict()
+    frame = pd.DataFrame({"arm": "test", "symbol": list(meanings), "rho": -1.0, "low": -1.0, "high": -0.9})
+    views = arm_views.view_arms(TWO, AGENTS)
+    for start in range(0, len(frame), 8):
+        own = frame.iloc[start : start + 8].assign(beyond_chance=True)
+        figure = figures.correlations(own, views, meanings=meanings)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        (axes,) = figure.axes
+        for text in axes.texts:
+            box = text.get_window_extent(canvas.get_renderer())
+            assert box.x0 >= -1, text.get_text()
+            assert box.x1 <= axes.bbox.x0 or text.get_text() == "TEST", text.get_text()
