@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ranklsim.cohorts.durability import LEAST_GAIN, RISE
 from ranklsim.cohorts.endpoints import Change
 from ranklsim.cohorts.endpoints.change import ChangeDetail
+from ranklsim.cohorts.measures import BMD_MEASURES
 from ranklsim.cohorts.statistics import durability
 from ranklsim.cohorts.statistics.claims import SUPERIORITY
 from ranklsim.cohorts.study import setting
@@ -36,6 +38,9 @@ ROLES = ("primary", "key secondary")
 
 POINTS = {"%": "points"}
 """Unit of a difference where it is not that of the changes."""
+
+ALIKE = 0.1
+"""Share of a known agent's effect up to which another is called equal to it, or to none (our convention)."""
 
 GAIN, KNOWN, REBOUND = "gain", "known", "rebound"
 """Panels of the figure of the answer."""
@@ -174,6 +179,7 @@ def _key_figure(c: Context, key: pd.DataFrame) -> Exhibit:
             titles[KNOWN] = (f"The same, against {short(c, known)}", f"minus {short(c, known)} ({unit})")
     titles[REBOUND] = (f"Highest CTX after {'the switch' if c.switch else 'treatment'}", "% of baseline")
     shown = [arm for arm in c.arms if arm.name != c.control or (key["arm"] == arm.name).any()]
+    verdict = (key["panel"] == KNOWN).any()
     said = {row["arm"]: row for row in key[key["panel"] == key["panel"].iloc[0]].to_dict("records")}
     spoken = [f"{c.by_name[arm].label} {num(r['estimate'], 1)}" for arm, r in said.items()]
     return c.figure(
@@ -188,7 +194,7 @@ def _key_figure(c: Context, key: pd.DataFrame) -> Exhibit:
         "90% over draws of parameter values that published figures allow, the median upright. Thin: what is expected, "
         "over these and over the other structures of the model that published figures leave open. Patients differ from "
         "what is expected by chance, and because their mean is not the typical patient. Rebound: of the median of the "
-        "patients.",
+        "patients." + (f" As much, or none: within {ALIKE:.0%} of what is expected of the other." if verdict else ""),
         headline=_most(c, key),
         alt=f"{titles[GAIN][0] if GAIN in titles else titles[REBOUND][0]}: {listed(spoken)}.",
     )
@@ -234,14 +240,75 @@ def _sentences(c: Context, key: pd.DataFrame) -> list[Text]:
     said += told
     predicted = [arm for arm in own if arm.basis == PREDICTED]
     peaks = [arm for arm in c.arms if (REBOUND, arm.name) in rows and arm.treated and not c.goes_on(arm)]
-    whole = [_predicted(c, rows, arm, reference, named=named) for arm in predicted]
-    after = _rebound(c, rows, peaks, brief=False)
-    if _words(said + whole + after) > WORDS:  # every arm in few words, rather than some arms in many
+    said = _verdict(c, rows, predicted) + said
+    for detail in (2, 1, 0):  # every arm in few words, rather than some arms in many
         whole = [
-            _predicted(c, rows, arm, reference, named=named or k > 0, brief=True) for k, arm in enumerate(predicted)
+            _predicted(c, rows, arm, reference, named=named or (detail == 0 and k > 0), detail=detail)
+            for k, arm in enumerate(predicted)
         ]
-        after = _rebound(c, rows, peaks, brief=True)
+        after = _rebound(c, rows, peaks, brief=detail < 2)
+        if _words(said + whole + after) <= WORDS:
+            break
     return said + whole + after + _on_lymphocytes(c)
+
+
+def _verdict(c: Context, rows: dict[tuple[str, str], dict[str, Any]], predicted: Sequence[ArmView]) -> list[Text]:
+    """What the model expects of each predicted arm beside the best known agent, in words.
+
+    Bone is told by the whole expected range of the difference, as a share of the known agent's gain; the rebound by the
+    medians of the draws, as a share of the known agent's.
+    """
+    known = best_known(c)
+    if known is None or c.reference(c.primary) is None or c.primary.measure not in BMD_MEASURES:
+        return []
+    gain = rows[GAIN, known.name]["unknown_median"]
+    highest = rows.get((REBOUND, known.name), {}).get("unknown_median", np.nan) - 100.0
+    parts = []
+    for arm in predicted:
+        row = rows.get((KNOWN, arm.name), {})
+        ends = [row.get(name, np.nan) for name in ("structure_low", "structure_high")]
+        if not (gain > LEAST_GAIN and np.isfinite(ends).all()):
+            continue
+        part = f"{short(c, arm)}: {bone(*(1 + np.array(ends) / gain))}"
+        part += f" as {short(c, known)}" if not parts and part.endswith("as much bone") else ""
+        own = rows.get((REBOUND, arm.name), {}).get("unknown_median", np.nan) - 100.0
+        if highest > RISE and np.isfinite(own):
+            part += f", {rebound(own / highest)}"
+        parts.append(part)
+    return [Span(f"Expected of {'; '.join(parts)}.", "strong")] if parts else []
+
+
+def bone(low: float, high: float) -> str:
+    """Words for a gain of bone as a share of another one.
+
+    Parameters
+    ----------
+    low, high : float
+        The expected range.
+    """
+    if low > -ALIKE and high < ALIKE:
+        return "next to no bone"
+    if low > 1 - ALIKE and high < 1 + ALIKE:
+        return "as much bone"
+    if high < 1:
+        return "less bone"
+    if low > 1:
+        return "more bone"
+    return "perhaps less, perhaps more bone"
+
+
+def rebound(share: float) -> str:
+    """Words for the rise of CTX after treatment as a share of another one.
+
+    Parameters
+    ----------
+    share : float
+    """
+    if share < ALIKE:
+        return "no rebound"
+    if share < 1 - ALIKE:
+        return "a smaller rebound"
+    return "as high a rebound" if share <= 1 + ALIKE else "a higher rebound"
 
 
 def _rebound(
@@ -255,7 +322,7 @@ def _rebound(
         f"{num(r['estimate'], 0)}% ({arm}{', month ' + month_text(r['month']) if each else ''})" for arm, r in found
     ]
     span = " to ".join(dict.fromkeys((*months[:1], *months[-1:])))
-    when = "" if each else f" at month{'s' if len(months) > 1 else ''} {span}"
+    when = "" if each else f" (month{'s' if len(months) > 1 else ''} {span})"
     end = c.end_words if c.switch else "treatment"
     return [f"After {end} median CTX reached {listed(parts)} of baseline{when}."] if found else []
 
@@ -325,38 +392,39 @@ def _predicted(
     reference: ArmView | None,
     *,
     named: bool,
-    brief: bool = False,
+    detail: int,
 ) -> Text:
-    """What is predicted of a hypothetical arm, against control and the best known agent; in brief, against one.
+    """What is predicted of a hypothetical arm, against control and the best known agent.
 
-    `named`: a sentence before says what was measured, and when.
+    `named`: a sentence before says what was measured, and when. `detail`: 2 for all, 1 without the shares of draws, 0
+    against one arm only.
     """
     known = best_known(c)
     parts = []
     if known is not None and (KNOWN, arm.name) in rows:
-        parts.append(_range(c, rows[KNOWN, arm.name], known))
-    if not parts or not brief:
-        parts.insert(0, _range(c, rows[GAIN, arm.name], reference))
+        parts.append(_range(c, rows[KNOWN, arm.name], known, shares=detail == 2, again=detail > 0))
+    if not parts or detail:
+        parts.insert(0, _range(c, rows[GAIN, arm.name], reference, shares=detail == 2))
     verb = "changed" if reference is None else "differed"
     what = "" if named else f" in {MEASURES[c.primary.measure]} {_span(c)}"
-    return (Span(short(c, arm), "strong"), " ", tag("predicted"), f" {verb}{what} {listed(parts)}.")
+    return (Span(short(c, arm), "strong"), " ", tag("predicted"), f" {verb}{what} by {listed(parts)}.")
 
 
-def _range(c: Context, row: dict[str, Any], other: ArmView | None) -> str:
+def _range(c: Context, row: dict[str, Any], other: ArmView | None, *, shares: bool, again: bool = False) -> str:
     """A predicted change or difference: of these patients by chance, and expected over all that is not known.
 
     A difference keeps its sign, since chance may give it another one than is expected. The share of the draws on one
-    side of zero is said where the expected range holds zero.
+    side of zero is said where the expected range holds zero, if `shares`. The unit is not said `again`.
     """
     unit, digits = c.primary.unit, _digits(c.primary.unit)
-    text = f"by {_size(row['estimate'], unit, compared=other is not None)}"
+    text = num(row["estimate"], digits) if again else _size(row["estimate"], unit, compared=other is not None)
     if other is not None:
         text = f"{text} from {short(c, other)}"
     chance = f"95% CI {wording.to_interval(row['low'], row['high'], digits)}"
     low, high = row["structure_low"], row["structure_high"]
     if not np.isfinite(low):
         return f"{text} ({chance}), if default values are true"
-    shown = expected(low, high, row["below"] if other is not None else np.nan, digits)
+    shown = expected(low, high, row["below"] if shares and other is not None else np.nan, digits)
     return f"{text} ({chance}; expected {shown})"
 
 

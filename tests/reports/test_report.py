@@ -21,7 +21,7 @@ from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.variants import variants
 from ranklsim.reports.csr.appendix import potency_in_words
 from ranklsim.reports.csr.context import Context
-from ranklsim.reports.csr.core import expected, within_words
+from ranklsim.reports.csr.core import bone, expected, key_results, rebound, short, within_words
 from ranklsim.reports.csr.report import compose, write_report
 from ranklsim.reports.layout.cells import plain
 
@@ -425,3 +425,35 @@ def test_treatment_that_goes_on_is_no_durability_and_no_rebound(tmp_path):
     answer = " ".join(plain(text) for text in sections["answer"].key)
     rebound = answer[answer.index("median CTX reached") :]
     assert rebound.count("%") == 1
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.98, 1.01, "as much bone"),
+        (-0.05, 0.07, "next to no bone"),
+        (0.3, 0.95, "less bone"),
+        (1.02, 1.3, "more bone"),
+        (0.7, 1.2, "perhaps less, perhaps more bone"),
+    ],
+)
+def test_the_answer_calls_a_gain_by_its_whole_expected_range(low, high, said):
+    assert bone(low, high) == said
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(0.95, "as high a rebound"), (-0.2, "no rebound"), (0.5, "a smaller rebound"), (1.5, "a higher rebound")],
+)
+def test_the_answer_calls_a_rebound_by_its_share_of_the_known_one(share, said):
+    assert rebound(share) == said
+
+
+def test_the_answer_begins_with_what_is_expected_in_words(page, context):
+    text, key = page.sections["answer"], key_results(context).set_index(["panel", "arm"])
+    gain, peak = (key.loc[(panel, "denosumab"), "unknown_median"] for panel in ("gain", "rebound"))
+    for arm in ("mrankl", "srankl"):
+        share = [1 + key.loc[("known", arm), f"structure_{end}"] / gain for end in ("low", "high")]
+        words = rebound((key.loc[("rebound", arm), "unknown_median"] - 100) / (peak - 100))
+        assert f"{short(context, context.by_name[arm])}: {bone(*share)}" in text
+        assert words in text.split(". From baseline")[0]
