@@ -263,7 +263,7 @@ def _verdict(c: Context, rows: dict[tuple[str, str], dict[str, Any]], predicted:
         return []
     gain = rows[GAIN, known.name]["unknown_median"]
     highest = rows.get((REBOUND, known.name), {}).get("unknown_median", np.nan) - 100.0
-    parts = []
+    parts: list[str] = []
     for arm in predicted:
         row = rows.get((KNOWN, arm.name), {})
         ends = [row.get(name, np.nan) for name in ("structure_low", "structure_high")]
