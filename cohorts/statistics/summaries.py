@@ -156,7 +156,7 @@ def rows_by_visit(frame: pd.DataFrame, arms: Sequence[str]) -> dict[tuple[float,
         Places of the rows, by month (ascending) and arm (as given); empty where an arm has none at a visit.
     """
     months, visit = np.unique(frame["month"].to_numpy(float), return_inverse=True)
-    arm = pd.Categorical(frame["arm"], categories=list(arms)).codes.astype(int)
+    arm = pd.Index(list(arms)).get_indexer(pd.Index(frame["arm"]))
     last = len(months) * len(arms)  # whoever is in none of the arms
     cell = np.where(arm >= 0, visit * len(arms) + arm, last).astype(np.min_scalar_type(last))  # sorted in one pass
     order = np.argsort(cell, kind="stable")
