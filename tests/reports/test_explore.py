@@ -257,6 +257,7 @@ def test_the_verb_refuses_what_it_cannot_use(words, sentence, server, capsys, tm
 
 @pytest.fixture
 def small_grid(monkeypatch) -> None:
+    monkeypatch.setattr(shared, "BETWEEN_LINES", float("inf"))  # however slow the machine is
     for name, value in (("FACTORS", (0.5, 1.0)), ("EVERY", ("6mo",)), ("LENGTHS", (12, 36)), ("LEVELS", (1.0,))):
         monkeypatch.setattr(export, name, value)
 
