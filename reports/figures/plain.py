@@ -33,7 +33,7 @@ class _Words(Text):
         if layouts is None or self.get_wrap():
             return super()._get_layout(renderer)
         key = (
-            *(self.get_text(), hash(self.get_fontproperties()), self.get_linespacing(), self.get_parse_math()),
+            *(self.get_text(), hash(self.get_fontproperties()), self._linespacing, self.get_parse_math()),
             *(self.get_ha(), self.get_va(), self._multialignment, self.get_rotation(), self.get_rotation_mode()),
         )
         if key not in layouts:
