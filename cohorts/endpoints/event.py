@@ -182,7 +182,10 @@ class Event(Endpoint):
             words = "Fine-Gray, stratified"
             if self.analysis == "Gray" and "std_error" in ratio:
                 tested = competing.gray(table, [arm, comparator], stratified=True)
-                ratio, words = _by_test(ratio, tested["z"]), f"{words}; p of Gray's test, stratified"
+                if "z" in tested:
+                    ratio, words = _by_test(ratio, tested["z"]), f"{words}; p of Gray's test, stratified"
+                else:  # a ratio by Fine and Gray has a test of its own
+                    words = f"{words}; Gray's test cannot be made"
             return ratio | {"method": words + adjusted}
         found = survival.incidence_contrast(table, arm, comparator, self._span, ratio=is_ratio(measure))
         return found | {"method": "cumulative incidence (Aalen-Johansen)"}

@@ -25,11 +25,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ranklsim.cohorts.statistics.likelihood import Edge, highest, maximise
+from ranklsim.cohorts.statistics.likelihood import (
+    Edge,
+    bounded,
+    end_of,
+    highest,
+    information_of_first,
+    maximise,
+    of_first,
+)
 from ranklsim.cohorts.statistics.proportions import model_matrix, no_ratio, wald
 from ranklsim.cohorts.statistics.survival import of_two_arms, refuse_empty, strata_of
 from ranklsim.cohorts.statistics.tails import chi2_tail
-from ranklsim.pkpd.errors import RunFailed
 
 Array = NDArray[np.float64]
 
@@ -66,7 +73,7 @@ def gray(table: pd.DataFrame, arms: Sequence[str], *, stratified: bool = False) 
         score, variance = score + more[0], variance + more[1]
     score, variance = score[:-1], variance[:-1, :-1]  # scores add up to zero
     out = {"chi2": np.nan, "df": float(len(arms) - 1), "p": np.nan}
-    if not variance.any() or np.linalg.matrix_rank(variance) < len(variance):
+    if not (np.isfinite(variance).all() and variance.any() and np.linalg.matrix_rank(variance) == len(variance)):
         return out
     chi2 = float(score @ np.linalg.solve(variance, score))
     z = {"z": float(score[0] / np.sqrt(variance[0, 0]))} if len(arms) == 2 else {}
@@ -99,7 +106,8 @@ def _gray_score(time: Array, cause: NDArray[np.int64], group: NDArray[np.int64],
     pooled = np.cumsum(events / total)  # incidence under the hypothesis
     earlier = np.concatenate([[0.0], pooled[:-1]])
     a = h[:, :, None] * (np.eye(n) - (h / total[:, None])[:, None, :])
-    c = np.cumsum(a * (events / (total * (1 - earlier)))[:, None, None], axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):  # where an arm has lost everybody, it may pass 1: no test
+        c = np.cumsum(a * (events / (total * (1 - earlier)))[:, None, None], axis=0)
     rest = c[-1] - c  # still to come
     share = np.divide((1 - pooled)[:, None], after, out=np.zeros(own.shape), where=after > 0)
     b = a + (1 - share)[:, None, :] * rest
@@ -165,25 +173,24 @@ def fine_gray(
         likelihood, score, information = look(np.concatenate([[slope], rest]))
         return likelihood, score[1:], information[1:, 1:]
 
-    if not all(seen):
-        tested = gray(table, [arm, control], stratified=stratified)
-        if "z" not in tested:
-            return no_ratio()
-        edge = Edge(
-            lambda slope: highest(lambda rest: beside(slope, rest), np.zeros(k - 1), failed),
-            1.0 if seen[0] else -1.0, tested["z"],
-        )  # fmt: skip
-        return edge.found(level)
-    slope, _, information = maximise(look, np.zeros(k), failed)
-    bread, influence = np.linalg.inv(information), np.concatenate([part.influence(slope) for part in parts])
-    error = float(np.sqrt((bread @ (influence.T @ influence) @ bread)[0, 0]))
-    if abs(slope[0]) > ENDLESS or not error > 0:
-        raise RunFailed(failed)
-    return wald(float(slope[0]), error, level)
+    if all(seen) and (found := of_first(look, np.zeros(k), failed)):
+        slope, _, information = found
+        influence = np.concatenate([part.influence(slope) for part in parts])
+        own = influence[:, 0] - influence[:, 1:] @ np.linalg.pinv(information[1:, 1:]) @ information[1:, 0]
+        error = float(np.linalg.norm(own)) / information_of_first(information)
+        if error > 0:
+            return wald(float(slope[0]), error, level)
 
+    def profile(slope: float) -> float:
+        return highest(lambda rest: beside(slope, rest), np.zeros(k - 1), failed)
 
-ENDLESS = 20.0
-"""Logarithm of a ratio beyond which the likelihood rises without end, as where no stratum has events to compare."""
+    tested, side = gray(table, [arm, control], stratified=stratified), end_of(profile, seen)
+    if "z" not in tested:  # the model's own score, at no effect of the arm
+        rest = maximise(lambda rest: beside(0.0, rest), np.zeros(k - 1), failed, determined=False)[0]
+        _, score, information = look(np.concatenate([[0.0], rest]))
+        known = information_of_first(information)
+        tested["z"] = float(score[0] / np.sqrt(known)) if known > 1e-9 else np.nan
+    return Edge(profile, side, tested["z"]).found(level) if side and np.isfinite(tested["z"]) else no_ratio()
 
 
 class _Stratum:
@@ -219,7 +226,7 @@ class _Stratum:
 
     def look(self, slope: Array) -> tuple[float, Array, Array]:
         """Log likelihood, score and information at a slope."""
-        predictor = self.Z @ slope
+        predictor = bounded(self.Z @ slope)
         e = np.exp(predictor)
         own = self.cause == 1
         zero = self._sums(e)
@@ -300,5 +307,5 @@ def _below(time: Array, weight: Array, at: Array) -> Array:
 
 def _from_above(time: Array, weight: Array, at: Array) -> Array:
     """Sum of `weight`, in the order of `time`, at each time or later."""
-    total = _since_start(weight)
-    return total[-1] - total[np.searchsorted(time, at, side="left")]
+    total = _since_start(weight[::-1])  # from the last, since a difference of sums would lose what is small
+    return total[time.size - np.searchsorted(time, at, side="left")]

@@ -1,9 +1,9 @@
 """Maximum likelihood by Newton's method, and what a likelihood says of an effect that has no finite estimate.
 
-Where an arm has no event (or nothing but events), the likelihood of a ratio rises without end as the ratio falls to 0
-(or rises). Its interval is then one-sided: the ratios whose signed root of the likelihood ratio, over all other
-parameters, is not beyond the normal quantile (profile likelihood [1]_). The hypothesis of no effect is tested by the
-score [2]_; an end of the interval never contradicts that test.
+Where an arm has no event (or nothing but events), or has all of them before, or after, the other arm's, the likelihood
+of a ratio rises without end as the ratio falls to 0 (or rises). Its interval is then one-sided: the ratios whose signed
+root of the likelihood ratio, over all other parameters, is not beyond the normal quantile (profile likelihood [1]_).
+The hypothesis of no effect is tested by the score [2]_; an end of the interval never contradicts that test.
 
 References
 ----------
@@ -13,7 +13,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -90,6 +90,69 @@ def maximise(
     raise RunFailed(failed)
 
 
+def of_first(look: Look, start: np.ndarray, failed: str) -> tuple[np.ndarray, float, np.ndarray] | None:
+    """As `maximise`, but parameters after the first may go without end; None where the first one does.
+
+    The coefficient of a covariate is infinite where all events are on one side of it. The patients on the other side
+    then say nothing of the first parameter, and the rest tell it as ever.
+
+    Parameters
+    ----------
+    look, start, failed
+        As for `maximise`.
+    """
+    try:
+        found = maximise(look, start, failed)
+    except RunFailed:
+        found = maximise(look, start, failed, determined=False)
+    return found if abs(found[0][0]) < ENDLESS and information_of_first(found[2]) > TOO_WIDE**-2 else None
+
+
+ENDLESS = 20.0
+"""Logarithm of a ratio beyond which the likelihood rises without end."""
+TOO_WIDE = 20.0
+"""Standard error of the logarithm of a ratio beyond which a model has found no maximum."""
+
+
+def bounded(predictor: np.ndarray) -> np.ndarray:
+    """Logarithms of hazards within what is far enough to be 0 or infinite, so that no sum overflows.
+
+    Parameters
+    ----------
+    predictor : ndarray
+    """
+    return np.clip(predictor, -300.0, 300.0)
+
+
+def information_of_first(information: np.ndarray) -> float:
+    """Information on the first parameter when the others are estimated beside it; 0 where it is not determined.
+
+    Parameters
+    ----------
+    information : ndarray, shape (k, k)
+    """
+    if not np.isfinite(information).all():
+        return 0.0
+    across = information[1:, 0]
+    return float(information[0, 0] - across @ np.linalg.pinv(information[1:, 1:]) @ across)
+
+
+def end_of(profile: Callable[[float], float], seen: Sequence[bool]) -> float:
+    """The side of an `Edge`: 1 or -1, or 0 where the likelihood prefers none.
+
+    Parameters
+    ----------
+    profile : callable
+        As that of an `Edge`.
+    seen : sequence of bool
+        Whether the arm, and control, have events.
+    """
+    if not all(seen):
+        return 1.0 if seen[0] else -1.0
+    rise = profile(FAR) - profile(-FAR)
+    return float(np.sign(rise)) if abs(rise) > 1e-6 else 0.0
+
+
 @dataclass(frozen=True)
 class Edge:
     """A ratio whose estimate is 0 or infinite.
@@ -143,7 +206,8 @@ class Edge:
         end = near
         if abs(self._root(near)) > z:
             end = root(lambda slope: abs(self._root(slope)) - z, far, near, 1e-10)
-        limit, holds = float(np.exp(end)), abs(self.score) < z
+        limit = float(np.exp(end)) if end != near else (0.0 if near < 0 else np.inf)
+        holds = abs(self.score) < z
         if holds and -self.side * end < 0:
             limit = 1.0
         elif not holds and -self.side * end >= 0:

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import betaincinv
+from scipy import special
 
-from ranklsim.cohorts.statistics.likelihood import Edge, highest, maximise
+from ranklsim.cohorts.statistics.likelihood import Edge, end_of, highest, information_of_first, maximise, of_first
 from ranklsim.cohorts.statistics.roots import root
 from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail, t_quantile, t_tail
 from ranklsim.pkpd.errors import BadInput
@@ -48,15 +48,16 @@ def proportion(events: float, n: int, *, method: str = "wilson", level: float = 
         return dict.fromkeys(("estimate", "low", "high"), np.nan)
     share = events / n
     if method == "exact":
-        low = betaincinv(events, n - events + 1, (1 - level) / 2) if events else 0.0
-        high = betaincinv(events + 1, n - events, (1 + level) / 2) if events < n else 1.0
+        low = special.betaincinv(events, n - events + 1, (1 - level) / 2) if events else 0.0
+        high = special.betaincinv(events + 1, n - events, (1 + level) / 2) if events < n else 1.0
         return {"estimate": share, "low": float(low), "high": float(high)}
     if method != "wilson":
         raise ValueError(f"unknown method {method!r}")
     z2 = float(normal_quantile(0.5 + level / 2)) ** 2
     centre, half = share + z2 / (2 * n), np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n**2)))
     low, high = (centre - half) / (1 + z2 / n), (centre + half) / (1 + z2 / n)
-    return {"estimate": share, "low": float(max(low, 0.0)), "high": float(min(high, 1.0))}
+    # Exactly 0 and 1 at the ends, where rounding leaves an interval without its estimate.
+    return {"estimate": share, "low": float(low) if events else 0.0, "high": float(high) if events < n else 1.0}
 
 
 def risk_difference(
@@ -267,28 +268,24 @@ def odds_ratio(
     rest = np.column_stack([np.ones(len(matrix)), matrix[:, 1:]])
     failed = "the logistic model does not converge: some patients' outcome is determined by the covariates."
 
-    def fitted(design: np.ndarray, offset: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
-        return maximise(lambda slope: _logistic(slope, design, event, offset), np.zeros(design.shape[1]), failed)
-
     shares = event[mine].mean(), event[~mine].mean()
     certain = [share in (0.0, 1.0) for share in shares]
     none = np.zeros(len(matrix))
-    if any(certain):
-        if all(certain) and shares[0] == shares[1]:
-            return no_ratio()
-        side = 1.0 if shares[0] > shares[1] else -1.0
-        start = np.zeros(rest.shape[1])
-        slope = maximise(lambda b: _logistic(b, rest, event, none), start, failed, determined=False)[0]
-        z = _score_of_arm(rest, mine, event, 1 / (1 + np.exp(-rest @ slope)))
+    if all(certain) and shares[0] == shares[1]:
+        return no_ratio()
+    whole, k = np.column_stack([matrix[:, :1], rest]), rest.shape[1]
+    if not any(certain) and (found := of_first(lambda b: _logistic(b, whole, event, none), np.zeros(k + 1), failed)):
+        slope, _, information = found
+        return wald(float(slope[0]), float(np.sqrt(1 / information_of_first(information))), level)
+    slope = maximise(lambda b: _logistic(b, rest, event, none), np.zeros(k), failed, determined=False)[0]
+    z = _score_of_arm(rest, mine, event, special.expit(rest @ slope))
 
-        def profile(slope: float) -> float:
-            offset = slope * matrix[:, 0]
-            return highest(lambda b: _logistic(b, rest, event, offset), np.zeros(rest.shape[1]), failed)
+    def profile(slope: float) -> float:
+        offset = slope * matrix[:, 0]
+        return highest(lambda b: _logistic(b, rest, event, offset), np.zeros(k), failed)
 
-        return Edge(profile, side, z).found(level)
-    slope, _, information = fitted(np.column_stack([matrix[:, :1], rest]), none)
-    error = float(np.sqrt(np.linalg.inv(information)[0, 0]))
-    return wald(float(slope[0]), error, level)
+    side = end_of(profile, [True, True] if not any(certain) else [shares[0] > shares[1], shares[0] < shares[1]])
+    return Edge(profile, side, z).found(level) if side else no_ratio()
 
 
 def no_ratio() -> dict[str, Any]:

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from ranklsim.cohorts.statistics.likelihood import Edge, maximise
+from ranklsim.cohorts.statistics.likelihood import TOO_WIDE, Edge, information_of_first, maximise
 from ranklsim.cohorts.statistics.proportions import model_matrix, no_ratio, telling, wald
 from ranklsim.cohorts.statistics.roots import root
 from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail
-from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.errors import BadInput, RunFailed
 
 POISSON = "Poisson, the limit of the negative binomial without overdispersion"
 FEW = 10
@@ -93,9 +93,16 @@ def rate_ratio(
         edge = Edge(profile, side, np.nan)
         edge = Edge(profile, side, edge._root(0.0))
         return edge.found(level) | {"method": "negative binomial, profile likelihood", "dispersion": np.nan}
-    found = _fit(count, np.column_stack([matrix[:, :1], rest]), time)
+    whole = np.column_stack([matrix[:, :1], rest])
+    try:
+        found = _fit(count, whole, time)
+    except RunFailed:  # a covariate is without any event on one side, and its coefficient infinite
+        found = _fit(count, whole, time, determined=False)
     spread = found.adjusted()
-    error = float(np.sqrt(np.linalg.inv(found.expected(spread))[0, 0]))
+    known = information_of_first(found.expected(spread))
+    if not known > TOO_WIDE**-2:
+        raise RunFailed(FAILED)
+    error = float(np.sqrt(1 / known))
     method = "negative binomial" if max(found.dispersion, spread) else POISSON
     more = {"method": method, "dispersion": found.dispersion, "dispersion_of_error": spread}
     return wald(float(found.slope[0]), error, level, df=float(len(own) - found.slope.size)) | more

@@ -21,11 +21,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ranklsim.cohorts.statistics.likelihood import Edge, highest, maximise
+from ranklsim.cohorts.statistics.likelihood import (
+    Edge,
+    bounded,
+    end_of,
+    highest,
+    information_of_first,
+    maximise,
+    of_first,
+)
 from ranklsim.cohorts.statistics.proportions import FARTHEST, interval_of_score, model_matrix, no_ratio, score, wald
 from ranklsim.cohorts.statistics.roots import root
 from ranklsim.cohorts.statistics.tails import chi2_tail, normal_quantile, normal_tail
-from ranklsim.pkpd.errors import BadInput, RunFailed
+from ranklsim.pkpd.errors import BadInput
 
 CURVE = ("month", "estimate", "low", "high", "std_error")
 
@@ -305,28 +313,19 @@ def cox(
         return sum(f[0] for f in found), sum(f[1] for f in found), sum(f[2] for f in found)  # type: ignore[return-value]
 
     failed, k = "the Cox model does not converge: the strata leave too few events.", matrix.shape[1]
-    if all(seen.values()):
-        slope, _, information = maximise(look, np.zeros(k), failed)
-        error = float(np.sqrt(np.linalg.inv(information)[0, 0]))
-        if error > TOO_WIDE:
-            raise RunFailed(failed)
-        return wald(float(slope[0]), error, level)
+    if all(seen.values()) and (found := of_first(look, np.zeros(k), failed)):
+        slope, _, information = found
+        return wald(float(slope[0]), float(np.sqrt(1 / information_of_first(information))), level)
 
     def profile(slope: float) -> float:
         return highest(lambda rest: look(rest, slope, 1), np.zeros(k - 1), failed)
 
-    rest = maximise(lambda rest: look(rest, 0.0, 1), np.zeros(k - 1), failed)[0]
+    rest = maximise(lambda rest: look(rest, 0.0, 1), np.zeros(k - 1), failed, determined=False)[0]
     _, score, information = look(np.concatenate([[0.0], rest]))
-    variance = information[0, 0]
-    if k > 1:
-        variance -= information[0, 1:] @ np.linalg.solve(information[1:, 1:], information[1:, 0])
-    if not variance > 0:
+    variance, side = information_of_first(information), end_of(profile, list(seen.values()))
+    if not (variance > 1e-9 and side):
         return no_ratio()  # the strata leave no event to compare
-    return Edge(profile, 1.0 if seen[arm] else -1.0, float(score[0] / np.sqrt(variance))).found(level)
-
-
-TOO_WIDE = 20.0
-"""Standard error of the logarithm of a ratio beyond which a model has found no maximum."""
+    return Edge(profile, side, float(score[0] / np.sqrt(variance))).found(level)
 
 
 class _Risks:
@@ -353,7 +352,7 @@ class _Risks:
     def look(self, slope: np.ndarray, offset: float, first: int) -> tuple[float, np.ndarray, np.ndarray]:
         """Log likelihood, score and information of the columns from `first` on; `offset` is the slope of the first."""
         Z = self.Z[:, first:]
-        predictor = Z @ slope + (offset * self.Z[:, 0] if first else 0.0)
+        predictor = bounded(Z @ slope + (offset * self.Z[:, 0] if first else 0.0))
         e, k = np.exp(predictor), Z.shape[1]
         products = np.column_stack([np.ones(len(Z)), Z, (Z[:, :, None] * Z[:, None, :]).reshape(len(Z), k * k)])
         weighted = e[:, None] * products

@@ -9,7 +9,8 @@ from helpers import arm, change, trial_file
 from scipy import optimize, special
 
 import ranklsim
-from ranklsim.cohorts.statistics import rates
+from ranklsim.cohorts.endpoints import Event
+from ranklsim.cohorts.statistics import competing, proportions, rates, survival
 from ranklsim.cohorts.statistics.survival import _log_log
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.reports.analyses import interim
@@ -61,6 +62,49 @@ def test_two_looks_at_nearly_the_same_information_leave_the_last_boundary_as_it_
     assert found[-1] == pytest.approx(1.9686, abs=2e-4)
     alone = interim.boundaries([0.5, 1.0], alpha=0.05, kind="O'Brien-Fleming")["z"].to_numpy()
     assert found[-1] == pytest.approx(alone[-1], abs=2e-4)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("model", [survival.cox, competing.fine_gray, proportions.odds_ratio, rates.rate_ratio])
+def test_a_covariate_without_an_event_on_one_side_leaves_the_ratio_of_the_other_side(model):
+    """Its coefficient is infinite, and who has it says nothing of the arms; earlier versions gave no ratio and no p."""
+    rng = np.random.default_rng(5)
+    table = pd.DataFrame({"arm": np.repeat(["A", "B"], 60), "time": rng.exponential(20, 120).clip(max=36).round(1)})
+    table["fracture"] = (rng.random(120) < 0.2).astype(float)
+    table["event"] = rng.random(120) < np.where(table["arm"] == "A", 0.3, 0.5) * (table["fracture"] == 0)
+    table = table.assign(years=1.0, cause=table["event"].astype(int), count=table["event"] * rng.poisson(2.0, 120))
+    found, alone = model(table, "A", "B", ["fracture"]), model(table[table["fracture"] == 0], "A", "B")
+    for name in ("estimate", "low", "high", "p"):
+        # The error of a rate has more patients in its adjustment for the coefficients.
+        assert found[name] == pytest.approx(alone[name], rel=2e-2 if model is rates.rate_ratio else 1e-6)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_ratio_is_infinite_where_all_events_of_an_arm_come_before_the_others():
+    times = {"A": [1, 2, 3, 4, 5], "B": [6, 7, 8, 9, 10]}
+    table = pd.DataFrame([(arm, time) for arm, own in times.items() for time in own], columns=["arm", "time"])
+    table = table.assign(event=True, cause=1)
+    test = survival.log_rank(table, ["A", "B"])["p"]
+    found = survival.cox(table, "A", "B")
+    assert (found["estimate"], found["high"]) == (np.inf, np.inf)
+    assert found["low"] > 1
+    assert found["p"] == pytest.approx(test)  # the score test of Cox's model, without ties
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_incidence_of_1_under_the_hypothesis_leaves_no_test_of_gray_and_is_no_fault():
+    table = pd.DataFrame({"arm": list("AABB"), "time": [1, 2, 3, 4], "event": True, "cause": 1, "stratum": "all"})
+    assert np.isnan(competing.gray(table, ["A", "B"])["p"])
+    event = Event(name="hip", role="primary", analysis="Gray", event="hip", by_month=36.0)
+    found = event.effect(table, "A", "B", "subdistribution hazard ratio")
+    assert found["p"] == pytest.approx(survival.log_rank(table, ["A", "B"])["p"])
+    assert (found["estimate"], found["method"]) == (np.inf, "Fine-Gray, stratified")
+
+
+@pytest.mark.parametrize("n", range(1, 60))
+def test_the_interval_of_no_event_and_of_nothing_but_events_ends_at_its_estimate(n):
+    assert proportions.proportion(0, n)["low"] == 0
+    assert proportions.proportion(n, n)["high"] == 1
 
 
 def pocock(folder: Path, **plan: str) -> Path:
