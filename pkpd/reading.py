@@ -64,6 +64,7 @@ _OF_A_ROW = re.compile(
     r"[^\n]*?(?::|, row )(?P<place>\d+): (?P<column>column (?:'[^']*'|[\w-]+):)?(?P<said>.*)", re.DOTALL
 )
 _VALUE = re.compile(r"'[^']*'|[-+]?\d[\d.]*(?:e[-+]?\d+)?")
+_SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 _OTHER_FORMATS = {
     b"PK\x03\x04": "an Excel workbook or another archive",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
@@ -1023,7 +1024,7 @@ class Row:
 
 
 def read_csv(name: str, content: bytes, needed: Collection[str] = (), *, comments: bool = False) -> Sheet:
-    """The rows of a CSV file; tabs or semicolons may take the place of commas.
+    """The rows of a CSV file; tabs, semicolons or bars may take the place of commas.
 
     Parameters
     ----------
@@ -1045,14 +1046,14 @@ def read_csv(name: str, content: bytes, needed: Collection[str] = (), *, comment
         If the content is not such a table, has a column twice or lacks one, or breaks a limit of this module.
     """
     text = text_of(name, content)
-    text = text.replace("\r\n", "\n")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")  # the latter of an old Macintosh
     if found := _CONTROL.search(text):
         line = text.count("\n", 0, found.start()) + 1
         raise BadInput(f"{name}:{line}: the text has a control character; remove it.")
     if comments:
         text = re.sub(r"(?m)^[ \t]*#.*$", "", text)  # the line stays, so that those below keep their numbers
     first = next((line for line in text.split("\n", 200)[:200] if line.strip(", \t;")), "")
-    separator = next((sign for sign in (",", "\t", ";") if sign in first), ",")
+    separator = next((sign for sign in _SEPARATORS if sign in first), ",")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     sheet: Sheet | None = None
     begin = 1
@@ -1081,10 +1082,10 @@ def read_csv(name: str, content: bytes, needed: Collection[str] = (), *, comment
         raise BadInput(f"{name}:{begin}: this is not CSV ({fault}); check the quotes of that line.") from None
     if sheet is None:
         raise BadInput(f"{name}:1: the file is empty; it begins with the names of its columns.")
-    if separator == ";" and any(_DECIMAL_COMMA.fullmatch(cell) for cells in sheet.cells for cell in cells):
+    if separator != "," and any(_DECIMAL_COMMA.fullmatch(cell) for cells in sheet.cells for cell in cells):
         raise BadInput(
-            f"{name}: the table is separated by semicolons and has decimal commas; save it with decimal points, "
-            "separated by commas."
+            f"{name}: the table is separated by {_SEPARATORS[separator]} and has decimal commas; save it with decimal "
+            "points, separated by commas."
         )
     if missing := [column for column in needed if column not in sheet.columns]:
         raise BadInput(
@@ -1189,10 +1190,10 @@ def finite(text: str) -> float | None:
     Parameters
     ----------
     text : str
-        A number with a decimal point, without unit.
+        A number with a decimal point, without unit; its minus may be the sign of that name, as in printed tables.
     """
     try:
-        value = float(text)
+        value = float(text.replace("−", "-"))
     except ValueError:
         return None
     return value if math.isfinite(value) and "_" not in text else None

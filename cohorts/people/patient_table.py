@@ -29,7 +29,7 @@ from scipy.special import ndtri
 from ranklsim.cohorts.people.criteria import covariates
 from ranklsim.pkpd.errors import BadInput, Caution, near, one_of
 from ranklsim.pkpd.parquet import read_parquet
-from ranklsim.pkpd.reading import first_faults, read_csv
+from ranklsim.pkpd.reading import finite, first_faults, read_csv
 from ranklsim.pkpd.records import COLUMNS as RECORD_COLUMNS
 from ranklsim.pkpd.units import convert
 
@@ -224,12 +224,15 @@ def _numbers(
             if covariate not in _MEASURED:
                 faults.append(f"{here}: {cell} is no number; only {one_of(_MEASURED)} can be below a limit.")
                 continue
-        try:
-            value = _YES_NO[text] if known and known.yes_no and text in _YES_NO else float(text)
-        except ValueError:
-            faults.append(f"{here}: {str(cell)!r} is not a number; give one, or leave the cell empty if it is missing.")
+        number = _YES_NO.get(text, finite(text)) if known and known.yes_no else finite(text)
+        if number is None:
+            wanted = (
+                "neither yes (1) nor no (0); give one of them" if known and known.yes_no else "not a number; give one"
+            )
+            said = f"{here}: {str(cell)!r} is {words[0]}; give {words[1]}"
+            faults.append(f"{said}, or leave the cell empty if it is missing.")
             continue
-        value = convert(value, unit, canonical)
+        value = convert(number, unit, canonical)
         if value == 0 and covariate in _MEASURED:
             said = "write < and that limit if she was below it, as in <0.03"
             faults.append(f"{here}: 0 is below the limit of every assay; {said}, or leave the cell empty.")

@@ -266,6 +266,8 @@ def test_a_table_with_tabs_or_with_y_and_n_is_the_same(tmp_path, women):
             {"id": ["W1"] * 120},
             r"patients\.csv:3: column 'id': W1 appears in patients\.csv:2 too; give one row for each",
         ),
+        ({"sep": "\t", "decimal": ","}, r"patients\.csv: the table is separated by tabs and has decimal commas"),
+        ({"prevalent_fracture": "ja"}, r"patients\.csv:2: column 'prevalent_fracture': 'ja' is neither yes"),
         ({"CTX": 0.0}, r"patients\.csv:2: column 'CTX': 0 is below the limit of every assay; write < and that limit"),
     ],
 )

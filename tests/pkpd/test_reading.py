@@ -144,6 +144,7 @@ def test_a_row_has_its_line_also_after_a_cell_of_two_lines():
         (b"a,a\n1,2\n", "column 'a' appears twice"),
         (b"b,c\n1,2\n", "column a is missing"),
         (b"a;b\n1,5;2\n", "separated by semicolons and has decimal commas"),
+        (b"a\tb\n1,5\t2\n", "separated by tabs and has decimal commas"),
         (b"a,b\n1,\x00\n", "t.csv:2: the text has a control character"),
         (b"a,b\n1,\xff\n", "t.csv:2: the text is not UTF-8"),
         (b"PK\x03\x04", "an Excel workbook"),
@@ -160,10 +161,17 @@ def test_a_row_with_too_many_cells_is_a_fault():
     assert fault.startswith("t.csv:2: the row has 3 cells")
 
 
-@pytest.mark.parametrize("separator", ["\n", "\r\n"])
+@pytest.mark.parametrize("separator", ["\n", "\r\n", "\r"])
 def test_line_ends_and_a_mark_of_byte_order_are_no_part_of_a_table(separator):
     sheet = read_csv("t.csv", f"\ufeffa,b{separator}1,2{separator}".encode())
     assert (sheet.columns, sheet.cells) == (["a", "b"], [["1", "2"]])
+
+
+def test_bars_may_separate_and_a_printed_minus_is_one():
+    (row,) = read_csv("t.csv", "a|b\n−2.5|1_000\n".encode()).rows()
+    assert row.number("a") == -2.5
+    assert row.number("b") != 1000
+    assert "'1_000' is not a number" in row.faults[0]
 
 
 def test_a_comment_is_left_out_and_the_lines_below_keep_their_numbers():
