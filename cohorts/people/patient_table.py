@@ -226,9 +226,7 @@ def _numbers(
                 continue
         number = _YES_NO.get(text, finite(text)) if known and known.yes_no else finite(text)
         if number is None:
-            wanted = (
-                "neither yes (1) nor no (0); give one of them" if known and known.yes_no else "not a number; give one"
-            )
+            words = ("neither yes (1) nor no (0)", "one of them") if known and known.yes_no else ("not a number", "one")
             said = f"{here}: {str(cell)!r} is {words[0]}; give {words[1]}"
             faults.append(f"{said}, or leave the cell empty if it is missing.")
             continue
