@@ -307,8 +307,10 @@ class Frame(Drawn, pd.DataFrame):
         return pd.DataFrame(self)
 
     def __repr__(self) -> str:
-        few = len(self.columns) <= SHOWN  # then none is left out, however narrow the terminal is thought to be
-        with pd.option_context(*(("display.max_columns", SHOWN, "display.width", None) if few else ())):
+        if len(self.columns) > SHOWN:
+            return super().__repr__()
+        # Of few columns none is left out, however narrow the terminal is thought to be.
+        with pd.option_context("display.max_columns", SHOWN, "display.width", None):
             return super().__repr__()
 
     __str__ = __repr__

@@ -69,6 +69,11 @@ def test_lists_are_explained(name: str) -> None:
     assert len(frame) > 1
 
 
+def test_a_table_of_many_columns_prints_as_one_of_few_does() -> None:
+    course = ranklsim.simulate("denosumab 60mg every 6mo x1", follow="1 mo")
+    assert f"x {len(course.columns)} columns]" in str(course)
+
+
 def test_one_of_a_list_is_given_by_its_name() -> None:
     assert ranklsim.agents("denosumab").values["KD_sRANKL"] == pytest.approx(load_parameters()["denosumab.KD_sRANKL"])
     assert ranklsim.parameters("denosumab.CL")["unit"].tolist() == ["L/day"]
