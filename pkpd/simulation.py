@@ -31,6 +31,8 @@ COVARIATES = {
     "prevalent_fracture": "PVFX", "CTX": "CTX0", "P1NP": "P1NP0",
 }  # fmt: skip
 """Parameter that a covariate sets; T-scores set BMD0_LS and its like by their references."""
+EARLIEST_MENOPAUSE = 20
+"""Age in years before which nobody's menopause is believed."""
 CONDUCT = {"supplements": "SUPP"}
 """Parameter that the conduct of a trial sets."""
 
@@ -657,6 +659,11 @@ def covariate_symbols(
                 low, high = (t_score(parameters, site, parameters.frame.loc[symbol, end]) for end in ("low", "high"))
                 wrong = [f"{where} {name}: {value:g} is outside its range; give {low:.1f} to {high:.1f}."]
             faults += wrong
+    if {"AGE", "YSM"} <= set(symbols) and symbols["AGE"] - symbols["YSM"] < EARLIEST_MENOPAUSE:
+        faults.append(
+            f"{where} years_since_menopause: {symbols['YSM']:g} yr puts the menopause before the age of "
+            f"{EARLIEST_MENOPAUSE}; put it or the age ({symbols['AGE']:g} yr) right."
+        )
     if faults:
         raise BadInput(*faults)
     if symbols:

@@ -31,6 +31,7 @@ from ranklsim.pkpd.errors import BadInput, Caution, near, one_of
 from ranklsim.pkpd.parquet import read_parquet
 from ranklsim.pkpd.reading import finite, first_faults, read_csv
 from ranklsim.pkpd.records import COLUMNS as RECORD_COLUMNS
+from ranklsim.pkpd.simulation import EARLIEST_MENOPAUSE
 from ranklsim.pkpd.units import convert
 
 AT_MENOPAUSE = "age_at_menopause"
@@ -285,10 +286,10 @@ def _consistent(name: str, places: list[str], frame: pd.DataFrame, faults: list[
     if "years_since_menopause" in frame and "age" not in frame:
         faults.append(f"{name}: years_since_menopause needs a column age beside it.")
     elif "years_since_menopause" in frame:
-        early = frame["age"] - frame["years_since_menopause"] < 20
+        early = frame["age"] - frame["years_since_menopause"] < EARLIEST_MENOPAUSE
         faults += [
             f"{places[k]}: column 'years_since_menopause': {frame['years_since_menopause'][k]:g} yr puts the "
-            f"menopause before the age of 20; put it or the age ({frame['age'][k]:g} yr) right."
+            f"menopause before the age of {EARLIEST_MENOPAUSE}; put it or the age ({frame['age'][k]:g} yr) right."
             for k in np.flatnonzero(early)
         ]
 

@@ -183,6 +183,12 @@ def test_a_covariate_in_another_unit_is_refused_with_its_range(name: str, value:
         covariate_symbols(TABLE, {name: value})
 
 
+def test_a_menopause_in_childhood_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"years_since_menopause: 60 yr puts the menopause before the age of 20"):
+        covariate_symbols(TABLE, {"age": 50, "years_since_menopause": 60})
+    assert covariate_symbols(TABLE, {"age": 50, "years_since_menopause": 10}) == {"AGE": 50, "YSM": 10}
+
+
 def test_an_effect_beyond_any_drugs_is_refused_on_its_day(tmp_path: Path) -> None:
     text = 'label = "X"\nhypothetical = true\nlike = "teriparatide"\ngain = "1e5 1/mg"\n'
     (tmp_path / "x.toml").write_text(text, encoding="utf-8")
