@@ -64,6 +64,7 @@ STRUCTURE: dict[str, dict[float, str]] = {
         **{20: "fewest rows, faults told, and age in years below which a menopause is a slip", 100: "percent"},
         **{65: "range of a column that nobody limits", 0.03: "rounding of BMI"},
         0.5: "a share, and Hazen's plotting position",
+        **{110: "kg", 50: "ng/mL", 0.02: "ng/mL, of medians that are rather in another unit"},
     },
     "cohorts/conduct/patients.py": {
         **{2000: "tries", 20000: "tries at once", 1.5: "tries over those expected", 0.5: "middle", 100: "percent"},

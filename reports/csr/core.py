@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -239,7 +240,7 @@ def _sentences(c: Context, key: pd.DataFrame) -> list[Text]:
     named = bool(told) and _words(said + told) <= WORDS  # else it is left out, and what follows names its own quantity
     said += told
     predicted = [arm for arm in own if arm.basis == PREDICTED]
-    peaks = [arm for arm in c.arms if (REBOUND, arm.name) in rows and arm.treated and not c.goes_on(arm)]
+    peaks = [arm for arm in c.arms if (REBOUND, arm.name) in rows and arm.treated]
     said = _verdict(c, rows, predicted) + said
     for detail in (2, 1, 0):  # every arm in few words, rather than some arms in many
         whole = [
@@ -261,7 +262,7 @@ def _verdict(c: Context, rows: dict[tuple[str, str], dict[str, Any]], predicted:
     known = best_known(c)
     if known is None or c.reference(c.primary) is None or c.primary.measure not in BMD_MEASURES:
         return []
-    gain = rows[GAIN, known.name]["unknown_median"]
+    gain = rows.get((GAIN, known.name), {}).get("unknown_median", np.nan)
     highest = rows.get((REBOUND, known.name), {}).get("unknown_median", np.nan) - 100.0
     parts: list[str] = []
     for arm in predicted:
@@ -518,7 +519,7 @@ def _table(c: Context, frame: pd.DataFrame) -> Exhibit:
     frame = frame[(frame["n"] > 0) & compared].reset_index(drop=True)
 
     def cells(row: dict[str, Any]) -> dict[str, object]:
-        shown = outcomes.endpoint_cells(c, row)
+        shown = outcomes.endpoint_cells(c, row, partial(short, c))
         digits = 1 if c.trial.endpoint(row["endpoint"]).digits < 3 else 3
         inside = tables.with_interval(row["parameter_median"], row["parameter_low"], row["parameter_high"], digits)
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ranklsim.reports.csr.contents import report_section
 from ranklsim.reports.csr.context import Context
 from ranklsim.reports.figures import analyses as figures_analyses
 from ranklsim.reports.figures import trial as figures
+from ranklsim.reports.layout.arms import ArmView
 from ranklsim.reports.layout.exhibit import Exhibit, Section
 from ranklsim.reports.layout.tables import DASH, num, p_value, with_interval
 from ranklsim.reports.layout.wording import to_interval
@@ -205,7 +207,9 @@ def _points(spec: Endpoint, measure: str) -> str:
     return " percentage points" if spec.in_points and not is_ratio(measure) else ""
 
 
-def endpoint_cells(c: Context, row: dict[str, Any]) -> dict[str, object]:
+def endpoint_cells(
+    c: Context, row: dict[str, Any], name: Callable[[ArmView], str] = lambda arm: arm.label
+) -> dict[str, object]:
     """Cells of one endpoint in one arm.
 
     Parameters
@@ -213,6 +217,8 @@ def endpoint_cells(c: Context, row: dict[str, Any]) -> dict[str, object]:
     c : Context
     row : dict
         Of `Analyses.endpoints`.
+    name : callable
+        How an arm is called.
     """
     spec = c.trial.endpoint(row["endpoint"])
     factor, digits, unit = _scale(spec, "")
@@ -224,10 +230,10 @@ def endpoint_cells(c: Context, row: dict[str, Any]) -> dict[str, object]:
         by, decimals, _ = _scale(spec, row["effect_measure"])
         ends = to_interval(by * row["claim_low"], by * row["claim_high"], decimals)
         margin += f"{100 * spec.confidence:g}% CI {ends}. "
-    against = f" against {c.by_name[row['against']].label}" if row["against"] else ""
+    against = f" against {name(c.by_name[row['against']])}" if row["against"] else ""
     return {
         "Endpoint": f"{row['endpoint']} ({row['role']}; {spec.described}{', ' + unit if unit else ''})",
-        "Arm": c.by_name[row["arm"]].label,
+        "Arm": name(c.by_name[row["arm"]]),
         "n": row["n"],
         "Events": events,
         "Estimate (95% CI)": own,

@@ -481,8 +481,7 @@ def key_results(
     reference : mapping
         Panel to the value of no effect, 0 if not named.
     """
-    n, left, gap = len(arms), 1.55, 0.32
-    wide = 9.4 if len(panels) > 1 else WIDTH
+    n, left, gap, wide = len(arms), 1.75, 0.32, 9.4  # as wide with one panel: the page scales it to its own width
     above, below, row = 0.72, 0.5, 0.56
     total = above + row * n + below
     with drawing(wide, total) as figure:

@@ -78,7 +78,7 @@ def test_a_difference_is_told_with_its_file_its_column_and_its_size(made, tmp_pa
     other = altered(made[0], tmp_path / "altered", edit)
     code, lines, errors = said(capsys, "reproduce", bundle(other.folder, tmp_path / "b.zip"))
     assert (code, errors) == (1, [])
-    assert lines[0].startswith("visits.parquet: differs in 1 rows of true_BMD_LS; the largest difference is 0.125 in")
+    assert lines[0].startswith("visits.parquet: differs in 1 row of true_BMD_LS; the largest difference is 0.125 in")
     assert lines[1].startswith("Versions differ from those of the original: numpy 1.0, here ")
     shorter = altered(made[0], tmp_path / "shorter", lambda visits: visits.iloc[:-1])
     sentence = compare_runs(shorter, made[0]).sentences()[0]
