@@ -22,6 +22,10 @@ NOTE = (
 )
 
 
+BELOW = 0.1
+"""Share of the limit of quantitation at which the axis of a figure ends."""
+
+
 @report_section("11.4.5.1", "Serum concentrations of drugs", "concentrations")
 def _concentrations(c: Context, section: Section) -> None:
     """Concentrations of each drug by arm and visit."""
@@ -44,6 +48,7 @@ def _concentrations(c: Context, section: Section) -> None:
     for k, (label, frame) in enumerate(frames.items(), start=1):
         number, title = f"14.2.16.{k}", f"Serum concentration of {label} by visit"
         known = frame[frame["mean"].notna()].reset_index(drop=True)
+        floor = BELOW * frame["limit"].where(frame["limit"] > 0).min()  # of a tail that nobody has seen
         if len(known):
             section.exhibits.append(
                 c.figure(
@@ -54,7 +59,8 @@ def _concentrations(c: Context, section: Section) -> None:
                     ylabel="Serum concentration (µg/mL)",
                     bars="bars: 95% CI of the geometric mean (patients)",
                     log=True,
-                    note=NOTE,
+                    floor=floor if known["ci_low"].min() < floor else None,
+                    note=f"{NOTE} The axis ends at {BELOW:g} times the limit of quantitation.",
                     alt=f"Geometric means of {label} by visit and arm.",
                 )
             )

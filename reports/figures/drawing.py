@@ -309,7 +309,8 @@ def month_axis(ax: Axes, months: Sequence[float], label: str | None, first: floa
     low, high = (months[0] if first is None else first), months[-1]
     pad = 0.025 * max(high - low, 1)
     ax.set_xlim(low - pad, high + pad)
-    labelled = thinned(months, 0.055 * max(high - low, 1))
+    longest = max(len(month_text(m)) for m in months)
+    labelled = thinned(months, (0.055 + 0.012 * max(longest - 2, 0)) * max(high - low, 1))
     ax.set_xticks(labelled, [month_text(m) for m in labelled])
     others = [m for m in months if m not in labelled]
     # One line of marks: a tick of matplotlib is five objects.

@@ -107,7 +107,7 @@ def _course_figure(
     axes_height = max(3.0, label_height(own))
     total = above + axes_height + below + 0.18
     with drawing(WIDTH, total) as figure:
-        ax = figure.add_axes((0.095, below / total, 0.6, axes_height / total))
+        ax = figure.add_axes((0.112, below / total, 0.583, axes_height / total))
         labelled = month_axis(ax, months, xlabel)
         ends = draw(ax)
         dosing(ax, arms)
@@ -202,7 +202,7 @@ def by_visit(
             ax.set_ylim(bottom=floor)
         bottom, top = ax.get_ylim()
         ax.set_ylim(bottom, top * (top / bottom) ** 0.07 if log else top + 0.07 * (top - bottom))
-        return ends
+        return [(x, max(y, bottom), arm) for x, y, arm in ends]
 
     return _course_figure(
         draw, arms, own, months, xlabel=xlabel, ylabel=ylabel, marks=bars,
