@@ -36,6 +36,14 @@ DOSE = Shape(
 )
 
 
+def second() -> float:
+    """Processor time that this machine needs now to count to forty million: a second of a usual one."""
+    begun = time.process_time()
+    for _ in range(2_000_000):
+        pass
+    return 20 * (time.process_time() - begun)
+
+
 def table(**data):
     return Table(Faults("x.toml", "", data), data, DOSE)
 
@@ -60,7 +68,7 @@ def test_a_hostile_text_is_refused_in_a_sentence_and_at_once(tmp_path, content, 
     begun = time.process_time()
     with pytest.raises(BadInput) as refused:
         load_toml(tmp_path / "x.toml")
-    assert time.process_time() - begun < 1
+    assert time.process_time() - begun < second()
     assert says in str(refused.value)
 
 
@@ -265,7 +273,7 @@ def test_a_parquet_file_that_unpacks_to_too_much_is_refused_before_it_is_unpacke
     begun, before = time.process_time(), peak_memory(anew=True)
     with pytest.raises(BadInput, match=r"^t\.parquet"):
         read_parquet("t.parquet", content)
-    assert time.process_time() - begun < 1
+    assert time.process_time() - begun < second()
     assert peak_memory() - before < 100
 
 
@@ -352,6 +360,6 @@ def test_a_hundred_kilobytes_take_less_than_a_second_and_a_hundred_megabytes(tmp
             begun, before = time.process_time(), peak_memory(anew=True)
             with pytest.raises(BadInput) as refused:
                 read(path)
-            assert time.process_time() - begun < 1
+            assert time.process_time() - begun < second()
             assert peak_memory() - before < 100
             assert all(len(message) <= 8000 and message.isprintable() for message in refused.value.messages)
