@@ -76,13 +76,12 @@ def crossing_month(months: np.ndarray, curve: np.ndarray, from_month: float) -> 
     grid = np.concatenate([[from_month], months[keep]])
     path = np.column_stack([at_month(months, curves, from_month), curves[:, keep]])
     below = path <= 0.0
-    first, back = below.argmax(axis=1), below.any(axis=1)
-    month = np.where(back, from_month, np.inf)
-    k = np.flatnonzero(back & (first > 0))
+    first, back, known = below.argmax(axis=1), below.any(axis=1), np.isfinite(path).all(axis=1)
+    month = np.where(known, np.where(back, from_month, np.inf), np.nan)
+    k = np.flatnonzero(known & back & (first > 0))
     j = first[k]
     high, low = path[k, j - 1], path[k, j]
     month[k] = grid[j - 1] + (grid[j] - grid[j - 1]) * high / (high - low)
-    month[~np.isfinite(path).all(axis=1)] = np.nan
     return month if np.ndim(curve) == 2 else month[0]
 
 

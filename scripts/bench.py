@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -340,8 +341,9 @@ time at `EARLIER`: 5 of 12 seconds, and 12 of 32."""
 def earlier() -> Path | None:
     """The program at the commit `EARLIER`, set up by its own Makefile in build/; None in a clone without it."""
     place = OUT.parent / EARLIER
-    if not (place / ".venv").exists():
-        root = str(OUT.parent.parent)
+    program, root = place / ".venv" / "bin" / "ranklsim", str(OUT.parent.parent)
+    if not program.exists():
+        shutil.rmtree(place, ignore_errors=True)  # what an interrupted attempt has left
         for words in (
             ["git", "clone", "--quiet", "--no-checkout", root, str(place)],
             ["git", "-C", str(place), "checkout", "--quiet", EARLIER],
@@ -349,7 +351,7 @@ def earlier() -> Path | None:
         ):
             if subprocess.run(words, capture_output=True).returncode:
                 return None
-    return place / ".venv" / "bin" / "ranklsim"
+    return program
 
 
 def reported() -> dict[str, Any]:

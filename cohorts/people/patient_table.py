@@ -295,7 +295,7 @@ def _consistent(name: str, places: list[str], frame: pd.DataFrame, faults: list[
 
 
 def _doubts(name: str, frame: pd.DataFrame, layout: Layout) -> list[str]:
-    """Sentences on columns whose values all lie where another unit, or another sign, would put them."""
+    """Sentences on columns whose median lies where another unit, or another sign, would put it."""
     said = []
     for covariate in frame:
         values = frame[covariate].dropna()
@@ -305,7 +305,7 @@ def _doubts(name: str, frame: pd.DataFrame, layout: Layout) -> list[str]:
         said.append(
             f"{name}: column '{layout.columns.get(str(covariate), covariate)}': half of the values are "
             f"{'above' if values.median() > most else 'below'} {most if values.median() > most else least:g} "
-            f"(all are {values.min():g} to {values.max():g}); {meant}."
+            f"(they go from {values.min():g} to {values.max():g}); {meant}."
         )
     return said
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from ranklsim.cohorts.statistics.ancova import ALIKE, LEVEL, ancova_design, left_out
+from ranklsim.cohorts.statistics.summaries import rows_by_visit
 from ranklsim.cohorts.statistics.tails import t_quantile, t_tail
 from ranklsim.pkpd.errors import BadInput, RunFailed
 
@@ -219,24 +220,23 @@ def by_visit(visits: pd.DataFrame, column: str, arms: Sequence[str]) -> pd.DataF
     """
     rows = []
     seen = visits[visits[column].notna()]
-    for month, at_visit in seen.groupby("month"):
-        for arm in arms:
-            own = at_visit[at_visit["arm"] == arm]
-            value, below = own[column].to_numpy(float), own[f"{column}_BLQ"].to_numpy(bool)
-            if not value.size:
-                continue
-            row: dict[str, object] = {"month": float(month), "arm": arm, "n": value.size, "below": int(below.sum())}
-            row |= dict.fromkeys(("mean", "ci_low", "ci_high", "cv"), np.nan)
-            try:
-                found = mean(np.log(value), below) if (~below).sum() > 1 and value.min() > 0 else None
-            except RunFailed:
-                found = None
-            if found is not None:
-                row |= {name: np.exp(found[end]) for name, end in ENDS.items()}
-                row["cv"] = 100 * np.sqrt(np.expm1(found["sd"] ** 2))
-            shown = np.where(below, 0.0, value)
-            row |= {"limit": value[below].max(initial=0.0), "median": float(np.median(shown))}
-            rows.append(row | {"lowest": shown.min(), "highest": shown.max()})
+    values, limited = seen[column].to_numpy(float), seen[f"{column}_BLQ"].to_numpy(bool)
+    for (month, arm), own in rows_by_visit(seen, arms).items():
+        value, below = values[own], limited[own]
+        if not value.size:
+            continue
+        row: dict[str, object] = {"month": month, "arm": arm, "n": value.size, "below": int(below.sum())}
+        row |= dict.fromkeys(("mean", "ci_low", "ci_high", "cv"), np.nan)
+        try:
+            found = mean(np.log(value), below) if (~below).sum() > 1 and value.min() > 0 else None
+        except RunFailed:
+            found = None
+        if found is not None:
+            row |= {name: np.exp(found[end]) for name, end in ENDS.items()}
+            row["cv"] = 100 * np.sqrt(np.expm1(found["sd"] ** 2))
+        shown = np.where(below, 0.0, value)
+        row |= {"limit": value[below].max(initial=0.0), "median": float(np.median(shown))}
+        rows.append(row | {"lowest": shown.min(), "highest": shown.max()})
     columns = ["month", "arm", "n", "below", "mean", "ci_low", "ci_high", "cv", "limit", "median", "lowest", "highest"]
     return pd.DataFrame(rows, columns=columns)
 

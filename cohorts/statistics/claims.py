@@ -293,7 +293,7 @@ class Claim:
             return "non-inferior, and superior"
         return THOUGH_WORSE if better.against(effect) else "non-inferior; superiority not shown"
 
-    def decided(self, shown: bool, why: str, alone: str = "") -> str:
+    def decided(self, shown: bool, why: str, alone: str) -> str:
         """The conclusion that a procedure over several hypotheses or looks comes to.
 
         Parameters

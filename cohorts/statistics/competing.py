@@ -26,6 +26,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ranklsim.cohorts.statistics.likelihood import (
+    NONE,
     Edge,
     bounded,
     end_of,
@@ -189,7 +190,7 @@ def fine_gray(
         rest = maximise(lambda rest: beside(0.0, rest), np.zeros(k - 1), failed, determined=False)[0]
         _, score, information = look(np.concatenate([[0.0], rest]))
         known = information_of_first(information)
-        tested["z"] = float(score[0] / np.sqrt(known)) if known > 1e-9 else np.nan
+        tested["z"] = float(score[0] / np.sqrt(known)) if known > NONE else np.nan
     return Edge(profile, side, tested["z"]).found(level) if side and np.isfinite(tested["z"]) else no_ratio()
 
 

@@ -112,6 +112,8 @@ ENDLESS = 20.0
 """Logarithm of a ratio beyond which the likelihood rises without end."""
 TOO_WIDE = 20.0
 """Standard error of the logarithm of a ratio beyond which a model has found no maximum."""
+NONE = 1e-9
+"""Information up to which the data say nothing of a parameter, but for rounding."""
 
 
 def bounded(predictor: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.statistics.likelihood import (
+    NONE,
     Edge,
     bounded,
     end_of,
@@ -323,7 +324,7 @@ def cox(
     rest = maximise(lambda rest: look(rest, 0.0, 1), np.zeros(k - 1), failed, determined=False)[0]
     _, score, information = look(np.concatenate([[0.0], rest]))
     variance, side = information_of_first(information), end_of(profile, list(seen.values()))
-    if not (variance > 1e-9 and side):
+    if not (variance > NONE and side):
         return no_ratio()  # the strata leave no event to compare
     return Edge(profile, side, float(score[0] / np.sqrt(variance))).found(level)
 

@@ -257,8 +257,8 @@ def _variants() -> None:
     )
     click.echo(
         "\nThe structures that cannot simulate mice are compared with the default in women alone. A negative rise is a "
-        "better fit.\nModelling that does not fade fits women better, and is not the default: bone without osteoclasts "
-        "would have no bound.\ndocs/calibration.md explains both."
+        "better fit.\nModelling that does not fade fits women better. It is not the default, because bone without "
+        "osteoclasts would then grow\nwithout an end. docs/calibration.md explains both."
     )
 
 

@@ -486,6 +486,8 @@ def check_targets(targets: Sequence[Path], force: bool) -> None:
     for target in targets:
         if target.is_dir():
             faults.append(f"{target} is a folder; give a file in it, such as {target / 'typical.csv'}.")
+        elif target.parent.exists() and not target.parent.is_dir():
+            faults.append(f"{target}: {target.parent} is a file; give another path.")
         elif not target.parent.is_dir():
             faults.append(f"{target}: the folder {target.parent} does not exist; make it, or give another path.")
         elif target.exists() and not force:

@@ -48,7 +48,9 @@ def _concentrations(c: Context, section: Section) -> None:
     for k, (label, frame) in enumerate(frames.items(), start=1):
         number, title = f"14.2.16.{k}", f"Serum concentration of {label} by visit"
         known = frame[frame["mean"].notna()].reset_index(drop=True)
-        floor = BELOW * frame["limit"].where(frame["limit"] > 0).min()  # of a tail that nobody has seen
+        # Where most values are below the limit, the mean is that of values which nobody has measured.
+        floor = BELOW * frame["limit"].where(frame["limit"] > 0).min()
+        ends = known["ci_low"].min() < floor
         if len(known):
             section.exhibits.append(
                 c.figure(
@@ -59,8 +61,8 @@ def _concentrations(c: Context, section: Section) -> None:
                     ylabel="Serum concentration (µg/mL)",
                     bars="bars: 95% CI of the geometric mean (patients)",
                     log=True,
-                    floor=floor if known["ci_low"].min() < floor else None,
-                    note=f"{NOTE} The axis ends at {BELOW:g} times the limit of quantitation.",
+                    floor=floor if ends else None,
+                    note=NOTE + (f" The axis ends at {BELOW:g} times the limit of quantitation." if ends else ""),
                     alt=f"Geometric means of {label} by visit and arm.",
                 )
             )

@@ -180,7 +180,6 @@ def _key_figure(c: Context, key: pd.DataFrame) -> Exhibit:
             titles[KNOWN] = (f"The same, against {short(c, known)}", f"minus {short(c, known)} ({unit})")
     titles[REBOUND] = (f"Highest CTX after {'the switch' if c.switch else 'treatment'}", "% of baseline")
     shown = [arm for arm in c.arms if arm.name != c.control or (key["arm"] == arm.name).any()]
-    verdict = (key["panel"] == KNOWN).any()
     said = {row["arm"]: row for row in key[key["panel"] == key["panel"].iloc[0]].to_dict("records")}
     spoken = [f"{c.by_name[arm].label} {num(r['estimate'], 1)}" for arm, r in said.items()]
     return c.figure(
@@ -195,9 +194,20 @@ def _key_figure(c: Context, key: pd.DataFrame) -> Exhibit:
         "90% over draws of parameter values that published figures allow, the median upright. Thin: what is expected, "
         "over these and over the other structures of the model that published figures leave open. Patients differ from "
         "what is expected by chance, and because their mean is not the typical patient. Rebound: of the median of the "
-        "patients." + (f" As much, or none: within {ALIKE:.0%} of what is expected of the other." if verdict else ""),
+        "patients." + _convention(c, key),
         headline=_most(c, key),
         alt=f"{titles[GAIN][0] if GAIN in titles else titles[REBOUND][0]}: {listed(spoken)}.",
+    )
+
+
+def _convention(c: Context, key: pd.DataFrame) -> str:
+    """What the words of the first sentence allow, if it is there."""
+    known = best_known(c)
+    if known is None or not _verdict(c, key):
+        return ""
+    return (
+        f" In the first sentence, 'as much', 'as high' and 'no' allow a difference of {ALIKE:.0%} of what is expected "
+        f"of {short(c, known)}."
     )
 
 
@@ -227,7 +237,7 @@ def _sentences(c: Context, key: pd.DataFrame) -> list[Text]:
     said: list[Text] = list(outcomes.sentences(c, found[(found["role"] == "primary") & led]))
     if c.trial.interim is not None and c.trial.endpoint(c.trial.interim.endpoint).role == "primary":
         said += monitoring.verdicts(c)
-    rows = {(row["panel"], row["arm"]): row for row in key.to_dict("records")}
+    rows = _by_panel(key)
     if c.primary is None or c.endpoints.empty:
         return said or ["The trial names no endpoint that was measured."]
     reference = c.by_name.get(c.reference(c.primary) or "")
@@ -241,7 +251,7 @@ def _sentences(c: Context, key: pd.DataFrame) -> list[Text]:
     said += told
     predicted = [arm for arm in own if arm.basis == PREDICTED]
     peaks = [arm for arm in c.arms if (REBOUND, arm.name) in rows and arm.treated]
-    said = _verdict(c, rows, predicted) + said
+    said = _verdict(c, key) + said
     for detail in (2, 1, 0):  # every arm in few words, rather than some arms in many
         whole = [
             _predicted(c, rows, arm, reference, named=named or (detail == 0 and k > 0), detail=detail)
@@ -253,19 +263,24 @@ def _sentences(c: Context, key: pd.DataFrame) -> list[Text]:
     return said + whole + after + _on_lymphocytes(c)
 
 
-def _verdict(c: Context, rows: dict[tuple[str, str], dict[str, Any]], predicted: Sequence[ArmView]) -> list[Text]:
+def _by_panel(key: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
+    """Rows of `key_results` by panel and arm."""
+    return {(row["panel"], row["arm"]): row for row in key.to_dict("records")}
+
+
+def _verdict(c: Context, key: pd.DataFrame) -> list[Text]:
     """What the model expects of each predicted arm beside the best known agent, in words.
 
     Bone is told by the whole expected range of the difference, as a share of the known agent's gain; the rebound by the
     medians of the draws, as a share of the known agent's.
     """
-    known = best_known(c)
+    known, rows = best_known(c), _by_panel(key)
     if known is None or c.reference(c.primary) is None or c.primary.measure not in BMD_MEASURES:
         return []
     gain = rows.get((GAIN, known.name), {}).get("unknown_median", np.nan)
     highest = rows.get((REBOUND, known.name), {}).get("unknown_median", np.nan) - 100.0
     parts: list[str] = []
-    for arm in predicted:
+    for arm in (arm for arm in c.arms if arm.basis == PREDICTED):
         row = rows.get((KNOWN, arm.name), {})
         ends = [row.get(name, np.nan) for name in ("structure_low", "structure_high")]
         if not (gain > LEAST_GAIN and np.isfinite(ends).all()):

@@ -123,8 +123,8 @@ def _visit_table(c: Context, found: Repeated, number: str) -> Exhibit:
         f"{unit} from {start}. LS mean: least-squares mean at the mean value at {start} and observed strata. Mixed "
         f"model for repeated measures with {found.terms()}; {covariance}; REML; Satterthwaite "
         f"degrees of freedom. Fitted to {counted(fit.n_observations, 'value')} of "
-        f"{counted(found.patients, 'patient')} with at least one "
-        f"value after {start}; n: patients with a value at the visit. Differences are not adjusted for multiplicity."
+        f"{counted(found.patients, 'patient')} with at least one value after {start}; n: "
+        f"patients with a value at the visit. Differences are not adjusted for multiplicity."
     )
     decimals = 2 if spec.kind == "percent" else 3
     shows = {

@@ -49,8 +49,7 @@ def _synopsis_rows(c: Context) -> list[tuple[str, Text]]:
         (
             "Methodology",
             f"Simulated trial, {counted(len(c.arms), 'arm')}, allocation {_ratio(t, c.names)}, {t.months:g} months; "
-            f"each patient "
-            "follows from a model of RANKL, bone cells and bone",
+            "each patient follows from a model of RANKL, bone cells and bone",
         ),
         ("Number of patients", _patient_words(c)),
         ("Population", f"{t.population.name}" + (f"; eligible: {eligible}" if eligible else "")),

@@ -147,14 +147,12 @@ def _analysed(c: Context, section: Section) -> None:
     """The patients of each analysis set."""
     section.paragraphs.append(
         f"Full analysis set: all {counted(c.n, 'patient')} randomised ({c.sizes}), in the arm to which they were "
-        f"randomised. Each "
-        "table says how many of them had the values that it needs (n)."
+        "randomised. Each table says how many of them had the values that it needs (n)."
     )
     never = c.n - len(c.treated)
     section.paragraphs.append(
         f"Safety set: the {counted(len(c.treated), 'patient')} who received at least one dose (or whose arm has no "
-        f"planned dose), "
-        f"in the arm of that dose; "
+        f"planned dose), in the arm of that dose; "
         f"{counted(never, 'patient') + ' received none' if never else 'it includes every patient'}. The "
         "tables of section 12 describe this set."
     )

@@ -234,16 +234,14 @@ def methods_in_words(ready: Prepared) -> list[str]:
     draws = int((ready.draws["draw"] != 0).sum())
     return [
         f"Data: the model was fitted to published figures: {counted(len(seen), 'figure')} of "
-        f"{counted(seen['study'].nunique(), 'study')} "
-        "ship with it. No data of single patients are used.",
+        f"{counted(seen['study'].nunique(), 'study')} ship with it. No data of single patients are used.",
         f"Model: differential equations of drug, RANKL by form and source, bone cells, markers and bone at four sites, "
         f"with {counted(len(ready.parameters.frame), 'parameter')}: "
         f"{listed([f'{int(n)} {status}' for status, n in counts.items()])}.",
         f"Simulation: {trial.population.patients} virtual patients of the population {trial.population.name} in "
         f"{counted(len(trial.arms), 'arm')} over {trial.months:g} months, seed {trial.seed}; sources of variation "
-        f"that are on: "
-        f"{layers}. Unknown parameters: {counted(draws, 'vector')}. Relative error of one integration step: "
-        f"{ready.identity['rtol']:g}.",
+        f"that are on: {layers}. Unknown parameters: {counted(draws, 'vector')}. Relative error of one integration "
+        f"step: {ready.identity['rtol']:g}.",
         f"Software: ranklsim {ready.identity['ranklsim']} with "
         f"{listed([f'{name} {v}' for name, v in ready.identity['libraries'].items()])}.",
     ]

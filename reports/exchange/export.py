@@ -165,10 +165,10 @@ def _petab(source: str, target: Path, table: ParameterTable, force: bool) -> Pat
             f"--out: {target} exists; give another folder" + (", or --force to replace it." if not force else ", since "
             "it holds no PEtab problem.")
         )  # fmt: skip
-    if target.parent.is_dir() and (why := unwritable(target.parent)):
-        raise BadInput(f"--out: {target}: {why}; give another path.")
     if not target.parent.is_dir():
         raise BadInput(f"--out: {target} lies in a folder that does not exist; make it, or give another path.")
+    if why := unwritable(target.parent):
+        raise BadInput(f"--out: {target}: {why}; give another path.")
     spec = load_spec(source)
     if spec.kind != "typical":
         raise BadInput(

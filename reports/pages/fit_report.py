@@ -375,8 +375,8 @@ def _compose(result: Result) -> tuple[Page, list[Section]]:
         spec.title,
         f"{counted(len(spec.parameters), 'parameter')}, {rows} {result.noun}"
         f"{', ' + counted(spec.patients, 'patient') + ' an arm' if result.of_spreads else ''}; {spec.method}, "
-        f"{counted(spec.starts, 'start')}, "
-        f"seed {spec.seed}; objective {sig(found.objective, 6)}; ranklsim {__version__}",
+        f"{counted(spec.starts, 'start')}, seed {spec.seed}; objective {sig(found.objective, 6)}; "
+        f"ranklsim {__version__}",
         "What the data say" if result.converged else "Not converged: do not use these values",
         f"Fitted with ranklsim {__version__}; fit.json names every version, and the fingerprint of spec and evidence.",
     )

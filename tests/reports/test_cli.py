@@ -619,7 +619,9 @@ def test_no_permission_is_said_in_one_sentence(ranklsim, tmp_path: Path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("verb", ["genetics --page", "validate -o", "fit women -o", "cdisc run -o", "plan modality -o"])
+@pytest.mark.parametrize(
+    "verb", ["genetics --page", "genetics -o", "validate -o", "fit women -o", "cdisc run -o", "plan modality -o"]
+)
 @pytest.mark.parametrize(("place", "why"), [("file/x", "file is a file;"), ("new", "no file can be made in")])
 def test_a_place_that_cannot_be_written_is_refused_before_any_work(
     ranklsim, tmp_path: Path, finished: Path, monkeypatch, verb: str, place: str, why: str

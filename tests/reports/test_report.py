@@ -458,3 +458,4 @@ def test_the_answer_begins_with_what_is_expected_in_words(page, context):
         words = rebound((key.loc[("rebound", arm), "unknown_median"] - 100) / (peak - 100))
         assert f"{short(context, context.by_name[arm])}: {bone(*share)}" in text
         assert words in text.split(". From baseline")[0]
+    assert "allow a difference of 10% of what is expected of Denosumab" in text
