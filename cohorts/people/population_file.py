@@ -221,8 +221,11 @@ def _files(name: str, folder: Path | None, users: tuple[str, ...] = ()) -> dict[
 
 def _open(label: str, content: bytes) -> Table:
     """A population's file on the way in; its faults are noted with their line."""
-    data, text = parse_toml(label, content)
+    data, text = _parsed(label, content)
     return Table(Faults(label, text, data), data, _TABLE if "table" in data else _DECLARED)
+
+
+_parsed = lru_cache(maxsize=4)(parse_toml)  # a file is opened to find its table, to choose its kind and to be read
 
 
 def _words(name: str, root: Table) -> tuple[str, str, str]:

@@ -36,12 +36,26 @@ DOSE = Shape(
 )
 
 
-def second() -> float:
-    """Processor time that this machine needs now to count to forty million: a second of a usual one."""
-    begun = time.process_time()
-    for _ in range(2_000_000):
-        pass
-    return 20 * (time.process_time() - begun)
+def seconds(work) -> float:
+    """Processor time of `work`, in that of counting to forty million just before: a second of a usual machine.
+
+    The least of three tries, where the first takes more than one: a busy machine passes, a slow reader does not.
+    """
+
+    def took(work):
+        begun = time.process_time()
+        work()
+        return time.process_time() - begun
+
+    def count():
+        for _ in range(2_000_000):
+            pass
+
+    def ratio():
+        second = 20 * took(count)
+        return took(work) / second
+
+    return min(first, ratio(), ratio()) if (first := ratio()) > 1 else first
 
 
 def table(**data):
@@ -65,11 +79,13 @@ def table(**data):
 )
 def test_a_hostile_text_is_refused_in_a_sentence_and_at_once(tmp_path, content, says):
     (tmp_path / "x.toml").write_bytes(content)
-    begun = time.process_time()
-    with pytest.raises(BadInput) as refused:
-        load_toml(tmp_path / "x.toml")
-    assert time.process_time() - begun < second()
-    assert says in str(refused.value)
+
+    def read():
+        with pytest.raises(BadInput) as refused:
+            load_toml(tmp_path / "x.toml")
+        assert says in str(refused.value)
+
+    assert seconds(read) < 1
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path):
@@ -270,11 +286,14 @@ BOMBS = {
 @pytest.mark.parametrize("kind", BOMBS)
 def test_a_parquet_file_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(kind):
     content = BOMBS[kind]()
-    begun, before = time.process_time(), peak_memory(anew=True)
-    with pytest.raises(BadInput, match=r"^t\.parquet"):
-        read_parquet("t.parquet", content)
-    assert time.process_time() - begun < second()
-    assert peak_memory() - before < 100
+
+    def read():
+        before = peak_memory(anew=True)
+        with pytest.raises(BadInput, match=r"^t\.parquet"):
+            read_parquet("t.parquet", content)
+        assert peak_memory() - before < 100
+
+    assert seconds(read) < 1
 
 
 def test_every_size_in_the_header_of_a_page_counts_and_not_what_the_footer_says():
@@ -357,9 +376,12 @@ def test_a_hundred_kilobytes_take_less_than_a_second_and_a_hundred_megabytes(tmp
         path = tmp_path / name
         path.write_bytes(HOSTILE[kind])
         for read in some:
-            begun, before = time.process_time(), peak_memory(anew=True)
-            with pytest.raises(BadInput) as refused:
-                read(path)
-            assert time.process_time() - begun < second()
-            assert peak_memory() - before < 100
-            assert all(len(message) <= 8000 and message.isprintable() for message in refused.value.messages)
+
+            def refuse(read=read, path=path):
+                before = peak_memory(anew=True)
+                with pytest.raises(BadInput) as refused:
+                    read(path)
+                assert peak_memory() - before < 100
+                assert all(len(message) <= 8000 and message.isprintable() for message in refused.value.messages)
+
+            assert seconds(refuse) < 1
