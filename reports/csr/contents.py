@@ -126,7 +126,8 @@ def compose(c: Context, *, brief: bool = False, begin: Callable[[Sequence[Exhibi
     """
     needed = {number for _, _, sources, _ in _CORE for number in sources}
     behind = []
-    for _, (empty, fill) in sorted(_FILLS.items(), key=lambda item: item[0]):
+    # From the last section on: few of its figures need an analysis, so that painters begin while analyses are made.
+    for _, (empty, fill) in sorted(_FILLS.items(), key=lambda item: item[0], reverse=True):
         section = empty()
         if brief and section.number not in needed:
             continue
@@ -135,6 +136,7 @@ def compose(c: Context, *, brief: bool = False, begin: Callable[[Sequence[Exhibi
         behind.append(section)
         if not brief:
             begin(section.exhibits)
+    behind.reverse()
     core, pool = [], Behind(behind)
     for title, anchor, _, part in _CORE:
         core.append(Section("", title, anchor))

@@ -97,13 +97,6 @@ class Context:
         self._by_draw: dict[tuple[Any, ...], pd.DataFrame] = {}
         self._lasting: dict[tuple[str, str, float | None], pd.DataFrame] = {}
         self.primary = self._primary()
-        self.analysed = analysed_endpoints(data)
-        self.changes: list[tuple[Change, ChangeDetail]] = [
-            (each.spec, each.detail) for each in self.analysed if isinstance(each.spec, Change)
-        ]
-        self.repeated = [detail.model for _, detail in self.changes if detail.model is not None]
-        self.endpoints = self._endpoints()
-        self.importance = self._importance()
 
     @cached_property
     def parameters(self) -> pd.DataFrame:
@@ -285,7 +278,23 @@ class Context:
             self._by_draw[key] = unknowns.endpoint_by_draw(courses, *key[1:])
         return self._by_draw[key]
 
-    def _endpoints(self) -> pd.DataFrame:
+    @cached_property
+    def analysed(self) -> list[Any]:
+        """Every endpoint of the protocol, with its analysis."""
+        return analysed_endpoints(self.data)
+
+    @cached_property
+    def changes(self) -> list[tuple[Change, ChangeDetail]]:
+        """The endpoints of the kind "change", with their analyses."""
+        return [(each.spec, each.detail) for each in self.analysed if isinstance(each.spec, Change)]
+
+    @property
+    def repeated(self) -> list[Any]:
+        """The models of repeated measures among these analyses."""
+        return [detail.model for _, detail in self.changes if detail.model is not None]
+
+    @cached_property
+    def endpoints(self) -> pd.DataFrame:
         """All endpoints by arm, with the interval over unknown parameters where the draws contain the endpoint."""
         frames = [self.with_unknowns(spec, detail.table) for spec, detail in self.changes]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
@@ -324,7 +333,8 @@ class Context:
                 row[:] = [*(over[name] for name in names), *values[own & default], np.nan][: len(row)]
         return table.assign(**dict(zip((*names.values(), "parameter_default"), found.T, strict=True)))
 
-    def _importance(self) -> pd.DataFrame:
+    @cached_property
+    def importance(self) -> pd.DataFrame:
         """Rank correlations of the primary endpoint's difference with every drawn parameter, by arm."""
         columns = ["arm", "symbol", "meaning", "rho", "low", "high", "share", "beyond_chance", "draws"]
         if self.primary is None or not self._can_draw(self.primary) or self.drawn.empty:
