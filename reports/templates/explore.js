@@ -1,7 +1,7 @@
 "use strict";
 const K = JSON.parse(document.getElementById("config").textContent);
 const $ = (id) => document.getElementById(id);
-const NAMES = "ABCD", SPARE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#4D4D4D"];
+const NAMES = "ABCD", ADDED = ["srankl-selective", "mrankl-selective", "denosumab", "placebo"], SPARE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#4D4D4D"];
 const DASHES = ["", "6 6", "2 5", "9 4 2 4"];  // gaps as wide as dashes: a curve below the other is seen
 const SOURCES = ["osteocyte", "osteoblast", "marrow", "lymphocyte"];
 const DAYS = 30.4375, UNITS = { day: 1 / DAYS, wk: 7 / DAYS, mo: 1, yr: 12 };
@@ -23,7 +23,7 @@ const agents = Object.fromEntries(K.agents.map((a) => [a.name, a]));
 const controls = Object.fromEntries(K.controls.map((c) => [c.symbol, c]));
 const state = start();
 const known = new Map();  // what was answered, by request
-let shown = [], less = [], cohorts = [], open = new Set([0]), running = false, again = false, clock = 0;
+let shown = [], less = [], cohorts = [], notes = [], faults = [], open = new Set([0]), running = false, again = false;
 
 function start() {
   return { r: [...K.regimens], m: 60, set: {}, at: 36, of: "BMD_LS", above: 3, pop: "postmenopausal-osteoporosis", source: "osteocyte", vs: "" };
@@ -90,7 +90,7 @@ function drawRegimens() {
     const row = document.createElement("p");
     row.className = "row";
     if (parts && !K.grid) row.append(button("Then…", () => { parts.push(usualPart(agents.zoledronate ? "zoledronate" : K.agents[0].name, 12)); rewrite(true); }, `Then… add a treatment after regimen ${NAMES[i]}`));
-    if (state.r.length < K.most) row.append(button("Copy", () => { open = new Set([i + 1]); state.r.splice(i + 1, 0, text); changed(true); }, `Copy regimen ${NAMES[i]}`));
+    if (state.r.length < K.most) row.append(button("Copy", () => insert(i + 1, state.r[i]), `Copy regimen ${NAMES[i]}`));
     if (state.r.length > 1) row.append(button("Remove", () => { open = new Set([0]); state.r.splice(i, 1); changed(true); $("add").focus(); }, `Remove regimen ${NAMES[i]}`));
     const label = document.createElement("label");
     label.className = "field";
@@ -102,6 +102,7 @@ function drawRegimens() {
     return card;
   }));
   $("add").disabled = state.r.length >= K.most;
+  $("most").textContent = $("add").disabled ? `The page shows ${K.most} regimens at most; remove one to add another.` : "";
   titles();
 }
 function partBox(part, k, parts, i, rewrite) {
@@ -231,20 +232,26 @@ async function refresh() {  // one round at a time: a slider that moves on is as
   const began = performance.now();
   if (NAMES.indexOf(state.vs) >= state.r.length || K.grid) state.vs = "";
   const found = await Promise.allSettled(state.r.map((_, i) => get("course", i)));
-  const other = NAMES.indexOf(state.vs), whole = found.every((f) => f.value);
-  less = state.vs && whole ? await Promise.all(state.r.map((_, i) => i === other ? null : get("difference", i).catch(() => null))) : [];
-  const faults = found.flatMap((f, i) => f.status === "rejected" ? said(f.reason).map((t) => `${NAMES[i]}: ${t}`) : []);
-  shown = found.map((f) => f.value);
-  complain(faults);
-  if (!faults.length) { paint(); document.body.dataset.ms = Math.round(performance.now() - began); }
+  shown = found.flatMap((f, i) => f.value ? [{ ...f.value, i, name: NAMES[i] }] : []);
+  const other = shown.find((c) => c.name === state.vs);
+  less = other ? await Promise.all(shown.map((c) => c === other ? null : get("difference", c.i).catch(() => null))) : [];
+  faults = found.map((f) => f.status === "rejected" ? said(f.reason) : []);
+  complain();
+  document.body.classList.toggle("none", !shown.length);
+  if (shown.length) paint(); else titles();
+  document.body.dataset.ms = Math.round(performance.now() - began);
   document.body.classList.remove("busy");
   running = false;
   if (again) { again = false; refresh(); return; }
-  if (!faults.length) countWomen();
+  if (shown.length) countWomen();
 }
 const said = (reason) => Array.isArray(reason) ? reason : [`a fault of the page: ${reason}`];
-function complain(texts) {
-  $("fault").innerHTML = [...new Set(texts)].slice(0, 6).map((t) => `<p>${esc(t)}</p>`).join("");
+function complain() {  // what several regimens have in common is said once
+  const texts = [...new Set(faults.flat())].map((t) => {
+    const names = [...NAMES].filter((_, i) => faults[i]?.includes(t));
+    return names.length > 1 && names.length === state.r.length ? t : `${names.join(", ")}: ${t}`;
+  });
+  $("fault").innerHTML = [...notes, ...texts].slice(0, 6).map((t) => `<p>${esc(t)}</p>`).join("");
 }
 let turn = 0;
 async function countWomen() {
@@ -252,10 +259,11 @@ async function countWomen() {
   $("cohort").setAttribute("aria-busy", "true");
   await new Promise((done) => setTimeout(done, 200));
   if (mine !== turn || running) return;
-  const found = [];
-  for (let i = 0; i < state.r.length; i++) {  // one after another, so that curves are never kept waiting for long
-    try { found.push(await get("cohort", i)); } catch (fault) { complain(said(fault).map((t) => `${NAMES[i]}: ${t}`)); return; }
+  let found = [];
+  for (const { i } of shown) {  // one after another, so that curves are never kept waiting for long
+    try { found.push(await get("cohort", i)); } catch (fault) { faults[i] = said(fault); complain(); found = []; }
     if (mine !== turn) return;
+    if (!found.length) break;
   }
   cohorts = found;
   $("cohort").setAttribute("aria-busy", "false");
@@ -264,6 +272,7 @@ async function countWomen() {
 let timer;
 function changed(redraw = false) {
   turn++;
+  notes = [];
   if (redraw) { drawRegimens(); drawUnknowns(); }
   history.replaceState(null, "", `#${link()}`);
   refresh();
@@ -358,19 +367,25 @@ function chart(panel, tints, end) {
   if (panel.rest !== undefined) s += `<line x1="${L}" x2="${W - 16}" y1="${y(panel.rest)}" y2="${y(panel.rest)}" stroke="#7b8794"/>`;
   shown.forEach((c, i) => c.doses.forEach(([a, b]) => { s += `<rect x="${f(x(a))}" width="${f(Math.max(1.5, x(Math.min(b, end)) - x(a)))}" y="${H - B - 3 - 3 * i}" height="2" fill="${tints[i]}"/>`; }));
   curves.forEach((c, i) => { const m = shown[i].months; s += `<path d="M${m.map((t, k) => `${f(x(t))} ${f(y(c[2][k]))}`).join("L")}L${m.map((t, k) => `${f(x(t))} ${f(y(c[1][k]))}`).reverse().join("L")}Z" fill="${tints[i]}" fill-opacity=".15"/>`; });
-  curves.forEach((c, i) => { const m = shown[i].months; s += `<path d="M${m.map((t, k) => `${f(x(t))} ${f(y(c[0][k]))}`).join("L")}" fill="none" stroke="${tints[i]}" stroke-width="2" stroke-dasharray="${DASHES[i]}"/>`; });
+  const alike = shown.map((one) => shown.filter((c) => c === one || coincide(one, c, key, (high - low) / 50)));
+  curves.forEach((c, i) => {
+    const n = alike[i].length, before = alike[i].indexOf(shown[i]), long = 12;  // of one curve for several: their colours alternate
+    const dashes = n === 1 ? DASHES[shown[i].i] : before ? `${long} ${long * (n - 1)}" stroke-dashoffset="${-long * before}` : "";
+    s += `<path d="M${shown[i].months.map((t, k) => `${f(x(t))} ${f(y(c[0][k]))}`).join("L")}" fill="none" stroke="${tints[i]}" stroke-width="2" stroke-dasharray="${dashes}"/>`;
+  });
   for (const p of points) {
     const tip = `${p.study}, ${p.arm}${p.n ? `, n ${p.n}` : ""}: ${num(p.value)} (${p.statistic}) at month ${num(p.month, p.month % 1 ? 1 : 0)}`;
     if (p.low !== null) s += `<line x1="${f(x(p.month))}" x2="${f(x(p.month))}" y1="${f(y(p.low))}" y2="${f(y(p.high))}" stroke="${tints[p.i]}" stroke-width="1"/>`;
     s += `<circle cx="${f(x(p.month))}" cy="${f(y(p.value))}" r="2.8" fill="#fff" stroke="${tints[p.i]}" stroke-width="1.4"><title>${esc(tip)}</title></circle>`;
   }
   const ends = apart(curves.map((c) => y(c[0].at(-1))), 11, T + 4, H - B - 4);
-  ends.forEach((p, i) => { s += `<text x="${W - 13}" y="${f(p + 4)}" font-size="11" font-weight="700">${NAMES[i]}</text>`; });
+  ends.forEach((p, i) => { s += `<text x="${W - 13}" y="${f(p + 4)}" font-size="11" font-weight="700">${shown[i].name}</text>`; });
   s += `<line class="cursor" x1="${f(x(state.at))}" x2="${f(x(state.at))}" y1="${T}" y2="${H - B}" stroke="#1f2933" stroke-dasharray="3 3"/>`;
   const name = panel.key === "source" ? `RANKL of ${state.source}s bound by drug` : panel.name;
-  const values = shown.map((c, i) => `${NAMES[i]} ${num(valueAt(c, key, state.at), digits(key))}`).join(", ");
-  return { svg: `<svg viewBox="0 0 ${W} ${H}" role="img" aria-label="${esc(`${name}, ${panel.unit}, from month 0 to ${end}. At month ${state.at}: ${values}.${points.length ? ` ${points.length} published figures.` : ""}`)}" data-end="${end}" data-left="${L / W}" data-right="${(W - 16) / W}">${s}</svg>`, points: points.length };
+  const values = shown.map((c) => `${c.name} ${num(valueAt(c, key, state.at), digits(key))}`).join(", ");
+  return { svg: `<svg viewBox="0 0 ${W} ${H}" role="img" aria-label="${esc(`${name}, ${panel.unit}, from month 0 to ${end}. At month ${state.at}: ${values}.${points.length ? ` ${points.length} published figures.` : ""}`)}" data-end="${end}" data-left="${L / W}" data-right="${(W - 16) / W}">${s}</svg>`, points: points.length, alike: alike.filter((all) => all.length > 1).map((all) => all.map((c) => c.name).join(" and ")) };
 }
+const coincide = (one, other, key, most) => months0(one).every(([m, k]) => { const v = valueAt(other, key, m); return v === null || Math.abs(v - one.curves[key][0][k]) <= most; });
 const digits = (key) => key.startsWith("BMD") || key.startsWith("RISK") ? 1 : 0;
 const monthTicks = (end) => { const step = [1, 3, 6, 12, 24, 36, 48, 60].find((t) => end / t <= 6) || 60; return Array.from({ length: Math.floor(end / step) + 1 }, (_, k) => k * step); };
 
@@ -378,12 +393,14 @@ function cell(c, key, signed) {
   const [v, low, high] = [0, 1, 2].map((k) => valueAt(c, key, state.at, k)), d = digits(key);
   return v === null ? "<td>–</td>" : `<td>${signed && v > 0 ? "+" : ""}${num(v, d)} <span>(${num(low, d)} to ${num(high, d)})</span></td>`;
 }
-const tableKeys = [["BMD_LS_pct", "Spine BMD, %"], ["BMD_TH_pct", "Hip BMD, %"], ["CTX_pct", "CTX, % of baseline"], ["P1NP_pct", "P1NP, % of baseline"], ["RISK_vertebral", "Vertebral fracture, %"]];
+const tableKeys = [["BMD_LS_pct", "Spine BMD,&nbsp;%"], ["BMD_TH_pct", "Hip BMD,&nbsp;%"], ["CTX_pct", "CTX, % of baseline"], ["P1NP_pct", "P1NP, % of baseline"], ["RISK_vertebral", "Vertebral fracture, %"]];
+const keyOf = (i, tints) => `<span class="key" style="background:${tints[i]}">${shown[i].name}</span>`;
 function titles() {
-  const tints = shown.every(Boolean) ? colors() : [];
+  const tints = colors();
   [...$("regimens").children].forEach((card, i) => {
-    card.style.setProperty("--c", tints[i] || "#888");
-    card.querySelector(".title").textContent = (shown[i] && shown[i].regimen === state.r[i].split(/\s+/).join(" ") && shown[i].label) || state.r[i].slice(0, 90);
+    const k = shown.findIndex((c) => c.i === i && c.regimen === state.r[i].split(/\s+/).join(" "));
+    card.style.setProperty("--c", tints[k] || "#888");
+    card.querySelector(".title").textContent = shown[k]?.label || state.r[i].slice(0, 90);
   });
 }
 function paint() {
@@ -394,11 +411,12 @@ function paint() {
   $("at").value = state.at;
   $("at-name").textContent = state.at;
   $("at-out").textContent = state.at;
-  $("now").innerHTML = `<thead><tr><th scope="col">Regimen</th>${tableKeys.map(([, n]) => `<th scope="col">${n}</th>`).join("")}</tr></thead><tbody>${shown.map((c, i) => `<tr><th scope="row"><span class="key" style="background:${tints[i]}">${NAMES[i]}</span>${esc(c.label)}${c.hypothetical ? " (hypothetical)" : ""}${less[i] ? `, less ${state.vs}` : ""}</th>${tableKeys.map(([k]) => cell(less[i] || c, k, less[i])).join("")}</tr>`).join("")}</tbody>`;
-  $("vs").innerHTML = `<option value="">the values</option>${shown.map((_, i) => `<option value="${NAMES[i]}">differences from ${NAMES[i]}</option>`).join("")}`;
-  $("vs").value = state.vs;
+  $("now").innerHTML = `<thead><tr><th scope="col">Regimen</th>${tableKeys.map(([, n]) => `<th scope="col">${n}</th>`).join("")}</tr></thead><tbody>${shown.map((c, i) => `<tr><th scope="row">${keyOf(i, tints)}${esc(c.label)}${c.hypothetical ? " (hypothetical)" : ""}${less[i] ? `, less ${state.vs}` : ""}</th>${tableKeys.map(([k]) => cell(less[i] || c, k, less[i])).join("")}</tr>`).join("")}</tbody>`;
+  $("vs").innerHTML = `<option value="">the values</option>${shown.map(({ name }) => `<option value="${name}">differences from ${name}</option>`).join("")}`;
+  $("vs").value = less.length ? state.vs : "";
   $("vs").parentElement.hidden = !!K.grid || shown.length < 2;
   let published = 0;
+  const alike = new Set();
   for (const panel of PANELS) {
     let box = $(`chart-${panel.key}`);
     if (!box) {
@@ -413,28 +431,30 @@ function paint() {
     const made = chart(panel, tints, end);
     box.lastChild.innerHTML = made.svg;
     published += made.points;
+    made.alike.forEach((pair) => alike.add(pair));
   }
   $("source").value = state.source;
   $("published-note").textContent = published
     ? "Circles are published figures of study arms that had been given the same doses until then, with 95 % intervals where known; hold the pointer over one. They are of groups of women who differ from the typical one."
     : "No published study arm was given one of these regimens.";
+  $("alike-note").textContent = alike.size ? `${[...alike].join("; ")} have nearly the same curve in some figures; their colours alternate along it.` : "";
   paintNumbers(end);
   paintRepeat(end);
 }
 function paintCohort() {
-  if (!cohorts.length || cohorts.length !== shown.length) return;
+  if (cohorts.length && cohorts.length !== shown.length) return;
   $("cohort").classList.toggle("empty", !cohorts[0]);
-  if (!cohorts[0]) { $("cohort-note").textContent = "This file holds the women for the default values only."; return; }
+  if (!cohorts[0]) { $("cohort-note").textContent = cohorts.length ? "This file holds the women for the default values only." : "The women cannot be counted; the message above says why."; return; }
   const tints = colors(), W = 420, H = 240, L = 40, T = 8, B = 32, key = `${state.of}_pct`, n = cohorts[0][`${state.of}_pct`].length, step = Math.ceil(n / 125);
   const sets = cohorts.map((c) => c[key]), low = Math.min(-2, ...sets.map((v) => v[Math.floor(n * 0.01)])), high = Math.max(6, ...sets.map((v) => v[Math.floor(n * 0.99)]));
   const x = (v) => L + (Math.min(high, Math.max(low, v)) - low) / (high - low) * (W - 16 - L), y = (p) => T + (100 - p) / 100 * (H - B - T);
   let s = frame(ticks(low, high, 7), [0, 25, 50, 75, 100], x, y, W, H, L, B, `gain of at least, % at month ${cohorts[0].at}`);
-  sets.forEach((v, i) => { s += `<path d="M${L} ${y(100)}L${v.filter((_, k) => k % step === 0).map((g, k) => `${x(g).toFixed(1)} ${y(100 - 100 * step * k / n).toFixed(1)}`).join("L")}L${x(v.at(-1)).toFixed(1)} ${y(0)}" fill="none" stroke="${tints[i]}" stroke-width="2" stroke-dasharray="${DASHES[i]}"/>`; });
+  sets.forEach((v, i) => { s += `<path d="M${L} ${y(100)}L${v.filter((_, k) => k % step === 0).map((g, k) => `${x(g).toFixed(1)} ${y(100 - 100 * step * k / n).toFixed(1)}`).join("L")}L${x(v.at(-1)).toFixed(1)} ${y(0)}" fill="none" stroke="${tints[i]}" stroke-width="2" stroke-dasharray="${DASHES[shown[i].i]}"/>`; });
   s += `<line x1="${x(state.above)}" x2="${x(state.above)}" y1="${T}" y2="${H - B}" stroke="#1f2933" stroke-dasharray="3 3"/>`;
   const share = (v) => 100 * v.filter((g) => g >= state.above).length / n;
-  const told = sets.map((v, i) => `${NAMES[i]} ${num(share(v))} %`).join(", ");
+  const told = sets.map((v, i) => `${shown[i].name} ${num(share(v))} %`).join(", ");
   $("cohort-chart").innerHTML = `<figcaption>Women who gain at least that much, %</figcaption><svg viewBox="0 0 ${W} ${H}" role="img" aria-label="${esc(`Percent of ${K.patients} women whose BMD gains at least so much by month ${cohorts[0].at}. At least ${state.above} %: ${told}.`)}">${s}</svg>`;
-  $("shares").innerHTML = `<thead><tr><th scope="col">Regimen</th><th scope="col">Women, %</th><th scope="col">Median gain, %</th><th scope="col">Middle 90 %</th></tr></thead><tbody>${sets.map((v, i) => `<tr><th scope="row"><span class="key" style="background:${tints[i]}">${NAMES[i]}</span></th><td>${num(share(v))}</td><td>${num((v[Math.ceil(n / 2) - 1] + v[Math.floor(n / 2)]) / 2)}</td><td>${num(v[Math.floor(n * 0.05)])} to ${num(v[Math.floor(n * 0.95)])}</td></tr>`).join("")}</tbody>`;
+  $("shares").innerHTML = `<thead><tr><th scope="col">Regimen</th><th scope="col">Women, %</th><th scope="col">Median gain, %</th><th scope="col">Middle 90 %</th></tr></thead><tbody>${sets.map((v, i) => `<tr><th scope="row">${keyOf(i, tints)}</th><td>${num(share(v))}</td><td>${num((v[Math.ceil(n / 2) - 1] + v[Math.floor(n / 2)]) / 2)}</td><td>${num(v[Math.floor(n * 0.05)])} to ${num(v[Math.floor(n * 0.95)])}</td></tr>`).join("")}</tbody>`;
   $("cohort-note").textContent = `${K.patients} simulated women, the same ones under every regimen, at month ${cohorts[0].at}. They differ in age, bone and drug handling; the unknowns are at the values of the sliders. Chance alone moves a percentage by up to 3 points.`;
 }
 
@@ -444,33 +464,33 @@ const columns = ["BMD_LS_pct", "BMD_TH_pct", "CTX_pct", "P1NP_pct", "OCC_mRANKL"
 const months0 = (c) => c.months.map((m, k) => [m, k]).filter(([m]) => Number.isInteger(m));
 function paintNumbers(end) {
   const step = end <= 24 ? 3 : end <= 60 ? 6 : 12, tints = colors();
-  const rows = shown.flatMap((c, i) => months0(c).filter(([m]) => m % step === 0).map(([m, k]) => `<tr><td><span class="key" style="background:${tints[i]}">${NAMES[i]}</span></td><td>${m}</td>${columns.slice(0, 6).concat(["RISK_vertebral", "RISK_hip"]).map((n) => { const d = digits(n), [v, a, b] = c.curves[n]; return `<td>${num(v[k], d)} <span>(${num(a[k], d)} to ${num(b[k], d)})</span></td>`; }).join("")}</tr>`));
-  const names = ["Spine BMD, %", "Hip BMD, %", "CTX, %", "P1NP, %", "mRANKL bound, %", "sRANKL bound, %", "Vertebral fracture, %", "Hip fracture, %"];
-  $("numbers").innerHTML = `<thead><tr><th scope="col">Regimen</th><th scope="col">Month</th>${names.map((n) => `<th scope="col">${n}</th>`).join("")}</tr></thead><tbody>${rows.join("")}</tbody>`;
+  const rows = shown.flatMap((c, i) => months0(c).filter(([m]) => m % step === 0).map(([m, k]) => `<tr><th scope="row">${keyOf(i, tints)}${m}</th>${columns.slice(0, 6).concat(["RISK_vertebral", "RISK_hip"]).map((n) => { const d = digits(n), [v, a, b] = c.curves[n]; return `<td>${num(v[k], d)} <span>${num(a[k], d)} to ${num(b[k], d)}</span></td>`; }).join("")}</tr>`));
+  const names = ["Spine BMD,&nbsp;%", "Hip BMD,&nbsp;%", "CTX, %", "P1NP, %", "mRANKL bound, %", "sRANKL bound, %", "Vertebral fracture, %", "Hip fracture, %"];
+  $("numbers").innerHTML = `<thead><tr><th scope="col">Month</th>${names.map((n) => `<th scope="col">${n}</th>`).join("")}</tr></thead><tbody>${rows.join("")}</tbody>`;
 }
 function csvText() {
   const quote = (t) => `"${(/^[=+\-@]/.test(t) ? "'" : "") + t.replace(/"/g, '""')}"`;
   const head = ["name", "regimen", "month", ...columns.flatMap((n) => [n, `${n}_low`, `${n}_high`])].join(",");
-  const rows = shown.flatMap((c, i) => months0(c).map(([m, k]) => [NAMES[i], quote(c.regimen), m, ...columns.flatMap((n) => c.curves[n].map((v) => v[k]))].join(",")));
+  const rows = shown.flatMap((c) => months0(c).map(([m, k]) => [c.name, quote(c.regimen), m, ...columns.flatMap((n) => c.curves[n].map((v) => v[k]))].join(",")));
   return [head, ...rows, ""].join("\n");
 }
 function fill(template, values) { return template.replace(/\{\{|\}\}|\{(\w+)[^{}]*\}/g, (m, name) => name ? values[name] : m[0]); }
 function repeats() {
   const set = settings(), end = Math.ceil(Math.max(...shown.map((c) => c.until), state.at) - 1e-9), csv = ["symbol,value", ...set.map(([s, v]) => `${s},${v}`)].join("\\n");
   const file = set.length ? `printf '${csv}\\n' > settings.csv\n` : "", option = set.length ? " --parameters settings.csv" : "";
-  const named = (t, i, p) => t.replace("@NAME@", NAMES[i]).replace("@PARAMETERS@", p);
+  const named = (t, c, p) => t.replace("@NAME@", c.name).replace("@PARAMETERS@", p);
   const visits = [...new Set([...Array.from({ length: Math.floor(end / K.visits) + 1 }, (_, k) => k * K.visits), end, state.at])].sort((a, b) => a - b);
   const several = shown.length > 1;
   const trial = fill(K.trial, {
-    patients: K.patients, seed: K.seed, months: end, control: several ? 'control = "A"\n' : "", population: `"${state.pop}"`,
-    arms: shown.map((c, i) => named(c.texts.arm, i, "")).join("\n"), visits: `[${visits.join(", ")}]`, of: state.of, at: state.at, above: state.above,
+    patients: K.patients, seed: K.seed, months: end, control: several ? `control = "${shown[0].name}"\n` : "", population: `"${state.pop}"`,
+    arms: shown.map((c) => named(c.texts.arm, c, "")).join("\n"), visits: `[${visits.join(", ")}]`, of: state.of, at: state.at, above: state.above,
     estimand: several ? K.estimand : "",
   });
   const run = `ranklsim run explore.toml -o runs/explore${option}`;
   return {
-    command: file + shown.map((c, i) => named(c.texts.command, i, option)).join("\n"),
+    command: file + shown.map((c) => named(c.texts.command, c, option)).join("\n"),
     trial: `${(file + run).trim().split("\n").map((l) => `# ${l}`).join("\n")}\n${trial}`,
-    python: `import ranklsim\n\n${set.length ? `parameters = {${set.map(([s, v]) => `"${s}": ${v}`).join(", ")}}\n` : ""}courses = {\n${shown.map((c, i) => `    "${NAMES[i]}": ${named(c.texts.python, i, set.length ? ", parameters=parameters" : "")},\n`).join("")}}\nfor name, course in courses.items():\n    print(name, course.loc[course["month"] == ${state.at}, ["BMD_LS_pct", "BMD_TH_pct", "CTX_pct", "P1NP_pct"]])\n`,
+    python: `import ranklsim\n\n${set.length ? `parameters = {${set.map(([s, v]) => `"${s}": ${v}`).join(", ")}}\n` : ""}courses = {\n${shown.map((c) => `    "${c.name}": ${named(c.texts.python, c, set.length ? ", parameters=parameters" : "")},\n`).join("")}}\nfor name, course in courses.items():\n    print(name, course.loc[course["month"] == ${state.at}, ["BMD_LS_pct", "BMD_TH_pct", "CTX_pct", "P1NP_pct"]])\n`,
   };
 }
 const REPEATS = [["command", "Copy as command", "Tables of each regimen, from the command line"], ["trial", "Copy as trial file", "The women above as a trial: explore.toml"], ["python", "Copy as Python", "The curves as data frames"]];
@@ -490,11 +510,12 @@ async function copy(text, what) {
   try { await navigator.clipboard.writeText(text); $("copied").textContent = "Copied."; }
   catch (fault) { $("copied").textContent = "The browser does not let this page copy; select the text and copy it."; }
 }
-const spoken = () => shown.every(Boolean) ? `At month ${state.at}: ${shown.map((c, i) => `${NAMES[i]}, ${c.label}: spine ${num(valueAt(c, "BMD_LS_pct", state.at))} percent, CTX ${num(valueAt(c, "CTX_pct", state.at), 0)} percent of baseline`).join("; ")}.` : "";
+const spoken = () => shown.length ? `At month ${state.at}: ${shown.map((c) => `${c.name}, ${c.label}: spine ${num(valueAt(c, "BMD_LS_pct", state.at))} percent, CTX ${num(valueAt(c, "CTX_pct", state.at), 0)} percent of baseline`).join("; ")}.` : "";
 
 // --- the page lives ---
 
-function begin(faults) {
+function begin(told) {
+  notes = told;
   $("pop").innerHTML = K.populations.map((p) => `<option value="${p.name}">${esc(p.title)}</option>`).join("");
   for (const name of ["pop", "of"]) $(name).value = state[name];
   $("m").min = 12; $("m").max = K.longest; $("m").step = 12;
@@ -503,13 +524,28 @@ function begin(faults) {
   for (const name of ["m", "pop"]) $(name).closest("label").hidden = !!K.grid;
   drawRegimens();
   drawUnknowns();
-  refresh().then(() => { if (faults.length) complain(faults); });
+  refresh();
 }
-$("add").onclick = () => { open = new Set([state.r.length]); state.r.push(textOf([usualPart("denosumab" in agents ? "denosumab" : K.agents[0].name, 36)])); changed(true); };
+function another() {  // a regimen that the page does not show yet, if possible of an agent that it does not show yet
+  const names = Object.keys(K.grid ? K.grid.agents : agents), used = (name) => state.r.some((t) => t.split(" ")[0] === name);
+  const order = [...ADDED.filter((name) => names.includes(name)), ...names].sort((a, b) => used(a) - used(b));
+  const texts = [36, 60, 12].flatMap((length) => order.map((name) => textOf([usualPart(name, length)])));
+  return texts.find((t) => !state.r.includes(t)) || texts[0];
+}
+function insert(i, text) {  // and show it to the eye, the keyboard and a screen reader
+  open = new Set([i]);
+  state.r.splice(i, 0, text);
+  changed(true);
+  const card = $("regimens").children[i];
+  (card.querySelector("select") || card.querySelector("summary")).focus({ preventScroll: true });
+  card.scrollIntoView({ block: "nearest" });
+  $("status").textContent = `Regimen ${NAMES[i]} is new: ${text}.`;
+}
+$("add").onclick = () => insert(state.r.length, another());
 $("reset").onclick = () => { state.set = {}; changed(true); };
 $("m").oninput = (e) => { state.m = Number(e.target.value); $("m-out").textContent = state.m; changed(); };
-$("at").oninput = (e) => { state.at = Number(e.target.value); if (shown.every(Boolean) && shown.length) paint(); changed(); };
-$("above").oninput = (e) => { state.above = Number(e.target.value); $("above-out").textContent = `${num(state.above)} %`; paintCohort(); if (shown.every(Boolean)) paintRepeat(); history.replaceState(null, "", `#${link()}`); };
+$("at").oninput = (e) => { state.at = Number(e.target.value); if (shown.length) paint(); changed(); };
+$("above").oninput = (e) => { state.above = Number(e.target.value); $("above-out").textContent = `${num(state.above)} %`; paintCohort(); if (shown.length) paintRepeat(); history.replaceState(null, "", `#${link()}`); };
 for (const name of ["pop", "of", "vs"]) $(name).onchange = (e) => { state[name] = e.target.value; changed(); };
 $("charts").onclick = (e) => {
   const svg = e.target.closest("svg");

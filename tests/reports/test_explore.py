@@ -346,6 +346,8 @@ def test_axe_finds_nothing_that_keeps_people_out_and_the_page_fits_its_window(se
     if width >= 800:  # no table is cut
         wide = "[...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth).length"
         assert seen.evaluate(wide) == 0
+        one_line = "s => { const r = new Range(); r.selectNodeContents(s); return r.getClientRects().length === 1 }"
+        assert seen.evaluate(f"[...document.querySelectorAll('#numbers td span')].every({one_line})")
     names = seen.locator("#unknowns label.slider > span:first-child").all_inner_texts()
     assert "share of sRANKL in the resting osteoclastogenic signal sig" in names, "words with the symbol beside them"
     found = Axe().run(seen, options={"resultTypes": ["violations"]})
@@ -364,6 +366,63 @@ def test_a_slider_moves_by_the_keyboard_and_the_answer_is_said(seen) -> None:
     seen.wait_for_selector("#status >> text=Denosumab 54 mg Q6M × 6: spine", state="attached")
     assert "denosumab+54mg" in seen.url
     assert dose.evaluate("e => e === document.activeElement")
+
+
+def write_regimen(seen: Page, name: str, text: str) -> None:
+    """Write a regimen as text into its card, and wait for the answer."""
+    seen.evaluate("document.querySelectorAll('.card').forEach(d => { d.open = true })")
+    seen.locator("#regimens textarea").nth("ABCD".index(name)).fill(text)
+    seen.keyboard.press("Tab")
+    seen.wait_for_selector("body:not(.busy)")
+    seen.wait_for_selector("#cohort[aria-busy=false]", state="attached")
+
+
+@pytest.mark.slow
+def test_a_new_regimen_is_another_one_and_in_sight_and_the_greatest_number_of_regimens_is_told(seen) -> None:
+    add = seen.get_by_role("button", name="Add a regimen")
+    for name in "CD":
+        assert seen.inner_text("#most") == ""
+        add.click()
+        card = seen.locator("#regimens .card").last
+        top, bottom = card.evaluate("c => { const b = c.getBoundingClientRect(); return [b.top, b.bottom] }")
+        assert 0 <= top < bottom <= 900
+        assert card.locator("select").first.evaluate("e => e === document.activeElement")
+        assert seen.inner_text("#status").startswith(f"Regimen {name} is new: ")
+    texts = [box.input_value() for box in seen.locator("#regimens textarea").all()]
+    assert len(set(texts)) == 4
+    assert add.is_disabled()
+    assert seen.inner_text("#most") == "The page shows 4 regimens at most; remove one to add another."
+
+
+@pytest.mark.slow
+def test_what_an_error_leaves_without_an_answer_is_not_shown(seen) -> None:
+    write_regimen(seen, "A", "denosumb 60mg every 6mo x4")
+    assert seen.inner_text("#fault").startswith("A: regimen: unknown agent 'denosumb'")
+    for table in ("#now", "#shares"):
+        rows = seen.locator(f"{table} tbody tr").all_inner_texts()
+        assert [row[0] for row in rows] == ["B"], table
+    assert set(seen.locator("#numbers tbody .key").all_inner_texts()) == {"B"}
+    assert 'name    = "A"' not in seen.inner_text("#text-trial")
+    write_regimen(seen, "B", "denosumb 60mg every 6mo x4")
+    assert seen.locator("#fault p").count() == 1, "what both have in common is said once"
+    assert not any(part.is_visible() for part in seen.locator("main > section").all())
+    write_regimen(seen, "A", "denosumab 60mg every 6mo x4")
+    assert seen.inner_text("#fault").startswith("B: ")
+    assert [row[0] for row in seen.locator("#now tbody tr").all_inner_texts()] == ["A"]
+
+
+@pytest.mark.slow
+def test_of_curves_that_coincide_none_hides_another(seen) -> None:
+    def dashes(of: str) -> list[str]:
+        return [line.get_attribute("stroke-dasharray") for line in seen.locator(f"#chart-{of} path[fill=none]").all()]
+
+    assert seen.inner_text("#alike-note").startswith("A and B have nearly the same curve")
+    seen.get_by_role("button", name="Copy regimen A").click()
+    seen.wait_for_selector("#shares tbody tr:nth-child(3)")
+    assert dashes("CTX_pct") == ["", "12 24", "12 24"]  # each is seen along a third
+    write_regimen(seen, "B", "placebo every 6mo x2")
+    write_regimen(seen, "C", "zoledronate 5mg x1")
+    assert dashes("CTX_pct") == ["", "6 6", "2 5"]
 
 
 @pytest.mark.slow
