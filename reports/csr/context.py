@@ -299,7 +299,7 @@ class Context:
         frames = [self.with_unknowns(spec, detail.table) for spec, detail in self.changes]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
-    def with_unknowns(self, spec: Change, table: pd.DataFrame) -> pd.DataFrame:
+    def with_unknowns(self, spec: Change, table: pd.DataFrame, *, alone: bool = False) -> pd.DataFrame:
         """An endpoint by arm, with its range over what is not known of the model.
 
         Parameters
@@ -308,6 +308,8 @@ class Context:
             The endpoint.
         table : DataFrame
             Its rows by arm.
+        alone : bool
+            Whether the change of each arm is asked, and not the difference to its comparator.
 
         Returns
         -------
@@ -321,7 +323,7 @@ class Context:
         names["below"] = "parameter_below"
         found = np.full((len(table), len(names) + 1), np.nan)
         if self._can_draw(spec):
-            column = "value" if self.reference(spec) is None else "difference"
+            column = "value" if alone or self.reference(spec) is None else "difference"
             draws, other = self.by_draw(spec), self._of_courses(self._structures, spec)
             values, structures = draws[column].to_numpy(float), other[column].to_numpy(float)
             default, open_ = (draws["draw"] == 0).to_numpy(), other["draw"].isin(self._open).to_numpy()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -43,8 +44,11 @@ POINTS = {"%": "points"}
 ALIKE = 0.1
 """Share of a known agent's effect up to which another is called equal to it, or to none (our convention)."""
 
-GAIN, KNOWN, REBOUND = "gain", "known", "rebound"
-"""Panels of the figure of the answer."""
+GAIN, SECOND, KNOWN, REBOUND = "gain", "second", "known", "rebound"
+"""Panels of the figure of the answer: primary change, another change that the question is about, and so on."""
+
+VERDICT = 45
+"""Words of an expected change by arm, at most; the first is always told."""
 
 
 # -- the answer --------------------------------------------------------------------------------------------------------
@@ -99,12 +103,59 @@ def best_known(c: Context) -> ArmView | None:
     return c.by_name[found] if found and others else None
 
 
+def counterpart(c: Context, arm: ArmView) -> ArmView | None:
+    """The known arm beside which a predicted one is told: `best_known`, or the only one with the same doses.
+
+    Parameters
+    ----------
+    c : Context
+    arm : ArmView
+    """
+    known = [other for other in c.arms if other.basis != PREDICTED and other.treated and other.name != c.control]
+    doses = [(course.dose, course.months) for course in arm.courses]
+    same = [other for other in known if [(course.dose, course.months) for course in other.courses] == doses]
+    return best_known(c) or (same[0] if len(same) == 1 else None)
+
+
 def _same_change(spec: Change, other: Change) -> bool:
     return all(getattr(spec, name) == getattr(other, name) for name in ("measure", "from_month", "to_month", "kind"))
 
 
+def asked(c: Context) -> list[Change]:
+    """The changes that the trial's question is about: the primary and the key secondary ones, each once.
+
+    Both BMD and turnover are told: where neither these nor the rebound are of one of them, the first secondary change
+    is added that is.
+
+    Parameters
+    ----------
+    c : Context
+    """
+    if c.primary is None:
+        return []
+    led = [c.primary, *(spec for role in ROLES for spec, _ in c.changes if spec.role == role)]
+    told = {_is_bmd(spec) for spec in led} | ({False} if c.ends else set())
+    led += [spec for spec, _ in c.changes if spec.role == "secondary" and _is_bmd(spec) not in told][:1]
+    return [spec for k, spec in enumerate(led) if not any(_same_change(spec, other) for other in led[:k])]
+
+
+def _is_bmd(spec: Change) -> bool:
+    return spec.measure in BMD_MEASURES
+
+
+def _questions(c: Context) -> list[Change]:
+    """The first of `asked` of each kind: BMD or a marker, before or after the end of treatment."""
+    kinds = {(_is_bmd(spec), _is_after(c, spec)): spec for spec in reversed(asked(c))}
+    return [spec for spec in asked(c) if spec in kinds.values()]
+
+
+def _is_after(c: Context, spec: Change) -> bool:
+    """Whether a change begins when treatment has ended in some arm, or later."""
+    return spec.from_month > min(c.ends.values(), default=np.inf) - 1e-6
+
+
 def key_results(c: Context) -> pd.DataFrame:
-    """The primary change against control and against the best known agent, and the rebound after treatment, by arm.
+    """The key changes against control and the best known agent, and the rebound after treatment, by arm.
 
     Parameters
     ----------
@@ -113,8 +164,8 @@ def key_results(c: Context) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns `panel` (`GAIN`, `KNOWN`, `REBOUND`), `arm`, `month` (of the estimate), `estimate`, `low`, `high`
-        (95% CI over patients), `unknown_median`, `unknown_low`, `unknown_high` (90% over unknown parameters),
+        Columns `panel` (`GAIN`, `SECOND`, `KNOWN`, `REBOUND`), `arm`, `month` (of the estimate), `estimate`, `low`,
+        `high` (95% CI over patients), `unknown_median`, `unknown_low`, `unknown_high` (90% over unknown parameters),
         `structure_low`, `structure_high` (with other structures of the model too), `below` (share of the parameter
         draws in which a difference is below 0).
     """
@@ -122,9 +173,11 @@ def key_results(c: Context) -> pd.DataFrame:
     columns += ["structure_low", "structure_high", "below"]
     parts = []
     if c.primary is not None and len(c.endpoints):
-        own = c.endpoints[c.endpoints["endpoint"] == c.primary.name]
-        parts.append(_panel(GAIN, own, compared=c.reference(c.primary) is not None))
-        known = best_known(c)
+        known, more = best_known(c), _questions(c)[1:2]
+        if known is not None and c.ends:
+            more = []  # there is no room for it
+        for panel, spec in zip((GAIN, SECOND), (c.primary, *more), strict=False):
+            parts.append(_panel(panel, _rows_of(c, spec), compared=c.reference(spec) is not None))
         if known is not None:
             parts.append(_panel(KNOWN, _against(c, known), compared=True))
     if c.ends and (medians := c.marker_medians("CTX")) is not None:
@@ -144,6 +197,11 @@ def key_results(c: Context) -> pd.DataFrame:
         return pd.DataFrame(columns=columns)
     frame = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)[columns]
     return frame[frame["estimate"].notna()].reset_index(drop=True)
+
+
+def _rows_of(c: Context, spec: Change) -> pd.DataFrame:
+    """Rows of a change by arm."""
+    return c.endpoints[c.endpoints["endpoint"] == spec.name]
 
 
 def _panel(panel: str, rows: pd.DataFrame, *, compared: bool) -> pd.DataFrame:
@@ -168,46 +226,51 @@ def _against(c: Context, known: ArmView) -> pd.DataFrame:
 
 
 def _key_figure(c: Context, key: pd.DataFrame) -> Exhibit:
-    titles = {}
-    if c.primary is not None:
-        unit = POINTS.get(c.primary.unit, c.primary.unit)
-        what, reference = first_upper(MEASURES[c.primary.measure]), c.reference(c.primary)
-        span = f"months {month_text(c.primary.from_month)} to {month_text(c.primary.to_month)}"
-        own = f"change ({c.primary.unit})" if reference is None else f"minus {short(c, c.by_name[reference])} ({unit})"
-        titles[GAIN] = (f"{what}, {span}", own)
-        known = best_known(c)
-        if known is not None:
+    titles, known = {}, best_known(c)
+    for panel, spec in zip((GAIN, SECOND), (asked(c)[:1] + _questions(c)[1:2]), strict=False):
+        unit, reference = POINTS.get(spec.unit, spec.unit), c.reference(spec)
+        span = f"months {month_text(spec.from_month)} to {month_text(spec.to_month)}"
+        own = f"change ({spec.unit})" if reference is None else f"minus {short(c, c.by_name[reference])} ({unit})"
+        titles[panel] = (f"{first_upper(_measure(spec))}, {span}", own)
+        if panel == GAIN and known is not None:
             titles[KNOWN] = (f"The same, against {short(c, known)}", f"minus {short(c, known)} ({unit})")
     titles[REBOUND] = (f"Highest CTX after {'the switch' if c.switch else 'treatment'}", "% of baseline")
+    titles = {name: words for name, words in titles.items() if (key["panel"] == name).any()}
     shown = [arm for arm in c.arms if arm.name != c.control or (key["arm"] == arm.name).any()]
     said = {row["arm"]: row for row in key[key["panel"] == key["panel"].iloc[0]].to_dict("records")}
     spoken = [f"{c.by_name[arm].label} {num(r['estimate'], 1)}" for arm, r in said.items()]
     return c.figure(
         "2.1",
-        "Gain and rebound by arm: chance of patients, and what is not known of the model",
+        "Key results by arm: chance of patients, and what is not known of the model",
         key,
         figures.key_results,
         arms=[replace(arm, label=short(c, arm)) for arm in shown if arm.name != c.control] or shown,
-        panels={name: words for name, words in titles.items() if (key["panel"] == name).any()},
+        panels=titles,
         reference={REBOUND: 100.0},
         note="Solid: estimate and 95% CI, the chance of which patients are in the trial. Hatched: a typical patient, "
         "90% over draws of parameter values that published figures allow, the median upright. Thin: what is expected, "
         "over these and over the other structures of the model that published figures leave open. Patients differ from "
-        "what is expected by chance, and because their mean is not the typical patient. Rebound: of the median of the "
-        "patients." + _convention(c, key),
+        "what is expected by chance, and because their mean is not the typical patient."
+        + (" Rebound: of the median of the patients." if REBOUND in titles else "")
+        + _convention(c),
         headline=_most(c, key),
-        alt=f"{titles[GAIN][0] if GAIN in titles else titles[REBOUND][0]}: {listed(spoken)}.",
+        alt=f"{next(iter(titles.values()))[0]}: {listed(spoken)}.",
     )
 
 
-def _convention(c: Context, key: pd.DataFrame) -> str:
-    """What the words of the first sentence allow, if it is there."""
-    known = best_known(c)
-    if known is None or not _verdict(c, key):
+def _convention(c: Context) -> str:
+    """What the words of the verdict mean and allow, if it compares arms with known ones."""
+    known = {other.name: other for group in _compared(c).values() for _, other in group}
+    if not known:
         return ""
+    meant = {
+        _effect(spec, float(np.nanmedian(_expected(c, spec).loc[list(known), "parameter_median"]))): spec
+        for spec in _compared_changes(c)
+    }
+    said = "; ".join(f"{words}, {_measure(spec)} {_span(spec)}" for words, spec in meant.items())
     return (
-        f" In the first sentence, 'as much', 'as high' and 'no' allow a difference of {ALIKE:.0%} of what is expected "
-        f"of {short(c, known)}."
+        f" In the sentence in bold: {said}; 'as much', 'as high' and 'no' allow a difference of {ALIKE:.0%} of what is "
+        f"expected of {_names(c, list(known.values()))}."
     )
 
 
@@ -233,34 +296,64 @@ def _most(c: Context, key: pd.DataFrame) -> str:
 def _sentences(c: Context, key: pd.DataFrame) -> list[Text]:
     """Sentences of the answer, the most important first."""
     found = c.analyses.endpoints
-    led = (found["kind"] != "change") | (found["claim"] != SUPERIORITY)
-    said: list[Text] = list(outcomes.sentences(c, found[(found["role"] == "primary") & led]))
+    led, claimed = found["role"] == "primary", (found["kind"] != "change") | (found["claim"] != SUPERIORITY)
+    said: list[Text] = list(outcomes.sentences(c, found[led & claimed]))
     if c.trial.interim is not None and c.trial.endpoint(c.trial.interim.endpoint).role == "primary":
         said += monitoring.verdicts(c)
-    rows = _by_panel(key)
     if c.primary is None or c.endpoints.empty:
         return said or ["The trial names no endpoint that was measured."]
-    reference = c.by_name.get(c.reference(c.primary) or "")
+    said += _verdict(c)
+    told: set[bool] = {_is_bmd(c.primary)} | ({False} if c.ends else set())
+    needed: list[Change] = []
+    more: list[Change] = []
+    for spec in asked(c)[1:]:
+        (more if _is_bmd(spec) in told else needed).append(spec)
+        told.add(_is_bmd(spec))
+    once = c.primary.name in set(found.loc[led & claimed & found["claim"].ne(""), "endpoint"])
+    for detail in (3, 2, 1, 0):  # every arm in few words, rather than some arms in many
+        whole = [] if once else _on_primary(c, key, said, detail)
+        whole += [_by_arm(c, spec, intervals=detail > 2) for spec in needed] + _rebound(c, key, brief=detail < 3)
+        if _words(said + whole) <= WORDS:
+            break
+    said += whole
+    rest = [[_by_arm(c, spec, intervals=True)] for spec in more]
+    rest += [list(outcomes.sentences(c, found[claimed & (found["role"] == "key secondary")])), _on_lymphocytes(c)]
+    for group in rest:  # all that is said of an endpoint, or nothing
+        said += group if _words(said + group) <= WORDS else []
+    return said
+
+
+def _on_primary(c: Context, key: pd.DataFrame, said: list[Text], detail: int) -> list[Text]:
+    """The primary change of every arm after what is `said`: 3 with all, ..., 1 in few words, 0 without intervals."""
+    rows, reference = _by_panel(key), c.by_name.get(c.reference(c.primary) or "")
     own = [arm for arm in c.arms if (GAIN, arm.name) in rows]
     known = [arm for arm in own if arm.basis != PREDICTED]
+    if detail == 0:
+        return [_by_arm(c, c.primary, intervals=False)]
     parts = [_told(c, rows[GAIN, arm.name], arm, reference, first=k == 0) for k, arm in enumerate(known)]
     told: list[Text] = (
-        [f"{first_upper(_span(c))} {MEASURES[c.primary.measure]} changed by {listed(parts)}."] if known else []
+        [f"{first_upper(_span(c.primary))} {_measure(c.primary)} changed by {listed(parts)}."] if known else []
     )
     named = bool(told) and _words(said + told) <= WORDS  # else it is left out, and what follows names its own quantity
-    said += told
-    predicted = [arm for arm in own if arm.basis == PREDICTED]
-    peaks = [arm for arm in c.arms if (REBOUND, arm.name) in rows and arm.treated]
-    said = _verdict(c, key) + said
-    for detail in (2, 1, 0):  # every arm in few words, rather than some arms in many
-        whole = [
-            _predicted(c, rows, arm, reference, named=named or (detail == 0 and k > 0), detail=detail)
-            for k, arm in enumerate(predicted)
-        ]
-        after = _rebound(c, rows, peaks, brief=detail < 2)
-        if _words(said + whole + after) <= WORDS:
-            break
-    return said + whole + after + _on_lymphocytes(c)
+    return told + [
+        _predicted(c, rows, arm, reference, named=named or (detail == 1 and k > 0), detail=detail - 1)
+        for k, arm in enumerate(arm for arm in own if arm.basis == PREDICTED)
+    ]
+
+
+def _by_arm(c: Context, spec: Change, *, intervals: bool) -> Text:
+    """A change of every arm, with its 95% CI if `intervals`."""
+    digits, parts = _digits(spec.unit), []
+    for row in _rows_of(c, spec).to_dict("records"):
+        if np.isfinite(row["estimate"]):
+            arm = c.by_name[row["arm"]]
+            chance = f"; 95% CI {wording.to_interval(row['ci_low'], row['ci_high'], digits)}" if intervals else ""
+            basis: Text = (" ", tag("predicted")) if arm.basis == PREDICTED and not intervals else ""
+            parts.append((f"{_size(row['estimate'], spec.unit, compared=False)} ({short(c, arm)}", basis, f"{chance})"))
+    joined: list[Text] = []
+    for k, part in enumerate(parts):
+        joined += [", " if 0 < k < len(parts) - 1 else " and " if k else "", part]
+    return (f"{first_upper(_span(spec))} {_measure(spec)} changed by ", *joined, ".")
 
 
 def _by_panel(key: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
@@ -268,49 +361,123 @@ def _by_panel(key: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
     return {(row["panel"], row["arm"]): row for row in key.to_dict("records")}
 
 
-def _verdict(c: Context, key: pd.DataFrame) -> list[Text]:
-    """What the model expects of each predicted arm beside the best known agent, in words.
+def _verdict(c: Context) -> list[Text]:
+    """What the model expects, in one sentence: of predicted arms beside known ones, or else the changes."""
+    groups = _compared(c)
+    if not groups:
+        expected_changes = _expected_changes(c)
+        return [Span(expected_changes, "strong")] if expected_changes else []
+    said, before = [], ""
+    for words, group in groups.items():
+        known = _names(c, list(dict.fromkeys(other for _, other in group)))
+        said.append(f"{'' if known == before else f'beside {known}: '}{_names(c, [arm for arm, _ in group])} {words}")
+        before = known
+    return [Span(f"Expected {'; '.join(said)}.", "strong")]
 
-    Bone is told by the whole expected range of the difference, as a share of the known agent's gain; the rebound by the
-    medians of the draws, as a share of the known agent's.
+
+def _compared(c: Context) -> dict[str, list[tuple[ArmView, ArmView]]]:
+    """What the model expects of predicted arms beside known ones, in words; predicted and known arm of each.
+
+    A change is told by the whole expected range of the difference, as a share of the known arm's effect; the rebound by
+    the medians of the draws, as a share of the known arm's.
     """
-    known, rows = best_known(c), _by_panel(key)
-    if known is None or c.reference(c.primary) is None or c.primary.measure not in BMD_MEASURES:
-        return []
-    gain = rows.get((GAIN, known.name), {}).get("unknown_median", np.nan)
-    highest = rows.get((REBOUND, known.name), {}).get("unknown_median", np.nan) - 100.0
-    parts: list[str] = []
+    found: dict[str, list[tuple[ArmView, ArmView]]] = {}
     for arm in (arm for arm in c.arms if arm.basis == PREDICTED):
-        row = rows.get((KNOWN, arm.name), {})
-        ends = [row.get(name, np.nan) for name in ("structure_low", "structure_high")]
-        if not (gain > LEAST_GAIN and np.isfinite(ends).all()):
+        known = counterpart(c, arm)
+        if known is None:
             continue
-        part = f"{short(c, arm)}: {bone(*(1 + np.array(ends) / gain))}"
-        part += f" as {short(c, known)}" if not parts and part.endswith("as much bone") else ""
-        own = rows.get((REBOUND, arm.name), {}).get("unknown_median", np.nan) - 100.0
-        if highest > RISE and np.isfinite(own):
-            part += f", {rebound(own / highest)}"
-        parts.append(part)
-    return [Span(f"Expected of {'; '.join(parts)}.", "strong")] if parts else []
+        parts: dict[str, None] = {}
+        for spec in _compared_changes(c):
+            effect = _expected(c, spec).loc[known.name, "parameter_median"]
+            gap = _expected(c, replace(spec, against=known.name, arms=())).loc[arm.name]
+            low, high = sorted(1 + gap[["unknown_low", "unknown_high"]].to_numpy(float) / effect)
+            if abs(effect) > (LEAST_GAIN if _is_bmd(spec) else RISE) and np.isfinite([low, high]).all():
+                parts[beside(low, high, _effect(spec, effect))] = None
+        if c.ends:
+            own, other = (c.whole_range(c.rebound_words, each.name)["median"] - 100.0 for each in (arm, known))
+            if other > RISE and np.isfinite(own):
+                parts[rebound(own / other)] = None
+        if parts:
+            found.setdefault(", ".join(parts), []).append((arm, known))
+    return found
 
 
-def bone(low: float, high: float) -> str:
-    """Words for a gain of bone as a share of another one.
+def _compared_changes(c: Context) -> list[Change]:
+    """The changes in which arms are compared with known ones; of the time after treatment the rebound is told."""
+    return [
+        spec for spec in _questions(c)
+        if c.reference(spec) is not None and (spec is c.primary or not _is_after(c, spec))
+    ]  # fmt: skip
+
+
+def _expected(c: Context, spec: Change, *, alone: bool = False) -> pd.DataFrame:
+    """What the model expects of a change, with the arms as the index: differences, or each arm `alone`."""
+    return c.with_unknowns(spec, pd.DataFrame({"arm": c.names}), alone=alone).set_index("arm")
+
+
+def _effect(spec: Change, size: float) -> str:
+    """What an arm does to a measure."""
+    if _is_bmd(spec):
+        return "bone" if size > 0 else "loss"
+    return f"{'rise' if size > 0 else 'suppression'} of {MEASURES[spec.measure].split()[-1]}"
+
+
+def _expected_changes(c: Context) -> str:
+    """The changes that the model expects of the one arm beside control; of several arms, all and the best first."""
+    parts, others = [], [arm for arm in c.arms if arm.name != c.control]
+    one = others[0] if len(others) == 1 else None
+    for spec in _questions(c):
+        compared = one is not None and c.reference(spec) is not None
+        frame = _expected(c, spec, alone=not compared).reset_index()
+        frame = frame[np.isfinite(frame["unknown_low"])].sort_values("parameter_median", kind="stable")
+        digits, unit = _digits(spec.unit), POINTS.get(spec.unit, spec.unit) if compared else spec.unit
+        gap = "" if unit == "%" else " "
+        rows = frame[:: -1 if spec.higher_is_better else 1].to_dict("records")
+        sizes = {row["arm"]: f"{_between(row['unknown_low'], row['unknown_high'], digits)}{gap}{unit}" for row in rows}
+        if one is not None and one.name in sizes:
+            parts.append(f"{_measure(spec)} {sizes[one.name]} {_span(spec)}")
+        elif one is None and sizes:
+            each = [f"{size} ({short(c, c.by_name[arm])})" for arm, size in sizes.items()]
+            parts.append(f"in {_measure(spec)} {_span(spec)}: {listed(each)}")
+    if one is not None and one.name in c.ends:
+        after = c.whole_range(c.rebound_words, one.name)
+        if np.isfinite(after["both_low"]):
+            highest = _between(after["both_low"], after["both_high"], 0)
+            parts.append(f"highest CTX after {'the switch' if c.switch else 'treatment'} {highest}% of baseline")
+    if not parts:
+        return ""
+    kept = [parts[0], *within_words(parts[1:], VERDICT - _words(parts[:1]))]
+    if one is None:
+        return f"Expected change, best first, {'; '.join(map(plain, kept))}."
+    reference = c.by_name.get(c.control or "")
+    than = f", minus {short(c, reference)}" if reference is not None else ""
+    return f"Expected of {short(c, one)}{than}: {'; '.join(map(plain, kept))}."
+
+
+def _between(low: float, high: float, digits: int) -> str:
+    """A range, or one number where both ends are the same as shown."""
+    return wording.to_interval(low, high, digits) if num(low, digits) != num(high, digits) else num(low, digits)
+
+
+def beside(low: float, high: float, what: str) -> str:
+    """Words for an effect, such as "bone", as a share of another one.
 
     Parameters
     ----------
     low, high : float
         The expected range.
+    what : str
+        The effect.
     """
     if low > -ALIKE and high < ALIKE:
-        return "next to no bone"
+        return f"next to no {what}"
     if low > 1 - ALIKE and high < 1 + ALIKE:
-        return "as much bone"
+        return f"as much {what}"
     if high < 1:
-        return "less bone"
+        return f"less {what}"
     if low > 1:
-        return "more bone"
-    return "perhaps less, perhaps more bone"
+        return f"more {what}"
+    return f"perhaps less, perhaps more {what}"
 
 
 def rebound(share: float) -> str:
@@ -327,11 +494,10 @@ def rebound(share: float) -> str:
     return "as high a rebound" if share <= 1 + ALIKE else "a higher rebound"
 
 
-def _rebound(
-    c: Context, rows: dict[tuple[str, str], dict[str, Any]], arms: Sequence[ArmView], *, brief: bool
-) -> list[Text]:
+def _rebound(c: Context, key: pd.DataFrame, *, brief: bool) -> list[Text]:
     """The highest median CTX after treatment in each arm with its month; in brief, with the span of all months."""
-    found = [(short(c, arm), rows[REBOUND, arm.name]) for arm in arms]
+    rows = _by_panel(key)
+    found = [(short(c, arm), rows[REBOUND, arm.name]) for arm in c.arms if (REBOUND, arm.name) in rows and arm.treated]
     months = sorted({month_text(r["month"]) for _, r in found}, key=float)
     each = len(months) > 1 and not brief
     parts = [
@@ -375,6 +541,14 @@ def short(c: Context, arm: ArmView) -> str:
     return " ".join(arm.label.split()[: len(arm.label.split()) - same])
 
 
+def _names(c: Context, arms: Sequence[ArmView]) -> str:
+    """Names of arms, with the words that all begin with said once."""
+    names = [short(c, arm).split() for arm in arms]
+    most = min(map(len, names)) - 1 if len(names) > 1 else 0
+    same = sum(1 for _ in takewhile(lambda words: len(set(words)) == 1, list(zip(*names, strict=False))[:most]))
+    return " ".join([*names[0][:same], listed([" ".join(words[same:]) for words in names])])
+
+
 def _told(c: Context, row: dict[str, Any], arm: ArmView, reference: ArmView | None, *, first: bool) -> str:
     """One arm's change, or its difference to the reference arm, with its interval over patients."""
     unit, less = c.primary.unit, reference is not None and row["estimate"] < 0
@@ -396,9 +570,13 @@ def _size(value: float, unit: str, *, compared: bool) -> str:
     return f"{num(value, _digits(unit))}" + ("%" if unit == "%" and not compared else f" {POINTS.get(unit, unit)}")
 
 
-def _span(c: Context) -> str:
-    """The months of the primary change."""
-    return wording.span_words({"from_month": c.primary.from_month, "to_month": c.primary.to_month})
+def _span(spec: Change) -> str:
+    """The months of a change."""
+    return wording.span_words({"from_month": spec.from_month, "to_month": spec.to_month})
+
+
+def _measure(spec: Change) -> str:
+    return MEASURES[spec.measure]
 
 
 def _predicted(
@@ -422,7 +600,7 @@ def _predicted(
     if not parts or detail:
         parts.insert(0, _range(c, rows[GAIN, arm.name], reference, shares=detail == 2))
     verb = "changed" if reference is None else "differed"
-    what = "" if named else f" in {MEASURES[c.primary.measure]} {_span(c)}"
+    what = "" if named else f" in {_measure(c.primary)} {_span(c.primary)}"
     return (Span(short(c, arm), "strong"), " ", tag("predicted"), f" {verb}{what} by {listed(parts)}.")
 
 

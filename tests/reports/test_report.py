@@ -21,7 +21,7 @@ from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.variants import variants
 from ranklsim.reports.csr.appendix import potency_in_words
 from ranklsim.reports.csr.context import Context
-from ranklsim.reports.csr.core import bone, expected, key_results, rebound, short, within_words
+from ranklsim.reports.csr.core import beside, expected, key_results, rebound, short, within_words
 from ranklsim.reports.csr.report import compose, write_report
 from ranklsim.reports.layout.cells import plain
 
@@ -439,7 +439,7 @@ def test_treatment_that_goes_on_is_no_durability_and_every_arm_tells_its_highest
     ],
 )
 def test_the_answer_calls_a_gain_by_its_whole_expected_range(low, high, said):
-    assert bone(low, high) == said
+    assert beside(low, high, "bone") == said
 
 
 @pytest.mark.parametrize(
@@ -456,6 +456,6 @@ def test_the_answer_begins_with_what_is_expected_in_words(page, context):
     for arm in ("mrankl", "srankl"):
         share = [1 + key.loc[("known", arm), f"structure_{end}"] / gain for end in ("low", "high")]
         words = rebound((key.loc[("rebound", arm), "unknown_median"] - 100) / (peak - 100))
-        assert f"{short(context, context.by_name[arm])}: {bone(*share)}" in text
+        assert f"{short(context, context.by_name[arm])} {beside(*share, 'bone')}" in text
         assert words in text.split(". From baseline")[0]
     assert "allow a difference of 10% of what is expected of Denosumab" in text
