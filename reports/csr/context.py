@@ -458,6 +458,21 @@ class Context:
         """Name of the highest CTX after treatment among the headline results."""
         return f"Highest CTX after {self.end_words}, % of baseline"
 
+    @property
+    def on_highest(self) -> str:
+        """A note on why patients and the typical patient differ in it."""
+        said = (
+            "Highest CTX: of patients, the highest of their medians by visit; of the typical patient, the highest of "
+            "the months of the course. The medians tend to be lower, since patients have their highest CTX in "
+            "different months, some of them between visits."
+        )
+        if not self.trial.conduct.supplements:
+            return said
+        return (
+            f"{said} Calcium and vitamin D, which all take from the start, lower both: `ranklsim simulate` and "
+            "`explore`, of a person who starts neither, give more."
+        )
+
     def lasts(self, measure: str, what: str, after: float | None = None) -> pd.DataFrame:
         """One outcome of the time after treatment by arm, computed once, so that it has one interval everywhere.
 

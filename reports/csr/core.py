@@ -251,7 +251,7 @@ def _key_figure(c: Context, key: pd.DataFrame) -> Exhibit:
         "90% over draws of parameter values that published figures allow, the median upright. Thin: what is expected, "
         "over these and over the other structures of the model that published figures leave open. Patients differ from "
         "what is expected by chance, and because their mean is not the typical patient."
-        + (" Rebound: of the median of the patients." if REBOUND in titles else "")
+        + (f" {c.on_highest}" if REBOUND in titles else "")
         + _convention(c),
         headline=_most(c, key),
         alt=f"{next(iter(titles.values()))[0]}: {listed(spoken)}.",

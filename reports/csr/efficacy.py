@@ -371,7 +371,7 @@ def _marker_exhibits(c: Context) -> list[Exhibit]:
                     "n": tables.count(),
                 },
                 note=f"The visit after {c.end_words} with the highest median; percentile bootstrap over patients, "
-                "as in Table 14.2.12.1.",
+                f"as in Table 14.2.12.1. {c.on_highest}",
             )
         )
     return exhibits

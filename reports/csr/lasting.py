@@ -69,7 +69,8 @@ def _durable(c: Context, section: Section) -> None:
             who=c.typical,
             note=f"Typical patient under each of {c.vectors}: median and 90% interval of the difference. "
             "The interval does not depend on the number of patients. Draws without a value in one of the arms (no "
-            "gain, or not back at baseline by the last month) are excluded; column Draws counts the others.",
+            "gain, or not back at baseline by the last month) are excluded; column Draws counts the others. "
+            f"{c.on_highest}",
         )
     )
 
