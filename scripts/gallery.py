@@ -47,6 +47,7 @@ def play(page: Path, folder: Path, few: Mapping[str, Sequence[str]] | None = Non
         If a command fails.
     """
     with contextlib.chdir(folder):
+        Path("runs").mkdir(exist_ok=True)  # as `make demo` leaves it
         for name, language, text in FENCE.findall(page.read_text(encoding="utf-8")):
             if name:
                 Path(name).parent.mkdir(parents=True, exist_ok=True)

@@ -125,6 +125,7 @@ def test_the_fit_of_spreads_that_the_page_shows_finds_spreads_in_the_evidence_th
 )
 def test_a_command_of_the_documentation_works(page: str, line: str, small_run, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()  # as `make demo` leaves it
     if shlex.split(line, comments=True)[1] in OF_RUNS:
         for name in ("modality", "seed0"):
             shutil.copytree(small_run, tmp_path / "runs" / name, ignore=shutil.ignore_patterns("report"))
