@@ -19,8 +19,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.optimize import brentq
 
-from ranklsim.cohorts.statistics.roots import root
 from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail
 from ranklsim.pkpd.errors import RunFailed
 
@@ -136,7 +136,8 @@ def information_of_first(information: np.ndarray) -> float:
     if not np.isfinite(information).all():
         return 0.0
     across = information[1:, 0]
-    return float(information[0, 0] - across @ np.linalg.pinv(information[1:, 1:]) @ across)
+    # Solved and not multiplied by an inverse, whose entries are large and rounded where a parameter goes without end.
+    return float(information[0, 0] - across @ np.linalg.lstsq(information[1:, 1:], across, rcond=1e-15)[0])
 
 
 def end_of(profile: Callable[[float], float], seen: Sequence[bool]) -> float:
@@ -207,7 +208,7 @@ class Edge:
         far, near = self.side * FAR, -self.side * FAR
         end = near
         if abs(self._root(near)) > z:
-            end = root(lambda slope: abs(self._root(slope)) - z, far, near, 1e-10)
+            end = brentq(lambda slope: abs(self._root(slope)) - z, far, near, xtol=1e-10, maxiter=1000)
         limit = float(np.exp(end)) if end != near else (0.0 if near < 0 else np.inf)
         holds = abs(self.score) < z
         if holds and -self.side * end < 0:
