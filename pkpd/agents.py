@@ -43,7 +43,7 @@ ROUTES = ("SC", "IV", "PO", "none")
 STATUSES = ("measured", "fitted", "assumed")
 SHIPPED = Path(__file__).parent / "data" / "agents"
 
-FAR_FROM_USUAL = 300.0
+FAR_FROM_USUAL = 200.0
 """A dose this many times larger or smaller than the usual one is warned of: 1,000 times is mg for ug."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")

@@ -70,9 +70,7 @@ def checked(**kinds: Kind) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 bound = signature.bind(*given, **more)
             except TypeError as fault:
                 needed = [n for n, p in signature.parameters.items() if p.default is p.empty]
-                raise BadInput(
-                    f"{function.__name__}: {fault}; it needs {', '.join(needed) or 'no argument'}."
-                ) from None
+                raise BadInput(f"{fault}; it needs {', '.join(needed) or 'none, so give each by name'}.") from None
             faults = []
             for name, value in bound.arguments.items():
                 if name not in kinds or (value is None and signature.parameters[name].default is None):

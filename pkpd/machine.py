@@ -15,6 +15,29 @@ def processors() -> int:
         return os.cpu_count() or 1
 
 
+def unusable(target: Path, force: bool) -> str:
+    """Why a file can't be written, as a sentence; empty if it can.
+
+    Parameters
+    ----------
+    target : Path
+        The file.
+    force : bool
+        Whether a file that exists may be replaced.
+    """
+    near = next(place for place in (target.parent, *target.absolute().parents) if os.path.lexists(place))
+    if target.is_dir():
+        return f"{target} is a folder; give a file in it, such as {target / 'typical.csv'}."
+    if not near.is_dir():
+        return f"{target}: {near} is a file; give another path."
+    if not target.parent.is_dir():
+        return f"{target}: the folder {target.parent} does not exist; make it, or give another path."
+    if target.exists() and not force:
+        return f"{target} exists; give another name, or --force to replace it."
+    why = unwritable(target.parent)
+    return f"{target}: {why}; give another path." if why else ""
+
+
 def unwritable(folder: Path) -> str:
     """Why no file can be made in a folder, as the end of a sentence; empty if one can.
 

@@ -25,9 +25,9 @@ from ranklsim.pkpd.arguments import folder as existing_folder
 from ranklsim.pkpd.arguments import path as argument_path
 from ranklsim.pkpd.biology.model import Model
 from ranklsim.pkpd.biology.values import Slots
-from ranklsim.pkpd.errors import BadInput, near, option_prefix, shown
+from ranklsim.pkpd.errors import BadInput, near, option_prefix
 from ranklsim.pkpd.limits import implausible, joint_limits, limit_of
-from ranklsim.pkpd.reading import TOO_SMALL, Sheet, finite, first_faults, read_content, read_csv, unread
+from ranklsim.pkpd.reading import TOO_SMALL, Sheet, finite, first_faults, no_number, read_content, read_csv, unread
 from ranklsim.pkpd.results import Frame
 from ranklsim.pkpd.units import check_unit
 from ranklsim.pkpd.variants import variant
@@ -504,5 +504,5 @@ def _rows(path: Path, needed: Collection[str]) -> Sheet:
 def _number(text: str, where: str) -> float:
     value = finite(text)
     if value is None:
-        raise BadInput(f"{where} is {shown(text)}, which is not a finite number.")
+        raise BadInput(f"{where}: {no_number(text)}.")
     return value

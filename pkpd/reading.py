@@ -562,7 +562,8 @@ class Table:
         example, last = self.shape.example(key), next(k for k in (*reversed(places), key) if isinstance(k, str))
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if number and not abs(value) < LARGEST_WHOLE:  # type: ignore[arg-type]
-            sentence = f"{last} = {shown(value)} is not a finite number; give {example}."
+            form = "is too large" if isinstance(value, int) else "is not a finite number"
+            sentence = f"{last} = {shown(value)} {form}; give {example}."
         else:
             is_quantity = number and re.search(r'"[^"]*\d[^"]* [^"]*"', example)
             form = "has no unit" if is_quantity else "has the wrong form"
@@ -641,11 +642,12 @@ class Table:
         least, most : int
             Ends of the range, both allowed.
         """
-        value = self.value(key, int, None)
+        given = self.data.get(key)
+        value = given if type(given) is int else self.value(key, int, None)
         if value is None:
             return default
         if not least <= value <= most:
-            self.fault(key, f"{key} = {value} is not possible; give a whole number from {least} to {most}.")
+            self.fault(key, f"{key} = {shown(value)} is not possible; give a whole number from {least} to {most}.")
             return default
         return value
 
@@ -1001,7 +1003,7 @@ class Row:
             return math.nan
         value = finite(text)
         if value is None:
-            self.fault(column, f"'{text}' is not a number; give one number with a decimal point, without unit.")
+            self.fault(column, f"{no_number(text)}, without unit.")
         return math.nan if value is None else value
 
     def choice(self, column: str, choices: Collection[str]) -> bool:
@@ -1052,9 +1054,11 @@ def read_csv(name: str, content: bytes, needed: Collection[str] = (), *, comment
         raise BadInput(f"{name}:{line}: the text has a control character; remove it.")
     if comments:
         text = re.sub(r"(?m)^[ \t]*#.*$", "", text)  # the line stays, so that those below keep their numbers
-    first = next((line for line in text.split("\n", 200)[:200] if line.strip(", \t;")), "")
-    separator = next((sign for sign in _SEPARATORS if sign in first), ",")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    first, second = ([line for line in text.split("\n", 200)[:200] if line.strip(", \t;")] + ["", ""])[:2]
+    separator = next((sign for sign in _SEPARATORS if sign in first), " ")
+    if separator == " " and len(first.split()) > 1 and len(second.split()) > 1:
+        raise BadInput(f"{name}: the table is separated by blanks; save it with its cells separated by commas.")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator.replace(" ", ","))
     sheet: Sheet | None = None
     begin = 1
     try:
@@ -1082,7 +1086,7 @@ def read_csv(name: str, content: bytes, needed: Collection[str] = (), *, comment
         raise BadInput(f"{name}:{begin}: this is not CSV ({fault}); check the quotes of that line.") from None
     if sheet is None:
         raise BadInput(f"{name}:1: the file is empty; it begins with the names of its columns.")
-    if separator != "," and any(_DECIMAL_COMMA.fullmatch(cell) for cells in sheet.cells for cell in cells):
+    if separator not in ", " and any(_DECIMAL_COMMA.fullmatch(cell) for cells in sheet.cells for cell in cells):
         raise BadInput(
             f"{name}: the table is separated by {_SEPARATORS[separator]} and has decimal commas; save it with decimal "
             "points, separated by commas."
@@ -1182,6 +1186,19 @@ def exchanged(sheet: Sheet, words: Mapping[str, Collection[str]]) -> list[str]:
         if cells[one] and cells[other]
         if cells[one] <= set(words[other]) - set(words[one]) and cells[other] <= set(words[one]) - set(words[other])
     ]
+
+
+def no_number(text: str) -> str:
+    """What to say of text that is no number, without the end of the sentence.
+
+    Parameters
+    ----------
+    text : str
+        A cell of which `finite` gives None.
+    """
+    if _DECIMAL_COMMA.fullmatch(text):
+        return f"'{text}' has a comma; give one number with a decimal point, such as 0.5"
+    return f"'{text}' is not a number; give one number with a decimal point"
 
 
 def finite(text: str) -> float | None:

@@ -29,7 +29,7 @@ from scipy.special import ndtri
 from ranklsim.cohorts.people.criteria import covariates
 from ranklsim.pkpd.errors import BadInput, Caution, near, one_of
 from ranklsim.pkpd.parquet import read_parquet
-from ranklsim.pkpd.reading import finite, first_faults, read_csv
+from ranklsim.pkpd.reading import finite, first_faults, no_number, read_csv
 from ranklsim.pkpd.records import COLUMNS as RECORD_COLUMNS
 from ranklsim.pkpd.simulation import EARLIEST_MENOPAUSE
 from ranklsim.pkpd.units import convert
@@ -227,9 +227,9 @@ def _numbers(
                 continue
         number = _YES_NO.get(text, finite(text)) if known and known.yes_no else finite(text)
         if number is None:
-            words = ("neither yes (1) nor no (0)", "one of them") if known and known.yes_no else ("not a number", "one")
-            said = f"{here}: {str(cell)!r} is {words[0]}; give {words[1]}"
-            faults.append(f"{said}, or leave the cell empty if it is missing.")
+            yes_no = f"{str(cell)!r} is neither yes (1) nor no (0); give one of them"
+            said = yes_no if known and known.yes_no else no_number(str(cell))
+            faults.append(f"{here}: {said}, or leave the cell empty if it is missing.")
             continue
         value = convert(number, unit, canonical)
         if value == 0 and covariate in _MEASURED:

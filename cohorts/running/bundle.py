@@ -29,6 +29,7 @@ from ranklsim.cohorts.running.storage import MANIFEST, Run, open_run
 from ranklsim.cohorts.words import listed
 from ranklsim.pkpd import arguments
 from ranklsim.pkpd.errors import BadInput, counted
+from ranklsim.pkpd.machine import unusable
 from ranklsim.pkpd.reading import MOST_BYTES, file_name, parse_json
 
 CONTENTS, LOCK, README, RUN = "bundle.json", "lock.txt", "README.txt", "run/"
@@ -108,8 +109,8 @@ def bundle(run_folder: str | os.PathLike[str], out: str | os.PathLike[str], *, f
     target = Path(out)
     if target.suffix != ".zip":
         raise BadInput(f"{target}: a bundle is a ZIP archive; give a name that ends in .zip.")
-    if target.is_dir() or (target.exists() and not force):
-        raise BadInput(f"{target} exists; give another name, or --force to replace it.")
+    if fault := unusable(target, force):
+        raise BadInput(fault)
     data = open_run(run_folder)
     said = {key: data.manifest[key] for key in ("trial", "title", "patients", "seed", "ranklsim", "checksum")}
     texts = {README: _TEXT.format(**said, name=target.name), LOCK: lock(data.manifest)}
@@ -231,7 +232,8 @@ def unpack(file: Path, folder: Path) -> Run:
     """
     again = "make it again: `ranklsim bundle RUN -o FILE.zip`"
     if not file.is_file():
-        raise BadInput(f"{file}: there is no such file; give a bundle ({again}).")
+        found = "this is a folder, not a bundle" if file.is_dir() else "there is no such file"
+        raise BadInput(f"{file}: {found}; give the file of a bundle ({again}).")
     damaged = f"is damaged; bring the original back, or {again}."
     try:
         with zipfile.ZipFile(file) as archive:

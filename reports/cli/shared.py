@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 import re
 import shlex
@@ -21,7 +22,7 @@ import click
 from click.types import FuncParamType
 
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.pkpd.machine import unwritable
+from ranklsim.pkpd.machine import unusable
 
 EXIT_CODES = "Exit codes: 0 done, 1 run failed, 2 bad input, 130 interrupted."
 RESUMABLE = EXIT_CODES.replace("interrupted.", "interrupted (continue with --resume).")
@@ -288,6 +289,8 @@ def settings(given: Sequence[tuple[str, str]], folder: Path | None) -> dict[str,
     for name, value in given:
         try:
             found[name] = float(value)
+            if not math.isfinite(found[name]):
+                raise BadInput(f"--set {name}: {value} is not a finite number; give one, such as age=63 or age=63yr.")
         except ValueError:
             own = covariates().get(name)
             if own is None and "." not in name and name not in table.frame.index:
@@ -482,18 +485,7 @@ def check_targets(targets: Sequence[Path], force: bool) -> None:
     BadInput
         One sentence for each file that cannot be used.
     """
-    faults = []
-    for target in targets:
-        if target.is_dir():
-            faults.append(f"{target} is a folder; give a file in it, such as {target / 'typical.csv'}.")
-        elif target.parent.exists() and not target.parent.is_dir():
-            faults.append(f"{target}: {target.parent} is a file; give another path.")
-        elif not target.parent.is_dir():
-            faults.append(f"{target}: the folder {target.parent} does not exist; make it, or give another path.")
-        elif target.exists() and not force:
-            faults.append(f"{target} exists; give another name, or --force to replace it.")
-        elif why := unwritable(target.parent):
-            faults.append(f"{target}: {why}; give another path.")
+    faults = [fault for target in targets if (fault := unusable(target, force))]
     if len(set(targets)) < len(targets):
         faults.append(f"{targets[0]} cannot be both the table and the figure; give two names.")
     if faults:

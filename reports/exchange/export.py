@@ -27,14 +27,14 @@ from ranklsim.pkpd.exchange.sbml import library, sbml_text
 from ranklsim.pkpd.exchange.system import System, make_system
 from ranklsim.pkpd.fitting.fit import chosen_evidence
 from ranklsim.pkpd.fitting.spec import load_spec
-from ranklsim.pkpd.machine import unwritable
+from ranklsim.pkpd.machine import unusable
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
 from ranklsim.pkpd.records import UNITS
 from ranklsim.pkpd.simulation import patient_constants
 from ranklsim.pkpd.typical import plan_course, symbols_for
 from ranklsim.pkpd.units import DAYS_PER_MONTH
 from ranklsim.reports.exchange.nonmem import as_text, record_table
-from ranklsim.reports.layout.folders import new_folder
+from ranklsim.reports.layout.folders import check_place, new_folder
 
 FORMATS = {
     "sbml": "SBML of the typical patient under a regimen, or an arm of a trial",
@@ -124,15 +124,8 @@ def export(
     target = Path(out or re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-")[:80] + ENDINGS[format])
     if format == "petab":
         return _petab(str(source), target, load_parameters(parameters, folder=own_folder), force)
-    if target.is_dir() or not target.parent.is_dir() or (target.exists() and not force):
-        why = (
-            "is a folder; give a file in it" if target.is_dir()
-            else "exists; give another name, or --force to replace it" if target.exists()
-            else "lies in a folder that does not exist; make it, or give another path"
-        )  # fmt: skip
-        raise BadInput(f"--out: {target} {why}.")
-    if why := unwritable(target.parent):
-        raise BadInput(f"--out: {target}: {why}; give another path.")
+    if fault := unusable(target, force):
+        raise BadInput(f"--out: {fault}")
     if time not in UNITS:
         raise BadInput(f"--time: '{time}' is not a unit of time here; give {one_of(UNITS)}.")
     if format == "nonmem":
@@ -165,10 +158,7 @@ def _petab(source: str, target: Path, table: ParameterTable, force: bool) -> Pat
             f"--out: {target} exists; give another folder" + (", or --force to replace it." if not force else ", since "
             "it holds no PEtab problem.")
         )  # fmt: skip
-    if not target.parent.is_dir():
-        raise BadInput(f"--out: {target} lies in a folder that does not exist; make it, or give another path.")
-    if why := unwritable(target.parent):
-        raise BadInput(f"--out: {target}: {why}; give another path.")
+    check_place(target)
     spec = load_spec(source)
     if spec.kind != "typical":
         raise BadInput(

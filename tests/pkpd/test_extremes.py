@@ -111,6 +111,7 @@ def test_vectors_within_ranges_are_integrated_and_the_hardest_not_far_from_cvode
     ("regimen", "part"),
     [
         ("denosumab 60g every 6mo x2", "60000 mg of denosumab is 1,000 times the usual 60 mg"),
+        ("opg-fc 1g/kg every 1mo x2", "63000 mg of opg-fc is 300 times the usual 210 mg"),
         ("denosumab 60ug every 6mo x2", "0.06 mg of denosumab is 1/1,000 of the usual 60 mg"),
         ("zoledronate 5g every 12mo x1", "5000 mg of zoledronate is 1,000 times the usual 5 mg"),
         ("alendronate 70ug every 1wk x9", "0.07 mg of alendronate is 1/1,000 of the usual 70 mg"),

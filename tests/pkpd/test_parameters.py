@@ -109,8 +109,19 @@ def test_a_table_may_name_a_number_of_an_agent_which_then_holds_for_all_that_tak
         ("symbol,value\ndenosumab.CLL,9\n", "agent 'denosumab' has no number 'CLL'"),
         ("symbol,value\nsigg,0.3\n", r"mine\.csv:2: unknown parameter 'sigg'; did you mean 'sig'\?"),
         ("symbol,value\nsig,0.9\n", r"mine\.csv:2: sig = 0\.9 .* 0 to 0\.5"),
-        ("symbol,value\nsig,much\n", 'mine.csv:2: value of sig is "much", which is not a finite number.'),
-        ("symbol,value\nsig,nan\n", 'mine.csv:2: value of sig is "nan"'),
+        (
+            "symbol,value\nsig,much\n",
+            "mine.csv:2: value of sig: 'much' is not a number; give one number with a decimal point.",
+        ),
+        (
+            'symbol,value\nsig,"0,1"\n',
+            "mine.csv:2: value of sig: '0,1' has a comma; give one number with a decimal point, such as 0.5.",
+        ),
+        (
+            "symbol value\nsig 0.1\n",
+            "mine.csv: the table is separated by blanks; save it with its cells separated by commas.",
+        ),
+        ("symbol,value\nsig,nan\n", "mine.csv:2: value of sig: 'nan'"),
         ("symbol,value,unit\nkT,0.2,1/day\n", r"mine\.csv:2: kT has unit '1/day'.* 1/yr"),
         ("symbol,value\nsig,0.1\nsig,0.2\n", "mine.csv:3: sig appears twice"),
         ("name,value\nsig,0.1\n", "mine.csv:1: column symbol is missing"),

@@ -2,6 +2,7 @@
 
 import gc
 import io
+import math
 import os
 import re
 import socket
@@ -118,6 +119,8 @@ def test_what_is_none_of_the_choices_is_a_fault_whatever_its_type(choices, value
         ({"doses": 2.5}, "`doses` = 2.5 has the wrong form; give doses = 4."),
         ({"doses": True}, "`doses` = true has the wrong form"),
         ({"doses": 0}, "doses = 0 is not possible; give a whole number from 1 to 9."),
+        ({"doses": 2**63}, "doses = 9223372036854775808 is not possible; give a whole number from 1 to 9."),
+        ({"doses": 10**400}, "... is not possible; give a whole number from 1 to 9."),
         ({"on": 1}, "`on` = 1 has the wrong form"),
         ({"nmae": "a", "name": "a"}, "unknown key 'nmae'; did you mean 'name'?"),
         ({"name": " "}, '`name` is empty; give name = "a".'),
@@ -169,6 +172,7 @@ def test_a_row_has_its_line_also_after_a_cell_of_two_lines():
         (b"b,c\n1,2\n", "column a is missing"),
         (b"a;b\n1,5;2\n", "separated by semicolons and has decimal commas"),
         (b"a\tb\n1,5\t2\n", "separated by tabs and has decimal commas"),
+        (b"a b\n1,5 2\n", "separated by blanks; save it with its cells separated by commas"),
         (b"a,b\n1,\x00\n", "t.csv:2: the text has a control character"),
         (b"a,b\n1,\xff\n", "t.csv:2: the text is not UTF-8"),
         (b"PK\x03\x04", "an Excel workbook"),
@@ -196,6 +200,13 @@ def test_bars_may_separate_and_a_printed_minus_is_one():
     assert row.number("a") == -2.5
     assert row.number("b") != 1000
     assert "'1_000' is not a number" in row.faults[0]
+
+
+def test_a_decimal_comma_in_quotes_is_told():
+    (row,) = read_csv("t.csv", b'a,b\n"2,5",1\n').rows()
+    assert math.isnan(row.number("a"))
+    assert row.faults == ["t.csv:2: column a: '2,5' has a comma; give one number with a decimal point, such as 0.5, "
+                          "without unit."]  # fmt: skip
 
 
 def test_a_comment_is_left_out_and_the_lines_below_keep_their_numbers():

@@ -363,6 +363,8 @@ def test_run_does_not_depend_on_workers(finished: Path, ranklsim, tmp_path: Path
         (["run", "modality", "--seed", "-1"], ["--seed", "'-1'", "0 or more"]),
         (["run", "modality", "--layers", "patient"], ["--layers", "'patient'", "patients, residual, parameters"]),
         (["run", "modality", "--resume", "--force"], ["--resume", "--force"]),
+        (["replicate", "modality", "--patients", "4,8,4"], ["--patients", "4", "more than once"]),
+        (["reproduce", "."], [".: this is a folder", "give the file of a bundle"]),
         (["run", "modality", "freedom"], ["freedom"]),
         (["report"], ["DIR is missing"]),
         (["simulate", *COURSE, "-o", "x.csv", "--at", "1,soon"], ["--at", "1,soon", "0.1,1,6"]),
@@ -415,6 +417,8 @@ def test_a_wrong_word_is_named_in_one_sentence(ranklsim, tmp_path: Path, words: 
         ({"--at": "1201"}, ["1201", "1200"]),
         ({"--set": "age=7"}, ["--set", "7", "yr"]),
         ({"--set": "T_LS=9"}, ["--set T_LS", "9"]),
+        ({"--set": "weight=nan"}, ["--set weight", "nan", "number"]),
+        ({"--set": "sig=inf"}, ["--set sig", "inf", "number"]),
         ({"--set": "agee=63"}, ["--set", "'agee'", "did you mean 'age'"]),
         ({"--set": "denosumab.CL=9"}, ["--set", "denosumab.CL", "9"]),
         ({"--set": "denosumab.Cl=0.1"}, ["--set", "has no number 'Cl'"]),
@@ -620,7 +624,17 @@ def test_no_permission_is_said_in_one_sentence(ranklsim, tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize(
-    "verb", ["genetics --page", "genetics -o", "validate -o", "fit women -o", "cdisc run -o", "plan modality -o"]
+    "verb",
+    [
+        "genetics --page",
+        "genetics -o",
+        "validate -o",
+        "fit women -o",
+        "cdisc run -o",
+        "plan modality -o",
+        "export modality --arm denosumab --format r -o",
+        "export women --format petab -o",
+    ],
 )
 @pytest.mark.parametrize(("place", "why"), [("file/x", "file is a file;"), ("new", "no file can be made in")])
 def test_a_place_that_cannot_be_written_is_refused_before_any_work(
