@@ -23,11 +23,12 @@ from ranklsim.cohorts.endpoints.base import (
 )
 from ranklsim.cohorts.endpoints.estimands import SOON, Estimand, failures, masked, of_patients
 from ranklsim.cohorts.endpoints.reading import Plan, between
-from ranklsim.cohorts.measures import UNITS
+from ranklsim.cohorts.measures import BMD_MEASURES, UNITS
 from ranklsim.cohorts.statistics import mmrm, repeated, summaries
-from ranklsim.cohorts.statistics.ancova import ancova
+from ranklsim.cohorts.statistics.ancova import LEVEL, ancova
 from ranklsim.cohorts.statistics.claims import Effect
 from ranklsim.cohorts.statistics.imputation import STRATEGIES
+from ranklsim.cohorts.statistics.tails import normal_quantile
 from ranklsim.cohorts.words import MEASURES, month_text
 from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.reading import Shape, Table
@@ -95,10 +96,6 @@ class Change(BetweenVisits):
         return self.analysis == "MMRM"
 
     @property
-    def subgroup_measure(self) -> str:
-        return "difference of means"
-
-    @property
     def effect_unit(self) -> str:
         return "%" if self.kind == "percent" else UNITS[self.measure]
 
@@ -112,7 +109,7 @@ class Change(BetweenVisits):
 
     @property
     def digits(self) -> int:
-        return 2 if self.kind == "percent" else 4
+        return 4 if self.kind != "percent" else 2 if self.measure in BMD_MEASURES else 1
 
     @property
     def described(self) -> str:
@@ -146,7 +143,19 @@ class Change(BetweenVisits):
         return out | {"std_error": found["se"], "method": "mean"}
 
     def effect(self, table: pd.DataFrame, arm: str, comparator: str, measure: str) -> dict[str, Any]:
-        """Difference of means by analysis of covariance at the endpoint's visit."""
+        """Difference of means by analysis of covariance at the endpoint's visit, or of medians by bootstrap.
+
+        The standard error of a difference of medians is that of a normal distribution with the same interval.
+        """
+        if measure == "difference of medians":
+            own, other = (table.loc[table["arm"] == name, "value"].to_numpy(float) for name in (arm, comparator))
+            if not (own.size and other.size):
+                raise BadInput("an arm has no patient left.")
+            gap = summaries.median_difference(own, other, (len(own), len(other)))
+            low, high = gap["difference_low"], gap["difference_high"]
+            error = (high - low) / (2 * float(normal_quantile(0.5 + LEVEL / 2)))
+            return {"estimate": gap["difference"], "low": low, "high": high, "std_error": error, "p": np.nan,
+                    "df": np.nan, "method": "medians, bootstrap"}  # fmt: skip
         row: dict[str, Any] = ancova(table, [comparator, arm], comparator, self.covariates)[1]
         if not np.isfinite(float(row["difference"])):
             raise BadInput("an arm has no patient left.")

@@ -469,8 +469,8 @@ class Context:
         if not self.trial.conduct.supplements:
             return said
         return (
-            f"{said} Calcium and vitamin D, which all take from the start, lower both: `ranklsim simulate` and "
-            "`explore`, of a person who starts neither, give more."
+            f"{said} Calcium and vitamin D, which all take from the start, lower both: the explorer shows a person who "
+            "starts neither, unless told otherwise, and higher CTX."
         )
 
     def lasts(self, measure: str, what: str, after: float | None = None) -> pd.DataFrame:

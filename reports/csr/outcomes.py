@@ -450,7 +450,7 @@ def _forests(c: Context, section: Section) -> None:
         shown += 1
         measure = str(own["effect_measure"].iloc[0])
         spec = c.trial.endpoint(str(name))
-        factor, _, _ = _scale(spec, measure)
+        factor, digits, _ = _scale(spec, measure)
         control = c.by_name[str(c.reference(spec))]
         points = _points(spec, measure).strip()
         section.exhibits.append(
@@ -463,6 +463,7 @@ def _forests(c: Context, section: Section) -> None:
                 xlabel=f"{first_upper(measure)}{f' ({points})' if points else ''}",
                 ratio=is_ratio(measure),
                 scale=factor,
+                digits=digits,
                 note=f"Patients with the values needed: {view.label} / {control.label}. Each subgroup by itself, "
                 "without other covariates; diamond: all patients, analysed alike. Interaction: Cochran's Q over the "
                 f"subgroups. {' '.join(_gaps(own))}".rstrip(),

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.words import month_text
 from ranklsim.pkpd.errors import BadInput
-from ranklsim.reports.figures.drawing import INK, RULE, SHADE, SOFT, WIDTH, apart, drawing, shown, spread, wrap_label
+from ranklsim.reports.figures.drawing import (
+    INK,
+    RULE,
+    SHADE,
+    SOFT,
+    WIDTH,
+    apart,
+    drawing,
+    ratio_axis,
+    shown,
+    spread,
+    text_width,
+    wrap_label,
+)
 from ranklsim.reports.layout.arms import ArmView
-from ranklsim.reports.layout.tables import num, p_value
+from ranklsim.reports.layout.tables import p_value, with_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -196,7 +210,9 @@ def dose_response(
         return figure
 
 
-def forest(frame: pd.DataFrame, arms: Sequence[ArmView], *, xlabel: str, ratio: bool, scale: float = 1.0) -> Figure:
+def forest(
+    frame: pd.DataFrame, arms: Sequence[ArmView], *, xlabel: str, ratio: bool, scale: float = 1.0, digits: int = 2
+) -> Figure:
     """Effects in subgroups, one line each, with numbers of patients, intervals in figures and p of interaction.
 
     Parameters
@@ -210,76 +226,99 @@ def forest(frame: pd.DataFrame, arms: Sequence[ArmView], *, xlabel: str, ratio: 
         Whether the axis is logarithmic with no effect at 1.
     scale : float
         By which effects are multiplied (100 for shares in percent).
+    digits : int
+        Digits of the effects after the point.
     """
-    from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+    from matplotlib.ticker import MaxNLocator
 
     look = next(arm for arm in arms if (frame["arm"] == arm.name).any())
     rows = frame.to_dict("records")
-    lines: list[tuple[str, dict[str, object] | None]] = []
-    interaction: dict[int, str] = {}  # by line; beside the effects, since it would run into the axis after a long name
+    lines: list[_Line] = []
     for k, row in enumerate(rows):
         if row["factor"] == "All":
-            lines.append(("All patients", row))
+            lines.append(_line("All patients", row, scale, digits))
             continue
         if k == 0 or rows[k - 1]["factor"] != row["factor"]:
-            p = p_value(float(row["p_interaction"]))
-            lines.append((str(row["factor"]), None))
-            interaction[len(lines) - 1] = f"interaction p = {p}".replace("= <", "< ")
-        lines.append((f"   {row['level']}", row))
-    pitch, above, below = 0.225, 0.36, 0.55
+            p = float(row["p_interaction"])
+            said = f"interaction p = {p_value(p)}".replace("= <", "< ") if np.isfinite(p) else ""
+            lines.append(_Line(str(row["factor"]), "", said))  # beside the effects, where no long name runs into it
+        lines.append(_line(f"   {row['level']}", row, scale, digits))
+    pitch, above, below, gap, edge = 0.225, 0.36, 0.55, 0.12, 0.08
     total = above + pitch * len(lines) + below
-    none = 1.0 if ratio else 0.0
-    with drawing(WIDTH, total) as figure:
-        ax = figure.add_axes((0.44, below / total, 0.33, pitch * len(lines) / total))
-        values = scale * frame[["estimate", "low", "high"]].to_numpy(float)
+    heads = ("Subgroup", "Patients", "Estimate (95% CI)")
+    first, second, third = (
+        max(text_width(head, 8.6), *(text_width(getattr(line, part), 9.0, line.weight) for line in lines))
+        for head, part in zip(heads, ("name", "sizes", "said"), strict=True)
+    )
+    left = edge + first + gap + second + gap
+    inside = max(WIDTH - left - gap - third - edge, 1.5)
+    wide = left + inside + gap + third + edge
+    with drawing(wide, total) as figure:
+        ax = figure.add_axes((left / wide, below / total, inside / wide, pitch * len(lines) / total))
+        none = 1.0 if ratio else 0.0
+        values = np.array([value for line in lines for value in line.effect])
         known = values[np.isfinite(values) & ((values > 0) if ratio else True)]
         low, high = min(none, *known) if known.size else none, max(none, *known) if known.size else none
         if ratio:
-            low, high = max(low, 0.02), min(high, 50.0)
-            ax.set_xscale("log")
-            ax.set_xlim(low / 1.15, high * 1.15 if high > low else low * 2)
-            ticks = [t for t in (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if low / 1.15 <= t <= high * 1.15]
-            ax.set_xticks(ticks)
-            ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            ax.xaxis.set_minor_locator(NullLocator())
-            ax.xaxis.set_minor_formatter(NullFormatter())
+            low = min(low, 0.1) if (values == 0).any() else low
+            ratio_axis(ax, max(low, 0.02) / 1.15, min(high, 50.0) * 1.15 if high > low else low * 2)
         else:
             room = max(high - low, 1e-6)
             ax.set_xlim(low - 0.05 * room, high + 0.05 * room)
+            ax.xaxis.set_major_locator(MaxNLocator(max(2, int(inside / 0.55))))
         ax.axvline(none, color=INK, lw=0.8, zorder=1)
         ax.set_ylim(-len(lines) + 0.5, 0.5)
         ax.set_yticks([])
         ax.spines["left"].set_visible(False)
         where = ax.get_yaxis_transform()
-        heads = ((-1.28, "Subgroup", "left"), (-0.06, "Patients", "right"), (1.06, "Estimate (95% CI)", "left"))
-        for x, words, side in heads:
+        places = ((edge - left) / inside, -gap / inside, 1 + gap / inside)
+        for x, words, side in zip(places, heads, ("left", "right", "left"), strict=True):
             ax.text(x, 0.95, words, transform=where, fontsize=8.6, color=SOFT, ha=side, va="center")
-        first, last = ax.get_xlim()
+        begin, end = ax.get_xlim()
         bars: list[tuple[float, float, float, float]] = []
-        points: dict[bool, list[tuple[float, float]]] = {True: [], False: []}  # of all patients, of subgroups
-        for k, (words, row) in enumerate(lines):
-            ax.text(-1.28, -k, words, transform=where, fontsize=9.0, va="center", weight="normal" if row else "bold")
-            if row is None:
-                ax.text(1.06, -k, interaction[k], transform=where, fontsize=8.8, va="center", color=SOFT)
-                continue
-            sizes = f"{row['n']} / {row['n_control']}"
-            ax.text(-0.06, -k, sizes, transform=where, fontsize=8.8, va="center", ha="right")
-            centre, left, right = (scale * float(str(row[name])) for name in ("estimate", "low", "high"))
-            if np.isfinite(centre) and (centre > 0 or not ratio):
-                if np.isfinite(left) and np.isfinite(right):
-                    bars.append((max(left, first), -k, min(right, last), -k))
-                if first <= centre <= last:
-                    points[row["factor"] == "All"].append((centre, -k))
-            shown = f"{num(centre)} ({num(left)}, {num(right)})" if np.isfinite(left) else "not estimable"
-            ax.text(1.06, -k, shown, transform=where, fontsize=8.8, va="center")
-        rules = [-k + 0.5 for k, (_, row) in enumerate(lines) if row is None]
+        points: dict[str, list[tuple[float, float]]] = {}  # by marker
+        for k, line in enumerate(lines):
+            style = {"transform": where, "va": "center"}
+            ax.text(places[0], -k, line.name, fontsize=9.0, weight=line.weight, **style)
+            ax.text(places[1], -k, line.sizes, fontsize=8.8, ha="right", **style)
+            ax.text(places[2], -k, line.said, fontsize=8.8, color=INK if line.sizes else SOFT, **style)
+            if line.effect:
+                centre, least, most = line.effect
+                if np.isfinite([least, most]).all():
+                    bars.append((max(least, begin), -k, min(most, end), -k))
+                marker = "<" if centre < begin else ">" if centre > end else "D" if line.name == "All patients" else "s"
+                points.setdefault(marker, []).append((min(max(centre, begin), end), -k))
+        rules = [-k + 0.5 for k, line in enumerate(lines) if not line.sizes]
         apart(ax, [(0.0, y, 1.0, y) for y in rules], transform=where, color=RULE, lw=0.6, zorder=0)
         apart(ax, bars, color=look.color, lw=1.4, zorder=3)
-        for every, marker, size in ((True, "D", 6.5), (False, "s", 5.0)):
-            at = np.array(points[every]).reshape(-1, 2)
-            ax.plot(*at.T, ls="", marker=marker, ms=size, color=look.color, mec="white", mew=0.6, zorder=4)
+        for marker, places_of in points.items():
+            style = {"ms": 6.5 if marker == "D" else 5.0, "mec": "white", "mew": 0.6, "zorder": 4, "clip_on": False}
+            ax.plot(*np.array(places_of).T, ls="", marker=marker, color=look.color, **style)
         ax.set_xlabel(xlabel)
         return figure
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of a forest: name, numbers of patients, what is said at its right; effect with its ends, if any."""
+
+    name: str
+    sizes: str
+    said: str
+    effect: tuple[float, ...] = ()
+
+    @property
+    def weight(self) -> str:
+        return "normal" if self.sizes else "bold"
+
+
+def _line(name: str, row: Mapping[str, Any], scale: float, digits: int) -> _Line:
+    """A line of one group of patients."""
+    sizes = f"{row['n']} / {row['n_control']}"
+    centre, low, high = (scale * float(row[part]) for part in ("estimate", "low", "high"))
+    if not np.isfinite(centre):
+        return _Line(name, sizes, "not estimable")
+    return _Line(name, sizes, with_interval(centre, low, high, digits), (centre, low, high))
 
 
 def endpoints_figure(found: Analyses) -> Figure:

@@ -8,13 +8,26 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ranklsim.reports.figures.drawing import INK, RULE, SOFT, WIDTH, drawing, month_axis, thinned, two_lines
+from ranklsim.reports.figures.drawing import (
+    INK,
+    RULE,
+    SOFT,
+    WIDTH,
+    drawing,
+    fitted,
+    month_axis,
+    text_width,
+    thinned,
+    two_lines,
+)
 
 Looks = Mapping[tuple[str, str], tuple[str, str]]
 """Run and arm to colour and marker."""
 
-ROW, HEAD, AXIS = 0.25, 0.36, 0.62
-"""Inches of a row, of a panel's title, and of the space below a panel."""
+LINE, HEAD, AXIS = 0.14, 0.36, 0.4
+"""Inches of a line of a name, of a panel's title, and of the space below a panel."""
+NAMES, SIZE = 2.9, 8.4
+"""Inches for the names of the rows, at most, and their size in points."""
 
 
 def forest(frame: pd.DataFrame, *, colors: Looks) -> Figure:
@@ -26,13 +39,17 @@ def forest(frame: pd.DataFrame, *, colors: Looks) -> Figure:
         Columns `what`, `run`, `arm`, `label`, `unit`, `estimate`, `ci_low`, `ci_high`.
     """
     panels = [(str(what), own.reset_index(drop=True)) for what, own in frame.groupby("what", sort=False)]
-    height = sum(HEAD + ROW * len(own) + AXIS for _, own in panels)
+    names = [f"{run}: {label}" for run, label in frame[["run", "label"]].itertuples(index=False)]
+    left = 0.22 + min(NAMES, max(text_width(name, SIZE) for name in names))
+    told = {name: fitted(name, NAMES, SIZE) for name in names}
+    row_height = 0.11 + LINE * max(name.count("\n") + 1 for name in told.values())
+    height = sum(HEAD + row_height * len(own) + AXIS for _, own in panels)
     with drawing(WIDTH, height) as figure:
         top = height
         for what, own in panels:
-            tall = ROW * len(own)
+            tall = row_height * len(own)
             top -= HEAD + tall
-            ax = figure.add_axes((0.46, top / height, 0.52, tall / height))
+            ax = figure.add_axes((left / WIDTH, top / height, 1 - (left + 0.12) / WIDTH, tall / height))
             top -= AXIS
             for k, row in enumerate(own.itertuples()):
                 y = len(own) - 1 - k
@@ -41,14 +58,15 @@ def forest(frame: pd.DataFrame, *, colors: Looks) -> Figure:
                     ax.plot([row.ci_low, row.ci_high], [y, y], color=color, lw=1.6)
                 ax.plot([row.estimate], [y], marker=marker, ms=5.5, color=color, mec="white", mew=0.6)
                 ax.text(
-                    -0.03, y, _shortened(f"{row.run}: {row.label}", 44), transform=ax.get_yaxis_transform(),
-                    ha="right", va="center", fontsize=8.4,
+                    (0.1 - left) / (WIDTH - left - 0.12), y, told[f"{row.run}: {row.label}"], fontsize=SIZE,
+                    transform=ax.get_yaxis_transform(), va="center", linespacing=1.1,
                 )  # fmt: skip
             ax.axvline(0, color=RULE, lw=0.8, zorder=0)
             ax.set_ylim(-0.6, len(own) - 0.4)
             ax.set_yticks([])
             ax.spines["left"].set_visible(False)
-            figure.text(0.012, (top + AXIS + tall + 0.12) / height, what, fontsize=9.6, color=INK)
+            title = fitted(what, WIDTH - 0.2, 9.6)
+            figure.text(0.012, (top + AXIS + tall + 0.12) / height, title, fontsize=9.6, color=INK)
         return figure
 
 
@@ -89,13 +107,9 @@ def courses(frame: pd.DataFrame, *, colors: Looks, ylabel: str, reference: float
             month_axis(ax, thinned(sorted(own["month"].unique()), last / 14), "Months since randomisation")
             ax.set_xlim(-0.02 * max(last, 1), last + 0.02 * max(last, 1))
             ax.set_ylabel(ylabel)
-            ax.set_title(run, loc="left")
+            ax.set_title(fitted(str(run), WIDTH - 0.2, 9.8), loc="left")
             ax.legend(
                 loc="upper left", bbox_to_anchor=(0.0, -0.42 / panel), ncols=2, frameon=False, fontsize=8.2,
                 borderaxespad=0, labelcolor=SOFT,
             )  # fmt: skip
         return figure
-
-
-def _shortened(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -248,6 +249,35 @@ def power_of_ten(value: float) -> str:
     return f"10{raised}" if np.isclose(value, 10.0**exponent, rtol=1e-9, atol=0.0) else f"{value:g}"
 
 
+RATIOS = (1.0, 0.1, 10.0, 0.5, 2.0, 0.2, 5.0, 0.05, 20.0, 0.02, 50.0)
+"""Ticks of an axis of ratios, the most important first."""
+
+
+def ratio_axis(ax: Axes, low: float, high: float) -> None:
+    """A logarithmic axis of ratios, with those of `RATIOS` as ticks whose labels have room.
+
+    Parameters
+    ----------
+    ax : Axes
+    low, high : float
+        Ends of the axis.
+    """
+    from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+
+    ax.set_xscale("log")
+    ax.set_xlim(low, high)
+    inches = ax.get_window_extent().width / ax.figure.dpi / np.log(high / low)
+    chosen: list[tuple[float, float]] = []  # value, and half the width of its label
+    for value in (tick for tick in RATIOS if low <= tick <= high):
+        half = text_width(f"{value:g}", 9.0) / 2
+        if all(inches * abs(np.log(value / other)) > half + room + 0.06 for other, room in chosen):
+            chosen.append((value, half))
+    ax.set_xticks(sorted(value for value, _ in chosen))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
 def wrap_label(label: str, width: int = 19) -> str:
     """An arm's name on lines of at most `width` characters; a dose stays with its unit.
 
@@ -259,6 +289,49 @@ def wrap_label(label: str, width: int = 19) -> str:
     """
     whole = re.sub(r"(\d) (?=\w?g\b)", "\\1\u00a0", label)
     return "\n".join(textwrap.wrap(whole, width, break_long_words=False)) or label
+
+
+@lru_cache(maxsize=4096)
+def text_width(words: str, size: float, weight: str = "normal") -> float:
+    """Inches that a line of text takes in the report's font, which is as wide as those of the page or wider.
+
+    Parameters
+    ----------
+    words : str
+    size : float
+        Points.
+    weight : str
+    """
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
+    return float(text_to_path.get_text_width_height_descent(words, font, ismath=False)[0]) / 72
+
+
+def fitted(words: str, width: float, size: float, weight: str = "normal") -> str:
+    """The text on lines of at most `width`; a word that is wider is parted.
+
+    Parameters
+    ----------
+    words : str
+    width : float
+        Inches.
+    size, weight
+        As of `text_width`.
+    """
+    lines: list[str] = []
+    for word in words.split():
+        joined = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(joined, size, weight) <= width:
+            lines[-1] = joined
+            continue
+        lines.append("")
+        for letter in word:
+            if lines[-1] and text_width(lines[-1] + letter, size, weight) > width:
+                lines.append("")
+            lines[-1] += letter
+    return "\n".join(lines)
 
 
 def two_lines(text: str, width: int) -> str:

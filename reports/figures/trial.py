@@ -482,7 +482,7 @@ def key_results(
         Panel to the value of no effect, 0 if not named.
     """
     n, left, gap, wide = len(arms), 1.75, 0.32, 9.4  # as wide with one panel: the page scales it to its own width
-    above, below, row = 0.72, 0.5, 0.56
+    above, below, row = 0.5, 0.5, 0.56
     total = above + row * n + below
     with drawing(wide, total) as figure:
         room = (wide - left - 0.15 - gap * (len(panels) - 1)) / max(len(panels), 1)
@@ -536,7 +536,7 @@ def _legend(figure: Figure, wide: float, total: float) -> None:
             )
         else:
             lw = 3.2 if mark == "solid" else 1.2
-            figure.add_artist(Line2D([x, x + span], [y, y], color=INK if mark == "solid" else SOFT, lw=lw, **look))
+            figure.add_artist(Line2D([x, x + span], [y, y], color=INK, lw=lw, **look))
         figure.text(x + span + 0.06 / wide, y, words, fontsize=8.6, color=SOFT, va="center")
         x += span + (0.22 + 0.0635 * len(words)) / wide
 
@@ -548,7 +548,8 @@ def _two_intervals(ax: Axes, row: pd.Series, arm: ArmView, y: float, span: float
     ax.plot([row["low"], row["high"]], [y + 0.17] * 2, color=arm.color, lw=3.2, solid_capstyle="butt", zorder=3)
     ax.plot([row["estimate"]], [y + 0.17], marker=arm.marker, ms=7, color=arm.color, mec="white", mew=0.8, zorder=4)
     if np.isfinite(row["structure_low"]):
-        ax.plot([row["structure_low"], row["structure_high"]], [y - 0.185] * 2, color=SOFT, lw=1.2, marker="|", ms=6)
+        ends = [row["structure_low"], row["structure_high"]]
+        ax.plot(ends, [y - 0.36] * 2, color=INK, lw=1.2, marker="|", ms=5, mew=1.2, zorder=3)
     if np.isfinite(row["unknown_low"]):
         width = max(row["unknown_high"] - row["unknown_low"], 0.002 * span)
         look = {"facecolor": "white", "edgecolor": arm.color, "hatch": "//////", "lw": 0.9, "zorder": 2}

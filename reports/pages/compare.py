@@ -39,6 +39,8 @@ from ranklsim.reports.layout.page import Page, table
 
 MARK = "ranklsim-compare"
 COVARIATES = ("age", "weight", "T_LS", "T_TH", "eGFR")
+SAME = 6
+"""Digits after the point to which an estimate is the same, whatever it is compared with."""
 """Covariates that must agree for patient k of two runs to be the same person."""
 
 
@@ -330,7 +332,9 @@ def _endpoint_key(row: Mapping[str, Any]) -> str:
 
 
 def endpoints(runs: Sequence[Seen]) -> pd.DataFrame:
-    """Endpoints of all runs: `run`, `what` (`_endpoint_key`), `label` of the arm, and the columns of each report.
+    """Endpoints of all runs: `run`, `what` (`_endpoint_key`), `label` of the arm and of the one that it is `against`.
+
+    With the columns of each report.
 
     Parameters
     ----------
@@ -346,10 +350,14 @@ def endpoints(runs: Sequence[Seen]) -> pd.DataFrame:
             own.assign(
                 run=run.name,
                 label=own["arm"].map(run.labels),
+                against=[
+                    run.labels.get(run.context.reference(run.context.trial.endpoint(name)) or "", "")
+                    for name in own["endpoint"]
+                ],
                 what=[_endpoint_key(row) for row in own.to_dict("records")],
             )
         )
-    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["run", "what", "label"])
+    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["run", "what", "label", "against"])
     order = {what: k for k, what in enumerate(dict.fromkeys(frame["what"]))}
     return frame.sort_values("what", key=lambda c: c.map(order), kind="stable", ignore_index=True)
 
@@ -359,10 +367,13 @@ def _endpoints(runs: Sequence[Seen]) -> Section | None:
     if frame.empty:
         return None
     section = Section("", "Endpoints of every run", "endpoints")
-    columns = ["what", "run", "label", "arm", "measure", "n", "estimate", "ci_low", "ci_high", "difference",
+    columns = ["what", "run", "label", "arm", "measure", "n", "estimate", "ci_low", "ci_high", "against", "difference",
                "difference_low", "difference_high", "parameter_median", "parameter_low", "parameter_high",
                "unknown_low", "unknown_high", "unit", "method"]  # fmt: skip
-    frame = frame[columns]
+    # Endpoints that differ in the comparator alone have the same estimate in an arm, which is shown once.
+    again = frame[["what", "run", "arm", "n", "estimate", "ci_low", "ci_high", "method"]].round(SAME).duplicated()
+    once = frame.loc[~again, columns]
+    frame = frame.loc[frame["difference"].notna() | ~again, columns].reset_index(drop=True)
     colors = {(run.name, arm.name): (arm.color, arm.marker) for run in runs for arm in run.context.arms}
 
     def cells(row: dict[str, Any]) -> Record:
@@ -375,7 +386,8 @@ def _endpoints(runs: Sequence[Seen]) -> Section | None:
             "Arm": row["label"],
             "n": str(int(row["n"])),
             "Estimate (95% CI)": shown("estimate", "ci_low", "ci_high"),
-            "Difference to control (95% CI)": shown("difference", "difference_low", "difference_high"),
+            "Difference (95% CI)": shown("difference", "difference_low", "difference_high"),
+            "To": row["against"] if np.isfinite(row["difference"]) else tables.DASH,
             "Over unknown parameters: median (90% interval)": shown(
                 "parameter_median", "parameter_low", "parameter_high"
             ),
@@ -392,15 +404,15 @@ def _endpoints(runs: Sequence[Seen]) -> Section | None:
                 figures_compare.forest,
                 colors=colors,
             )
-            for k, (what, own) in enumerate(frame.groupby("what", sort=False), 1)
+            for k, (what, own) in enumerate(once.groupby("what", sort=False), 1)
         ),
         table(
             "2.1",
             "Endpoints of every run",
             frame,
             cells,
-            "Each run's own analysis and control. 95% CI: sampling of patients. Over unknown parameters: difference to "
-            "the run's control (or the change) of the typical patient.",
+            "Each run's own analysis. 95% CI: sampling of patients. Over unknown parameters: the same difference (or "
+            "the change, where there is none) of the typical patient.",
             numeric=("n",),
             group="Endpoint",
         ),
@@ -538,10 +550,8 @@ def between(first: Seen, other: Seen) -> pd.DataFrame:
     """
     paired = same_people(first, other)
     rows = []
-    theirs = {_spec_key(spec): spec for spec in other.context.trial.changes}
-    for spec in first.context.trial.changes:
-        if _spec_key(spec) not in theirs:
-            continue
+    ours, theirs = ({_spec_key(spec): spec for spec in run.context.trial.changes} for run in (first, other))
+    for spec in (ours[key] for key in ours if key in theirs):
         values = []
         for run in (first, other):
             change = summaries.change_from(
