@@ -35,6 +35,7 @@ WIDTH = 6.2  # inches; text stays legible when printed at 12 cm
 INK, SOFT, RULE, SHADE = "#1F2933", "#52606D", "#9AA5B1", "#EEF1F4"
 
 LINE = 11.8 / 72  # inches from line to line of an arm's name
+STRIP = 0.085  # inches from strip to strip of `dosing`
 FONT_STACK = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 RC = {
@@ -287,8 +288,12 @@ def wrap_label(label: str, width: int = 19) -> str:
     width : int
         Characters.
     """
-    whole = re.sub(r"(\d) (?=\w?g\b)", "\\1\u00a0", label)
-    return "\n".join(textwrap.wrap(whole, width, break_long_words=False)) or label
+    return "\n".join(textwrap.wrap(_whole(label), width, break_long_words=False)) or label
+
+
+def _whole(label: str) -> str:
+    """The name with no break between a dose and its unit."""
+    return re.sub(r"(\d) (?=\w?g\b)", "\\1\u00a0", label)
 
 
 @lru_cache(maxsize=4096)
@@ -321,7 +326,7 @@ def fitted(words: str, width: float, size: float, weight: str = "normal") -> str
         As of `text_width`.
     """
     lines: list[str] = []
-    for word in words.split():
+    for word in _whole(words).split(" "):
         joined = f"{lines[-1]} {word}" if lines else word
         if lines and text_width(joined, size, weight) <= width:
             lines[-1] = joined
@@ -425,7 +430,7 @@ def dosing(ax: Axes, arms: Sequence[ArmView], *, words: bool = True) -> None:
     ax : Axes
     arms : sequence of ArmView
     words : bool
-        Whether the marks are explained.
+        Whether the marks are explained, and the strips drawn.
     """
     from matplotlib.patches import Rectangle
 
@@ -455,25 +460,25 @@ def dosing(ax: Axes, arms: Sequence[ArmView], *, words: bool = True) -> None:
     left, right = ax.get_xlim()
     if len(ends) == 1 and (end := ends.pop()) > left:
         ax.axvspan(max(min(0.0, end), left), end, color=SHADE, lw=0, zorder=0)
-    transform = ax.get_xaxis_transform()
+    if not words:
+        return
+    transform, inch = ax.get_xaxis_transform(), ax.figure.dpi / ax.get_window_extent().height
     for k, arm in enumerate(treated):
-        y = 1.025 + 0.028 * (len(treated) - 1 - k)
+        y = 1 + inch * (0.075 + STRIP * (len(treated) - 1 - k))
         for course in arm.courses:
             if course.kind == "none":
                 continue
             begin, stop = max(course.start, left), max(course.end, course.start + 0.01 * (right - left))
             if stop <= left:
                 continue
-            strip = Rectangle(
-                (begin, y), stop - begin, 0.02, transform=transform, color=course.color, lw=0, clip_on=False
-            )
-            ax.add_patch(strip)
-            if course.last >= left:
-                ax.plot([course.last], [y + 0.01], marker="|", ms=7, color=INK, transform=transform, clip_on=False)
-    if words:
-        y = 1.03 + 0.028 * len(treated)
-        note = "dosing by arm; tick: last dose of a regimen"
-        ax.text(0.0, y, note, transform=ax.transAxes, fontsize=8.6, color=SOFT, va="bottom")
+            look = {"transform": transform, "color": course.color, "lw": 0, "clip_on": False}
+            ax.add_patch(Rectangle((begin, y), min(stop, right) - begin, 0.06 * inch, **look))
+            if left <= course.last <= right:
+                look = {"transform": transform, "color": INK, "clip_on": False}
+                ax.plot([course.last], [y + 0.03 * inch], marker="|", ms=7, **look)
+    note = "dosing by arm; tick: last dose of a regimen"
+    ax.text(0.0, 1 + inch * (0.1 + STRIP * len(treated)), note, transform=ax.transAxes, fontsize=8.6, color=SOFT,
+            va="bottom")  # fmt: skip
 
 
 def shown(frame: pd.DataFrame, arms: Sequence[ArmView]) -> list[ArmView]:
@@ -513,7 +518,7 @@ def strip_height(arms: Sequence[ArmView]) -> float:
         Arms of the figure.
     """
     treated, plan = _plan(arms)
-    return 0.32 + 0.09 * len(treated) if plan is None else 0.12
+    return 0.28 + STRIP * len(treated) if plan is None else 0.12
 
 
 def label_height(arms: Sequence[ArmView]) -> float:

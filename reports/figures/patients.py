@@ -15,10 +15,10 @@ from ranklsim.reports.figures.drawing import (
     SOFT,
     WIDTH,
     drawing,
+    fitted,
     month_axis,
     shown,
     thinned,
-    wrap_label,
 )
 from ranklsim.reports.layout.arms import ArmView
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = 2
+TITLE = 9.8  # points
 _FOOT = 0.34  # inches from the bottom to the words below the lowest axes
 STEPS = 400
 """Patients. A waterfall of more patients shows this many of them, evenly spaced."""
@@ -34,19 +35,28 @@ STEPS = 400
 
 @contextmanager
 def _panels(
-    frame: pd.DataFrame, arms: Sequence[ArmView], panel: float, ylabel: str, xlabel: str
+    frame: pd.DataFrame, arms: Sequence[ArmView], panel: float, ylabel: str, xlabel: str, *, counted: bool = False
 ) -> Iterator[tuple[Figure, list[tuple[Axes, ArmView, pd.DataFrame]]]]:
-    """A figure with a panel `panel` inches high for each arm, `COLUMNS` in a row, all on one scale."""
+    """A figure with a panel `panel` inches high for each arm, `COLUMNS` in a row, all on one scale.
+
+    The arm's name is the title, with the number of its rows if they are `counted`.
+    """
     own, wide, gap = shown(frame, arms), 0.395, 0.095
-    height = 0.36 + -(-len(own) // COLUMNS) * (panel + 0.5) + 0.3
+    counts = frame["arm"].value_counts()
+    titles = [f"{arm.label} (n\u00a0=\u00a0{counts[arm.name]})" if counted else arm.label for arm in own]
+    titles = [fitted(title, WIDTH * wide, TITLE) for title in titles]
+    top = 0.2 + 0.16 * (max((title.count("\n") for title in titles), default=0) + 1)
+    between = top + 0.14
+    height = top + -(-len(own) // COLUMNS) * (panel + between) + 0.3
     low, high = float(frame["value"].min()), float(frame["value"].max())
     span = (high - low) or 1.0
     with drawing(WIDTH, height) as figure:
         panels = []
         for k, arm in enumerate(own):
-            bottom = 1 - (0.36 + (k // COLUMNS) * (panel + 0.5) + panel) / height
+            bottom = 1 - (top + (k // COLUMNS) * (panel + between) + panel) / height
             ax = figure.add_axes((gap + (k % COLUMNS) * (wide + gap), bottom, wide, panel / height))
             ax.set_ylim(low - 0.04 * span, high + 0.04 * span)
+            ax.set_title(titles[k], loc="left", fontsize=TITLE)
             if k % COLUMNS == 0:
                 ax.set_ylabel(ylabel)
             panels.append((ax, arm, frame[frame["arm"] == arm.name]))
@@ -73,7 +83,6 @@ def spaghetti(frame: pd.DataFrame, arms: Sequence[ArmView], *, ylabel: str, xlab
             ax.plot(mean.index, mean.to_numpy(), color=INK, lw=1.7)
             ax.axhline(0, color=RULE, lw=0.7, zorder=0)
             month_axis(ax, thinned(sorted(frame["month"].unique()), 2.6), None)
-            ax.set_title(wrap_label(arm.label, 40), loc="left")
         return figure
 
 
@@ -85,7 +94,8 @@ def waterfall(frame: pd.DataFrame, arms: Sequence[ArmView], *, ylabel: str) -> F
     frame : DataFrame
         Columns `arm`, `value`, sorted within an arm from high to low.
     """
-    with _panels(frame, arms, 1.45, ylabel, "Patients from the highest to the lowest (%)") as (figure, panels):
+    xlabel = "Patients from the highest to the lowest (%)"
+    with _panels(frame, arms, 1.45, ylabel, xlabel, counted=True) as (figure, panels):
         for ax, arm, own in panels:
             value = own["value"].to_numpy(float)
             picked = value if value.size <= STEPS else value[np.linspace(0, value.size - 1, STEPS).round().astype(int)]
@@ -93,7 +103,6 @@ def waterfall(frame: pd.DataFrame, arms: Sequence[ArmView], *, ylabel: str) -> F
             ax.stairs(picked, edges, baseline=0, fill=True, color=arm.color, lw=0)
             ax.axhline(0, color=INK, lw=0.8)
             ax.set_xlim(0, 100)
-            ax.set_title(f"{wrap_label(arm.label, 40)} (n = {value.size})", loc="left")
             gained = 100 * float((value > 0).mean())
             ax.text(0.98, 0.94, f"{gained:.0f}% above 0", transform=ax.transAxes, ha="right", va="top", color=SOFT)
         return figure

@@ -70,12 +70,14 @@ def _figure(
             for j, phase in enumerate(columns):
                 ax, here = axes[k, j], (groups["site_or_marker"] == site) & (groups["phase"] == phase)
                 if not here.any():
-                    ax.set_visible(False)
+                    ax.set_axis_off()
+                    where = {"transform": ax.transAxes, "ha": "center", "va": "center"}
+                    ax.text(0.5, 0.5, "no published group", fontsize=8.4, color=SOFT, **where)
                     continue
                 mine = patients[(patients["site_or_marker"] == site) & (patients["phase"] == phase)]
                 _panel(ax, site, groups[here], mine, phases[phase][0])
                 ax.set_title(f"{_name(site)}, {phases[phase][2]}", loc="left", fontsize=9.0)
-            first = next(axes[k, j] for j in range(len(columns)) if axes[k, j].get_visible())
+            first = next(axes[k, j] for j in range(len(columns)) if axes[k, j].axison)
             first.set_ylabel("Change from\nbaseline (%)" if site in NAMES else "% of baseline")
         figure.legend(handles=_legend(), loc="lower center", ncol=3, frameon=False, fontsize=8.4)
         figure.supxlabel("Months", fontsize=9.6, color=INK, y=0.47 / height)

@@ -25,6 +25,7 @@ from ranklsim.reports.figures.drawing import (
     dosing,
     drawing,
     end_labels,
+    fitted,
     label_height,
     month_axis,
     notes,
@@ -72,12 +73,13 @@ def _arm_grid(
             line, column = divmod(k, columns)
             bottom = total - above - (line + 1) * panel - line * between
             ax = figure.add_axes((0.095 + column * (width + 0.06), bottom / total, width, panel / total))
-            ax.set_title(arm.label, loc="left", fontsize=9.6, weight="bold", pad=5)
+            title = fitted(arm.label, WIDTH * width, 9.6, "bold")
+            ax.set_title(title, loc="left", fontsize=9.6, weight="bold", pad=5)
             if column == 0:
                 ax.set_ylabel(ylabel)
             else:
                 ax.tick_params(axis="y", labelleft=False)
-            panels.append((ax, arm, frame[frame["arm"] == arm.name], k + columns >= len(own)))
+            panels.append((ax, arm, frame[frame["arm"] == arm.name], line == lines - 1))
         yield figure, panels
 
 
@@ -102,7 +104,8 @@ def _course_figure(
     heading: str,
 ) -> Figure:
     """Courses by month that `draw` draws: dosing, arms named at the ends of their lines, numbers of patients below."""
-    above = strip_height(arms)
+    strips = strip_height(arms)
+    above = strips + (0.18 if strips > 0.2 else 0)  # the marks stand above the strips
     below = 0.5 + 0.2 + 0.165 * len(own) + 0.1
     axes_height = max(3.0, label_height(own))
     total = above + axes_height + below + 0.18
@@ -113,10 +116,8 @@ def _course_figure(
         dosing(ax, arms)
         ax.set_ylabel(ylabel)
         small = {"transform": ax.transAxes, "fontsize": 8.6, "color": SOFT}
-        if above < 0.2:
-            ax.text(0.0, 1 + 0.05 / axes_height, f"{marks}; shaded: dosing", va="bottom", **small)
-        else:  # the space above is taken by the strips of the arms
-            ax.text(1.0, -0.52 / axes_height, marks, va="center", ha="right", **small)
+        said, at = (f"{marks}; shaded: dosing", 0.05) if above == strips else (marks, strips)
+        ax.text(0.0, 1 + at / axes_height, said, va="bottom", **small)
         end_labels(ax, ends, (0.02, 0.98))
         numbers_at_visits(ax, counts, own, labelled, 0.52, heading)
         return figure
@@ -315,7 +316,8 @@ def _panels(
 ) -> Figure:
     """A panel for each output that `frame` has, one below the other, with dosing and the names of the arms."""
     keys = [key for key in titles if (frame["output"] == key).any()]
-    above = strip_height(arms) + 0.12
+    strips = strip_height(arms)
+    above = strips + (0.24 if strips > 0.2 else 0.12)
     panel, between, below = max(1.35, label_height(arms)), 0.36, 0.5
     total = above + len(keys) * panel + (len(keys) - 1) * between + below
     with drawing(WIDTH, total) as figure:
@@ -332,7 +334,7 @@ def _panels(
             ax.set_ylim(low, high + (0.14 if j == 0 else 0.02) * (high - low))
             dosing(ax, arms, words=j == 0)
             ax.set_ylabel(ylabel)
-            lift = (strip_height(arms) if j == 0 and strip_height(arms) > 0.2 else 0.06) / panel
+            lift = (strips if j == 0 and strips > 0.2 else 0.06) / panel
             ax.text(0, 1 + lift, titles[key], transform=ax.transAxes, fontsize=9.6, va="bottom", weight="bold")
             end_labels(ax, ends, (0.03, 0.97))
         return figure

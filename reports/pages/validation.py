@@ -6,7 +6,6 @@ both with the curves. Observed figures are hollow black points with bars, the mo
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from ranklsim.pkpd.evidence.records import FIGURE, Arm, Evidence, load_evidence
 from ranklsim.pkpd.machine import processors
 from ranklsim.pkpd.parameters import PARAMETERS, ParameterTable, load_parameters
 from ranklsim.pkpd.units import DAYS_PER_MONTH
-from ranklsim.reports.figures.drawing import INK, RULE, SHADE, WIDTH, drawing, panels, svg_text, thinned
+from ranklsim.reports.figures.drawing import INK, RULE, SHADE, WIDTH, drawing, fitted, panels, svg_text, thinned
 from ranklsim.reports.figures.predictive import check_section
 from ranklsim.reports.layout.cells import Text
 from ranklsim.reports.layout.exhibit import Exhibit, Section, csv_text
@@ -52,6 +51,8 @@ AXIS = {
     "concentration": "free drug in serum\n(µg/mL)",
 }
 WORST = 15
+PANEL = 1.7
+"""Inches of a panel that has two others beside it, at least."""
 HEADLINES = (*NAMES, "CTX", "P1NP")
 
 
@@ -461,7 +462,7 @@ def _panel(ax: Axes, arm: Arm, evidence: Evidence, points: pd.DataFrame, course:
     ax.set_xticks(thinned(np.arange(0, last + step / 2, step).tolist(), 0.1 * last))
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.tick_params(labelsize=8.2)
-    words = "\n".join(textwrap.wrap(f"{arm.study}: {arm.label}", 27))
+    words = fitted(f"{arm.study}: {arm.label}", PANEL, 8.0)
     ax.set_title(words, loc="left", fontsize=8.0, color=INK, linespacing=1.15)
     ax.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
 
