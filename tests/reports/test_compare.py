@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -144,3 +145,15 @@ def test_an_endpoint_that_only_one_trial_has_is_one_line():
         {"months": "36", "endpoint[a]": "yes", "endpoint[b].role": "secondary"},
         {"months": "24", "endpoint[b].role": "primary"},
     ]
+
+
+def test_an_arm_is_drawn_once_where_endpoints_differ_in_the_comparator_alone(small_run, tmp_path):
+    folders = [small_run, tmp_path / "again"]
+    shutil.copytree(small_run, folders[1])
+    page = write_comparison(folders, out=tmp_path / "side")
+    for path in (page.parent / "tables").glob("figure-2.1.*.csv"):
+        assert not pd.read_csv(path).duplicated(["run", "arm"]).any(), path.name
+    shown = pd.read_csv(next((page.parent / "tables").glob("table-2.1-*.csv")))
+    compared = shown[shown["difference"].notna()]
+    assert set(compared["against"]) == {"Placebo", "Denosumab 60 mg Q6M"}
+    assert not shown.duplicated(["what", "run", "arm", "against"]).any()

@@ -241,6 +241,18 @@ def test_all_endpoints_of_a_trial_come_out_in_one_frame_with_decisions(world):
     assert forest.loc[forest["factor"] == "All", "estimate"].iloc[0] == pytest.approx(4.0)
 
 
+def test_subgroups_of_an_endpoint_of_medians_show_differences_of_medians(world):
+    rng = np.random.default_rng(3)
+    arms = world.patients["arm"].to_numpy()
+    values = pd.DataFrame({"patient": world.patients["patient"], "arm": arms, "value": rng.lognormal(size=len(arms))})
+    spec = replace(GAIN, analysis="median difference")
+    found = spec.effect(values, "drug", "placebo", spec.subgroup_measure)
+    middle = values.groupby("arm")["value"].median()
+    assert found["estimate"] == pytest.approx(middle["drug"] - middle["placebo"])
+    assert found["low"] < found["estimate"] < found["high"]
+    assert found["std_error"] == pytest.approx((found["high"] - found["low"]) / (2 * 1.959964), rel=1e-6)
+
+
 # -- durability --------------------------------------------------------------------------------------------------------
 
 

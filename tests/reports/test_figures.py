@@ -22,7 +22,7 @@ from ranklsim.cohorts.protocol.design import Arm
 from ranklsim.pkpd.dosing import Regimen
 from ranklsim.pkpd.parameters import load_parameters
 from ranklsim.pkpd.units import DAYS_PER_MONTH
-from ranklsim.reports.figures import drawing, plain
+from ranklsim.reports.figures import analyses, drawing, plain
 from ranklsim.reports.figures import trial as figures
 from ranklsim.reports.layout import arms as arm_views
 
@@ -262,3 +262,52 @@ def test_the_words_of_every_parameter_stand_beside_the_bars_and_not_below_them()
             box = text.get_window_extent(canvas.get_renderer())
             assert box.x0 >= -1, text.get_text()
             assert box.x1 <= axes.bbox.x0 or text.get_text() == "TEST", text.get_text()
+
+
+def texts(figure: Figure) -> dict[str, tuple[float, float]]:
+    """Left and right end of every text in a figure, as shares of its width."""
+    FigureCanvasAgg(figure).draw()
+    drawn = [text for text in figure.findobj(lambda part: hasattr(part, "get_text")) if text.get_text().strip()]
+    ends = [(text.get_text().strip(), text.get_window_extent()) for text in drawn]
+    return {words: (box.x0 / figure.bbox.width, box.x1 / figure.bbox.width) for words, box in ends}
+
+
+@pytest.mark.parametrize("words", ["Denosumab 60 mg Q6M, then mRANKL-selective (n = 26)", "x" * 90, "a"])
+def test_lines_are_as_long_as_they_may_be_and_hold_every_letter(words):
+    lines = drawing.fitted(words, 1.2, 9.0).split("\n")
+    assert all(drawing.text_width(line, 9.0) <= 1.2 for line in lines)
+    assert re.sub(r"\s", "", "".join(lines)) == words.replace(" ", "")
+
+
+@pytest.mark.parametrize("width", [0.8, 2.0, 5.0])
+def test_ticks_of_ratios_have_one_among_them_and_do_not_touch(width):
+    with drawing.drawing(6.0, 2.0) as figure:
+        ax = figure.add_axes((0.1, 0.3, width / 6, 0.6))
+        drawing.ratio_axis(ax, 0.015, 60.0)
+        shown = ax.get_xticks()
+        assert 1.0 in shown
+        inches = width * np.log(shown / 0.015) / np.log(60.0 / 0.015)
+    half = [drawing.text_width(f"{value:g}", 9.0) / 2 for value in shown]
+    for (one, a), (other, b) in pairwise(zip(inches, half, strict=True)):
+        assert other - one > a + b
+
+
+def test_a_forest_shows_every_row_whole_and_those_without_an_estimate_alike():
+    rows = [
+        ("All", "", 1200.0, 1e-4, 1e4, ""),
+        ("Age", "young", 0.0, 0.0, 6.7, ""),
+        ("Age", "old", np.nan, 0.0, np.inf, "no events"),
+        ("Age", "oldest", np.nan, np.nan, np.nan, "no events"),
+    ]
+    frame = pd.DataFrame(rows, columns=["factor", "level", "estimate", "low", "high", "note"])
+    frame = frame.assign(arm="test", n=100, n_control=99, p_interaction=np.nan)
+    views = arm_views.view_arms(TWO, AGENTS)
+    figure = analyses.forest(frame.assign(arm=views[1].name), views, xlabel="Hazard ratio", ratio=True)
+    found = texts(figure)
+    assert all(0 <= left and right <= 1 for left, right in found.values()), found
+    assert "1200.00 (0.00, 10000.00)" in found
+    assert "0.00 (0.00, 6.70)" in found
+    (ax,) = figure.axes
+    assert [text.get_text() for text in ax.texts].count("not estimable") == 2
+    marked = sum(len(line.get_xdata()) for line in ax.lines if line.get_marker() in "<>Ds")
+    assert marked == 2, "an estimate beyond the axis has an arrow at its end"

@@ -21,7 +21,7 @@ from ranklsim.pkpd.errors import BadInput
 from ranklsim.pkpd.variants import variants
 from ranklsim.reports.csr.appendix import potency_in_words
 from ranklsim.reports.csr.context import Context
-from ranklsim.reports.csr.core import beside, expected, key_results, rebound, short, within_words
+from ranklsim.reports.csr.core import beside, counterpart, expected, key_results, rebound, short, within_words
 from ranklsim.reports.csr.report import compose, write_report
 from ranklsim.reports.layout.cells import plain
 
@@ -459,3 +459,42 @@ def test_the_answer_begins_with_what_is_expected_in_words(page, context):
         assert f"{short(context, context.by_name[arm])} {beside(*share, 'bone')}" in text
         assert words in text.split(". From baseline")[0]
     assert "allow a difference of 10% of what is expected of Denosumab" in text
+
+
+TRIALS = {
+    "dose_ranging": [
+        r"^Expected beside Denosumab 14, 60 and 210: mRANKL-selective 14, 60 and 210 .*bone, .*suppression of CTX\.",
+        r"to month 12 lumbar spine BMD changed by",
+        r"to month 6 serum CTX changed by",
+    ],
+    "exit": [r"^Expected change, best first, in total hip BMD from month 24 to month 48: "],
+    "discontinuation": [
+        r"^Expected of Denosumab 60 mg Q6M, then off, minus Placebo: lumbar spine BMD \d",
+        r"total hip BMD −\d\.\d to −\d\.\d points from month 24 to month 36; highest CTX after treatment 1",
+        r"From month 24 to month 36 total hip BMD changed by",
+    ],
+    "freedom": [
+        r"Expected of Denosumab [^:]*: lumbar spine BMD [^;]*; serum CTX −",
+        r"to month 1 serum CTX changed by",
+    ],
+}
+
+
+@pytest.mark.parametrize("trial", TRIALS)
+def test_the_answer_tells_bone_and_turnover_and_begins_with_what_is_expected(trial, tmp_path):
+    c = Context(open_run(run(replace(load_trial(trial), uncertainty_draws=3), tmp_path / "run", patients=28).folder))
+    first = compose(c, brief=True)[0]
+    said = " ".join(plain(text) for text in first.key)
+    assert len(said.split()) <= 120
+    for words in TRIALS[trial]:
+        assert re.search(words, said if not words.startswith("^") else plain(first.key[0])), said
+    if trial == "exit":  # the order is that of the medians over the draws
+        order = re.findall(r"Denosumab, then ([\w-]+)\)", plain(first.key[0]))
+        expected = c.by_draw(c.primary).query("draw != 0").groupby("arm")["value"].median().sort_values()
+        assert order == [c.by_name[arm].label.split()[-1] for arm in expected.index[::-1]]
+
+
+def test_an_arm_is_told_beside_the_known_one_of_the_same_doses(tmp_path):
+    c = Context(open_run(run(load_trial("dose_ranging"), tmp_path / "run", patients=14, layers=["patients"]).folder))
+    pairs = {arm.name: known.name for arm in c.arms if arm.basis == "predicted" and (known := counterpart(c, arm))}
+    assert pairs == {f"mrankl{dose}": f"dmab{dose}" for dose in (14, 60, 210)}
