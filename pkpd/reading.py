@@ -562,7 +562,7 @@ class Table:
         example, last = self.shape.example(key), next(k for k in (*reversed(places), key) if isinstance(k, str))
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if number and not abs(value) < LARGEST_WHOLE:  # type: ignore[arg-type]
-            form = "is too large" if isinstance(value, int) else "is not a finite number"
+            form = "is not a finite number" if value in (math.inf, -math.inf) or value != value else "is too large"
             sentence = f"{last} = {shown(value)} {form}; give {example}."
         else:
             is_quantity = number and re.search(r'"[^"]*\d[^"]* [^"]*"', example)

@@ -844,4 +844,6 @@ def jackknife(value_of: Callable[[np.ndarray], float], n: int) -> tuple[float, f
     if groups < 2 or not np.isfinite(value):
         return value, np.nan
     left_out = np.array([value_of(everyone[everyone % groups != group]) for group in range(groups)])
+    if not np.isfinite(left_out).all():  # such as a ratio to a group without an event
+        return value, np.nan
     return value, float(np.sqrt((groups - 1) / groups * ((left_out - left_out.mean()) ** 2).sum()))

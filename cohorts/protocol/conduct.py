@@ -574,14 +574,19 @@ class _Reader:
         return Enrolment(rate, ramp, tuple(steps))
 
     def _looks(self) -> Iterator[tuple[str, float]]:
-        for index, text in enumerate(self.table.values("looks", str, [])):
+        looks = self.table.values("looks", str, [])
+        for index, text in enumerate(looks):
             path = self.table.at("looks", index)
+            if text in looks[:index]:
+                self._fault(path, f'look "{text}" is given twice; give it once.')
             if found := _SHARE_LOOK.fullmatch(text):
                 share = float(found[1])
                 if not 0 < share <= 100:
                     self._fault(path, f'look "{text}" is not possible; give more than 0 and up to 100 % completed.')
                 yield COMPLETED, share / 100
             elif found := _EVENT_LOOK.fullmatch(text):
+                if float(found[1]) <= 0:
+                    self._fault(path, f'look "{text}" is not possible; give more than 0 events.')
                 if found[2] not in FRACTURES:
                     self._fault(path, f"look \"{text}\" counts '{found[2]}'; {near(found[2], FRACTURES)}")
                 elif not self.fractures:

@@ -15,6 +15,7 @@ ALPHA = 0.05
 """Two-sided type-I error where neither [interim] nor [multiplicity] says it."""
 
 MOST_EVENTS = 10_000_000
+LEAST_ERROR = 1e-6  # of an effect, in its unit; no trial is as exact
 
 INTERIM = Shape(
     {
@@ -74,21 +75,19 @@ def read_interim(
         return None
     events, error = _information(table, endpoint)
     effect = _effect(table, endpoint)
-    shape = _shape(table, spending)
+    shape = None if spending is None else _shape(table, spending)
     if spending is None or shape is None:
         return None
     return Interim(endpoint.name, arms, spending, alpha, events, error, effect, futility, shape)
 
 
-def _shape(table: Table, spending: str | None) -> tuple[float, ...] | None:
+def _shape(table: Table, spending: str) -> tuple[float, ...] | None:
     """Parameter of the spending function, or the points of an own one; None where it has a fault."""
-    parameter = table.number("parameter", SHAPES.get(spending or ""))
+    parameter = table.number("parameter", SHAPES.get(spending))
     if "parameter" in table and spending not in SHAPES:
         table.fault("parameter", f"the spending function {spending} has no parameter; leave it out.")
     if parameter is not None and (parameter == 0 or (spending == "power" and parameter < 0)):
-        table.fault(
-            "parameter", f"parameter = {parameter:g} is not possible; give one such as {SHAPES[str(spending)]:g}."
-        )
+        table.fault("parameter", f"parameter = {parameter:g} is not possible; give one such as {SHAPES[spending]:g}.")
         return None
     points = table.values("information", float, None), table.values("spent", float, None)
     if spending != "own":
@@ -140,7 +139,7 @@ def _information(table: Table, endpoint: Endpoint) -> tuple[float | None, float 
     if "planned_events" in table:
         said = f"events are the information of the analyses Cox and log-rank, and '{endpoint.name}' has another"
         table.fault("planned_events", f"{said}; give planned_error.")
-    error = table.quantity("planned_error", endpoint.effect_unit, None, above=0)
+    error = table.quantity("planned_error", endpoint.effect_unit, None, least=LEAST_ERROR)
     return None, None if error is None else endpoint.on_scale(error)
 
 

@@ -443,7 +443,9 @@ class _Reader:
                 f"stay within {of_table['low']:g} to {of_table['high']:g}.",
             )
         elif not low <= start <= high:
-            row.fault("start", f"start of {name} is {start:g}, outside its bounds {low:g} to {high:g}.")
+            row.fault(
+                "start", f"start of {name} is {start:g}, outside its bounds {low:g} to {high:g}; give one within them."
+            )
         if transform == "log" and low <= 0:
             row.fault("low", f"{name} is fitted as its logarithm, so low must be above 0, not {low:g}.")
         if transform == "logit" and not (0 < low and high < 1):

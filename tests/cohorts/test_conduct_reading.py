@@ -166,6 +166,8 @@ RULE = 'rescue = {{ {}, agent = "denosumab", dose = "60 mg", every = "6 mo" }}'
         ('enrolment = { rate = "60 patients" }', "60"),
         ('looks = ["soon"]', '"soon" is not a look'),
         ('looks = ["60 hips"]', "counts 'hips'; did you mean 'hip'?"),
+        ('fractures = true\nlooks = ["0 hip"]', 'look "0 hip" is not possible; give more than 0 events.'),
+        ('looks = ["12 mo", "24 mo", "12 mo"]', 'look "12 mo" is given twice; give it once.'),
         ('looks = ["60 hip"]', 'look "60 hip" counts fractures, and none happen'),
         ("imaging = [12]", "imaging finds vertebral fractures"),
         ("fractures = true\nimaging = [0, 12]", "imaging has 0 mo"),

@@ -56,6 +56,7 @@ def test_alpha_is_that_of_the_multiplicity_where_there_is_one(tmp_path):
     [
         ("", 0, "`spending` is missing"),
         ('spending = "OBF"', 1, '`spending` is "OBF"'),
+        ('spending = "OBF"\nparameter = 0', 1, '`spending` is "OBF"'),
         (OBF + 'endpoint = "gian"', 2, "unknown endpoint 'gian'; did you mean 'gain'?"),
         (OBF + 'endpoint = "CTX"', 2, "'CTX' is a difference of medians, which has no test"),
         (OBF + "alpha = 0.7", 2, "alpha = 0.7 is not possible"),
@@ -72,6 +73,7 @@ def test_alpha_is_that_of_the_multiplicity_where_there_is_one(tmp_path):
         ),
         (OBF + 'endpoint = "hip"\nplanned_error = "0.3"', 3, "the information of 'hip', a hazard ratio"),
         (OBF + 'planned_error = "0 %"', 2, 'planned_error is "0 %"'),
+        (OBF + 'planned_error = "1e-300 %"', 2, "planned_error"),
         (OBF + 'effect = "-1 %"', 2, 'effect = "-1 %" is not a benefit; give one above 0 %'),
         (OBF + 'endpoint = "hip"\neffect = "1.5"', 3, 'effect = "1.5" is not a benefit'),
         (OBF + 'endpoint = "hip"\neffect = "0"', 3, 'effect = "0" is not a ratio'),

@@ -147,6 +147,7 @@ def test_points_of_one_curve_do_not_count_as_independent(tmp_path: Path) -> None
         ("options = { max_nfev = 200 }", POSTERIOR.format("walkers = 30"), "takes no option 'walkers'"),
         ("starts  = 1", 'around = "old.csv"', "small.toml:4: earlier draws are where method"),
         ("sd = 1.0", "sd = inf", "sd = inf is not a finite number"),
+        ("sd = 1.0", "sd = 1e300", "sd = 1e+300 is too large"),
         ("starts  = 1", "starts  = true", "`starts` = true has the wrong form; give starts = 3."),
     ],
 )
