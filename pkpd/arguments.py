@@ -24,7 +24,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from ranklsim.pkpd.errors import FROM_COMMAND_LINE, BadInput, RanklsimError, near, shown
+from ranklsim.pkpd.errors import FROM_COMMAND_LINE, BadInput, RanklsimError, near, option_prefix, shown
 from ranklsim.pkpd.reading import MOST_CELLS, MOST_PATIENTS, control_character
 
 P = ParamSpec("P")
@@ -78,7 +78,11 @@ def checked(**kinds: Kind) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 try:
                     bound.arguments[name] = kinds[name](value)
                 except Wrong as wrong:
-                    faults.append(f"{name} = {shown(value)} {wrong}")
+                    option = (
+                        option_prefix() if signature.parameters[name].kind is inspect.Parameter.KEYWORD_ONLY else ""
+                    )
+                    said = option + (name.replace("_", "-") if option else name)
+                    faults.append(f"{said}{'' if isinstance(value, Mapping) else f' = {shown(value)}'} {wrong}")
             if faults:
                 raise BadInput(*faults)
             try:

@@ -361,6 +361,7 @@ def test_run_does_not_depend_on_workers(finished: Path, ranklsim, tmp_path: Path
         (["run", "modality", "--patients", "1.5"], ["--patients", "'1.5'"]),
         (["run", "modality", "--workers", "-1"], ["--workers", "'-1'"]),
         (["run", "modality", "--seed", "-1"], ["--seed", "'-1'", "0 or more"]),
+        (["run", "modality", "--seed", str(2**63)], [f"--seed = {2**63} is not possible", "from 0 to"]),
         (["run", "modality", "--layers", "patient"], ["--layers", "'patient'", "patients, residual, parameters"]),
         (["run", "modality", "--resume", "--force"], ["--resume", "--force"]),
         (["replicate", "modality", "--patients", "4,8,4"], ["--patients", "4", "more than once"]),
