@@ -273,9 +273,12 @@ class Context:
         return self._of_courses(self.data.uncertainty, spec)
 
     def _of_courses(self, courses: pd.DataFrame, spec: Change) -> pd.DataFrame:
-        key = (id(courses), spec.measure, spec.from_month, spec.to_month, self.reference(spec), spec.arms)
+        what = (id(courses), spec.measure, spec.from_month, spec.to_month)
+        if what not in self._by_draw:
+            self._by_draw[what] = unknowns.endpoint_by_draw(courses, *what[1:], None)
+        key = (*what, self.reference(spec), spec.arms)
         if key not in self._by_draw:
-            self._by_draw[key] = unknowns.endpoint_by_draw(courses, *key[1:])
+            self._by_draw[key] = unknowns.with_difference(self._by_draw[what], *key[4:])
         return self._by_draw[key]
 
     @cached_property

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import takewhile
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -50,6 +50,9 @@ GAIN, SECOND, KNOWN, REBOUND = "gain", "second", "known", "rebound"
 VERDICT = 45
 """Words of an expected change by arm, at most; the first is always told."""
 
+_Groups: TypeAlias = "dict[str, list[tuple[ArmView, ArmView]]]"
+"""What is expected of arms beside known ones, in words: each arm with the known one."""
+
 
 # -- the answer --------------------------------------------------------------------------------------------------------
 
@@ -59,9 +62,10 @@ def _answer(c: Context, section: Section, _: Behind) -> None:
     """The question as the heading, the answer in few words, and the figure of the key results."""
     section.short, section.title = section.title, " ".join(c.trial.description.split()) or c.trial.title
     key = key_results(c)
-    section.key += within_words(_sentences(c, key))
+    groups = _compared(c)
+    section.key += within_words(_sentences(c, key, groups))
     if len(key):
-        section.exhibits.append(_key_figure(c, key))
+        section.exhibits.append(_key_figure(c, key, groups))
 
 
 def within_words(sentences: Iterable[Text], most: int = WORDS) -> list[Text]:
@@ -225,7 +229,7 @@ def _against(c: Context, known: ArmView) -> pd.DataFrame:
     return c.with_unknowns(spec, detail.table)
 
 
-def _key_figure(c: Context, key: pd.DataFrame) -> Exhibit:
+def _key_figure(c: Context, key: pd.DataFrame, groups: _Groups) -> Exhibit:
     titles, known = {}, best_known(c)
     for panel, spec in zip((GAIN, SECOND), (asked(c)[:1] + _questions(c)[1:2]), strict=False):
         unit, reference = POINTS.get(spec.unit, spec.unit), c.reference(spec)
@@ -252,19 +256,19 @@ def _key_figure(c: Context, key: pd.DataFrame) -> Exhibit:
         "over these and over the other structures of the model that published figures leave open. Patients differ from "
         "what is expected by chance, and because their mean is not the typical patient."
         + (f" {c.on_highest}" if REBOUND in titles else "")
-        + _convention(c),
+        + _convention(c, groups),
         headline=_most(c, key),
         alt=f"{next(iter(titles.values()))[0]}: {listed(spoken)}.",
     )
 
 
-def _convention(c: Context) -> str:
+def _convention(c: Context, groups: _Groups) -> str:
     """What the words of the verdict mean and allow, if it compares arms with known ones."""
-    known = {other.name: other for group in _compared(c).values() for _, other in group}
+    known = {other.name: other for group in groups.values() for _, other in group}
     if not known:
         return ""
     meant = {
-        _effect(spec, float(np.nanmedian(_expected(c, spec).loc[list(known), "parameter_median"]))): spec
+        _effect(spec, float(np.nanmedian(_expected(c, spec, list(known))["parameter_median"]))): spec
         for spec in _compared_changes(c)
     }
     said = "; ".join(f"{words}, {_measure(spec)} {_span(spec)}" for words, spec in meant.items())
@@ -293,7 +297,7 @@ def _most(c: Context, key: pd.DataFrame) -> str:
 # -- sentences ---------------------------------------------------------------------------------------------------------
 
 
-def _sentences(c: Context, key: pd.DataFrame) -> list[Text]:
+def _sentences(c: Context, key: pd.DataFrame, groups: _Groups) -> list[Text]:
     """Sentences of the answer, the most important first."""
     found = c.analyses.endpoints
     led, claimed = found["role"] == "primary", (found["kind"] != "change") | (found["claim"] != SUPERIORITY)
@@ -302,7 +306,7 @@ def _sentences(c: Context, key: pd.DataFrame) -> list[Text]:
         said += monitoring.verdicts(c)
     if c.primary is None or c.endpoints.empty:
         return said or ["The trial names no endpoint that was measured."]
-    said += _verdict(c)
+    said += _verdict(c, groups)
     told: set[bool] = {_is_bmd(c.primary)} | ({False} if c.ends else set())
     needed: list[Change] = []
     more: list[Change] = []
@@ -361,9 +365,8 @@ def _by_panel(key: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
     return {(row["panel"], row["arm"]): row for row in key.to_dict("records")}
 
 
-def _verdict(c: Context) -> list[Text]:
+def _verdict(c: Context, groups: _Groups) -> list[Text]:
     """What the model expects, in one sentence: of predicted arms beside known ones, or else the changes."""
-    groups = _compared(c)
     if not groups:
         expected_changes = _expected_changes(c)
         return [Span(expected_changes, "strong")] if expected_changes else []
@@ -375,21 +378,21 @@ def _verdict(c: Context) -> list[Text]:
     return [Span(f"Expected {'; '.join(said)}.", "strong")]
 
 
-def _compared(c: Context) -> dict[str, list[tuple[ArmView, ArmView]]]:
+def _compared(c: Context) -> _Groups:
     """What the model expects of predicted arms beside known ones, in words; predicted and known arm of each.
 
     A change is told by the whole expected range of the difference, as a share of the known arm's effect; the rebound by
     the medians of the draws, as a share of the known arm's.
     """
-    found: dict[str, list[tuple[ArmView, ArmView]]] = {}
+    found: _Groups = {}
     for arm in (arm for arm in c.arms if arm.basis == PREDICTED):
         known = counterpart(c, arm)
         if known is None:
             continue
         parts: dict[str, None] = {}
         for spec in _compared_changes(c):
-            effect = _expected(c, spec).loc[known.name, "parameter_median"]
-            gap = _expected(c, replace(spec, against=known.name, arms=())).loc[arm.name]
+            effect = _expected(c, spec, [known.name]).loc[known.name, "parameter_median"]
+            gap = _expected(c, replace(spec, against=known.name, arms=()), [arm.name]).loc[arm.name]
             low, high = sorted(1 + gap[["unknown_low", "unknown_high"]].to_numpy(float) / effect)
             if abs(effect) > (LEAST_GAIN if _is_bmd(spec) else RISE) and np.isfinite([low, high]).all():
                 parts[beside(low, high, _effect(spec, effect))] = None
@@ -410,9 +413,9 @@ def _compared_changes(c: Context) -> list[Change]:
     ]  # fmt: skip
 
 
-def _expected(c: Context, spec: Change, *, alone: bool = False) -> pd.DataFrame:
+def _expected(c: Context, spec: Change, arms: Sequence[str], *, alone: bool = False) -> pd.DataFrame:
     """What the model expects of a change, with the arms as the index: differences, or each arm `alone`."""
-    return c.with_unknowns(spec, pd.DataFrame({"arm": c.names}), alone=alone).set_index("arm")
+    return c.with_unknowns(spec, pd.DataFrame({"arm": list(arms)}), alone=alone).set_index("arm")
 
 
 def _effect(spec: Change, size: float) -> str:
@@ -428,7 +431,7 @@ def _expected_changes(c: Context) -> str:
     one = others[0] if len(others) == 1 else None
     for spec in _questions(c):
         compared = one is not None and c.reference(spec) is not None
-        frame = _expected(c, spec, alone=not compared).reset_index()
+        frame = _expected(c, spec, c.names, alone=not compared).reset_index()
         frame = frame[np.isfinite(frame["unknown_low"])].sort_values("parameter_median", kind="stable")
         digits, unit = _digits(spec.unit), POINTS.get(spec.unit, spec.unit) if compared else spec.unit
         gap = "" if unit == "%" else " "

@@ -81,8 +81,25 @@ def endpoint_by_draw(
     wide = needed.pivot(index=["draw", "arm"], columns="month", values=column)
     ratio = wide / 100.0 + (1.0 if measure.startswith("BMD") else 0.0)
     value = 100.0 * (ratio[float(to_month)] / ratio[float(from_month)] - 1.0)
-    frame = value.rename("value").reset_index()
-    frame["difference"] = np.nan
+    return with_difference(value.rename("value").reset_index(), control, compared)
+
+
+def with_difference(values: pd.DataFrame, control: str | None, compared: Sequence[str] = ()) -> pd.DataFrame:
+    """The typical patient's change with its difference to another arm.
+
+    Parameters
+    ----------
+    values : DataFrame
+        Columns `draw`, `arm`, `value`.
+    control, compared
+        As of `endpoint_by_draw`.
+
+    Returns
+    -------
+    DataFrame
+        As from `endpoint_by_draw`.
+    """
+    frame = values.assign(difference=np.nan)
     if control is not None:
         reference = frame.loc[frame["arm"] == control].set_index("draw")["value"]
         other = (frame["arm"] != control) & (frame["arm"].isin(compared) if compared else True)

@@ -33,6 +33,7 @@ from ranklsim.reports.figures.drawing import (
     power_of_ten,
     shown,
     strip_height,
+    text_width,
     thinned,
     two_lines,
     wrap_label,
@@ -42,6 +43,9 @@ from ranklsim.reports.layout.arms import PREDICTED, ArmView
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+LEFT = 0.11
+"""Share of the width that ticks and title of a vertical axis take, in figures with a panel an arm."""
 
 PART_COLORS = {
     "remodelling": ("#1F3A5F", "", "remodelling"),
@@ -72,7 +76,7 @@ def _arm_grid(
         for k, arm in enumerate(own):
             line, column = divmod(k, columns)
             bottom = total - above - (line + 1) * panel - line * between
-            ax = figure.add_axes((0.095 + column * (width + 0.06), bottom / total, width, panel / total))
+            ax = figure.add_axes((LEFT + column * (width + 0.06), bottom / total, width, panel / total))
             title = fitted(arm.label, WIDTH * width, 9.6, "bold")
             ax.set_title(title, loc="left", fontsize=9.6, weight="bold", pad=5)
             if column == 0:
@@ -484,11 +488,14 @@ def key_results(
         Panel to the value of no effect, 0 if not named.
     """
     n, left, gap, wide = len(arms), 1.75, 0.32, 9.4  # as wide with one panel: the page scales it to its own width
-    above, below, row = 0.5, 0.5, 0.56
+    room = (wide - left - 0.15 - gap * (len(panels) - 1)) / max(len(panels), 1)
+    heads = {panel: fitted(title, room + gap - 0.08, 8.8, "bold") for panel, (title, _) in panels.items()}
+    names = [fitted(arm.label, left - 0.2, 9.2) + ("\n(predicted)" if arm.basis == PREDICTED else "") for arm in arms]
+    row = max(0.46, 0.11 + 0.15 * max(name.count("\n") + 1 for name in names))
+    above, below = 0.36 + 0.15 * max(1 + head.count("\n") for head in heads.values()), 0.5
     total = above + row * n + below
     with drawing(wide, total) as figure:
-        room = (wide - left - 0.15 - gap * (len(panels) - 1)) / max(len(panels), 1)
-        for j, (panel, (title, xlabel)) in enumerate(panels.items()):
+        for j, (panel, (_, xlabel)) in enumerate(panels.items()):
             own = frame[frame["panel"] == panel].set_index("arm")
             place = ((left + j * (room + gap)) / wide, below / total, room / wide, row * n / total)
             ax = figure.add_axes(place)
@@ -502,13 +509,12 @@ def key_results(
             ax.set_yticks([])
             ax.spines["left"].set_visible(False)
             ax.set_xlabel(xlabel)
-            ax.set_title(title, loc="left", weight="bold", fontsize=8.8, pad=4)
+            ax.set_title(heads[panel], loc="left", weight="bold", fontsize=8.8, pad=4)
             ax.locator_params(axis="x", nbins=6)
             for k, arm in enumerate(arms):
                 y = n - 1 - k
                 if j == 0:
-                    name = wrap_label(arm.label, 19) + ("\n(predicted)" if arm.basis == PREDICTED else "")
-                    ax.text(-0.1 / room, y, name, transform=ax.get_yaxis_transform(), ha="right", va="center",
+                    ax.text(-0.1 / room, y, names[k], transform=ax.get_yaxis_transform(), ha="right", va="center",
                             fontsize=9.2, linespacing=1.1)  # fmt: skip
                 if arm.name in own.index:
                     _two_intervals(ax, own.loc[arm.name], arm, y, span)
@@ -540,7 +546,7 @@ def _legend(figure: Figure, wide: float, total: float) -> None:
             lw = 3.2 if mark == "solid" else 1.2
             figure.add_artist(Line2D([x, x + span], [y, y], color=INK, lw=lw, **look))
         figure.text(x + span + 0.06 / wide, y, words, fontsize=8.6, color=SOFT, va="center")
-        x += span + (0.22 + 0.0635 * len(words)) / wide
+        x += span + (0.3 + text_width(words, 8.6)) / wide
 
 
 def _two_intervals(ax: Axes, row: pd.Series, arm: ArmView, y: float, span: float) -> None:
@@ -601,7 +607,7 @@ def stacked_parts(frame: pd.DataFrame, arms: Sequence[ArmView], *, ylabel: str) 
             ax.set_xticks(range(len(months)), [month_text(m) for m in months])
             if lowest:
                 ax.set_xlabel("Months since randomisation")
-        x = 0.095
+        x = LEFT
         for part, (color, hatch, words) in PART_COLORS.items():
             if (frame["part"] == part).any():
                 y = 1 - 0.17 / total
@@ -618,7 +624,7 @@ def stacked_parts(frame: pd.DataFrame, arms: Sequence[ArmView], *, ylabel: str) 
                 )
                 figure.add_artist(swatch)
                 figure.text(x + 0.022, y, words, fontsize=8.6, va="center")
-                x += 0.055 + 0.0128 * len(words)
+                x += 0.055 + text_width(words, 8.6) / WIDTH
         figure.text(x, 1 - 0.17 / total, "●", fontsize=7, color="#D55E00", va="center")
         figure.text(x + 0.02, 1 - 0.17 / total, "sum", fontsize=8.6, va="center")
         return figure

@@ -409,12 +409,14 @@ def _curve_figure(evidence: Evidence, found: Bands, endpoint: str, site: str, nu
     points = seen[(seen["endpoint"] == endpoint) & (seen["site_or_marker"] == site)]
     courses = found.courses[(found.courses["endpoint"] == endpoint) & (found.courses["site_or_marker"] == site)]
     arms = list(dict.fromkeys(points["arm"]))
-    with drawing(WIDTH * 1.12, 1.82 * -(-len(arms) // 3) + 0.25) as figure:
+    height = 1.82 * -(-len(arms) // 3) + 0.25
+    with drawing(WIDTH * 1.12, height) as figure:
         axes = panels(figure, len(arms), 3, (0.07, 0.05))
         for ax, name in zip(axes, arms, strict=True):
             _panel(ax, evidence.arms[name], evidence, points[points["arm"] == name], courses[courses["arm"] == name])
         figure.supxlabel("Months", fontsize=9.6, color=INK)
-        figure.supylabel(AXIS[endpoint] if endpoint == "percent_change" else f"{site}, {AXIS[endpoint]}", fontsize=9.6)
+        said = AXIS[endpoint] if endpoint == "percent_change" else f"{site}, {AXIS[endpoint]}"
+        figure.supylabel(fitted(said.replace("\n", " "), height - 0.3, 9.6), fontsize=9.6)
         title = (
             f"{NAMES[site].capitalize()} BMD, change from baseline"
             if site in NAMES
