@@ -272,7 +272,7 @@ def _compare(folders: Sequence[str | Path], out: Path, force: bool) -> None:
 @shared.LAYERS
 @shared.PARAMETERS
 @shared.FORCE
-def _plan(trial: str, out: Path, force: bool, **options: Any) -> None:
+def _plan(trial: str, out: Path | None, force: bool, **options: Any) -> None:
     """Write the model analysis plan of TRIAL, with the table [midd] of its file, and the hash of all inputs.
 
     DIR then contains index.html, plan.docx, plan.json and the inputs. The hash is printed; file it elsewhere.
@@ -280,6 +280,7 @@ def _plan(trial: str, out: Path, force: bool, **options: Any) -> None:
     """
     from ranklsim import api
 
+    out = shared.result_folder(out, "plan", trial)
     made = api.plan(trial, out, force=force, command=shared.command_line(), **shared.given(options))
     click.echo(f"The hash of the plan is {made.hash}; file it elsewhere.")
     click.echo(out / "index.html")
@@ -297,13 +298,14 @@ def _plan(trial: str, out: Path, force: bool, **options: Any) -> None:
 @shared.option("--replicates", shared.FILE, "DIR", "Folder of `ranklsim replicate`, for operating characteristics.")
 @shared.option("--hash", str, "HASH", "Hash of the plan as it was filed; another plan is refused.")
 @shared.FORCE
-def _dossier(folder: str | Path, out: Path, force: bool, **options: Any) -> None:
+def _dossier(folder: str | Path, out: Path | None, force: bool, **options: Any) -> None:
     """Write the dossier of the run in DIR: assessment of the evidence, report, deviations from the plan, archive.
 
     Every criterion of the plan is given with pass or fail. What is missing is marked. docs/dossier.md explains it.
     """
     from ranklsim import api
 
+    out = shared.result_folder(out, "dossier", str(folder))
     click.echo(api.dossier(folder, out, force=force, command=shared.command_line(), **shared.given(options)))
 
 

@@ -283,7 +283,7 @@ def _fit(spec: str, out: Path | None, parameters: Path | None, resume: bool, for
 
 
 @shared.verb("qualify", "Verify this installation on this machine.", "qualify -o runs/qualification", shared.RESUMABLE)
-@shared.RESULT
+@shared.option("-o --out", shared.FILE, "DIR", "Folder for the result.", default="runs/qualification")
 @shared.option("--only", shared.NAMES, "LIST", "Requirements or groups to check, such as IQ,SV-01.  [default: all]")
 @shared.RESUME
 @shared.FORCE

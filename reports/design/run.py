@@ -162,13 +162,13 @@ def _question(
     """The question, from its file or from words."""
     if (question is None) == (wanted is None):
         raise BadInput(
-            "give one question: a file or the name of one that ships, or dose_for with agent, such as "
-            'dose_for = "90 % of denosumab\'s BMD_LS at 36 mo".'
+            "give one question: a file or the name of one that ships, or --dose-for with --agent, such as "
+            '--dose-for="90 % of denosumab\'s BMD_LS at 36 mo".'
         )
     if question is not None:
         return load_question(question)
     if agent is None:
-        raise BadInput("agent is missing; name the agent whose dose is searched, such as mrankl-selective.")
+        raise BadInput("--agent is missing; name the agent whose dose is searched, such as mrankl-selective.")
     intervals = [every] if isinstance(every, str) else list(every)
     if isinstance(agent, str) and agent.endswith(".toml"):
         folder, agent = Path(agent).parent, Path(agent).stem

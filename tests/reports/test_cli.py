@@ -368,6 +368,10 @@ def test_run_does_not_depend_on_workers(finished: Path, ranklsim, tmp_path: Path
         (["reproduce", "."], [".: this is a folder", "give the file of a bundle"]),
         (["run", "modality", "freedom"], ["freedom"]),
         (["report"], ["DIR is missing"]),
+        (["plan", "modalty"], ["did you mean 'modality'"]),  # with a folder for the result though none is given
+        (["dossier", "nowhere", "--plan", "plan"], ["plan: holds no plan"]),
+        (["qualify", "--only", "ST-99"], ["'ST-99' is no requirement"]),
+        (["design"], ["give one question", "--dose-for with --agent"]),
         (["simulate", *COURSE, "-o", "x.csv", "--at", "1,soon"], ["--at", "1,soon", "0.1,1,6"]),
         (["simulate", *COURSE, "-o", "x.csv", "--at", "-1"], ["--at", "-1"]),
         (["simulate", *COURSE, "-o", "x.csv", "--set", "teriparatide.gain=2.5"], ["teriparatide.gain changes nothing"]),
