@@ -426,7 +426,7 @@ def _effect(spec: Change, size: float) -> str:
 
 
 def _expected_changes(c: Context) -> str:
-    """The changes that the model expects of the one arm beside control; of several arms, all and the best first."""
+    """The changes that the model expects of the one arm beside control; of several arms, all and the highest first."""
     parts, others = [], [arm for arm in c.arms if arm.name != c.control]
     one = others[0] if len(others) == 1 else None
     for spec in _questions(c):
@@ -435,7 +435,7 @@ def _expected_changes(c: Context) -> str:
         frame = frame[np.isfinite(frame["unknown_low"])].sort_values("parameter_median", kind="stable")
         digits, unit = _digits(spec.unit), POINTS.get(spec.unit, spec.unit) if compared else spec.unit
         gap = "" if unit == "%" else " "
-        rows = frame[:: -1 if spec.higher_is_better else 1].to_dict("records")
+        rows = frame[::-1].to_dict("records")
         sizes = {row["arm"]: f"{_between(row['unknown_low'], row['unknown_high'], digits)}{gap}{unit}" for row in rows}
         if one is not None and one.name in sizes:
             parts.append(f"{_measure(spec)} {sizes[one.name]} {_span(spec)}")
@@ -451,7 +451,7 @@ def _expected_changes(c: Context) -> str:
         return ""
     kept = [parts[0], *within_words(parts[1:], VERDICT - _words(parts[:1]))]
     if one is None:
-        return f"Expected change, best first, {'; '.join(map(plain, kept))}."
+        return f"Expected change, highest first, {'; '.join(map(plain, kept))}."
     reference = c.by_name.get(c.control or "")
     than = f", minus {short(c, reference)}" if reference is not None else ""
     return f"Expected of {short(c, one)}{than}: {'; '.join(map(plain, kept))}."

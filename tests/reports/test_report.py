@@ -467,7 +467,7 @@ TRIALS = {
         r"to month 12 lumbar spine BMD changed by",
         r"to month 6 serum CTX changed by",
     ],
-    "exit": [r"^Expected change, best first, in total hip BMD from month 24 to month 48: "],
+    "exit": [r"^Expected change, highest first, in total hip BMD from month 24 to month 48: "],
     "discontinuation": [
         r"^Expected of Denosumab 60 mg Q6M, then off, minus Placebo: lumbar spine BMD \d",
         r"total hip BMD −\d\.\d to −\d\.\d points from month 24 to month 36; highest CTX after treatment 1",
