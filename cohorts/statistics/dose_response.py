@@ -34,8 +34,8 @@ from functools import cached_property
 import numpy as np
 import scipy
 from scipy import special
-from scipy.optimize import brentq
 
+from ranklsim.cohorts.statistics.roots import root
 from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail
 from ranklsim.pkpd.errors import BadInput
 
@@ -174,7 +174,7 @@ class Largest:
         alpha : float
             One-sided.
         """
-        return brentq(lambda t: self.below(t) - (1 - alpha), -50.0, 1e3, xtol=1e-9, maxiter=1000)
+        return root(lambda t: self.below(t) - (1 - alpha), -50.0, 1e3, 1e-9)
 
 
 def directions(rank: int) -> np.ndarray:
@@ -373,7 +373,7 @@ def first_exactly(above: Callable[[np.ndarray], np.ndarray], top: float, effect:
     def short(d: float) -> float:
         return float(above(np.array([d]))[0]) - effect
 
-    return brentq(short, doses[max(k - 1, 0)], doses[k], xtol=2e-12, maxiter=1000)
+    return root(short, doses[max(k - 1, 0)], doses[k], 2e-12)
 
 
 def first_dose(doses: np.ndarray, above: np.ndarray, effect: float) -> float:

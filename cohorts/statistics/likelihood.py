@@ -19,8 +19,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
 
+from ranklsim.cohorts.statistics.roots import root
 from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail
 from ranklsim.pkpd.errors import RunFailed
 
@@ -208,7 +208,7 @@ class Edge:
         far, near = self.side * FAR, -self.side * FAR
         end = near
         if abs(self._root(near)) > z:
-            end = brentq(lambda slope: abs(self._root(slope)) - z, far, near, xtol=1e-10, maxiter=1000)
+            end = root(lambda slope: abs(self._root(slope)) - z, far, near, 1e-10)
         limit = float(np.exp(end)) if end != near else (0.0 if near < 0 else np.inf)
         holds = abs(self.score) < z
         if holds and -self.side * end < 0:

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import special
-from scipy.optimize import brentq
 
 from ranklsim.cohorts.statistics.likelihood import Edge, end_of, highest, information_of_first, maximise, of_first
+from ranklsim.cohorts.statistics.roots import root
 from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail, t_quantile, t_tail
 from ranklsim.pkpd.errors import BadInput
 
@@ -142,7 +142,7 @@ def interval_of_score(z: Any, measure: str, level: float) -> tuple[float, float]
         if side * of(farthest) <= limit:
             ends.append((0.0 if side == 1 else np.inf) if ratio else -float(side))
             continue
-        end = brentq(partial(_beyond, of, side * limit), least, most, xtol=1e-13, maxiter=1000)
+        end = root(partial(_beyond, of, side * limit), least, most, 1e-13)
         ends.append(float(np.exp(end)) if ratio else float(end))
     return ends[0], ends[1]
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import special
-from scipy.optimize import brentq
 
 from ranklsim.cohorts.statistics.likelihood import TOO_WIDE, Edge, information_of_first, maximise
 from ranklsim.cohorts.statistics.proportions import model_matrix, no_ratio, telling, wald
+from ranklsim.cohorts.statistics.roots import root
 from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail
 from ranklsim.pkpd.errors import BadInput, RunFailed
 
@@ -206,7 +206,7 @@ class _fit:
             return 0.0
         for before, after in itertools.pairwise(grid):
             if at(after) <= 0:
-                return float(np.exp(brentq(at, before, after, xtol=1e-12, maxiter=1000)))
+                return float(np.exp(root(at, before, after, 1e-12)))
         return 0.0  # beyond all bounds
 
     def _at(self, a: float, start: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:

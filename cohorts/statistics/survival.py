@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import brentq
 
 from ranklsim.cohorts.statistics.likelihood import (
     NONE,
@@ -33,6 +32,7 @@ from ranklsim.cohorts.statistics.likelihood import (
     of_first,
 )
 from ranklsim.cohorts.statistics.proportions import FARTHEST, interval_of_score, model_matrix, no_ratio, score, wald
+from ranklsim.cohorts.statistics.roots import root
 from ranklsim.cohorts.statistics.tails import chi2_tail, normal_quantile, normal_tail
 from ranklsim.pkpd.errors import BadInput
 
@@ -224,7 +224,7 @@ def log_rank_ratio(
     low, high = interval_of_score(z, "risk ratio", level)
     estimate = 0.0 if not seen[0] else np.inf
     if seen.all() and abs(z(np.exp(-FARTHEST))) > 0:
-        estimate = float(np.exp(brentq(lambda slope: z(np.exp(slope)), -FARTHEST, FARTHEST, xtol=1e-12, maxiter=1000)))
+        estimate = float(np.exp(root(lambda slope: z(np.exp(slope)), -FARTHEST, FARTHEST, 1e-12)))
     p = 2 * float(normal_tail(abs(z(1.0))))
     return {"estimate": estimate, "low": low, "high": high, "p": p, "z": z}
 

@@ -26,9 +26,9 @@ import numpy as np
 import pandas as pd
 import scipy
 from scipy import special
-from scipy.optimize import brentq
 
 from ranklsim.cohorts.protocol.endpoints import SPENDING, Futility
+from ranklsim.cohorts.statistics.roots import root
 from ranklsim.cohorts.statistics.tails import normal_quantile, normal_tail
 
 _POINTS, _KERNEL_POINTS = 321, 64
@@ -132,7 +132,7 @@ def _limits(information: tuple[float, ...], step: tuple[float, ...]) -> tuple[fl
         following = _Step(inside, float(np.sqrt(now - before)))
         before, z = now, np.inf
         if following.above(_FARTHEST * scale) < wanted:
-            z = brentq(partial(_excess, following, scale, wanted), 0.0, _FARTHEST, xtol=1e-10, maxiter=1000)
+            z = root(partial(_excess, following, scale, wanted), 0.0, _FARTHEST, 1e-10)
         limits.append(float(z))
         edge = min(z, _FARTHEST) * scale
         inside = _Inside(edge, following.density(edge * _gauss(_POINTS)[0]))

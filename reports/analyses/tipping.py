@@ -23,13 +23,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import brentq
 
 from ranklsim.cohorts.endpoints import Effect, Endpoint
 from ranklsim.cohorts.statistics import mmrm
 from ranklsim.cohorts.statistics.ancova import ancova_design
 from ranklsim.cohorts.statistics.claims import Claim
 from ranklsim.cohorts.statistics.imputation import IMPUTATIONS, last_visit, rubin
+from ranklsim.cohorts.statistics.roots import root
 from ranklsim.cohorts.statistics.tails import t_quantile, t_tail
 from ranklsim.pkpd.errors import BadInput, RunFailed
 
@@ -274,7 +274,7 @@ def _point(room: Callable[[float], float], imputed: int, scale: float) -> tuple[
         low, high = high, 1.5 * high
         if high > _FARTHEST * scale:
             return np.nan, f"The result holds for every delta up to {low:.3g}."
-    return brentq(room, low, high, xtol=1e-6 * scale, maxiter=1000), ""
+    return root(room, low, high, 1e-6 * scale), ""
 
 
 def _nice(step: float) -> float:
