@@ -96,7 +96,8 @@ def take(origin: Path, target: Path) -> None:
     browser = next(name for name in ("chromium", "chromium-browser", "google-chrome") if shutil.which(name))
     size = "{},{}".format(*PHOTOGRAPH)
     words = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={origin.parent / 'browser'}"]
-    words += ["--hide-scrollbars", "--virtual-time-budget=60000", f"--window-size={size}", f"--screenshot={target}"]
+    words += ["--force-prefers-reduced-motion", "--hide-scrollbars"]  # nothing is photographed on its way
+    words += ["--virtual-time-budget=60000", f"--window-size={size}", f"--screenshot={target}"]
     subprocess.run([browser, *words, origin.as_uri()], check=True, capture_output=True)
 
 
