@@ -223,6 +223,8 @@ class Exposure(Endpoint):
             until = np.where(until < self.to_month - SOON, until, np.inf)
             own = own[gone > self.to_month - SOON]
             until = until[gone > self.to_month - SOON]
+        if seen.empty:  # no patient is left who has a sample, nor a visit to make a column of
+            return own[:0].assign(value=0.0, below=False, baseline=0.0)
         parts = {name: self._wide(seen, name, own["patient"]) for name in ("actual_month", *self.columns)}
         planned = np.unique(seen["month"].to_numpy(float))
         value, low = self._values(parts)

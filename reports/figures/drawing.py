@@ -10,13 +10,14 @@ from __future__ import annotations
 import io
 import re
 import textwrap
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -66,6 +67,9 @@ RC = {
 
 _STYLED = ContextVar("_STYLED", default=False)
 
+MISSING: tuple[Literal["ignore"], str, type[Warning]] = ("ignore", r"Glyph \d+ .*missing from font", UserWarning)
+"""A warning that says nothing here: signs that the font lacks stay text, which the reader's fonts draw."""
+
 
 @contextmanager
 def styled() -> Iterator[None]:
@@ -79,7 +83,7 @@ def styled() -> Iterator[None]:
     import matplotlib as mpl
 
     with mpl.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from font", UserWarning)
+        warnings.filterwarnings(*MISSING)
         mpl.rcdefaults()
         mpl.rcParams.update(RC)
         mark = _STYLED.set(True)
@@ -311,7 +315,11 @@ def text_width(words: str, size: float, weight: str = "normal") -> float:
     from matplotlib.textpath import text_to_path
 
     font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
-    return float(text_to_path.get_text_width_height_descent(words, font, ismath=False)[0]) / 72
+    # Signs that the font lacks are drawn by another: those of East Asia are as wide as they are high, as "W" is here.
+    as_wide = "".join("W" if unicodedata.east_asian_width(sign) in "WF" else sign for sign in words)
+    with warnings.catch_warnings():
+        warnings.filterwarnings(*MISSING)
+        return float(text_to_path.get_text_width_height_descent(as_wide, font, ismath=False)[0]) / 72
 
 
 def fitted(words: str, width: float, size: float, weight: str = "normal") -> str:

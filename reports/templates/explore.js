@@ -3,7 +3,7 @@ const K = JSON.parse(document.getElementById("config").textContent);
 const $ = (id) => document.getElementById(id);
 const NAMES = "ABCD", ADDED = ["srankl-selective", "mrankl-selective", "denosumab", "placebo"], SPARE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#4D4D4D"];
 const DASHES = ["", "6 6", "2 5", "9 4 2 4"];  // gaps as wide as dashes: a curve below the other is seen
-const SOURCES = ["osteocyte", "osteoblast", "marrow", "lymphocyte"];
+const SOURCES = { osteocyte: "osteocytes", osteoblast: "osteoblasts", marrow: "marrow cells", lymphocyte: "lymphocytes" };
 const DAYS = 30.4375, UNITS = { day: 1 / DAYS, wk: 7 / DAYS, mo: 1, yr: 12 };
 const INTERVALS = ["1day", "1wk", "2wk", "4wk", "1mo", "2mo", "3mo", "4mo", "6mo", "9mo", "12mo", "18mo", "24mo"];
 const LENGTHS = [1, 2, 3, 6, 9, 12, 18, 24, 30, 36, 42, 48, 54, 60, 72, 84, 96, 108, 120];
@@ -304,7 +304,7 @@ function restore() {
     if (v.trim() && Number(v) >= low && Number(v) <= high) state[name] = Number(v);
     else faults.push(`the link has ${name} = "${v.slice(0, 40)}", which is not a number from ${low} to ${high}; ${state[name]} stands for it.`);
   }
-  for (const [name, all] of [["of", ["BMD_LS", "BMD_TH"]], ["pop", K.populations.map((p) => p.name)], ["source", SOURCES], ["vs", ["", ...NAMES]]]) {
+  for (const [name, all] of [["of", ["BMD_LS", "BMD_TH"]], ["pop", K.populations.map((p) => p.name)], ["source", Object.keys(SOURCES)], ["vs", ["", ...NAMES]]]) {
     const v = q.get(name);
     if (v !== null && all.includes(v)) state[name] = v;
     else if (v !== null) faults.push(`the link has ${name} = "${v.slice(0, 40)}", which is none of ${all.join(", ")}; ${state[name]} stands for it.`);
@@ -381,9 +381,9 @@ function chart(panel, tints, end) {
   const ends = apart(curves.map((c) => y(c[0].at(-1))), 11, T + 4, H - B - 4);
   ends.forEach((p, i) => { s += `<text x="${W - 13}" y="${f(p + 4)}" font-size="11" font-weight="700">${shown[i].name}</text>`; });
   s += `<line class="cursor" x1="${f(x(state.at))}" x2="${f(x(state.at))}" y1="${T}" y2="${H - B}" stroke="#1f2933" stroke-dasharray="3 3"/>`;
-  const name = panel.key === "source" ? `RANKL of ${state.source}s bound by drug` : panel.name;
+  const name = panel.key === "source" ? `RANKL of ${SOURCES[state.source]} bound by drug` : panel.name;
   const values = shown.map((c) => `${c.name} ${num(valueAt(c, key, state.at), digits(key))}`).join(", ");
-  return { svg: `<svg viewBox="0 0 ${W} ${H}" role="img" aria-label="${esc(`${name}, ${panel.unit}, from month 0 to ${end}. At month ${state.at}: ${values}.${points.length ? ` ${points.length} published figures.` : ""}`)}" data-end="${end}" data-left="${L / W}" data-right="${(W - 16) / W}">${s}</svg>`, points: points.length, alike: alike.filter((all) => all.length > 1).map((all) => all.map((c) => c.name).join(" and ")) };
+  return { svg: `<svg viewBox="0 0 ${W} ${H}" role="img" aria-label="${esc(`${name}, ${panel.unit}, from month 0 to ${end}. At month ${state.at}: ${values}.${points.length ? ` ${points.length} published figures.` : ""}`)}" data-end="${end}" data-left="${L / W}" data-right="${(W - 16) / W}">${s}</svg>`, points: points.length, alike: alike.filter((all) => all.length > 1 && new Set(all[0].curves[key][0]).size > 1).map((all) => all.map((c) => c.name).join(" and ")) };
 }
 const coincide = (one, other, key, most) => months0(one).every(([m, k]) => { const v = valueAt(other, key, m); return v === null || Math.abs(v - one.curves[key][0][k]) <= most; });
 const digits = (key) => key.startsWith("BMD") || key.startsWith("RISK") ? 1 : 0;
@@ -423,7 +423,7 @@ function paint() {
       box = document.createElement("figure");
       box.id = `chart-${panel.key}`;
       box.className = "chart";
-      const pick = panel.key === "source" ? ` <select id="source" aria-label="Source of the RANKL">${SOURCES.map((s) => `<option value="${s}">${s}s</option>`).join("")}</select>` : "";
+      const pick = panel.key === "source" ? ` <select id="source" aria-label="Source of the RANKL">${Object.entries(SOURCES).map(([s, cells]) => `<option value="${s}">${cells}</option>`).join("")}</select>` : "";
       box.innerHTML = `<figcaption><h3>${panel.name}${pick}</h3>${panel.unit}</figcaption><div></div>`;
       $("charts").append(box);
       if (pick) $("source").onchange = (e) => { state.source = e.target.value; changed(); };
@@ -460,7 +460,7 @@ function paintCohort() {
 
 // --- numbers, and how to get them again ---
 
-const columns = ["BMD_LS_pct", "BMD_TH_pct", "CTX_pct", "P1NP_pct", "OCC_mRANKL", "OCC_sRANKL", ...SOURCES.map((s) => `OCC_mRANKL_${s}`), "RISK_vertebral", "RISK_hip"];
+const columns = ["BMD_LS_pct", "BMD_TH_pct", "CTX_pct", "P1NP_pct", "OCC_mRANKL", "OCC_sRANKL", ...Object.keys(SOURCES).map((s) => `OCC_mRANKL_${s}`), "RISK_vertebral", "RISK_hip"];
 const months0 = (c) => c.months.map((m, k) => [m, k]).filter(([m]) => Number.isInteger(m));
 function paintNumbers(end) {
   const step = end <= 24 ? 3 : end <= 60 ? 6 : 12, tints = colors();
@@ -507,6 +507,7 @@ function paintRepeat() {
   for (const [key] of REPEATS) $(`text-${key}`).textContent = made[key];
 }
 async function copy(text, what) {
+  document.activeElement.after($("copied"));  // beside the button that was pressed
   try { await navigator.clipboard.writeText(text); $("copied").textContent = "Copied."; }
   catch (fault) { $("copied").textContent = "The browser does not let this page copy; select the text and copy it."; }
 }

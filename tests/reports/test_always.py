@@ -182,6 +182,10 @@ CASES: dict[str, dict[str, Any]] = {
                                            "population": {"patients": 1}, "layers": OFF},
     "nobody left": YEAR | {"arm": PAIR, "endpoint": [change("E", "MMRM", to=12)], "population": {"patients": 2},
                            "conduct": {"dropout": "99 %/yr", "dropout_arms": {"placebo": 50, "denosumab": 50}}},
+    "exposure of nobody per protocol": YEAR | {"arm": SOLE, "control": None, "population": {"patients": 3},
+        "visits": {"BMD": [0, 12], "markers": [0, 6, 12]}, "conduct": {"missed_doses": "90 %"},
+        "endpoint": [endpoint("E", "ANCOVA", "primary", exposure={"of": "CTX", "what": "AUEC", "to": "12 mo"})],
+        "per_protocol": {"missed_doses": "1 %", "visit": "1 mo"}},
     "labels in other scripts": YEAR | {"title": "安慰剂 😀" * 99, "endpoint": [change("דנוסומאב", to=12)],
                                        "arm": [PAIR[0] | {"label": "安慰剂"}, PAIR[1] | {"label": "ديnosumab " * 20}]},
 }  # fmt: skip

@@ -395,6 +395,19 @@ def test_a_new_regimen_is_another_one_and_in_sight_and_the_greatest_number_of_re
 
 
 @pytest.mark.slow
+def test_the_controls_of_a_sequence_stay_inside_their_card_and_a_treatment_is_removed_again(seen) -> None:
+    for width in (1300, 800):
+        seen.set_viewport_size({"width": width, "height": 900})
+        seen.get_by_role("button", name="Then… add a treatment after regimen A").click()
+        for control in seen.locator("#regimens .card").first.locator("fieldset select, fieldset button").all():
+            edges = "e => [e.getBoundingClientRect().right, e.closest('.card').getBoundingClientRect().right]"
+            right, edge = control.evaluate(edges)
+            assert right < edge
+        seen.get_by_role("button", name="Remove part 2 of regimen A").click()
+        assert seen.locator("#regimens textarea").first.input_value() == "denosumab 60mg every 6mo for 36mo"
+
+
+@pytest.mark.slow
 def test_what_an_error_leaves_without_an_answer_is_not_shown(seen) -> None:
     write_regimen(seen, "A", "denosumb 60mg every 6mo x4")
     assert seen.inner_text("#fault").startswith("A: regimen: unknown agent 'denosumb'")
@@ -403,6 +416,8 @@ def test_what_an_error_leaves_without_an_answer_is_not_shown(seen) -> None:
         assert [row[0] for row in rows] == ["B"], table
     assert set(seen.locator("#numbers tbody .key").all_inner_texts()) == {"B"}
     assert 'name    = "A"' not in seen.inner_text("#text-trial")
+    seen.locator("#text-python").scroll_into_view_if_needed()
+    assert 0 <= seen.locator("#fault").bounding_box()["y"] < 900, "the error stays in sight"
     write_regimen(seen, "B", "denosumb 60mg every 6mo x4")
     assert seen.locator("#fault p").count() == 1, "what both have in common is said once"
     assert not any(part.is_visible() for part in seen.locator("main > section").all())
