@@ -24,7 +24,7 @@ from ranklsim.pkpd.agents import Agent, load_agent
 from ranklsim.pkpd.arguments import MONTHS, by_name, checked, number, one_or_several, text, whole
 from ranklsim.pkpd.biology.model import OUTPUTS
 from ranklsim.pkpd.dosing import warn_of_far_doses
-from ranklsim.pkpd.errors import FROM_COMMAND_LINE, BadInput, near, option_prefix, shown
+from ranklsim.pkpd.errors import FROM_COMMAND_LINE, BadInput, argument, near, shown
 from ranklsim.pkpd.given import AGENT, AGENTS, AgentLike, with_agents
 from ranklsim.pkpd.machine import processors
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
@@ -226,10 +226,10 @@ def simulate(
     else:
         if told := [name for name, value in (("regimen", regimen), ("dose", dose), ("every", every), ("doses", doses))
                     if value is not None]:  # fmt: skip
-            called = "--doses-from" if option_prefix() else "doses_from"
+            called = argument("doses_from")
             raise BadInput(f"{called} gives all doses: leave out {', '.join(told)}.")
         records = load_records(doses_from, time=time, agent=one, folder=beside)
-        plan = plan_of(records.of(patient, option_prefix() + "patient"), follow, folder=beside)
+        plan = plan_of(records.of(patient, argument("patient")), follow, folder=beside)
     months = plan.months_of_interest(at)
     table = load_parameters(parameters, folder=beside)
     met = [table.apply(drug) for drug in plan.agents]

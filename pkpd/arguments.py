@@ -24,7 +24,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from ranklsim.pkpd.errors import FROM_COMMAND_LINE, BadInput, RanklsimError, near, option_prefix, shown
+from ranklsim.pkpd.errors import FROM_COMMAND_LINE, BadInput, RanklsimError, argument, near, shown
 from ranklsim.pkpd.reading import MOST_CELLS, MOST_PATIENTS, control_character
 
 P = ParamSpec("P")
@@ -70,7 +70,12 @@ def checked(**kinds: Kind) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 bound = signature.bind(*given, **more)
             except TypeError as fault:
                 needed = [n for n, p in signature.parameters.items() if p.default is p.empty]
-                raise BadInput(f"{fault}; it needs {', '.join(needed) or 'none, so give each by name'}.") from None
+                needs = (
+                    f"it needs {', '.join(needed)}"
+                    if needed
+                    else "no argument is needed, and each is given by its name"
+                )
+                raise BadInput(f"{fault}; {needs}.") from None
             faults = []
             for name, value in bound.arguments.items():
                 if name not in kinds or (value is None and signature.parameters[name].default is None):
@@ -78,10 +83,7 @@ def checked(**kinds: Kind) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 try:
                     bound.arguments[name] = kinds[name](value)
                 except Wrong as wrong:
-                    option = (
-                        option_prefix() if signature.parameters[name].kind is inspect.Parameter.KEYWORD_ONLY else ""
-                    )
-                    said = option + (name.replace("_", "-") if option else name)
+                    said = argument(name) if signature.parameters[name].kind is inspect.Parameter.KEYWORD_ONLY else name
                     faults.append(f"{said}{'' if isinstance(value, Mapping) else f' = {shown(value)}'} {wrong}")
             if faults:
                 raise BadInput(*faults)

@@ -64,6 +64,17 @@ def option_prefix() -> str:
     return "--" if FROM_COMMAND_LINE.get() else ""
 
 
+def argument(name: str) -> str:
+    """An argument as its caller writes it: ``--dose-for`` on the command line, ``dose_for`` in Python.
+
+    Parameters
+    ----------
+    name : str
+        Its name in Python.
+    """
+    return f"--{name.replace('_', '-')}" if FROM_COMMAND_LINE.get() else name
+
+
 LONGEST_MESSAGE = 2000  # characters
 LONGEST_NAME = 100  # characters; nothing longer is a misspelt name
 

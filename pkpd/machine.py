@@ -27,7 +27,8 @@ def unusable(target: Path, force: bool) -> str:
     """
     near = next(place for place in (target.parent, *target.absolute().parents) if os.path.lexists(place))
     if target.is_dir():
-        return f"{target} is a folder; give a file in it, such as {target / 'typical.csv'}."
+        example = f"typical{target.suffix or '.csv'}"
+        return f"{target} is a folder; give a file in it, such as {target / example}."
     if not near.is_dir():
         return f"{target}: {near} is a file; give another path."
     if not target.parent.is_dir():

@@ -34,6 +34,7 @@ from ranklsim.cohorts.statistics.likelihood import (
     information_of_first,
     maximise,
     of_first,
+    of_others,
 )
 from ranklsim.cohorts.statistics.proportions import model_matrix, no_ratio, wald
 from ranklsim.cohorts.statistics.survival import of_two_arms, refuse_empty, strata_of
@@ -177,7 +178,7 @@ def fine_gray(
     if all(seen) and (found := of_first(look, np.zeros(k), failed)):
         slope, _, information = found
         influence = np.concatenate([part.influence(slope) for part in parts])
-        own = influence[:, 0] - influence[:, 1:] @ np.linalg.pinv(information[1:, 1:]) @ information[1:, 0]
+        own = influence[:, 0] - influence[:, 1:] @ of_others(information)
         error = float(np.linalg.norm(own)) / information_of_first(information)
         if error > 0:
             return wald(float(slope[0]), error, level)

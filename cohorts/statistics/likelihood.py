@@ -135,9 +135,19 @@ def information_of_first(information: np.ndarray) -> float:
     """
     if not np.isfinite(information).all():
         return 0.0
-    across = information[1:, 0]
-    # Solved and not multiplied by an inverse, whose entries are large and rounded where a parameter goes without end.
-    return float(information[0, 0] - across @ np.linalg.lstsq(information[1:, 1:], across, rcond=1e-15)[0])
+    return float(information[0, 0] - information[1:, 0] @ of_others(information))
+
+
+def of_others(information: np.ndarray) -> np.ndarray:
+    """What of the first score the others tell: its regression on them, shape (k - 1,).
+
+    It is solved for, since the entries of an inverse are large and rounded where a parameter goes without end.
+
+    Parameters
+    ----------
+    information : ndarray, shape (k, k)
+    """
+    return np.asarray(np.linalg.lstsq(information[1:, 1:], information[1:, 0], rcond=1e-15)[0])
 
 
 def end_of(profile: Callable[[float], float], seen: Sequence[bool]) -> float:

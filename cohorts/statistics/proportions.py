@@ -330,9 +330,8 @@ def _logistic(
 
 def _score_of_arm(rest: np.ndarray, mine: np.ndarray, event: np.ndarray, share: np.ndarray) -> float:
     """z of the score test of the arm beside the other columns."""
-    weight, arm = share * (1 - share), mine.astype(float)
-    across = (rest * weight[:, None]).T @ arm
-    variance = weight[mine].sum() - across @ np.linalg.pinv((rest * weight[:, None]).T @ rest) @ across
+    whole = np.column_stack([mine, rest])
+    variance = information_of_first((whole * (share * (1 - share))[:, None]).T @ whole)
     return float((event - share)[mine].sum() / np.sqrt(variance)) if variance > 1e-9 else 0.0
 
 

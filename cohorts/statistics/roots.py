@@ -25,4 +25,7 @@ def root(f: Callable[[float], float], low: float, high: float, close: float) -> 
     """
     from scipy.optimize import brentq
 
-    return float(brentq(f, low, high, xtol=close, maxiter=MOST_STEPS))
+    try:
+        return float(brentq(f, low, high, xtol=close, maxiter=MOST_STEPS))
+    except ValueError as fault:
+        raise ValueError(f"no root is sure to lie between {low:g} and {high:g}: {fault}") from fault

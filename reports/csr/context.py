@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ranklsim.cohorts.endpoints import Change, Durability, Endpoint
+from ranklsim.cohorts.endpoints.base import Analysed
 from ranklsim.cohorts.endpoints.change import ChangeDetail
 from ranklsim.cohorts.endpoints.durability import lasting
 from ranklsim.cohorts.running.storage import Run
@@ -282,7 +283,7 @@ class Context:
         return self._by_draw[key]
 
     @cached_property
-    def analysed(self) -> list[Any]:
+    def analysed(self) -> list[Analysed]:
         """Every endpoint of the protocol, with its analysis."""
         return analysed_endpoints(self.data)
 

@@ -21,7 +21,7 @@ from ranklsim.cohorts.uncertainty import vectors_for
 from ranklsim.pkpd import arguments
 from ranklsim.pkpd.agents import Agent
 from ranklsim.pkpd.dosing import warn_of_far_doses
-from ranklsim.pkpd.errors import BadInput
+from ranklsim.pkpd.errors import BadInput, argument
 from ranklsim.pkpd.given import AGENT, AgentLike, with_agents
 from ranklsim.pkpd.machine import processors
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, ParameterTable, load_parameters
@@ -162,13 +162,15 @@ def _question(
     """The question, from its file or from words."""
     if (question is None) == (wanted is None):
         raise BadInput(
-            "give one question: a file or the name of one that ships, or --dose-for with --agent, such as "
-            '--dose-for="90 % of denosumab\'s BMD_LS at 36 mo".'
+            f"give one question: a file or the name of one that ships, or {argument('dose_for')} with "
+            f'{argument("agent")}, such as {argument("dose_for")}="90 % of denosumab\'s BMD_LS at 36 mo".'
         )
     if question is not None:
         return load_question(question)
     if agent is None:
-        raise BadInput("--agent is missing; name the agent whose dose is searched, such as mrankl-selective.")
+        raise BadInput(
+            f"{argument('agent')} is missing; name the agent whose dose is searched, such as mrankl-selective."
+        )
     intervals = [every] if isinstance(every, str) else list(every)
     if isinstance(agent, str) and agent.endswith(".toml"):
         folder, agent = Path(agent).parent, Path(agent).stem

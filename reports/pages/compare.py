@@ -39,9 +39,9 @@ from ranklsim.reports.layout.page import Page, table
 
 MARK = "ranklsim-compare"
 COVARIATES = ("age", "weight", "T_LS", "T_TH", "eGFR")
+"""Covariates that must agree for patient k of two runs to be the same person."""
 SAME = 6
 """Digits after the point to which an estimate is the same, whatever it is compared with."""
-"""Covariates that must agree for patient k of two runs to be the same person."""
 
 
 @dataclass(frozen=True)

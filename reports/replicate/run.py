@@ -30,7 +30,7 @@ from ranklsim.cohorts.running import places, storage
 from ranklsim.cohorts.running.execution import RTOL
 from ranklsim.cohorts.statistics.proportions import proportion
 from ranklsim.pkpd import arguments
-from ranklsim.pkpd.errors import BadInput, option_prefix
+from ranklsim.pkpd.errors import BadInput, argument
 from ranklsim.pkpd.machine import processors
 from ranklsim.pkpd.parameters import PARAMETERS, ParametersLike, load_parameters
 from ranklsim.pkpd.units import parse_quantity
@@ -220,7 +220,7 @@ def _sizes(trial: Trial, patients: int | Sequence[int] | None) -> tuple[int, ...
     if not sizes:
         raise BadInput("patients is empty; give a number of patients, or several.")
     if twice := [size for size in sizes if list(given).count(size) > 1]:
-        raise BadInput(*(f"{option_prefix()}patients: {size} is given more than once; give it once." for size in twice))
+        raise BadInput(*(f"{argument('patients')}: {size} is given more than once; give it once." for size in twice))
     for size in sizes:
         trial.with_overrides(patients=size)  # refuses what is not possible
     return sizes

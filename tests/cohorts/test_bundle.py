@@ -154,3 +154,9 @@ def test_what_is_not_a_finished_run_has_no_bundle(made, tmp_path, capsys):
         assert (code, len(errors)) == (2, 1)
         check_sentence(errors[0], what)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_the_place_of_the_bundle_is_refused_with_a_name_that_a_bundle_may_have(made, tmp_path):
+    (tmp_path / "a.zip").mkdir()
+    with pytest.raises(BadInput, match=r"a\.zip is a folder; give a file in it, such as .*a\.zip/typical\.zip\.$"):
+        bundle(made[0].folder, tmp_path / "a.zip", force=True)

@@ -227,6 +227,8 @@ def test_the_command_answers_in_words(tmp_path: Path, capsys: pytest.CaptureFixt
     code, _, err = said(capsys, "design", "-o", tmp_path / "e")
     assert code == 2
     assert "give one question" in err[0]
+    with pytest.raises(BadInput, match="or dose_for with agent, such as dose_for="):  # Python has no options
+        design(out=tmp_path / "e")
     assert not (tmp_path / "e").exists()
     code, _, err = said(capsys, "design", "dose-of", "-o", tmp_path / "e")
     assert code == 2
